@@ -1,0 +1,79 @@
+# Written for GNU make 3.81 and the BSD tools, so that it runs on macOS as it is.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_FLAGS ?= -n 2
+
+TEST := .venv-test
+BARE := .venv-bare
+DIST := build/dist
+
+PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+FOLDERS := src/valuegym envs agents leaderboards
+METADATA := setup.cfg setup.py pyproject.toml constraints.txt src/valuegym/_version.py
+FILES := $(shell find $(FOLDERS) -type f ! -path '*/__pycache__/*' | sort)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types unit wheel bare slow clean FORCE
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+
+demo: $(VENV)/installed ## a short tour, without torch; with DATA=folder it also reads the human data there
+	$(VENV)/bin/valuegym demo $(if $(DATA),--data "$(DATA)")
+
+test: lint types unit wheel bare ## everything below but slow and clean; what continuous integration runs
+
+lint: $(TEST)/installed ## ruff: rules and format
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+
+types: $(TEST)/installed ## mypy, over the package as it is imported
+	$(TEST)/bin/python tools/check_types.py
+
+unit: $(TEST)/installed ## the tests that are not slow; PYTEST_FLAGS="-n 2" by default
+	$(TEST)/bin/pytest -m "not slow" $(PYTEST_FLAGS)
+
+slow: $(TEST)/installed ## the slow tests
+	$(TEST)/bin/pytest -m slow $(PYTEST_FLAGS)
+
+wheel: build/wheel.checked ## build the wheel and look inside it
+
+bare: $(BARE)/installed ## tests/envs against the wheel, where only gymnasium, numpy and pytest are installed
+	$(BARE)/bin/pytest -m "not slow" tests/envs
+
+clean: ## remove environments, builds and caches
+	rm -rf .venv $(TEST) $(BARE) build valuegym.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/installed: $(METADATA)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python $(PIP) -e ".[tracking,site]"
+	@touch $@
+
+# torch's default build for Linux brings the CUDA libraries, gigabytes of them;
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu asks for the build without.
+$(TEST)/installed: $(METADATA)
+	$(PYTHON) -m venv $(TEST)
+	$(if $(TORCH_INDEX),$(TEST)/bin/python $(PIP) torch --index-url $(TORCH_INDEX))
+	$(TEST)/bin/python $(PIP) -e ".[agents,control,tracking,networks,site,dev]"
+	@touch $@
+
+# The wheel is built from the source archive, never from the checkout, whose build/ may hold files since deleted.
+build/wheel.checked: $(TEST)/installed build/files.txt $(FILES) README.md LICENSE tools/check_wheel.py
+	rm -rf $(DIST)
+	$(TEST)/bin/python -m build --outdir $(DIST) . > build/wheel.log 2>&1 || { cat build/wheel.log; exit 1; }
+	$(TEST)/bin/python tools/check_wheel.py $(DIST)/*.whl
+	@touch $@
+
+$(BARE)/installed: build/wheel.checked
+	$(PYTHON) -m venv $(BARE)
+	$(BARE)/bin/python $(PIP) gymnasium numpy pytest
+	$(BARE)/bin/python $(PIP) --no-deps --force-reinstall $(DIST)/*.whl
+	python=`pwd`/$(BARE)/bin/python && cd / && $$python -I -c "import valuegym; print(valuegym.__version__, valuegym.__file__)"
+	@touch $@
+
+# Changes only when a file comes or goes; a deleted file makes nothing newer.
+build/files.txt: FORCE
+	@mkdir -p build
+	@echo $(FILES) | cmp -s - $@ || echo $(FILES) > $@

@@ -1,0 +1,52 @@
+"""The agents of valuegym, made by name and imported only when used."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from valuegym.agents.base import Agent
+from valuegym.envs.functional import load
+
+
+class Entry(NamedTuple):
+    """One agent: where it is, the extra it needs, and what it is given to know beyond its observations."""
+
+    entry: str
+    extra: str
+    about: str
+
+
+AGENTS: dict[str, Entry] = {
+    "uniform": Entry("valuegym.agents.uniform:Uniform", "", "uniformly random actions"),
+    "oracle": Entry("valuegym.agents.oracle:Oracle", "", "asks the environment's own solver; the reference for 1"),
+    "constant": Entry("valuegym.agents.constant:Constant", "", "the best of 73 constant answers on training tasks"),
+    "partial_return": Entry(
+        "valuegym.agents.partial_return:PartialReturn", "", "weights by partial return; Gaussian prior"
+    ),
+    "regret": Entry("valuegym.agents.regret:Regret", "", "weights by regret with exact values; Gaussian prior"),
+    "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
+}
+
+
+def make(name: str, env: Any, seed: int = 0, **kwargs: Any) -> Agent:
+    """Make an agent for a scalar environment.
+
+    Raises:
+        ValueError: no agent has this name.
+        ImportError: the agent needs an extra that is not installed; the message names it.
+    """
+    if name not in AGENTS:
+        raise ValueError(f"There is no agent {name!r}; expected one of {sorted(AGENTS)}.")
+    try:
+        constructor = load(AGENTS[name].entry)
+    except ImportError as error:
+        if not AGENTS[name].extra:
+            raise
+        raise ImportError(
+            f"Agent {name!r} needs an extra: pip install 'valuegym[{AGENTS[name].extra}]' ({error})."
+        ) from error
+    agent: Agent = constructor(env, seed=seed, **kwargs)
+    return agent
+
+
+__all__ = ["AGENTS", "Agent", "make"]

@@ -1,0 +1,140 @@
+"""What learners from preferences share: a memory of the pairs seen, and one way of fitting weights.
+
+Both learners maximise the same posterior, log-likelihood of the answers plus a Gaussian prior on the weights, with
+the same optimiser from the same starting points; they differ in the statistic that they believe people compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+
+from valuegym.agents.base import batch_size
+from valuegym.envs.mdp import TabularMDP
+from valuegym.envs.preference.annotators import labels
+from valuegym.envs.preference.models import BradleyTerry
+from valuegym.envs.preference.reward_inference import read
+from valuegym.envs.preference.segments import Segment
+
+Floats = npt.NDArray[np.float64]
+# Difference features (n, d) at weights (d,): the statistic's difference, second minus first, is linear in the
+# weights with these coefficients.
+Differences = Callable[[Floats], Floats]
+
+PRIOR_SCALE = 10.0  # standard deviation of each weight, in units of reward
+STARTS = 4
+MAX_ITERATIONS = 200
+
+
+class Memory:
+    """The answered pairs of N environments since their last resets, and the latest estimates (N, d)."""
+
+    def __init__(self, n: int, d: int) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self.since = np.zeros(n, np.int64)
+        self.estimates = np.zeros((n, d), np.float32)
+
+    def append(self, observation: dict[str, Any], episode_start: npt.NDArray[np.bool_]) -> None:
+        """Remember a batch of observations; environments that were just reset forget what came before."""
+        self.since[episode_start] = len(self.steps)
+        self.estimates[episode_start] = 0.0
+        self.steps.append({name: observation[name] for name in (*_SEGMENT, "label")})
+
+    def pairs(self, row: int, shape: tuple[int, int]) -> tuple[Segment, Floats]:
+        """All answered pairs of one environment: segments (n, 2, ...) and labels (n,) of 0, 1 or 0.5.
+
+        Shape is (L, d).
+        """
+        L, d = shape
+        steps = self.steps[self.since[row] :]
+        label = labels(np.array([step["label"][row] for step in steps]))
+        answered = [step for step, value in zip(steps, label, strict=True) if not np.isnan(value)]
+        shapes = ((2, L + 1), (2, L), (2, L, d), (2, L))
+        fields = (
+            np.reshape([step[name][row] for step in answered], (-1, *s))
+            for name, s in zip(_SEGMENT, shapes, strict=True)
+        )
+        return Segment(*fields), label[~np.isnan(label)]
+
+
+_SEGMENT = ("segment_states", "segment_actions", "segment_features", "segment_mask")
+
+
+class Fit(NamedTuple):
+    """weights (d,), and the negative log posterior that they reach."""
+
+    weights: Floats
+    loss: float
+
+
+def fit(differences: Differences, label: Floats, rng: np.random.Generator, d: int) -> Fit:
+    """Maximum-posterior weights (d,) under Bradley-Terry answers at temperature 1 and the prior N(0, PRIOR_SCALE**2).
+
+    L-BFGS from STARTS points: a linear guess (the statistic's coefficients at 0 against the answers) and standard
+    normal draws; the lowest loss is kept. By the envelope theorem the gradient needs no derivative of the differences.
+    """
+    choice = BradleyTerry()
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        D = differences(weights)
+        x = D @ weights
+        gradient = D.T @ (choice.probability(x) - label) + weights / PRIOR_SCALE**2
+        return float(choice.cross_entropy(x, label).sum() + 0.5 * weights @ weights / PRIOR_SCALE**2), gradient
+
+    D = differences(np.zeros(d))
+    guess = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
+    best = Fit(np.zeros(d), loss(np.zeros(d))[0])
+    for start in (guess, *rng.standard_normal((STARTS - 1, d))):
+        result = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": MAX_ITERATIONS})
+        if result.fun < best.loss:
+            best = Fit(result.x, float(result.fun))
+    return best
+
+
+class PreferenceLearner:
+    """Remembers every answered pair and fits weights when a report is due; subclasses say what people compare.
+
+    Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the data alone: every
+    one draws its starting points from a generator seeded with (seed, pairs shown).
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
+        core: Any = getattr(env.unwrapped, "core", None)
+        if not hasattr(core, "query") or core.policy:
+            raise ValueError(
+                f"Agent {type(self).__name__} infers reward weights; it plays in valuegym/RewardInference-v0 only."
+            )
+        self.observation_space, self.action_space, self.seed = env.observation_space, env.action_space, seed
+
+    def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
+        """Difference features of the model's statistic for these pairs, as a function of the weights."""
+        raise NotImplementedError
+
+    def learn(self, total_timesteps: int) -> PreferenceLearner:
+        """Everything is learnt from the preferences of the episode at hand."""
+        return self
+
+    def predict(
+        self, observation: Any, state: Memory | None = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Memory]:
+        """The estimates, refitted where a report is due."""
+        n = batch_size(observation, self.observation_space)
+        batch = observation if n is not None else {name: np.asarray(value)[None] for name, value in observation.items()}
+        rows = len(batch["label"])
+        memory = state or Memory(rows, self.action_space.shape[0])  # type: ignore[index]
+        memory.append(
+            batch, np.zeros(rows, np.bool_) if episode_start is None else np.atleast_1d(episode_start).astype(np.bool_)
+        )
+        for row in np.flatnonzero(batch["report"]).tolist():
+            query = read({name: value[row] for name, value in batch.items()})
+            pairs, label = memory.pairs(row, query.pair.features.shape[1:])
+            if len(label):
+                rng = np.random.default_rng([self.seed, query.shown])
+                weights = fit(self.differences(query.mdp(), pairs), label, rng, query.features.shape[-1]).weights
+                memory.estimates[row] = weights / max(np.abs(weights).max(), 1e-12)
+        return (memory.estimates.copy() if n is not None else memory.estimates[0].copy()), memory

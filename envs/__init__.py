@@ -1,0 +1,43 @@
+"""The environments of valuegym, registered with Gymnasium when this package is imported.
+
+One row per id: the core that states the environment, its default arguments, its step limit and its tags.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+
+
+class Entry(NamedTuple):
+    """One registered environment."""
+
+    core: str
+    kwargs: dict[str, Any]
+    max_episode_steps: int | None
+    tags: tuple[str, ...]
+
+
+_INFERENCE = "valuegym.envs.preference.reward_inference:RewardInference"
+ENVS: dict[str, Entry] = {
+    "valuegym/Delivery-v0": Entry("valuegym.envs.preference.delivery:Delivery", {}, 200, ("preference", "tabular")),
+    "valuegym/RewardInference-v0": Entry(_INFERENCE, {}, None, ("preference", "query")),
+    "valuegym/RewardInferencePolicy-v0": Entry(_INFERENCE, {"action": "policy"}, None, ("preference", "query")),
+}
+
+
+def register_all() -> None:
+    """Register every row of ENVS, once: a scalar and a native vector environment for each id."""
+    for id, entry in ENVS.items():
+        if id not in gym.registry:
+            gym.register(
+                id=id,
+                entry_point="valuegym.envs.functional:FunctionalEnv",
+                vector_entry_point="valuegym.envs.functional:FunctionalVectorEnv",
+                max_episode_steps=entry.max_episode_steps,
+                kwargs={"core": entry.core, **entry.kwargs},
+            )
+
+
+register_all()

@@ -1,0 +1,302 @@
+"""A small anti-aliased rasteriser in numpy: shapes are signed distance functions, a canvas paints them onto pixels.
+
+A shape answers "how far is this point from my edge" (negative inside), so one rule paints everything: a pixel's
+coverage is half minus its distance in pixels, clipped to [0, 1]. Outlines and halos are the same shape grown, soft
+shadows the same edge widened. Details finer than a pixel are drawn on a larger canvas and averaged down with `shrink`.
+The same calls always give the same bytes.
+
+Coordinates are (x, y) with x to the right and y down, from the top left corner of the image. A `Canvas` may have any
+unit and origin, and painting on a view such as `pixels[:, ::-1]` mirrors a picture.
+
+Example::
+
+    pixels = blank(100, 200, "#f6f4ef")
+    canvas = Canvas(pixels)
+    canvas.paint(circle((50, 50), 30), "#e63946", outline="#ffffff", width=3)
+    canvas.paint(arrow([(90, 50), (180, 50)], 6), "#1d3557")
+    canvas.text((50, 50), "A", 14, "#ffffff", anchor="center")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+Field: TypeAlias = npt.NDArray[np.floating[Any]]
+Point: TypeAlias = tuple[float, float]
+Color: TypeAlias = "str | tuple[int, int, int]"
+
+
+class Shape(NamedTuple):
+    """A region of the plane: the distance of points (x, y) to its edge, negative inside, and the box that holds it."""
+
+    distance: Callable[[Field, Field], Field]
+    bounds: tuple[float, float, float, float]  # left, top, right, bottom
+
+
+# ---------------------------------------------------------------- shapes
+
+
+def circle(center: Point, radius: float | Point) -> Shape:
+    """A disc, or an ellipse when `radius` is a pair (rx, ry), whose distance is exact to first order at its edge."""
+    (cx, cy), (rx, ry) = center, radius if isinstance(radius, tuple) else (radius, radius)
+
+    def distance(x: Field, y: Field) -> Field:
+        x, y = x - cx + 1e-9 * rx, y - cy  # the nudge keeps the centre itself from 0 / 0
+        size = np.hypot(x / rx, y / ry)
+        return _field(size * (size - 1) / np.hypot(x / rx**2, y / ry**2))
+
+    return Shape(distance, (cx - rx, cy - ry, cx + rx, cy + ry))
+
+
+def rectangle(left: float, top: float, right: float, bottom: float, radius: float = 0.0) -> Shape:
+    """An axis-parallel rectangle whose corners are rounded with `radius`."""
+    cx, cy, half_width, half_height = (left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2
+
+    def distance(x: Field, y: Field) -> Field:
+        dx, dy = np.abs(x - cx) - half_width + radius, np.abs(y - cy) - half_height + radius
+        return _field(np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0) - radius)
+
+    return Shape(distance, (left, top, right, bottom))
+
+
+def line(points: Sequence[Point], width: float) -> Shape:
+    """A polyline of the given width with round caps and joints; one point gives a dot."""
+    pairs = list(pairwise(points)) or [(points[0], points[0])]
+
+    return Shape(lambda x, y: _distance(x, y, pairs) - width / 2, _bounds(points, width / 2))
+
+
+def polygon(points: Sequence[Point], radius: float = 0.0) -> Shape:
+    """A filled polygon (even-odd rule), grown by `radius` with rounded corners."""
+    edges = list(zip(points, [*points[1:], points[0]], strict=True))
+
+    def distance(x: Field, y: Field) -> Field:
+        inside = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
+        for (ax, ay), (bx, by) in edges:
+            if ay != by:  # a ray to the right crosses this edge
+                inside ^= ((ay > y) != (by > y)) & (x < ax + (y - ay) * (bx - ax) / (by - ay))
+        return _distance(x, y, edges) * np.where(inside, -1, 1) - radius
+
+    return Shape(distance, _bounds(points, radius))
+
+
+def arrow(points: Sequence[Point], width: float, head: float | None = None) -> Shape:
+    """A polyline with a triangular head, `head` long and wide (3 widths unless told), whose tip is the last point."""
+    head = 3 * width if head is None else head
+    tip, before = np.asarray(points[-1], dtype=float), np.asarray(points[-2], dtype=float)
+    along = (tip - before) / max(float(np.hypot(*(tip - before))), 1e-9)
+    corner = head * 0.1  # the rounding of the head's corners, by which the triangle inside is smaller
+    base, across = tip - (head - corner) * along, np.array([-along[1], along[0]]) * (head / 2 - corner)
+    neck = tip - head / 2 * along
+    triangle = polygon([_point(tip - corner * along), _point(base + across), _point(base - across)], corner)
+    return union(line([*points[:-1], _point(neck)], width), triangle)
+
+
+def union(*shapes: Shape) -> Shape:
+    """All of the shapes as one, so that an outline goes around the whole."""
+    lefts, tops, rights, bottoms = zip(*(shape.bounds for shape in shapes), strict=True)
+    return Shape(
+        lambda x, y: _field(np.minimum.reduce([shape.distance(x, y) for shape in shapes])),
+        (min(lefts), min(tops), max(rights), max(bottoms)),
+    )
+
+
+def _distance(x: Field, y: Field, pieces: Sequence[tuple[Point, Point]]) -> Field:
+    """Distance from (x, y) to the nearest of some straight pieces, each from one point to another."""
+    squares = []
+    for (ax, ay), (bx, by) in pieces:
+        dx, dy = bx - ax, by - ay
+        along = np.clip(((x - ax) * dx + (y - ay) * dy) / max(dx * dx + dy * dy, 1e-18), 0, 1)
+        squares.append((x - ax - along * dx) ** 2 + (y - ay - along * dy) ** 2)
+    return _field(np.sqrt(np.minimum.reduce(squares)))
+
+
+def _bounds(points: Sequence[Point], margin: float) -> tuple[float, float, float, float]:
+    xs, ys = zip(*points, strict=True)
+    return min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin
+
+
+def _point(array: Field) -> Point:
+    return float(array[0]), float(array[1])
+
+
+def _field(values: Any) -> Field:
+    return np.asarray(values)
+
+
+# ---------------------------------------------------------------- pixels
+
+
+def blank(height: int, width: int, color: Color) -> Pixels:
+    """An image of one colour, uint8 (height, width, 3)."""
+    return np.broadcast_to(rgb(color).astype(np.uint8), (height, width, 3)).copy()
+
+
+def shrink(pixels: Pixels, factor: int) -> Pixels:
+    """The image with every factor x factor block averaged into one pixel; its sides must be multiples of `factor`."""
+    height, width, channels = pixels.shape
+    blocks = pixels.reshape(height // factor, factor, width // factor, factor, channels)
+    return np.asarray(np.rint(blocks.mean((1, 3))), dtype=np.uint8)
+
+
+@lru_cache(maxsize=256)
+def rgb(color: Color) -> npt.NDArray[np.float32]:
+    """A colour, "#rrggbb" or (red, green, blue) in 0..255, as a read-only float array (3,)."""
+    try:
+        value = tuple(bytes.fromhex(color.removeprefix("#"))) if isinstance(color, str) else tuple(color)
+        if len(value) != 3 or not all(0 <= part <= 255 for part in value):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(f'{color!r} is no colour: write "#rrggbb" or three numbers in 0..255.') from None
+    array = np.array(value, dtype=np.float32)
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Pixels (height, width, 3) to paint on in place, with units of `scale` pixels and the origin at pixel (x, y)."""
+
+    pixels: Pixels
+    scale: float = 1.0
+    origin: Point = (0.0, 0.0)
+
+    def at(self, x: float, y: float, scale: float) -> Canvas:
+        """The same pixels with the origin moved to (x, y) and a unit of `scale` of this canvas' units."""
+        return Canvas(self.pixels, self.scale * scale, self._pixel((x, y)))
+
+    def paint(
+        self,
+        shape: Shape,
+        fill: Color | None = None,
+        *,
+        outline: Color | None = None,
+        width: float = 0.0,
+        opacity: float = 1.0,
+        blur: float = 0.0,
+    ) -> None:
+        """Fill a shape over an outline that reaches `width` units beyond its edge; `blur` units make the edge soft."""
+        reach = width + blur
+        left, top = self._pixel((shape.bounds[0] - reach, shape.bounds[1] - reach))
+        right, bottom = self._pixel((shape.bounds[2] + reach, shape.bounds[3] + reach))
+        x0, y0 = max(int(left) - 1, 0), max(int(top) - 1, 0)
+        region = self.pixels[y0 : max(int(bottom) + 2, 0), x0 : max(int(right) + 2, 0)]
+        if not region.size:
+            return
+        x = (np.arange(region.shape[1])[None, :] + (x0 + 0.5 - self.origin[0])) / self.scale
+        y = (np.arange(region.shape[0])[:, None] + (y0 + 0.5 - self.origin[1])) / self.scale
+        distance, soft = shape.distance(x, y) * self.scale, max(blur * self.scale, 1.0)
+        inside = np.clip(0.5 - distance / soft, 0, 1)
+        if outline is not None:  # without a fill the shape's inside stays as it is
+            grown = np.clip(0.5 - (distance - width * self.scale) / soft, 0, 1)
+            _blend(region, outline, opacity * grown * (1 if fill is not None else 1 - inside))
+        if fill is not None:
+            _blend(region, fill, opacity * inside)
+
+    def text(
+        self, position: Point, string: str, size: float, color: Color, *, anchor: str = "left", weight: float = 1.0
+    ) -> None:
+        """Write one line of ASCII in capitals `size` units high; `weight` 1 is regular, 1.5 bold.
+
+        `position` is the left end, the center or the right end (`anchor`) of the line, halfway up its capitals.
+        """
+        pixel_size = size * self.scale
+        mask, pad = _text_mask(string, pixel_size, weight), _pad(pixel_size)
+        x, y = self._pixel(position)
+        x -= text_width(string, pixel_size) * {"left": 0.0, "center": 0.5, "right": 1.0}[anchor]
+        left, top = round(x) - pad, round(y - pixel_size / 2) - pad
+        above, before = max(-top, 0), max(-left, 0)
+        region = self.pixels[top + above : max(top + mask.shape[0], 0), left + before : max(left + mask.shape[1], 0)]
+        _blend(region, color, mask[above:, before:][: region.shape[0], : region.shape[1]])
+
+    def _pixel(self, point: Point) -> Point:
+        return self.origin[0] + point[0] * self.scale, self.origin[1] + point[1] * self.scale
+
+
+def _blend(region: Pixels, color: Color, coverage: Field) -> None:
+    below = region.astype(np.float32)
+    region[:] = below + coverage[..., None].astype(np.float32) * (rgb(color) - below) + np.float32(0.5)
+
+
+# ---------------------------------------------------------------- text
+
+# The characters "!" to "~", up to five columns of nine dots: three octal digits a column, the top dot in the lowest
+# bit, capitals seven dots high, descenders two. Round strokes from dot to dot make them look well at any size.
+_FONT = (
+    "137 003000003 024076024076024 044052177052022 143023010144143 066111131046120 003 076101 101076 024010024000 "
+    "020020174020020 200140 020020020 140 300060014003 076101101076 002177 142121111106 042111111066 "
+    "030024022177020 047105105071 076111111062 001161015003 066111111066 046111111076 044 200144 020050104 "
+    "050050050050 104050020 002121011006 076101135125036 160034023034160 177111111066 076101101101042 "
+    "177101101042034 177111111101 177011011001 076101101111072 177010010010177 177 040100100077 177010024042101 "
+    "177100100100 177002014002177 177006010060177 076101101101076 177011011006 076101121041136 177011031146 "
+    "046111111111062 001001177001001 077100100100077 007030140030007 077100070100077 143024010024143 "
+    "003004170004003 141121111105103 177101 003014060300 101177 002001002 100100100100 001002 040124124170 "
+    "177104104070 070104104104 070104104177 070124124030 176005005 070504504374 177004004170 175 400375 "
+    "177020050104 077100 174004174004170 174004004170 070104104070 774104104070 070104104774 174010004 110124124044 "
+    "077104104 074100100174 014060100060014 074100070100074 154020020154 074500500374 144124124114 010167101 377 "
+    "101167010 020010020040020 "
+).split()
+_SPACE, _GAP = 3, 1  # columns
+
+
+def text_width(string: str, size: float) -> float:
+    """The width of `string` set in capitals `size` high, in the unit of `size`."""
+    columns = sum(_SPACE if char == " " else len(_glyph(char)) // 3 for char in string) + _GAP * max(len(string) - 1, 0)
+    return columns * size / 7
+
+
+def _glyph(char: str) -> str:
+    return _FONT[ord(char) - 33] if "!" <= char <= "~" else _FONT[ord("?") - 33]
+
+
+def _pad(pixel_size: float) -> int:
+    return 1 + int(pixel_size / 7)
+
+
+def _text_mask(string: str, pixel_size: float, weight: float) -> Field:
+    """Coverage of a line of text, `_pad` pixels larger than its capitals on every side."""
+    pad, x = _pad(pixel_size), 0.0
+    height = int(np.ceil(9 * pixel_size / 7)) + 2 * pad
+    mask = np.zeros((height, int(text_width(string, pixel_size)) + 4 * pad + 2), dtype=np.float32)
+    for char in string:
+        if char != " ":
+            glyph = _glyph_mask(char, pixel_size, weight, round(x % 1 * 4) / 4)
+            region = mask[:, int(x) : int(x) + glyph.shape[1]]
+            np.maximum(region, glyph, out=region)
+        x += text_width(char + " ", pixel_size) - _SPACE * pixel_size / 7
+    return mask
+
+
+@lru_cache(maxsize=4096)
+def _glyph_mask(char: str, pixel_size: float, weight: float, shift: float) -> Field:
+    """Coverage of a character whose left edge lies `_pad + shift` pixels from the mask's."""
+    pitch, pad = pixel_size / 7, _pad(pixel_size)
+    height, width = int(np.ceil(9 * pitch)) + 2 * pad, int(np.ceil(text_width(char, pixel_size))) + 2 * pad + 1
+    x = (np.arange(width)[None, :] + 0.5 - pad - shift) / pitch - 0.5
+    y = (np.arange(height)[:, None] + 0.5 - pad) / pitch - 0.5
+    distance = (_distance(x, y, _strokes(char)) - 0.55 * weight) * pitch
+    mask: Field = np.clip(0.5 - distance, 0, 1).astype(np.float32)
+    mask.setflags(write=False)
+    return mask
+
+
+@cache
+def _strokes(char: str) -> list[tuple[Point, Point]]:
+    """A glyph's straight pieces in grid units: dots joined to their neighbours, diagonally only where no corner is."""
+    code = _glyph(char)
+    dots = {(x, y) for x in range(len(code) // 3) for y in range(9) if int(code[3 * x : 3 * x + 3], 8) >> y & 1}
+    pieces: list[tuple[Point, Point]] = [(dot, dot) for dot in sorted(dots)]
+    for x, y in sorted(dots):
+        for dx, dy in ((1, 0), (0, 1), (1, 1), (-1, 1)):
+            straight = dx == 0 or dy == 0
+            if (x + dx, y + dy) in dots and (straight or not {(x + dx, y), (x, y + dy)} & dots):
+                pieces.append(((x, y), (x + dx, y + dy)))
+    return pieces

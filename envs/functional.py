@@ -1,0 +1,417 @@
+"""One scalar and one vector environment over a pure core: the only reset and step of the suite's own environments.
+
+A core states an environment as pure functions of arrays with exactly one leading axis (B,). The scalar environment
+is B = 1; the vector environment is B = num_envs; both draw their luck from `valuegym.envs.keys`, so row i of a
+vector environment seeded with s equals the scalar environment seeded with s + i bit for bit, through any number of
+resets.
+
+Randomness: `reset(seed)` draws one 64-bit root; episode e has the key mix(root, e), with e = 0 at the seeded reset.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from valuegym.envs import keys
+
+Array = npt.NDArray[Any]
+TRAIL = 3  # steps that a picture may look back
+_NEVER = np.iinfo(np.int64).min // 2
+
+
+class Core(Protocol):
+    """An environment as pure functions.
+
+    Every array has one leading axis (B,); task and state are NamedTuples of such arrays.
+
+    The task is constant within an episode (board, weights, annotator); the state changes. Cores return fresh arrays,
+    never views of the task, the state or their own tables; a terminal state maps to itself with reward 0. Draws
+    inside `transition` come from (key, t, index), those inside `initial` from (key, keys.RESET, index).
+    """
+
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+    metadata: dict[str, Any]
+    discount: float
+
+    def initial(self, key: keys.Key, **options: Array) -> tuple[Any, Any]:
+        """Task and state at the start of the episodes with these keys (B,).
+
+        Options are those of `reset`, one row each.
+        """
+
+    def transition(self, task: Any, state: Any, action: Array, key: keys.Key, t: Array) -> Any:
+        """The next state; t (B,) counts the steps of the episode from 0."""
+
+    def reward(self, task: Any, state: Any, action: Array, next_state: Any) -> Array:
+        """Reward (B,) float64 of the transition."""
+
+    def terminal(self, task: Any, state: Any) -> Array:
+        """Whether the episode has ended (B,) bool."""
+
+    def observation(self, task: Any, state: Any) -> Array | dict[str, Array]:
+        """What the agent sees, batched: an array or a flat dictionary of arrays."""
+
+    def references(self, task: Any) -> tuple[float, float]:
+        """Mean returns of the naive reference and of the oracle, computed; for scoring only."""
+
+    def oracle_action(self, task: Any, state: Any) -> Array:
+        """A best action for every row, from the environment's own solver; for scoring only."""
+
+    def render(self, mode: str, task: Any, states: Sequence[Any], actions: Sequence[Array]) -> Any:
+        """Picture of one environment (B = 1): its last states, oldest first, and the actions between them."""
+
+
+def load(entry: str) -> Any:
+    """The object that "module:name" names.
+
+    Registries hold such strings so that nothing is imported before it is used.
+    """
+    module, _, name = entry.partition(":")
+    return getattr(import_module(module), name)
+
+
+def take_rows(batch: Any, rows: Array) -> Any:
+    """Rows (indices or a mask) of a NamedTuple of arrays, copied."""
+    return type(batch)(*(field[rows] for field in batch))
+
+
+def put_rows(batch: Any, rows: Array, part: Any) -> None:
+    """Overwrite rows of a NamedTuple of arrays in place."""
+    for field, value in zip(batch, part, strict=True):
+        field[rows] = value
+
+
+def root(generator: np.random.Generator) -> int:
+    """The 64-bit root that a seeded generator stands for."""
+    return int(generator.bit_generator.random_raw())
+
+
+def episode_keys(seeds: Sequence[int], episode: int = 0) -> keys.Key:
+    """The keys of episode number `episode` after reset(seed), for several seeds: what a replay starts from."""
+    return keys.mix(np.array([root(seeding.np_random(seed)[0]) for seed in seeds], np.uint64), episode)
+
+
+class Actions(NamedTuple):
+    """What an action must be, read once from its space."""
+
+    n: int  # number of discrete actions; 0 for a Box
+    shape: tuple[int, ...]
+    dtype: Any
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, space: gym.Space[Any]) -> Actions:
+        """Read a Discrete (from 0) or Box space; TypeError for any other."""
+        if isinstance(space, gym.spaces.Discrete) and space.start == 0:
+            return cls(int(space.n), (), np.int64, np.zeros(()), np.zeros(()))
+        if isinstance(space, gym.spaces.Box):
+            return cls(0, space.shape, space.dtype, space.low, space.high)
+        raise TypeError(f"Action space {space} is not supported; use Discrete (from 0) or Box.")
+
+    def check(self, actions: Any, rows: tuple[int, ...]) -> Array:
+        """Actions as an array (*rows, *shape), or ValueError in one sentence."""
+        array = np.asarray(actions)
+        if array.shape != rows + self.shape:
+            raise ValueError(f"Action of shape {array.shape} given; expected {rows + self.shape}.")
+        if self.n:
+            if array.dtype.kind not in "iu":
+                raise ValueError(
+                    f"Action {actions!r} has type {array.dtype}; expected integers from 0 to {self.n - 1}."
+                )
+            array = array.astype(np.int64, copy=False)
+            if array.view(np.uint64).max() >= self.n:
+                raise ValueError(
+                    f"Action {actions!r} is outside the action space; expected integers from 0 to {self.n - 1}."
+                )
+            return array
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"Action has type {array.dtype}; expected real numbers of shape {self.shape}.")
+        array = array.astype(self.dtype)
+        if not np.isfinite(array).all():
+            raise ValueError("Action holds NaN or an infinite value; every entry must be a finite number.")
+        if (array < self.low).any() or (array > self.high).any():
+            low, high = np.min(self.low), np.max(self.high)
+            raise ValueError(
+                f"Action reaches from {array.min():g} to {array.max():g}; it must lie in [{low:g}, {high:g}]."
+            )
+        return array
+
+
+def _check_render_mode(core: Core, render_mode: str | None) -> None:
+    modes = core.metadata["render_modes"]
+    if render_mode is not None and render_mode not in modes:
+        raise ValueError(f"render_mode {render_mode!r} is unknown; choose one of {modes} or None.")
+
+
+class _Episodes:
+    """Begins episodes of rows with given roots.
+
+    A reset is a pure function of its key, so cores whose resets are cheap begin DEPTH of them ahead.
+    """
+
+    DEPTH = 16
+
+    def __init__(self, core: Core, rows: int) -> None:
+        self.core, self.ahead = core, getattr(core, "cheap_reset", False)
+        self.roots = np.zeros(rows, np.uint64)
+        self.number = np.zeros(rows, np.int64)  # of each row's current episode
+        self._first = np.full(rows, _NEVER)  # number of each row's oldest stored episode
+
+    def seed(self, row: int, generator: np.random.Generator) -> None:
+        """Draw a row's root; its next episode is number 0."""
+        self.roots[row] = root(generator)
+        self.number[row] = -1
+        self._first[:] = _NEVER
+
+    def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:
+        """Keys, tasks and states of the next episodes of these rows."""
+        self.number[rows] += 1
+        if options or not self.ahead:
+            key = keys.mix(self.roots[rows], self.number[rows])
+            return key, *self.core.initial(key, **options)
+        depth = self.number[rows] - self._first[rows]
+        if depth.view(np.uint64).max() >= self.DEPTH:  # spent, or (negative) never stored
+            self._first = self.number.copy()
+            self._key = keys.mix(self.roots, self.number + np.arange(self.DEPTH)[:, None]).reshape(-1)
+            self._task, self._state = self.core.initial(self._key)
+            depth = np.zeros_like(rows)
+        at = depth * len(self.roots) + rows
+        return self._key[at], take_rows(self._task, at), take_rows(self._state, at)
+
+
+class FunctionalEnv(gym.Env[Any, Any]):
+    """The scalar environment of a core, named by a "module:Class" string so that its spec is plain JSON.
+
+    Kwargs go to the core.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+
+    def __init__(self, core: str, render_mode: str | None = None, **kwargs: Any) -> None:
+        self.core: Core = load(core)(**kwargs)
+        _check_render_mode(self.core, render_mode)
+        self.render_mode = render_mode
+        self.metadata = dict(self.core.metadata)
+        self.observation_space, self.action_space = self.core.observation_space, self.core.action_space
+        self._actions = Actions.of(self.action_space)
+        self._episodes = _Episodes(self.core, 1)
+        self._row = np.zeros(1, np.int64)
+        self._seeded, self._over = False, True
+        self._history: deque[tuple[Any, Array]] = deque(maxlen=TRAIL)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start the next episode; options name what the core may be asked to start from."""
+        super().reset(seed=seed)
+        if seed is not None or not self._seeded:
+            self._episodes.seed(0, self.np_random)
+            self._seeded = True
+        values = {name: np.asarray(value)[None] for name, value in (options or {}).items()}
+        self._key, self.task, self.state = self._episodes.begin(self._row, values)
+        self._t = np.zeros(1, np.int64)
+        self._over = False
+        self._history.clear()
+        return self._observation(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One step.
+
+        Raises ValueError for an action outside the space and ResetNeeded once the episode has terminated.
+        """
+        if self._over:
+            raise gym.error.ResetNeeded(
+                "There is no episode to step: call reset() first, and again after an episode has terminated."
+            )
+        n = self._actions.n
+        if n:  # the common case, without a detour over arrays
+            try:
+                index = operator.index(action)
+            except TypeError:
+                raise ValueError(f"Action {action!r} is not an integer; expected one from 0 to {n - 1}.") from None
+            if not 0 <= index < n:
+                raise ValueError(
+                    f"Action {action!r} is outside the action space; expected an integer from 0 to {n - 1}."
+                )
+            actions = np.array((index,))
+        else:
+            actions = self._actions.check(action, ())[None]
+        core, task, previous = self.core, self.task, self.state
+        self.state = state = core.transition(task, previous, actions, self._key, self._t)
+        self._t += 1
+        self._over = terminated = core.terminal(task, state).item()
+        if self.render_mode is not None:
+            self._history.append((previous, actions))
+        return self._observation(), core.reward(task, previous, actions, state).item(), terminated, False, {}
+
+    def _observation(self) -> Any:
+        observation = self.core.observation(self.task, self.state)
+        if isinstance(observation, dict):
+            return {name: value[0] for name, value in observation.items()}
+        return observation[0]
+
+    def render(self) -> Any:
+        """Picture of the current state with the last steps overlaid, in the render mode chosen at construction."""
+        if self.render_mode is None:
+            gym.logger.warn("render() needs a render_mode: choose it in gym.make(..., render_mode=...).")
+            return None
+        states = [*(state for state, _ in self._history), self.state]
+        return self.core.render(self.render_mode, self.task, states, [action for _, action in self._history])
+
+
+class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
+    """The vector environment of a core: num_envs rows advanced by the same array expressions as the scalar environment.
+
+    autoreset_mode is NEXT_STEP (default: the step after an episode's end ignores the action and returns the reset
+    observation with reward 0), SAME_STEP (`final_obs` and `final_info` in info) or DISABLED (call
+    `reset(options={"reset_mask": mask})`).
+    """
+
+    def __init__(
+        self,
+        core: str,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs = {num_envs}; expected at least 1.")
+        self.core: Core = load(core)(**kwargs)
+        _check_render_mode(self.core, render_mode)
+        self.num_envs, self.max_episode_steps, self.render_mode = num_envs, max_episode_steps, render_mode
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**self.core.metadata, "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space, self.single_action_space = self.core.observation_space, self.core.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._actions = Actions.of(self.single_action_space)
+        self._rows = (num_envs,)
+        self._limit = np.iinfo(np.int64).max if max_episode_steps is None else max_episode_steps
+        self._episodes = _Episodes(self.core, num_envs)
+        self._seeds = [-1] * num_envs
+        self._keys = np.zeros(num_envs, np.uint64)
+        self._t = np.zeros(num_envs, np.int64)
+        self._done = np.zeros(num_envs, np.bool_)
+        self._ready = False
+        self._history: deque[tuple[Any, Array]] = deque(maxlen=TRAIL)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset all environments, or those of options["reset_mask"] (num_envs,) bool.
+
+        An integer seed s seeds row i with s + i; a sequence gives one seed per row, None to keep a row's stream.
+        Other options hold one value per row (or one for all) and go to the core.
+        """
+        options = dict(options or {})
+        mask = options.pop("reset_mask", None)
+        if mask is None:
+            mask = np.ones(self.num_envs, np.bool_)
+        elif not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != self._rows or not mask.any():
+            raise ValueError(
+                f"reset_mask must be a bool array of shape {self._rows} with at least one True; got {mask!r}."
+            )
+        elif not self._ready:
+            raise gym.error.ResetNeeded(
+                "reset_mask resets some rows of a running environment: call reset() without it first."
+            )
+        seeds = (
+            [None if seed is None else seed + i for i in range(self.num_envs)]
+            if not isinstance(seed, Sequence)
+            else list(seed)
+        )
+        if len(seeds) != self.num_envs:
+            raise ValueError(
+                f"{len(seeds)} seeds given for {self.num_envs} environments; expected one per environment."
+            )
+        rows = np.flatnonzero(mask)
+        for i in rows.tolist():
+            if seeds[i] is not None or self._seeds[i] < 0:
+                generator, self._seeds[i] = seeding.np_random(seeds[i])
+                self._episodes.seed(i, generator)
+        values = {name: np.broadcast_to(np.asarray(value), self._rows)[rows] for name, value in options.items()}
+        if len(rows) == self.num_envs:
+            self._keys, self.task, self.state = self._episodes.begin(rows, values)
+            self._t[:] = 0
+            self._ready = True
+        else:
+            self._begin(rows, values)
+        self._done[rows] = False
+        return self.core.observation(self.task, self.state), {}
+
+    def _begin(self, rows: Array, options: dict[str, Array]) -> None:
+        """Start the next episode of some rows, in place."""
+        self._keys[rows], task, state = self._episodes.begin(rows, options)
+        put_rows(self.task, rows, task)
+        put_rows(self.state, rows, state)
+        self._t[rows] = 0
+
+    def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
+        """One step of every row.
+
+        Raises ValueError for an action outside the space, ResetNeeded before the first reset.
+        """
+        if not self._ready:
+            raise gym.error.ResetNeeded("There are no episodes to step: call reset() first.")
+        actions = self._actions.check(actions, self._rows)
+        over = self._done.nonzero()[0]
+        if over.size and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise gym.error.ResetNeeded(
+                f"Environments {over.tolist()} have finished: reset them with options={{'reset_mask': mask}} first."
+            )
+        core, task, previous = self.core, self.task, self.state
+        if self.render_mode is not None:
+            self._history.append((type(previous)(*map(np.copy, previous)), actions.copy()))
+        self.state = state = core.transition(task, previous, actions, self._keys, self._t)
+        self._t += 1
+        reward, terminated = core.reward(task, previous, actions, state), core.terminal(task, state)
+        truncated = self._t >= self._limit
+        info: dict[str, Any] = {}
+        if over.size:  # NEXT_STEP: these rows' action was ignored
+            self._begin(over, {})
+            reward[over], terminated[over], truncated[over] = 0.0, False, False
+        self._done = done = terminated | truncated
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
+            info = self._final(done)
+            self._begin(done.nonzero()[0], {})
+            self._done = np.zeros_like(done)
+        return core.observation(task, self.state), reward, terminated, truncated, info
+
+    def _final(self, done: Array) -> dict[str, Any]:
+        """The last observations of finished rows, in the form of Gymnasium's own vector environments."""
+        observation = self.core.observation(self.task, self.state)
+        final = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(done):
+            final[i] = {k: v[i] for k, v in observation.items()} if isinstance(observation, Mapping) else observation[i]
+        return {"final_obs": final, "_final_obs": done.copy(), "final_info": {}, "_final_info": done.copy()}
+
+    def render(self) -> tuple[Any, ...] | None:
+        """One picture per environment."""
+        if self.render_mode is None:
+            return None
+        pictures = []
+        for i in range(self.num_envs):
+            steps = list(self._history)[max(0, len(self._history) - int(self._t[i])) :]
+            row = np.array([i])
+            states = [*(take_rows(state, row) for state, _ in steps), take_rows(self.state, row)]
+            task = take_rows(self.task, row)
+            pictures.append(self.core.render(self.render_mode, task, states, [action[row] for _, action in steps]))
+        return tuple(pictures)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The seed of every row; -1 before its first reset."""
+        return tuple(self._seeds)

@@ -1,0 +1,147 @@
+"""Counter-based randomness: every draw is a hash of (root, episode, step, index), so that order never matters.
+
+A shared generator makes one environment's luck depend on how many others were reset before it. Here a draw is a pure
+function of its
+coordinates: rows of a vector environment equal scalar environments bit for bit, twins that share a key share their
+luck, and the numbers do not depend on the version of numpy. The hash is the SplitMix64 generator (Steele, Lea, Flood
+2014, "Fast splittable pseudorandom number generators"), whose n-th output is a pure function of its seed and n; each
+coordinate in turn picks an output that seeds the next.
+
+All functions take and return arrays of any broadcastable shape; keys and raw draws are uint64.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Key: TypeAlias = npt.NDArray[np.uint64]
+Counter: TypeAlias = "int | npt.NDArray[np.integer]"
+
+RESET = -1  # the step counter of draws made at reset, before step 0
+
+_ONE, _GOLDEN = np.uint64(1), np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLY = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_SHIFT = (np.uint64(30), np.uint64(27), np.uint64(31))
+_HALF, _MANTISSA = np.uint64(32), np.uint64(11)
+
+
+def _finalise(x: Key) -> Key:
+    """SplitMix64's finaliser, a bijection of the 64-bit integers."""
+    x = (x ^ (x >> _SHIFT[0])) * _MULTIPLY[0]
+    x = (x ^ (x >> _SHIFT[1])) * _MULTIPLY[1]
+    return x ^ (x >> _SHIFT[2])
+
+
+def _unsigned(counter: Counter) -> Key:
+    """Any integers as uint64 arrays; negative ones wrap around."""
+    return np.asarray(counter).astype(np.uint64)
+
+
+@lru_cache(maxsize=4096)
+def _constant_offset(counter: int) -> Key:
+    return np.array([((counter + 1) * int(_GOLDEN)) % 2**64], np.uint64)
+
+
+def _offset(counter: Counter) -> Key:
+    """Where a counter lies in the SplitMix64 sequence; constants are looked up."""
+    return _constant_offset(counter) if type(counter) is int else (np.atleast_1d(_unsigned(counter)) + _ONE) * _GOLDEN
+
+
+def mix(key: Key | int, *counters: Counter) -> Key:
+    """Element number `counter` of the SplitMix64 sequence that starts at each key; several counters in turn.
+
+    Broadcasts; returns uint64 arrays of at least one axis. Without counters the key itself.
+    """
+    key = np.atleast_1d(_unsigned(key))  # arrays wrap around silently, scalars would warn
+    for counter in counters:
+        key = _finalise(key + _offset(counter))
+    return key
+
+
+def uniform(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
+    """Uniform draws on [0, 1): the top 53 bits of mix(key, *counters)."""
+    return (mix(key, *counters) >> _MANTISSA).astype(np.float64) * 2.0**-53
+
+
+def integers(key: Key, high: Counter, *counters: Counter) -> npt.NDArray[np.int64]:
+    """Integers in [0, high) for 1 <= high < 2**32, by multiply and shift (Lemire 2019).
+
+    The bias is below high / 2**32.
+    """
+    if not 1 <= high < 2**32 if type(high) is int else np.min(high) < 1 or np.max(high) >= 2**32:
+        raise ValueError(f"high = {high} must lie in 1 .. 2**32 - 1 everywhere.")
+    return (((mix(key, *counters) >> _HALF) * _unsigned(high)) >> _HALF).astype(np.int64)
+
+
+def permutation(key: Key, n: int, *counters: Counter) -> npt.NDArray[np.int64]:
+    """A uniformly random order of 0 .. n-1 for each key: (...) -> (..., n)."""
+    key = mix(key, *counters)
+    return np.argsort(mix(key[..., None], np.arange(n)), axis=-1, kind="stable")
+
+
+def choice(key: Key, weights: npt.ArrayLike, *counters: Counter) -> npt.NDArray[np.int64]:
+    """Indices drawn in proportion to non-negative weights (..., n), by inverting their cumulative sum.
+
+    (...) keys -> (...).
+    """
+    cumulative = np.cumsum(np.asarray(weights, dtype=np.float64), axis=-1)
+    if (cumulative[..., -1] <= 0).any() or not np.isfinite(cumulative).all():
+        raise ValueError("weights must be finite and non-negative, with a positive sum in every row.")
+    target = uniform(key, *counters) * cumulative[..., -1]
+    return (cumulative[..., :-1] <= target[..., None]).sum(-1)
+
+
+# Wichura (1988), "Algorithm AS 241: the percentage points of the normal distribution", routine PPND16.
+_CENTRE = (
+    (2509.0809287301226727, 33430.575583588128105, 67265.770927008700853, 45921.953931549871457,
+     13731.693765509461125, 1971.5909503065514427, 133.14166789178437745, 3.387132872796366608),
+    (5226.495278852545925, 28729.085735721942674, 39307.89580009271061, 21213.794301586595867,
+     5394.1960214247511077, 687.1870074920579083, 42.313330701600911252, 1.0),
+)  # fmt: skip
+_MIDDLE = (
+    (7.7454501427834140764e-4, 0.0227238449892691845833, 0.24178072517745061177, 1.27045825245236838258,
+     3.64784832476320460504, 5.7694972214606914055, 4.6303378461565452959, 1.42343711074968357734),
+    (1.05075007164441684324e-9, 5.475938084995344946e-4, 0.0151986665636164571966, 0.14810397642748007459,
+     0.68976733498510000455, 1.6763848301838038494, 2.05319162663775882187, 1.0),
+)  # fmt: skip
+_TAIL = (
+    (2.01033439929228813265e-7, 2.71155556874348757815e-5, 0.0012426609473880784386, 0.026532189526576123093,
+     0.29656057182850489123, 1.7848265399172913358, 5.4637849111641143699, 6.6579046435011037772),
+    (2.04426310338993978564e-15, 1.4215117583164458887e-7, 1.8463183175100546818e-5, 7.868691311456132591e-4,
+     0.0148753612908506148525, 0.13692988092273580531, 0.59983220655588793769, 1.0),
+)  # fmt: skip
+
+
+def _ratio(
+    coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Ratio of two polynomials, highest power first, by Horner's rule."""
+    above, below = (np.zeros_like(x) for _ in range(2))
+    for a, b in zip(*coefficients, strict=True):
+        above, below = above * x + a, below * x + b
+    return above / below
+
+
+def _log(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Natural logarithm by series, in the same bits on every processor.
+
+    Np.log differs in the last place between them.
+    """
+    mantissa, exponent = np.frexp(x)  # mantissa in [1/2, 1)
+    z = (mantissa - 0.75) / (mantissa + 0.75)  # ln(m / 0.75) = 2 artanh(z), |z| <= 1/5
+    series = np.zeros_like(z)
+    for n in range(23, 0, -2):
+        series = series * z * z + 1.0 / n
+    return 2.0 * z * series + exponent * 0.6931471805599453 - 0.2876820724517809
+
+
+def normal(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
+    """Standard normal draws: one uniform draw each, put through the inverse distribution function (AS 241)."""
+    q = uniform(key, *counters) + 2.0**-54 - 0.5  # symmetric about 0, never +-1/2
+    r = np.sqrt(-_log(0.5 - np.abs(q)))
+    outer = np.sign(q) * np.where(r <= 5.0, _ratio(_MIDDLE, r - 1.6), _ratio(_TAIL, r - 5.0))
+    return np.where(np.abs(q) <= 0.425, q * _ratio(_CENTRE, 0.180625 - q * q), outer)

@@ -1,0 +1,308 @@
+"""Tabular Markov decision processes and their exact solutions, batched over processes and over reward weights.
+
+Letters: B processes, S states, A actions, d reward features; `...` any further leading axes (weights, seeds).
+Rewards are linear, r(s, a) = w . phi(s, a); phi is the expected feature vector of the transition. A terminal state
+maps to itself with zero features, so every value there is 0. Source of the standard results: Puterman (1994),
+"Markov Decision Processes"; successor features: Barreto et al. (2017).
+
+Policies come in two forms: actions (..., B, S) of integers, and probabilities (..., B, S, A).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+TIE = 1e-6  # actions within this share of the reward scale of the best count as equally good
+_TAIL = 1e-16  # deterministic evaluation sums returns until discount**steps is below this
+
+
+@dataclass(frozen=True, eq=False)
+class TabularMDP:
+    """B processes with known dynamics. Exactly one of next_state and probability is given.
+
+    Attributes:
+        features: (B, S, A, d) expected reward features of taking action a in state s.
+        terminal: (B, S) bool.
+        start: (B, S) start distribution, rows sum to 1.
+        discount: per step, in (0, 1]; 1 is for deterministic episodic tasks, whose returns then run over 2**17 steps.
+        next_state: (B, S, A) integers: deterministic transitions, solved by the fast path.
+        probability: (B, S, A, S): stochastic transitions, rows sum to 1.
+
+    Raises:
+        ValueError: a shape, a start distribution or a transition is not as stated.
+    """
+
+    features: Floats
+    terminal: npt.NDArray[np.bool_]
+    start: Floats
+    discount: float
+    next_state: Integers | None = None
+    probability: Floats | None = None
+
+    def __post_init__(self) -> None:
+        """Check shapes and laws once, and make terminal states absorbing with zero features."""
+        if self.features.ndim != 4:
+            raise ValueError(f"features have shape {self.features.shape}; expected (B, S, A, d).")
+        B, S, A, _ = self.features.shape
+        shapes = {"terminal": (B, S), "start": (B, S), "next_state": (B, S, A), "probability": (B, S, A, S)}
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise ValueError(
+                    f"{name} has shape {value.shape}; expected {shape} for features {self.features.shape}."
+                )
+        if not 0 < self.discount <= 1:
+            raise ValueError(f"discount = {self.discount}; expected a number in (0, 1].")
+        _check_distribution("start", self.start)
+        ends = self.terminal[:, :, None]
+        object.__setattr__(self, "features", np.where(ends[..., None], 0.0, self.features))
+        if self.next_state is not None and self.probability is None:
+            if self.next_state.min() < 0 or self.next_state.max() >= S:
+                raise ValueError(f"next_state must hold states from 0 to {S - 1}.")
+            object.__setattr__(self, "next_state", np.where(ends, np.arange(S)[:, None], self.next_state))
+        elif self.probability is not None and self.next_state is None:
+            _check_distribution("probability", self.probability)
+            if self.discount == 1:
+                raise ValueError("discount = 1 is for deterministic transitions; expected a number below 1.")
+            object.__setattr__(self, "probability", np.where(ends[..., None], np.eye(S)[:, None, :], self.probability))
+        else:
+            raise ValueError("Give exactly one of next_state (deterministic) and probability (stochastic).")
+
+
+def _check_distribution(name: str, chances: Floats) -> None:
+    if (chances < 0).any() or not np.allclose(chances.sum(-1), 1):
+        raise ValueError(f"{name} must be a probability distribution: along its last axis not negative, with sum 1.")
+
+
+def reward(mdp: TabularMDP, weights: Floats) -> Floats:
+    """r(s, a) = w . phi(s, a).
+
+    Weights (..., B, d), or (d,) for all -> (..., B, S, A), summed in order for the same bits at any batch size.
+    """
+    weights = np.broadcast_to(weights, (*weights.shape[:-2], mdp.features.shape[0], weights.shape[-1]))
+    total = np.zeros((*weights.shape[:-1], *mdp.features.shape[1:3]))
+    for i in range(weights.shape[-1]):
+        total += weights[..., i, None, None] * mdp.features[..., i]
+    return total
+
+
+def q_values(mdp: TabularMDP, reward: Floats, values: Floats) -> Floats:
+    """Q(s, a) = r(s, a) + discount * E[V(s')]: reward (..., B, S, A), values (..., B, S) -> (..., B, S, A)."""
+    return reward + mdp.discount * expected_next(mdp, values)
+
+
+def expected_next(mdp: TabularMDP, values: Floats) -> Floats:
+    """E[V(s') | s, a]: (..., B, S) -> (..., B, S, A)."""
+    if mdp.next_state is not None:
+        B, S, _ = mdp.next_state.shape
+        lead = values.shape[:-2]
+        offset = (np.arange(int(np.prod((*lead, B)))) * S).reshape(*lead, B, 1, 1)
+        return values.reshape(-1)[mdp.next_state + offset]
+    assert mdp.probability is not None
+    expected: Floats = np.einsum("bsat,...bt->...bsa", mdp.probability, values)
+    return expected
+
+
+def _doublings(discount: float) -> int:
+    """Number of doublings after which the discounted tail of a return is negligible."""
+    return 17 if discount == 1 else int(np.ceil(np.log2(max(np.log(_TAIL) / np.log(discount), 1.0)))) + 1
+
+
+def _along_paths(mdp: TabularMDP, actions: Integers, signal: Floats) -> Floats:
+    """Discounted sums of signal (N, S, k) along the deterministic paths that actions (N, S) follow: -> (N, S, k).
+
+    Path doubling: sum_{2n}(s) = sum_n(s) + discount**n * sum_n(state after n steps), exact to machine precision in
+    log2(horizon) gathers.
+    """
+    assert mdp.next_state is not None
+    (N, S), B = actions.shape, mdp.next_state.shape[0]
+    ahead = mdp.next_state[np.arange(N)[:, None] % B, np.arange(S), actions]
+    ahead = (ahead + np.arange(N)[:, None] * S).reshape(-1)
+    total, factor = signal.reshape(N * S, -1), mdp.discount
+    for _ in range(_doublings(mdp.discount)):
+        total = total + factor * total[ahead]
+        ahead = ahead[ahead]
+        factor *= factor
+    return total.reshape(N, S, -1)
+
+
+def _chosen(table: Floats, actions: Integers) -> Floats:
+    """Table (..., S, A, k) at actions (..., S) -> (..., S, k)."""
+    return np.take_along_axis(table, actions[..., None, None], -2)[..., 0, :]
+
+
+def _solve(mdp: TabularMDP, policy: Floats, signal: Floats, transpose: bool = False) -> Floats:
+    """Solve (I - discount * P_policy) x = signal (..., B, S, k) for policy probabilities (..., B, S, A)."""
+    if mdp.discount == 1:
+        raise ValueError("discount = 1: only deterministic policies, given as actions, can be evaluated.")
+    S = policy.shape[-2]
+    if mdp.next_state is not None:
+        matrix = np.zeros((*policy.shape[:-1], S))
+        flat = matrix.reshape(-1, S, S)
+        successors = np.broadcast_to(mdp.next_state, policy.shape).reshape(-1, S, policy.shape[-1])
+        chance = policy.reshape(successors.shape)
+        row, state = np.arange(len(flat))[:, None], np.arange(S)
+        for a in range(policy.shape[-1]):  # one successor for each action, so no index repeats within an addition
+            flat[row, state, successors[..., a]] += chance[..., a]
+    else:
+        assert mdp.probability is not None
+        matrix = np.einsum("...bsa,bsat->...bst", policy, mdp.probability)
+    matrix = np.eye(S) - mdp.discount * matrix
+    solution = np.linalg.solve(np.swapaxes(matrix, -1, -2) if transpose else matrix, signal)
+    return solution.astype(np.float64, copy=False)
+
+
+def probabilities(actions: Integers, A: int) -> Floats:
+    """A deterministic policy as probabilities: (..., S) -> (..., S, A)."""
+    return (actions[..., None] == np.arange(A)).astype(np.float64)
+
+
+def discounted_sum(mdp: TabularMDP, policy: Integers | Floats, signal: Floats) -> Floats:
+    """E[sum_t discount**t signal(s_t, a_t) | s_0 = s] for signal (..., B, S, A, k) -> (..., B, S, k).
+
+    policy holds actions (..., B, S) or probabilities (..., B, S, A), with the same leading axes as the signal (which
+    may broadcast). Deterministic policies in deterministic processes are summed along their paths; everything else
+    is a linear solve.
+    """
+    A = mdp.features.shape[2]
+    if np.issubdtype(policy.dtype, np.integer):
+        actions = np.asarray(policy, np.int64)
+        if mdp.next_state is not None:
+            chosen = _chosen(np.broadcast_to(signal, (*actions.shape, *signal.shape[-2:])), actions)
+            return _along_paths(mdp, actions.reshape(-1, actions.shape[-1]), chosen).reshape(chosen.shape)
+        policy = probabilities(actions, A)
+    expected = np.zeros((*policy.shape[:-1], signal.shape[-1]))
+    for a in range(A):
+        expected += policy[..., a, None] * signal[..., a, :]
+    return _solve(mdp, np.asarray(policy, np.float64), expected)
+
+
+def evaluate(mdp: TabularMDP, policy: Integers | Floats, reward: Floats) -> Floats:
+    """V of a policy: reward (..., B, S, A) -> (..., B, S)."""
+    return discounted_sum(mdp, policy, reward[..., None])[..., 0]
+
+
+def successor_features(mdp: TabularMDP, policy: Integers | Floats) -> Floats:
+    """psi(s) = E[sum_t discount**t phi(s_t, a_t) | s_0 = s] (..., B, S, d); V(s) = w . psi(s) (Barreto 2017)."""
+    return discounted_sum(mdp, policy, mdp.features)
+
+
+def feature_advantages(mdp: TabularMDP, psi: Floats) -> Floats:
+    """phi(s, a) + discount * E[psi(s')] - psi(s): psi (..., B, S, d) -> (..., B, S, A, d).
+
+    Times w it is the advantage A(s, a).
+    """
+    ahead = np.stack([expected_next(mdp, psi[..., i]) for i in range(psi.shape[-1])], -1)
+    return mdp.features + mdp.discount * ahead - psi[..., None, :]
+
+
+def occupancy(mdp: TabularMDP, policy: Integers | Floats) -> Floats:
+    """Discounted expected visits sum_t discount**t P(s_t = s) from the start distribution: -> (..., B, S).
+
+    Sums to 1 / (1 - discount).
+    """
+    if np.issubdtype(policy.dtype, np.integer):
+        policy = probabilities(np.asarray(policy, np.int64), mdp.features.shape[2])
+    start = np.broadcast_to(mdp.start[..., None], (*policy.shape[:-1], 1))
+    return _solve(mdp, np.asarray(policy, np.float64), start, transpose=True)[..., 0]
+
+
+def optimal_actions(
+    mdp: TabularMDP, reward: Floats, first: Integers | None = None, max_iterations: int = 1000
+) -> tuple[Integers, Floats]:
+    """Policy iteration (Howard 1960).
+
+    Reward (..., B, S, A) -> an optimal deterministic policy (..., B, S) and V* (..., B, S).
+
+    `first` is a policy to start from; a good one saves iterations. An action changes only where it gains more than
+    rounding error, so the iteration ends. Raises ArithmeticError when it does not within max_iterations (with
+    discount 1: endless gains).
+    """
+    lead = reward.shape[:-1]
+    actions = np.argmax(reward, -1) if first is None else np.array(np.broadcast_to(first, lead))
+    for _ in range(max_iterations):
+        values = evaluate(mdp, actions, reward)
+        q = q_values(mdp, reward, values)
+        rounding = 1e-12 * np.maximum(np.abs(values).max(-1, keepdims=True), 1e-300)
+        better = np.argmax(q, -1)
+        gain = (
+            np.take_along_axis(q, better[..., None], -1)[..., 0] - np.take_along_axis(q, actions[..., None], -1)[..., 0]
+        )
+        improve = gain > rounding
+        if not improve.any():
+            return actions, values
+        actions = np.where(improve, better, actions)
+    raise ArithmeticError(
+        f"Policy iteration found no fixed point in {max_iterations} iterations; is discount = {mdp.discount} below 1?"
+    )
+
+
+def optimal_values(mdp: TabularMDP, reward: Floats) -> tuple[Floats, Floats]:
+    """V* (..., B, S) and Q* (..., B, S, A)."""
+    _, values = optimal_actions(mdp, reward)
+    return values, q_values(mdp, reward, values)
+
+
+def advantages(values: Floats, action_values: Floats) -> Floats:
+    """A(s, a) = Q(s, a) - V(s): values (..., S), action_values (..., S, A) -> (..., S, A)."""
+    return action_values - values[..., None]
+
+
+def greedy_policy(action_values: Floats, scale: Floats | float) -> Floats:
+    """Probabilities (..., S, A) that share each state equally among actions within TIE * scale of the best.
+
+    scale: the reward scale, max |r|, a number or (...,). A plain argmax would let rounding decide between equal
+    actions.
+    """
+    best = action_values.max(-1, keepdims=True)
+    good = action_values >= best - TIE * np.asarray(scale)[..., None, None]
+    return good / good.sum(-1, keepdims=True)
+
+
+def reward_scale(reward: Floats) -> Floats:
+    """Max |r(s, a)|: (..., S, A) -> (...,)."""
+    return np.abs(reward).max((-2, -1))
+
+
+def optimal_policy(mdp: TabularMDP, reward: Floats) -> Floats:
+    """Probabilities (..., B, S, A) of the optimal policy, near-ties shared."""
+    return greedy_policy(optimal_values(mdp, reward)[1], reward_scale(reward))
+
+
+def uniform_policy(mdp: TabularMDP) -> Floats:
+    """Every action equally likely: (B, S, A)."""
+    return np.full(mdp.features.shape[:3], 1.0 / mdp.features.shape[2])
+
+
+def mean_return(mdp: TabularMDP, values: Floats) -> Floats:
+    """J = E[V(s_0)] over the start distribution: (..., B, S) -> (..., B)."""
+    return (mdp.start * values).sum(-1)
+
+
+def between(returns: Floats, naive: Floats, best: Floats) -> Floats:
+    """(returns - naive) / (best - naive), elementwise.
+
+    1 where the references coincide, for there every policy is optimal.
+    """
+    span = best - naive
+    flat = span <= TIE * np.maximum(np.abs(best), np.abs(naive))
+    return np.where(flat, 1.0, (returns - naive) / np.where(flat, 1.0, span))
+
+
+def normalised_return(mdp: TabularMDP, reward: Floats, policy: Integers | Floats) -> Floats:
+    """(J_policy - J_uniform) / (J_optimal - J_uniform).
+
+    0 for uniformly random actions, 1 for an optimal policy, unbounded below.
+
+    reward (..., B, S, A) and policy have the same leading axes; -> (..., B).
+    """
+    uniform = np.broadcast_to(uniform_policy(mdp), reward.shape)
+    naive = mean_return(mdp, evaluate(mdp, uniform, reward))
+    best = mean_return(mdp, optimal_actions(mdp, reward)[1])
+    return between(mean_return(mdp, evaluate(mdp, policy, reward)), naive, best)

@@ -1,0 +1,1 @@
+"""Preference family: environments in which reward is learnt from preferences."""

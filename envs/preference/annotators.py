@@ -1,0 +1,54 @@
+"""Annotators: who answers the queries.
+
+A simulated one is a preference model with a choice rule; a human one replays stored answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from valuegym.envs.preference import models
+from valuegym.envs.preference.segments import Array
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """An annotator who compares a statistic under the true reward by a choice rule."""
+
+    statistic: models.Statistic
+    choice: models.Choice
+
+
+ANNOTATORS: dict[str, Simulated] = {
+    "regret": Simulated(models.Regret(), models.BradleyTerry()),
+    "regret-noiseless": Simulated(models.Regret(), models.Noiseless()),
+    "partial-return": Simulated(models.PartialReturn(), models.BradleyTerry()),
+    "partial-return-noiseless": Simulated(models.PartialReturn(), models.Noiseless()),
+}
+
+
+def by_name(name: str) -> Simulated:
+    """The simulated annotator of this name; ValueError lists the names there are."""
+    if name not in ANNOTATORS:
+        raise ValueError(f"annotator = {name!r}; expected one of {sorted(ANNOTATORS)} or 'human:CONDITION'.")
+    return ANNOTATORS[name]
+
+
+FIRST, SECOND, SAME, CANNOT_TELL = range(4)
+
+
+def answer_codes(labels: Array) -> Array:
+    """Labels 0, 1, 0.5, NaN as the integers FIRST, SECOND, SAME, CANNOT_TELL."""
+    codes = np.select(
+        [labels == 0, labels == 1, labels == 0.5, np.isnan(labels)], [FIRST, SECOND, SAME, CANNOT_TELL], -1
+    )
+    if (codes < 0).any():
+        raise ValueError("Labels must be 0 (first), 1 (second), 0.5 (same) or NaN (can't tell).")
+    return codes
+
+
+def labels(codes: Array) -> Array:
+    """The integers FIRST, SECOND, SAME, CANNOT_TELL as labels 0, 1, 0.5, NaN."""
+    return np.array([0.0, 1.0, 0.5, np.nan])[codes]

@@ -1,0 +1,233 @@
+"""The delivery task: the 10x10 grid on which people's preferences over pairs of short segments were collected.
+
+Source: Knox, Hatgis-Kessell, Booth, Niekum, Stone, Allievi (2024), "Models of human preference for learning reward
+functions" (TMLR).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import keys, mdp
+from valuegym.envs.preference import delivery_art
+
+Array = npt.NDArray[Any]
+
+# Cell codes: 0 road, 1 goal, 2 house, 3 sheep, 4 coin, 5 roadblock; 6 more for the same on brick; OUTSIDE pads
+# smaller boards.
+ROAD, GOAL, HOUSE, SHEEP, COIN, ROADBLOCK = range(6)
+BRICK, OUTSIDE = 6, -1
+CLOSED = (GOAL, HOUSE, SHEEP)  # items on cells where no episode starts
+FEATURES = ("gas", "goal", "sheep", "coin", "roadblock", "brick")
+ACTIONS = ("up", "down", "left", "right")
+MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
+WEIGHTS = (-1.0, 50.0, -50.0, 1.0, -1.0, -2.0)
+DISCOUNT = 0.999
+BOARD = (
+    (0, 0, 5, 0, 0, 0, 0, 0, 0, 0),
+    (0, 0, 0, 0, 4, 0, 0, 0, 0, 6),
+    (0, 0, 3, 0, 0, 0, 0, 6, 6, 6),
+    (4, 0, 5, 0, 2, 3, 3, 6, 6, 0),
+    (6, 6, 0, 0, 0, 0, 0, 0, 0, 0),
+    (6, 0, 4, 0, 0, 0, 0, 0, 0, 0),
+    (6, 2, 0, 3, 5, 2, 0, 0, 0, 0),
+    (0, 4, 0, 0, 0, 0, 0, 10, 6, 6),
+    (0, 0, 5, 0, 0, 0, 0, 6, 6, 7),
+    (0, 0, 0, 0, 0, 0, 5, 0, 0, 4),
+)
+
+
+def surface_features(codes: Array) -> npt.NDArray[np.float64]:
+    """Features (..., 6) of driving on cells with these codes, whatever lies on them: gas on road, brick on brick."""
+    features = np.zeros((*codes.shape, len(FEATURES)))
+    features[..., 0] = codes < BRICK
+    features[..., 5] = codes >= BRICK
+    return features
+
+
+def entry_features(codes: Array) -> npt.NDArray[np.float64]:
+    """Features (..., 6) of entering cells with these codes.
+
+    The item, and the surface unless the item ends the episode.
+    """
+    item = codes % BRICK
+    features = surface_features(codes)
+    features[(item == GOAL) | (item == SHEEP)] = 0
+    for column, code in ((1, GOAL), (2, SHEEP), (3, COIN), (4, ROADBLOCK)):
+        features[..., column] = item == code
+    return features
+
+
+def board_mdp(boards: Array, discount: float = DISCOUNT) -> mdp.TabularMDP:
+    """The processes of boards (B, H, W), states in row-major order.
+
+    Moves off the board or into a house stay and pay the surface underneath.
+
+    Goals and sheep end the episode; every other cell except a house is a start, all equally likely. Raises
+    ValueError for unknown codes.
+    """
+    if boards.ndim != 3 or not np.isin(boards, range(OUTSIDE, 2 * BRICK)).all():
+        raise ValueError(
+            f"boards must be integers (B, H, W) from {OUTSIDE} to {2 * BRICK - 1}; got shape {boards.shape}."
+        )
+    B, H, W = boards.shape
+    S = H * W
+    codes = boards.reshape(B, S)
+    closed = (codes == OUTSIDE) | (codes % BRICK == HOUSE)
+    item = codes % BRICK
+    terminal = closed | (((item == GOAL) | (item == SHEEP)) & (codes != OUTSIDE))
+    start = (~terminal).astype(np.float64)
+    if not start.any(-1).all():
+        raise ValueError("A board has no cell to start from: every cell is a goal, a sheep or a house.")
+    row, column = (grid.reshape(S, 1) for grid in np.mgrid[:H, :W])
+    to_row, to_column = row + MOVES[:, 0], column + MOVES[:, 1]
+    inside = (to_row >= 0) & (to_row < H) & (to_column >= 0) & (to_column < W)
+    target = np.where(inside, to_row * W + to_column, np.arange(S)[:, None])
+    bump = ~inside | closed[:, target]
+    next_state = np.where(bump, np.arange(S)[:, None], target)
+    features = np.where(bump[..., None], surface_features(codes)[:, :, None], entry_features(codes)[:, target])
+    return mdp.TabularMDP(features, terminal, start / start.sum(-1, keepdims=True), discount, next_state=next_state)
+
+
+class Task(NamedTuple):
+    """Nothing changes from one episode to the next."""
+
+
+class State(NamedTuple):
+    """cell (B,): index of the vehicle's cell, row-major; move (B,).
+
+    4 * cell + action of the move that led here, 0 at reset.
+    """
+
+    cell: npt.NDArray[np.int64]
+    move: npt.NDArray[np.int64]
+
+
+class Delivery:
+    """Drive to the destination past sheep, coins, roadblocks and brick, on the published board.
+
+    ## Description
+    The task on which the regret and the partial-return model of human preference were compared (Knox et al. 2024).
+    Deterministic and small enough to be solved exactly, it shows whether an agent finds the way to the one goal from
+    everywhere: sheep end an episode early and badly, coins tempt to loops that never pay (a coin cancels the gas of
+    its own step), brick costs double.
+
+    ## Observation
+    `observation="cell"`: Discrete(100), row-major. `"onehot"`: Box (100,). `"features"`: Box (24,), the six reward
+    features of each of the four moves from here (aliased: cells with equal surroundings look alike). `"image"`: Box
+    (80, 80, 3) uint8, the board with the vehicle.
+
+    ## Action
+    Discrete(4): up, down, left, right. Off the board or into a house the vehicle stays and pays the surface underneath.
+
+    ## Reward
+    On entering a cell: road -1, brick -2; a coin adds 1, a roadblock -1; goal +50 and sheep -50 without surface
+    cost. Items are never used up. `reward="hidden"` pays 0 throughout: the reward is then to be learnt from
+    preferences.
+
+    ## Episode end
+    Terminates at the goal and at a sheep. The registered environment truncates after 200 steps. Episodes start at
+    one of the 92 open cells, or at `reset(options={"cell": c})`.
+
+    ## Oracle and naive scores
+    At discount 0.999, averaged over the 92 starts: optimal policy 41.2079 (score 1), uniformly random actions
+    -71.2574 (score 0).
+
+    ## Source
+    Knox et al. (2024), TMLR; board and rewards checked against every published statistic of the human data
+    (`valuegym data check`).
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    discount = DISCOUNT
+    cheap_reset = True
+    tolerance = 0.0  # states are integers: a replay must agree to the bit
+
+    def __init__(self, observation: str = "cell", reward: str = "true") -> None:
+        if reward not in ("true", "hidden"):
+            raise ValueError(f"reward = {reward!r}; expected 'true' or 'hidden'.")
+        self.board = np.array(BOARD)
+        self.mdp = board_mdp(self.board[None])
+        self.true_rewards = mdp.reward(self.mdp, np.array(WEIGHTS))
+        assert self.mdp.next_state is not None
+        S, A = self.mdp.next_state.shape[1:]
+        self.action_space = gym.spaces.Discrete(A)
+        self.observation_space, self._observations = self._observe(observation)
+        self._next = self.mdp.next_state.reshape(-1)
+        self._true = self.true_rewards.reshape(-1)
+        self._rewards = self._true if reward == "true" else np.zeros(S * A)
+        self._terminal = self.mdp.terminal[0]
+        self._starts = np.flatnonzero(self.mdp.start[0])
+
+    def _observe(self, observation: str) -> tuple[gym.Space[Any], Array | None]:
+        """The observation space and the table (S, ...) that observations are read from."""
+        S = self.board.size
+        if observation == "cell":
+            return gym.spaces.Discrete(S), None
+        if observation == "onehot":
+            return gym.spaces.Box(0, 1, (S,), np.float32), np.eye(S, dtype=np.float32)
+        if observation == "features":
+            table = self.mdp.features.reshape(S, -1).astype(np.float32)
+            return gym.spaces.Box(0, 1, (table.shape[1],), np.float32), table
+        if observation == "image":
+            W = self.board.shape[1]
+            table = np.stack([delivery_art.image(self.board, divmod(cell, W)) for cell in range(S)])
+            return gym.spaces.Box(0, 255, table.shape[1:], np.uint8), table
+        raise ValueError(f"observation = {observation!r}; expected 'cell', 'onehot', 'features' or 'image'.")
+
+    def initial(self, key: keys.Key, cell: Array | None = None) -> tuple[Task, State]:
+        """A uniformly random open cell, or the one asked for."""
+        if cell is None:
+            return Task(), State(
+                self._starts[keys.integers(key, len(self._starts), keys.RESET)], np.zeros_like(key, np.int64)
+            )
+        if not np.isin(cell, self._starts).all():
+            raise ValueError(
+                f"cell = {cell.tolist()}; expected open cells from 0 to {self.board.size - 1}: no goal, sheep or house."
+            )
+        return Task(), State(cell.astype(np.int64), np.zeros_like(key, np.int64))
+
+    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
+        """Move, or stay where the way is blocked."""
+        move = state.cell * len(ACTIONS) + action
+        return State(self._next[move], move)
+
+    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """What the agent is paid: the true reward, or 0 when it is hidden."""
+        return self._rewards[next_state.move]
+
+    def true_reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """What the scorer counts, hidden from the agent or not."""
+        return self._true[next_state.move]
+
+    def terminal(self, task: Task, state: State) -> Array:
+        """At the goal or at a sheep."""
+        return self._terminal[state.cell]
+
+    def observation(self, task: Task, state: State) -> Array:
+        """The cell index, or its row of the observation table."""
+        return state.cell.copy() if self._observations is None else self._observations[state.cell]
+
+    def references(self, task: Task) -> tuple[float, float]:
+        """Mean returns of the naive reference (uniformly random actions) and of the oracle, for scoring."""
+        naive = mdp.evaluate(self.mdp, mdp.uniform_policy(self.mdp), self.true_rewards)
+        best = mdp.optimal_values(self.mdp, self.true_rewards)[0]
+        return float(mdp.mean_return(self.mdp, naive)[0]), float(mdp.mean_return(self.mdp, best)[0])
+
+    def oracle_action(self, task: Task, state: State) -> Array:
+        """An optimal action for every row, for the oracle agent."""
+        return mdp.optimal_policy(self.mdp, self.true_rewards)[0].argmax(-1)[state.cell]
+
+    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
+        """The board with the vehicle and its last steps."""
+        path = [divmod(int(state.cell[0]), self.board.shape[1]) for state in states]
+        draw = delivery_art.ansi if mode == "ansi" else delivery_art.rgb
+        return draw(self.board, path[-1], path, [int(action[0]) for action in actions])

@@ -1,0 +1,385 @@
+"""The query environments: watch an annotator's preferences one by one, and say what the reward is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import keys
+from valuegym.envs import mdp as tabular
+from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.preference import annotators, datasets, delivery, delivery_art, random_delivery, segments
+
+Array = npt.NDArray[Any]
+
+REPORTS = (3, 10, 30, 100, 300, 1000, 3000)
+SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # which quarters of all tasks, by content
+
+
+class Query(NamedTuple):
+    """One observation with its shapes restored: what `read` returns.
+
+    S states, A actions, d features, L steps: next_states (S, A), features (S, A, d), terminals (S,) bool, start
+    (S,), discount float; the pair as a Segment with leading axis 2; answer FIRST, SECOND, SAME or CANNOT_TELL; shown
+    preferences so far, report bool.
+    """
+
+    next_states: Array
+    features: Array
+    terminals: Array
+    start: Array
+    discount: float
+    pair: segments.Segment
+    answer: int
+    shown: int
+    report: bool
+
+    def mdp(self) -> tabular.TabularMDP:
+        """The known dynamics, as a process without rewards."""
+        return tabular.TabularMDP(
+            self.features[None].astype(np.float64),
+            self.terminals[None],
+            self.start[None],
+            self.discount,
+            next_state=self.next_states[None],
+        )
+
+
+def read(observation: dict[str, Array]) -> Query:
+    """Restore the shapes of one flat observation; they follow from the lengths alone."""
+    S = observation["terminals"].size
+    A = observation["next_states"].size // S
+    d = observation["features"].size // (S * A)
+    L = observation["segment_actions"].size // 2
+    pair = segments.Segment(
+        observation["segment_states"].reshape(2, L + 1),
+        observation["segment_actions"].reshape(2, L),
+        observation["segment_features"].reshape(2, L, d),
+        observation["segment_mask"].reshape(2, L).astype(np.bool_),
+    )
+    return Query(
+        observation["next_states"].reshape(S, A),
+        observation["features"].reshape(S, A, d),
+        observation["terminals"].astype(np.bool_),
+        observation["start"],
+        float(observation["discount"][0]),
+        pair,
+        int(observation["label"]),
+        int(observation["shown"][0]),
+        bool(observation["report"]),
+    )
+
+
+class Task(NamedTuple):
+    """One board, its true weights and all that follows from them.
+
+    Everything but weights, values, action_values, naive and best is shown.
+    """
+
+    key: Array  # (B,)
+    board: Array  # (B, H * W) cell codes
+    next_state: Array  # (B, S, A)
+    features: Array  # (B, S, A, d)
+    terminal: Array  # (B, S)
+    start: Array  # (B, S)
+    weights: Array  # (B, d)
+    values: Array  # (B, S): V* of the true reward
+    action_values: Array  # (B, S, A): Q* of the true reward
+    naive: Array  # (B,): mean return of uniformly random actions
+    best: Array  # (B,): mean return of an optimal policy
+    order: Array  # (B, n): in which stored answers come; n = 0 for simulated annotators
+
+
+class State(NamedTuple):
+    """shown (B,): preferences shown so far; scores (B, R): of the reports made so far, 0 before."""
+
+    shown: Array
+    scores: Array
+
+
+class RewardInference:
+    """Infer an unknown reward from an annotator's preferences over pairs of segments.
+
+    ## Description
+    Every episode is a new task: a board with known dynamics and a hidden linear reward. Each step shows one pair of
+    segments and which of them the annotator prefers. It asks whether a learner recovers a reward whose *optimal
+    policy* is right, which partial return can fail at even with endless data, and regret cannot (Knox et al. 2024).
+    Which terminal item and which road item is the good one, the order of the features and their signs are drawn
+    anew, so that no constant answer is good; a learner that ignores preferences must guess.
+
+    ## Observation
+    A flat Dict. The process: `board` (150,) cell codes (-1 outside), `next_states` (S*A,), `features` (S*A*d,),
+    `terminals` (S,), `start` (S,), `discount` (1,). The last pair: `segment_states` (2*(L+1),), `segment_actions`
+    (2*L,), `segment_features` (2*L*d,), `segment_mask` (2*L,), `label` (0 first, 1 second, 2 same, 3 can't tell).
+    `shown` (1,): how many pairs so far; `report`: 1 when the action answering this observation is scored. The
+    observation at reset shows no pair (mask 0, label 3). `read(observation)` restores the shapes.
+
+    ## Action
+    `RewardInference-v0`: Box(-1, 1, (d,)), the estimated reward weights; scale is irrelevant.
+    `RewardInferencePolicy-v0`: Box(-1, 1, (S*A,)), a table of preferences over actions (advantages, logits), used
+    greedily. Only actions that answer a report count.
+
+    ## Reward
+    0 until the end, so that it is no feedback; then the mean score over all reports.
+
+    ## Episode end
+    Terminates with the action that answers the last report: after 3, 10, 30, 100, 300, 1000 and 3000 pairs by
+    default (`reports=...`, 0 allowed), and at the latest after all stored answers. No time limit.
+
+    ## Arguments
+    `annotator`: "regret", "partial-return" (Bradley-Terry at temperature 1), the same with "-noiseless", or
+    "human:CONDITION" with `data=FOLDER` (or the variable VALUEGYM_DATA). `board`: "random" or "published" (always
+    published for humans). `split`: "train", "dev" or "test", disjoint by the content of the task. `reports`: as above.
+    `length`: steps of a segment. `action`: "weights" or "policy".
+
+    ## Oracle and naive scores
+    A report is scored by the mean return, under the true reward, of the policy that is optimal for the estimate
+    (near-ties within 1e-6 of the reward scale share): 0 for uniformly random actions, 1 for an optimal policy, both
+    computed exactly for the task at hand; cut at -1.
+
+    ## Source
+    Knox et al. (2024), TMLR; random boards from the generator released with it.
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}
+    discount = delivery.DISCOUNT
+    tolerance = 1e-9  # scores come from linear solves, which differ between processors in the last digits
+    checkpoint = 250  # a record holds every 250th state
+
+    def __init__(
+        self,
+        annotator: str = "regret",
+        board: str = "random",
+        split: str = "test",
+        reports: Sequence[int] = REPORTS,
+        length: int = 3,
+        action: str = "weights",
+        data: str | None = None,
+    ) -> None:
+        if board not in ("random", "published"):
+            raise ValueError(f"board = {board!r}; expected 'random' or 'published'.")
+        if split not in SPLITS:
+            raise ValueError(f"split = {split!r}; expected one of {sorted(SPLITS)}.")
+        if action not in ("weights", "policy"):
+            raise ValueError(f"action = {action!r}; expected 'weights' or 'policy'.")
+        if length < 1:
+            raise ValueError(f"length = {length}; expected at least 1 step per segment.")
+        reports = tuple(reports)
+        if (
+            not reports
+            or list(reports) != sorted(set(reports))
+            or reports[0] < 0
+            or not all(isinstance(r, int) for r in reports)
+        ):
+            raise ValueError(f"reports = {reports}; expected increasing integers, at least one, none below 0.")
+        self.human = datasets.load(annotator.partition(":")[2], data) if annotator.startswith("human:") else None
+        self.annotator = annotators.by_name(annotator) if self.human is None else None
+        self.random = board == "random" and self.human is None
+        self.split, self.length, self.policy = split, length, action == "policy"
+        if self.human is not None:
+            self.length = self.human.segments.actions.shape[-1]
+            available = len(self.human.labels)
+            reports = tuple(r for r in reports if r < available) + ((available,) if reports[-1] >= available else ())
+        self.reports = reports
+        H, W = (
+            (random_delivery.HEIGHTS.max(), random_delivery.WIDTHS.max()) if self.random else np.shape(delivery.BOARD)
+        )
+        self.shape = (int(H), int(W))
+        S, A, d, L = int(H * W), len(delivery.ACTIONS), len(delivery.FEATURES), self.length
+        box = gym.spaces.Box
+        self.observation_space = gym.spaces.Dict(
+            board=box(delivery.OUTSIDE, 2 * delivery.BRICK - 1, (S,), np.int64),
+            next_states=box(0, S - 1, (S * A,), np.int64),
+            features=box(-1, 1, (S * A * d,), np.float32),
+            terminals=box(0, 1, (S,), np.int8),
+            start=box(0, 1, (S,), np.float64),
+            discount=box(0, 1, (1,), np.float64),
+            segment_states=box(0, S - 1, (2 * (L + 1),), np.int64),
+            segment_actions=box(0, A - 1, (2 * L,), np.int64),
+            segment_features=box(-1, 1, (2 * L * d,), np.float32),
+            segment_mask=box(0, 1, (2 * L,), np.int8),
+            label=gym.spaces.Discrete(4),
+            shown=box(0, self.reports[-1] + 1, (1,), np.int64),
+            report=gym.spaces.Discrete(2),
+        )
+        self.action_space = box(-1, 1, (S * A if self.policy else d,), np.float32)
+
+    def initial(self, key: keys.Key) -> tuple[Task, State]:
+        """Draw a task, and solve it for scoring."""
+        boards, weights, shuffle, sign = self._draw(key)
+        mdp = delivery.board_mdp(boards, self.discount)
+        features = np.take_along_axis(mdp.features, shuffle[:, None, None], -1) * sign[:, None, None]
+        weights = np.take_along_axis(weights, shuffle, -1) * sign
+        mdp = tabular.TabularMDP(features, mdp.terminal, mdp.start, self.discount, next_state=mdp.next_state)
+        reward = tabular.reward(mdp, weights)
+        values, action_values = tabular.optimal_values(mdp, reward)
+        naive = tabular.mean_return(mdp, tabular.evaluate(mdp, tabular.uniform_policy(mdp), reward))
+        assert mdp.next_state is not None
+        order = keys.permutation(key, 0 if self.human is None else len(self.human.labels), keys.RESET, 3)
+        board = boards.reshape(len(key), -1)
+        best = tabular.mean_return(mdp, values)
+        task = Task(
+            key.copy(),
+            board,
+            mdp.next_state,
+            features,
+            mdp.terminal,
+            mdp.start,
+            weights,
+            values,
+            action_values,
+            naive,
+            best,
+            order,
+        )
+        return task, State(np.zeros(len(key), np.int64), np.zeros((len(key), len(self.reports))))
+
+    def _draw(self, key: keys.Key) -> tuple[Array, Array, Array, Array]:
+        """Boards (B, H, W), weights (B, d) in the published order, the features' shuffle and signs (B, d)."""
+        B, d = len(key), len(delivery.FEATURES)
+        if not self.random:
+            boards = np.broadcast_to(np.array(delivery.BOARD), (B, *self.shape)).copy()
+            return (
+                boards,
+                np.broadcast_to(np.array(delivery.WEIGHTS), (B, d)).copy(),
+                np.tile(np.arange(d), (B, 1)),
+                np.ones((B, d)),
+            )
+        task, attempt, todo = random_delivery.draw(keys.mix(key, keys.RESET, 0, 0)), 0, np.arange(B)
+        while (todo := todo[self._misplaced(random_delivery.RandomTask(*(field[todo] for field in task)))]).size:
+            attempt += 1  # the task drawn belongs to another split
+            put_rows(task, todo, random_delivery.draw(keys.mix(key[todo], keys.RESET, 0, attempt)))
+        swap = (
+            keys.uniform(key[:, None], keys.RESET, 1, np.arange(2)) < 0.5
+        )  # which terminal item, which road item is the good one
+        ends = np.where(swap[:, :1], (0, 2, 1, 3, 4, 5), range(d))
+        items = np.where(swap[:, 1:], (0, 1, 2, 4, 3, 5), range(d))
+        weights = np.take_along_axis(task.weights, np.take_along_axis(ends, items, -1), -1)
+        sign = np.where(keys.uniform(key[:, None], keys.RESET, 2, np.arange(d)) < 0.5, -1.0, 1.0)
+        return task.boards, weights, keys.permutation(key, d, keys.RESET, 4), sign
+
+    def _misplaced(self, task: random_delivery.RandomTask) -> Array:
+        """Tasks (B,) whose content belongs to another split."""
+        return ~np.isin(random_delivery.digest(task) % np.uint64(4), SPLITS[self.split])
+
+    def query(self, task: Task, shown: Array) -> tuple[segments.Segment, Array]:
+        """Pair number `shown` (B,) of every task, from 1, and its answer (B,).
+
+        Number 0 is blank, and so are those past the last report.
+        """
+        B, L = len(shown), self.length
+        blank = (shown < 1) | (shown > self.reports[-1])
+        if self.human is not None:
+            stored = task.order[np.arange(B), np.where(blank, 0, shown - 1)]
+            pair = segments.Segment(*(field[stored] for field in self.human.segments))
+            answer = annotators.answer_codes(self.human.labels[stored])
+        else:
+            assert self.annotator is not None
+            key = keys.mix(task.key, shown)[:, None]
+            open_cells = task.start > 0
+            nth = keys.integers(key, open_cells.sum(-1, keepdims=True), np.arange(2))
+            cells = (np.cumsum(open_cells, -1)[:, None] > nth[..., None]).argmax(-1)
+            actions = keys.integers(key, len(delivery.ACTIONS), np.arange(2, 2 + 2 * L)).reshape(B, 2, L)
+            pair = segments.follow(task, cells, actions)
+            utility = self.annotator.statistic.utility(task, pair, self.discount)
+            label = self.annotator.choice.label(utility[:, 1] - utility[:, 0], keys.uniform(key[:, 0], 2 + 2 * L))
+            answer = annotators.answer_codes(label)
+        for field in pair:
+            field[blank] = 0
+        return pair, np.where(blank, annotators.CANNOT_TELL, answer)
+
+    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
+        """Score the estimate where it answers a report, then show the next pair."""
+        scores = state.scores.copy()
+        for j, report in enumerate(self.reports):
+            rows = np.flatnonzero(state.shown == report)
+            if rows.size:
+                scores[rows, j] = self.score(take_rows(task, rows), action[rows])
+        return State(np.minimum(state.shown + 1, self.reports[-1] + 1), scores)
+
+    def score(self, task: Task, action: Array) -> Array:
+        """Normalised mean return (B,) of the policies that estimates (B, d), or tables (B, S*A), stand for.
+
+        Cut at -1.
+        """
+        mdp = tabular.TabularMDP(task.features, task.terminal, task.start, self.discount, next_state=task.next_state)
+        estimate = action.astype(np.float64)
+        if self.policy:
+            table = estimate.reshape(task.next_state.shape)
+            policy = tabular.greedy_policy(table, tabular.reward_scale(table))
+        else:
+            policy = tabular.optimal_policy(mdp, tabular.reward(mdp, estimate))
+        returns = tabular.mean_return(mdp, tabular.evaluate(mdp, policy, tabular.reward(mdp, task.weights)))
+        return np.maximum(tabular.between(returns, task.naive, task.best), -1.0)
+
+    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """The mean score, with the last report."""
+        return np.where(self.terminal(task, next_state) & ~self.terminal(task, state), next_state.scores.mean(-1), 0.0)
+
+    def terminal(self, task: Task, state: State) -> Array:
+        """After the last report."""
+        return state.shown > self.reports[-1]
+
+    def observation(self, task: Task, state: State) -> dict[str, Array]:
+        """The process, the last pair and its answer."""
+        B = len(state.shown)
+        pair, answer = self.query(task, state.shown)
+        return {
+            "board": task.board.copy(),
+            "next_states": task.next_state.reshape(B, -1).copy(),
+            "features": task.features.reshape(B, -1).astype(np.float32),
+            "terminals": task.terminal.astype(np.int8),
+            "start": task.start.copy(),
+            "discount": np.full((B, 1), self.discount),
+            "segment_states": pair.states.reshape(B, -1),
+            "segment_actions": pair.actions.reshape(B, -1),
+            "segment_features": pair.features.reshape(B, -1).astype(np.float32),
+            "segment_mask": pair.mask.reshape(B, -1).astype(np.int8),
+            "label": answer,
+            "shown": state.shown[:, None].copy(),
+            "report": np.isin(state.shown, self.reports).astype(np.int64),
+        }
+
+    def references(self, task: Task) -> tuple[float, float]:
+        """Scores are normalised already."""
+        return 0.0, 1.0
+
+    def oracle_action(self, task: Task, state: State) -> Array:
+        """The true weights, or the optimal advantages, scaled into the action space."""
+        table = (
+            (task.action_values - task.values[..., None]).reshape(len(task.key), -1) if self.policy else task.weights
+        )
+        return (table / np.abs(table).max(-1, keepdims=True)).astype(np.float32)
+
+    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
+        """The last pair side by side, with its answer."""
+        board = task.board[0].reshape(self.shape)
+        shown = states[-1].shown
+        pair, answer = self.query(task, shown)
+        cells = np.stack(np.unravel_index(pair.states[0], self.shape), -1)
+        steps = pair.mask[0].sum(-1)
+        first, second = ((cells[i, : steps[i] + 1], pair.actions[0, i, : steps[i]]) for i in range(2))
+        caption = (
+            f"pair {int(shown[0])}: {('first preferred', 'second preferred', 'the same', 'no answer')[int(answer[0])]}"
+        )
+        board = _crop(board)
+        if mode == "rgb_array":
+            return delivery_art.pair(board, first, second, caption=caption)
+        pictures = (
+            delivery_art.ansi(board, path[-1], path, moves, name)
+            for name, (path, moves) in (("first", first), ("second", second))
+        )
+        return "\n".join((*pictures, caption))
+
+
+def _crop(board: Array) -> Array:
+    """The board without the padding around it."""
+    inside = board != delivery.OUTSIDE
+    return board[inside.any(1)][:, inside.any(0)]

@@ -1,0 +1,264 @@
+"""The command line: `valuegym list | run | score | verify | leaderboard | data | demo`.
+
+Every command is also a function.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from valuegym import __version__, envs
+from valuegym.agents import AGENTS
+from valuegym.leaderboards import board, experiments, table, tracking
+from valuegym.leaderboards.run import jobs, run_all
+from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.verify import Verdict, record_files, verify_all
+
+DEMO = ("preference/boards-regret", "preference/boards-partial-return")
+DEMO_HUMAN = "preference/human-privileged-control"
+
+
+def list_all() -> str:
+    """Environments, agents and experiments, a line each."""
+    lines = ["environments"]
+    lines += [f"  {id:<40} {', '.join(entry.tags)}" for id, entry in envs.ENVS.items()]
+    lines += ["", "agents"]
+    lines += [
+        f"  {name:<40} {entry.about}{f'  [extra: {entry.extra}]' if entry.extra else ''}"
+        for name, entry in AGENTS.items()
+    ]
+    lines += ["", "experiments"]
+    for what in experiments.EXPERIMENTS.values():
+        notes = [*([] if what.ranked else ["open book, not ranked"]), *([f"needs {what.data}"] if what.data else [])]
+        lines.append(f"  {what.id:<40} {what.about}{f'  [{chr(44).join(notes)}]' if notes else ''}")
+    return "\n".join(lines)
+
+
+def run(
+    agents: Sequence[str] | None,
+    names: Sequence[str],
+    results: str,
+    seeds: Sequence[int] | None = None,
+    data: str | None = None,
+    workers: int = 2,
+) -> list[Path]:
+    """Run agents on experiments; returns the records' paths."""
+    return run_all(jobs(agents, names, results, seeds, data), workers)
+
+
+def score(results: str) -> list[Score]:
+    """What the records claim, unverified."""
+    from valuegym.leaderboards.records import read
+
+    return board.gather((read(path) for path in record_files(results)), "claimed")
+
+
+def verify(results: str, data: str | None = None, workers: int = 2) -> list[Verdict]:
+    """Replay every record."""
+    return verify_all(results, data, workers)
+
+
+def report(verdicts: Sequence[Verdict]) -> str:
+    """Verdicts for people: a line for every record that is not true or comes with a warning, and a count."""
+    lines = [f"rejected  {verdict.path}: {verdict.reason}" for verdict in verdicts if verdict.reason]
+    warned = [verdict for verdict in verdicts if verdict.warnings]
+    if warned:
+        lines.append(f"note      {len(warned)} records were made with other sources; they replay all the same")
+    good = sum(not verdict.reason for verdict in verdicts)
+    lines.append(
+        f"verified  {good} of {len(verdicts)} records"
+        + ("" if good == len(verdicts) else f", {len(verdicts) - good} rejected")
+    )
+    return "\n".join(lines)
+
+
+def leaderboard(verdicts: Sequence[Verdict], results: str, track: str = "offline") -> str:
+    """Write the page and the wandb runs of verified records; returns the tables and where everything lies."""
+    scores = board.from_verdicts(verdicts)
+    if not scores:
+        raise ValueError(f"No record in {results} was found true, so there is nothing to put on a board.")
+    lines = [table.render(scores)]
+    try:
+        from valuegym.leaderboards.site import write_page
+
+        lines.append(f"page   {write_page(scores, Path(results) / 'index.html').resolve()}")
+    except ImportError:
+        lines.append("page   not written: pip install 'valuegym[site]' for the plots")
+    if track != "off":
+        lines += track_all(verdicts, scores, results, track)
+    return "\n".join(lines)
+
+
+def track_all(verdicts: Sequence[Verdict], scores: Sequence[Score], results: str, mode: str) -> list[str]:
+    """One wandb run for each agent that is no reference, with its records as an artifact; returns a line each."""
+    records = [(Path(verdict.path), verdict.record) for verdict in verdicts if verdict.record is not None]
+    digests = {record.experiment: record.digest for _, record in records}
+    lines = []
+    for agent in dict.fromkeys(score.agent for score in scores if score.role == "agent"):
+        files = [path for path, record in records if record.agent == agent]
+        mine = [score for score in scores if score.agent == agent]
+        try:
+            tracked = tracking.log_scores(mine, files, Path(results), mode=mode, config={"digests": digests})
+        except ImportError as error:
+            return [f"wandb  not logged: {error}"]
+        lines.append(f"wandb  {agent}, {tracked.mode}: {tracked.url or tracked.directory}")
+        lines += [f"       {tracked.message}"] if tracked.message else []
+    return lines
+
+
+def check_data(name: str, data: str | None) -> str:
+    """Reproduce the published statistics of a dataset; raises ValueError if any row differs."""
+    from valuegym.envs.preference import datasets
+
+    if name != datasets.NAME:
+        raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.")
+    found = datasets.present(data)
+    if not found:
+        raise FileNotFoundError(
+            f"{datasets.find(data)} holds none of the published conditions {sorted(datasets.CONDITIONS)}."
+        )
+    lines, pairs, wrong = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}"], 0, 0
+    for condition in found:
+        human = datasets.load(condition, data)
+        bad = datasets.mismatches(human)
+        pairs, wrong = pairs + len(human.labels), wrong + bad
+        lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}")
+    lines.append(f"{'all':<24}{pairs:>7}{wrong:>12}")
+    if wrong:
+        raise ValueError("\n".join((*lines, f"{wrong} rows do not follow from the delivery task.")))
+    return "\n".join(lines)
+
+
+def demo(results: str, data: str | None = None, workers: int = 2, track: str = "offline") -> str:
+    """The main job: two learners under two annotators on random boards, verified and put on a board.
+
+    With data, people's answers, too.
+    """
+    names = [*DEMO, *([DEMO_HUMAN] if data else [])]
+    run(None, names, results, data=data, workers=workers)
+    verdicts = verify(results, data, workers)
+    return "\n".join((report(verdicts), "", leaderboard(verdicts, results, track)))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser, with examples."""
+    top = argparse.ArgumentParser(
+        prog="valuegym",
+        description="Environments about value, agents, and leaderboards that anyone can replay.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  valuegym list\n"
+        "  valuegym run --agent regret --experiment preference/boards-regret\n"
+        "  valuegym verify results\n"
+        "  valuegym leaderboard results\n"
+        "  valuegym data check human-delivery --data FOLDER",
+    )
+    top.add_argument("--version", action="version", version=f"valuegym {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name: str, help: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+
+    def common(sub: argparse.ArgumentParser, data: bool = True) -> None:
+        if data:
+            sub.add_argument(
+                "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
+            )
+        sub.add_argument(
+            "--workers", type=_positive, default=os.cpu_count() or 1, help="parallel processes (default: one per core)"
+        )
+
+    def tracked(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--track",
+            choices=("offline", "online", "off"),
+            default=None,
+            help="wandb (default: WANDB_MODE if set, else offline)",
+        )
+
+    command("list", "list environments, agents and experiments")
+    sub = command("run", "run agents on experiments and write replayable records; what is done already is skipped")
+    sub.add_argument("--agent", action="append", metavar="NAME", help="repeatable; default: all agents of each track")
+    sub.add_argument(
+        "--experiment", action="append", metavar="ID", required=True, help="repeatable; see `valuegym list`"
+    )
+    sub.add_argument(
+        "--seed", action="append", type=int, metavar="N", help="repeatable; default: all seeds of the experiment"
+    )
+    sub.add_argument("--results", default="results", metavar="FOLDER", help="where records go (default: results)")
+    common(sub)
+    sub = command("score", "show the scores that records claim, without verifying them")
+    sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    sub = command("verify", "replay records and check everything in them; exits with 1 if any is rejected")
+    sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    common(sub)
+    sub = command("leaderboard", "verify records, print the tables, write the page and the wandb runs")
+    sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
+    common(sub)
+    tracked(sub)
+    sub = command("data", "check data that you have against what was published")
+    sub.add_argument("action", choices=("check",))
+    sub.add_argument("name", help="name of the dataset: human-delivery")
+    sub.add_argument(
+        "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
+    )
+    sub = command("demo", "run the main comparison from start to page, in minutes")
+    sub.add_argument("--results", default="results", metavar="FOLDER", help="where everything goes (default: results)")
+    common(sub)
+    tracked(sub)
+    return top
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _track(args: argparse.Namespace) -> str:
+    """What was asked for, else what WANDB_MODE says, else offline."""
+    return args.track or {"online": "online", "disabled": "off"}.get(os.environ.get("WANDB_MODE", ""), "offline")
+
+
+def dispatch(args: argparse.Namespace) -> int:
+    """Carry out a parsed command; returns the exit status."""
+    if args.command == "list":
+        print(list_all())
+    elif args.command == "run":
+        for path in run(args.agent, args.experiment, args.results, args.seed, args.data, args.workers):
+            print(path)
+    elif args.command == "score":
+        print(table.render(score(args.results)))
+    elif args.command == "verify":
+        verdicts = verify(args.results, args.data, args.workers)
+        print(report(verdicts))
+        return int(any(verdict.reason for verdict in verdicts))
+    elif args.command == "leaderboard":
+        verdicts = verify(args.results, args.data, args.workers)
+        print("\n".join((report(verdicts), "", leaderboard(verdicts, args.results, _track(args)))))
+    elif args.command == "data":
+        print(check_data(args.name, args.data))
+    elif args.command == "demo":
+        print(demo(args.results, args.data, args.workers, _track(args)))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command `valuegym`: 0 done, 1 a record was rejected, 2 bad input, 130 interrupted."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores by processes, not by threads
+    try:
+        return dispatch(parser().parse_args(argv))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"valuegym: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("valuegym: interrupted; finished runs are kept, the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

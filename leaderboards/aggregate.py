@@ -1,0 +1,148 @@
+"""Statistics of scores: robust means, bootstrap intervals and comparisons, as pure functions of arrays.
+
+A run is one independent repetition (a seed), a task is one thing being scored. A point estimate never travels without
+its interval (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice").
+
+Shapes: R runs, T tasks, E episodes, P reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Statistic = Callable[..., Any]  # statistic(array, axis=(...)) -> array without those axes
+
+BLOCK = 2**20  # resampled values held in memory at once
+
+
+def mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
+    """Arithmetic mean over `axis` (default: over everything)."""
+    return np.mean(_finite(scores), axis=axis)
+
+
+def interquartile_mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
+    """Mean of the middle half of the scores over `axis` (default: over everything, runs and tasks pooled).
+
+    Of n scores the floor(n / 4) lowest and as many highest are dropped, as `scipy.stats.trim_mean(scores, 0.25)` does;
+    nothing is dropped below four scores.
+
+    Raises:
+        ValueError: for empty or non-finite scores.
+
+    Source: Agarwal et al. (2021), section 4.3.
+    """
+    values = _finite(scores)
+    axes = tuple(range(values.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    pooled = np.moveaxis(values, axes, range(-len(axes), 0)) if axes else values[..., None]
+    pooled = pooled.reshape(*pooled.shape[: pooled.ndim - max(len(axes), 1)], -1)  # (..., n)
+    n = pooled.shape[-1]
+    cut = n // 4
+    return np.sort(pooled, axis=-1)[..., cut : n - cut].mean(axis=-1)
+
+
+def stratified_bootstrap(
+    scores: ArrayLike,
+    statistic: Statistic,
+    rng: np.random.Generator,
+    repeats: int = 2000,
+    confidence: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of a statistic, resampling runs with replacement within each task independently.
+
+    Args:
+        scores: (R, T, ...). Axes after the second belong to their run and travel with it: that is the place for
+            episodes, because the episodes of one trained agent are not independent repetitions.
+        statistic: called with (repeats, R, T, ...) and `axis=(1, 2, ...)`, returns (repeats,).
+        rng: the only source of randomness.
+        repeats: number of resampled score arrays.
+        confidence: the coverage aimed at, in (0, 1). With a handful of runs the true coverage is lower.
+
+    Returns:
+        (low, high). With one run there is nothing to resample and the interval has no width.
+
+    Raises:
+        ValueError: for empty or non-finite scores, fewer than two axes, or an impossible `repeats` or `confidence`.
+
+    Source: Agarwal et al. (2021), section 4.1; the percentile interval of Efron (1979).
+    """
+    values = _finite(scores)
+    if values.ndim < 2:
+        raise ValueError(f"scores has shape {values.shape}, expected (runs, tasks, ...); one task is scores[:, None].")
+    if repeats < 1:
+        raise ValueError(f"repeats is {repeats}, expected at least 1.")
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1 such as 0.95.")
+    runs, tasks = values.shape[:2]
+    chosen = rng.integers(runs, size=(repeats, runs, tasks))
+    axes = tuple(range(1, values.ndim + 1))
+    step = max(1, BLOCK // values.size)
+    blocks = (chosen[start : start + step] for start in range(0, repeats, step))
+    resampled = np.concatenate([statistic(values[block, np.arange(tasks)], axis=axes) for block in blocks])
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
+    """How likely a run of x beats a run of y on a task drawn at random: mean over tasks of P(X > Y) + P(X = Y) / 2.
+
+    Args:
+        x: (R, T) or (R,), scores of the first agent.
+        y: (R', T) or (R',), scores of the second agent on the same tasks.
+
+    Raises:
+        ValueError: for empty or non-finite scores, or a different number of tasks.
+
+    Source: Agarwal et al. (2021), section 4.3; the Mann-Whitney U statistic per task.
+    """
+    first, second = (np.reshape(_finite(z), (len(np.atleast_1d(z)), -1)) for z in (x, y))
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"x has {first.shape[1]} tasks and y has {second.shape[1]}, expected the same tasks in both.")
+    return float(np.mean((np.sign(first[:, None] - second[None, :]) + 1) / 2))
+
+
+def estimates(values: ArrayLike, seed: int = 0, repeats: int = 2000, confidence: float = 0.95) -> NDArray[np.float64]:
+    """What a leaderboard prints for one agent on one experiment: the interquartile mean and its interval per report.
+
+    The mean pools seeds and episodes. The interval resamples whole seeds with their episodes; a single seed leaves only
+    its episodes to resample, and then says nothing about training noise. The same values and `seed` always give the
+    same interval, whichever table asks.
+
+    Args:
+        values: (seeds, E, P) scores.
+        seed: of the bootstrap's own generator.
+        repeats: as in `stratified_bootstrap`.
+        confidence: as in `stratified_bootstrap`.
+
+    Returns:
+        (P, 3): point, low, high; low and high are NaN where there is a single value.
+
+    Raises:
+        ValueError: for empty or non-finite values, or another number of axes.
+    """
+    scores = _finite(values)
+    if scores.ndim != 3:
+        raise ValueError(f"values has shape {scores.shape}, expected (seeds, episodes, reports).")
+    runs = scores if len(scores) > 1 else scores.swapaxes(0, 1)
+    result = np.full((scores.shape[2], 3), np.nan)
+    for report, row in enumerate(result):
+        sample = runs[:, None, :, report]
+        row[0] = interquartile_mean(sample)
+        if len(sample) > 1:
+            row[1:] = stratified_bootstrap(
+                sample, interquartile_mean, np.random.default_rng(seed), repeats=repeats, confidence=confidence
+            )
+    return result
+
+
+def _finite(scores: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.size == 0:
+        raise ValueError(f"scores has shape {values.shape}, expected at least one score.")
+    if not np.isfinite(values).all():
+        bad = int(np.size(values) - np.isfinite(values).sum())
+        raise ValueError(f"scores holds {bad} values that are not finite, expected none; drop or rerun those episodes.")
+    return values

@@ -1,0 +1,50 @@
+"""The board: verified records gathered into one score per agent and experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.records import Record
+from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.verify import Verdict
+
+REFERENCES = ("uniform", "constant", "oracle")
+
+
+def gather(records: Iterable[Record], status: str) -> list[Score]:
+    """One Score per agent and experiment, in the order of the experiments and of their agents.
+
+    An entry that lacks seeds says so in its status: leaving out an unlucky seed must not pay.
+    """
+    entries: dict[tuple[str, str], dict[int, Record]] = {}
+    for record in records:
+        entries.setdefault((record.experiment, record.agent), {})[record.seed] = record
+    scores = []
+    for (experiment, agent), runs in entries.items():
+        what = experiments.find(experiment)
+        seeds = tuple(sorted(runs))
+        missing = len(what.seeds) - len(seeds)
+        values = np.array([runs[seed].scores for seed in seeds], np.float64)
+        role = "reference" if agent in REFERENCES else "agent"
+        note = f"{status}, {missing} of {len(what.seeds)} seeds missing" if missing else status
+        scores.append(
+            Score(agent, experiment, report_counts(what, values.shape[-1]), values, seeds, note, what.ranked, role)
+        )
+    order = list(experiments.EXPERIMENTS)
+    return sorted(scores, key=lambda score: (order.index(score.experiment), score.role, score.agent))
+
+
+def report_counts(what: experiments.Experiment, columns: int) -> tuple[int, ...]:
+    """Preferences shown at each scored report; (0,) where there is a single score.
+
+    The last human report ends with the answers there are.
+    """
+    return tuple(what.kwargs.get("reports", (0,)))[:columns]
+
+
+def from_verdicts(verdicts: Iterable[Verdict]) -> list[Score]:
+    """The scores of all records that were found true."""
+    return gather((verdict.record for verdict in verdicts if verdict.record is not None), "replayed")

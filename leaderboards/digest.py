@@ -1,0 +1,86 @@
+"""The environment digest: whether two machines mean the same thing by an environment."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+import valuegym.envs
+from valuegym.envs import keys
+
+Array = npt.NDArray[Any]
+
+ROWS, STEPS, DECIMALS = 4, 24, 6
+
+
+def _quantised(value: Array) -> bytes:
+    """Bytes of an array after rounding to DECIMALS places, so that the last digits may differ between processors."""
+    array = np.asarray(value)
+    if array.dtype.kind == "f":
+        return (np.round(array.astype(np.float64), DECIMALS) + 0.0).tobytes()
+    return array.astype(np.int64).tobytes()
+
+
+def _actions(space: Any, t: int) -> Array:
+    """Actions of the golden trace, by hashing, for the generators of numpy may change."""
+    key = keys.mix(0, np.arange(ROWS), t)
+    if isinstance(space, gym.spaces.Discrete):
+        return keys.integers(key, int(space.n))
+    draws = keys.uniform(key[:, None], np.arange(int(np.prod(space.shape)))).reshape(ROWS, *space.shape)
+    actions: Array = (space.low + draws * (space.high - space.low)).astype(space.dtype)
+    return actions
+
+
+@lru_cache
+def environment_digest(env_id: str, arguments: str, data: str | None = None) -> str:
+    """SHA-256 over id, arguments (JSON), hashes of the data, and a quantised trace of ROWS environments, STEPS long."""
+    kwargs = json.loads(arguments)
+    folder: dict[str, Any] = {"data": data} if data else {}
+    envs: Any = gym.make_vec(env_id, num_envs=ROWS, **kwargs, **folder)
+    core = envs.unwrapped.core
+    used = getattr(core, "human", None)
+    digest = hashlib.sha256(json.dumps([env_id, kwargs, used.sha256 if used else []], sort_keys=True).encode())
+
+    def absorb(observation: Any) -> None:
+        for name, value in sorted(observation.items()) if isinstance(observation, dict) else [("", observation)]:
+            digest.update(name.encode() + _quantised(value))
+
+    absorb(envs.reset(seed=0)[0])
+    for t in range(STEPS):
+        observation, reward, terminated, truncated, _ = envs.step(_actions(core.action_space, t))
+        absorb(observation)
+        for value in (reward, terminated, truncated):
+            digest.update(_quantised(value))
+    return digest.hexdigest()
+
+
+@lru_cache
+def provenance() -> dict[str, Any]:
+    """Versions and a hash of the environments' source: they explain a difference, they never reject a record."""
+    source = hashlib.sha256()
+    folder = Path(valuegym.envs.__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        source.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    packages = {}
+    for name in ("gymnasium", "numpy", "scipy", "stable-baselines3", "torch"):
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "valuegym": valuegym.__version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+        "packages": packages,
+        "source": source.hexdigest(),
+    }

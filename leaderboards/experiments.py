@@ -1,0 +1,132 @@
+"""Experiments as named, immutable data: what is played, how often, and how it is scored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import valuegym.envs  # noqa: F401 - registers the ids
+from valuegym.envs.preference import annotators, datasets, delivery
+
+EVALUATION = 1_000_000  # evaluation episodes are seeded from here on; training uses the run's own small seed
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of the leaderboard's programme.
+
+    Attributes:
+        id: name, "family/track".
+        about: one sentence for people.
+        env_id: registered environment.
+        arguments: keyword arguments of the environment, as JSON.
+        agents: the agents that belong on the track by default.
+        timesteps: training budget, 0 for agents that learn while they act.
+        episodes: evaluation episodes per seed.
+        seeds: seeds of a complete entry.
+        score: "return" (normalised discounted return) or "reports" (the scored reports of a query environment).
+        options: name of a reset option and its value in each episode.
+        ranked: False for open-book reference tracks, whose answer is public.
+        data: the dataset that it needs, "" for none.
+        tags: for selection.
+    """
+
+    id: str
+    about: str
+    env_id: str
+    arguments: str
+    agents: tuple[str, ...]
+    timesteps: int
+    episodes: int
+    seeds: tuple[int, ...]
+    score: str
+    options: tuple[str, tuple[int, ...]] | None = None
+    ranked: bool = True
+    data: str = ""
+    tags: tuple[str, ...] = ()
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Keyword arguments of the environment."""
+        kwargs: dict[str, Any] = json.loads(self.arguments)
+        return kwargs
+
+    def make_kwargs(self, data: str | None = None) -> dict[str, Any]:
+        """The same with the folder of the dataset, where one is needed; records never hold the folder."""
+        return self.kwargs | ({"data": data} if self.data else {})
+
+    def evaluation_seeds(self, seed: int) -> list[int]:
+        """Seeds of the evaluation episodes of one run, disjoint between runs and from training."""
+        return [EVALUATION + 1000 * seed + episode for episode in range(self.episodes)]
+
+    def spec(self) -> dict[str, Any]:
+        """What Gymnasium knows of the environment, as JSON: compared with a record's, never constructed from it."""
+        spec = gym.spec(self.env_id)
+        return {"id": spec.id, "kwargs": spec.kwargs | self.kwargs, "max_episode_steps": spec.max_episode_steps}
+
+
+LEARNERS = ("uniform", "constant", "partial_return", "regret", "oracle")
+REPORTS = (0, 10, 100, 1000)
+_OPEN = tuple(i for i, code in enumerate(np.ravel(delivery.BOARD)) if code % delivery.BRICK not in delivery.CLOSED)
+
+DELIVERY = Experiment(
+    id="preference/delivery",
+    about="Reinforcement learning with the true reward; every open cell of the published board is a start once.",
+    env_id="valuegym/Delivery-v0",
+    arguments='{"observation": "onehot"}',
+    agents=("uniform", "ppo", "oracle"),
+    timesteps=100_000,
+    episodes=len(_OPEN),
+    seeds=tuple(range(5)),
+    score="return",
+    options=("cell", _OPEN),
+    tags=("preference", "control"),
+)
+
+
+def _inference(id: str, about: str, annotator: str, tag: str, episodes: int = 10, **kwargs: Any) -> Experiment:
+    """A track of reward inference; only random boards are ranked, for the published one is an open book."""
+    return Experiment(
+        id=f"preference/{id}",
+        about=about,
+        env_id="valuegym/RewardInference-v0",
+        arguments=json.dumps({"annotator": annotator, "reports": REPORTS, **kwargs}),
+        agents=LEARNERS,
+        timesteps=0,
+        episodes=episodes,
+        seeds=tuple(range(10)),
+        score="reports",
+        ranked=tag == "random",
+        data=datasets.NAME if tag == "human" else "",
+        tags=("preference", tag),
+    )
+
+
+_BOARDS = [
+    _inference(f"boards-{name}", f"Random boards; answers by {name.replace('-', ' ')}.", name, "random")
+    for name in annotators.ANNOTATORS
+]
+_PUBLISHED = [
+    _inference(f"published-{name}", f"The published board; answers by {name}.", name, "published", board="published")
+    for name in ("regret", "partial-return")
+]
+_HUMAN = [
+    _inference(
+        f"human-{name.lower()}", f"The published board; people's answers, {name}.", f"human:{name}", "human", episodes=1
+    )
+    for name in datasets.CONDITIONS
+]
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.id: experiment for experiment in (DELIVERY, *_BOARDS, *_PUBLISHED, *_HUMAN)
+}
+
+
+def find(name: str) -> Experiment:
+    """The experiment of this name; ValueError lists the names there are."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"There is no experiment {name!r}; expected one of {sorted(EXPERIMENTS)}.")
+    return EXPERIMENTS[name]

@@ -1,0 +1,146 @@
+"""Running experiments: the only writer of results.
+
+A finished run is never repeated, an unfinished one leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from valuegym.agents import AGENTS, make
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.digest import environment_digest, provenance
+from valuegym.leaderboards.records import Episode, Record, path_of, write
+from valuegym.leaderboards.replay import replay
+from valuegym.leaderboards.scores import SCORES
+
+
+class Job(NamedTuple):
+    """One run: everything that its result depends on, and where the result goes."""
+
+    agent: str
+    experiment: str
+    seed: int
+    folder: str
+    data: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the record lies."""
+        return path_of(Path(self.folder), self.agent, self.experiment, self.seed)
+
+
+def play(
+    agent: Any, envs: Any, seeds: Sequence[int], options: dict[str, Any], deterministic: bool = True
+) -> list[Episode]:
+    """Play one episode in every row of a vector environment, seeded row by row, recording actions and states."""
+    if hasattr(agent, "attach"):
+        agent.attach(envs)
+    core, n = envs.unwrapped.core, envs.num_envs
+    observation, _ = envs.reset(seed=list(seeds), options=options)
+    start, memory, running = np.ones(n, np.bool_), None, np.ones(n, np.bool_)
+    actions: list[list[Any]] = [[] for _ in range(n)]
+    states = [
+        {name: [value[row].tolist()] for name, value in envs.unwrapped.state._asdict().items()} for row in range(n)
+    ]
+    ends = np.zeros((n, 2), np.bool_)
+    every = getattr(core, "checkpoint", 1)
+    while running.any():
+        action, memory = agent.predict(observation, state=memory, episode_start=start, deterministic=deterministic)
+        observation, _, terminated, truncated, _ = envs.step(action)
+        state = envs.unwrapped.state
+        for row in np.flatnonzero(running):
+            actions[row].append(np.asarray(action[row]).tolist())
+            ends[row] = terminated[row], truncated[row]
+            if ends[row].any() or len(actions[row]) % every == 0:
+                for name, value in state._asdict().items():
+                    states[row][name].append(value[row].tolist())
+        start = terminated | truncated
+        running &= ~start
+    return [Episode(seeds[i], actions[i], states[i], bool(ends[i, 0]), bool(ends[i, 1])) for i in range(n)]
+
+
+def run(agent: str, experiment: str, seed: int, folder: str | Path, data: str | None = None) -> Path:
+    """Train where the experiment has a budget, play its evaluation episodes, and write the record; returns its path.
+
+    A record that is there already is left as it is. Raises ValueError for an unknown agent or experiment, OSError
+    when the folder cannot be written.
+    """
+    path = Job(agent, experiment, seed, str(folder), data).path
+    if path.is_file():
+        return path
+    what = experiments.find(experiment)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    training = gym.make(what.env_id, **what.make_kwargs(data))
+    player = make(agent, training, seed=seed)
+    if what.timesteps:
+        player.learn(what.timesteps)
+    spec, seeds = what.spec(), what.evaluation_seeds(seed)
+    envs = gym.make_vec(what.env_id, num_envs=what.episodes, **what.make_kwargs(data))
+    options = {what.options[0]: np.array(what.options[1])} if what.options else {}
+    episodes = play(player, envs, seeds, options)
+    core = envs.unwrapped.core  # type: ignore[attr-defined]
+    scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options))
+    digest = environment_digest(what.env_id, what.arguments, data if what.data else None)
+    write(path, Record(agent, experiment, seed, spec, digest, provenance(), episodes, scores.tolist()))
+    return path
+
+
+def jobs(
+    agents: Iterable[str] | None,
+    names: Iterable[str],
+    folder: str | Path,
+    seeds: Iterable[int] | None = None,
+    data: str | None = None,
+) -> list[Job]:
+    """The runs of these agents (None: those of each track) on these experiments (None for all seeds).
+
+    Unknown names raise ValueError.
+    """
+    chosen = []
+    for name in names:
+        what = experiments.find(name)
+        for agent in what.agents if agents is None else agents:
+            if agent not in AGENTS:
+                raise ValueError(f"There is no agent {agent!r}; expected one of {sorted(AGENTS)}.")
+            chosen += [Job(agent, name, seed, str(folder), data) for seed in (what.seeds if seeds is None else seeds)]
+    return chosen
+
+
+def _work(job: Job) -> Path:
+    return run(*job)
+
+
+def spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int, label: str) -> list[Any]:
+    """Results of a function over items, in order, by fresh processes, under a progress bar.
+
+    The first error stops what has not begun and is raised; what finished before stays finished.
+    """
+    from tqdm import tqdm
+
+    results: list[Any] = [None] * len(items)
+    with tqdm(total=len(items), desc=label, unit="run", dynamic_ncols=True, disable=not items) as bar:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            futures = {pool.submit(function, item): i for i, item in enumerate(items)}
+            try:
+                for future in as_completed(futures):
+                    results[futures[future]] = future.result()
+                    bar.update()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return results
+
+
+def run_all(chosen: Sequence[Job], workers: int = 2) -> list[Path]:
+    """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped."""
+    todo = [job for job in chosen if not job.path.is_file()]
+    spread(_work, todo, workers, "running")
+    return [job.path for job in chosen]

@@ -1,0 +1,221 @@
+"""Leaderboards as text: one table per experiment, for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valuegym.leaderboards.aggregate import estimates
+from valuegym.leaderboards.scores import Score
+
+WIDTH = 110
+FAMILIES = ("preference", "control", "coevolution")  # the order of boards; any other family comes after
+OPEN_BOOK = "open-book reference, not ranked"
+
+
+@dataclass(frozen=True, eq=False)  # compared by identity: arrays have no single truth
+class Row:
+    """One line of a board: a score, its estimates (P, 3) as point, low, high, and its rank (None if not ranked)."""
+
+    score: Score
+    estimates: NDArray[np.float64]
+    rank: int | None = None
+
+    @property
+    def last(self) -> float:
+        """The point estimate at the last report."""
+        return float(self.estimates[-1, 0])
+
+    @property
+    def tier(self) -> str:
+        """The trust tier in one word."""
+        return self.score.status.partition(":")[0].strip()
+
+    def at(self, report: int) -> NDArray[np.float64] | None:
+        """Point, low, high (3,) at a report count, None if the agent was not scored there."""
+        reports = self.score.reports
+        return self.estimates[reports.index(report)] if report in reports else None
+
+
+@dataclass(frozen=True)
+class Board:
+    """The standing of every agent on one experiment, best first; references apart."""
+
+    experiment: str
+    reports: tuple[int, ...]
+    agents: tuple[Row, ...]
+    references: tuple[Row, ...]
+    ranked: bool
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Agents, then references."""
+        return self.agents + self.references
+
+    @property
+    def title(self) -> str:
+        """The experiment's name, with a warning where nothing in it is ranked."""
+        return self.experiment if self.ranked else f"{self.experiment} ({OPEN_BOOK})"
+
+
+def boards(scores: Sequence[Score]) -> list[Board]:
+    """Group scores by experiment, family by family, and rank the agents of each by their last report.
+
+    Rejected scores come after all others and have no rank, nor have open-book scores and references.
+
+    Raises:
+        ValueError: where a score's values do not have one column per report, or are not finite.
+    """
+    grouped: dict[str, list[Score]] = {}
+    for score in scores:
+        grouped.setdefault(score.experiment, []).append(score)
+    return [_board(experiment, grouped[experiment]) for experiment in sorted(grouped, key=_order)]
+
+
+def render(scores: Sequence[Score]) -> str:
+    """The boards as text for a terminal, at most 110 columns wide.
+
+    Where one line per agent would be too wide the intervals go under the points, and where even that is too wide the
+    middle reports are left out, with a line that says so.
+    """
+    return "\n\n".join(_terminal(board) for board in boards(scores)) or "No scores yet."
+
+
+def render_markdown(scores: Sequence[Score]) -> str:
+    """The boards as Markdown: a heading and a table for each."""
+    return "\n\n".join(_markdown(board) for board in boards(scores)) or "No scores yet."
+
+
+def heading(report: int, first: bool) -> str:
+    """What stands above a column: the first names the unit."""
+    return f"{report} pref{'s' * (report != 1)}" if first else str(report)
+
+
+def point_text(estimate: NDArray[np.float64] | None) -> str:
+    """The point estimate with two decimals, or a dash."""
+    return "–" if estimate is None else _number(estimate[0])
+
+
+def interval_text(estimate: NDArray[np.float64] | None) -> str:
+    """The interval in brackets, or nothing where there is none."""
+    if estimate is None or math.isnan(estimate[1]):
+        return ""
+    return f"[{_number(estimate[1])}, {_number(estimate[2])}]"
+
+
+def footnotes(board: Board, left_out: int = 0) -> list[str]:
+    """What a reader of the board must know beyond its cells."""
+    notes = [f"{row.score.agent}: {row.score.status}" for row in board.agents if row.tier == "rejected"]
+    if starred(board):
+        notes.append(f"* {OPEN_BOOK}")
+    if left_out:
+        notes.append(f"{left_out} of {len(board.reports)} reports left out to fit the width.")
+    return notes
+
+
+def starred(board: Board) -> list[Row]:
+    """The open-book agents of a ranked board: they carry a star and have no rank."""
+    return [row for row in board.agents if board.ranked and not row.score.ranked]
+
+
+def _order(experiment: str) -> tuple[int, str]:
+    family = experiment.partition("/")[0]
+    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), experiment
+
+
+def _board(experiment: str, scores: Sequence[Score]) -> Board:
+    for score in scores:
+        if score.values.ndim != 3 or score.values.shape[2] != len(score.reports):
+            raise ValueError(
+                f"The values of {score.agent} on {experiment} have shape {score.values.shape}, "
+                f"expected (seeds, episodes, {len(score.reports)}) for reports {score.reports}."
+            )
+    rows = sorted((Row(s, estimates(s.values)) for s in scores), key=lambda row: (-row.last, row.score.agent))
+    agents = [row for row in rows if row.score.role != "reference"]
+    competing = [row for row in agents if row.score.ranked and row.tier != "rejected"]
+    aside = [row for row in agents if not row.score.ranked and row.tier != "rejected"]
+    rejected = [row for row in agents if row.tier == "rejected"]
+    return Board(
+        experiment=experiment,
+        reports=tuple(sorted({report for score in scores for report in score.reports})),
+        agents=(*(Row(row.score, row.estimates, i) for i, row in enumerate(competing, 1)), *aside, *rejected),
+        references=tuple(row for row in rows if row.score.role == "reference"),
+        ranked=any(row.score.ranked for row in (agents or rows)),
+    )
+
+
+def _number(x: float) -> str:
+    return f"{round(float(x), 2) + 0.0:.2f}"  # adding zero turns -0.0 into 0.0
+
+
+def _headings(reports: Sequence[int]) -> list[str]:
+    return ["score"] if list(reports) == [0] else [heading(r, i == 0) for i, r in enumerate(reports)]
+
+
+def _lines(board: Board, reports: Sequence[int], stacked: bool, longest: int) -> list[list[list[str]]]:
+    """Cells by row and line: [row][line][column]; the heading is row 0, names are cut to their `longest` length."""
+    lines = [[["#", "agent", *_headings(reports), "seeds", "status"]]]
+    columns = [[row.at(report) for row in board.rows] for report in reports]
+    lengths = [max(len(interval_text(e)) for e in column) for column in columns]
+    for i, row in enumerate(board.rows):
+        points, intervals = ([text(column[i]) for column in columns] for text in (point_text, interval_text))
+        if not stacked:
+            points = [f"{p} {q.rjust(n)}" for p, q, n in zip(points, intervals, lengths, strict=True)]
+        name = row.score.agent if len(row.score.agent) <= longest else row.score.agent[: longest - 1] + "…"
+        star = "*" if row in starred(board) else ""
+        status = "ref" if row.score.role == "reference" else row.tier
+        lines.append([[str(row.rank or ""), name + star, *points, str(len(row.score.seeds)), status]])
+        if stacked:
+            lines[-1].append(["", "", *intervals, "", ""])
+    return lines
+
+
+def _layout(board: Board) -> tuple[list[list[list[str]]], list[int], int]:
+    """Cells, column widths and how many reports had to be left out for the table to fit."""
+    reports = list(board.reports)
+    for stacked in (False, True):
+        while True:
+            cells = _lines(board, reports, stacked, longest=24)
+            widths = [max(len(line[c]) for row in cells for line in row) for c in range(len(cells[0][0]))]
+            if sum(widths) + 2 * (len(widths) - 1) <= WIDTH:
+                return cells, widths, len(board.reports) - len(reports)
+            if not stacked or len(reports) <= 2:
+                break
+            del reports[len(reports) // 2]
+    return cells, widths, len(board.reports) - len(reports)
+
+
+def _terminal(board: Board) -> str:
+    cells, widths, left_out = _layout(board)
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    blocks = ["\n".join(_justify(line, widths) for line in row) for row in cells]
+    table = [board.title, rule, blocks[0], rule, *blocks[1 : 1 + len(board.agents)]]
+    if board.agents and board.references:
+        table.append("╌" * len(rule))
+    table += [*blocks[1 + len(board.agents) :], rule]
+    return "\n".join(table + footnotes(board, left_out))
+
+
+def _justify(line: Sequence[str], widths: Sequence[int]) -> str:
+    """Names and statuses to the left, numbers to the right."""
+    left = (1, len(widths) - 1)
+    text = (cell.ljust(w) if c in left else cell.rjust(w) for c, (cell, w) in enumerate(zip(line, widths, strict=True)))
+    return "  ".join(text).rstrip()
+
+
+def _escape(text: str) -> str:
+    """Markdown that reads as the text: no column breaks, emphasis or HTML."""
+    return "".join(f"\\{c}" if c in "|*_<>`" else c for c in text.replace("\n", " "))
+
+
+def _markdown(board: Board) -> str:
+    header, *body = (row[0] for row in _lines(board, board.reports, stacked=False, longest=10_000))
+    align = [":--" if c in (1, len(header) - 1) else "--:" for c in range(len(header))]
+    cells = [[_escape(cell.strip()) for cell in line] for line in (header, align, *body)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    notes = "".join(f"\n\n{_escape(note)}" for note in footnotes(board))
+    return f"### {board.title}\n\n{table}{notes}"

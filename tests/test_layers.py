@@ -1,0 +1,164 @@
+"""Imports point one way, envs <- agents <- leaderboards, and environments need gymnasium and numpy only.
+
+The rules are read from the sources, so that they also hold for modules no test imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = ("envs", "agents", "leaderboards")
+FOLDERS = {"valuegym": "src/valuegym"} | {f"valuegym.{layer}": layer for layer in LAYERS}
+ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
+
+# Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
+PURE = {
+    "valuegym.envs.keys",
+    "valuegym.envs.mdp",
+    "valuegym.envs.preference.annotators",
+    "valuegym.envs.preference.models",
+    "valuegym.envs.preference.segments",
+}
+
+
+class Import(NamedTuple):
+    """One name that a module imports; `loaded` if importing the module imports it too."""
+
+    name: str
+    line: int
+    loaded: bool
+
+
+def read_imports(source: str, package: str) -> Iterator[Import]:
+    """Yield every import of a module of `package`, also those inside functions and under TYPE_CHECKING."""
+
+    def visit(node: ast.AST, loaded: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, node.lineno, loaded) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(part for part in (*package.split(".")[: 1 - node.level or None], base) if part)
+            yield Import(base, node.lineno, loaded)
+            yield from (Import(f"{base}.{alias.name}", node.lineno, loaded) for alias in node.names)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.body:
+                yield from visit(child, False)
+            for child in node.orelse:
+                yield from visit(child, loaded)
+        else:
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.iter_child_nodes(node):
+                yield from visit(child, loaded and not inside)
+
+    return visit(ast.parse(source), True)
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def violations(source: str, module: str, package: str) -> list[str]:
+    """Return a sentence for each import of the module that a rule forbids."""
+    layer = module.split(".")[1] if "." in module else ""
+    above = LAYERS[LAYERS.index(layer) + 1 :] if layer in LAYERS else ()
+    found = []
+    for name, line, loaded in read_imports(source, package):
+        top = name.split(".")[0]
+        where = f"{module}, line {line}, imports {name}:"
+        if top in LAYERS:
+            found.append(f"{where} the package is called valuegym.{top}")
+        if any(within(name, f"valuegym.{other}") for other in above):
+            found.append(f"{where} {layer} lies below")
+        if layer == "envs" and loaded and top not in ENVS_MAY_LOAD:
+            found.append(f"{where} environments load only gymnasium and numpy; import it where it is used")
+        if module in PURE and (top == "gymnasium" or (top == "valuegym" and not is_pure(name))):
+            found.append(f"{where} a pure module imports only pure modules and no gymnasium")
+    return found
+
+
+def is_pure(name: str) -> bool:
+    """Tell whether an imported name is a pure module, something in one, or a package that holds one."""
+    return any(within(name, module) or within(module, name) for module in PURE)
+
+
+def modules() -> Iterator[tuple[str, str, Path]]:
+    """Yield each module of the package: its name, the package its relative imports start from, its file."""
+    for root, folder in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = (root, *path.relative_to(ROOT / folder).with_suffix("").parts)
+            if parts[-1] == "__init__":
+                yield ".".join(parts[:-1]), ".".join(parts[:-1]), path
+            else:
+                yield ".".join(parts), ".".join(parts[:-1]), path
+
+
+def test_imports_point_one_way() -> None:
+    found = [
+        violation
+        for module, package, path in modules()
+        for violation in violations(path.read_text(encoding="utf-8"), module, package)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_tests_import_the_package_and_not_its_folders() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}, line {line}, imports {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for name, line, _ in read_imports(path.read_text(encoding="utf-8"), "tests")
+        if name.split(".")[0] in LAYERS
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_every_pure_module_is_there() -> None:
+    missing = PURE - {module for module, _, _ in modules()}
+    assert not missing, f"renamed or removed, and so no longer watched: {sorted(missing)}"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("valuegym.envs.planted", "import valuegym.agents"),
+        ("valuegym.envs.planted", "from valuegym import leaderboards"),
+        ("valuegym.envs.planted", "from ..agents import base"),
+        ("valuegym.envs.planted", "from .. import agents"),
+        ("valuegym.envs.planted", "def f():\n    from valuegym.agents.base import Agent"),
+        ("valuegym.envs.planted", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import valuegym.agents"),
+        ("valuegym.agents.planted", "class A:\n    from valuegym.leaderboards import run"),
+        ("valuegym.leaderboards.planted", "import envs"),
+        ("valuegym.agents.planted", "from envs.keys import mix"),
+        ("valuegym.planted", "import leaderboards.run as run"),
+        ("valuegym.envs.planted", "import torch"),
+        ("valuegym.envs.planted", "try:\n    from scipy import linalg\nexcept ImportError:\n    pass"),
+        ("valuegym.envs.planted", "import sys\nif sys.platform == 'linux':\n    import matplotlib.pyplot as plt"),
+        ("valuegym.envs.mdp", "def f():\n    import gymnasium.spaces"),
+        ("valuegym.envs.mdp", "from valuegym.envs.functional import FunctionalEnv"),
+    ],
+)
+def test_a_planted_violation_is_found(module: str, source: str) -> None:
+    assert violations(source, module, module.rpartition(".")[0])
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("valuegym.envs.planted", "import json\nimport gymnasium as gym\nfrom numpy import typing"),
+        ("valuegym.envs.planted", "def f():\n    import scipy.sparse\n    import matplotlib.pyplot"),
+        ("valuegym.envs.planted", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
+        ("valuegym.envs.planted", "from .keys import mix\nfrom valuegym.envs_of_others import agents"),
+        ("valuegym.agents.planted", "import torch\nfrom valuegym.envs import keys"),
+        ("valuegym.leaderboards.planted", "import wandb\nfrom valuegym import agents, envs"),
+        ("valuegym.envs.mdp", "from valuegym.envs.keys import mix\nfrom valuegym.envs import keys"),
+    ],
+)
+def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:
+    assert violations(source, module, module.rpartition(".")[0]) == []
