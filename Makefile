@@ -77,3 +77,5 @@ $(BARE)/installed: build/wheel.checked
 build/files.txt: FORCE
 	@mkdir -p build
 	@echo $(FILES) | cmp -s - $@ || echo $(FILES) > $@
+
+FORCE:

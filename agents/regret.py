@@ -6,8 +6,11 @@ import numpy as np
 
 from valuegym.agents.preference_learner import Differences, Floats, PreferenceLearner
 from valuegym.envs import mdp as tabular
+from valuegym.envs.mdp import Integers
 from valuegym.envs.preference.models import discounted_sum
 from valuegym.envs.preference.segments import Segment
+
+_ROUNDING = 1e-10  # gains below this share of the largest advantage are noise
 
 
 class Regret(PreferenceLearner):
@@ -15,22 +18,41 @@ class Regret(PreferenceLearner):
 
     V*(s) = w . psi*(s), with psi* the successor features of the policy that is optimal for w. The published learner
     takes the best of a library of policies instead; with exact values no library has to be declared. By the envelope
-    theorem the gradient of V* with respect to w is psi*, so the regret is linear in w as far as its gradient is
-    concerned. Each solution starts from the policy of the one before.
+    theorem the gradient of V* with respect to w is psi*, so regret is linear in w as far as its gradient is concerned.
     """
 
     def differences(self, mdp: tabular.TabularMDP, pairs: Segment) -> Differences:
-        """Discounted sums of the optimal advantages' feature coefficients, second minus first."""
-        A, d = mdp.features.shape[2:]
+        """Discounted sums of the optimal advantages' feature coefficients, second minus first.
+
+        Policy iteration in feature space: every solution starts from the policy of the one before, and while that
+        stays optimal nothing is solved at all.
+        """
+        S, A, d = mdp.features.shape[1:]
         visited = pairs.states[..., :-1] * A + pairs.actions
-        policy: np.ndarray | None = None
+
+        def solve(policy: Integers) -> Floats:
+            return tabular.feature_advantages(mdp, tabular.successor_features(mdp, policy))[0].reshape(S * A, d)
+
+        def compare(coefficients: Floats) -> Floats:
+            sums = discounted_sum(coefficients[visited].swapaxes(-1, -2), mdp.discount)
+            return sums[:, 1] - sums[:, 0]
+
+        policy = np.zeros((1, S), np.int64)
+        coefficients = solve(policy)
+        D = compare(coefficients)
 
         def at(weights: Floats) -> Floats:
-            nonlocal policy
-            policy, _ = tabular.optimal_actions(mdp, tabular.reward(mdp, weights), policy)
-            psi = tabular.successor_features(mdp, policy)
-            coefficients = tabular.feature_advantages(mdp, psi)[0]
-            sums = discounted_sum(coefficients.reshape(-1, d)[visited].swapaxes(-1, -2), mdp.discount)
-            return sums[:, 1] - sums[:, 0]
+            nonlocal policy, coefficients, D
+            before = policy
+            while True:
+                advantage = (coefficients @ weights).reshape(S, A)  # of the policy: 0 for its own actions
+                improve = advantage.max(-1) > _ROUNDING * np.abs(advantage).max()
+                if not improve.any():
+                    break
+                policy = np.where(improve, advantage.argmax(-1), policy)
+                coefficients = solve(policy)
+            if policy is not before:
+                D = compare(coefficients)
+            return D
 
         return at

@@ -10,6 +10,7 @@ Policies come in two forms: actions (..., B, S) of integers, and probabilities (
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,13 +100,18 @@ def q_values(mdp: TabularMDP, reward: Floats, values: Floats) -> Floats:
 
 def expected_next(mdp: TabularMDP, values: Floats) -> Floats:
     """E[V(s') | s, a]: (..., B, S) -> (..., B, S, A)."""
+    return expected_features(mdp, values[..., None])[..., 0]
+
+
+def expected_features(mdp: TabularMDP, table: Floats) -> Floats:
+    """E[x(s') | s, a] of vectors x(s): (..., B, S, k) -> (..., B, S, A, k)."""
     if mdp.next_state is not None:
-        B, S, _ = mdp.next_state.shape
-        lead = values.shape[:-2]
-        offset = (np.arange(int(np.prod((*lead, B)))) * S).reshape(*lead, B, 1, 1)
-        return values.reshape(-1)[mdp.next_state + offset]
+        S, k = table.shape[-2:]
+        rows = np.arange(math.prod(table.shape[:-2])).reshape(*table.shape[:-2], 1, 1)
+        ahead: Floats = table.reshape(-1, k)[mdp.next_state + rows * S]
+        return ahead
     assert mdp.probability is not None
-    expected: Floats = np.einsum("bsat,...bt->...bsa", mdp.probability, values)
+    expected: Floats = np.einsum("bsat,...btk->...bsak", mdp.probability, table)
     return expected
 
 
@@ -126,7 +132,10 @@ def _along_paths(mdp: TabularMDP, actions: Integers, signal: Floats) -> Floats:
     ahead = (ahead + np.arange(N)[:, None] * S).reshape(-1)
     total, factor = signal.reshape(N * S, -1), mdp.discount
     for _ in range(_doublings(mdp.discount)):
-        total = total + factor * total[ahead]
+        further = total[ahead]
+        if not further.any():  # every path has come to an end
+            break
+        total = total + factor * further
         ahead = ahead[ahead]
         factor *= factor
     return total.reshape(N, S, -1)
@@ -198,8 +207,7 @@ def feature_advantages(mdp: TabularMDP, psi: Floats) -> Floats:
 
     Times w it is the advantage A(s, a).
     """
-    ahead = np.stack([expected_next(mdp, psi[..., i]) for i in range(psi.shape[-1])], -1)
-    return mdp.features + mdp.discount * ahead - psi[..., None, :]
+    return mdp.features + mdp.discount * expected_features(mdp, psi) - psi[..., None, :]
 
 
 def occupancy(mdp: TabularMDP, policy: Integers | Floats) -> Floats:

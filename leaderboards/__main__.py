@@ -105,8 +105,7 @@ def track_all(verdicts: Sequence[Verdict], scores: Sequence[Score], results: str
             tracked = tracking.log_scores(mine, files, Path(results), mode=mode, config={"digests": digests})
         except ImportError as error:
             return [f"wandb  not logged: {error}"]
-        lines.append(f"wandb  {agent}, {tracked.mode}: {tracked.url or tracked.directory}")
-        lines += [f"       {tracked.message}"] if tracked.message else []
+        lines.append(f"wandb  {agent}: {tracked.message}")
     return lines
 
 

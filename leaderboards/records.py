@@ -14,7 +14,7 @@ import math
 import os
 import re
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def to_text(record: Record) -> str:
     lines = [_line({"format": FORMAT, **header})]
     for episode in record.episodes:
         runs = [[len(list(group)), action] for action, group in itertools.groupby(episode.actions)]
-        lines.append(_line({**asdict(episode), "actions": runs}))
+        lines.append(_line({**vars(episode), "actions": runs}))
     body = "".join(lines)
     return body + _line({"scores": record.scores, "sha256": hashlib.sha256(body.encode()).hexdigest()})
 

@@ -74,7 +74,13 @@ def _silent_and_stateless() -> Iterator[None]:
 
 def test_mix_gives_the_published_sequence() -> None:
     # The first outputs for seed 1234567 in Vigna's public-domain reference program.
-    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    published = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     assert splitmix(1234567, 5) == published
     assert keys.mix(1234567, np.arange(5)).tolist() == published
 
@@ -224,7 +230,9 @@ def test_choice_never_picks_an_impossible_end() -> None:
         assert keys.choice(highest, np.array([0.25, 0.75, 0.0]) * total, 0).item() == 1
 
 
-@pytest.mark.parametrize("weights", [[0.0, 0.0], [-1.0, 0.5], [np.nan, 1.0], [np.inf, 1.0], [2.0, -1.0, 1.0], [[1.0, 1.0], [0.0, 0.0]]])
+@pytest.mark.parametrize(
+    "weights", [[0.0, 0.0], [-1.0, 0.5], [np.nan, 1.0], [np.inf, 1.0], [2.0, -1.0, 1.0], [[1.0, 1.0], [0.0, 0.0]]]
+)
 def test_choice_refuses_bad_weights(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weights"):
         keys.choice(keys.mix(1, np.arange(2)), weights, 0)

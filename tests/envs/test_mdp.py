@@ -241,7 +241,9 @@ def test_policy_iteration_may_start_anywhere(kind: str) -> None:
 def test_endless_positive_loops_are_worth_their_discounted_sum() -> None:
     """Two states; staying in the second pays 1 for ever, the way there costs 5."""
     features = np.array([[[[0.0], [-5.0]], [[1.0], [0.0]]]])
-    mdp = TabularMDP(features, np.zeros((1, 2), bool), np.array([[1.0, 0.0]]), 0.999, next_state=np.array([[[0, 1], [1, 0]]]))
+    mdp = TabularMDP(
+        features, np.zeros((1, 2), bool), np.array([[1.0, 0.0]]), 0.999, next_state=np.array([[[0, 1], [1, 0]]])
+    )
     values, action_values = tabular.optimal_values(mdp, tabular.reward(mdp, np.ones((1, 1))))
     close(values, [[-5 + 999.0, 1000.0]], rtol=1e-12)
     close(action_values, [[[0.999 * 994, 994], [1000, 0.999 * 994]]], rtol=1e-12)
@@ -310,7 +312,10 @@ def test_normalised_return(kind: str, discount: float) -> None:
 
 
 def test_between() -> None:
-    close(tabular.between(np.array([-1.0, 0.0, 5.0, 10.0, 3.0]), np.zeros(5), np.array([10.0, 10, 10, 10, 0])), [-0.1, 0, 0.5, 1, 1])
+    close(
+        tabular.between(np.array([-1.0, 0.0, 5.0, 10.0, 3.0]), np.zeros(5), np.array([10.0, 10, 10, 10, 0])),
+        [-0.1, 0, 0.5, 1, 1],
+    )
 
 
 def test_inputs_are_left_alone() -> None:
@@ -337,7 +342,10 @@ _WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "probability shape": ({"next_state": None, "probability": np.full((1, 2, 2), 0.5)}, r"probability.*\(1, 2, 2, 2\)"),
     "probability sum": ({"next_state": None, "probability": np.full((1, 2, 2, 2), 0.4)}, "probability"),
     "probability sign": ({"next_state": None, "probability": np.tile([1.5, -0.5], (1, 2, 2, 1))}, "probability"),
-    "undiscounted chance": ({"next_state": None, "probability": np.full((1, 2, 2, 2), 0.5), "discount": 1.0}, "below 1"),
+    "undiscounted chance": (
+        {"next_state": None, "probability": np.full((1, 2, 2, 2), 0.5), "discount": 1.0},
+        "below 1",
+    ),
     "discount 0": ({"discount": 0.0}, r"discount = 0.0.*\(0, 1\]"),
     "discount above 1": ({"discount": 1.01}, r"discount = 1.01.*\(0, 1\]"),
     "discount nan": ({"discount": np.nan}, r"discount = nan.*\(0, 1\]"),

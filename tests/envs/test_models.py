@@ -1,4 +1,4 @@
-"""Segments, preference models and annotators: the identities behind them, and their choice rules against direct formulas."""
+"""Segments, preference models and annotators: the identities behind them, and choice rules against direct formulas."""
 
 from __future__ import annotations
 
@@ -110,7 +110,11 @@ def test_regret_is_the_discounted_loss_of_advantage() -> None:
     states = pairs.states[..., :-1]
     advantage = at(tabular.advantages(solved.values, solved.action_values), states, pairs.actions)
     expected = -(advantage * DISCOUNT ** np.arange(4)).sum(-1)
-    close(models.regret(at(solved.values, states), at(solved.action_values, states, pairs.actions), DISCOUNT), expected, atol=1e-12)
+    close(
+        models.regret(at(solved.values, states), at(solved.action_values, states, pairs.actions), DISCOUNT),
+        expected,
+        atol=1e-12,
+    )
     close(Regret().utility(solved, pairs, DISCOUNT), -expected, atol=1e-12)
     assert Regret().utility(solved, pairs, DISCOUNT).shape == (B, PAIRS, 2)
 
@@ -172,7 +176,11 @@ def test_padding_counts_for_nothing() -> None:
     assert over.any()
     short = Segment(long.states[..., :5], long.actions[..., :4], long.features[..., :4, :], long.mask[..., :4])
     for statistic in (PartialReturn(), Regret()):
-        close(statistic.utility(solved, short, DISCOUNT)[over], statistic.utility(solved, long, DISCOUNT)[over], atol=1e-12)
+        close(
+            statistic.utility(solved, short, DISCOUNT)[over],
+            statistic.utility(solved, long, DISCOUNT)[over],
+            atol=1e-12,
+        )
 
 
 def test_utilities_do_not_depend_on_the_batch() -> None:
@@ -268,7 +276,10 @@ def test_torch_gives_the_numbers_of_numpy() -> None:
     ]
     for model in (BradleyTerry(), BradleyTerry(0.3), Noiseless(), Noiseless(1.0)):
         cases += [(model.probability, difference), (model.label, difference, uniform)]
-    cases += [(BradleyTerry(3.0).cross_entropy, difference, label), (BradleyTerry().cross_entropy, 1e4 * difference, label)]
+    cases += [
+        (BradleyTerry(3.0).cross_entropy, difference, label),
+        (BradleyTerry().cross_entropy, 1e4 * difference, label),
+    ]
     for function, *arguments in cases:
         tensor = function(*map(torch.as_tensor, arguments))
         assert isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
@@ -310,7 +321,11 @@ def test_gradients_are_those_of_the_logistic_model_even_far_out() -> None:
 def test_answer_codes_round_trip() -> None:
     labels = np.array([[0.0, 1.0], [0.5, np.nan]])
     codes = annotators.answer_codes(labels)
-    assert codes.tolist() == [[annotators.FIRST, annotators.SECOND], [annotators.SAME, annotators.CANNOT_TELL]] == [[0, 1], [2, 3]]
+    assert (
+        codes.tolist()
+        == [[annotators.FIRST, annotators.SECOND], [annotators.SAME, annotators.CANNOT_TELL]]
+        == [[0, 1], [2, 3]]
+    )
     assert np.issubdtype(codes.dtype, np.integer)
     np.testing.assert_array_equal(annotators.labels(codes), labels)
     assert (annotators.answer_codes(annotators.labels(np.arange(4))) == np.arange(4)).all()
