@@ -14,6 +14,7 @@ import operator
 from collections import deque
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from inspect import signature
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -139,7 +140,6 @@ class Actions(NamedTuple):
             return array
         if array.dtype.kind not in "fiu":
             raise ValueError(f"Action has type {array.dtype}; expected real numbers of shape {self.shape}.")
-        array = array.astype(self.dtype)
         if not np.isfinite(array).all():
             raise ValueError("Action holds NaN or an infinite value; every entry must be a finite number.")
         if (array < self.low).any() or (array > self.high).any():
@@ -147,7 +147,7 @@ class Actions(NamedTuple):
             raise ValueError(
                 f"Action reaches from {array.min():g} to {array.max():g}; it must lie in [{low:g}, {high:g}]."
             )
-        return array
+        return array.astype(self.dtype)
 
 
 def _check_render_mode(core: Core, render_mode: str | None) -> None:
@@ -166,6 +166,7 @@ class _Episodes:
 
     def __init__(self, core: Core, rows: int) -> None:
         self.core, self.ahead = core, getattr(core, "cheap_reset", False)
+        self._known = list(signature(core.initial).parameters)[1:]
         self.roots = np.zeros(rows, np.uint64)
         self.number = np.zeros(rows, np.int64)  # of each row's current episode
         self._first = np.full(rows, _NEVER)  # number of each row's oldest stored episode
@@ -175,6 +176,17 @@ class _Episodes:
         self.roots[row] = root(generator)
         self.number[row] = -1
         self._first[:] = _NEVER
+
+    def options(self, options: Mapping[str, Any], rows: Array, shape: tuple[int, ...]) -> dict[str, Array]:
+        """Reset options as one value for each of these rows; ValueError for an unknown name or a wrong shape."""
+        values = {}
+        for name, value in options.items():
+            if name not in self._known:
+                raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._known or 'none'}.")
+            if np.ndim(value) and np.shape(value) != shape:
+                raise ValueError(f"Reset option {name!r} has shape {np.shape(value)}; expected () or {shape}.")
+            values[name] = np.broadcast_to(np.asarray(value), shape or (1,))[rows]
+        return values
 
     def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:
         """Keys, tasks and states of the next episodes of these rows."""
@@ -218,7 +230,7 @@ class FunctionalEnv(gym.Env[Any, Any]):
         if seed is not None or not self._seeded:
             self._episodes.seed(0, self.np_random)
             self._seeded = True
-        values = {name: np.asarray(value)[None] for name, value in (options or {}).items()}
+        values = self._episodes.options(options or {}, np.zeros(1, np.int64), ())
         self._key, self.task, self.state = self._episodes.begin(self._row, values)
         self._t = np.zeros(1, np.int64)
         self._over = False
@@ -342,7 +354,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
             if seeds[i] is not None or self._seeds[i] < 0:
                 generator, self._seeds[i] = seeding.np_random(seeds[i])
                 self._episodes.seed(i, generator)
-        values = {name: np.broadcast_to(np.asarray(value), self._rows)[rows] for name, value in options.items()}
+        values = self._episodes.options(options, rows, self._rows)
         if len(rows) == self.num_envs:
             self._keys, self.task, self.state = self._episodes.begin(rows, values)
             self._t[:] = 0
@@ -374,7 +386,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
             )
         core, task, previous = self.core, self.task, self.state
         if self.render_mode is not None:
-            self._history.append((type(previous)(*map(np.copy, previous)), actions.copy()))
+            self._history.append((previous, actions.copy()))
         self.state = state = core.transition(task, previous, actions, self._keys, self._t)
         self._t += 1
         reward, terminated = core.reward(task, previous, actions, state), core.terminal(task, state)

@@ -88,8 +88,9 @@ def choice(key: Key, weights: npt.ArrayLike, *counters: Counter) -> npt.NDArray[
 
     (...) keys -> (...).
     """
-    cumulative = np.cumsum(np.asarray(weights, dtype=np.float64), axis=-1)
-    if (cumulative[..., -1] <= 0).any() or not np.isfinite(cumulative).all():
+    weights = np.asarray(weights, dtype=np.float64)
+    cumulative = np.cumsum(weights, axis=-1)
+    if not (weights >= 0).all() or (cumulative[..., -1] <= 0).any() or not np.isfinite(cumulative).all():
         raise ValueError("weights must be finite and non-negative, with a positive sum in every row.")
     target = uniform(key, *counters) * cumulative[..., -1]
     return (cumulative[..., :-1] <= target[..., None]).sum(-1)
@@ -141,7 +142,7 @@ def _log(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def normal(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
     """Standard normal draws: one uniform draw each, put through the inverse distribution function (AS 241)."""
-    q = uniform(key, *counters) + 2.0**-54 - 0.5  # symmetric about 0, never +-1/2
+    q = uniform(key, *counters) - 0.5 + 2.0**-54  # in this order exact: symmetric about 0, never +-1/2
     r = np.sqrt(-_log(0.5 - np.abs(q)))
     outer = np.sign(q) * np.where(r <= 5.0, _ratio(_MIDDLE, r - 1.6), _ratio(_TAIL, r - 5.0))
     return np.where(np.abs(q) <= 0.425, q * _ratio(_CENTRE, 0.180625 - q * q), outer)

@@ -132,6 +132,19 @@ def check_data(name: str, data: str | None) -> str:
     return "\n".join(lines)
 
 
+def fetch_data(name: str, data: str | None) -> str:
+    """Download a dataset from its publisher into a folder, checked against its hashes."""
+    from valuegym.envs.preference import datasets
+
+    if name != datasets.NAME:
+        raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.")
+    folder = data or os.environ.get(datasets.VARIABLE)
+    if not folder:
+        raise ValueError(f"Say where the data shall lie: --data FOLDER, or the variable {datasets.VARIABLE}.")
+    fetched = datasets.fetch(folder)
+    return f"{len(fetched)} files fetched into {folder}; their licence is not stated: do not redistribute them."
+
+
 def demo(results: str, data: str | None = None, workers: int = 2, track: str = "offline") -> str:
     """The main job: two learners under two annotators on random boards, verified and put on a board.
 
@@ -199,8 +212,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
     common(sub)
     tracked(sub)
-    sub = command("data", "check data that you have against what was published")
-    sub.add_argument("action", choices=("check",))
+    sub = command("data", "fetch human data from its publisher, or check data that you have against what was published")
+    sub.add_argument("action", choices=("check", "fetch"))
     sub.add_argument("name", help="name of the dataset: human-delivery")
     sub.add_argument(
         "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
@@ -240,7 +253,7 @@ def dispatch(args: argparse.Namespace) -> int:
         verdicts = verify(args.results, args.data, args.workers)
         print("\n".join((report(verdicts), "", leaderboard(verdicts, args.results, _track(args)))))
     elif args.command == "data":
-        print(check_data(args.name, args.data))
+        print((check_data if args.action == "check" else fetch_data)(args.name, args.data))
     elif args.command == "demo":
         print(demo(args.results, args.data, args.workers, _track(args)))
     return 0

@@ -24,6 +24,9 @@ Array = npt.NDArray[Any]
 
 NAME, FOLDER = "human-delivery", "human_delivery"
 VARIABLE = "VALUEGYM_DATA"
+_COMMIT = "646a8704f5dc9938acc3eaf9b92263cfb3654585"
+SOURCE = f"https://raw.githubusercontent.com/Stephanehk/InfluencingHumanPrefs/{_COMMIT}/data/human_data"
+MAX_BYTES = 2**22
 
 
 class HumanPreferences(NamedTuple):
@@ -104,6 +107,31 @@ def present(data: str | None) -> list[str]:
     return [condition for condition in CONDITIONS if all((folder / name).is_file() for name in file_names(condition))]
 
 
+def fetch(data: str, source: str = SOURCE) -> list[Path]:
+    """Download the files that the folder lacks from their publisher; each is checked by its SHA-256 before it is kept.
+
+    Raises OSError when the publisher cannot be reached, ValueError when what came is not the published file.
+    """
+    from urllib.request import urlopen
+
+    folder = Path(data) / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    fetched = []
+    for condition, hashes in CONDITIONS.items():
+        for name, expected in zip(file_names(condition), hashes, strict=True):
+            if (folder / name).is_file():
+                continue
+            with urlopen(f"{source}/{name}", timeout=30) as answer:
+                content = answer.read(MAX_BYTES + 1)
+            if hashlib.sha256(content).hexdigest() != expected:
+                raise ValueError(f"What {source} sent as {name} is not the published file: its SHA-256 differs.")
+            temporary = folder / f".{name}.part"
+            temporary.write_bytes(content)
+            os.replace(temporary, folder / name)
+            fetched.append(folder / name)
+    return fetched
+
+
 def load(condition: str, data: str | None = None) -> HumanPreferences:
     """Read one condition, checking its files' hashes.
 
@@ -135,9 +163,10 @@ def delivery_segments(pairs: Array) -> segments.Segment:
     process = delivery.board_mdp(np.array([delivery.BOARD]))
     starts = pairs[:, :, 0] @ (width, 1)
     moves = (pairs[:, :, 1:, None] == delivery.MOVES).all(-1)
-    if not (moves.any(-1) | (pairs[:, :, 1:] == 0).all(-1)).all():
-        raise ValueError("A segment holds a move that is none of up, down, left, right and (0, 0).")
+    padding = (pairs[:, :, 1:] == 0).all(-1)
     whole = segments.follow(process, starts[None], moves.argmax(-1)[None])
+    if not (moves.any(-1) | padding).all() or (padding & whole.mask[0]).any():
+        raise ValueError("A segment holds a move that is none of up, down, left, right, or (0, 0) before its end.")
     return segments.Segment(*(field[0] for field in whole))
 
 

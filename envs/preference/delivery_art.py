@@ -229,9 +229,9 @@ def _draw_move(pen: Canvas, move: Move, small: bool = False, lane: float = 0.0) 
 
     tail, tip, width, head, halo = (0.15, 0.05, 0.22, 0.55, 0.12) if small else (0.3, 0.19, 0.1, 0.28, 0.045)
     if move.blocked:
-        tail = 0.15
-        cross = [line([along(0.4, -side), along(0.55, side)], width) for side in (-0.08, 0.08)]
-        shape = union(line([along(tail), along(0.475)], width), *cross)
+        tail = 0.02  # the cross stays inside the cell: at the edge of the board there is nothing beyond it
+        cross = [line([along(0.26, -side), along(0.41, side)], width) for side in (-0.08, 0.08)]
+        shape = union(line([along(tail), along(0.335)], width), *cross)
     else:
         shape = arrow([along(tail), along(length - tip)], width, head)
     fill, ink = ARROWS[move.number % len(ARROWS)]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys
-from valuegym.envs.preference.delivery import COIN, GOAL, OUTSIDE, ROADBLOCK, SHEEP
+from valuegym.envs.preference.delivery import BRICK, COIN, GOAL, OUTSIDE, ROAD, ROADBLOCK, SHEEP
 
 Array = npt.NDArray[Any]
 
@@ -70,7 +70,13 @@ def draw(key: keys.Key) -> RandomTask:
 
 
 def digest(task: RandomTask) -> keys.Key:
-    """A 64-bit digest of each task's content (B,): equal tasks have equal digests, whichever keys they came from."""
-    content = np.concatenate([task.boards.reshape(len(task.boards), -1), np.rint(task.weights).astype(np.int64)], -1)
+    """A 64-bit digest of what matters in each task (B,): equal tasks have equal digests, whichever keys they came from.
+
+    Weights of items that are not on the board do not matter.
+    """
+    cells = task.boards.reshape(len(task.boards), -1)
+    items = np.array([ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK])  # in the order of the weights
+    relevant = np.where((cells[..., None] == items).any(1), np.rint(task.weights), 0).astype(np.int64)
+    content = np.concatenate([cells, relevant], -1)
     position = np.arange(content.shape[-1])
     return keys.mix(np.bitwise_xor.reduce(keys.mix(0, position, content), -1), content.shape[-1])

@@ -27,6 +27,7 @@ from valuegym.envs.preference.delivery import (
 )
 
 close = np.testing.assert_allclose
+ITEMS = (ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK)  # in the order of the weights
 PUBLISHED = np.array(BOARD)
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
@@ -384,21 +385,26 @@ def test_a_random_task_is_a_function_of_its_key(drawn: random_delivery.RandomTas
 def test_digests_tell_content_apart(drawn: random_delivery.RandomTask) -> None:
     digests = random_delivery.digest(drawn)
     assert digests.shape == (N,) and digests.dtype == np.uint64
-    content = {(b.tobytes(), w.tobytes()): int(d) for b, w, d in zip(*drawn, digests, strict=True)}
-    assert all(content[b.tobytes(), w.tobytes()] == d for b, w, d in zip(*drawn, digests, strict=True))
+
+    def what_matters(board: Any, weights: Any) -> tuple[bytes, tuple[float, ...]]:
+        return board.tobytes(), tuple(w * (item in board) for item, w in zip(ITEMS, weights, strict=True))
+
+    content = {what_matters(b, w): int(d) for b, w, d in zip(*drawn, digests, strict=True)}
+    assert all(content[what_matters(b, w)] == d for b, w, d in zip(*drawn, digests, strict=True))
     assert len(content) == len(set(content.values())) == len(np.unique(digests))
-    first = random_delivery.RandomTask(drawn.boards[:1].copy(), drawn.weights[:1].copy())
-    assert random_delivery.digest(first) == digests[0]
+    full = next(i for i, board in enumerate(drawn.boards) if np.isin((SHEEP, COIN, ROADBLOCK), board).all())
+    first = random_delivery.RandomTask(drawn.boards[full : full + 1].copy(), drawn.weights[full : full + 1].copy())
+    assert random_delivery.digest(first) == digests[full]
     changed = []
     for cell in range(150):
         boards = first.boards.copy()
         boards.reshape(-1)[cell] = HOUSE
         changed.append(random_delivery.digest(random_delivery.RandomTask(boards, first.weights)).item())
-    for i, by in itertools.product(range(6), (-1, 1)):
+    for i, by in itertools.product(range(6), (-1, 1)):  # brick comes last, and there is none on these boards
         weights = first.weights.copy()
         weights[0, i] += by
         changed.append(random_delivery.digest(random_delivery.RandomTask(first.boards, weights)).item())
-    assert len({*changed, int(digests[0])}) == 163
+    assert set(changed[-2:]) == {int(digests[full])} and len(set(changed)) == 150 + 10 + 1
 
 
 def test_digests_split_tasks_into_even_quarters(drawn: random_delivery.RandomTask) -> None:
