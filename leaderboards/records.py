@@ -21,7 +21,7 @@ from typing import Any
 FORMAT = 1
 MAX_BYTES = 64 * 2**20
 MAX_EPISODES = 10_000
-MAX_STEPS = 100_000
+MAX_STEPS = 2_000_000  # of all episodes together
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -160,7 +160,11 @@ def from_text(text: str) -> Record:
         "the agent's name must be 1 to 64 letters, digits, dots, dashes or underscores.",
     )
     _require(0 <= header["seed"] < 2**31, f"seed {header['seed']} is out of range.")
-    episodes = [_episode(_decode(line, i), i) for i, line in enumerate(lines[1:-1], start=2)]
+    episodes: list[Episode] = []
+    steps = 0
+    for i, line in enumerate(lines[1:-1], start=2):
+        episodes.append(_episode(_decode(line, i), i, MAX_STEPS - steps))
+        steps += len(episodes[-1].actions)
     last = _fields(_decode(lines[-1], len(lines)), len(lines), scores=list, sha256=str)
     body = "".join(line + "\n" for line in lines[:-1])
     _require(
@@ -181,13 +185,13 @@ def from_text(text: str) -> Record:
     )  # fmt: skip
 
 
-def _episode(value: Any, line: int) -> Episode:
+def _episode(value: Any, line: int, room: int) -> Episode:
     fields = _fields(value, line, seed=int, actions=list, states=dict, terminated=bool, truncated=bool)
     for run in fields["actions"]:
         good = isinstance(run, list) and len(run) == 2 and type(run[0]) is int and run[0] > 0
         _require(good, f"line {line}: actions must be [count, action] pairs with a positive count.")
     total = sum(count for count, _ in fields["actions"])
-    _require(1 <= total <= MAX_STEPS, f"line {line}: an episode has 1 to {MAX_STEPS} steps.")
+    _require(1 <= total <= room, f"line {line}: an episode has at least 1 step, and all together at most {MAX_STEPS}.")
     actions = [action for count, action in fields["actions"] for _ in range(count)]
     for name, values in fields["states"].items():
         _require(isinstance(values, list), f"line {line}: the states' field {name[:40]!r} is not a list.")
