@@ -77,9 +77,12 @@ def run(agent: str, experiment: str, seed: int, folder: str | Path, data: str | 
     if path.is_file():
         return path
     what = experiments.find(experiment)
-    path.parent.mkdir(parents=True, exist_ok=True)
     training = gym.make(what.env_id, **what.make_kwargs(data))
     player = make(agent, training, seed=seed)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # before the work, not after it
+        raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
     if what.timesteps:
         player.learn(what.timesteps)
     spec, seeds = what.spec(), what.evaluation_seeds(seed)
