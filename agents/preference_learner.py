@@ -28,7 +28,7 @@ Differences = Callable[[Floats], Floats]
 
 PRIOR_SCALE = 10.0  # standard deviation of each weight, in units of reward
 STARTS = 4
-MAX_ITERATIONS = 200
+ROUNDS, MAX_ITERATIONS = 5, 200
 
 
 class Memory:
@@ -86,14 +86,34 @@ def fit(differences: Differences, label: Floats, rng: np.random.Generator, d: in
         gradient = D.T @ (choice.probability(x) - label) + weights / PRIOR_SCALE**2
         return float(choice.cross_entropy(x, label).sum() + 0.5 * weights @ weights / PRIOR_SCALE**2), gradient
 
+    def descend(start: Floats) -> Fit:
+        """The lowest point seen: at a kink L-BFGS may stop early and report the loss of another point."""
+        lowest = Fit(start, loss(start)[0])
+
+        def watched(weights: Floats) -> tuple[float, Floats]:
+            nonlocal lowest
+            value, gradient = loss(weights)
+            if value < lowest.loss:
+                lowest = Fit(weights.copy(), value)
+            return value, gradient
+
+        for _ in range(ROUNDS):  # a fresh Hessian helps over a kink
+            before = lowest
+            minimize(
+                watched,
+                before.weights,
+                jac=True,
+                method="L-BFGS-B",
+                options={"maxiter": MAX_ITERATIONS, "ftol": 1e-12, "gtol": 1e-7},
+            )
+            if lowest.loss >= before.loss - 1e-9:
+                break
+        return lowest
+
     D = differences(np.zeros(d))
     guess = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
-    best = Fit(np.zeros(d), loss(np.zeros(d))[0])
-    for start in (guess, *rng.standard_normal((STARTS - 1, d))):
-        result = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": MAX_ITERATIONS})
-        if result.fun < best.loss:
-            best = Fit(result.x, float(result.fun))
-    return best
+    starts = (guess, *rng.standard_normal((STARTS - 1, d)))
+    return min((Fit(np.zeros(d), loss(np.zeros(d))[0]), *map(descend, starts)), key=lambda fit: fit.loss)
 
 
 class PreferenceLearner:

@@ -52,9 +52,15 @@ def run(
 
 def score(results: str) -> list[Score]:
     """What the records claim, unverified."""
-    from valuegym.leaderboards.records import read
+    from valuegym.leaderboards.records import Record, RecordError, read
 
-    return board.gather((read(path) for path in record_files(results)), "claimed")
+    def named(path: Path) -> Record:
+        try:
+            return read(path)
+        except RecordError as error:
+            raise RecordError(f"{path}: {error}") from None
+
+    return board.gather((named(path) for path in record_files(results)), "claimed")
 
 
 def verify(results: str, data: str | None = None, workers: int = 2) -> list[Verdict]:
@@ -103,7 +109,7 @@ def track_all(verdicts: Sequence[Verdict], scores: Sequence[Score], results: str
         mine = [score for score in scores if score.agent == agent]
         try:
             tracked = tracking.log_scores(mine, files, Path(results), mode=mode, config={"digests": digests})
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:
             return [f"wandb  not logged: {error}"]
         lines.append(f"wandb  {agent}: {tracked.message}")
     return lines

@@ -17,11 +17,15 @@ REFERENCES = ("uniform", "constant", "oracle")
 def gather(records: Iterable[Record], status: str) -> list[Score]:
     """One Score per agent and experiment, in the order of the experiments and of their agents.
 
-    An entry that lacks seeds says so in its status: leaving out an unlucky seed must not pay.
+    An entry that lacks seeds says so in its status: leaving out an unlucky seed must not pay. Raises ValueError for two
+    records of one run.
     """
     entries: dict[tuple[str, str], dict[int, Record]] = {}
     for record in records:
-        entries.setdefault((record.experiment, record.agent), {})[record.seed] = record
+        runs = entries.setdefault((record.experiment, record.agent), {})
+        if record.seed in runs:
+            raise ValueError(f"Two records of {record.agent} on {record.experiment}, seed {record.seed}; keep one.")
+        runs[record.seed] = record
     scores = []
     for (experiment, agent), runs in entries.items():
         what = experiments.find(experiment)

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ def _fields(value: Any, line: int, **types: type | tuple[type, ...]) -> dict[str
     _require(isinstance(value, dict), f"line {line} is not a JSON object.")
     _require(
         set(value) == set(types),
-        f"line {line} has the fields {sorted(map(str, value))[:12]}; expected {sorted(types)}.",
+        f"line {line} has the fields {[name[:40] for name in sorted(value)[:12]]}; expected {sorted(types)}.",
     )
     for name, kind in types.items():
         good = isinstance(value[name], kind) and (kind is bool or not isinstance(value[name], bool))
@@ -119,12 +120,22 @@ def _fields(value: Any, line: int, **types: type | tuple[type, ...]) -> dict[str
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a number")
+    raise ValueError(f"{constant} is not a finite number")
+
+
+def _finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else _refuse(text[:40])
+
+
+def _nested(value: Any, room: int) -> bool:
+    """Whether a JSON value is nested deeper than this."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return room < 0 or any(_nested(part, room - 1) for part in inside)
 
 
 def _decode(text: str, line: int) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"line {line} is not valid JSON ({str(error)[:80]}).") from None
 
@@ -134,6 +145,8 @@ def read(path: Path) -> Record:
 
     Raises RecordError with one sentence saying what is wrong; whether it is *true* is for `verify`.
     """
+    if not path.is_file() and path.exists():  # a pipe or a device may never end
+        raise RecordError(f"{path.name} is not a regular file.")
     if path.stat().st_size > MAX_BYTES:
         raise RecordError(f"{path.name} has {path.stat().st_size} bytes; records have at most {MAX_BYTES}.")
     try:
@@ -154,6 +167,7 @@ def from_text(text: str) -> Record:
     header = _fields(
         _decode(lines[0], 1), 1, format=int, agent=str, experiment=str, seed=int, spec=dict, digest=str, provenance=dict
     )  # fmt: skip
+    _require(not _nested(header, 8), "line 1 is nested too deeply.")
     _require(header["format"] == FORMAT, f"format {header['format']} is not supported; expected {FORMAT}.")
     _require(
         bool(_NAME.fullmatch(header["agent"])),
@@ -173,7 +187,7 @@ def from_text(text: str) -> Record:
     )
     scores = last["scores"]
     good = all(
-        isinstance(row, list) and row and all(type(x) in (int, float) and math.isfinite(x) for x in row)
+        isinstance(row, list) and row and all(type(x) in (int, float) and abs(x) <= sys.float_info.max for x in row)
         for row in scores
     )
     _require(

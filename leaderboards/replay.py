@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,8 @@ def _states(core: Core, template: Any, episodes: list[Episode]) -> Any:
         for episode in episodes:
             if set(episode.states) != set(template._fields):
                 raise RecordError(
-                    f"states have the fields {sorted(episode.states)[:12]}; expected {sorted(template._fields)}."
+                    f"states have the fields {[name[:40] for name in sorted(episode.states)[:12]]}; "
+                    f"expected {sorted(template._fields)}."
                 )
             expected = len(checkpoints(len(episode.actions), every))
             if len(episode.states[name]) != expected:
@@ -66,10 +68,14 @@ def _states(core: Core, template: Any, episodes: list[Episode]) -> Any:
 def _actions(space: Any, episodes: list[Episode]) -> Array:
     """All actions of all episodes, one after another; RecordError where one is outside the action space."""
     flat = [action for episode in episodes for action in episode.actions]
+    for action in flat:  # before any array is made of them: a run of long lists may not fit into memory
+        numbers = action if space.shape and isinstance(action, list) else [action]
+        if len(numbers) != math.prod(space.shape) or not all(type(x) in (int, float) for x in numbers):
+            raise RecordError(f"an action is not in the action space: expected numbers of shape {space.shape}.")
     try:
         return Actions.of(space).check(np.array(flat), (len(flat),))
     except (ValueError, OverflowError) as error:
-        raise RecordError(f"an action is not in the action space: {str(error)[:160]}") from None
+        raise RecordError(f"an action is not in the action space: {' '.join(str(error).split())[:160]}") from None
 
 
 def _agree(recorded: Any, replayed: Any, tolerance: float) -> Array:
@@ -118,7 +124,10 @@ def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict
     for i in range(length.max()):
         rows = np.flatnonzero(length > i)
         here, played, t = take_rows(now, rows), take_rows(task_rows, rows), first[rows] + i
-        over = core.terminal(played, here)
+        try:
+            over = core.terminal(played, here)
+        except IndexError:
+            raise RecordError("a recorded state is none of the environment's.") from None
         if over.any():
             bad = rows[over.argmax()]
             raise RecordError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,6 +78,8 @@ def run(agent: str, experiment: str, seed: int, folder: str | Path, data: str | 
     if path.is_file():
         return path
     what = experiments.find(experiment)
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed = {seed}; expected a number from 0 to {2**31 - 1}.")
     training = gym.make(what.env_id, **what.make_kwargs(data))
     player = make(agent, training, seed=seed)
     try:
@@ -136,6 +139,10 @@ def spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int, l
                 for future in as_completed(futures):
                     results[futures[future]] = future.result()
                     bar.update()
+            except BrokenProcessPool:
+                raise OSError(
+                    "A worker process was ended from outside, perhaps for lack of memory; finished runs are kept."
+                ) from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

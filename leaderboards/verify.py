@@ -71,7 +71,7 @@ def verify(path: str | Path, data: str | None = None) -> Verdict:
     try:
         record = read(Path(path))
         check(record, data)
-    except (RecordError, OSError) as error:
+    except (ValueError, OSError) as error:
         return Verdict(str(path), str(error) or type(error).__name__)
     here = provenance()
     differs = [name for name in ("source", "valuegym") if record.provenance.get(name) != here[name]]

@@ -247,10 +247,11 @@ def test_a_file_that_is_too_large_is_not_opened(tmp_path: Path, monkeypatch: pyt
         read(path)
 
 
-def test_a_missing_file_and_a_folder_are_os_errors(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.jsonl", tmp_path):
-        with pytest.raises(OSError, match=str(tmp_path)):
-            read(path)
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.jsonl"):
+        read(tmp_path / "none.jsonl")
+    with pytest.raises((OSError, RecordError), match=tmp_path.name):
+        read(tmp_path)
 
 
 def setting(*path: Any) -> Callable[[list[Any], Any], None]:

@@ -1,0 +1,442 @@
+"""The command line: every command, and one clear line for everything that goes wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from valuegym import __version__, envs
+from valuegym.agents import AGENTS
+from valuegym.envs.preference import datasets
+from valuegym.leaderboards import __main__ as cli
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records import path_of, read
+from valuegym.leaderboards.run import run
+
+COMMANDS = ("list", "run", "score", "verify", "leaderboard", "data", "demo")
+TINY = Experiment(
+    id="test/tiny",
+    about="A small one.",
+    env_id="valuegym/RewardInference-v0",
+    arguments='{"annotator": "regret-noiseless", "reports": [0, 3], "split": "dev"}',
+    agents=("uniform", "partial_return", "oracle"),
+    timesteps=0,
+    episodes=3,
+    seeds=(0, 1),
+    score="reports",
+)
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def small_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(experiments.EXPERIMENTS, TINY.id, TINY)
+    monkeypatch.delenv(datasets.VARIABLE, raising=False)
+
+
+@pytest.fixture
+def valuegym(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in an empty folder, all work in this process: status, output, errors without progress bars."""
+
+    def serial(function: Any, items: Sequence[Any], workers: int, label: str) -> list[Any]:
+        return [function(item) for item in items]
+
+    for module in ("run", "verify"):
+        monkeypatch.setattr(import_module(f"valuegym.leaderboards.{module}"), "spread", serial)
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: Any) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return command
+
+
+def failed(result: tuple[int, str, str]) -> str:
+    """The one line with which a command failed."""
+    status, output, errors = result
+    assert status == 2 and output == ""
+    [line] = errors.splitlines()
+    assert line.startswith("valuegym: ") and line.isprintable() and len(line) < 2000
+    return line
+
+
+def forge(path: Path, edit: Callable[[list[Any]], Any]) -> None:
+    """Edit a record in place and recompute its sum."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    edit(lines)
+    body = "".join(json.dumps(line) + "\n" for line in lines[:-1])
+    last = lines[-1] | {"sha256": hashlib.sha256(body.encode()).hexdigest()}
+    path.write_text(body + json.dumps(last) + "\n", encoding="utf-8")
+
+
+def raise_scores(lines: list[Any]) -> None:
+    lines[-1]["scores"] = [[1.0] * len(row) for row in lines[-1]["scores"]]
+
+
+# --- what there is ---
+
+
+def test_list_shows_everything_there_is(valuegym: Command) -> None:
+    status, output, errors = valuegym("list")
+    assert (status, errors) == (0, "")
+    lines = output.splitlines()
+    for name in (*envs.ENVS, *AGENTS, *experiments.EXPERIMENTS):
+        [line] = [line for line in lines if line.split()[:1] == [name]]
+        assert len(line.split()) > 1, "each comes with a word about it"
+    assert any("open book" in line for line in lines if "published-regret" in line)
+    assert all(datasets.NAME in line for line in lines if "/human-" in line)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *[[command, "--help"] for command in COMMANDS]])
+def test_every_command_explains_itself(valuegym: Command, capsys: pytest.CaptureFixture[str], arguments: Any) -> None:
+    with pytest.raises(SystemExit) as stop:
+        valuegym(*arguments)
+    output, errors = capsys.readouterr()
+    assert (stop.value.code, errors) == (0, "")
+    assert output.startswith("usage: valuegym")
+    if arguments == ["--help"]:
+        assert all(command in output for command in COMMANDS)
+
+
+def test_the_version_is_the_packages(valuegym: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        valuegym("--version")
+    assert stop.value.code == 0 and capsys.readouterr().out == f"valuegym {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["run"],
+        ["run", "--experiment", "test/tiny", "--seed", "x"],
+        ["run", "--experiment", "test/tiny", "--workers", "0"],
+        ["verify", "--workers", "many"],
+        ["leaderboard", "--track", "maybe"],
+        ["data", "eat", "human-delivery"],
+        ["list", "more"],
+    ],
+)
+def test_commands_that_are_none_are_explained(
+    valuegym: Command, capsys: pytest.CaptureFixture[str], arguments: Any
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        valuegym(*arguments)
+    output, errors = capsys.readouterr()
+    assert stop.value.code == 2 and output == ""
+    assert re.search(r"^valuegym.*: error: ", errors, re.M)
+
+
+def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "valuegym.leaderboards"]
+    found = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=tmp_path)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.startswith("usage: valuegym")
+    found = subprocess.run([*command, "verify", "nowhere"], capture_output=True, text=True, cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert re.fullmatch(r"valuegym: There are no records in nowhere.*\n", found.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- run, score, verify ---
+
+
+def test_run_writes_what_was_asked_for_and_says_where(valuegym: Command, tmp_path: Path) -> None:
+    status, output, errors = valuegym("run", "--experiment", "test/tiny", "--results", "out")
+    paths = [path_of(Path("out"), agent, "test/tiny", seed) for agent in TINY.agents for seed in TINY.seeds]
+    assert (status, errors, output.splitlines()) == (0, "", [str(path) for path in paths])
+    assert sorted(path for path in Path("out").rglob("*") if path.is_file()) == sorted(paths)
+    stamps = [path.stat().st_mtime_ns for path in paths]
+    again = valuegym("run", "--experiment", "test/tiny", "--results", "out", "--agent", "oracle", "--agent", "uniform")
+    assert again[0] == 0
+    assert again[1].splitlines() == [str(path) for path in (*paths[4:], *paths[:2])]
+    assert [path.stat().st_mtime_ns for path in paths] == stamps
+
+
+def test_results_go_to_the_folder_results(valuegym: Command) -> None:
+    assert valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--seed", 1)[0] == 0
+    assert [path for path in Path().rglob("*") if path.is_file()] == [Path("results/test/tiny/oracle/seed-1.jsonl")]
+    for command in ("score", "verify"):
+        assert valuegym(command)[0] == 0
+
+
+def test_score_shows_claims_and_verify_tests_them(valuegym: Command, tmp_path: Path) -> None:
+    valuegym("run", "--experiment", "test/tiny")
+    status, output, errors = valuegym("score")
+    assert (status, errors) == (0, "")
+    assert "test/tiny" in output and "partial_return" in output and "claimed" in output
+    status, output, errors = valuegym("verify")
+    assert (status, output, errors) == (0, "verified  6 of 6 records\n", "")
+    liar = path_of(Path("results"), "partial_return", "test/tiny", 1)
+    forge(liar, raise_scores)
+    assert valuegym("score")[0] == 0  # a claim is a claim
+    status, output, errors = valuegym("verify")
+    assert (status, errors) == (1, "")
+    assert output.splitlines() == [
+        f"rejected  {liar}: the scores are not those that the actions earn.",
+        "verified  5 of 6 records, 1 rejected",
+    ]
+    assert valuegym("verify", liar)[0] == 1
+    assert valuegym("verify", liar.with_name("seed-0.jsonl"))[0] == 0
+
+
+def test_records_of_other_sources_are_noted(valuegym: Command) -> None:
+    valuegym("run", "--experiment", "test/tiny", "--agent", "oracle")
+    forge(Path("results/test/tiny/oracle/seed-0.jsonl"), lambda lines: lines[0]["provenance"].update(source="other"))
+    status, output, _ = valuegym("verify")
+    assert status == 0 and output.splitlines()[-1] == "verified  2 of 2 records"
+    assert output.startswith("note      1 record")
+
+
+def test_runs_and_checks_are_spread_over_processes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "valuegym.leaderboards"]
+    arguments = ["--agent", "uniform", "--experiment", "preference/delivery", "--seed", "0", "--seed", "1"]
+    found = subprocess.run(
+        [*command, "run", *arguments, "--workers", "2"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == [f"results/preference/delivery/uniform/seed-{seed}.jsonl" for seed in (0, 1)]
+    found = subprocess.run([*command, "verify", "--workers", "2"], capture_output=True, text=True, cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (0, "verified  2 of 2 records\n")
+
+
+# --- leaderboard ---
+
+
+def test_leaderboard_prints_tables_and_writes_the_page(valuegym: Command, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    valuegym("run", "--experiment", "test/tiny")
+    valuegym("run", "--experiment", "preference/delivery", "--agent", "uniform", "--seed", 0)
+    forge(Path("results/test/tiny/partial_return/seed-0.jsonl"), raise_scores)
+    status, output, errors = valuegym("leaderboard", "--track", "off")
+    assert (status, errors) == (0, "")
+    assert "rejected  results/test/tiny/partial_return/seed-0.jsonl" in output and "1 rejected" in output
+    assert "test/tiny" in output and "preference/delivery" in output and "1 of 2 seeds missing" in output
+    assert "wandb" not in output
+    page = tmp_path / "results" / "index.html"
+    assert str(page) in output
+    html = page.read_text(encoding="utf-8")
+    assert "test/tiny" in html and "preference/delivery" in html and "partial_return" in html
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"index.html", "test", "preference"}
+
+
+def test_a_board_without_plots_says_what_to_install(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "valuegym.leaderboards.site", None)
+    valuegym("run", "--experiment", "test/tiny", "--agent", "oracle")
+    status, output, _ = valuegym("leaderboard", "--track", "off")
+    assert status == 0 and "pip install 'valuegym[site]'" in output
+
+
+def test_a_board_of_lies_is_none(valuegym: Command) -> None:
+    valuegym("run", "--experiment", "test/tiny", "--agent", "uniform")
+    for seed in TINY.seeds:
+        forge(path_of(Path("results"), "uniform", "test/tiny", seed), raise_scores)
+    status, _, errors = valuegym("leaderboard", "--track", "off")
+    assert status == 2 and errors.startswith("valuegym: No record in results was found true")
+    assert not Path("results/index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "variable", "mode"),
+    [(None, None, "offline"), (None, "online", "online"), (None, "disabled", "off"), ("offline", "online", "offline")],
+)
+def test_tracking_is_offline_unless_asked(
+    valuegym: Command, monkeypatch: pytest.MonkeyPatch, asked: str | None, variable: str | None, mode: str
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(cli, "track_all", lambda verdicts, scores, results, mode: seen.append(mode) or ["tracked"])
+    monkeypatch.setitem(sys.modules, "valuegym.leaderboards.site", None)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if variable:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    valuegym("run", "--experiment", "test/tiny", "--agent", "uniform", "--seed", 0)
+    status, output, _ = valuegym("leaderboard", *(["--track", asked] if asked else []))
+    assert status == 0
+    assert (seen, output.splitlines()[-1] == "tracked") == (([], False) if mode == "off" else ([mode], True))
+
+
+def test_the_demo_goes_from_start_to_page(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(cli, "DEMO", ("test/tiny",))
+    status, output, errors = valuegym("demo", "--results", "shown", "--track", "off")
+    assert (status, errors) == (0, "")
+    assert "verified  6 of 6 records" in output and "partial_return" in output
+    assert Path("shown/index.html").is_file()
+
+
+# --- data ---
+
+
+def test_data_check_reproduces_what_was_published(
+    valuegym: Command, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, output, errors = valuegym("data", "check", "human-delivery", "--data", data_folder)
+    assert (status, errors) == (0, "")
+    rows = [line.split() for line in output.splitlines()]
+    assert rows[0] == ["condition", "pairs", "mismatches"] and rows[-1] == ["all", "8169", "0"]
+    assert [row[0] for row in rows[1:-1]] == list(datasets.CONDITIONS) and all(row[2] == "0" for row in rows[1:])
+    monkeypatch.setenv(datasets.VARIABLE, str(data_folder))
+    assert valuegym("data", "check", "human-delivery") == (0, output, "")
+
+
+def test_data_that_is_missing_or_unknown_is_one_line(valuegym: Command, tmp_path: Path) -> None:
+    assert "There is no dataset 'mnist'; expected 'human-delivery'" in failed(valuegym("data", "check", "mnist"))
+    assert "pass data=FOLDER or set VALUEGYM_DATA" in failed(valuegym("data", "check", "human-delivery"))
+    (tmp_path / "empty").mkdir()
+    assert "empty holds none of" in failed(valuegym("data", "check", "human-delivery", "--data", "empty"))
+    assert "nowhere is not a folder" in failed(valuegym("data", "check", "human-delivery", "--data", "nowhere"))
+    for name in datasets.file_names("Regret-Question"):
+        (tmp_path / "empty" / name).write_bytes(b"\x80\x04K*.")
+    assert "is not the published file" in failed(valuegym("data", "check", "human-delivery", "--data", "empty"))
+    human = ["run", "--experiment", "preference/human-regret-question", "--agent", "uniform"]
+    assert "pass data=FOLDER or set VALUEGYM_DATA" in failed(valuegym(*human))
+    assert "is not the published file" in failed(valuegym(*human, "--data", "empty"))
+    assert not Path("results").exists()
+
+
+# --- what goes wrong ---
+
+
+def test_unknown_names_are_one_line_and_leave_nothing(valuegym: Command, tmp_path: Path) -> None:
+    wrong = failed(valuegym("run", "--experiment", "test/tiny", "--experiment", "preference/nothing"))
+    assert "There is no experiment 'preference/nothing'; expected one of" in wrong and "preference/delivery" in wrong
+    wrong = failed(valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--agent", "nobody"))
+    assert "There is no agent 'nobody'; expected one of" in wrong and "partial_return" in wrong
+    wrong = failed(valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--seed", "-1"))
+    assert "seed" in wrong and "-1" in wrong
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_agent_on_the_wrong_track_is_one_line(valuegym: Command) -> None:
+    wrong = failed(valuegym("run", "--experiment", "preference/delivery", "--agent", "regret"))
+    assert "plays in valuegym/RewardInference-v0 only" in wrong
+    assert not Path("results").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("stable_baselines3") is None, reason="needs valuegym[agents]")
+def test_a_missing_extra_is_one_line(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    monkeypatch.delitem(sys.modules, "valuegym.agents.ppo", raising=False)
+    wrong = failed(valuegym("run", "--experiment", "preference/delivery", "--agent", "ppo"))
+    assert "pip install 'valuegym[agents]'" in wrong
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("place", ["results", "results/test", "results/test/tiny/oracle"])
+def test_a_folder_that_cannot_be_written_is_one_line(valuegym: Command, place: str) -> None:
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    Path(place).write_text("in the way", encoding="utf-8")
+    assert "results" in failed(valuegym("run", "--experiment", "test/tiny", "--agent", "oracle"))
+    assert [path for path in Path().rglob("*") if path.is_file()] == [Path(place)]
+
+
+def test_a_page_that_cannot_be_written_is_one_line(valuegym: Command) -> None:
+    pytest.importorskip("matplotlib")
+    valuegym("run", "--experiment", "test/tiny", "--agent", "oracle")
+    Path("results/index.html").mkdir()
+    assert "index.html" in failed(valuegym("leaderboard", "--track", "off"))
+    assert sorted(path.name for path in Path("results").iterdir()) == ["index.html", "test"]
+
+
+@pytest.mark.parametrize("command", ["score", "verify", "leaderboard"])
+def test_a_folder_without_records_is_one_line(valuegym: Command, command: str) -> None:
+    Path("empty").mkdir()
+    for folder in ("empty", "nowhere"):
+        assert f"There are no records in {folder}; `valuegym run` writes them." in failed(valuegym(command, folder))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x80\x04K*.", b"{}\n" * 3, b"[" * 100_000 + b"\n" * 3, b'{"actions": NaN}\n' * 3, b"\xff\xfe" * 100],
+    ids=["empty", "pickle", "fields", "deep", "nan", "binary"],
+)
+def test_damaged_records_are_named(valuegym: Command, content: bytes) -> None:
+    path = Path("results/test/tiny/oracle/seed-0.jsonl")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    status, output, errors = valuegym("verify")
+    assert (status, errors) == (1, "")
+    assert output.startswith(f"rejected  {path}: ") and output.endswith("verified  0 of 1 records, 1 rejected\n")
+    assert len(output.splitlines()) == 2
+    assert str(path) in failed(valuegym("score"))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda lines: lines[0].update(experiment="test/unknown"),
+        lambda lines: lines[0].update(seed=99),
+        lambda lines: lines[-1]["scores"][0].append(1.0),
+        lambda lines: lines[-1]["scores"][0].pop(),
+        lambda lines: lines[-1].update(scores=[[1.0] * 9] * 3),
+        lambda lines: lines[-1].update(scores=[[10**400] * 2] * 3),
+        lambda lines: (lines.pop(1), lines[-1]["scores"].pop()),
+    ],
+)
+def test_scores_of_forged_records_are_a_table_or_one_line(valuegym: Command, edit: Callable[[list[Any]], Any]) -> None:
+    valuegym("run", "--experiment", "test/tiny", "--agent", "uniform")
+    forge(Path("results/test/tiny/uniform/seed-0.jsonl"), edit)
+    status, output, errors = result = valuegym("score")
+    if status:
+        failed(result)
+    else:
+        assert "test/tiny" in output and errors == ""
+
+
+def test_an_interruption_says_how_to_go_on(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "list_all", interrupt)
+    status, output, errors = valuegym("list")
+    assert (status, output) == (130, "")
+    assert errors == "valuegym: interrupted; finished runs are kept, the same command goes on from here.\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process")
+def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
+    """As when the memory runs out and the system ends it."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "from valuegym.agents import AGENTS, Entry\n"
+        "from valuegym.leaderboards.__main__ import main\n"
+        "AGENTS['dying'] = Entry('dying:Dying', '', '')\n"
+        "if __name__ == '__main__':\n"
+        "    sys.exit(main(['run', '--agent', 'dying', '--experiment', 'preference/delivery', '--seed', '0']))\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "dying.py").write_text(
+        "import os, signal\n\n\ndef Dying(env, seed):\n    os.kill(os.getpid(), signal.SIGKILL)\n", encoding="utf-8"
+    )
+    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, env=os.environ)
+    lines = [line for line in found.stderr.splitlines() if line and not line.startswith("running:")]
+    assert found.returncode == 2, lines[-1]
+    assert len(lines) == 1 and lines[0].startswith("valuegym: ")
+
+
+def test_every_command_is_also_a_function(tmp_path: Path) -> None:
+    run("oracle", TINY.id, 0, tmp_path)
+    [score] = cli.score(str(tmp_path))
+    assert (score.agent, score.experiment, score.status.partition(",")[0]) == ("oracle", "test/tiny", "claimed")
+    assert score.values.shape == (1, 3, 2) and score.reports == (0, 3)
+    record = read(path_of(tmp_path, "oracle", TINY.id, 0))
+    assert score.values.tolist() == [record.scores]
