@@ -131,9 +131,11 @@ def _along_paths(mdp: TabularMDP, actions: Integers, signal: Floats) -> Floats:
     ahead = mdp.next_state[np.arange(N)[:, None] % B, np.arange(S), actions]
     ahead = (ahead + np.arange(N)[:, None] * S).reshape(-1)
     total, factor = signal.reshape(N * S, -1), mdp.discount
-    for _ in range(_doublings(mdp.discount)):
+    for n in range(_doublings(mdp.discount)):
         further = total[ahead]
-        if not further.any():  # every path has come to an end
+        if (
+            n in (5, S.bit_length()) and not further.any()
+        ):  # every path has ended: at the latest after S steps, or never
             break
         total = total + factor * further
         ahead = ahead[ahead]
