@@ -13,7 +13,7 @@ from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference import annotators, models
-from valuegym.envs.preference.models import BradleyTerry, Noiseless, PartialReturn, Regret
+from valuegym.envs.preference.models import BradleyTerry, Lapse, Noiseless, PartialReturn, Regret, ThreeWeights, Thurstone
 from valuegym.envs.preference.segments import Segment, follow
 
 close = np.testing.assert_allclose
@@ -340,7 +340,11 @@ def test_labels_of_no_answer(label: float) -> None:
 def test_annotators_by_name() -> None:
     for name, simulated in annotators.ANNOTATORS.items():
         assert annotators.by_name(name) is simulated
-        assert isinstance(simulated.statistic, Regret if "regret" in name else PartialReturn)
-        assert isinstance(simulated.choice, Noiseless if "noiseless" in name else BradleyTerry)
+        values = {"end-state", "partial-return-and-end-value", "three-weights"}
+        assert isinstance(
+            simulated.statistic, ThreeWeights if name in values else Regret if "regret" in name else PartialReturn
+        )
+        rules = {"noiseless": Noiseless, "thurstone": Thurstone, "lapse": Lapse}
+        assert isinstance(simulated.choice, rules.get(name.rpartition("-")[2], BradleyTerry))
     with pytest.raises(ValueError, match=r"'oracle'.*partial-return.*regret"):
         annotators.by_name("oracle")
