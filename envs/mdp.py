@@ -275,7 +275,7 @@ def soft_values(
     step for the equations above, so a handful suffice at any discount below 1.
 
     Raises:
-        ValueError: the temperature is negative, or (from the solver, above temperature 0) the discount is 1.
+        ValueError: the temperature is negative, or above 0 at discount 1.
         ArithmeticError: the equations do not hold to rounding within max_iterations.
     """
     if temperature < 0:
@@ -283,10 +283,13 @@ def soft_values(
     values, action_values = optimal_values(mdp, reward)
     if temperature == 0:
         return values, action_values
-    running = ~mdp.terminal
+    if mdp.discount == 1:
+        raise ValueError("discount = 1: entropy would be collected for ever; expected a discount below 1.")
+    running, rounding = ~mdp.terminal, 1e-13 / (1 - mdp.discount)
     for _ in range(max_iterations):
         target = np.where(running, soft_maximum(action_values, temperature), 0.0)
-        if (np.abs(target - values) <= 1e-12 * np.maximum(np.abs(values).max(-1, keepdims=True), temperature)).all():
+        scale = np.maximum(np.abs(values).max(-1, keepdims=True), temperature)
+        if (np.abs(target - values) <= rounding * scale).all():
             return target, q_values(mdp, reward, target)
         log_policy = (action_values - soft_maximum(action_values, temperature)[..., None]) / temperature
         bonus = np.where(running[..., None], temperature * log_policy, 0.0)

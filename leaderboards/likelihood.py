@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,32 +22,36 @@ from valuegym.envs.preference.segments import Segment
 Floats = NDArray[np.float64]
 FOLDS, PARTITIONS, INNER_FOLDS = 10, 3, 5
 UNINFORMED = math.log(2)
+EQUAL = 1e-9  # log-odds up to this are even: "same" is the prediction, whichever segment comes second
 LAPSES = (1e-6, 0.5)  # a fitted share of answers given without looking lies between these
-SOFT_TEMPERATURE = 1.0  # of the maximum-entropy values, in dollars
+SOFT_TEMPERATURES = (0.1, 0.3, 0.5, 1.0)  # of the maximum-entropy values, in dollars; chosen inside the folds
 
 
 class Pairs(NamedTuple):
     """The answers of one condition, ready for any model.
 
-    segments (1, n, 2, ...); labels (n,) 0, 1 or 0.5; reward at discount 1, as people were told it, and soft, its
-    maximum-entropy values at the task's discount; group (n,): which unordered pair of segments a row shows.
+    segments (1, n, 2, ...); labels (n,) 0, 1 or 0.5; reward with its values at discount 1, as people were told it;
+    group (n,): which unordered pair of segments a row shows.
     """
 
     condition: str
     segments: Segment
     labels: Floats
     reward: models.SolvedReward
-    soft: models.SolvedReward
     group: NDArray[np.int64]
 
 
 def pairs(human: datasets.HumanPreferences) -> Pairs:
     """One condition with the values of the delivery task's true reward."""
-    board, weights = np.array([delivery.BOARD]), np.array([delivery.WEIGHTS])
-    reward = models.solve(delivery.board_mdp(board, discount=1.0), weights)
-    soft = models.solve(delivery.board_mdp(board), weights, SOFT_TEMPERATURE)
     segments = Segment(*(field[None] for field in human.segments))
-    return Pairs(human.condition, segments, human.labels, reward, soft, unordered(human.segments))
+    return Pairs(human.condition, segments, human.labels, _reward(1.0, 0.0), unordered(human.segments))
+
+
+@cache
+def _reward(discount: float, temperature: float) -> models.SolvedReward:
+    """The delivery task's true reward with its values."""
+    process = delivery.board_mdp(np.array([delivery.BOARD]), discount)
+    return models.solve(process, np.array([delivery.WEIGHTS]), temperature)
 
 
 def unordered(segments: Segment) -> NDArray[np.int64]:
@@ -99,8 +104,14 @@ def comparing(*statistics: models.Statistic) -> Callable[[Pairs], Floats]:
     return differences
 
 
-def _soft_advantage(data: Pairs) -> Floats:
-    return _difference(models.Regret().utility(data.soft, data.segments, delivery.DISCOUNT))[:, None]
+def soft_advantage(temperature: float) -> Model:
+    """The maximum-entropy advantage, with values at the task's discount (at discount 1 entropy has no end)."""
+
+    def differences(data: Pairs) -> Floats:
+        reward = _reward(delivery.DISCOUNT, temperature)
+        return _difference(models.Regret().utility(reward, data.segments, delivery.DISCOUNT))[:, None]
+
+    return Model(f"soft advantage at {temperature}", differences)
 
 
 def _nine(data: Pairs) -> Floats:
@@ -124,24 +135,24 @@ THREE_WEIGHTS = Model(
 )
 NINE_WEIGHTS = Model("nine logistic weights", _nine)
 FELT_SCORE = Model("felt score", _felt_terms, lapse=True, scales=felt_score.PRIOR_SCALES)
-MODELS = (
-    Model("end state", comparing(models.END_STATE)),
-    PARTIAL_RETURN,
-    replace(PARTIAL_RETURN, name="partial return, lapse", lapse=True),
-    Model("soft advantage", _soft_advantage),
-    REGRET,
-    replace(REGRET, name="regret, lapse", lapse=True),
-    END_VALUE,
-    THREE_WEIGHTS,
-    NINE_WEIGHTS,
-    FELT_SCORE,
-)
 ABLATIONS = (
     *(FELT_SCORE.without(i, f"without {name}") for i, name in enumerate(felt_score.TERMS)),
     replace(FELT_SCORE, name="without lapse", lapse=False),
 )
-# What nested selection chooses among, inside every training part.
-CANDIDATES = (THREE_WEIGHTS, FELT_SCORE, *ABLATIONS)
+# The rows of the table: what is fitted, or what is chosen among inside every training part, and how many parameters.
+ROWS: dict[str, tuple[tuple[Model, ...], int]] = {
+    "end state": ((Model("end state", comparing(models.END_STATE)),), 1),
+    "partial return": ((PARTIAL_RETURN,), 1),
+    "partial return, lapse": ((replace(PARTIAL_RETURN, lapse=True),), 2),
+    "soft advantage": (tuple(map(soft_advantage, SOFT_TEMPERATURES)), 2),
+    "regret": ((REGRET,), 1),
+    "regret, lapse": ((replace(REGRET, lapse=True),), 2),
+    "partial return + end value": ((END_VALUE,), 1),
+    "three free weights": ((THREE_WEIGHTS,), 3),
+    "nine logistic weights": ((NINE_WEIGHTS,), 9),
+    "felt score": ((FELT_SCORE,), 8),
+    "felt score, terms chosen inside": ((THREE_WEIGHTS, FELT_SCORE, *ABLATIONS), 8),
+}
 
 
 # --- fitting ---
@@ -196,16 +207,16 @@ def tie_band(log_odds: Floats, labels: Floats) -> float:
     """The band of log-odds within which to answer "same" that gets most answers right, ties being a class."""
     size = np.sort(np.abs(log_odds))
     order = np.argsort(np.abs(log_odds), kind="stable")
-    decided, tied = right(log_odds, labels, -1.0)[order], (labels == 0.5)[order]
+    decided, tied = right(log_odds, labels, 0.0)[order], (labels == 0.5)[order]
     hits = np.append(0, np.cumsum(tied)) + np.append(np.cumsum(decided[::-1])[::-1], 0)
     hits = np.where(np.append(np.append(True, size[1:] > size[:-1]), True), hits, -1)  # equal sizes go together
     best = int(np.argmax(hits))
-    return float(size[best - 1]) if best else -1.0
+    return float(size[best - 1]) if best else 0.0
 
 
 def right(log_odds: Floats, labels: Floats, band: float) -> NDArray[np.bool_]:
     """Whether first, second or same (within the band) was answered as predicted: (n,) each -> (n,)."""
-    predicted = np.where(np.abs(log_odds) <= band, 0.5, 1.0 * (log_odds > 0))
+    predicted = np.where(np.abs(log_odds) <= max(band, EQUAL), 0.5, 1.0 * (log_odds > 0))
     return predicted == labels
 
 
@@ -335,20 +346,17 @@ def group_means(values: Floats, group: NDArray[np.int64], repeats: int, seed: in
 
 
 def parameters(data: Pairs, model: Model = FELT_SCORE, repeats: int = 200, seed: int = 0) -> Floats:
-    """The model fitted to all answers: (k + 1, 3) point, low, high of every weight and of the lapse rate.
+    """The model fitted to all answers, and to bootstrap samples of whole groups: (1 + repeats, k + 1).
 
-    95% percentile intervals from fits to resampled groups.
+    Weights, then the lapse rate.
     """
     X, rng = model.differences(data), np.random.default_rng(seed)
-    rows_of: list[Any] = [np.flatnonzero(data.group == g) for g in np.unique(data.group)]
+    rows_of = [np.flatnonzero(data.group == g) for g in np.unique(data.group)]
 
     def fitted(rows: NDArray[np.int64]) -> Floats:
         found = fit(X[rows], data.labels[rows], model.lapse, model.scales)
         return np.append(found.weights, found.rate)
 
-    draws = [
-        fitted(np.concatenate([rows_of[i] for i in rng.integers(len(rows_of), size=len(rows_of))]))
-        for _ in range(repeats)
-    ]
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    return np.stack([fitted(np.arange(len(X))), low, high], -1)
+    drawn = (rng.integers(len(rows_of), size=len(rows_of)) for _ in range(repeats))
+    samples = (np.concatenate([rows_of[i] for i in groups]) for groups in drawn)
+    return np.stack([fitted(np.arange(len(X))), *(fitted(rows) for rows in samples)])

@@ -225,7 +225,7 @@ def log_normal_cdf(x: Any) -> Any:
     series = -square / 2 - np.log(-far) - 0.5 * math.log(2 * math.pi)
     series += np.log1p((-1 + (3 - 15 / square) / square) / square)
     tail = 0.5 * np.vectorize(math.erfc, otypes=[np.float64])(np.abs(near) / math.sqrt(2))
-    return np.where(x < -30.0, series, np.where(near < 0, np.log(tail), np.log1p(-tail)))
+    return np.where(x < -30.0, series, np.where(near < 0, np.log(np.where(near < 0, tail, 1.0)), np.log1p(-tail)))
 
 
 @dataclass(frozen=True)
