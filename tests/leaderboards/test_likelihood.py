@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -112,6 +113,13 @@ def test_group_bootstrap_sees_that_copies_are_no_news() -> None:
     alone = likelihood.group_means(values, group, 2000, 0).std()
     copied = likelihood.group_means(np.repeat(values, 9), np.repeat(group, 9), 2000, 0).std()
     assert copied == pytest.approx(alone) and alone == pytest.approx(values.std() / 200**0.5, rel=0.1)
+
+
+def test_every_figure_of_the_explanation_is_on_the_page() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    told, found = ((docs / name).read_text("utf-8") for name in ("preference-model.md", "results/human_likelihood.md"))
+    figures = re.findall(r"[+-]?\d\.\d+ \[[^]]+\]|\d\.\d{4}", " ".join(told.split()))
+    assert len(figures) > 40 and not [figure for figure in figures if figure not in found]
 
 
 # --- people ---
