@@ -259,6 +259,47 @@ def optimal_values(mdp: TabularMDP, reward: Floats) -> tuple[Floats, Floats]:
     return values, q_values(mdp, reward, values)
 
 
+def soft_maximum(values: Floats, temperature: float) -> Floats:
+    """Temperature * log sum_a exp(Q(a) / temperature) over the last axis, without overflow."""
+    best = values.max(-1)
+    total: Floats = best + temperature * np.log(np.exp((values - best[..., None]) / temperature).sum(-1))
+    return total
+
+
+def soft_values(
+    mdp: TabularMDP, reward: Floats, temperature: float, max_iterations: int = 1000
+) -> tuple[Floats, Floats]:
+    """Maximum-entropy V (..., B, S) and Q (..., B, S, A) of reward (..., B, S, A); V* and Q* at temperature 0.
+
+    V(s) = temperature * log sum_a exp(Q(s, a) / temperature), Q = r + discount * E[V(s')], 0 in terminal states, and
+    the policy is exp((Q - V) / temperature) (Ziebart 2010; Haarnoja et al. 2017, eqs. 5 to 7). The temperature is in
+    units of reward. Soft policy iteration from V*: every step solves the current policy exactly and is Newton's
+    step for the equations above, so a handful suffice at any discount below 1.
+
+    Raises:
+        ValueError: the temperature is negative, or above 0 at discount 1.
+        ArithmeticError: the equations do not hold to rounding within max_iterations.
+    """
+    if temperature < 0:
+        raise ValueError(f"temperature = {temperature}; expected 0 (no entropy) or more, in units of reward.")
+    values, action_values = optimal_values(mdp, reward)
+    if temperature == 0:
+        return values, action_values
+    if mdp.discount == 1:
+        raise ValueError("discount = 1: entropy would be collected for ever; expected a discount below 1.")
+    running, rounding = ~mdp.terminal, 1e-13 / (1 - mdp.discount)
+    for _ in range(max_iterations):
+        target = np.where(running, soft_maximum(action_values, temperature), 0.0)
+        scale = np.maximum(np.abs(values).max(-1, keepdims=True), temperature)
+        if (np.abs(target - values) <= rounding * scale).all():
+            return target, q_values(mdp, reward, target)
+        log_policy = (action_values - soft_maximum(action_values, temperature)[..., None]) / temperature
+        bonus = np.where(running[..., None], temperature * log_policy, 0.0)
+        values = evaluate(mdp, np.exp(log_policy), reward - bonus)
+        action_values = q_values(mdp, reward, values)
+    raise ArithmeticError(f"Soft policy iteration found no fixed point in {max_iterations} iterations.")
+
+
 def advantages(values: Floats, action_values: Floats) -> Floats:
     """A(s, a) = Q(s, a) - V(s): values (..., S), action_values (..., S, A) -> (..., S, A)."""
     return action_values - values[..., None]

@@ -1,4 +1,4 @@
-"""The command line: `valuegym list | run | score | verify | leaderboard | data | demo`.
+"""The command line: `valuegym list | run | score | verify | leaderboard | data | likelihood | demo`.
 
 Every command is also a function.
 """
@@ -224,6 +224,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
     )
+    sub = command("likelihood", "how well preference models predict people: table, intervals and figure")
+    sub.add_argument(
+        "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
+    )
+    sub.add_argument("--condition", action="append", metavar="NAME", help="repeatable; default: all in the folder")
+    sub.add_argument("--output", default="docs/results", metavar="FOLDER", help="where the page goes (docs/results)")
     sub = command("demo", "run the main comparison from start to page, in minutes")
     sub.add_argument("--results", default="results", metavar="FOLDER", help="where everything goes (default: results)")
     common(sub)
@@ -260,6 +266,10 @@ def dispatch(args: argparse.Namespace) -> int:
         print("\n".join((report(verdicts), "", leaderboard(verdicts, args.results, _track(args)))))
     elif args.command == "data":
         print((check_data if args.action == "check" else fetch_data)(args.name, args.data))
+    elif args.command == "likelihood":
+        from valuegym.leaderboards import likelihood_report
+
+        print(likelihood_report.run(args.data, args.condition, args.output))
     elif args.command == "demo":
         print(demo(args.results, args.data, args.workers, _track(args)))
     return 0

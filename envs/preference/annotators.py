@@ -26,6 +26,12 @@ ANNOTATORS: dict[str, Simulated] = {
     "regret-noiseless": Simulated(models.Regret(), models.Noiseless()),
     "partial-return": Simulated(models.PartialReturn(), models.BradleyTerry()),
     "partial-return-noiseless": Simulated(models.PartialReturn(), models.Noiseless()),
+    "regret-thurstone": Simulated(models.Regret(), models.Thurstone(2.0**0.5)),
+    "regret-lapse": Simulated(models.Regret(), models.Lapse(models.BradleyTerry(), 0.1)),
+    "end-state": Simulated(models.END_STATE, models.BradleyTerry()),
+    "partial-return-and-end-value": Simulated(models.PARTIAL_RETURN_AND_END_VALUE, models.BradleyTerry()),
+    # Weights in log-odds per unit of reward, fitted to people who saw no statistics (docs/preference-model.md).
+    "three-weights": Simulated(models.ThreeWeights(0.30, 0.16, 0.28), models.BradleyTerry()),
 }
 
 

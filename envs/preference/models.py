@@ -8,6 +8,7 @@ minus first, and probabilities are those of preferring the second segment; label
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -45,6 +46,17 @@ def regret(values: Any, action_values: Any, discount: float) -> Any:
     return discounted_sum(values - action_values, discount)
 
 
+def three_weights(
+    partial_return: Any, start_value: Any, end_value: Any, weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Any:
+    """w_r * partial return - w_0 * V*(s_0) + w_L * discount**L V*(s_L), the general form of Knox et al. (2024).
+
+    weights (w_r, w_0, w_L): (1, 1, 1) is minus the deterministic regret (their eq. 3), (1, 0, 0) the partial return,
+    (1, 0, 1) partial return and end value, (0, 0, 1) the end state alone. end_value comes discounted.
+    """
+    return weights[0] * partial_return - weights[1] * start_value + weights[2] * end_value
+
+
 class Reward(Protocol):
     """B rewards with their exact optimal values."""
 
@@ -69,9 +81,9 @@ class SolvedReward(NamedTuple):
     action_values: Array
 
 
-def solve(mdp: tabular.TabularMDP, weights: Array) -> SolvedReward:
-    """Rewards (B, d) with their exact V* and Q*."""
-    return SolvedReward(weights, *tabular.optimal_values(mdp, tabular.reward(mdp, weights)))
+def solve(mdp: tabular.TabularMDP, weights: Array, temperature: float = 0.0) -> SolvedReward:
+    """Rewards (B, d) with their exact V* and Q*; with a temperature (in units of reward) the maximum-entropy ones."""
+    return SolvedReward(weights, *tabular.soft_values(mdp, tabular.reward(mdp, weights), temperature))
 
 
 class Statistic(Protocol):
@@ -95,7 +107,12 @@ class PartialReturn:
 
 @dataclass(frozen=True)
 class Regret:
-    """People prefer the segment whose decisions cost less against optimal play."""
+    """People prefer the segment whose decisions cost less against optimal play (the general form).
+
+    On values that `solve` found at a temperature it is the soft advantage, sum_t discount**t [Q(s_t, a_t) - V(s_t)] =
+    temperature * sum_t discount**t log pi(a_t | s_t), the statistic of contrastive preference learning
+    (Hejna et al. 2024).
+    """
 
     def utility(self, reward: Reward, segments: Segment, discount: float) -> Array:
         """Minus the regret of every segment."""
@@ -106,6 +123,36 @@ class Regret:
         )
 
 
+@dataclass(frozen=True)
+class ThreeWeights:
+    """People weigh what was earned, how good the start was and how good the end is, each as they like.
+
+    Weights without unit, 1 each for the deterministic regret. It judges outcomes: where transitions are stochastic
+    luck counts, unlike in `Regret`. At discount 1 it is what people were shown; at any other the end value is
+    discounted by the length of the segment, so that (1, 1, 1) equals `Regret` in every deterministic process.
+    """
+
+    partial_return: float = 1.0
+    start: float = 1.0
+    end: float = 1.0
+
+    def utility(self, reward: Reward, segments: Segment, discount: float) -> Array:
+        """three_weights of every segment."""
+        states = segments.states
+        process = np.arange(len(states)).reshape(-1, *(1,) * (states.ndim - 2))
+        return three_weights(
+            PartialReturn().utility(reward, segments, discount),
+            reward.values[process, states[..., 0]],
+            discount ** segments.actions.shape[-1] * reward.values[process, states[..., -1]],
+            (self.partial_return, self.start, self.end),
+        )
+
+
+END_STATE = ThreeWeights(0.0, 0.0, 1.0)
+PARTIAL_RETURN_AND_END_VALUE = ThreeWeights(1.0, 0.0, 1.0)
+DETERMINISTIC_REGRET = ThreeWeights(1.0, 1.0, 1.0)
+
+
 class Choice(Protocol):
     """How a difference of utilities becomes an answer."""
 
@@ -114,6 +161,13 @@ class Choice(Protocol):
 
     def label(self, difference: Any, uniform: Any) -> Any:
         """An answer, given uniform draws on [0, 1)."""
+
+
+class Noisy(Choice, Protocol):
+    """A choice rule under which every answer has a likelihood."""
+
+    def cross_entropy(self, difference: Any, label: Any) -> Any:
+        """-[label log P(second) + (1 - label) log P(first)]."""
 
 
 @dataclass(frozen=True)
@@ -155,3 +209,84 @@ class Noiseless:
     def label(self, difference: Any, uniform: Any) -> Any:
         """The probability itself: there is no luck in it."""
         return self.probability(difference)
+
+
+def log_normal_cdf(x: Any) -> Any:
+    """Logarithm of the standard normal distribution function, finite wherever x**2 is.
+
+    numpy has no error function: the one of the standard library does the work above -30, and below it the asymptotic
+    series log phi(x) - log(-x) + log(1 - 1/x**2 + 3/x**4 - 15/x**6), whose relative error there is below 1e-10.
+    """
+    library = _library(x)
+    if library is not np:
+        return library.special.log_ndtr(x)
+    far, near = np.minimum(x, -30.0), np.maximum(x, -30.0)
+    square = far**2
+    series = -square / 2 - np.log(-far) - 0.5 * math.log(2 * math.pi)
+    series += np.log1p((-1 + (3 - 15 / square) / square) / square)
+    tail = 0.5 * np.vectorize(math.erfc, otypes=[np.float64])(np.abs(near) / math.sqrt(2))
+    return np.where(x < -30.0, series, np.where(near < 0, np.log(np.where(near < 0, tail, 1.0)), np.log1p(-tail)))
+
+
+@dataclass(frozen=True)
+class Thurstone:
+    """P(second) = Phi(difference / scale): each segment is felt with normal noise (Thurstone 1927, case V).
+
+    scale, in units of reward, is the standard deviation of the difference: sqrt(2) times that of one segment.
+    """
+
+    scale: float = 1.0
+
+    def probability(self, difference: Any) -> Any:
+        """The normal distribution function, accurate in both tails."""
+        return _library(difference).exp(log_normal_cdf(difference / self.scale))
+
+    def label(self, difference: Any, uniform: Any) -> Any:
+        """One Bernoulli draw per pair: 0.0 or 1.0."""
+        return 1.0 * (uniform < self.probability(difference))
+
+    def cross_entropy(self, difference: Any, label: Any) -> Any:
+        """-[label log Phi(x) + (1 - label) log Phi(-x)], x = difference / scale."""
+        x = difference / self.scale
+        return -label * log_normal_cdf(x) - (1 - label) * log_normal_cdf(-x)
+
+
+@dataclass(frozen=True)
+class Lapse:
+    """With chance `rate` people answer without looking: p' = (1 - rate) p + rate / 2 (the uniform mixture).
+
+    Raises:
+        ValueError: the rate is no probability.
+    """
+
+    choice: Choice
+    rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the rate."""
+        if not 0 <= self.rate <= 1:
+            raise ValueError(f"rate = {self.rate}; expected the share of answers given without looking, from 0 to 1.")
+
+    def probability(self, difference: Any) -> Any:
+        """Between rate / 2 and 1 - rate / 2."""
+        return (1 - self.rate) * self.choice.probability(difference) + self.rate / 2
+
+    def label(self, difference: Any, uniform: Any) -> Any:
+        """The lowest `rate` of the draws are lapses, 0.0 and 1.0 in equal parts; the rest answer by the choice rule."""
+        lapse = uniform < self.rate
+        rest = abs(uniform - self.rate) / max(1 - self.rate, 1e-12)
+        guess = 1.0 * (uniform < self.rate / 2)
+        return _library(difference).where(lapse, guess, self.choice.label(difference, rest))
+
+    def cross_entropy(self, difference: Any, label: Any) -> Any:
+        """At most -log(rate / 2), however sure the choice rule is; ValueError if that rule gives no likelihood."""
+        if not hasattr(self.choice, "cross_entropy"):
+            raise ValueError(f"{self.choice} gives no likelihood; expected a choice rule such as BradleyTerry.")
+        if self.rate == 0:
+            return self.choice.cross_entropy(difference, label)
+        logaddexp = _library(difference).logaddexp
+        attentive = math.log1p(-self.rate) if self.rate < 1 else -math.inf
+        floor = 0 * label + 0 * difference + math.log(self.rate / 2)
+        first = logaddexp(attentive - self.choice.cross_entropy(difference, 0 * label), floor)
+        second = logaddexp(attentive - self.choice.cross_entropy(difference, 0 * label + 1), floor)
+        return -label * second - (1 - label) * first

@@ -365,3 +365,63 @@ def test_wrong_processes_are_refused(name: str) -> None:
     change, said = _WRONG[name]
     with pytest.raises(ValueError, match=said):
         TabularMDP(**{**right, **change})
+
+
+# --- maximum entropy ---
+
+
+@pytest.mark.parametrize("discount", [0.5, 0.9, 0.999])
+@pytest.mark.parametrize("temperature", [1e-3, 0.3, 5.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_soft_values_solve_the_soft_bellman_equations(kind: str, temperature: float, discount: float) -> None:
+    mdp = process(kind, 0, discount=discount)
+    reward = tabular.reward(mdp, random_weights(mdp, 2))
+    values, action_values = tabular.soft_values(mdp, reward, temperature)
+    assert values.shape == reward.shape[:-1] and action_values.shape == reward.shape
+    scale = np.abs(values).max() + temperature
+    np.testing.assert_allclose(action_values, tabular.q_values(mdp, reward, values), rtol=0, atol=1e-9 * scale)
+    policy = np.exp((action_values - values[..., None]) / temperature)
+    running = np.broadcast_to(~mdp.terminal, values.shape)
+    assert (values[~running] == 0).all()
+    np.testing.assert_allclose(policy.sum(-1)[running], 1, rtol=1e-9 * scale / temperature)
+    assert (values >= tabular.optimal_values(mdp, reward)[0] - 1e-9 * scale).all()  # entropy is never a cost
+
+
+def test_soft_values_are_those_of_plain_iteration() -> None:
+    mdp = process("dense", 3, discount=0.8)
+    reward = tabular.reward(mdp, random_weights(mdp))
+    values = np.zeros(mdp.terminal.shape)
+    for _ in range(200):
+        q = tabular.q_values(mdp, reward, values)
+        values = np.where(mdp.terminal, 0, 0.7 * np.log(np.exp(q / 0.7).sum(-1)))
+    np.testing.assert_allclose(tabular.soft_values(mdp, reward, 0.7)[0], values, atol=1e-10)
+
+
+def test_soft_values_cool_down_to_the_optimal_ones() -> None:
+    mdp = process("deterministic", 1)
+    reward = tabular.reward(mdp, random_weights(mdp))
+    best = tabular.optimal_values(mdp, reward)
+    gaps = [np.abs(tabular.soft_values(mdp, reward, t)[0] - best[0]).max() for t in (1.0, 0.1, 0.01, 1e-6)]
+    assert gaps == sorted(gaps, reverse=True) and gaps[-1] < 1e-4
+    bound = np.log(mdp.features.shape[2]) / (1 - mdp.discount)  # entropy per step, for ever
+    assert gaps[0] <= bound and gaps[1] <= 0.1 * bound and gaps[2] <= 0.01 * bound
+    for soft, hard in zip(tabular.soft_values(mdp, reward, 0.0), best, strict=True):
+        assert (soft == hard).all()
+
+
+def test_soft_maximum_neither_overflows_nor_loses_small_temperatures() -> None:
+    values = np.array([[1e5, 1e5 - 1.0], [-1e5, -1e5], [3.0, -np.inf]])
+    np.testing.assert_allclose(
+        tabular.soft_maximum(values, 1.0), [1e5 + np.log1p(np.exp(-1.0)), -1e5 + np.log(2), 3.0], rtol=1e-15
+    )
+    assert (tabular.soft_maximum(values[:1], 1e-9) == 1e5).all()
+
+
+def test_soft_values_refuse_what_has_no_answer() -> None:
+    mdp = process("deterministic", 0)
+    reward = tabular.reward(mdp, random_weights(mdp))
+    with pytest.raises(ValueError, match="temperature = -1"):
+        tabular.soft_values(mdp, reward, -1.0)
+    endless = process("deterministic", 0, discount=1.0)
+    with pytest.raises(ValueError, match="discount = 1"):
+        tabular.soft_values(endless, -np.ones((4, 6, 3)) * ~endless.terminal[..., None], 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,17 @@ from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference import annotators, models
-from valuegym.envs.preference.models import BradleyTerry, Noiseless, PartialReturn, Regret
+from valuegym.envs.preference.models import (
+    BradleyTerry,
+    Choice,
+    Lapse,
+    Noiseless,
+    Noisy,
+    PartialReturn,
+    Regret,
+    ThreeWeights,
+    Thurstone,
+)
 from valuegym.envs.preference.segments import Segment, follow
 
 close = np.testing.assert_allclose
@@ -169,6 +180,61 @@ def test_regret_ignores_potential_shaping_and_partial_return_does_not() -> None:
     assert abs(change).max() > 1
 
 
+@pytest.mark.parametrize("discount", [0.5, 0.97, 0.999])
+@pytest.mark.parametrize("L", [1, 3, 8])
+def test_three_weights_hold_the_published_models(L: int, discount: float) -> None:
+    mdp, w = process(discount=discount), weights()
+    solved, pairs = models.solve(mdp, w), random_segments(mdp, L)
+    earned, start, end = (
+        PartialReturn().utility(solved, pairs, discount),
+        at(solved.values, pairs.states[..., 0]),
+        discount**L * at(solved.values, pairs.states[..., -1]),
+    )
+    close(
+        models.DETERMINISTIC_REGRET.utility(solved, pairs, discount),
+        Regret().utility(solved, pairs, discount),
+        atol=1e-8,
+    )
+    close(models.END_STATE.utility(solved, pairs, discount), end, atol=1e-12)
+    close(models.PARTIAL_RETURN_AND_END_VALUE.utility(solved, pairs, discount), earned + end, atol=1e-12)
+    close(ThreeWeights(1.0, 0.0, 0.0).utility(solved, pairs, discount), earned, atol=1e-12)
+    general = ThreeWeights(0.3, 0.2, 0.5).utility(solved, pairs, discount)
+    close(general, 0.3 * earned - 0.2 * start + 0.5 * end, atol=1e-12)
+
+
+def test_deterministic_regret_sees_luck_where_regret_does_not() -> None:
+    rng = np.random.default_rng(0)
+    law = rng.dirichlet(np.full(S, 0.4), size=(B, S, A))
+    mdp = TabularMDP(
+        rng.normal(size=(B, S, A, D)), np.zeros((B, S), bool), np.full((B, S), 1 / S), 0.9, probability=law
+    )
+    solved = models.solve(mdp, weights())
+    states, actions = rng.integers(S, size=(B, 50, 4)), rng.integers(A, size=(B, 50, 3))
+    segments = Segment(states, actions, rng.normal(size=(B, 50, 3, D)), np.ones((B, 50, 3), bool))
+    lucky = segments._replace(states=np.concatenate([states[..., :-1], rng.integers(S, size=(B, 50, 1))], -1))
+    published = models.DETERMINISTIC_REGRET
+    assert (published.utility(solved, lucky, 0.9) != published.utility(solved, segments, 0.9)).any()
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 4.0])
+def test_soft_advantage_is_the_log_probability_of_the_soft_policy(temperature: float) -> None:
+    mdp, w = process(), weights()
+    solved, pairs = models.solve(mdp, w, temperature), random_segments(mdp, 4)
+    log_policy = tabular.advantages(solved.values, solved.action_values) / temperature
+    chance = np.exp(log_policy)[~mdp.terminal]
+    close(chance.sum(-1), 1, rtol=1e-9)
+    expected = temperature * np.where(pairs.mask, at(log_policy, pairs.states[..., :-1], pairs.actions), 0.0)
+    close(Regret().utility(solved, pairs, DISCOUNT), (expected * DISCOUNT ** np.arange(4)).sum(-1), atol=1e-9)
+    assert (Regret().utility(solved, pairs, DISCOUNT) <= 1e-9).all()
+
+
+def test_soft_advantage_cools_down_to_regret() -> None:
+    mdp, w = process(), weights()
+    pairs = random_segments(mdp, 3)
+    cold, exact = (Regret().utility(models.solve(mdp, w, t), pairs, DISCOUNT) for t in (1e-7, 0.0))
+    close(cold, exact, atol=1e-4)
+
+
 def test_padding_counts_for_nothing() -> None:
     mdp = process()
     solved, long = models.solve(mdp, weights()), random_segments(mdp, 9)
@@ -258,6 +324,72 @@ def test_noiseless_answers_same_within_its_band(band: float) -> None:
     assert Noiseless().tie_band == 1e-6
 
 
+def test_normal_distribution_function_at_known_points() -> None:
+    x = np.array([-40.0, -30.0, -29.999, -10.0, -1.959963984540054, 0.0, 1.0, 5.0, 9.0])
+    expected = [-804.6084420137539, -454.32124395634327, -454.2912111961239, -53.23128515051248, np.log(0.025)]
+    close(models.log_normal_cdf(x)[:5], expected, rtol=1e-8)
+    close(
+        models.log_normal_cdf(x)[5:],
+        [np.log(0.5), -0.17275377902344988, -2.866516129637636e-07, -1.1285884059538324e-19],
+    )
+    fine = np.linspace(-31, -29, 2001)
+    slope = np.diff(models.log_normal_cdf(fine)) / np.diff(fine)
+    assert (np.abs(np.diff(slope)) < 2e-3).all() and (slope > 0).all()  # the two halves meet without a step
+    assert np.isfinite(models.log_normal_cdf(np.array([-1e100, 1e100]))).all()
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 7.0])
+def test_thurstone_is_the_probit_model(scale: float) -> None:
+    model, x = Thurstone(scale), np.linspace(-6, 6, 49)
+    expected = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in x])
+    close(model.probability(scale * x), expected, rtol=1e-12)
+    close(model.probability(x) + model.probability(-x), 1, rtol=1e-12)
+    close(model.probability(np.array([scale])), 0.8413447460685429, rtol=1e-12)  # one standard deviation
+    for label in (0.0, 0.3, 0.5, 1.0):
+        loss = model.cross_entropy(scale * x, label)
+        close(loss, -(label * np.log(expected) + (1 - label) * np.log(expected[::-1])), rtol=1e-9, atol=1e-12)
+        close(model.cross_entropy(-scale * x, 1 - label), loss, rtol=1e-12, atol=1e-15)
+    assert np.isfinite(model.cross_entropy(np.array([-1e6, 1e6]), np.array([1.0, 0.0]))).all()
+
+
+def test_thurstone_is_the_noise_of_two_segments() -> None:
+    rng, n = np.random.default_rng(0), 200_000
+    felt = rng.normal([0.0, 0.8], 1.0, (n, 2))
+    assert (felt[:, 1] > felt[:, 0]).mean() == pytest.approx(Thurstone(2**0.5).probability(np.array(0.8)), abs=0.005)
+
+
+@pytest.mark.parametrize("inner", [BradleyTerry(2.0), Thurstone(0.7)])
+@pytest.mark.parametrize("rate", [0.0, 1e-3, 0.2, 1.0])
+def test_lapse_mixes_with_a_uniform_answer(inner: Noisy, rate: float) -> None:
+    model, x = Lapse(inner, rate), np.linspace(-4, 4, 33)
+    p = (1 - rate) * inner.probability(x) + rate / 2
+    close(model.probability(x), p, rtol=1e-13)
+    for label in (0.0, 0.25, 0.5, 1.0):
+        close(model.cross_entropy(x, label), -(label * np.log(p) + (1 - label) * np.log(1 - p)), rtol=1e-7, atol=1e-9)
+    if rate:
+        assert model.cross_entropy(np.array([-1e100]), 1.0)[0] == pytest.approx(-np.log(rate / 2))
+    else:
+        assert (model.cross_entropy(x, 1.0) == inner.cross_entropy(x, 1.0)).all()
+
+
+@pytest.mark.parametrize("inner", [BradleyTerry(), Thurstone(), Noiseless(0.1)])
+def test_lapse_answers_as_often_as_it_says(inner: Choice) -> None:
+    model, n = Lapse(inner, 0.3), 100_000
+    uniform = keys.uniform(keys.mix(1, np.arange(n)), 0)
+    for difference in (-2.0, 0.7):
+        answers = model.label(np.full(n, difference), uniform)
+        assert set(np.unique(answers)) <= {0.0, 1.0}
+        assert answers.mean() == pytest.approx(model.probability(np.array(difference)), abs=0.008)
+    assert (Lapse(inner, 0.0).label(np.full(n, 0.3), uniform) == inner.label(np.full(n, 0.3), uniform)).all()
+
+
+def test_lapse_refuses_what_makes_no_sense() -> None:
+    with pytest.raises(ValueError, match=r"rate = 1\.5"):
+        Lapse(BradleyTerry(), 1.5)
+    with pytest.raises(ValueError, match="gives no likelihood"):
+        Lapse(Noiseless(), 0.1).cross_entropy(np.zeros(1), 1.0)
+
+
 # --- numpy and torch ---
 
 
@@ -274,11 +406,21 @@ def test_torch_gives_the_numbers_of_numpy() -> None:
         (lambda v, q: models.regret(v, q, DISCOUNT), values, action_values),
         (lambda x: models.discounted_sum(x, 0.5), values),
     ]
-    for model in (BradleyTerry(), BradleyTerry(0.3), Noiseless(), Noiseless(1.0)):
+    for model in (
+        BradleyTerry(),
+        BradleyTerry(0.3),
+        Noiseless(),
+        Noiseless(1.0),
+        Thurstone(2.0),
+        Lapse(Thurstone(), 0.1),
+    ):
         cases += [(model.probability, difference), (model.label, difference, uniform)]
     cases += [
         (BradleyTerry(3.0).cross_entropy, difference, label),
         (BradleyTerry().cross_entropy, 1e4 * difference, label),
+        (Thurstone(0.1).cross_entropy, difference, label),
+        (Lapse(BradleyTerry(0.1), 0.2).cross_entropy, difference, label),
+        (lambda r, s, e: models.three_weights(r, s, e, (0.3, 0.2, 0.1)), *(values[..., i] for i in range(3))),
     ]
     for function, *arguments in cases:
         tensor = function(*map(torch.as_tensor, arguments))
@@ -340,7 +482,11 @@ def test_labels_of_no_answer(label: float) -> None:
 def test_annotators_by_name() -> None:
     for name, simulated in annotators.ANNOTATORS.items():
         assert annotators.by_name(name) is simulated
-        assert isinstance(simulated.statistic, Regret if "regret" in name else PartialReturn)
-        assert isinstance(simulated.choice, Noiseless if "noiseless" in name else BradleyTerry)
+        values = {"end-state", "partial-return-and-end-value", "three-weights"}
+        assert isinstance(
+            simulated.statistic, ThreeWeights if name in values else Regret if "regret" in name else PartialReturn
+        )
+        rules = {"noiseless": Noiseless, "thurstone": Thurstone, "lapse": Lapse}
+        assert isinstance(simulated.choice, rules.get(name.rpartition("-")[2], BradleyTerry))
     with pytest.raises(ValueError, match=r"'oracle'.*partial-return.*regret"):
         annotators.by_name("oracle")
