@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 import valuegym.envs  # noqa: F401 - registers the ids
-from valuegym.envs.preference import annotators, datasets, delivery
+from valuegym.envs.preference import datasets, delivery
 
 EVALUATION = 1_000_000  # evaluation episodes are seeded from here on; training uses the run's own small seed
 
@@ -71,6 +71,7 @@ class Experiment:
 
 LEARNERS = ("uniform", "constant", "partial_return", "regret", "oracle")
 REPORTS = (0, 10, 100, 1000)
+RANKED = ("regret", "regret-noiseless", "partial-return", "partial-return-noiseless")  # annotators of ranked tracks
 _OPEN = tuple(i for i, code in enumerate(np.ravel(delivery.BOARD)) if code % delivery.BRICK not in delivery.CLOSED)
 
 DELIVERY = Experiment(
@@ -108,7 +109,7 @@ def _inference(id: str, about: str, annotator: str, tag: str, episodes: int = 10
 
 _BOARDS = [
     _inference(f"boards-{name}", f"Random boards; answers by {name.replace('-', ' ')}.", name, "random")
-    for name in annotators.ANNOTATORS
+    for name in RANKED
 ]
 _PUBLISHED = [
     _inference(f"published-{name}", f"The published board; answers by {name}.", name, "published", board="published")
