@@ -25,6 +25,9 @@ ENVS: dict[str, Entry] = {
     "valuegym/RandomDelivery-v0": Entry(
         "valuegym.envs.preference.random_delivery:RandomDelivery", {}, 200, ("preference", "tabular")
     ),
+    "valuegym/RiskyDelivery-v0": Entry(
+        "valuegym.envs.preference.risky_delivery:RiskyDelivery", {}, 200, ("preference", "tabular", "stochastic")
+    ),
     "valuegym/RewardInference-v0": Entry(_INFERENCE, {}, None, ("preference", "query")),
     "valuegym/RewardInferencePolicy-v0": Entry(_INFERENCE, {"action": "policy"}, None, ("preference", "query")),
 }

@@ -24,6 +24,7 @@ PURE = {
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",
     "valuegym.envs.preference.models",
+    "valuegym.envs.preference.outcomes",
     "valuegym.envs.preference.segments",
     "valuegym.leaderboards.aggregate",
 }

@@ -5,9 +5,9 @@ Source: the code released with Knox et al. (2024); the distribution below is tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -46,6 +46,7 @@ VALUES = tuple(
 )
 
 
+LARGEST_WEIGHT = float(max(np.abs(values).max() for values in VALUES))
 SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # which quarters of all tasks, by content
 
 
@@ -105,43 +106,57 @@ def digest(task: RandomTask) -> keys.Key:
     return keys.mix(np.bitwise_xor.reduce(keys.mix(0, position, content), -1), content.shape[-1])
 
 
+class Generator(NamedTuple):
+    """Draws a task for each key (B,), of a `size` if that is given; no weight is larger than the largest."""
+
+    draw: Callable[..., RandomTask]
+    shape: tuple[int, int]
+    largest_weight: float
+
+
+PUBLISHED = Generator(draw, SHAPE, LARGEST_WEIGHT)
+
+
 @dataclass(frozen=True)
 class Boards:
-    """Where the tasks of episodes come from.
+    """Where the tasks of episodes come from: a generator, or fixed tasks drawn from evenly.
 
-    Attributes:
-        fixed: tasks that are drawn from evenly; None for new ones from the generator.
-        split: "train", "dev" or "test" of the generator's tasks, disjoint by content.
-        size: (height, width) of the generator's boards; None for the published sizes.
+    `split` is "train", "dev" or "test" of the generator's tasks, disjoint by content.
     """
 
-    fixed: RandomTask | None
+    source: Generator | RandomTask
     split: str = "test"
-    size: tuple[int, int] | None = None
+
+    @property
+    def random(self) -> bool:
+        """Whether every episode has a task of its own."""
+        return isinstance(self.source, Generator)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(H, W) of the arrays that boards are padded to."""
-        if self.fixed is None:
-            return self.size or SHAPE
-        H, W = self.fixed.boards.shape[1:]
+        if isinstance(self.source, Generator):
+            return self.source.shape
+        H, W = self.source.boards.shape[1:]
         return H, W
 
     @property
     def largest_weight(self) -> float:
         """Bound on the absolute value of every weight."""
-        values = VALUES if self.fixed is None else self.fixed.weights
-        return float(max(np.abs(value).max() for value in values))
+        if isinstance(self.source, Generator):
+            return self.source.largest_weight
+        return float(np.abs(self.source.weights).max())
 
     def draw(self, key: keys.Key) -> RandomTask:
         """One task for each episode key (B,)."""
-        if self.fixed is not None:
-            nth = keys.integers(key, len(self.fixed.boards), keys.RESET, 0)
-            return RandomTask(self.fixed.boards[nth], self.fixed.weights[nth])
-        task, attempt, todo = draw(keys.mix(key, keys.RESET, 0, 0), self.size), 0, np.arange(len(key))
+        if not isinstance(self.source, Generator):
+            nth = keys.integers(key, len(self.source.boards), keys.RESET, 0)
+            return RandomTask(self.source.boards[nth], self.source.weights[nth])
+        generate, attempt, todo = self.source.draw, 0, np.arange(len(key))
+        task = generate(keys.mix(key, keys.RESET, 0, 0))
         while (todo := todo[self._misplaced(RandomTask(*(field[todo] for field in task)))]).size:
             attempt += 1  # the task drawn belongs to another split
-            put_rows(task, todo, draw(keys.mix(key[todo], keys.RESET, 0, attempt), self.size))
+            put_rows(task, todo, generate(keys.mix(key[todo], keys.RESET, 0, attempt)))
         return task
 
     def _misplaced(self, task: RandomTask) -> Array:
@@ -155,6 +170,7 @@ def boards(
     size: Sequence[Any] | None = None,
     weights: Sequence[float] | None = None,
     data: str | None = None,
+    generator: Generator = PUBLISHED,
 ) -> Boards:
     """Tasks by name.
 
@@ -165,6 +181,7 @@ def boards(
         weights: six numbers in the order of FEATURES for every task; by default those of the task, on a map the
             published ones.
         data: the folder of the stored boards.
+        generator: of random boards.
 
     Raises:
         ValueError: an argument is not as stated.
@@ -181,7 +198,10 @@ def boards(
     if board == "random":
         if weights is not None:
             raise ValueError("weights are drawn for random boards; they can be given for any other board.")
-        return Boards(None, split, None if size is None else (size[0], size[1]))
+        if size is not None:
+            shape = (size[0], size[1])
+            generator = generator._replace(draw=partial(generator.draw, size=shape), shape=shape)
+        return Boards(generator, split)
     tasks = _named(board, data)
     codes = maps.pad([codes for codes, _ in tasks])
     delivery.board_mdp(codes)  # raises where there is no cell to start from
@@ -204,9 +224,11 @@ def _named(board: str, data: str | None) -> list[tuple[Array, Sequence[float]]]:
 
 
 @lru_cache(maxsize=256)
-def _solution(board: bytes, shape: tuple[int, int], weights: bytes) -> tuple[Array, Array, Array]:
+def _solution(
+    process: Callable[[Array], tabular.TabularMDP], board: bytes, shape: tuple[int, int], weights: bytes
+) -> tuple[Array, Array, Array]:
     """A best action, the optimal value and that of uniformly random actions in every state (S,), of one task."""
-    mdp = delivery.board_mdp(np.frombuffer(board, np.int8).reshape(1, *shape).astype(np.int64))
+    mdp = process(np.frombuffer(board, np.int8).reshape(1, *shape).astype(np.int64))
     reward = tabular.reward(mdp, np.frombuffer(weights))
     best, action_values = tabular.optimal_values(mdp, reward)
     policy = tabular.greedy_policy(action_values, tabular.reward_scale(reward))
@@ -277,6 +299,8 @@ class RandomDelivery:
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
     discount = delivery.DISCOUNT
     tolerance = 0.0  # states are integers: a replay must agree to the bit
+    process: Callable[[Array], tabular.TabularMDP] = staticmethod(delivery.board_mdp)
+    generator = PUBLISHED
     PLANES = 8
 
     def __init__(
@@ -293,7 +317,7 @@ class RandomDelivery:
             raise ValueError(f"reward = {reward!r}; expected 'true' or 'hidden'.")
         if observation not in ("dict", "planes", "features"):
             raise ValueError(f"observation = {observation!r}; expected 'dict', 'planes' or 'features'.")
-        self.boards = boards(board, split, size, weights, data)
+        self.boards = boards(board, split, size, weights, data, self.generator)
         self.kind, self.hidden, self.shape = observation, reward == "hidden", self.boards.shape
         S, A, d = self.shape[0] * self.shape[1], len(delivery.ACTIONS), len(FEATURES)
         self._targets = delivery.targets(*self.shape)
@@ -335,10 +359,14 @@ class RandomDelivery:
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """What the agent is paid: the true reward, or 0 when it is hidden."""
-        return np.zeros(len(action)) if self.hidden else self.true_reward(task, state, action, next_state)
+        return np.zeros(len(action)) if self.hidden else self._earned(task, state, next_state)
 
     def true_reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """What the scorer counts, hidden from the agent or not."""
+        return self._earned(task, state, next_state)
+
+    def _earned(self, task: Task, state: State, next_state: State) -> Array:
+        """The weights times the features of the move."""
         return (task.weights * self._features(task, state.cell, next_state.cell)).sum(-1)
 
     def _features(self, task: Task, here: Array, there: Array) -> Array:
@@ -380,7 +408,8 @@ class RandomDelivery:
 
     def _solve(self, task: Task) -> list[tuple[Array, Array, Array]]:
         """The solution of every row's task; each is computed once."""
-        return [_solution(b.tobytes(), self.shape, w.tobytes()) for b, w in zip(task.board, task.weights, strict=True)]
+        tasks = zip(task.board, task.weights, strict=True)
+        return [_solution(self.process, board.tobytes(), self.shape, weights.tobytes()) for board, weights in tasks]
 
     def references(self, task: Task) -> tuple[Array, Array]:
         """Values (B,) of the start cells under uniformly random actions and under an optimal policy, for scoring."""

@@ -178,7 +178,7 @@ class RewardInference:
         self.human = datasets.load(annotator.partition(":")[2], data) if annotator.startswith("human:") else None
         self.annotator = annotators.by_name(annotator) if self.human is None else None
         self.boards = random_delivery.boards(board if self.human is None else "published", split, data=data)
-        self.random = self.boards.fixed is None
+        self.random = self.boards.random
         self.split, self.length, self.policy = split, length, action == "policy"
         if self.human is not None:
             self.length = self.human.segments.actions.shape[-1]
