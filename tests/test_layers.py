@@ -25,6 +25,7 @@ PURE = {
     "valuegym.envs.preference.annotators",
     "valuegym.envs.preference.models",
     "valuegym.envs.preference.outcomes",
+    "valuegym.envs.preference.probes",
     "valuegym.envs.preference.segments",
     "valuegym.leaderboards.aggregate",
 }

@@ -43,9 +43,10 @@ def realise(chance: Array, uniform: Array) -> npt.NDArray[np.int64]:
     return which
 
 
-def follow(outcomes: Outcomes, states: Array, actions: Array, uniform: Array) -> Segment:
-    """The segments that actions (B, ..., L) make from states (B, ...) when luck is uniform (B, ..., L) on [0, 1).
+def follow(outcomes: Outcomes, states: Array, actions: Array, luck: Array) -> Segment:
+    """The segments that actions (B, ..., L) make from states (B, ...).
 
+    luck (B, ..., L): uniform draws on [0, 1), or integers, which are the numbers of the outcomes themselves.
     Features are the realised ones; after a terminal state segments are padded as `segments.Segment` says.
     """
     process = np.arange(len(states)).reshape(-1, *(1,) * (states.ndim - 1))
@@ -55,7 +56,8 @@ def follow(outcomes: Outcomes, states: Array, actions: Array, uniform: Array) ->
         running.append(~outcomes.terminal[process, here])
         taken.append(np.where(running[-1], actions[..., t], 0))
         at = (process, here, taken[-1])
-        came = (*at, realise(outcomes.chance[at], uniform[..., t]))
+        drawn = luck[..., t]
+        came = (*at, drawn if drawn.dtype.kind == "i" else realise(outcomes.chance[at], drawn))
         visited.append(np.where(running[-1], outcomes.next_state[came], here))
         earned.append(np.where(running[-1][..., None], outcomes.features[came], 0.0))
     return Segment(np.stack(visited, -1), np.stack(taken, -1), np.stack(earned, -2), np.stack(running, -1))
