@@ -12,7 +12,17 @@ import numpy.typing as npt
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.functional import take_rows
-from valuegym.envs.preference import annotators, datasets, delivery, delivery_art, maps, random_delivery, segments
+from valuegym.envs.preference import (
+    annotators,
+    datasets,
+    delivery,
+    delivery_art,
+    maps,
+    outcomes,
+    random_delivery,
+    risky_delivery,
+    segments,
+)
 
 Array = npt.NDArray[Any]
 
@@ -82,7 +92,7 @@ class Task(NamedTuple):
     key: Array  # (B,)
     board: Array  # (B, H * W) cell codes
     next_state: Array  # (B, S, A)
-    features: Array  # (B, S, A, d)
+    features: Array  # (B, S, A, d), expected
     terminal: Array  # (B, S)
     start: Array  # (B, S)
     weights: Array  # (B, d)
@@ -90,6 +100,8 @@ class Task(NamedTuple):
     action_values: Array  # (B, S, A): Q* of the true reward
     naive: Array  # (B,): mean return of uniformly random actions
     best: Array  # (B,): mean return of an optimal policy
+    chance: Array  # (B, S, A, K): of each outcome of a move; K = 0 where there is only one
+    outcomes: Array  # (B, S, A, K, d): its features
     order: Array  # (B, n): in which stored answers come; n = 0 for simulated annotators
 
 
@@ -131,10 +143,11 @@ class RewardInference:
 
     ## Arguments
     `annotator`: "regret", "partial-return" (Bradley-Terry at temperature 1), the same with "-noiseless", or
-    "human:CONDITION" with `data=FOLDER` (or the variable VALUEGYM_DATA). `board`: "random", or one of
-    `RandomDelivery`'s others: "published" (always for humans), "stored", "stored:NAME", or a map. `split`: "train",
-    "dev" or "test", disjoint by the content of the task, for random boards. `reports`: as above.
-    `length`: steps of a segment. `action`: "weights" or "policy".
+    "human:CONDITION" with `data=FOLDER` (or the variable VALUEGYM_DATA). `board`: "random"; "risky", the tasks of
+    `RiskyDelivery-v0` (`features` are then expected ones, segments show what came true); or as in `RandomDelivery-v0`
+    "published" (always for humans), "stored", "stored:NAME" or a map. `split`: "train", "dev" or "test", disjoint by
+    the content of the task, for random boards. `reports`: as above. `length`: steps of a segment. `action`: "weights"
+    or "policy".
 
     ## Oracle and naive scores
     A report is scored by the mean return, under the true reward, of the policy that is optimal for the estimate
@@ -177,7 +190,12 @@ class RewardInference:
             raise ValueError(f"reports = {reports}; expected increasing integers, at least one, none below 0.")
         self.human = datasets.load(annotator.partition(":")[2], data) if annotator.startswith("human:") else None
         self.annotator = annotators.by_name(annotator) if self.human is None else None
-        self.boards = random_delivery.boards(board if self.human is None else "published", split, data=data)
+        self.risky = board == "risky" and self.human is None
+        self.boards = (
+            random_delivery.boards("random", split, generator=risky_delivery.RiskyDelivery.generator)
+            if self.risky
+            else random_delivery.boards(board if self.human is None else "published", split, data=data)
+        )
         self.random = self.boards.random
         self.split, self.length, self.policy = split, length, action == "policy"
         if self.human is not None:
@@ -208,8 +226,15 @@ class RewardInference:
     def initial(self, key: keys.Key) -> tuple[Task, State]:
         """Draw a task, and solve it for scoring."""
         boards, weights, shuffle, sign = self._draw(key)
+        d = weights.shape[1]
         mdp = delivery.board_mdp(boards, self.discount)
-        features = np.take_along_axis(mdp.features, shuffle[:, None, None], -1) * sign[:, None, None]
+        expected, chance, outcome = mdp.features, *(np.zeros((*mdp.features.shape[:3], 0, *n)) for n in ((), (d,)))
+        if self.risky:
+            process = risky_delivery.board_outcomes(boards)
+            chance, outcome = process.chance, process.features
+            expected = (chance[..., None] * outcome).sum(-2)
+        outcome = np.take_along_axis(outcome, shuffle[:, None, None, None], -1) * sign[:, None, None, None]
+        features = np.take_along_axis(expected, shuffle[:, None, None], -1) * sign[:, None, None]
         weights = np.take_along_axis(weights, shuffle, -1) * sign
         mdp = tabular.TabularMDP(features, mdp.terminal, mdp.start, self.discount, next_state=mdp.next_state)
         reward = tabular.reward(mdp, weights)
@@ -231,6 +256,8 @@ class RewardInference:
             action_values,
             naive,
             best,
+            chance,
+            outcome,
             order,
         )
         return task, State(np.zeros(len(key), np.int64), np.zeros((len(key), len(self.reports))))
@@ -241,9 +268,8 @@ class RewardInference:
         task = self.boards.draw(key)
         if not self.random:
             return *task, np.tile(np.arange(d), (B, 1)), np.ones((B, d))
-        swap = (
-            keys.uniform(key[:, None], keys.RESET, 1, np.arange(2)) < 0.5
-        )  # which terminal item, which road item is the good one
+        swaps = 0.0 if self.risky else 0.5  # which terminal item, which road item is the good one
+        swap = keys.uniform(key[:, None], keys.RESET, 1, np.arange(2)) < swaps
         ends = np.where(swap[:, :1], (0, 2, 1, 3, 4, 5), range(d))
         items = np.where(swap[:, 1:], (0, 1, 2, 4, 3, 5), range(d))
         weights = np.take_along_axis(task.weights, np.take_along_axis(ends, items, -1), -1)
@@ -269,6 +295,11 @@ class RewardInference:
             cells = (np.cumsum(open_cells, -1)[:, None] > nth[..., None]).argmax(-1)
             actions = keys.integers(key, len(delivery.ACTIONS), np.arange(2, 2 + 2 * L)).reshape(B, 2, L)
             pair = segments.follow(task, cells, actions)
+            if task.chance.shape[-1]:  # the segments show what came true
+                at = (np.arange(B)[:, None, None], pair.states[..., :-1], pair.actions)
+                luck = keys.uniform(key, np.arange(3 + 2 * L, 3 + 4 * L)).reshape(B, 2, L)
+                came = task.outcomes[(*at, outcomes.realise(task.chance[at], luck))]
+                pair = pair._replace(features=np.where(pair.mask[..., None], came, 0.0))
             utility = self.annotator.statistic.utility(task, pair, self.discount)
             label = self.annotator.choice.label(utility[:, 1] - utility[:, 0], keys.uniform(key[:, 0], 2 + 2 * L))
             answer = annotators.answer_codes(label)

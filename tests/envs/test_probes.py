@@ -119,9 +119,9 @@ def test_noise_reveals_the_lottery_to_partial_return() -> None:
 def test_padding_reveals_the_horizon_and_longer_segments_the_discount() -> None:
     """What the shown segments leave out is what partial return would need."""
     probe = PROBES["variable-horizon"]
-    leave, stay = np.array([[[1, 1, 0]]]), np.array([[[0, 0, 0]]])  # from the first cell: gone after two steps, or not
-    segments = [outcomes.follow(probe.outcomes, np.array([[0]]), actions, 0 * actions) for actions in (leave, stay)]
-    assert [segment.mask.sum() for segment in segments] == [2, 3]
+    starts, actions = (np.array([[1]]), np.array([[0]])), (np.array([[[1, 0, 0]]]), np.array([[[0, 0, 0]]]))
+    segments = [outcomes.follow(probe.outcomes, s, a, 0 * a) for s, a in zip(starts, actions, strict=True)]
+    assert [segment.mask.sum() for segment in segments] == [1, 3]  # the exit at once, or staying
     better = []
     for twin in range(2):
         gone, still = (PartialReturn().utility(probe.solved(twin), segment, 0.9).item() for segment in segments)

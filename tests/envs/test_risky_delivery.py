@@ -12,6 +12,7 @@ from valuegym.envs.preference import models, outcomes, risky_delivery
 from valuegym.envs.preference.delivery import GOAL, SHEEP, State
 from valuegym.envs.preference.outcomes import Outcomes
 from valuegym.envs.preference.random_delivery import Task
+from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.envs.preference.risky_delivery import STAKES, RiskyDelivery
 
 close = np.testing.assert_allclose
@@ -189,6 +190,34 @@ def test_regret_does_not_depend_on_luck_and_partial_return_does() -> None:
     assert entered.any() and (a[entered] > b[entered]).all() and (a[~entered] == b[~entered]).all()
     q = tabular.q_values(mdp, tabular.reward(mdp, boards.weights), solved.values)
     close(q, solved.action_values, atol=1e-9)
+
+
+def test_queries_show_what_came_true() -> None:
+    """Pairs hold realised features, the process expected ones; regret answers by decisions, partial return by luck."""
+    core = RewardInference(board="risky", annotator="partial-return-noiseless", length=2)
+    judge = RewardInference(board="risky", annotator="regret-noiseless", length=2)
+    task, _ = core.initial(keys.mix(0, np.arange(60)))
+    close(core.score(task, core.oracle_action(task, None)), 1, atol=1e-6)  # type: ignore[arg-type]
+    gambles, wins, overruled = 0, 0, 0
+    for shown in range(1, 60):
+        pair, answer = core.query(task, np.full(60, shown))
+        again, judged = judge.query(task, np.full(60, shown))
+        assert all((a == b).all() for a, b in zip(pair, again, strict=True))
+        row = np.arange(60)[:, None, None]
+        here, action = pair.states[..., :-1], pair.actions
+        expected = np.where(pair.mask[..., None], task.features[row, here, action], 0)
+        entered = (abs(expected) == 0.5).any(-1)
+        assert (pair.features[~entered] == expected[~entered]).all()
+        came = pair.features[entered]
+        assert (abs(came).sum(-1) == 1).all() and (abs(expected[entered]).sum(-1) == 1).all()
+        paid = (pair.features * task.weights[:, None, None]).sum(-1) @ (1, 0.999)
+        gap = paid[:, 1] - paid[:, 0]
+        sure = abs(gap) > 1e-5
+        assert (answer[sure] == (gap > 0)[sure]).all()
+        gambles += entered.sum()
+        wins += ((pair.features * task.weights[:, None, None]).sum(-1)[entered] > 0).sum()
+        overruled += (answer != judged).sum()
+    assert abs(wins / gambles - 0.5) < 5 * np.sqrt(0.25 / gambles) and overruled > 300
 
 
 def test_a_larger_board_and_a_wrong_one() -> None:
