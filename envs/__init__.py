@@ -22,6 +22,12 @@ class Entry(NamedTuple):
 _INFERENCE = "valuegym.envs.preference.reward_inference:RewardInference"
 ENVS: dict[str, Entry] = {
     "valuegym/Delivery-v0": Entry("valuegym.envs.preference.delivery:Delivery", {}, 200, ("preference", "tabular")),
+    "valuegym/RandomDelivery-v0": Entry(
+        "valuegym.envs.preference.random_delivery:RandomDelivery", {}, 200, ("preference", "tabular")
+    ),
+    "valuegym/RiskyDelivery-v0": Entry(
+        "valuegym.envs.preference.risky_delivery:RiskyDelivery", {}, 200, ("preference", "tabular", "stochastic")
+    ),
     "valuegym/RewardInference-v0": Entry(_INFERENCE, {}, None, ("preference", "query")),
     "valuegym/RewardInferencePolicy-v0": Entry(_INFERENCE, {"action": "policy"}, None, ("preference", "query")),
 }

@@ -64,8 +64,11 @@ class Core(Protocol):
     def observation(self, task: Any, state: Any) -> Array | dict[str, Array]:
         """What the agent sees, batched: an array or a flat dictionary of arrays."""
 
-    def references(self, task: Any) -> tuple[float, float]:
-        """Mean returns of the naive reference and of the oracle, computed; for scoring only."""
+    def references(self, task: Any) -> tuple[float, float] | tuple[Array, Array]:
+        """Mean returns of the naive reference and of the oracle, computed; for scoring only.
+
+        One for all rows, or one for each (B,) where every episode has its own task.
+        """
 
     def oracle_action(self, task: Any, state: Any) -> Array:
         """A best action for every row, from the environment's own solver; for scoring only."""

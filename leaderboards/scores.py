@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuegym.envs.functional import Core
+from valuegym.envs.mdp import between
 from valuegym.leaderboards.replay import Replay
 
 
@@ -28,8 +29,8 @@ class Score:
 
 def normalised_returns(core: Core, replay: Replay) -> NDArray[np.float64]:
     """Discounted true returns between those of the naive reference and of the oracle: (E, 1)."""
-    naive, best = core.references(replay.task)
-    return ((replay.returns - naive) / (best - naive))[:, None]
+    naive, best = (np.asarray(reference) for reference in core.references(replay.task))
+    return between(replay.returns, naive, best)[:, None]
 
 
 def reports(core: Core, replay: Replay) -> NDArray[np.float64]:

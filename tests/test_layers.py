@@ -24,6 +24,8 @@ PURE = {
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",
     "valuegym.envs.preference.models",
+    "valuegym.envs.preference.outcomes",
+    "valuegym.envs.preference.probes",
     "valuegym.envs.preference.segments",
     "valuegym.leaderboards.aggregate",
 }

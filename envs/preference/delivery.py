@@ -63,6 +63,14 @@ def entry_features(codes: Array) -> npt.NDArray[np.float64]:
     return features
 
 
+def targets(H: int, W: int) -> npt.NDArray[np.int64]:
+    """Cells (H * W, 4) that the moves lead to on an empty board, row-major; off the board they stay."""
+    cell = np.arange(H * W)[:, None]
+    row, column = cell // W + MOVES[:, 0], cell % W + MOVES[:, 1]
+    inside = (row >= 0) & (row < H) & (column >= 0) & (column < W)
+    return np.where(inside, row * W + column, cell)
+
+
 def board_mdp(boards: Array, discount: float = DISCOUNT) -> mdp.TabularMDP:
     """The processes of boards (B, H, W), states in row-major order.
 
@@ -84,11 +92,8 @@ def board_mdp(boards: Array, discount: float = DISCOUNT) -> mdp.TabularMDP:
     start = (~terminal).astype(np.float64)
     if not start.any(-1).all():
         raise ValueError("A board has no cell to start from: every cell is a goal, a sheep or a house.")
-    row, column = (grid.reshape(S, 1) for grid in np.mgrid[:H, :W])
-    to_row, to_column = row + MOVES[:, 0], column + MOVES[:, 1]
-    inside = (to_row >= 0) & (to_row < H) & (to_column >= 0) & (to_column < W)
-    target = np.where(inside, to_row * W + to_column, np.arange(S)[:, None])
-    bump = ~inside | closed[:, target]
+    target = targets(H, W)
+    bump = (target == np.arange(S)[:, None]) | closed[:, target]
     next_state = np.where(bump, np.arange(S)[:, None], target)
     features = np.where(bump[..., None], surface_features(codes)[:, :, None], entry_features(codes)[:, target])
     return mdp.TabularMDP(features, terminal, start / start.sum(-1, keepdims=True), discount, next_state=next_state)

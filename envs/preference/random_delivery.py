@@ -1,21 +1,40 @@
-"""Random delivery tasks: the published generator of boards and weights, as a pure function of keys.
+"""Random delivery tasks: the published generator of boards and weights, and the environment of a new task per episode.
 
 Source: the code released with Knox et al. (2024); the distribution below is that of every board published with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys
-from valuegym.envs.preference.delivery import BRICK, COIN, GOAL, OUTSIDE, ROAD, ROADBLOCK, SHEEP
+from valuegym.envs import mdp as tabular
+from valuegym.envs.functional import put_rows
+from valuegym.envs.preference import delivery, delivery_art, maps
+from valuegym.envs.preference.delivery import (
+    BRICK,
+    COIN,
+    FEATURES,
+    GOAL,
+    HOUSE,
+    OUTSIDE,
+    ROAD,
+    ROADBLOCK,
+    SHEEP,
+    State,
+)
 
 Array = npt.NDArray[Any]
 
 HEIGHTS, WIDTHS = np.array([3, 6, 10, 15]), np.array([5, 6, 10])
+SHAPE = (int(HEIGHTS.max()), int(WIDTHS.max()))  # of the arrays that boards of all sizes are padded to
 SHEEP_SHARES, ROADBLOCK_SHARES, COIN_SHARES = (
     np.array([0.0, 0.1, 0.3]),
     np.array([0.0, 0.1, 0.5, 0.8]),
@@ -27,26 +46,31 @@ VALUES = tuple(
 )
 
 
+LARGEST_WEIGHT = float(max(np.abs(values).max() for values in VALUES))
+SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # which quarters of all tasks, by content
+
+
 class RandomTask(NamedTuple):
-    """boards (B, 15, 10) cell codes, padded with OUTSIDE; weights (B, 6) in the order of FEATURES."""
+    """boards (B, H, W) cell codes, padded with OUTSIDE; weights (B, 6) in the order of FEATURES."""
 
     boards: Array
     weights: Array
 
 
-def draw(key: keys.Key) -> RandomTask:
+def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
     """One task for each key (B,).
 
-    Size, shares of sheep, roadblocks and coins, their places, one goal anywhere, weights.
+    Size (height, width), unless it is given; shares of sheep, roadblocks and coins, their places, one goal anywhere,
+    weights.
 
     A share is drawn uniformly among those that leave the board's total below 1; counts are rounded down.
     """
-    B, (H, W) = len(key), (HEIGHTS.max(), WIDTHS.max())
+    B, (H, W) = len(key), size or SHAPE
 
     def pick(values: Array, index: int) -> Array:
         return values[keys.integers(key, len(values), index)]
 
-    height, width = pick(HEIGHTS, 0), pick(WIDTHS, 1)
+    height, width = (np.full(B, side) for side in size) if size else (pick(HEIGHTS, 0), pick(WIDTHS, 1))
     sheep = pick(SHEEP_SHARES, 2)
     roadblocks = ROADBLOCK_SHARES[keys.choice(key, sheep[:, None] + ROADBLOCK_SHARES < 1, 3)]
     coins = COIN_SHARES[keys.choice(key, (sheep + roadblocks)[:, None] + COIN_SHARES < 1 - 1e-9, 4)]
@@ -80,3 +104,328 @@ def digest(task: RandomTask) -> keys.Key:
     content = np.concatenate([cells, relevant], -1)
     position = np.arange(content.shape[-1])
     return keys.mix(np.bitwise_xor.reduce(keys.mix(0, position, content), -1), content.shape[-1])
+
+
+class Generator(NamedTuple):
+    """Draws a task for each key (B,), of a `size` if that is given; no weight is larger than the largest."""
+
+    draw: Callable[..., RandomTask]
+    shape: tuple[int, int]
+    largest_weight: float
+
+
+PUBLISHED = Generator(draw, SHAPE, LARGEST_WEIGHT)
+
+
+@dataclass(frozen=True)
+class Boards:
+    """Where the tasks of episodes come from: a generator, or fixed tasks drawn from evenly.
+
+    `split` is "train", "dev" or "test" of the generator's tasks, disjoint by content.
+    """
+
+    source: Generator | RandomTask
+    split: str = "test"
+
+    @property
+    def random(self) -> bool:
+        """Whether every episode has a task of its own."""
+        return isinstance(self.source, Generator)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the arrays that boards are padded to."""
+        if isinstance(self.source, Generator):
+            return self.source.shape
+        H, W = self.source.boards.shape[1:]
+        return H, W
+
+    @property
+    def largest_weight(self) -> float:
+        """Bound on the absolute value of every weight."""
+        if isinstance(self.source, Generator):
+            return self.source.largest_weight
+        return float(np.abs(self.source.weights).max())
+
+    def draw(self, key: keys.Key) -> RandomTask:
+        """One task for each episode key (B,)."""
+        if not isinstance(self.source, Generator):
+            nth = keys.integers(key, len(self.source.boards), keys.RESET, 0)
+            return RandomTask(self.source.boards[nth], self.source.weights[nth])
+        generate, attempt, todo = self.source.draw, 0, np.arange(len(key))
+        task = generate(keys.mix(key, keys.RESET, 0, 0))
+        while (todo := todo[self._misplaced(RandomTask(*(field[todo] for field in task)))]).size:
+            attempt += 1  # the task drawn belongs to another split
+            put_rows(task, todo, generate(keys.mix(key[todo], keys.RESET, 0, attempt)))
+        return task
+
+    def _misplaced(self, task: RandomTask) -> Array:
+        """Tasks (B,) whose content belongs to another split."""
+        return ~np.isin(digest(task) % np.uint64(4), SPLITS[self.split])
+
+
+def boards(
+    board: str = "random",
+    split: str = "test",
+    size: Sequence[Any] | None = None,
+    weights: Sequence[float] | None = None,
+    data: str | None = None,
+    generator: Generator = PUBLISHED,
+) -> Boards:
+    """Tasks by name.
+
+    Args:
+        board: "random", "published", "stored" (those of the main experiment), "stored:NAME", or a map (`maps.parse`).
+        split: of the random tasks.
+        size: (height, width) of random boards, at most LARGEST along a side.
+        weights: six numbers in the order of FEATURES for every task; by default those of the task, on a map the
+            published ones.
+        data: the folder of the stored boards.
+        generator: of random boards.
+
+    Raises:
+        ValueError: an argument is not as stated.
+        FileNotFoundError: the stored boards are not there.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split = {split!r}; expected one of {sorted(SPLITS)}.")
+    if size is not None and (
+        board != "random" or len(size) != 2 or not all(isinstance(n, int) and 2 <= n <= maps.LARGEST for n in size)
+    ):
+        raise ValueError(f"size = {size!r}; expected two integers from 2 to {maps.LARGEST}, for random boards only.")
+    if weights is not None and (len(weights) != len(FEATURES) or not np.isfinite(weights).all()):
+        raise ValueError(f"weights = {weights!r}; expected {len(FEATURES)} numbers, for {', '.join(FEATURES)}.")
+    if board == "random":
+        if weights is not None:
+            raise ValueError("weights are drawn for random boards; they can be given for any other board.")
+        if size is not None:
+            shape = (size[0], size[1])
+            generator = generator._replace(draw=partial(generator.draw, size=shape), shape=shape)
+        return Boards(generator, split)
+    tasks = _named(board, data)
+    codes = maps.pad([codes for codes, _ in tasks])
+    delivery.board_mdp(codes)  # raises where there is no cell to start from
+    return Boards(RandomTask(codes, np.array([own if weights is None else weights for _, own in tasks], np.float64)))
+
+
+def _named(board: str, data: str | None) -> list[tuple[Array, Sequence[float]]]:
+    """The boards (H, W) that a name or a map stands for, with their weights."""
+    if board == "published":
+        return [(np.array(delivery.BOARD), delivery.WEIGHTS)]
+    kind, _, name = board.partition(":")
+    if kind == "stored":
+        known = maps.stored(data)
+        if name and name not in known:
+            raise ValueError(f"There is no stored board {name!r}; expected one of {sorted(known)}.")
+        return [known[name]] if name else [task for name, task in known.items() if name.startswith(maps.MAIN)]
+    if board.replace("-", "").isalpha() and not set(board) <= set(maps.SYMBOLS):
+        raise ValueError(f"board = {board!r}; expected 'random', 'published', 'stored', 'stored:NAME' or a map.")
+    return [(maps.parse(board), delivery.WEIGHTS)]
+
+
+@lru_cache(maxsize=256)
+def _solution(
+    process: Callable[[Array], tabular.TabularMDP], board: bytes, shape: tuple[int, int], weights: bytes
+) -> tuple[Array, Array, Array]:
+    """A best action, the optimal value and that of uniformly random actions in every state (S,), of one task."""
+    mdp = process(np.frombuffer(board, np.int8).reshape(1, *shape).astype(np.int64))
+    reward = tabular.reward(mdp, np.frombuffer(weights))
+    best, action_values = tabular.optimal_values(mdp, reward)
+    policy = tabular.greedy_policy(action_values, tabular.reward_scale(reward))
+    naive = tabular.evaluate(mdp, tabular.uniform_policy(mdp), reward)
+    return policy[0].argmax(-1), best[0], naive[0]
+
+
+# What each cell code means, as tables that codes index, OUTSIDE (-1) being the last entry.
+_CODES = np.array([*range(2 * BRICK), OUTSIDE])
+_ENDS = np.isin(_CODES % BRICK, (GOAL, SHEEP)) & (_CODES != OUTSIDE)
+_BLOCKS = (_CODES % BRICK == HOUSE) | (_CODES == OUTSIDE)
+_ENTRY, _SURFACE = delivery.entry_features(_CODES), delivery.surface_features(_CODES)
+
+
+class Task(NamedTuple):
+    """One board with its weights."""
+
+    board: npt.NDArray[np.int8]  # (B, S) cell codes, row-major
+    weights: npt.NDArray[np.float64]  # (B, 6)
+    start: npt.NDArray[np.int64]  # (B,) the cell where the episode starts
+
+
+class RandomDelivery:
+    """Drive to the destination on a board that is new in every episode, with weights that are new, too.
+
+    ## Description
+    The generator of the experiments on synthetic tasks of Knox et al. (2024): 3 to 15 rows, 5 to 10 columns, up to
+    30% sheep, 80% roadblocks and 20% coins, one goal, no houses, no brick. Whether the goal is worth the way, or one
+    sheep in the way is better than many roadblocks, changes with the weights. It asks whether an agent reads a board
+    rather than remembers one: tasks for training and for testing are disjoint.
+
+    ## Observation
+    `observation="dict"`: `board` Box (H*W,) int8 of cell codes (-1 outside), `cell` Discrete(H*W), and `weights` Box
+    (6,). `"planes"`: Box (8*H*W + 6,), eight planes of 0 and 1 (goal, house, sheep, coin, roadblock, brick, inside,
+    vehicle), then the weights scaled into [-1, 1]. `"features"`: Box (24 + 6,), the six reward features of each of the
+    four moves from here, then the scaled weights (aliased: cells with equal surroundings look alike). Weights are
+    shown with `reward="true"` only. Boards are padded at the right and below.
+
+    ## Action
+    Discrete(4): up, down, left, right. Off the board or into a house the vehicle stays and pays the surface underneath.
+
+    ## Reward
+    The task's weights times the features of the cell entered: gas on road or brick, and coin, roadblock, goal or sheep
+    (the last two without gas). `reward="hidden"` pays 0 throughout.
+
+    ## Episode end
+    Terminates at the goal and at a sheep. The registered environment truncates after 200 steps; larger maps need
+    more (`max_episode_steps` of `gym.make`). Episodes start at any open cell, or at `reset(options={"cell": c})`.
+
+    ## Arguments
+    `board`: "random"; "published"; "stored", one of the stored boards of the publication in every episode, or
+    "stored:NAME" (`data=FOLDER`, or the variable VALUEGYM_DATA); or a map, one line for each
+    row: `.` road, `#` brick, `G` goal, `H` house, `S` sheep, `$` coin, `X` roadblock, on brick `g h s % x`. `weights`:
+    six numbers (gas, goal, sheep, coin, roadblock, brick) for any board but random ones. `size`: (height, width) of
+    random boards, up to 128. `split`: "train", "dev" or "test" of the random tasks.
+
+    ## Oracle and naive scores
+    An episode's discounted return is scored between the values of its start cell, both exact: 0 for uniformly random
+    actions, 1 for an optimal policy, at discount 0.999 without a step limit.
+
+    ## Source
+    Knox et al. (2024), TMLR; the generator agrees with every stored board of the publication.
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    discount = delivery.DISCOUNT
+    tolerance = 0.0  # states are integers: a replay must agree to the bit
+    process: Callable[[Array], tabular.TabularMDP] = staticmethod(delivery.board_mdp)
+    generator = PUBLISHED
+    PLANES = 8
+
+    def __init__(
+        self,
+        observation: str = "dict",
+        reward: str = "true",
+        board: str = "random",
+        split: str = "test",
+        size: Sequence[int] | None = None,
+        weights: Sequence[float] | None = None,
+        data: str | None = None,
+    ) -> None:
+        if reward not in ("true", "hidden"):
+            raise ValueError(f"reward = {reward!r}; expected 'true' or 'hidden'.")
+        if observation not in ("dict", "planes", "features"):
+            raise ValueError(f"observation = {observation!r}; expected 'dict', 'planes' or 'features'.")
+        self.boards = boards(board, split, size, weights, data, self.generator)
+        self.kind, self.hidden, self.shape = observation, reward == "hidden", self.boards.shape
+        S, A, d = self.shape[0] * self.shape[1], len(delivery.ACTIONS), len(FEATURES)
+        self._targets = delivery.targets(*self.shape)
+        self.largest = max(self.boards.largest_weight, 1.0)
+        self.action_space = gym.spaces.Discrete(A)
+        self.observation_space: gym.Space[Any]
+        shown = 0 if self.hidden else d
+        if observation == "dict":
+            spaces: dict[str, gym.Space[Any]] = {
+                "board": gym.spaces.Box(OUTSIDE, 2 * BRICK - 1, (S,), np.int8),
+                "cell": gym.spaces.Discrete(S),
+            }
+            if shown:
+                spaces["weights"] = gym.spaces.Box(-self.largest, self.largest, (d,), np.float64)
+            self.observation_space = gym.spaces.Dict(spaces)
+        else:
+            n = self.PLANES * S if observation == "planes" else A * d
+            low = np.concatenate([np.zeros(n), -np.ones(shown)]).astype(np.float32)
+            self.observation_space = gym.spaces.Box(low, np.ones_like(low))
+
+    def initial(self, key: keys.Key, cell: Array | None = None) -> tuple[Task, State]:
+        """A new task, and a uniformly random open cell of its board or the one asked for."""
+        boards, weights = self.boards.draw(key)
+        board = boards.reshape(len(key), -1).astype(np.int8)
+        rows, is_open = np.arange(len(key)), ~(_ENDS | _BLOCKS)[board]
+        if cell is None:
+            nth = keys.integers(key, is_open.sum(-1), keys.RESET, 5)
+            cell = (np.cumsum(is_open, -1) > nth[:, None]).argmax(-1)
+        elif (cell < 0).any() or (cell >= board.shape[1]).any() or not is_open[rows, cell].all():
+            raise ValueError(f"cell = {cell.tolist()}; expected open cells of the board: no goal, sheep or house.")
+        cell = cell.astype(np.int64)
+        return Task(board, weights, cell), State(cell.copy(), np.zeros_like(cell))
+
+    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
+        """Move, or stay where the way is blocked or the episode over."""
+        rows, target = np.arange(len(action)), self._targets[state.cell, action]
+        stays = _BLOCKS[task.board[rows, target]] | self.terminal(task, state)
+        return State(np.where(stays, state.cell, target), state.cell * len(delivery.ACTIONS) + action)
+
+    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """What the agent is paid: the true reward, or 0 when it is hidden."""
+        return np.zeros(len(action)) if self.hidden else self._earned(task, state, next_state)
+
+    def true_reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """What the scorer counts, hidden from the agent or not."""
+        return self._earned(task, state, next_state)
+
+    def _earned(self, task: Task, state: State, next_state: State) -> Array:
+        """The weights times the features of the move."""
+        return (task.weights * self._features(task, state.cell, next_state.cell)).sum(-1)
+
+    def _features(self, task: Task, here: Array, there: Array) -> Array:
+        """Reward features (B, ..., 6) of going from cells (B, ...) to cells there; zeros once the episode is over."""
+        rows = np.arange(len(here)).reshape(-1, *(1,) * (here.ndim - 1))
+        code = task.board[rows, here]
+        features = np.where((here == there)[..., None], _SURFACE[code], _ENTRY[task.board[rows, there]])
+        return np.where(_ENDS[code][..., None], 0.0, features)
+
+    def terminal(self, task: Task, state: State) -> Array:
+        """At the goal or at a sheep."""
+        return _ENDS[task.board[np.arange(len(state.cell)), state.cell]]
+
+    def observation(self, task: Task, state: State) -> Array | dict[str, Array]:
+        """Board, position and weights, in the form asked for."""
+        if self.kind == "dict":
+            seen: dict[str, Array] = {"board": task.board.copy(), "cell": state.cell.copy()}
+            return seen if self.hidden else seen | {"weights": task.weights.copy()}
+        B = len(state.cell)
+        shown = self._planes(task, state) if self.kind == "planes" else self._moves(task, state)
+        weights = [] if self.hidden else [task.weights / self.largest]
+        return np.concatenate([shown.reshape(B, -1), *weights], -1, dtype=np.float32)
+
+    def _planes(self, task: Task, state: State) -> Array:
+        """Where each thing is: (B, PLANES, S) of 0 and 1."""
+        inside, item = task.board != OUTSIDE, task.board % BRICK
+        planes = np.zeros((len(task.board), self.PLANES, task.board.shape[1]), np.float32)
+        for plane, code in enumerate((GOAL, HOUSE, SHEEP, COIN, ROADBLOCK)):
+            planes[:, plane] = inside & (item == code)
+        planes[:, -3], planes[:, -2] = task.board >= BRICK, inside
+        planes[np.arange(len(planes)), -1, state.cell] = 1
+        return planes
+
+    def _moves(self, task: Task, state: State) -> Array:
+        """Reward features of the four moves from here: (B, 4, 6), zeros at the end of the episode."""
+        rows, target, here = np.arange(len(state.cell))[:, None], self._targets[state.cell], state.cell[:, None]
+        there = np.where(_BLOCKS[task.board[rows, target]], here, target)
+        return self._features(task, np.broadcast_to(here, there.shape), there)
+
+    def _solve(self, task: Task) -> list[tuple[Array, Array, Array]]:
+        """The solution of every row's task; each is computed once."""
+        tasks = zip(task.board, task.weights, strict=True)
+        return [_solution(self.process, board.tobytes(), self.shape, weights.tobytes()) for board, weights in tasks]
+
+    def references(self, task: Task) -> tuple[Array, Array]:
+        """Values (B,) of the start cells under uniformly random actions and under an optimal policy, for scoring."""
+        solutions = list(zip(self._solve(task), task.start.tolist(), strict=True))
+        naive = np.array([naive[cell] for (_, _, naive), cell in solutions])
+        return naive, np.array([best[cell] for (_, best, _), cell in solutions])
+
+    def oracle_action(self, task: Task, state: State) -> Array:
+        """An optimal action for every row, for the oracle agent."""
+        return np.array(
+            [actions[cell] for (actions, _, _), cell in zip(self._solve(task), state.cell.tolist(), strict=True)]
+        )
+
+    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
+        """The board with the vehicle and its last steps."""
+        board = maps.crop(task.board[0].reshape(self.shape))
+        path = [divmod(int(state.cell[0]), self.shape[1]) for state in states]
+        draw_board = delivery_art.ansi if mode == "ansi" else delivery_art.rgb
+        return draw_board(board, path[-1], path, [int(action[0]) for action in actions])

@@ -11,13 +11,22 @@ import numpy.typing as npt
 
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.functional import put_rows, take_rows
-from valuegym.envs.preference import annotators, datasets, delivery, delivery_art, random_delivery, segments
+from valuegym.envs.functional import take_rows
+from valuegym.envs.preference import (
+    annotators,
+    datasets,
+    delivery,
+    delivery_art,
+    maps,
+    outcomes,
+    random_delivery,
+    risky_delivery,
+    segments,
+)
 
 Array = npt.NDArray[Any]
 
 REPORTS = (3, 10, 30, 100, 300, 1000, 3000)
-SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # which quarters of all tasks, by content
 
 
 class Query(NamedTuple):
@@ -83,7 +92,7 @@ class Task(NamedTuple):
     key: Array  # (B,)
     board: Array  # (B, H * W) cell codes
     next_state: Array  # (B, S, A)
-    features: Array  # (B, S, A, d)
+    features: Array  # (B, S, A, d), expected
     terminal: Array  # (B, S)
     start: Array  # (B, S)
     weights: Array  # (B, d)
@@ -91,6 +100,8 @@ class Task(NamedTuple):
     action_values: Array  # (B, S, A): Q* of the true reward
     naive: Array  # (B,): mean return of uniformly random actions
     best: Array  # (B,): mean return of an optimal policy
+    chance: Array  # (B, S, A, K): of each outcome of a move; K = 0 where there is only one
+    outcomes: Array  # (B, S, A, K, d): its features
     order: Array  # (B, n): in which stored answers come; n = 0 for simulated annotators
 
 
@@ -132,9 +143,11 @@ class RewardInference:
 
     ## Arguments
     `annotator`: "regret", "partial-return" (Bradley-Terry at temperature 1), the same with "-noiseless", or
-    "human:CONDITION" with `data=FOLDER` (or the variable VALUEGYM_DATA). `board`: "random" or "published" (always
-    published for humans). `split`: "train", "dev" or "test", disjoint by the content of the task. `reports`: as above.
-    `length`: steps of a segment. `action`: "weights" or "policy".
+    "human:CONDITION" with `data=FOLDER` (or the variable VALUEGYM_DATA). `board`: "random"; "risky", the tasks of
+    `RiskyDelivery-v0` (`features` are then expected ones, segments show what came true); or as in `RandomDelivery-v0`
+    "published" (always for humans), "stored", "stored:NAME" or a map. `split`: "train", "dev" or "test", disjoint by
+    the content of the task, for random boards. `reports`: as above. `length`: steps of a segment. `action`: "weights"
+    or "policy".
 
     ## Oracle and naive scores
     A report is scored by the mean return, under the true reward, of the policy that is optimal for the estimate
@@ -163,10 +176,6 @@ class RewardInference:
         action: str = "weights",
         data: str | None = None,
     ) -> None:
-        if board not in ("random", "published"):
-            raise ValueError(f"board = {board!r}; expected 'random' or 'published'.")
-        if split not in SPLITS:
-            raise ValueError(f"split = {split!r}; expected one of {sorted(SPLITS)}.")
         if action not in ("weights", "policy"):
             raise ValueError(f"action = {action!r}; expected 'weights' or 'policy'.")
         if length < 1:
@@ -181,18 +190,21 @@ class RewardInference:
             raise ValueError(f"reports = {reports}; expected increasing integers, at least one, none below 0.")
         self.human = datasets.load(annotator.partition(":")[2], data) if annotator.startswith("human:") else None
         self.annotator = annotators.by_name(annotator) if self.human is None else None
-        self.random = board == "random" and self.human is None
+        self.risky = board == "risky" and self.human is None
+        self.boards = (
+            random_delivery.boards("random", split, generator=risky_delivery.RiskyDelivery.generator)
+            if self.risky
+            else random_delivery.boards(board if self.human is None else "published", split, data=data)
+        )
+        self.random = self.boards.random
         self.split, self.length, self.policy = split, length, action == "policy"
         if self.human is not None:
             self.length = self.human.segments.actions.shape[-1]
             available = len(self.human.labels)
             reports = tuple(r for r in reports if r < available) + ((available,) if reports[-1] >= available else ())
         self.reports = reports
-        H, W = (
-            (random_delivery.HEIGHTS.max(), random_delivery.WIDTHS.max()) if self.random else np.shape(delivery.BOARD)
-        )
-        self.shape = (int(H), int(W))
-        S, A, d, L = int(H * W), len(delivery.ACTIONS), len(delivery.FEATURES), self.length
+        self.shape = H, W = self.boards.shape
+        S, A, d, L = H * W, len(delivery.ACTIONS), len(delivery.FEATURES), self.length
         box = gym.spaces.Box
         self.observation_space = gym.spaces.Dict(
             board=box(delivery.OUTSIDE, 2 * delivery.BRICK - 1, (S,), np.int64),
@@ -214,8 +226,15 @@ class RewardInference:
     def initial(self, key: keys.Key) -> tuple[Task, State]:
         """Draw a task, and solve it for scoring."""
         boards, weights, shuffle, sign = self._draw(key)
+        d = weights.shape[1]
         mdp = delivery.board_mdp(boards, self.discount)
-        features = np.take_along_axis(mdp.features, shuffle[:, None, None], -1) * sign[:, None, None]
+        expected, chance, outcome = mdp.features, *(np.zeros((*mdp.features.shape[:3], 0, *n)) for n in ((), (d,)))
+        if self.risky:
+            process = risky_delivery.board_outcomes(boards)
+            chance, outcome = process.chance, process.features
+            expected = (chance[..., None] * outcome).sum(-2)
+        outcome = np.take_along_axis(outcome, shuffle[:, None, None, None], -1) * sign[:, None, None, None]
+        features = np.take_along_axis(expected, shuffle[:, None, None], -1) * sign[:, None, None]
         weights = np.take_along_axis(weights, shuffle, -1) * sign
         mdp = tabular.TabularMDP(features, mdp.terminal, mdp.start, self.discount, next_state=mdp.next_state)
         reward = tabular.reward(mdp, weights)
@@ -237,6 +256,8 @@ class RewardInference:
             action_values,
             naive,
             best,
+            chance,
+            outcome,
             order,
         )
         return task, State(np.zeros(len(key), np.int64), np.zeros((len(key), len(self.reports))))
@@ -244,30 +265,16 @@ class RewardInference:
     def _draw(self, key: keys.Key) -> tuple[Array, Array, Array, Array]:
         """Boards (B, H, W), weights (B, d) in the published order, the features' shuffle and signs (B, d)."""
         B, d = len(key), len(delivery.FEATURES)
+        task = self.boards.draw(key)
         if not self.random:
-            boards = np.broadcast_to(np.array(delivery.BOARD), (B, *self.shape)).copy()
-            return (
-                boards,
-                np.broadcast_to(np.array(delivery.WEIGHTS), (B, d)).copy(),
-                np.tile(np.arange(d), (B, 1)),
-                np.ones((B, d)),
-            )
-        task, attempt, todo = random_delivery.draw(keys.mix(key, keys.RESET, 0, 0)), 0, np.arange(B)
-        while (todo := todo[self._misplaced(random_delivery.RandomTask(*(field[todo] for field in task)))]).size:
-            attempt += 1  # the task drawn belongs to another split
-            put_rows(task, todo, random_delivery.draw(keys.mix(key[todo], keys.RESET, 0, attempt)))
-        swap = (
-            keys.uniform(key[:, None], keys.RESET, 1, np.arange(2)) < 0.5
-        )  # which terminal item, which road item is the good one
+            return *task, np.tile(np.arange(d), (B, 1)), np.ones((B, d))
+        swaps = 0.0 if self.risky else 0.5  # which terminal item, which road item is the good one
+        swap = keys.uniform(key[:, None], keys.RESET, 1, np.arange(2)) < swaps
         ends = np.where(swap[:, :1], (0, 2, 1, 3, 4, 5), range(d))
         items = np.where(swap[:, 1:], (0, 1, 2, 4, 3, 5), range(d))
         weights = np.take_along_axis(task.weights, np.take_along_axis(ends, items, -1), -1)
         sign = np.where(keys.uniform(key[:, None], keys.RESET, 2, np.arange(d)) < 0.5, -1.0, 1.0)
         return task.boards, weights, keys.permutation(key, d, keys.RESET, 4), sign
-
-    def _misplaced(self, task: random_delivery.RandomTask) -> Array:
-        """Tasks (B,) whose content belongs to another split."""
-        return ~np.isin(random_delivery.digest(task) % np.uint64(4), SPLITS[self.split])
 
     def query(self, task: Task, shown: Array) -> tuple[segments.Segment, Array]:
         """Pair number `shown` (B,) of every task, from 1, and its answer (B,).
@@ -288,6 +295,11 @@ class RewardInference:
             cells = (np.cumsum(open_cells, -1)[:, None] > nth[..., None]).argmax(-1)
             actions = keys.integers(key, len(delivery.ACTIONS), np.arange(2, 2 + 2 * L)).reshape(B, 2, L)
             pair = segments.follow(task, cells, actions)
+            if task.chance.shape[-1]:  # the segments show what came true
+                at = (np.arange(B)[:, None, None], pair.states[..., :-1], pair.actions)
+                luck = keys.uniform(key, np.arange(3 + 2 * L, 3 + 4 * L)).reshape(B, 2, L)
+                came = task.outcomes[(*at, outcomes.realise(task.chance[at], luck))]
+                pair = pair._replace(features=np.where(pair.mask[..., None], came, 0.0))
             utility = self.annotator.statistic.utility(task, pair, self.discount)
             label = self.annotator.choice.label(utility[:, 1] - utility[:, 0], keys.uniform(key[:, 0], 2 + 2 * L))
             answer = annotators.answer_codes(label)
@@ -369,7 +381,7 @@ class RewardInference:
         caption = (
             f"pair {int(shown[0])}: {('first preferred', 'second preferred', 'the same', 'no answer')[int(answer[0])]}"
         )
-        board = _crop(board)
+        board = maps.crop(board)
         if mode == "rgb_array":
             return delivery_art.pair(board, first, second, caption=caption)
         pictures = (
@@ -377,9 +389,3 @@ class RewardInference:
             for name, (path, moves) in (("first", first), ("second", second))
         )
         return "\n".join((*pictures, caption))
-
-
-def _crop(board: Array) -> Array:
-    """The board without the padding around it."""
-    inside = board != delivery.OUTSIDE
-    return board[inside.any(1)][:, inside.any(0)]

@@ -11,6 +11,7 @@ import pytest
 
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
+from valuegym.envs.preference.delivery import board_mdp
 
 Floats = np.ndarray
 KINDS = ("deterministic", "dense")
@@ -365,6 +366,22 @@ def test_wrong_processes_are_refused(name: str) -> None:
     change, said = _WRONG[name]
     with pytest.raises(ValueError, match=said):
         TabularMDP(**{**right, **change})
+
+
+@pytest.mark.parametrize("shape", [(24, 17), (17, 24), (402, 1), (1, 402)])
+def test_block_elimination_agrees_with_the_dense_solver(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    process = board_mdp(rng.choice([0, 1, 2, 3, 5, 10], p=[0.6, 0.02, 0.1, 0.08, 0.1, 0.1], size=(2, *shape)))
+    S = shape[0] * shape[1]
+    assert S >= tabular.BLOCKS
+    policy, signal = rng.dirichlet(np.ones(4), size=(3, 2, S)), rng.standard_normal((3, 2, S, 4, 2))
+    fast = tabular.discounted_sum(process, policy, signal), tabular.occupancy(process, policy)
+    monkeypatch.setattr(tabular, "BLOCKS", 10**9)
+    slow = tabular.discounted_sum(process, policy, signal), tabular.occupancy(process, policy)
+    for a, b in zip(fast, slow, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8)
 
 
 # --- maximum entropy ---

@@ -33,6 +33,11 @@ DELIVERY, INFERENCE, POLICY = "valuegym/Delivery-v0", "valuegym/RewardInference-
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((id, {}) for id in ENVS),
     *((DELIVERY, {"observation": kind, "reward": "hidden"}) for kind in ("onehot", "features", "image")),
+    *(("valuegym/RandomDelivery-v0", {"observation": kind, "reward": "hidden"}) for kind in ("planes", "features")),
+    ("valuegym/RandomDelivery-v0", {"board": "..G\n.SX\n#h%", "observation": "planes"}),
+    ("valuegym/RiskyDelivery-v0", {"observation": "features", "board": "..G\n.S."}),
+    (POLICY, {"board": "risky", "reports": [0, 2]}),
+    (INFERENCE, {"board": "..G\n.S.\n#h%", "reports": [0, 2]}),
     (INFERENCE, {"board": "published", "annotator": "partial-return", "reports": [0, 1, 2], "length": 1}),
     (POLICY, {"annotator": "regret-noiseless", "split": "train", "reports": [0, 1, 2], "length": 5}),
 ]

@@ -13,7 +13,8 @@ import pytest
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, datasets, delivery, random_delivery
-from valuegym.envs.preference.reward_inference import REPORTS, SPLITS, Query, RewardInference, State, Task, read
+from valuegym.envs.preference.random_delivery import SPLITS
+from valuegym.envs.preference.reward_inference import REPORTS, Query, RewardInference, State, Task, read
 
 close = np.testing.assert_allclose
 WEIGHTS_ID, POLICY_ID = "valuegym/RewardInference-v0", "valuegym/RewardInferencePolicy-v0"
@@ -441,7 +442,7 @@ def test_test_is_the_default_split() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"board": "empty"}, "'empty'.*'random' or 'published'"),
+        ({"board": "empty"}, "'empty'.*'random', 'published'"),
         ({"split": "all"}, "'all'.*dev.*test.*train"),
         ({"action": "q"}, "'q'.*'weights' or 'policy'"),
         ({"length": 0}, "length = 0.*at least 1"),

@@ -1,0 +1,118 @@
+"""Risky delivery: boards with cells that win or lose by chance, where the order of sure outcomes decides nothing.
+
+Source: the code released with Knox et al. (2024), its test bed of stochastic outcomes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from valuegym.envs import keys
+from valuegym.envs import mdp as tabular
+from valuegym.envs.preference import delivery, outcomes
+from valuegym.envs.preference.delivery import BRICK, FEATURES, GOAL, SHEEP, State
+from valuegym.envs.preference.random_delivery import Array, Generator, RandomDelivery, RandomTask, Task
+
+SIDE = 5
+SHARES = np.array([0.05, 0.1, 0.3])  # of risky cells
+LOSS = 0.5  # chance that a risky cell loses
+# What a risky cell loses or wins: published ones and others around the point where the risk pays. The published loss of
+# 10,000 is left out, for it would make driving on for ever the best choice of a vehicle that risky cells shut in.
+STAKES = np.array([(-50.0, 10.0), (-50.0, 50.0), (-50.0, 100.0), (-50.0, 200.0), (-1.0, 100.0)])
+LOST, WON = FEATURES.index("sheep"), FEATURES.index("coin")
+
+
+def draw(key: keys.Key, size: tuple[int, int] = (SIDE, SIDE)) -> RandomTask:
+    """One task for each key (B,): boards (B, H, W) with risky cells (code SHEEP) and one goal anywhere, and weights.
+
+    The weight of sheep is what a risky cell loses, that of coins what it wins.
+    """
+    B, S = len(key), size[0] * size[1]
+    risky = (SHARES[keys.integers(key, len(SHARES), 0)] * S).astype(np.int64)
+    boards = np.where(np.argsort(keys.permutation(key, S, 1), -1) < risky[:, None], SHEEP, 0)
+    boards[np.arange(B), keys.integers(key, S, 2)] = GOAL
+    weights = np.tile(np.array([-1.0, 50.0, 0.0, 0.0, 0.0, 0.0]), (B, 1))
+    weights[:, [LOST, WON]] = STAKES[keys.integers(key, len(STAKES), 3)]
+    return RandomTask(boards.reshape(B, *size), weights)
+
+
+def board_outcomes(boards: Array) -> outcomes.Outcomes:
+    """The processes of boards (B, H, W), whose sheep cells are risky: both outcomes end the episode there."""
+    mdp = delivery.board_mdp(boards)
+    assert mdp.next_state is not None
+    features = np.repeat(mdp.features[..., None, :], 2, -2)
+    risky = features[..., 1, LOST] == 1
+    features[risky, 1] = np.eye(len(FEATURES))[WON]
+    chance = np.where(risky[..., None], (LOSS, 1 - LOSS), (1.0, 0.0))
+    return outcomes.Outcomes(np.repeat(mdp.next_state[..., None], 2, -1), chance, features, mdp.terminal, mdp.start)
+
+
+def process(boards: Array) -> tabular.TabularMDP:
+    """The same in expectation."""
+    return outcomes.expected(board_outcomes(boards), delivery.DISCOUNT)
+
+
+class RiskyDelivery(RandomDelivery):
+    """Drive to the destination, or take the chance: entering a risky cell wins or loses, and ends the episode.
+
+    ## Description
+    A new board of 5x5 cells in every episode, with 1, 2 or 7 risky cells and one goal. How a gamble compares with the
+    sure way to the goal depends on the *sizes* of what can be won and lost, not on their order: here preferences
+    without noise over realised returns do not determine the best policy, and regret, which judges decisions rather
+    than luck, does (Knox et al. 2024).
+
+    ## Observation
+    As in `RandomDelivery-v0`; the code of a risky cell is that of sheep.
+
+    ## Action
+    Discrete(4): up, down, left, right. Off the board the vehicle stays and pays the gas.
+
+    ## Reward
+    Road -1, goal +50. A risky cell pays the weight of sheep or the weight of a coin, with chance 1/2 each. Both are
+    drawn anew, evenly from (-50, 10), (-50, 50), (-50, 100), (-50, 200) and (-1, 100).
+    `reward="hidden"` pays 0 throughout.
+
+    ## Episode end
+    Terminates at the goal and at a risky cell. The registered environment truncates after 200 steps. Episodes start
+    at any open cell, or at `reset(options={"cell": c})`.
+
+    ## Arguments
+    `observation`, `reward`, `split`, `board` (a map, whose `S` are the risky cells), `size` and `weights` as in
+    `RandomDelivery-v0`.
+
+    ## Oracle and naive scores
+    A score counts the *expected* reward of every decision, so that it is free of the luck of the outcomes: 0 for
+    uniformly random actions and 1 for an optimal policy, both exact from the episode's start cell, at discount 0.999.
+
+    ## Source
+    Knox et al. (2024), TMLR, the released generator of stochastic tasks, which takes the win as an argument.
+
+    ## Version history
+    v0: first version.
+    """
+
+    process = staticmethod(process)
+    generator = Generator(draw, (SIDE, SIDE), float(np.abs(STAKES).max()))
+
+    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
+        """Move; on entering a risky cell draw what it pays, and mark a win by a move number of at least 4 * S."""
+        after = super().transition(task, state, action, key, t)
+        won = self._gamble(task, state, after) & (keys.uniform(key, t, 0) >= LOSS)
+        return State(after.cell, after.move + won * len(delivery.ACTIONS) * task.board.shape[1])
+
+    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """What the agent is paid: the reward of the outcome that came true, or 0 when it is hidden."""
+        if self.hidden:
+            return np.zeros(len(action))
+        won = next_state.move >= len(delivery.ACTIONS) * task.board.shape[1]
+        return np.where(won, task.weights[:, WON], self._earned(task, state, next_state))
+
+    def true_reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """What the scorer counts: the expected reward of the decision."""
+        expected = LOSS * task.weights[:, LOST] + (1 - LOSS) * task.weights[:, WON]
+        return np.where(self._gamble(task, state, next_state), expected, self._earned(task, state, next_state))
+
+    def _gamble(self, task: Task, state: State, next_state: State) -> Array:
+        """Whether a risky cell was entered (B,)."""
+        item = task.board[np.arange(len(state.cell)), next_state.cell] % BRICK
+        return (item == SHEEP) & ~self.terminal(task, state)
