@@ -24,6 +24,12 @@ AGENTS: dict[str, Entry] = {
         "valuegym.agents.partial_return:PartialReturn", "", "weights by partial return; Gaussian prior"
     ),
     "regret": Entry("valuegym.agents.regret:Regret", "", "weights by regret with exact values; Gaussian prior"),
+    "bayes_partial_return": Entry(
+        "valuegym.agents.bayes_partial_return:BayesPartialReturn", "", "posterior by partial return; log-uniform prior"
+    ),
+    "bayes_regret": Entry(
+        "valuegym.agents.bayes_regret:BayesRegret", "", "posterior by regret, exact values; log-uniform prior"
+    ),
     "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
 }
 

@@ -115,6 +115,10 @@ class PreferenceLearner:
         """Difference features of the model's statistic for these pairs, as a function of the weights."""
         raise NotImplementedError
 
+    def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
+        """Weights (d,), of any scale, learnt from answered pairs (n, 2, ...) with labels (n,), n > 0."""
+        return fit(self.differences(mdp, pairs), label, rng, mdp.features.shape[-1]).weights
+
     def learn(self, total_timesteps: int) -> PreferenceLearner:
         """Everything is learnt from the preferences of the episode at hand."""
         return self
@@ -134,7 +138,6 @@ class PreferenceLearner:
             query = read({name: value[row] for name, value in batch.items()})
             pairs, label = memory.pairs(row, query.pair.features.shape[1:])
             if len(label):
-                rng = np.random.default_rng([self.seed, query.shown])
-                weights = fit(self.differences(query.mdp(), pairs), label, rng, query.features.shape[-1]).weights
-                memory.estimates[row] = weights / max(np.abs(weights).max(), 1e-12)
+                estimate = self.estimate(query.mdp(), pairs, label, np.random.default_rng([self.seed, query.shown]))
+                memory.estimates[row] = estimate / max(np.abs(estimate).max(), 1e-12)
         return (memory.estimates.copy() if n is not None else memory.estimates[0].copy()), memory

@@ -32,6 +32,8 @@ PLAYS = [
     ("constant", WEIGHTS, SMALL),
     ("partial_return", WEIGHTS, SMALL),
     ("regret", WEIGHTS, SMALL),
+    ("bayes_partial_return", WEIGHTS, SMALL),
+    ("bayes_regret", WEIGHTS, SMALL),
 ]
 HAVE_SB3 = importlib.util.find_spec("stable_baselines3") is not None
 
@@ -171,7 +173,9 @@ def test_uniform_actions_are_uniform() -> None:
     counts = np.bincount(agent.predict(np.zeros(n, np.int64))[0], minlength=4)
     assert counts.sum() == n and np.abs(counts / n - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / n)
     env = gym.make(WEIGHTS, **SMALL)
-    observation = {name: np.repeat(value[None], n, 0) for name, value in env.reset(seed=0)[0].items() if name == "board"}
+    observation = {
+        name: np.repeat(value[None], n, 0) for name, value in env.reset(seed=0)[0].items() if name == "board"
+    }
     draws = make("uniform", env, seed=0).predict(observation)[0]
     assert draws.dtype == np.float32
     assert np.abs(draws.mean(0)).max() < 5 / np.sqrt(3 * n)

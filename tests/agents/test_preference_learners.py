@@ -95,7 +95,12 @@ def test_differences_are_those_of_the_preference_model(name: str, seed: int) -> 
     differences = learner(name).differences(answers.mdp, answers.pairs)
     rng = np.random.default_rng(seed)
     batch = Segment(*(field[None] for field in answers.pairs))
-    for weights in (*rng.standard_normal((6, 6)), answers.weights, -answers.weights, *(50 * rng.standard_normal((2, 6)))):
+    for weights in (
+        *rng.standard_normal((6, 6)),
+        answers.weights,
+        -answers.weights,
+        *(50 * rng.standard_normal((2, 6))),
+    ):
         utility = STATISTICS[name].utility(models.solve(answers.mdp, weights[None]), batch, answers.mdp.discount)[0]
         expected = utility[:, 1] - utility[:, 0]
         np.testing.assert_allclose(
