@@ -30,6 +30,13 @@ AGENTS: dict[str, Entry] = {
     "bayes_regret": Entry(
         "valuegym.agents.bayes_regret:BayesRegret", "", "posterior by regret, exact values; log-uniform prior"
     ),
+    "regret_library": Entry(
+        "valuegym.agents.regret_library:RegretLibrary", "", "weights by regret, values from a library of policies"
+    ),
+    "optimal_advantage": Entry(
+        "valuegym.agents.optimal_advantage:OptimalAdvantage", "", "a table by partial return; no dynamics"
+    ),
+    "cpl": Entry("valuegym.agents.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
     "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from valuegym.agents import posterior
-from valuegym.agents.preference_learner import Floats, PreferenceLearner
+from valuegym.agents.preference_learner import Floats, PreferenceLearner, visits
 from valuegym.envs.mdp import Integers, TabularMDP
 from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.segments import Segment
@@ -28,11 +28,8 @@ class BayesRegret(PreferenceLearner):
 
 def likelihood(mdp: TabularMDP, pairs: Segment, label: Floats) -> posterior.Likelihood:
     """Of weights, given the answers: a difference of regrets is a sum of optimal advantages, counted once."""
-    (S, A), (n, _, L) = mdp.features.shape[1:3], pairs.actions.shape
-    visited = (pairs.states[..., :-1] * A + pairs.actions).reshape(n, 2 * L)
-    signed = np.multiply.outer((-1.0, 1.0), mdp.discount ** np.arange(L)).reshape(2 * L)
-    counts = np.zeros((n, S * A))
-    np.add.at(counts, (np.arange(n)[:, None], visited), signed)
+    S, A = mdp.features.shape[1:3]
+    counts = visits(pairs, S, A, mdp.discount)
     choice = BradleyTerry()
 
     def log_likelihood(weights: Floats, first: Integers | None) -> tuple[Floats, Integers]:

@@ -6,8 +6,8 @@ the same optimiser from the same starting points; they differ in the statistic t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -65,6 +65,20 @@ class Memory:
 _SEGMENT = ("segment_states", "segment_actions", "segment_features", "segment_mask")
 
 
+def visits(pairs: Segment, S: int, A: int, discount: float) -> Floats:
+    """Discounted visits to states and actions, second minus first: pairs (n, 2, ...) -> (n, S * A).
+
+    Steps after the end of an episode do not count. Times a table over states and actions this is the difference of
+    its discounted sums.
+    """
+    n, _, L = pairs.actions.shape
+    visited = (pairs.states[..., :-1] * A + pairs.actions).reshape(n, -1)
+    signed = np.multiply.outer((-1.0, 1.0), discount ** np.arange(L)) * pairs.mask
+    counts = np.zeros((n, S * A))
+    np.add.at(counts, (np.arange(n)[:, None], visited), signed.reshape(n, -1))
+    return counts
+
+
 class Fit(NamedTuple):
     """weights (d,), and the negative log posterior that they reach."""
 
@@ -87,9 +101,15 @@ def fit(differences: Differences, label: Floats, rng: np.random.Generator, d: in
         return float(choice.cross_entropy(x, label).sum() + 0.5 * weights @ weights / PRIOR_SCALE**2), gradient
 
     D = differences(np.zeros(d))
-    guess = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
-    best = Fit(np.zeros(d), loss(np.zeros(d))[0])
-    for start in (guess, *rng.standard_normal((STARTS - 1, d))):
+    guess = np.asarray(np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5))), np.float64)
+    return lowest(loss, (guess, *rng.standard_normal((STARTS - 1, d))))
+
+
+def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floats]) -> Fit:
+    """The lowest of what L-BFGS reaches from each start (d,) and of the loss at 0; loss returns its gradient, too."""
+    nothing = np.zeros_like(starts[0])
+    best = Fit(nothing, loss(nothing)[0])
+    for start in starts:
         result = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": MAX_ITERATIONS})
         if result.fun < best.loss:
             best = Fit(result.x, float(result.fun))
@@ -103,11 +123,14 @@ class PreferenceLearner:
     one draws its starting points from a generator seeded with (seed, pairs shown).
     """
 
+    policy: ClassVar[bool] = False  # whether estimates are tables (S * A,) over states and actions, used greedily
+
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
         core: Any = getattr(env.unwrapped, "core", None)
-        if not hasattr(core, "query") or core.policy:
+        if not hasattr(core, "query") or core.policy != self.policy:
+            what, where = ("a policy", "Policy") if self.policy else ("reward weights", "")
             raise ValueError(
-                f"Agent {type(self).__name__} infers reward weights; it plays in valuegym/RewardInference-v0 only."
+                f"Agent {type(self).__name__} infers {what}; it plays in valuegym/RewardInference{where}-v0 only."
             )
         self.observation_space, self.action_space, self.seed = env.observation_space, env.action_space, seed
 
@@ -116,7 +139,7 @@ class PreferenceLearner:
         raise NotImplementedError
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Weights (d,), of any scale, learnt from answered pairs (n, 2, ...) with labels (n,), n > 0."""
+        """Weights (d,), or a table (S * A,), of any scale, from answered pairs (n, 2, ...) with labels (n,), n > 0."""
         return fit(self.differences(mdp, pairs), label, rng, mdp.features.shape[-1]).weights
 
     def learn(self, total_timesteps: int) -> PreferenceLearner:
