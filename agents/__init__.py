@@ -24,6 +24,19 @@ AGENTS: dict[str, Entry] = {
         "valuegym.agents.partial_return:PartialReturn", "", "weights by partial return; Gaussian prior"
     ),
     "regret": Entry("valuegym.agents.regret:Regret", "", "weights by regret with exact values; Gaussian prior"),
+    "bayes_partial_return": Entry(
+        "valuegym.agents.bayes_partial_return:BayesPartialReturn", "", "posterior by partial return; log-uniform prior"
+    ),
+    "bayes_regret": Entry(
+        "valuegym.agents.bayes_regret:BayesRegret", "", "posterior by regret, exact values; log-uniform prior"
+    ),
+    "regret_library": Entry(
+        "valuegym.agents.regret_library:RegretLibrary", "", "weights by regret, values from a library of policies"
+    ),
+    "optimal_advantage": Entry(
+        "valuegym.agents.optimal_advantage:OptimalAdvantage", "", "a table by partial return; no dynamics"
+    ),
+    "cpl": Entry("valuegym.agents.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
     "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
 }
 

@@ -6,8 +6,8 @@ the same optimiser from the same starting points; they differ in the statistic t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -65,6 +65,20 @@ class Memory:
 _SEGMENT = ("segment_states", "segment_actions", "segment_features", "segment_mask")
 
 
+def visits(pairs: Segment, S: int, A: int, discount: float) -> Floats:
+    """Discounted visits to states and actions, second minus first: pairs (n, 2, ...) -> (n, S * A).
+
+    Steps after the end of an episode do not count. Times a table over states and actions this is the difference of
+    its discounted sums.
+    """
+    n, _, L = pairs.actions.shape
+    visited = (pairs.states[..., :-1] * A + pairs.actions).reshape(n, -1)
+    signed = np.multiply.outer((-1.0, 1.0), discount ** np.arange(L)) * pairs.mask
+    counts = np.zeros((n, S * A))
+    np.add.at(counts, (np.arange(n)[:, None], visited), signed.reshape(n, -1))
+    return counts
+
+
 class Fit(NamedTuple):
     """weights (d,), and the negative log posterior that they reach."""
 
@@ -86,19 +100,30 @@ def fit(differences: Differences, label: Floats, rng: np.random.Generator, d: in
         gradient = D.T @ (choice.probability(x) - label) + weights / PRIOR_SCALE**2
         return float(choice.cross_entropy(x, label).sum() + 0.5 * weights @ weights / PRIOR_SCALE**2), gradient
 
+    D = differences(np.zeros(d))
+    guess = np.asarray(np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5))), np.float64)
+    return lowest(loss, (guess, *rng.standard_normal((STARTS - 1, d))))
+
+
+def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floats]) -> Fit:
+    """The lowest point seen by L-BFGS from each start (d,), and 0 itself; loss returns its gradient, too.
+
+    At a kink L-BFGS may stop early and report the loss of another point, so points are watched, and every descent is
+    restarted, with a fresh Hessian, until that helps no more.
+    """
+
     def descend(start: Floats) -> Fit:
-        """The lowest point seen: at a kink L-BFGS may stop early and report the loss of another point."""
-        lowest = Fit(start, loss(start)[0])
+        best = Fit(start, loss(start)[0])
 
         def watched(weights: Floats) -> tuple[float, Floats]:
-            nonlocal lowest
+            nonlocal best
             value, gradient = loss(weights)
-            if value < lowest.loss:
-                lowest = Fit(weights.copy(), value)
+            if value < best.loss:
+                best = Fit(weights.copy(), value)
             return value, gradient
 
-        for _ in range(ROUNDS):  # a fresh Hessian helps over a kink
-            before = lowest
+        for _ in range(ROUNDS):
+            before = best
             minimize(
                 watched,
                 before.weights,
@@ -106,14 +131,12 @@ def fit(differences: Differences, label: Floats, rng: np.random.Generator, d: in
                 method="L-BFGS-B",
                 options={"maxiter": MAX_ITERATIONS, "ftol": 1e-12, "gtol": 1e-7},
             )
-            if lowest.loss >= before.loss - 1e-9:
+            if best.loss >= before.loss - 1e-9:
                 break
-        return lowest
+        return best
 
-    D = differences(np.zeros(d))
-    guess = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
-    starts = (guess, *rng.standard_normal((STARTS - 1, d)))
-    return min((Fit(np.zeros(d), loss(np.zeros(d))[0]), *map(descend, starts)), key=lambda fit: fit.loss)
+    nothing = np.zeros_like(starts[0])
+    return min((Fit(nothing, loss(nothing)[0]), *map(descend, starts)), key=lambda fit: fit.loss)
 
 
 class PreferenceLearner:
@@ -123,17 +146,24 @@ class PreferenceLearner:
     one draws its starting points from a generator seeded with (seed, pairs shown).
     """
 
+    policy: ClassVar[bool] = False  # whether estimates are tables (S * A,) over states and actions, used greedily
+
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
         core: Any = getattr(env.unwrapped, "core", None)
-        if not hasattr(core, "query") or core.policy:
+        if not hasattr(core, "query") or core.policy != self.policy:
+            what, where = ("a policy", "Policy") if self.policy else ("reward weights", "")
             raise ValueError(
-                f"Agent {type(self).__name__} infers reward weights; it plays in valuegym/RewardInference-v0 only."
+                f"Agent {type(self).__name__} infers {what}; it plays in valuegym/RewardInference{where}-v0 only."
             )
         self.observation_space, self.action_space, self.seed = env.observation_space, env.action_space, seed
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
         """Difference features of the model's statistic for these pairs, as a function of the weights."""
         raise NotImplementedError
+
+    def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
+        """Weights (d,), or a table (S * A,), of any scale, from answered pairs (n, 2, ...) with labels (n,), n > 0."""
+        return fit(self.differences(mdp, pairs), label, rng, mdp.features.shape[-1]).weights
 
     def learn(self, total_timesteps: int) -> PreferenceLearner:
         """Everything is learnt from the preferences of the episode at hand."""
@@ -154,7 +184,6 @@ class PreferenceLearner:
             query = read({name: value[row] for name, value in batch.items()})
             pairs, label = memory.pairs(row, query.pair.features.shape[1:])
             if len(label):
-                rng = np.random.default_rng([self.seed, query.shown])
-                weights = fit(self.differences(query.mdp(), pairs), label, rng, query.features.shape[-1]).weights
-                memory.estimates[row] = weights / max(np.abs(weights).max(), 1e-12)
+                estimate = self.estimate(query.mdp(), pairs, label, np.random.default_rng([self.seed, query.shown]))
+                memory.estimates[row] = estimate / max(np.abs(estimate).max(), 1e-12)
         return (memory.estimates.copy() if n is not None else memory.estimates[0].copy()), memory

@@ -32,6 +32,11 @@ PLAYS = [
     ("constant", WEIGHTS, SMALL),
     ("partial_return", WEIGHTS, SMALL),
     ("regret", WEIGHTS, SMALL),
+    ("bayes_partial_return", WEIGHTS, SMALL),
+    ("bayes_regret", WEIGHTS, SMALL),
+    ("regret_library", WEIGHTS, SMALL),
+    ("optimal_advantage", POLICY, SMALL),
+    ("cpl", POLICY, SMALL),
 ]
 HAVE_SB3 = importlib.util.find_spec("stable_baselines3") is not None
 

@@ -1,0 +1,71 @@
+"""The published regret learner (Knox et al. 2024, algorithm 1): values are the best of a library of policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from valuegym.agents import posterior
+from valuegym.agents.preference_learner import Differences, Floats, PreferenceLearner, visits
+from valuegym.envs import mdp as tabular
+from valuegym.envs.mdp import TabularMDP
+from valuegym.envs.preference.segments import Segment
+
+# Where the library's weights are drawn from, each on its own: values, or None for standard normal draws.
+SOURCES: dict[str, tuple[float, ...] | None] = {
+    "random": None,
+    "nine-values": (50.0, -50.0, 1.0, -1.0, -2.0, 0.0, -10.0, 10.0, 5.0),  # the published source for random tasks
+    "true-values": (-1.0, 50.0, -50.0, 1.0, -1.0, -2.0),  # leaky: the delivery task's own weights, as published
+}
+SIZE, DUPLICATES = 100, 100  # policies wanted, and repetitions after which the search for more ends
+
+
+class RegretLibrary(PreferenceLearner):
+    """P(second) = logistic(regret(first) - regret(second)), values V~(s) = max over a library of w . psi(s).
+
+    Differs from `Regret` in the values alone: prior, starting points and iterations are the same. V~ falls short of
+    V* wherever the library lacks the optimal policy, so the library is a prior over rewards, and `source` states it:
+    "random" (standard normal weights), "nine-values" (each weight one of nine published values), or "true-values"
+    (one of the delivery task's true values). The last holds the answer, and stands here only to show what that is
+    worth. The published learner takes a soft maximum at temperature 0.001; this one is its limit.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, source: str = "nine-values") -> None:
+        if source not in SOURCES:
+            raise ValueError(f"source = {source!r}; expected one of {sorted(SOURCES)}.")
+        super().__init__(env, seed)
+        self.source = source
+
+    def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
+        """Discounted sums of the coefficients of Q~ - V~, second minus first."""
+        small, state = posterior.condense(mdp)
+        psi = library(small, self.source, np.random.default_rng(self.seed))
+        S, A, d = small.features.shape[1:]
+        ahead = (small.features + small.discount * tabular.expected_features(small, psi[:, None]))[:, 0]
+        counts = visits(pairs._replace(states=state[pairs.states]), S, A, small.discount)
+
+        def at(weights: Floats) -> Floats:
+            values, action_values = best(psi, weights), best(ahead, weights)
+            return counts @ (action_values - values[:, None]).reshape(S * A, d)
+
+        return at
+
+
+def best(coefficients: Floats, weights: Floats) -> Floats:
+    """Of K coefficients (K, ..., d), those with the highest value: generalised policy improvement, -> (..., d)."""
+    first = np.argmax(coefficients @ weights, 0)
+    return np.take_along_axis(coefficients, first[None, ..., None], 0)[0]
+
+
+def library(mdp: TabularMDP, source: str, rng: np.random.Generator) -> Floats:
+    """Successor features (K, S, d), K <= SIZE, of different policies that are optimal for weights from the source."""
+    values, shape = SOURCES[source], (SIZE + DUPLICATES, mdp.features.shape[-1])
+    weights = rng.standard_normal(shape) if values is None else rng.choice(values, shape)
+    policies = tabular.optimal_policy(mdp, tabular.reward(mdp, weights[:, None]))
+    kept: dict[bytes, int] = {}
+    for i, policy in enumerate(policies):
+        if len(kept) < min(SIZE, i + 1) and i - len(kept) < DUPLICATES:
+            kept.setdefault(policy.tobytes(), i)
+    return tabular.successor_features(mdp, policies[list(kept.values())])[:, 0]
