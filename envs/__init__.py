@@ -29,6 +29,9 @@ ENVS: dict[str, Entry] = {
         "valuegym.envs.preference.risky_delivery:RiskyDelivery", {}, 200, ("preference", "tabular", "stochastic")
     ),
     "valuegym/RewardInference-v0": Entry(_INFERENCE, {}, None, ("preference", "query")),
+    "valuegym/ProbeInference-v0": Entry(
+        "valuegym.envs.preference.probe_inference:ProbeInference", {}, None, ("preference", "query", "stochastic")
+    ),
     "valuegym/RewardInferencePolicy-v0": Entry(_INFERENCE, {"action": "policy"}, None, ("preference", "query")),
 }
 

@@ -26,14 +26,21 @@ class Outcomes(NamedTuple):
 
 
 def expected(outcomes: Outcomes, discount: float) -> tabular.TabularMDP:
-    """The processes with expected features, as the exact solvers take them."""
+    """The processes with expected features, as the exact solvers take them.
+
+    Where luck decides what is earned but not where it leads, that is a deterministic process, solved by the fast path.
+    """
     features = np.zeros_like(outcomes.features[..., 0, :])
+    for k in range(outcomes.chance.shape[-1]):
+        features += outcomes.chance[..., k, None] * outcomes.features[..., k, :]
+    process = (features, outcomes.terminal, outcomes.start, discount)
+    if (outcomes.next_state == outcomes.next_state[..., :1]).all():
+        return tabular.TabularMDP(*process, next_state=outcomes.next_state[..., 0])
     probability = np.zeros((*outcomes.chance.shape[:3], outcomes.chance.shape[1]))
     b, s, a = np.indices(outcomes.chance.shape[:3])
     for k in range(outcomes.chance.shape[-1]):  # several outcomes may lead to the same state
-        features += outcomes.chance[..., k, None] * outcomes.features[..., k, :]
         probability[b, s, a, outcomes.next_state[..., k]] += outcomes.chance[..., k]
-    return tabular.TabularMDP(features, outcomes.terminal, outcomes.start, discount, probability=probability)
+    return tabular.TabularMDP(*process, probability=probability)
 
 
 def realise(chance: Array, uniform: Array) -> npt.NDArray[np.int64]:

@@ -34,7 +34,9 @@ class Probe:
         weights: (2, d) reward weights of the twins.
         discounts: of the twins.
         length: L of the segments shown.
-        choice: the strictest rule of choice under which partial return still fails.
+        choice: the most telling rule of choice under which partial return still fails.
+        actions: names, A of them.
+        features: names, d of them.
     """
 
     about: str
@@ -43,6 +45,8 @@ class Probe:
     discounts: tuple[float, float]
     length: int
     choice: models.Choice
+    actions: tuple[str, ...]
+    features: tuple[str, ...]
 
     def process(self, twin: int) -> tabular.TabularMDP:
         """The dynamics of twin 0 or 1, with its discount and expected features."""
@@ -106,7 +110,9 @@ def _lottery() -> Probe:
     )
     weights = np.array([(1.0, 4.0, 0.0), (3.0, 4.0, 0.0)])
     about = "without noise, the order of realised outcomes does not say how a lottery compares with a sure thing"
-    return Probe(about, outcomes, weights, (0.999, 0.999), 1, models.Noiseless())
+    return Probe(
+        about, outcomes, weights, (0.999, 0.999), 1, models.Noiseless(), ("sure", "lottery"), ("sure", "win", "lose")
+    )
 
 
 def _variable_horizon() -> Probe:
@@ -120,7 +126,8 @@ def _variable_horizon() -> Probe:
     features = np.array([[step, step], [step, step + leave], [0 * step, 0 * step]])
     outcomes = _deterministic(next_state, features, np.array([False, False, True]))
     about = "a constant added to every reward leaves segments of equal length alike, but decides whether to end"
-    return Probe(about, outcomes, np.array([(-1.0, 1.0), (1.0, 1.0)]), (0.9, 0.9), 2, models.BradleyTerry())
+    weights = np.array([(-1.0, 1.0), (1.0, 1.0)])
+    return Probe(about, outcomes, weights, (0.9, 0.9), 2, models.BradleyTerry(), ("stay", "go on"), ("step", "exit"))
 
 
 def _single_step() -> Probe:
@@ -133,7 +140,10 @@ def _single_step() -> Probe:
     features = np.array([[take, 0 * take], [harvest, harvest]])
     outcomes = _deterministic(next_state, features, np.array([False, False]))
     about = "the partial return of a single step is its reward, whatever the discount"
-    return Probe(about, outcomes, np.array([(1.0, 3.0), (1.0, 3.0)]), (0.3, 0.9), 1, models.BradleyTerry())
+    weights = np.array([(1.0, 3.0), (1.0, 3.0)])
+    return Probe(
+        about, outcomes, weights, (0.3, 0.9), 1, models.BradleyTerry(), ("take", "invest"), ("take", "harvest")
+    )
 
 
 PROBES: dict[str, Probe] = {

@@ -27,7 +27,7 @@ def policies(probe: Probe, twin: int) -> tuple[set[tuple[int, ...]], set[tuple[i
     for choice in itertools.product(range(reward.shape[2]), repeat=len(open_states)):
         actions = np.zeros(reward.shape[1], np.int64)
         actions[open_states] = choice
-        transition = process.probability[0, np.arange(len(actions)), actions]  # type: ignore[index]
+        transition = np.eye(len(actions))[process.next_state[0, np.arange(len(actions)), actions]]  # type: ignore[index]
         earned = reward[0, np.arange(len(actions)), actions]
         values[choice] = np.linalg.solve(np.eye(len(actions)) - process.discount * transition, earned)
     best = np.max(list(values.values()), 0)
@@ -38,7 +38,7 @@ def policies(probe: Probe, twin: int) -> tuple[set[tuple[int, ...]], set[tuple[i
 def test_twins_share_all_that_is_shown(name: str) -> None:
     probe = PROBES[name]
     a, b = probe.process(0), probe.process(1)
-    for field in ("features", "terminal", "start", "probability"):
+    for field in ("features", "terminal", "start", "next_state"):
         assert (getattr(a, field) == getattr(b, field)).all()
     assert (probe.weights[0] != probe.weights[1]).any() != (probe.discounts[0] != probe.discounts[1])
 

@@ -36,6 +36,11 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *(("valuegym/RandomDelivery-v0", {"observation": kind, "reward": "hidden"}) for kind in ("planes", "features")),
     ("valuegym/RandomDelivery-v0", {"board": "..G\n.SX\n#h%", "observation": "planes"}),
     ("valuegym/RiskyDelivery-v0", {"observation": "features", "board": "..G\n.S."}),
+    *(
+        ("valuegym/ProbeInference-v0", {"probe": name, "reports": [0, 1]})
+        for name in ("variable-horizon", "single-step")
+    ),
+    ("valuegym/ProbeInference-v0", {"action": "weights", "annotator": "partial-return"}),
     (POLICY, {"board": "risky", "reports": [0, 2]}),
     (INFERENCE, {"board": "..G\n.S.\n#h%", "reports": [0, 2]}),
     (INFERENCE, {"board": "published", "annotator": "partial-return", "reports": [0, 1, 2], "length": 1}),

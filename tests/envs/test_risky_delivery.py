@@ -143,6 +143,19 @@ def test_expectations_are_sums_over_outcomes() -> None:
     assert (mdp.features[:, 4] == 0).all() and (mdp.probability[:, 4, :, 4] == 1).all()
 
 
+def test_both_ways_of_solving_agree() -> None:
+    """Risky boards by the deterministic path, and again through a matrix of transition probabilities."""
+    boards, weights = risky_delivery.draw(keys.mix(5, np.arange(10)))
+    fast = risky_delivery.process(boards)
+    assert fast.next_state is not None
+    slow = tabular.TabularMDP(
+        fast.features, fast.terminal, fast.start, fast.discount, probability=np.eye(25)[fast.next_state]
+    )
+    reward = tabular.reward(fast, weights)
+    for a, b in zip(tabular.optimal_values(fast, reward), tabular.optimal_values(slow, reward), strict=True):
+        close(a, b, atol=1e-8)
+
+
 def test_outcomes_come_true_as_often_as_stated() -> None:
     process, n = random_outcomes(np.random.default_rng(1), B=1), 40_000
     states, actions = np.full((1, n), 2), np.full((1, n, 1), 1)

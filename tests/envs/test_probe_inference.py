@@ -1,0 +1,141 @@
+"""The probes as queries: partial return shows the same in either twin, regret is learnt from, scores are exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from valuegym.envs import keys
+from valuegym.envs.preference import annotators
+from valuegym.envs.preference.probe_inference import ProbeInference, Task
+from valuegym.envs.preference.probes import PROBES
+from valuegym.envs.preference.reward_inference import State, read
+
+close = np.testing.assert_allclose
+ID = "valuegym/ProbeInference-v0"
+BLIND = [(name, "partial-return-noiseless") for name in PROBES]
+BLIND += [(name, "partial-return") for name in ("variable-horizon", "single-step")]
+TELLING = [(name, annotator) for name in PROBES for annotator in ("regret", "regret-noiseless")]
+
+
+def stream(core: ProbeInference, twin: int, n: int = 40, shown: int = 60) -> list[dict[str, np.ndarray]]:
+    """All observations of n episodes with the same luck, had they been this twin."""
+    task = Task(keys.mix(3, np.arange(n)), np.full(n, twin))
+    return [core.observation(task, State(np.full(n, i), np.zeros((n, 1)))) for i in range(shown)]
+
+
+def same(a: list[dict[str, np.ndarray]], b: list[dict[str, np.ndarray]]) -> bool:
+    return all(x[name].tobytes() == y[name].tobytes() for x, y in zip(a, b, strict=True) for name in x)
+
+
+@pytest.mark.parametrize(("probe", "annotator"), BLIND)
+def test_partial_return_shows_the_same_in_both_twins(probe: str, annotator: str) -> None:
+    core = ProbeInference(probe, annotator, reports=(100,))
+    assert same(stream(core, 0), stream(core, 1))
+
+
+@pytest.mark.parametrize(("probe", "annotator"), TELLING)
+def test_regret_shows_which_twin_it_is(probe: str, annotator: str) -> None:
+    core = ProbeInference(probe, annotator, reports=(100,))
+    a, b = stream(core, 0), stream(core, 1)
+    assert not same(a, b)
+    for x, y in zip(a, b, strict=True):  # by the answers alone
+        assert all(x[name].tobytes() == y[name].tobytes() for name in x if name != "label")
+
+
+def unbeaten_actions(core: ProbeInference, seen: list[dict[str, np.ndarray]]) -> np.ndarray:
+    """A learner in ten lines: 1 for actions in segments that were never the worse one (B, S*A)."""
+    B, S = seen[0]["terminals"].shape
+    A = seen[0]["next_states"].shape[1] // S
+    good, beaten = np.zeros((B, S, A), np.float32), [set[bytes]() for _ in range(B)]
+    segments: list[dict[bytes, Any]] = [{} for _ in range(B)]
+    for observation in seen[1:]:
+        for b in range(B):
+            query = read({name: value[b] for name, value in observation.items()})
+            name = [query.pair.states[i].tobytes() + query.pair.actions[i].tobytes() for i in range(2)]
+            for i in range(2):
+                segments[b][name[i]] = (query.pair.states[i, :-1], query.pair.actions[i])
+            if query.answer in (annotators.FIRST, annotators.SECOND):
+                beaten[b].add(name[1 - query.answer])
+    for b in range(B):
+        for name_, at in segments[b].items():
+            if name_ not in beaten[b]:
+                good[b][at] = 1
+    return good.reshape(B, -1)
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_a_learner_is_right_from_regret_and_wrong_in_one_twin_from_partial_return(probe: str) -> None:
+    scores = {}
+    for annotator in ("regret-noiseless", "partial-return-noiseless"):
+        core = ProbeInference(probe, annotator, reports=(100,))
+        for twin in range(2):
+            answer = unbeaten_actions(core, stream(core, twin, n=8, shown=100))
+            scores[annotator, twin] = core.score(Task(np.zeros(8, np.uint64), np.full(8, twin)), answer)
+    close([scores["regret-noiseless", twin] for twin in range(2)], 1, atol=1e-9)
+    assert min(scores["partial-return-noiseless", twin].max() for twin in range(2)) < 0.9
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_scores_of_oracle_ignorance_and_the_other_twin(probe: str) -> None:
+    core = ProbeInference(probe)
+    task, state = core.initial(keys.mix(0, np.arange(200)))
+    assert abs(task.twin.mean() - 0.5) < 5 * np.sqrt(0.25 / 200)
+    oracle = core.oracle_action(task, state)
+    assert all(action in core.action_space for action in oracle)
+    close(core.score(task, oracle), 1, atol=1e-9)
+    close(core.score(task, 0 * oracle), 0, atol=1e-9)
+    other = core.oracle_action(task._replace(twin=1 - task.twin), state)
+    assert (core.score(task, other) < 0.95).all()
+    if probe != "single-step":
+        weights = ProbeInference(probe, action="weights")
+        close(weights.score(task, weights.oracle_action(task, state)), 1, atol=1e-9)
+        other = weights.oracle_action(task._replace(twin=1 - task.twin), state)
+        assert (weights.score(task, other) < 0.95).all()
+
+
+def test_the_discount_is_shown_where_it_is_no_secret() -> None:
+    shown = {probe: gym.make(ID, probe=probe).reset(seed=0)[0]["discount"].item() for probe in PROBES}
+    assert shown == {"lottery": 0.999, "variable-horizon": 0.9, "single-step": 0.0}
+
+
+def test_pairs_are_those_of_random_play() -> None:
+    core, n = ProbeInference("lottery", reports=(10,)), 20_000
+    task, _ = core.initial(keys.mix(1, np.arange(n)))
+    pair, _ = core.query(task, np.full(n, 3))
+    counts = pair.features.reshape(-1, 3).sum(0)
+    assert (abs(counts / (2 * n) - (0.5, 0.25, 0.25)) < 5 * np.sqrt(0.25 / (2 * n))).all()
+    first, second = pair.features[:, 0, 0, 0], pair.features[:, 1, 0, 0]
+    assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(n)
+    for shown in (0, 11):
+        blank, answer = core.query(task, np.full(n, shown))
+        assert not any(field.any() for field in blank) and (answer == annotators.CANNOT_TELL).all()
+
+
+def test_an_episode_pays_the_mean_score_at_its_end() -> None:
+    env = gym.make(ID, reports=(1, 3))
+    for episode in range(10):
+        env.reset(seed=0 if episode == 0 else None)
+        core, task = env.unwrapped.core, env.unwrapped.task  # type: ignore[attr-defined]
+        right = core.oracle_action(task, None)[0]
+        paid = [env.step(action)[1:3] for action in (-right, right, -right, 0 * right)]
+        assert paid[:3] == [(0.0, False)] * 3 and paid[3] == (pytest.approx(0.5), True)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"probe": "risk"}, "'risk'.*lottery"),
+        ({"annotator": "human"}, "'human'.*regret"),
+        ({"action": "q"}, "'q'.*'policy' or 'weights'"),
+        ({"probe": "single-step", "action": "weights"}, "'weights'.*expected 'policy'"),
+        ({"reports": (3, 1)}, "reports.*increasing"),
+        ({"reports": ()}, "reports.*at least one"),
+    ],
+)
+def test_arguments_are_checked(kwargs: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ProbeInference(**kwargs)
