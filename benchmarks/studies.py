@@ -1,6 +1,6 @@
 """Studies of the preference learners: one command fills in what is missing of a study and writes its table.
 
-    python benchmarks/studies.py near-optimal [--units 50] [--reports 3 10 30 100 300]
+    python benchmarks/studies.py near-optimal [--units 100] [--reports 3 10 30 100 300]
     python benchmarks/studies.py people --data FOLDER [--units 20] [--reports 35 89]
 
 Every fit is one line in results/studies/NAME.jsonl, written when it is done, so that an interrupted study goes on where
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only write the table")
     options = parser.parse_args()
     humans = options.study == "people"
-    options.units = options.units or (20 if humans else 50)
+    options.units = options.units or (20 if humans else 100)
     options.reports = options.reports or ([35, 89] if humans else [3, 10, 30, 100, 300])
     path = options.results / f"{options.study}.jsonl"
     if not options.table:
