@@ -131,17 +131,15 @@ def _along_paths(mdp: TabularMDP, actions: Integers, signal: Floats) -> Floats:
     (N, S), B = actions.shape, mdp.next_state.shape[0]
     ahead = mdp.next_state[np.arange(N)[:, None] % B, np.arange(S), actions]
     ahead = (ahead + np.arange(N)[:, None] * S).reshape(-1)
-    total, factor = signal.reshape(N * S, -1), mdp.discount
+    total, factor = signal.reshape(N * S, signal.shape[-1]), mdp.discount
     for n in range(_doublings(mdp.discount)):
         further = total[ahead]
-        if (
-            n in (5, S.bit_length()) and not further.any()
-        ):  # every path has ended: at the latest after S steps, or never
-            break
+        if n in (5, S.bit_length()) and not further.any():
+            break  # every path has ended; one that has not after S steps never will
         total = total + factor * further
         ahead = ahead[ahead]
         factor *= factor
-    return total.reshape(N, S, -1)
+    return total.reshape(N, S, total.shape[-1])
 
 
 def _chosen(table: Floats, actions: Integers) -> Floats:
