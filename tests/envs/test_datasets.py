@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +200,38 @@ def test_standing_still_is_refused_before_the_end() -> None:
     good = [(0, 0), DOWN, DOWN, DOWN]
     with pytest.raises(ValueError, match="move"):
         delivery_segments(np.array([[good, [(5, 5), UP, NONE, UP]]]))
+
+
+# --- from the publisher ---
+
+
+def test_files_are_fetched_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    names = datasets.file_names("Tiny")
+    hashes = []
+    for i, name in enumerate(names):
+        (served / name).write_bytes(bytes([i]) * 100)
+        hashes.append(hashlib.sha256((served / name).read_bytes()).hexdigest())
+    monkeypatch.setattr(datasets, "CONDITIONS", {"Tiny": tuple(hashes)})
+    handler = partial(SimpleHTTPRequestHandler, directory=str(served))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *args: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            source = f"http://127.0.0.1:{server.server_port}"
+            fetched = datasets.fetch(str(tmp_path / "data"), source)
+            assert [path.name for path in fetched] == names
+            assert [path.read_bytes() for path in fetched] == [(served / name).read_bytes() for name in names]
+            assert datasets.fetch(str(tmp_path / "data"), source) == []
+            fetched[1].unlink()
+            (served / names[1]).write_bytes(b"something else")
+            with pytest.raises(ValueError, match=r"is not the published file.*SHA-256"):
+                datasets.fetch(str(tmp_path / "data"), source)
+            assert sorted(path.name for path in fetched[0].parent.iterdir()) == sorted({names[0], names[2]})
+        finally:
+            server.shutdown()
+            thread.join()
+    with pytest.raises(OSError, match="refused"):
+        datasets.fetch(str(tmp_path / "elsewhere"), source)
