@@ -22,6 +22,7 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 PURE = {
     "valuegym.agents.losses",
     "valuegym.agents.posterior",
+    "valuegym.envs.coevolution.metrics",
     "valuegym.envs.keys",
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",
