@@ -234,9 +234,9 @@ def read(folder: Path, condition: str) -> HumanPreferences:
             raise ValueError(
                 f"{folder / names[0]}: the statistics of {wrong} pairs do not follow from the delivery task."
             )
-    if len(human.labels) != card["answers"]:
+    if len(human.labels) != card.get("answers"):
         raise ValueError(
-            f"{folder / condition}.json says {card['answers']} answers, but there are {len(human.labels)}."
+            f"{folder / condition}.json says {card.get('answers')} answers, but there are {len(human.labels)}."
         )
     return human
 

@@ -188,6 +188,7 @@ def test_what_cannot_be_is_not_written(raw: Raw, tmp_path: Path, changes: dict[s
         ("files", {"../Lab.npz": "0"}, "files = "),
         ("files", {"Lab.npz": "0" * 64}, "is not the file that its card lists: its SHA-256 differs"),
         ("answers", 3, "says 3 answers, but there are 60"),
+        ("answers", None, "says None answers"),
     ],
 )
 def test_a_card_that_is_not_right_names_the_field(raw: Raw, tmp_path: Path, field: str, value: Any, said: str) -> None:
