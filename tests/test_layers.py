@@ -21,6 +21,8 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
     "valuegym.agents.posterior",
+    "valuegym.envs.control.riccati",
+    "valuegym.envs.elementary",
     "valuegym.envs.keys",
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",
