@@ -75,8 +75,8 @@ def optimal(system: LinearSystem) -> Quadratic:
 def gain(system: LinearSystem, P: Floats) -> Floats:
     """The gain K (..., m, n) of u = -K s that is greedy for the cost s'P s: gamma (R + gamma B'P B)^-1 B'P A."""
     T = system.B.swapaxes(-1, -2) @ P
-    best: Floats = system.discount * np.linalg.solve(system.R + system.discount * T @ system.B, T @ system.A)
-    return best
+    more = system.discount * T @ system.B
+    return np.asarray(system.discount * np.linalg.solve(system.R + more, T @ system.A), np.float64)
 
 
 def cost_of(system: LinearSystem, K: Floats) -> Quadratic:
