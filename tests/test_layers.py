@@ -33,6 +33,8 @@ PURE = {
     "valuegym.envs.preference.probes",
     "valuegym.envs.preference.segments",
     "valuegym.leaderboards.aggregate",
+    "valuegym.leaderboards.comparison",
+    "valuegym.leaderboards.pareto",
 }
 
 
