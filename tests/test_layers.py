@@ -23,6 +23,7 @@ PURE = {
     "valuegym.agents.losses",
     "valuegym.agents.posterior",
     "valuegym.envs.coevolution.metrics",
+    "valuegym.envs.control.grid",
     "valuegym.envs.control.riccati",
     "valuegym.envs.elementary",
     "valuegym.envs.keys",
