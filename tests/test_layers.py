@@ -26,6 +26,8 @@ PURE = {
     "valuegym.agents.networks",
     "valuegym.agents.posterior",
     "valuegym.envs.coevolution.metrics",
+    "valuegym.envs.control.riccati",
+    "valuegym.envs.elementary",
     "valuegym.envs.keys",
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",
@@ -34,6 +36,8 @@ PURE = {
     "valuegym.envs.preference.probes",
     "valuegym.envs.preference.segments",
     "valuegym.leaderboards.aggregate",
+    "valuegym.leaderboards.comparison",
+    "valuegym.leaderboards.pareto",
 }
 
 
