@@ -143,34 +143,52 @@ def track_all(verdicts: Sequence[Verdict], scores: Sequence[Score], results: str
 
 
 def check_data(name: str, data: str | None) -> str:
-    """Reproduce the published statistics of a dataset; raises ValueError if any row differs."""
-    from valuegym.envs.preference import datasets
+    """Reproduce the stored statistics of every condition in the folder; raises ValueError if any row differs."""
+    from valuegym.envs.preference import answers, datasets
 
-    if name != datasets.NAME:
-        raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.")
-    found = datasets.present(data)
+    _dataset(name)
+    found = datasets.present(data, unverified=True)
     if not found:
         raise FileNotFoundError(
             f"{datasets.find(data)} holds none of the published conditions {sorted(datasets.CONDITIONS)}."
         )
-    lines, pairs, wrong = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}"], 0, 0
+    known, wrong, pairs = datasets.present(data), 0, 0
+    lines = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}{'agreement':>11}  known by"]
     for condition in found:
-        human = datasets.load(condition, data)
-        bad = datasets.mismatches(human)
+        human = datasets.load(condition, data, unverified=True)
+        bad, agree = answers.mismatches(human), answers.agreement(human.segments, human.labels).share
         pairs, wrong = pairs + len(human.labels), wrong + bad
-        lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}")
+        by = "its hash" if condition in datasets.CONDITIONS else "its card" if condition in known else "nothing yet"
+        lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}{100 * agree:>10.0f}%  {by}")
     lines.append(f"{'all':<24}{pairs:>7}{wrong:>12}")
     if wrong:
         raise ValueError("\n".join((*lines, f"{wrong} rows do not follow from the delivery task.")))
     return "\n".join(lines)
 
 
-def fetch_data(name: str, data: str | None) -> str:
-    """Download a dataset from its publisher into a folder, checked against its hashes."""
+def accept_data(name: str, data: str | None, condition: str | None, source: str, licence: str) -> str:
+    """Write a card for files that are named as published ones, so that they are used from now on."""
+    from valuegym.envs.preference import answers, datasets
+
+    _dataset(name)
+    if not condition or condition in datasets.CONDITIONS:
+        raise ValueError(f"--condition {condition or ''}: expected the name of one that is not known by its hash.")
+    path = answers.accept(datasets.find(data), condition, source, licence)
+    return f"{path} written: human:{condition} is known by this card from now on."
+
+
+def _dataset(name: str) -> None:
     from valuegym.envs.preference import datasets
 
     if name != datasets.NAME:
         raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.")
+
+
+def fetch_data(name: str, data: str | None) -> str:
+    """Download a dataset from its publisher into a folder, checked against its hashes."""
+    from valuegym.envs.preference import datasets
+
+    _dataset(name)
     folder = data or os.environ.get(datasets.VARIABLE)
     if not folder:
         raise ValueError(f"Say where the data shall lie: --data FOLDER, or the variable {datasets.VARIABLE}.")
@@ -257,17 +275,23 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
     common(sub)
     tracked(sub)
-    sub = command("data", "fetch human data from its publisher, or check data that you have against what was published")
-    sub.add_argument("action", choices=("check", "fetch"))
+    sub = command("data", "fetch human data from its publisher, check what you have, or accept what nobody knows yet")
+    sub.add_argument("action", choices=("check", "fetch", "accept"))
     sub.add_argument("name", help="name of the dataset: human-delivery")
     sub.add_argument(
         "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
     )
+    sub.add_argument("--condition", metavar="NAME", help="accept: which one gets a card")
+    sub.add_argument("--source", default="not stated", help="accept: where the answers come from")
+    sub.add_argument("--licence", default="not stated", help="accept: their licence")
     sub = command("likelihood", "how well preference models predict people: table, intervals and figure")
     sub.add_argument(
         "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
     )
     sub.add_argument("--condition", action="append", metavar="NAME", help="repeatable; default: all in the folder")
+    sub.add_argument(
+        "--unverified", action="store_true", help="also files named as published ones of which nothing else is known"
+    )
     sub.add_argument("--output", default="docs/results", metavar="FOLDER", help="where the page goes (docs/results)")
     sub = command("demo", "run the main comparison from start to page, in minutes")
     sub.add_argument("--results", default="results", metavar="FOLDER", help="where everything goes (default: results)")
@@ -285,6 +309,13 @@ def _positive(text: str) -> int:
 def _track(args: argparse.Namespace) -> str:
     """What was asked for, else what WANDB_MODE says, else offline."""
     return args.track or {"online": "online", "disabled": "off"}.get(os.environ.get("WANDB_MODE", ""), "offline")
+
+
+def data(args: argparse.Namespace) -> str:
+    """What `valuegym data` was asked to do."""
+    if args.action == "accept":
+        return accept_data(args.name, args.data, args.condition, args.source, args.licence)
+    return (check_data if args.action == "check" else fetch_data)(args.name, args.data)
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -305,7 +336,7 @@ def _leaderboard(args: argparse.Namespace) -> None:
 def _likelihood(args: argparse.Namespace) -> None:
     from valuegym.leaderboards import likelihood_report
 
-    print(likelihood_report.run(args.data, args.condition, args.output))
+    print(likelihood_report.run(args.data, args.condition, args.output, args.unverified))
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
@@ -317,7 +348,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "submit": lambda args: print(submit(args.results, args.card, args.experiment, args.evidence, args.output)),
     "verify": _verify,
     "leaderboard": _leaderboard,
-    "data": lambda args: print((check_data if args.action == "check" else fetch_data)(args.name, args.data)),
+    "data": lambda args: print(data(args)),
     "likelihood": _likelihood,
     "demo": lambda args: print(demo(args.results, args.data, args.workers, _track(args))),
 }

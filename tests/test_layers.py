@@ -20,9 +20,13 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
+    "valuegym.agents.critics",
+    "valuegym.agents.ensemble",
     "valuegym.agents.losses",
+    "valuegym.agents.networks",
     "valuegym.agents.posterior",
     "valuegym.envs.coevolution.metrics",
+    "valuegym.envs.control.grid",
     "valuegym.envs.control.riccati",
     "valuegym.envs.elementary",
     "valuegym.envs.keys",
