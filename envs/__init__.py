@@ -37,6 +37,7 @@ ENVS: dict[str, Entry] = {
     "valuegym/LQR-v0": Entry(_LQR, {}, 200, ("control", "oracle")),
     "valuegym/Pendulum-v0": Entry("valuegym.envs.control.pendulum:Pendulum", {}, 200, ("control", "oracle")),
     "valuegym/LQR-D4-v0": Entry(_LQR, {"distractors": 4}, 200, ("control", "oracle", "distractors", "stochastic")),
+    "valuegym/LockIn-v0": Entry("valuegym.envs.coevolution.lock_in:LockIn", {}, None, ("coevolution", "stochastic")),
 }
 
 
