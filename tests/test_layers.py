@@ -20,7 +20,10 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
+    "valuegym.agents.comparisons",
+    "valuegym.agents.descent",
     "valuegym.agents.posterior",
+    "valuegym.agents.values",
     "valuegym.envs.keys",
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",
