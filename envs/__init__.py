@@ -33,6 +33,9 @@ ENVS: dict[str, Entry] = {
     "valuegym/ProbeInference-v0": Entry(
         "valuegym.envs.preference.probe_inference:ProbeInference", {}, None, ("preference", "query", "stochastic")
     ),
+    "valuegym/RewardInferenceActive-v0": Entry(
+        "valuegym.envs.preference.reward_inference_active:RewardInferenceActive", {}, None, ("preference", "query")
+    ),
     "valuegym/RewardInferencePolicy-v0": Entry(_INFERENCE, {"action": "policy"}, None, ("preference", "query")),
     "valuegym/LQR-v0": Entry(_LQR, {}, 200, ("control", "oracle")),
     "valuegym/Pendulum-v0": Entry("valuegym.envs.control.pendulum:Pendulum", {}, 200, ("control", "oracle")),
