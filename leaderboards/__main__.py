@@ -1,4 +1,4 @@
-"""The command line: `valuegym list | run | score | verify | leaderboard | data | likelihood | demo`.
+"""The command line: `valuegym list | run | score | submit | verify | leaderboard | data | likelihood | demo`.
 
 Every command is also a function.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from valuegym import __version__, envs
@@ -16,6 +16,7 @@ from valuegym.agents import AGENTS
 from valuegym.leaderboards import board, experiments, table, tracking
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.trust import judge
 from valuegym.leaderboards.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
@@ -66,6 +67,32 @@ def score(results: str) -> list[Score]:
 def verify(results: str, data: str | None = None, workers: int = 2) -> list[Verdict]:
     """Replay every record."""
     return verify_all(results, data, workers)
+
+
+def submit(
+    results: str,
+    card: str,
+    names: Sequence[str] | None = None,
+    evidence: Sequence[str] | None = None,
+    output: str | None = None,
+) -> str:
+    """Pack an agent's records and its card into one file; returns what was written, for people."""
+    from valuegym.leaderboards import submission
+
+    about = submission.read_card(card)
+    found = sorted(Path(results).glob(f"*/*/{about.name}/seed-*.jsonl"))
+    if names:
+        for name in names:
+            experiments.find(name)
+        found = [path for path in found if "/".join(path.parts[-4:-2]) in names]
+    if not found:
+        raise FileNotFoundError(f"There are no records by {about.name} in {results}; `valuegym run` writes them.")
+    extra = {Path(path).name: Path(path).read_bytes() for path in evidence or ()}
+    content = submission.pack(about, (path.read_bytes() for path in found), extra)
+    target = Path(output or f"{about.name}.zip")
+    submission.write(target, content)
+    packed = submission.from_bytes(content)
+    return f"{target}: {len(found)} records of {about.name}, {len(content)} bytes, SHA-256 {packed.digest}"
 
 
 def report(verdicts: Sequence[Verdict]) -> str:
@@ -190,6 +217,8 @@ def parser() -> argparse.ArgumentParser:
         "  valuegym list\n"
         "  valuegym run --agent regret --experiment preference/boards-regret\n"
         "  valuegym verify results\n"
+        "  valuegym submit results --card card.json\n"
+        "  valuegym verify my-agent.zip\n"
         "  valuegym leaderboard results\n"
         "  valuegym data check human-delivery --data FOLDER",
     )
@@ -229,8 +258,18 @@ def parser() -> argparse.ArgumentParser:
     common(sub)
     sub = command("score", "show the scores that records claim, without verifying them")
     sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    sub = command("submit", "pack an agent's records and its card into one file that anyone can verify")
+    sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
+    sub.add_argument("--card", default="card.json", metavar="FILE", help="the agent's card (default: card.json)")
+    sub.add_argument(
+        "--experiment", action="append", metavar="ID", help="repeatable; default: all there are records of"
+    )
+    sub.add_argument("--evidence", action="append", metavar="FILE", help="npz or JSON to add; repeatable")
+    sub.add_argument("--output", metavar="FILE", help="the submission (default: NAME.zip)")
     sub = command("verify", "replay records and check everything in them; exits with 1 if any is rejected")
-    sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    sub.add_argument(
+        "results", nargs="?", default="results", help="results folder, record or submission file (default: results)"
+    )
     common(sub)
     sub = command("leaderboard", "verify records, print the tables, write the page and the wandb runs")
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
@@ -279,31 +318,45 @@ def data(args: argparse.Namespace) -> str:
     return (check_data if args.action == "check" else fetch_data)(args.name, args.data)
 
 
+def _verify(args: argparse.Namespace) -> int:
+    if Path(args.results).suffix == ".zip":
+        judgement = judge(args.results, args.data, args.workers)
+        print(judgement.text)
+        return int(bool(judgement.reason))
+    verdicts = verify(args.results, args.data, args.workers)
+    print(report(verdicts))
+    return int(any(verdict.reason for verdict in verdicts))
+
+
+def _leaderboard(args: argparse.Namespace) -> None:
+    verdicts = verify(args.results, args.data, args.workers)
+    print("\n".join((report(verdicts), "", leaderboard(verdicts, args.results, _track(args)))))
+
+
+def _likelihood(args: argparse.Namespace) -> None:
+    from valuegym.leaderboards import likelihood_report
+
+    print(likelihood_report.run(args.data, args.condition, args.output, args.unverified))
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "list": lambda args: print(list_all()),
+    "run": lambda args: print(
+        "\n".join(map(str, run(args.agent, args.experiment, args.results, args.seed, args.data, args.workers)))
+    ),
+    "score": lambda args: print(table.render(score(args.results))),
+    "submit": lambda args: print(submit(args.results, args.card, args.experiment, args.evidence, args.output)),
+    "verify": _verify,
+    "leaderboard": _leaderboard,
+    "data": lambda args: print(data(args)),
+    "likelihood": _likelihood,
+    "demo": lambda args: print(demo(args.results, args.data, args.workers, _track(args))),
+}
+
+
 def dispatch(args: argparse.Namespace) -> int:
     """Carry out a parsed command; returns the exit status."""
-    if args.command == "list":
-        print(list_all())
-    elif args.command == "run":
-        for path in run(args.agent, args.experiment, args.results, args.seed, args.data, args.workers):
-            print(path)
-    elif args.command == "score":
-        print(table.render(score(args.results)))
-    elif args.command == "verify":
-        verdicts = verify(args.results, args.data, args.workers)
-        print(report(verdicts))
-        return int(any(verdict.reason for verdict in verdicts))
-    elif args.command == "leaderboard":
-        verdicts = verify(args.results, args.data, args.workers)
-        print("\n".join((report(verdicts), "", leaderboard(verdicts, args.results, _track(args)))))
-    elif args.command == "data":
-        print(data(args))
-    elif args.command == "likelihood":
-        from valuegym.leaderboards import likelihood_report
-
-        print(likelihood_report.run(args.data, args.condition, args.output, args.unverified))
-    elif args.command == "demo":
-        print(demo(args.results, args.data, args.workers, _track(args)))
-    return 0
+    return COMMANDS[args.command](args) or 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
