@@ -34,6 +34,9 @@ ENVS: dict[str, Entry] = {
     "valuegym/ProbeInference-v0": Entry(
         "valuegym.envs.preference.probe_inference:ProbeInference", {}, None, ("preference", "query", "stochastic")
     ),
+    "valuegym/RewardInferenceActive-v0": Entry(
+        "valuegym.envs.preference.reward_inference_active:RewardInferenceActive", {}, None, ("preference", "query")
+    ),
     "valuegym/RewardInferencePolicy-v0": Entry(_INFERENCE, {"action": "policy"}, None, ("preference", "query")),
     "valuegym/LQR-v0": Entry(_LQR, {}, 200, ("control", "oracle")),
     "valuegym/Pendulum-v0": Entry(_PENDULUM, {}, 200, ("control", "oracle")),

@@ -25,6 +25,8 @@ PURE = {
     "valuegym.agents.losses",
     "valuegym.agents.networks",
     "valuegym.agents.posterior",
+    "valuegym.envs.coevolution.dynamics",
+    "valuegym.envs.coevolution.networks",
     "valuegym.envs.coevolution.metrics",
     "valuegym.envs.control.grid",
     "valuegym.envs.control.riccati",
