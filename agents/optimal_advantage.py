@@ -10,9 +10,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from scipy import sparse
 
-from valuegym.agents.preference_learner import PRIOR_SCALE, Floats, PreferenceLearner, lowest
+from valuegym.agents.comparisons import sparse_visits
+from valuegym.agents.descent import PRIOR_SCALE
+from valuegym.agents.preference_learner import Floats, PreferenceLearner, lowest
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.models import BradleyTerry
@@ -54,13 +55,9 @@ def fit_table(pairs: Segment, label: Floats, S: int, A: int, discount: float) ->
 
     The loss is strictly convex, so one descent is enough, and rows hold at most 2 L numbers, so they are kept sparse.
     """
-    n, _, L = pairs.actions.shape
-    visited = (pairs.states[..., :-1] * A + pairs.actions).reshape(n, -1)
-    signed = (np.multiply.outer((-1.0, 1.0), discount ** np.arange(L)) * pairs.mask).reshape(n, -1)
-    rows = np.repeat(np.arange(n), 2 * L)
-    kept = signed.reshape(-1) != 0
-    seen, column = np.unique(visited.reshape(-1)[kept], return_inverse=True)
-    counts = sparse.csr_array((signed.reshape(-1)[kept], (rows[kept], column)), shape=(n, len(seen)))
+    every = sparse_visits(pairs, S, A, discount)
+    seen = np.flatnonzero(abs(every).sum(0))
+    counts = every[:, seen]
     transposed, choice = counts.T.tocsr(), BradleyTerry()
 
     def loss(advantage: Floats) -> tuple[float, Floats]:

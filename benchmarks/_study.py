@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.agents import posterior
+from valuegym.agents.values import condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models, segments
@@ -52,7 +52,7 @@ class Task(NamedTuple):
 
 def make_task(mdp: tabular.TabularMDP, weights: Array) -> Task:
     """A task from one process (B = 1) and its true weights (d,)."""
-    small = posterior.condense(mdp).mdp
+    small = condense(mdp).mdp
     reward = tabular.reward(small, weights[None])
     naive = tabular.mean_return(small, tabular.evaluate(small, tabular.uniform_policy(small), reward))
     best = tabular.mean_return(small, tabular.optimal_values(small, reward)[0])
@@ -80,7 +80,7 @@ def published_task() -> Task:
 
 def condensed_states(mdp: tabular.TabularMDP) -> Array:
     """The state of a task (S,) that each state of the process has become."""
-    return posterior.condense(mdp).state
+    return condense(mdp).state
 
 
 def draw_pairs(task: Task, n: int, length: int, rng: np.random.Generator, whole: bool = False) -> Segment:

@@ -289,9 +289,9 @@ def amount_page(raw: _study.Raw) -> tuple[list[str], str]:
     head = ["answers", "segments", "preferences", "greedily", "as a reward", "difference", "mean of max A-hat"]
     text = [
         "## Two uses of A-hat",
-        f"Share near-optimal (score at least {_study.NEAR_OPTIMAL}) on {units} random tasks, {seeds} draws of pairs and "
-        "answers each; 3 steps a segment. With absorbing transitions: segments may end early, and the steps after the "
-        "end count 0. Without: only whole segments are shown. The last column is the mean over open states of "
+        f"Share near-optimal (score at least {_study.NEAR_OPTIMAL}) on {units} random tasks, {seeds} draws of pairs "
+        "and answers each; 3 steps a segment. With absorbing transitions: segments may end early, and the steps after "
+        "the end count 0. Without: only whole segments are shown. The last column is the mean over open states of "
         "max_a A-hat, which is 0 for A* itself.",
         "![Near-optimal shares of both uses over preferences](optimal_advantage.svg)",
         _study.table(head, rows),

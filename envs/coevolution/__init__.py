@@ -1,0 +1,1 @@
+"""Environments in which human values move while an AI learns them."""
