@@ -21,7 +21,9 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
     "valuegym.agents.posterior",
+    "valuegym.envs.coevolution.dynamics",
     "valuegym.envs.coevolution.metrics",
+    "valuegym.envs.coevolution.networks",
     "valuegym.envs.keys",
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",
