@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     tags: tuple[str, ...]
 
 
+_LQR = "valuegym.envs.control.lqr:LQR"
 _INFERENCE = "valuegym.envs.preference.reward_inference:RewardInference"
 ENVS: dict[str, Entry] = {
     "valuegym/Delivery-v0": Entry("valuegym.envs.preference.delivery:Delivery", {}, 200, ("preference", "tabular")),
@@ -37,7 +38,13 @@ ENVS: dict[str, Entry] = {
     "valuegym/Coevolve-v0": Entry(
         "valuegym.envs.coevolution.coevolve:Coevolve", {}, None, ("coevolution", "stochastic")
     ),
+    "valuegym/RewardInferenceActive-v0": Entry(
+        "valuegym.envs.preference.reward_inference_active:RewardInferenceActive", {}, None, ("preference", "query")
+    ),
     "valuegym/RewardInferencePolicy-v0": Entry(_INFERENCE, {"action": "policy"}, None, ("preference", "query")),
+    "valuegym/LQR-v0": Entry(_LQR, {}, 200, ("control", "oracle")),
+    "valuegym/Pendulum-v0": Entry("valuegym.envs.control.pendulum:Pendulum", {}, 200, ("control", "oracle")),
+    "valuegym/LQR-D4-v0": Entry(_LQR, {"distractors": 4}, 200, ("control", "oracle", "distractors", "stochastic")),
 }
 
 

@@ -69,21 +69,52 @@ def stratified_bootstrap(
 
     Source: Agarwal et al. (2021), section 4.1; the percentile interval of Efron (1979).
     """
-    values = _finite(scores)
-    if values.ndim < 2:
-        raise ValueError(f"scores has shape {values.shape}, expected (runs, tasks, ...); one task is scores[:, None].")
-    if repeats < 1:
-        raise ValueError(f"repeats is {repeats}, expected at least 1.")
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1 such as 0.95.")
-    runs, tasks = values.shape[:2]
-    chosen = rng.integers(runs, size=(repeats, runs, tasks))
-    axes = tuple(range(1, values.ndim + 1))
-    step = max(1, BLOCK // values.size)
-    blocks = (chosen[start : start + step] for start in range(0, repeats, step))
-    resampled = np.concatenate([statistic(values[block, np.arange(tasks)], axis=axes) for block in blocks])
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(_resamples(scores, statistic, rng, repeats, confidence), _tails(confidence))
     return float(low), float(high)
+
+
+def optimality_gap(scores: ArrayLike, target: float = 1.0, axis: int | tuple[int, ...] | None = None) -> Any:
+    """Mean over `axis` of max(target - score, 0): how far scores fall short of the target; more than it counts nothing.
+
+    Raises:
+        ValueError: for empty or non-finite scores.
+
+    Source: Agarwal et al. (2021), section 4.3.
+    """
+    return np.maximum(target - _finite(scores), 0.0).mean(axis=axis)
+
+
+def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
+    """Share of scores above each threshold: (K,) for thresholds (K,), all axes of the scores pooled.
+
+    For scores that are not negative the area under the profile is their mean.
+
+    Raises:
+        ValueError: for empty or non-finite scores.
+
+    Source: Dolan and Moré (2002); the run-score distribution of Agarwal et al. (2021), section 4.2.
+    """
+    ordered = np.sort(_finite(scores), axis=None)
+    return 1.0 - np.searchsorted(ordered, np.asarray(thresholds, np.float64), side="right") / ordered.size
+
+
+def performance_band(
+    scores: ArrayLike,
+    thresholds: ArrayLike,
+    rng: np.random.Generator,
+    repeats: int = 2000,
+    confidence: float = 0.95,
+) -> NDArray[np.float64]:
+    """Pointwise percentile band of a performance profile: (K, 2), low and high for each threshold.
+
+    Args and errors: as `stratified_bootstrap`. The band covers each threshold by itself, not all of them at once.
+    """
+    levels = np.asarray(thresholds, np.float64)
+
+    def profile(sample: NDArray[np.float64], axis: tuple[int, ...]) -> NDArray[np.float64]:
+        return np.stack([(sample > level).mean(axis=axis) for level in levels], axis=-1)
+
+    return np.quantile(_resamples(scores, profile, rng, repeats, confidence), _tails(confidence), axis=0).T
 
 
 def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
@@ -98,10 +129,24 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
 
     Source: Agarwal et al. (2021), section 4.3; the Mann-Whitney U statistic per task.
     """
-    first, second = (np.reshape(_finite(z), (len(np.atleast_1d(z)), -1)) for z in (x, y))
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"x has {first.shape[1]} tasks and y has {second.shape[1]}, expected the same tasks in both.")
-    return float(np.mean((np.sign(first[:, None] - second[None, :]) + 1) / 2))
+    return float(_wins(x, y).mean())
+
+
+def probability_interval(
+    x: ArrayLike, y: ArrayLike, rng: np.random.Generator, repeats: int = 2000, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of the probability of improvement; runs of x and of y are resampled apart, within each task.
+
+    Args and errors: as `probability_of_improvement` and `stratified_bootstrap`.
+    """
+    wins = _wins(x, y)
+    first, second, tasks = wins.shape
+    _possible(repeats, confidence)
+    # How often each run is drawn, in each task: that is all that a mean over drawn pairs depends on.
+    drawn = [rng.multinomial(n, np.full(n, 1 / n), size=(repeats, tasks)) / n for n in (first, second)]
+    resampled = np.einsum("btr,rst,bts->b", drawn[0], wins, drawn[1], optimize=True) / tasks
+    low, high = np.quantile(resampled, _tails(confidence))
+    return float(low), float(high)
 
 
 def estimates(values: ArrayLike, seed: int = 0, repeats: int = 2000, confidence: float = 0.95) -> NDArray[np.float64]:
@@ -136,6 +181,42 @@ def estimates(values: ArrayLike, seed: int = 0, repeats: int = 2000, confidence:
                 sample, interquartile_mean, np.random.default_rng(seed), repeats=repeats, confidence=confidence
             )
     return result
+
+
+def _resamples(
+    scores: ArrayLike, statistic: Statistic, rng: np.random.Generator, repeats: int, confidence: float
+) -> NDArray[np.float64]:
+    """The statistic of resampled runs: (repeats, ...)."""
+    values = _finite(scores)
+    if values.ndim < 2:
+        raise ValueError(f"scores has shape {values.shape}, expected (runs, tasks, ...); one task is scores[:, None].")
+    _possible(repeats, confidence)
+    runs, tasks = values.shape[:2]
+    chosen = rng.integers(runs, size=(repeats, runs, tasks))
+    axes = tuple(range(1, values.ndim + 1))
+    step = max(1, BLOCK // values.size)
+    blocks = (chosen[start : start + step] for start in range(0, repeats, step))
+    return np.concatenate([statistic(values[block, np.arange(tasks)], axis=axes) for block in blocks])
+
+
+def _possible(repeats: int, confidence: float) -> None:
+    if repeats < 1:
+        raise ValueError(f"repeats is {repeats}, expected at least 1.")
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1 such as 0.95.")
+
+
+def _tails(confidence: float) -> list[float]:
+    return [(1 - confidence) / 2, (1 + confidence) / 2]
+
+
+def _wins(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+    """(R, R', T): 1 where a run of x beats a run of y, 1/2 where they tie, 0 where it loses."""
+    first, second = (np.reshape(_finite(z), (len(np.atleast_1d(z)), -1)) for z in (x, y))
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"x has {first.shape[1]} tasks and y has {second.shape[1]}, expected the same tasks in both.")
+    wins: NDArray[np.float64] = (np.sign(first[:, None] - second[None, :]) + 1) / 2
+    return wins
 
 
 def _finite(scores: ArrayLike) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuegym.leaderboards.aggregate import estimates
+from valuegym.leaderboards.comparison import rank_intervals
 from valuegym.leaderboards.scores import Score
 
 WIDTH = 110
@@ -19,11 +21,16 @@ OPEN_BOOK = "open-book reference, not ranked"
 
 @dataclass(frozen=True, eq=False)  # compared by identity: arrays have no single truth
 class Row:
-    """One line of a board: a score, its estimates (P, 3) as point, low, high, and its rank (None if not ranked)."""
+    """One line of a board.
+
+    score; estimates (P, 3): point, low, high; rank: its place by point estimate, None if not ranked; ranks: the
+    interval that holds its true rank.
+    """
 
     score: Score
     estimates: NDArray[np.float64]
     rank: int | None = None
+    ranks: tuple[int, int] | None = None
 
     @property
     def last(self) -> float:
@@ -112,6 +119,9 @@ def footnotes(board: Board, left_out: int = 0) -> list[str]:
     notes = [f"{row.score.agent}: {row.score.status}" for row in board.agents if row.tier == "rejected"]
     if starred(board):
         notes.append(f"* {OPEN_BOOK}")
+    found = [f"{row.score.agent} {_span(*row.ranks)}" for row in board.agents if row.ranks]
+    if len(found) > 1:
+        notes.append(f"Ranks, with 95% confidence for all together: {', '.join(found)}.")
     if left_out:
         notes.append(f"{left_out} of {len(board.reports)} reports left out to fit the width.")
     return notes
@@ -136,16 +146,32 @@ def _board(experiment: str, scores: Sequence[Score]) -> Board:
             )
     rows = sorted((Row(s, estimates(s.values)) for s in scores), key=lambda row: (-row.last, row.score.agent))
     agents = [row for row in rows if row.score.role != "reference"]
-    competing = [row for row in agents if row.score.ranked and row.tier != "rejected"]
+    competing = _placed([row for row in agents if row.score.ranked and row.tier != "rejected"])
     aside = [row for row in agents if not row.score.ranked and row.tier != "rejected"]
     rejected = [row for row in agents if row.tier == "rejected"]
     return Board(
         experiment=experiment,
         reports=tuple(sorted({report for score in scores for report in score.reports})),
-        agents=(*(Row(row.score, row.estimates, i) for i, row in enumerate(competing, 1)), *aside, *rejected),
+        agents=(*competing, *aside, *rejected),
         references=tuple(row for row in rows if row.score.role == "reference"),
         ranked=any(row.score.ranked for row in (agents or rows)),
     )
+
+
+def _placed(rows: Sequence[Row]) -> list[Row]:
+    """Rows, best first, with their places and intervals of ranks by the last report, paired over the seeds of all."""
+    shared = sorted(set.intersection(*(set(row.score.seeds) for row in rows))) if rows else []
+    runs = [row.score.values[[row.score.seeds.index(seed) for seed in shared], :, -1] for row in rows]
+    if shared and len({part.shape for part in runs}) == 1:
+        ranks = rank_intervals(np.stack(runs), np.random.default_rng(0))
+        found = list(zip(ranks.low.tolist(), ranks.high.tolist(), strict=True))
+    else:  # nothing to pair, so nothing is known
+        found = [(1, len(rows))] * len(rows)
+    return [Row(row.score, row.estimates, i, found[i - 1]) for i, row in enumerate(rows, 1)]
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _number(x: float) -> str:
@@ -197,7 +223,8 @@ def _terminal(board: Board) -> str:
     if board.agents and board.references:
         table.append("╌" * len(rule))
     table += [*blocks[1 + len(board.agents) :], rule]
-    return "\n".join(table + footnotes(board, left_out))
+    notes = [line for note in footnotes(board, left_out) for line in textwrap.wrap(note, max(WIDTH, 20))]
+    return "\n".join(table + notes)
 
 
 def _justify(line: Sequence[str], widths: Sequence[int]) -> str:

@@ -20,10 +20,17 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
+    "valuegym.agents.critics",
+    "valuegym.agents.ensemble",
+    "valuegym.agents.losses",
+    "valuegym.agents.networks",
     "valuegym.agents.posterior",
     "valuegym.envs.coevolution.dynamics",
     "valuegym.envs.coevolution.metrics",
     "valuegym.envs.coevolution.networks",
+    "valuegym.envs.control.grid",
+    "valuegym.envs.control.riccati",
+    "valuegym.envs.elementary",
     "valuegym.envs.keys",
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",
@@ -32,6 +39,8 @@ PURE = {
     "valuegym.envs.preference.probes",
     "valuegym.envs.preference.segments",
     "valuegym.leaderboards.aggregate",
+    "valuegym.leaderboards.comparison",
+    "valuegym.leaderboards.pareto",
 }
 
 

@@ -211,8 +211,8 @@ def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) 
     never for transitions. Raises LinAlgError where nobody is attached, so that no limit is singled out.
     """
     lam = np.asarray(susceptibility, np.float64)[:, None]
-    limit: Real = np.linalg.solve(np.eye(len(lam)) - lam * matrix, (1.0 - lam) * anchor)
-    return limit
+    system: Real = np.eye(len(lam)) - lam * matrix
+    return np.linalg.solve(system, np.asarray((1.0 - lam) * anchor, np.float64)).astype(np.float64)
 
 
 def coevolve(

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from valuegym.envs import drawing, keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import annotators, delivery_art, probes
-from valuegym.envs.preference.reward_inference import State
+from valuegym.envs.preference import annotators, delivery_art, probes, queries
+from valuegym.envs.preference.queries import State
 from valuegym.envs.preference.segments import Segment
 
 Array = npt.NDArray[Any]
@@ -78,13 +78,7 @@ class ProbeInference:
         hidden = len(set(self.probe.discounts)) > 1
         if action not in (known := ("policy",) if hidden else ("policy", "weights")):
             raise ValueError(f"action = {action!r}; expected {' or '.join(map(repr, known))}.")
-        self.reports = tuple(reports)
-        if (
-            not self.reports
-            or not all(type(n) is int and n >= 0 for n in self.reports)
-            or list(self.reports) != sorted(set(self.reports))
-        ):
-            raise ValueError(f"reports = {self.reports}; expected increasing integers, at least one, none below 0.")
+        self.reports = queries.check_reports(reports)
         self.policy = action == "policy"
         self.segments, self.chance = self.probe.segments()
         self.mdps = [self.probe.process(twin) for twin in range(2)]
@@ -97,32 +91,13 @@ class ProbeInference:
             ]
         )
         self.tables = np.concatenate([tabular.advantages(s.values, s.action_values) for s in solved])
-        S, A, d, L = *self.mdps[0].features.shape[1:], self.probe.length
         mdp = self.mdps[0]
         assert mdp.next_state is not None  # luck decides what is earned, not where it leads
-        self._shown = {
-            "next_states": mdp.next_state.reshape(-1),
-            "features": mdp.features.reshape(-1).astype(np.float32),
-            "terminals": mdp.terminal[0].astype(np.int8),
-            "start": mdp.start[0],
-            "discount": np.array([0.0 if hidden else mdp.discount]),
-        }
-        box = gym.spaces.Box
-        self.observation_space = gym.spaces.Dict(
-            next_states=box(0, S - 1, (S * A,), np.int64),
-            features=box(-1, 1, (S * A * d,), np.float32),
-            terminals=box(0, 1, (S,), np.int8),
-            start=box(0, 1, (S,), np.float64),
-            discount=box(0, 1, (1,), np.float64),
-            segment_states=box(0, S - 1, (2 * (L + 1),), np.int64),
-            segment_actions=box(0, A - 1, (2 * L,), np.int64),
-            segment_features=box(-1, 1, (2 * L * d,), np.float32),
-            segment_mask=box(0, 1, (2 * L,), np.int8),
-            label=gym.spaces.Discrete(4),
-            shown=box(0, self.reports[-1] + 1, (1,), np.int64),
-            report=gym.spaces.Discrete(2),
-        )
-        self.action_space = box(-1, 1, (S * A if self.policy else d,), np.float32)
+        self._process = (mdp.next_state, mdp.features, mdp.terminal, mdp.start)
+        self._discount = 0.0 if hidden else mdp.discount
+        S, A, d = shape = mdp.features.shape[1:]
+        self.observation_space = gym.spaces.Dict(queries.spaces(shape, self.probe.length, self.reports[-1]))
+        self.action_space = gym.spaces.Box(-1, 1, (S * A if self.policy else d,), np.float32)
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
         """One of the twins."""
@@ -172,18 +147,10 @@ class ProbeInference:
 
     def observation(self, task: Task, state: State) -> dict[str, Array]:
         """The process, the last pair and its answer."""
-        B = len(state.shown)
-        pair, answer = self.query(task, state.shown)
-        return {
-            **{name: np.tile(value, (B, 1)) for name, value in self._shown.items()},
-            "segment_states": pair.states.reshape(B, -1),
-            "segment_actions": pair.actions.reshape(B, -1),
-            "segment_features": pair.features.reshape(B, -1).astype(np.float32),
-            "segment_mask": pair.mask.reshape(B, -1).astype(np.int8),
-            "label": answer,
-            "shown": state.shown[:, None].copy(),
-            "report": np.isin(state.shown, self.reports).astype(np.int64),
-        }
+        next_state, features, terminal, start = (np.repeat(field, len(task.twin), 0) for field in self._process)
+        due = np.isin(state.shown, self.reports)
+        answered = self.query(task, state.shown)
+        return queries.flat((next_state, features, terminal, start), self._discount, *answered, state.shown, due)
 
     def references(self, task: Task) -> tuple[float, float]:
         """Scores are normalised already."""

@@ -19,68 +19,18 @@ from valuegym.envs.preference import (
     delivery_art,
     maps,
     outcomes,
+    queries,
     random_delivery,
     risky_delivery,
     segments,
 )
+from valuegym.envs.preference.queries import Query, State, read
+
+__all__ = ["REPORTS", "Query", "RewardInference", "State", "Task", "read"]
 
 Array = npt.NDArray[Any]
 
 REPORTS = (3, 10, 30, 100, 300, 1000, 3000)
-
-
-class Query(NamedTuple):
-    """One observation with its shapes restored: what `read` returns.
-
-    S states, A actions, d features, L steps: next_states (S, A), features (S, A, d), terminals (S,) bool, start
-    (S,), discount float; the pair as a Segment with leading axis 2; answer FIRST, SECOND, SAME or CANNOT_TELL; shown
-    preferences so far, report bool.
-    """
-
-    next_states: Array
-    features: Array
-    terminals: Array
-    start: Array
-    discount: float
-    pair: segments.Segment
-    answer: int
-    shown: int
-    report: bool
-
-    def mdp(self) -> tabular.TabularMDP:
-        """The known dynamics, as a process without rewards."""
-        return tabular.TabularMDP(
-            self.features[None].astype(np.float64),
-            self.terminals[None],
-            self.start[None],
-            self.discount,
-            next_state=self.next_states[None],
-        )
-
-
-def read(observation: dict[str, Array]) -> Query:
-    """Restore the shapes of one flat observation; they follow from the lengths alone."""
-    S = observation["terminals"].size
-    A = observation["next_states"].size // S
-    d = observation["features"].size // (S * A)
-    L = observation["segment_actions"].size // 2
-    pair = segments.Segment(
-        observation["segment_states"].reshape(2, L + 1),
-        observation["segment_actions"].reshape(2, L),
-        observation["segment_features"].reshape(2, L, d),
-        observation["segment_mask"].reshape(2, L).astype(np.bool_),
-    )
-    return Query(
-        observation["next_states"].reshape(S, A),
-        observation["features"].reshape(S, A, d),
-        observation["terminals"].astype(np.bool_),
-        observation["start"],
-        float(observation["discount"][0]),
-        pair,
-        int(observation["label"]),
-        int(observation["shown"][0]),
-        bool(observation["report"]),
-    )
 
 
 class Task(NamedTuple):
@@ -105,13 +55,6 @@ class Task(NamedTuple):
     order: Array  # (B, n): in which stored answers come; n = 0 for simulated annotators
 
 
-class State(NamedTuple):
-    """shown (B,): preferences shown so far; scores (B, R): of the reports made so far, 0 before."""
-
-    shown: Array
-    scores: Array
-
-
 class RewardInference:
     """Infer an unknown reward from an annotator's preferences over pairs of segments.
 
@@ -123,7 +66,7 @@ class RewardInference:
     anew, so that no constant answer is good; a learner that ignores preferences must guess.
 
     ## Observation
-    A flat Dict. The process: `board` (150,) cell codes (-1 outside), `next_states` (S*A,), `features` (S*A*d,),
+    A flat Dict. The process: `board` (S,) cell codes (-1 outside), `next_states` (S*A,), `features` (S*A*d,),
     `terminals` (S,), `start` (S,), `discount` (1,). The last pair: `segment_states` (2*(L+1),), `segment_actions`
     (2*L,), `segment_features` (2*L*d,), `segment_mask` (2*L,), `label` (0 first, 1 second, 2 same, 3 can't tell).
     `shown` (1,): how many pairs so far; `report`: 1 when the action answering this observation is scored. The
@@ -145,8 +88,9 @@ class RewardInference:
     `annotator`: "regret", "partial-return" (Bradley-Terry at temperature 1), the same with "-noiseless", or
     "human:CONDITION" with `data=FOLDER` (or the variable VALUEGYM_DATA). `board`: "random"; "risky", the tasks of
     `RiskyDelivery-v0` (`features` are then expected ones, segments show what came true); or as in `RandomDelivery-v0`
-    "published" (always for humans), "stored", "stored:NAME" or a map. `split`: "train", "dev" or "test", disjoint by
-    the content of the task, for random boards. `reports`: as above. `length`: steps of a segment. `action`: "weights"
+    "published" (always for humans), "stored", "stored:NAME" or a map. `size`: (height, width) of random and risky
+    boards, up to 128. `split`: "train", "dev" or "test", disjoint by the content of the task, for random boards.
+    `reports`: as above. `length`: steps of a segment. `action`: "weights"
     or "policy".
 
     ## Oracle and naive scores
@@ -165,6 +109,8 @@ class RewardInference:
     discount = delivery.DISCOUNT
     tolerance = 1e-9  # scores come from linear solves, which differ between processors in the last digits
     checkpoint = 250  # a record holds every 250th state
+    asks = False  # whether actions also choose the next pair
+    candidates = 1  # of which one is shown
 
     def __init__(
         self,
@@ -175,53 +121,41 @@ class RewardInference:
         length: int = 3,
         action: str = "weights",
         data: str | None = None,
+        size: Sequence[int] | None = None,
     ) -> None:
         if action not in ("weights", "policy"):
             raise ValueError(f"action = {action!r}; expected 'weights' or 'policy'.")
         if length < 1:
             raise ValueError(f"length = {length}; expected at least 1 step per segment.")
-        reports = tuple(reports)
-        if (
-            not reports
-            or list(reports) != sorted(set(reports))
-            or reports[0] < 0
-            or not all(isinstance(r, int) for r in reports)
-        ):
-            raise ValueError(f"reports = {reports}; expected increasing integers, at least one, none below 0.")
+        reports = queries.check_reports(reports)
         self.human = datasets.load(annotator.partition(":")[2], data) if annotator.startswith("human:") else None
         self.annotator = annotators.by_name(annotator) if self.human is None else None
         self.risky = board == "risky" and self.human is None
         self.boards = (
-            random_delivery.boards("random", split, generator=risky_delivery.RiskyDelivery.generator)
+            random_delivery.boards("random", split, size, generator=risky_delivery.RiskyDelivery.generator)
             if self.risky
-            else random_delivery.boards(board if self.human is None else "published", split, data=data)
+            else random_delivery.boards(board if self.human is None else "published", split, size, data=data)
         )
         self.random = self.boards.random
         self.split, self.length, self.policy = split, length, action == "policy"
         if self.human is not None:
             self.length = self.human.segments.actions.shape[-1]
-            available = len(self.human.labels)
+            available = len(self.human.labels) // self.candidates
+            if not available:
+                raise ValueError(
+                    f"candidates = {self.candidates}; expected at most the {len(self.human.labels)} stored answers."
+                )
             reports = tuple(r for r in reports if r < available) + ((available,) if reports[-1] >= available else ())
         self.reports = reports
         self.shape = H, W = self.boards.shape
-        S, A, d, L = H * W, len(delivery.ACTIONS), len(delivery.FEATURES), self.length
-        box = gym.spaces.Box
+        S, A, d = shape = H * W, len(delivery.ACTIONS), len(delivery.FEATURES)
         self.observation_space = gym.spaces.Dict(
-            board=box(delivery.OUTSIDE, 2 * delivery.BRICK - 1, (S,), np.int64),
-            next_states=box(0, S - 1, (S * A,), np.int64),
-            features=box(-1, 1, (S * A * d,), np.float32),
-            terminals=box(0, 1, (S,), np.int8),
-            start=box(0, 1, (S,), np.float64),
-            discount=box(0, 1, (1,), np.float64),
-            segment_states=box(0, S - 1, (2 * (L + 1),), np.int64),
-            segment_actions=box(0, A - 1, (2 * L,), np.int64),
-            segment_features=box(-1, 1, (2 * L * d,), np.float32),
-            segment_mask=box(0, 1, (2 * L,), np.int8),
-            label=gym.spaces.Discrete(4),
-            shown=box(0, self.reports[-1] + 1, (1,), np.int64),
-            report=gym.spaces.Discrete(2),
+            {
+                "board": gym.spaces.Box(delivery.OUTSIDE, 2 * delivery.BRICK - 1, (S,), np.int64),
+                **queries.spaces(shape, self.length, self.reports[-1]),
+            }
         )
-        self.action_space = box(-1, 1, (S * A if self.policy else d,), np.float32)
+        self.action_space = gym.spaces.Box(-1, 1, (S * A if self.policy else d,), np.float32)
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
         """Draw a task, and solve it for scoring."""
@@ -276,36 +210,47 @@ class RewardInference:
         sign = np.where(keys.uniform(key[:, None], keys.RESET, 2, np.arange(d)) < 0.5, -1.0, 1.0)
         return task.boards, weights, keys.permutation(key, d, keys.RESET, 4), sign
 
-    def query(self, task: Task, shown: Array) -> tuple[segments.Segment, Array]:
-        """Pair number `shown` (B,) of every task, from 1, and its answer (B,).
+    def pool(self, task: Task, shown: Array, n: int) -> tuple[segments.Segment, Array]:
+        """The n candidates (B, n, 2, ...) for pair number `shown` (B,) of every task, from 1, and their answers (B, n).
 
-        Number 0 is blank, and so are those past the last report.
+        Number 0 is blank, and so are those past the last report. People's answers are dealt out n at a time.
         """
         B, L = len(shown), self.length
         blank = (shown < 1) | (shown > self.reports[-1])
         if self.human is not None:
-            stored = task.order[np.arange(B), np.where(blank, 0, shown - 1)]
+            stored = task.order[np.arange(B)[:, None], np.where(blank, 0, shown - 1)[:, None] * n + np.arange(n)]
             pair = segments.Segment(*(field[stored] for field in self.human.segments))
             answer = annotators.answer_codes(self.human.labels[stored])
         else:
             assert self.annotator is not None
             key = keys.mix(task.key, shown)[:, None]
+            key = np.concatenate([key, keys.mix(key, -np.arange(1, n))], -1)  # apart from the draws made from the first
+            draw = key[..., None]
             open_cells = task.start > 0
-            nth = keys.integers(key, open_cells.sum(-1, keepdims=True), np.arange(2))
-            cells = (np.cumsum(open_cells, -1)[:, None] > nth[..., None]).argmax(-1)
-            actions = keys.integers(key, len(delivery.ACTIONS), np.arange(2, 2 + 2 * L)).reshape(B, 2, L)
+            nth = keys.integers(draw, open_cells.sum(-1)[:, None, None], np.arange(2))
+            cells = (np.cumsum(open_cells, -1)[:, None, None] > nth[..., None]).argmax(-1)
+            actions = keys.integers(draw, len(delivery.ACTIONS), np.arange(2, 2 + 2 * L)).reshape(B, n, 2, L)
             pair = segments.follow(task, cells, actions)
             if task.chance.shape[-1]:  # the segments show what came true
-                at = (np.arange(B)[:, None, None], pair.states[..., :-1], pair.actions)
-                luck = keys.uniform(key, np.arange(3 + 2 * L, 3 + 4 * L)).reshape(B, 2, L)
+                at = (np.arange(B)[:, None, None, None], pair.states[..., :-1], pair.actions)
+                luck = keys.uniform(draw, np.arange(3 + 2 * L, 3 + 4 * L)).reshape(B, n, 2, L)
                 came = task.outcomes[(*at, outcomes.realise(task.chance[at], luck))]
                 pair = pair._replace(features=np.where(pair.mask[..., None], came, 0.0))
             utility = self.annotator.statistic.utility(task, pair, self.discount)
-            label = self.annotator.choice.label(utility[:, 1] - utility[:, 0], keys.uniform(key[:, 0], 2 + 2 * L))
+            label = self.annotator.choice.label(utility[..., 1] - utility[..., 0], keys.uniform(key, 2 + 2 * L))
             answer = annotators.answer_codes(label)
         for field in pair:
             field[blank] = 0
-        return pair, np.where(blank, annotators.CANNOT_TELL, answer)
+        return pair, np.where(blank[:, None], annotators.CANNOT_TELL, answer)
+
+    def query(self, task: Task, shown: Array) -> tuple[segments.Segment, Array]:
+        """Pair number `shown` (B,) of every task, from 1, and its answer (B,); blank as in `pool`."""
+        pair, answer = self.pool(task, shown, 1)
+        return segments.Segment(*(field[:, 0] for field in pair)), answer[:, 0]
+
+    def answered(self, task: Task, state: Any) -> tuple[segments.Segment, Array]:
+        """The pair (B, 2, ...) that a state shows, and its answer (B,)."""
+        return self.query(task, state.shown)
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Score the estimate where it answers a report, then show the next pair."""
@@ -341,22 +286,11 @@ class RewardInference:
 
     def observation(self, task: Task, state: State) -> dict[str, Array]:
         """The process, the last pair and its answer."""
-        B = len(state.shown)
-        pair, answer = self.query(task, state.shown)
+        process = (task.next_state, task.features, task.terminal, task.start)
+        due = np.isin(state.shown, self.reports)
         return {
             "board": task.board.copy(),
-            "next_states": task.next_state.reshape(B, -1).copy(),
-            "features": task.features.reshape(B, -1).astype(np.float32),
-            "terminals": task.terminal.astype(np.int8),
-            "start": task.start.copy(),
-            "discount": np.full((B, 1), self.discount),
-            "segment_states": pair.states.reshape(B, -1),
-            "segment_actions": pair.actions.reshape(B, -1),
-            "segment_features": pair.features.reshape(B, -1).astype(np.float32),
-            "segment_mask": pair.mask.reshape(B, -1).astype(np.int8),
-            "label": answer,
-            "shown": state.shown[:, None].copy(),
-            "report": np.isin(state.shown, self.reports).astype(np.int64),
+            **queries.flat(process, self.discount, *self.answered(task, state), state.shown, due),
         }
 
     def references(self, task: Task) -> tuple[float, float]:
@@ -374,7 +308,7 @@ class RewardInference:
         """The last pair side by side, with its answer."""
         board = task.board[0].reshape(self.shape)
         shown = states[-1].shown
-        pair, answer = self.query(task, shown)
+        pair, answer = self.answered(task, states[-1])
         cells = np.stack(np.unravel_index(pair.states[0], self.shape), -1)
         steps = pair.mask[0].sum(-1)
         first, second = ((cells[i, : steps[i] + 1], pair.actions[0, i, : steps[i]]) for i in range(2))

@@ -460,6 +460,64 @@ def test_arguments_are_checked(kwargs: dict[str, Any], said: str) -> None:
         RewardInference(**kwargs)
 
 
+@pytest.mark.parametrize("board", ["random", "risky"])
+@pytest.mark.parametrize("size", [(2, 3), (7, 4), (20, 31)])
+def test_boards_of_any_size(board: str, size: tuple[int, int]) -> None:
+    """Every cell of the array is a cell of the board, and the oracle is right on it."""
+    core = RewardInference(board=board, size=size, reports=(0, 2))
+    S = size[0] * size[1]
+    assert core.observation_space["board"].shape == (S,) and core.shape == size
+    task, state = begin(core, 4)
+    assert task.board.shape == (4, S) and (task.board != delivery.OUTSIDE).all()
+    assert task.next_state.shape == (4, S, 4) and task.terminal.shape == (4, S)
+    seen = core.observation(task, at(state, 1))
+    assert all(one(seen, i) in core.observation_space for i in range(4))
+    assert [read(one(seen, i)).terminals.shape for i in range(4)] == [(S,)] * 4
+    close(core.score(task, core.oracle_action(task, state)), 1, atol=1e-6)
+
+
+def test_a_board_of_ten_thousand_cells() -> None:
+    envs = gym.make_vec(WEIGHTS_ID, num_envs=2, size=(100, 100), reports=(1,))
+    observation, _ = envs.reset(seed=0)
+    assert observation["board"].shape == (2, 10_000)
+    for _ in range(2):
+        task, state = envs.unwrapped.task, envs.unwrapped.state  # type: ignore[attr-defined]
+        _, reward, terminated, *_ = envs.step(envs.unwrapped.core.oracle_action(task, state))  # type: ignore[attr-defined]
+    assert terminated.all()
+    close(reward, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("kwargs", [{"board": "published"}, {"board": "..G"}, {"size": (1, 9)}, {"size": (5, 129)}])
+def test_sizes_are_for_random_boards_and_bounded(kwargs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"size = .*two integers from 2 to 128, for random boards only"):
+        RewardInference(**{"size": (9, 9), **kwargs})
+
+
+MAP = """
+    ..#G
+    .SX.
+    $.h.
+"""
+
+
+@pytest.mark.parametrize("action", ["weights", "policy"])
+def test_a_map_of_ones_own(action: str) -> None:
+    """The board is what was written, its weights are the published ones, and pairs come from its open cells."""
+    env = gym.make(WEIGHTS_ID, board=MAP, annotator="regret-noiseless", action=action, reports=(5,))
+    core = env.unwrapped.core  # type: ignore[attr-defined]
+    observation, _ = env.reset(seed=0)
+    assert observation["board"].reshape(3, 4).tolist() == [[0, 0, 6, 1], [0, 3, 5, 0], [4, 0, 8, 0]]
+    task, state = begin(core, 40)
+    assert (task.weights == delivery.WEIGHTS).all() and not core.random
+    starts = {cell for query in queries(core, task, state, 1) for cell in query.pair.states[:, 0].tolist()}
+    assert starts == {0, 1, 2, 4, 6, 7, 8, 9, 11}
+    terminated = False
+    while not terminated:
+        best = core.oracle_action(env.unwrapped.task, env.unwrapped.state)[0]  # type: ignore[attr-defined]
+        observation, reward, terminated, *_ = env.step(best)
+    assert reward == pytest.approx(1, abs=1e-6)
+
+
 def test_reports_may_come_as_a_list() -> None:
     assert RewardInference(reports=[0, 4]).reports == (0, 4)
 

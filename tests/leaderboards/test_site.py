@@ -55,6 +55,22 @@ def test_boards_rank_agents_by_their_last_report() -> None:
     assert preference.agents[0].estimates[-1, 0] == pytest.approx(0.9, abs=0.03)
 
 
+def test_intervals_of_ranks_stand_below_the_board() -> None:
+    """Ten seeds tell the agents apart where they differ by much, and only there."""
+
+    def spread(agent: str, last: float, seeds: int = 10) -> Score:
+        values = last + 0.02 * np.random.default_rng(len(agent)).normal(size=(seeds, 5, 1))
+        return Score(agent, "control/distractors", (0,), values, tuple(range(seeds)))
+
+    (board,) = boards([spread("a", 0.3), spread("bb", 0.9), spread("ccc", 0.9)])
+    assert {row.score.agent: row.ranks for row in board.agents} == {"bb": (1, 2), "ccc": (1, 2), "a": (3, 3)}
+    [note] = [line for line in render([spread("a", 0.3), spread("bb", 0.9)]).splitlines() if line.startswith("Ranks")]
+    assert note.endswith("for all together: bb 1, a 2.")
+    assert "Ranks" not in render([spread("a", 0.3)])
+    (board,) = boards([spread("a", 0.3), spread("bb", 0.9, seeds=1)])  # one seed in common says nothing
+    assert [row.ranks for row in board.agents] == [(1, 2), (1, 2)]
+
+
 def test_terminal_table_is_aligned_and_says_what_is_not_ranked() -> None:
     text = render(make_scores())
     preference, _, history = text.split("\n\n")

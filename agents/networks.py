@@ -1,0 +1,84 @@
+"""Several small networks evaluated as one: batched matrix products, with one axis for the members.
+
+A loop over members spends most of its time on starting operations where layers are small; one `baddbmm` per layer
+does the same arithmetic for all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Linear(nn.Module):
+    """E affine maps: x (E, B, in) -> x W + b (E, B, out); weights (E, in, out), biases (E, 1, out).
+
+    Drawn as torch.nn.Linear draws them, uniformly within 1 / sqrt(in).
+    """
+
+    def __init__(self, members: int, inputs: int, outputs: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound, generator=generator))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound, generator=generator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One product and sum per member."""
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class MLP(nn.Module):
+    """E multilayer perceptrons of `depth` hidden layers: (E, B, in) -> (E, B, out).
+
+    `rank` puts a linear bottleneck before the output, so that with depth 0 the map is linear of that rank.
+    `layer_norm` normalises every hidden layer before its activation, without weights of its own.
+
+    Raises:
+        ValueError: a size is not positive.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        inputs: int,
+        outputs: int,
+        width: int,
+        depth: int,
+        rank: int | None = None,
+        layer_norm: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if min(members, inputs, outputs, width, 1 if rank is None else rank) < 1 or depth < 0:
+            raise ValueError(
+                f"members, inputs, outputs, width, rank = {members, inputs, outputs, width, rank} must be positive "
+                f"and depth = {depth} at least 0."
+            )
+        sizes: Sequence[int] = [inputs] + [width] * depth
+        self.hidden = nn.ModuleList(Linear(members, a, b, generator) for a, b in pairwise(sizes))
+        last = sizes[-1]
+        self.bottleneck = None if rank is None else Linear(members, last, rank, generator)
+        self.output = Linear(members, last if rank is None else rank, outputs, generator)
+        self.layer_norm = layer_norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Activations are sigmoid-weighted (SiLU): smooth, so that values have second derivatives."""
+        for layer in self.hidden:
+            x = layer(x)
+            if self.layer_norm:
+                x = F.layer_norm(x, x.shape[-1:])
+            x = F.silu(x)
+        if self.bottleneck is not None:
+            x = self.bottleneck(x)
+        return self.output(x)
+
+
+def rows_of(members: int, x: Tensor) -> Tensor:
+    """Inputs (..., in) that all members share as (E, B, in), without a copy."""
+    flat = x.reshape(-1, x.shape[-1])
+    return flat.expand(members, *flat.shape)

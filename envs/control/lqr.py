@@ -1,0 +1,286 @@
+"""The linear quadratic regulator: value function, gradient and gain in closed form, and so are everyone's mistakes.
+
+Source: Anderson and Moore (1990), "Optimal control: linear quadratic methods".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import elementary, keys
+from valuegym.envs.control import pictures, riccati, rollouts
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+PHYSICAL = 2  # position and velocity
+SLOWEST, FASTEST = 0.2, 1.2  # angular speeds of distractors, radians per step
+_SPEEDS, _ROTATION = 1, 2  # streams of the map's own seed
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A mass pushed along a line towards the origin, and what surrounds it in the observation.
+
+    Attributes:
+        mass: kg.
+        dt: time step, s.
+        position_cost: 1 / m^2.
+        velocity_cost: s^2 / m^2.
+        force_cost: 1 / N^2.
+        max_force: N, the force of action 1.
+        start: half-width of the box from which position (m) and velocity (m / s) are drawn.
+        noise: standard deviation of the velocity's kick in each step, m / s.
+        discount: per step.
+        distractors: number of distracting dimensions.
+        distractor_scale: their standard deviation, m.
+        distractor_memory: what is left of their state after one step, in [0, 1).
+        rotated: whether the observation is turned by a random orthogonal matrix.
+        map_seed: what decides the distractors' speeds and the rotation.
+    """
+
+    mass: float = 1.0
+    dt: float = 0.1
+    position_cost: float = 1.0
+    velocity_cost: float = 0.1
+    force_cost: float = 0.1
+    max_force: float = 6.0
+    start: float = 1.0
+    noise: float = 0.0
+    discount: float = 0.99
+    distractors: int = 0
+    distractor_scale: float = 1.0
+    distractor_memory: float = 0.95
+    rotated: bool = False
+    map_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("mass", "dt", "position_cost", "force_cost", "max_force", "start"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number above 0.")
+        for name in ("velocity_cost", "noise", "distractors", "distractor_scale", "map_seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number of at least 0.")
+        for name in ("discount", "distractor_memory"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number in [0, 1).")
+
+
+def distractor_matrix(parameters: Parameters) -> Floats:
+    """How the distractors move, (D, D): planes that turn, each with its own speed, and shrink by their memory.
+
+    The last of an odd number only shrinks.
+    """
+    D = parameters.distractors
+    speed = SLOWEST + (FASTEST - SLOWEST) * keys.uniform(keys.mix(parameters.map_seed, _SPEEDS), np.arange(D // 2))
+    sine, cosine = elementary.sin_cos(speed)
+    M = np.eye(D)
+    for i in range(D // 2):
+        M[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cosine[i], -sine[i]], [sine[i], cosine[i]]]
+    return parameters.distractor_memory * M
+
+
+def rotation(parameters: Parameters) -> Floats:
+    """The orthogonal matrix (n, n) from states to observations."""
+    n = PHYSICAL + parameters.distractors
+    if not parameters.rotated:
+        return np.eye(n)
+    return elementary.orthogonal(
+        keys.normal(keys.mix(parameters.map_seed, _ROTATION, np.arange(n))[:, None], np.arange(n))
+    )
+
+
+def system(parameters: Parameters) -> riccati.LinearSystem:
+    """The task as a linear system in the coordinates of the observation; the control is the force, in N."""
+    p, D = parameters, parameters.distractors
+    n = PHYSICAL + D
+    A, Q, W = np.eye(n), np.zeros((n, n)), np.zeros((n, n))
+    A[0, 1] = p.dt
+    A[PHYSICAL:, PHYSICAL:] = distractor_matrix(p)
+    B = np.zeros((n, 1))
+    B[:PHYSICAL, 0] = p.dt**2 / (2 * p.mass), p.dt / p.mass
+    Q[0, 0], Q[1, 1] = p.position_cost, p.velocity_cost
+    W[np.arange(n), np.arange(n)] = noise_scale(p) ** 2
+    plain = riccati.LinearSystem(A, B, Q, np.array([[p.force_cost]]), W, p.discount)
+    return riccati.rotated(plain, rotation(p))
+
+
+def start_covariance(parameters: Parameters) -> Floats:
+    """Covariance (n, n) of the first observation."""
+    scale = np.full(PHYSICAL + parameters.distractors, parameters.distractor_scale**2)
+    scale[:PHYSICAL] = parameters.start**2 / 3
+    turn = rotation(parameters)
+    return turn @ np.diag(scale) @ turn.T
+
+
+def noise_scale(parameters: Parameters) -> Floats:
+    """Standard deviations (n,) of what is added to the state in each step; the distractors' keeps them stationary."""
+    innovation = parameters.distractor_scale * np.sqrt(1 - parameters.distractor_memory**2)
+    return np.concatenate([[0.0, parameters.noise], np.full(parameters.distractors, innovation)])
+
+
+class Task(NamedTuple):
+    """key (B,) of the episode and state (B, n) in which it starts."""
+
+    key: keys.Key
+    state: Floats
+
+
+class State(NamedTuple):
+    """state (B, n): position in m, velocity in m / s, and the distractors."""
+
+    state: Floats
+
+
+class LQR:
+    """Bring a mass to rest at the origin with little force.
+
+    ## Description
+    The one task of control that is solved on paper: the value of any linear controller is a quadratic form, the best
+    controller is linear, and the gradient of the value is 2 P s. So the cost of every mistake that a learned model
+    makes can be computed exactly. `distractors` adds dimensions that turn and shiver by themselves and do not matter;
+    `rotated` turns the observation, so that what matters is no longer aligned with its axes.
+
+    ## Observation
+    Box (2 + D,) float32: position in m, velocity in m/s and the distractors, multiplied by an orthogonal matrix if
+    `rotated`. Unbounded.
+
+    ## Action
+    Box (1,) in [-1, 1]: the force divided by `max_force`, 6 N. From every start the optimal force stays below 5.1 N, so
+    that the bound never binds and the solution of the unbounded problem is the solution of this one (without `noise`;
+    with it, as long as the kicks are small).
+
+    ## Reward
+    -(position^2 + 0.1 velocity^2 + 0.1 force^2), before the step.
+
+    ## Episode end
+    Never terminates. The registered environment truncates after 200 steps of 0.1 s. Position and velocity start
+    uniformly in [-1, 1], or where `reset(options={"position": x, "velocity": v})` says; distractors start in their
+    stationary distribution.
+
+    ## Arguments
+    Those of `Parameters`. What decides the distractors' speeds and the rotation is `map_seed` alone, so that training
+    and evaluation share them.
+
+    ## Oracle and naive scores
+    Score 1 is the optimal gain, from the discounted Riccati equation, score 0 the mean over 64 episodes of
+    uniformly random actions, both in the very episode that was played: from the same start, under the same noise, at
+    discount 0.99 over 200 steps. `system` and `riccati` give the expected cost of any linear controller.
+
+    ## Source
+    Anderson and Moore (1990), "Optimal control: linear quadratic methods".
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
+    cheap_reset = True
+    horizon = 200
+    tolerance = 0.0  # single additions and multiplications in a fixed order: the same bits everywhere
+
+    def __init__(self, **parameters: Any) -> None:
+        self.parameters = p = Parameters(**parameters)
+        self.discount = p.discount
+        n = PHYSICAL + p.distractors
+        self.physical, self.distracting = np.arange(PHYSICAL), np.arange(PHYSICAL, n)  # of the state; for scoring only
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (n,), np.float32)
+        self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+        self.rotation = rotation(p)
+        self._moves, self._noise = distractor_matrix(p), noise_scale(p)
+        self._noisy = np.flatnonzero(self._noise)
+        self._solution: tuple[riccati.Quadratic, Floats] | None = None
+
+    def initial(
+        self, key: keys.Key, position: Array | None = None, velocity: Array | None = None
+    ) -> tuple[Task, State]:
+        """Uniform in the box of starts, or as asked for; distractors stationary."""
+        p = self.parameters
+        state = np.empty((len(key), PHYSICAL + p.distractors))
+        state[:, :PHYSICAL] = p.start * (2 * keys.uniform(key[:, None], keys.RESET, np.arange(PHYSICAL)) - 1)
+        if p.distractors:
+            state[:, PHYSICAL:] = p.distractor_scale * keys.normal(key[:, None], keys.RESET, self.distracting)
+        for i, value in enumerate((position, velocity)):
+            if value is not None:
+                state[:, i] = value
+        return Task(key.copy(), state), State(state.copy())
+
+    def start(self, task: Task) -> State:
+        """The state in which these episodes begin."""
+        return State(task.state.copy())
+
+    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
+        """One step: the force is constant over it, and integrated exactly."""
+        p, s = self.parameters, state.state
+        push = p.max_force * action[:, 0].astype(np.float64) / p.mass * p.dt
+        after = np.empty_like(s)
+        after[:, 0] = s[:, 0] + p.dt * s[:, 1] + 0.5 * p.dt * push
+        after[:, 1] = s[:, 1] + push
+        if p.distractors:
+            after[:, PHYSICAL:] = elementary.matvec(self._moves, s[:, PHYSICAL:])
+        if self._noisy.size:
+            after[:, self._noisy] += self._noise[self._noisy] * keys.normal(key[:, None], t[:, None], self._noisy)
+        return State(after)
+
+    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """The negative quadratic cost."""
+        p, s = self.parameters, state.state
+        force = p.max_force * action[:, 0].astype(np.float64)
+        return -(p.position_cost * s[:, 0] ** 2 + p.velocity_cost * s[:, 1] ** 2 + p.force_cost * force**2)
+
+    def terminal(self, task: Task, state: State) -> Array:
+        """Never."""
+        return np.zeros(len(state.state), np.bool_)
+
+    def observation(self, task: Task, state: State) -> Array:
+        """The state, turned if so asked."""
+        s = elementary.matvec(self.rotation, state.state) if self.parameters.rotated else state.state
+        return s.astype(np.float32)
+
+    def solve(self) -> tuple[riccati.Quadratic, Floats]:
+        """The optimal cost and gain, in the coordinates of the observation; solved once."""
+        if self._solution is None:
+            linear = system(self.parameters)
+            best = riccati.optimal(linear)
+            self._solution = best, riccati.gain(linear, best.P)
+        return self._solution
+
+    def oracle_value(self, task: Task, state: State) -> Array:
+        """The optimal value (B,), expected and for ever."""
+        return -riccati.cost(self.solve()[0], state.state @ self.rotation.T)
+
+    def oracle_gradient(self, task: Task, state: State) -> Array:
+        """Its gradient (B, n) with respect to the observation."""
+        return -riccati.gradient(self.solve()[0], state.state @ self.rotation.T)
+
+    def oracle_action(self, task: Task, state: State) -> Array:
+        """The optimal force, as an action."""
+        K = self.solve()[1] @ self.rotation
+        return np.clip(-elementary.matvec(K, state.state) / self.parameters.max_force, -1, 1).astype(np.float32)
+
+    def references(self, task: Task) -> tuple[Array, Array]:
+        """Returns of random actions and of the optimal gain in these very episodes, for scoring."""
+        return rollouts.references(self, task)
+
+    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
+        """The mass on its line, the force on it, and the distractors as bars."""
+        s = states[-1].state[0]
+        force = self.parameters.max_force * float(actions[-1][0, 0]) if len(actions) else 0.0
+        line = f"position {s[0]:+.3f} m  velocity {s[1]:+.3f} m/s  force {force:+.2f} N"
+        if mode == "ansi":
+            return line + pictures.listed(s[PHYSICAL:])
+        scene = pictures.Scene(3.0, bars=self.parameters.distractors)
+        scene.track(-2.5, 2.5, 0.0, goal=0.0)
+        for before in states[:-1]:
+            scene.block((float(before.state[0, 0]), 0.0), faint=True)
+        scene.block((float(s[0]), 0.0))
+        scene.push((float(s[0]), 0.12), force / self.parameters.max_force)
+        if self.parameters.distractors:
+            scene.bars(s[PHYSICAL:], 3 * max(self.parameters.distractor_scale, 1e-9))
+        return scene.image(line)

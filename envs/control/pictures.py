@@ -1,0 +1,143 @@
+"""Pictures of control tasks: a panel in metres, arrows for what pushes, and distracting dimensions as bars below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs.drawing import (
+    Canvas,
+    Pixels,
+    Point,
+    Shape,
+    arrow,
+    blank,
+    circle,
+    line,
+    polygon,
+    rectangle,
+    rgb,
+    shrink,
+)
+
+Array = npt.NDArray[Any]
+
+PAPER, INK, PANEL = "#f6f4ef", "#2b2d42", "#dfe7ee"
+RED, GREEN, GOLD, SLATE, WHITE = "#e63946", "#0ea37f", "#f4b400", "#8d99ae", "#ffffff"
+WIDTH, HEIGHT, STRIP, MARGIN, CAPTION = 480, 320, 76, 14, 30
+FINE = 2  # pixels are drawn this much finer than they are shown
+
+
+def listed(values: Array) -> str:
+    """Distracting dimensions as text; nothing if there are none."""
+    return "  distractors " + " ".join(f"{value:+.2f}" for value in values) if len(values) else ""
+
+
+def mixed(color: str, other: str, share: float) -> tuple[int, int, int]:
+    """A colour with a share of another."""
+    r, g, b = np.rint((1 - share) * rgb(color) + share * rgb(other)).astype(int).tolist()
+    return r, g, b
+
+
+class Scene:
+    """A picture in the making; positions are (x, y) in world units with y up, `half_width` of them to each side."""
+
+    def __init__(self, half_width: float, center: Point = (0.0, 0.0), bars: int = 0) -> None:
+        strip = STRIP if bars else 0
+        self.pixels = blank(FINE * (HEIGHT + strip + CAPTION), FINE * WIDTH, PAPER)
+        self.page = Canvas(self.pixels, FINE)
+        frame = rectangle(MARGIN, MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN / 2, 6)
+        self.page.paint(frame, PANEL, outline=INK, width=2.5)
+        self.scale = (WIDTH - 2 * MARGIN) / (2 * half_width)
+        middle = (HEIGHT + MARGIN / 2) / 2
+        self.pen = self.page.at(WIDTH / 2 - center[0] * self.scale, middle + center[1] * self.scale, self.scale)
+        if bars:
+            self._strip(bars)
+
+    def _px(self, pixels: float) -> float:
+        """Pixels in world units."""
+        return pixels / self.scale
+
+    def _flip(self, points: Sequence[Point]) -> list[Point]:
+        return [(float(x), -float(y)) for x, y in points]
+
+    def paint(self, shape: Shape, fill: Any, outline: float = 2.0, opacity: float = 1.0) -> None:
+        """A shape in world units (with y down) with a dark outline of so many pixels."""
+        if outline:
+            self.pen.paint(shape, fill, outline=INK, width=self._px(outline), opacity=opacity)
+        else:
+            self.pen.paint(shape, fill, opacity=opacity)
+
+    def curve(self, points: Sequence[Point], color: Any, width: float = 3.0, opacity: float = 1.0) -> None:
+        """A line through points, so many pixels wide."""
+        self.pen.paint(line(self._flip(points), self._px(width)), color, opacity=opacity)
+
+    def track(self, left: float, right: float, y: float, goal: float | None = None) -> None:
+        """A rail from left to right with a stop at each end, and a flag at the goal."""
+        self.curve([(left, y), (right, y)], SLATE, 5)
+        for x in (left, right):
+            self.curve([(x, y - self._px(7)), (x, y + self._px(7))], INK, 4)
+        if goal is not None:
+            self.flag((goal, y))
+
+    def flag(self, foot: Point) -> None:
+        """A green flag on a pole."""
+        x, y = foot
+        px = self._px
+        self.curve([(x, y), (x, y + px(64))], INK, 3)
+        corners = [(x + px(2), y + px(64)), (x + px(28), y + px(55)), (x + px(2), y + px(46))]
+        self.pen.paint(polygon(self._flip(corners)), GREEN)
+
+    def block(self, at: Point, size: Point = (0.44, 0.24), faint: bool = False, color: str = RED) -> None:
+        """A block centred at a point; faint for where it was."""
+        (x, y), (w, h) = at, size
+        box = rectangle(x - w / 2, -y - h / 2, x + w / 2, -y + h / 2, h / 6)
+        self.paint(box, color, 0 if faint else 2.5, 0.18 if faint else 1.0)
+
+    def rod(self, start: Point, end: Point, width: float, color: str = RED, faint: bool = False) -> None:
+        """A rod of so many world units' width between two points."""
+        self.paint(line(self._flip([start, end]), width), color, 0 if faint else 2.5, 0.18 if faint else 1.0)
+
+    def dot(self, at: Point, radius: float, color: str = INK, outline: float = 0.0) -> None:
+        """A disc."""
+        self.paint(circle((at[0], -at[1]), radius), color, outline)
+
+    def push(self, at: Point, share: float, reach: float = 90.0) -> None:
+        """A horizontal arrow from a point, `reach` pixels long for a share of 1; none for a very small one."""
+        if abs(share) * reach > 6:
+            tip = (at[0] + self._px(reach * share), at[1])
+            shaft = arrow(self._flip([at, tip]), self._px(5), self._px(min(16.0, abs(share) * reach)))
+            self.paint(shaft, GOLD, 1.5)
+
+    def turn(self, at: Point, share: float, radius: float) -> None:
+        """An arc with an arrowhead around a point, counter-clockwise for positive shares; 1 is half a turn."""
+        if abs(share) > 0.03:
+            angles = np.pi / 2 + np.sign(share) * np.linspace(0, abs(share) * np.pi, 24)
+            points = [(at[0] + radius * float(np.cos(a)), at[1] + radius * float(np.sin(a))) for a in angles]
+            self.paint(arrow(self._flip(points), self._px(5), self._px(16)), GOLD, 1.5)
+
+    def _strip(self, bars: int) -> None:
+        top = HEIGHT + MARGIN / 4
+        self.page.paint(
+            rectangle(MARGIN, top, WIDTH - MARGIN, top + STRIP - MARGIN / 2, 6), PANEL, outline=INK, width=2
+        )
+        middle = top + (STRIP - MARGIN / 2) / 2
+        self.page.paint(line([(MARGIN + 8, middle), (WIDTH - MARGIN - 8, middle)], 1.5), SLATE)
+
+    def bars(self, values: Array, full: float) -> None:
+        """Distracting dimensions as bars up and down; `full` fills the strip."""
+        middle, half = HEIGHT + MARGIN / 4 + (STRIP - MARGIN / 2) / 2, (STRIP - MARGIN / 2) / 2 - 6
+        pitch = (WIDTH - 2 * MARGIN - 16) / max(len(values), 1)
+        for i, value in enumerate(np.clip(np.asarray(values) / full, -1, 1).tolist()):
+            x, tip = MARGIN + 8 + pitch * i, middle - half * value
+            shape = rectangle(x + 0.2 * pitch, min(middle, tip), x + 0.8 * pitch, max(middle, tip) + 0.5)
+            self.page.paint(shape, mixed(SLATE, "#5b5ea6", 0.8))
+
+    def image(self, caption: str) -> Pixels:
+        """The finished picture with a caption."""
+        bottom = self.pixels.shape[0] / FINE - CAPTION / 2 - 2
+        self.page.text((MARGIN + 2, bottom), caption, 9, INK)
+        return shrink(self.pixels, FINE)

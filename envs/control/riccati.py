@@ -1,0 +1,140 @@
+"""Linear systems with quadratic costs: exact values, gains and costs, batched over systems.
+
+A system moves as s' = A s + B u + w with w ~ N(0, W) and pays s'Q s + u'R u in every step; costs are discounted by
+gamma and the controller is u = -K s. Everything broadcasts over leading axes of systems (...).
+
+Sources: Anderson and Moore (1990), "Optimal control: linear quadratic methods"; the doubling algorithm is that of
+Chu, Fan, Lin (2005), "A structure-preserving doubling algorithm for continuous-time algebraic Riccati equations", in
+its discrete form. Discounting multiplies A and B by the root of gamma.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+DOUBLINGS = 60  # more than 10^18 steps
+SETTLED = 1e-14  # relative change at which a sum has converged
+
+
+class LinearSystem(NamedTuple):
+    """A (..., n, n), B (..., n, m), Q (..., n, n) and R (..., m, m) symmetric, W (..., n, n), and the discount."""
+
+    A: Floats
+    B: Floats
+    Q: Floats
+    R: Floats
+    W: Floats
+    discount: float
+
+
+class Quadratic(NamedTuple):
+    """Expected discounted cost s'P s + offset: P (..., n, n) and offset (...); infinite where there is none."""
+
+    P: Floats
+    offset: Floats
+
+
+def rotated(system: LinearSystem, turn: Floats) -> LinearSystem:
+    """The same system in the coordinates T s, for an orthogonal matrix T (n, n)."""
+    back = turn.swapaxes(-1, -2)
+    A, B, Q, R, W, discount = system
+    return LinearSystem(turn @ A @ back, turn @ B, turn @ Q @ back, R, turn @ W @ back, discount)
+
+
+def _offset(system: LinearSystem, P: Floats) -> Floats:
+    """Discounted cost of the noise: gamma / (1 - gamma) tr(P W)."""
+    trace: Floats = (P * system.W.swapaxes(-1, -2)).sum((-1, -2))
+    return system.discount / (1 - system.discount) * trace
+
+
+def optimal(system: LinearSystem) -> Quadratic:
+    """The least cost of any controller, by the discounted Riccati equation.
+
+    P = Q + gamma A'P A - gamma^2 A'P B (R + gamma B'P B)^-1 B'P A. Infinite where no controller keeps the cost finite.
+    """
+    A, B = (np.sqrt(system.discount) * part for part in (system.A, system.B))
+    G = B @ np.linalg.solve(system.R, B.swapaxes(-1, -2))
+    shape = np.broadcast_shapes(A.shape, system.Q.shape)
+    A, G, P = (np.broadcast_to(part, shape) for part in (A, G, system.Q))
+    one = np.eye(shape[-1])
+    with np.errstate(all="ignore"):
+        for _ in range(DOUBLINGS):
+            T, inverse = A.swapaxes(-1, -2), np.linalg.inv(_finite(one + G @ P))
+            step = T @ P @ inverse @ A
+            A, G, P = A @ inverse @ A, G + A @ inverse @ G @ T, P + (step + step.swapaxes(-1, -2)) / 2
+            if (np.abs(step).max((-1, -2)) <= SETTLED * np.abs(P).max((-1, -2))).all():
+                break
+    return _checked(system, P)
+
+
+def gain(system: LinearSystem, P: Floats) -> Floats:
+    """The gain K (..., m, n) of u = -K s that is greedy for the cost s'P s: gamma (R + gamma B'P B)^-1 B'P A."""
+    T = system.B.swapaxes(-1, -2) @ P
+    more = system.discount * T @ system.B
+    return np.asarray(system.discount * np.linalg.solve(system.R + more, T @ system.A), np.float64)
+
+
+def cost_of(system: LinearSystem, K: Floats) -> Quadratic:
+    """The cost of u = -K s, by the discounted Lyapunov equation P = Q + K'R K + gamma F'P F with F = A - B K.
+
+    Infinite where the root of gamma times F has an eigenvalue outside the unit circle.
+    """
+    F = np.sqrt(system.discount) * (system.A - system.B @ K)
+    P = system.Q + K.swapaxes(-1, -2) @ system.R @ K
+    F, P = (np.broadcast_to(part, np.broadcast_shapes(F.shape, P.shape)) for part in (F, P))
+    with np.errstate(all="ignore"):
+        for _ in range(DOUBLINGS):  # sums over 2n steps from sums over n
+            step = F.swapaxes(-1, -2) @ P @ F
+            P, F = P + step, F @ F
+            if (np.abs(step).max((-1, -2)) <= SETTLED * np.abs(P).max((-1, -2))).all():
+                break
+    return _checked(system, P)
+
+
+def cost_over(system: LinearSystem, K: Floats, steps: int) -> Quadratic:
+    """The cost of u = -K s over this many steps instead of for ever, by the recursion of the Lyapunov equation."""
+    F, stage = system.A - system.B @ K, system.Q + K.swapaxes(-1, -2) @ system.R @ K
+    P = np.zeros(np.broadcast_shapes(F.shape, stage.shape))
+    offset = np.zeros(P.shape[:-2])
+    for _ in range(steps):
+        offset = system.discount * (offset + (P * system.W.swapaxes(-1, -2)).sum((-1, -2)))
+        P = stage + system.discount * F.swapaxes(-1, -2) @ P @ F
+    return Quadratic(P, offset)
+
+
+def _finite(matrix: Floats) -> Floats:
+    """Matrices that hold something infinite replaced by the identity, so that the others go on."""
+    bad = ~np.isfinite(matrix).all((-1, -2), keepdims=True)
+    return np.where(bad, np.eye(matrix.shape[-1]), matrix)
+
+
+def _checked(system: LinearSystem, P: Floats) -> Quadratic:
+    """A cost, infinite throughout where it did not converge to a finite one."""
+    with np.errstate(all="ignore"):
+        bad = ~(np.abs(P).max((-1, -2)) < 1e100)
+        P = np.where(bad[..., None, None], np.inf, P)
+        return Quadratic(P, np.where(bad, np.inf, _offset(system, np.where(np.isfinite(P), P, 0.0))))
+
+
+def cost(quadratic: Quadratic, states: Floats) -> Floats:
+    """Expected discounted cost s'P s + offset from states (..., n): (...)."""
+    with np.errstate(invalid="ignore"):
+        form = np.einsum("...i,...ij,...j->...", states, quadratic.P, states) + quadratic.offset
+    return np.where(np.isnan(form), np.inf, form)
+
+
+def gradient(quadratic: Quadratic, states: Floats) -> Floats:
+    """Gradient 2 P s of the cost at states (..., n): (..., n). The value is the negative of the cost."""
+    return 2 * np.einsum("...ij,...j->...i", quadratic.P, states)
+
+
+def mean_cost(quadratic: Quadratic, covariance: Floats) -> Floats:
+    """Expected cost (...) over starts of mean zero and this covariance (..., n, n): tr(P covariance) + offset."""
+    finite = np.isfinite(quadratic.offset)
+    P = np.where(finite[..., None, None], quadratic.P, 0.0)
+    return np.where(finite, (P * covariance.swapaxes(-1, -2)).sum((-1, -2)) + quadratic.offset, np.inf)
