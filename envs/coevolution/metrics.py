@@ -120,7 +120,10 @@ def diversity_ratio(people: Floats, twin: Floats) -> Floats:
 
 def squared_distances(a: Floats, b: Floats) -> Floats:
     """Squared distances between every row of a (..., N, D) and of b (..., M, D): (..., N, M)."""
-    return np.sum((a[..., :, None, :] - b[..., None, :, :]) ** 2, -1)
+    square = (a[..., :, None, 0] - b[..., None, :, 0]) ** 2
+    for d in range(1, a.shape[-1]):
+        square += (a[..., :, None, d] - b[..., None, :, d]) ** 2
+    return square
 
 
 def effective_opinions(people: Floats, width: float) -> Floats:
