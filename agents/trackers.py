@@ -7,7 +7,6 @@ Memories are dictionaries of arrays with one row for each environment. Shapes: B
 
 from __future__ import annotations
 
-from math import comb
 from typing import Any, TypeAlias
 
 import gymnasium as gym
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from valuegym.agents.base import batch_size
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
+from valuegym.envs.coevolution.trajectories import extrapolate
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Memory: TypeAlias = "dict[str, Floats]"
@@ -195,16 +195,6 @@ class Extrapolative(Tracker):
             rows = np.minimum(t, self.order) == K
             forecast[rows] = extrapolate(past[rows], K, self.steps)
         return reading + (1.0 - self.shrinkage) * (forecast - reading), {"history": past}
-
-
-def extrapolate(past: Floats, order: int, steps: int) -> Floats:
-    """What follows a history (B, H, D), the newest last, if its (order + 1)-th difference is zero: (B, D)."""
-    weights = np.array([(-1) ** (order - i) * comb(order + 1, i) for i in range(order + 1)], np.float64)
-    window = past[:, past.shape[1] - order - 1 :]
-    for _ in range(steps):
-        following = (weights[:, None] * window).sum(1)
-        window = np.concatenate([window[:, 1:], following[:, None]], axis=1)
-    return window[:, -1]
 
 
 def extrapolative_2(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:

@@ -54,7 +54,7 @@ def gather(records: Iterable[Record]) -> dict[str, dict[str, dict[str, np.ndarra
 
 
 def render(measures: dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]]) -> str:
-    """One table for each experiment: a line for each measure, a column for each agent, means over seeds and episodes."""
+    """One table for each experiment: a line for each measure, a column for each agent, means over all episodes."""
     blocks = []
     for experiment, agents in measures.items():
         names = list(next(iter(agents.values())))

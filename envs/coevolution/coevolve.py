@@ -72,11 +72,11 @@ class Coevolve:
     Terminates after `steps` steps, nine by default, all of them observed and scored.
 
     ## Arguments
-    `family` of the anchors' drift (`trajectories`), `steps`, `people`, `dimensions`, `scale` (units of value of an
-    action of 1). The dynamics: `bound`, `social`, `influence`, `attachment`, `spread`, as in `dynamics.coevolve`.
-    `camps`: how many, evenly drawn; `apart`: half the width of the cube that their centres are drawn from, `within`:
-    standard deviation of anchors around them. `price` of diversity. `reports`, `budget`, `noise`, `strategic`,
-    `delay`: of the answers (`reports.Channel`).
+    `family` of the path that anchors take, times `pace` (`trajectories`), `data` (the folder of a recorded path),
+    `steps`, `people`, `dimensions`, `scale` (units of value of an action of 1). The dynamics: `bound`, `social`,
+    `influence`, `attachment`, `spread`, as in `dynamics.coevolve`. `camps`: how many, evenly drawn; `apart`: half the
+    width of the cube that their centres are drawn from; `within`: standard deviation of anchors around them. `price`
+    of diversity. `reports`, `budget`, `noise`, `strategic`, `delay`: of the answers (`reports.Channel`).
 
     ## Oracle and naive scores
     0 is persistence in silence: the estimate is what the last answers give. 1 is a reference that sees people and twin:
@@ -103,7 +103,8 @@ class Coevolve:
         steps: int = 9,
         people: int = 100,
         dimensions: int = 5,
-        scale: float = 1.0,
+        scale: float = 2.0,
+        pace: float = 1.0,
         bound: float = 0.75,
         social: float = 0.05,
         influence: float = 0.15,
@@ -118,6 +119,7 @@ class Coevolve:
         noise: float = 0.5,
         strategic: float = 0.0,
         delay: int = 0,
+        data: str | None = None,
     ) -> None:
         if min(steps, people, dimensions) < 1:
             raise ValueError(
@@ -131,15 +133,18 @@ class Coevolve:
                 "from 0 to 1 (social: to 1/2)."
             )
         self.camps = tuple(camps)
-        if not self.camps or not all(isinstance(n, int) and n >= 1 for n in self.camps):
+        if not self.camps or not all(type(n) is int and n >= 1 for n in self.camps):
             raise ValueError(f"camps = {self.camps}; expected numbers of camps, at least one, each at least 1.")
-        if min(spread, apart, within, price) < 0:
-            raise ValueError(f"spread = {spread}, apart = {apart}, within = {within}, price = {price}; expected >= 0.")
+        if min(spread, apart, within, price, pace) < 0:
+            raise ValueError(
+                f"spread = {spread}, apart = {apart}, within = {within}, price = {price}, pace = {pace}; "
+                "expected numbers of at least 0."
+            )
         self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
         self.bound, self.social, self.influence, self.attachment = bound, social, influence, attachment
-        self.spread, self.apart, self.within, self.price = spread, apart, within, price
+        self.spread, self.apart, self.within, self.price, self.pace = spread, apart, within, price, pace
         self.channel = Channel(reports, budget, noise, strategic, delay)
-        self.trajectory = trajectories.by_name(family)
+        self.trajectory = trajectories.by_name(family, data)
         self.index = np.arange(people * dimensions)
         box, D = gym.spaces.Box, dimensions
         self.observation_space = gym.spaces.Dict(
@@ -159,7 +164,7 @@ class Coevolve:
         whims = keys.bell(key[:, None], keys.RESET, 3, self.index).reshape(B, N, D)
         anchors = np.take_along_axis(centres, camp[..., None], axis=1) + self.within * whims
         path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + 1, D)
-        task = Task(key.copy(), anchors, path - path[:, :1])
+        task = Task(key.copy(), anchors, self.pace * (path - path[:, :1]))
         return task, self.start(task)
 
     def start(self, task: Task) -> State:
@@ -314,7 +319,7 @@ def modes(people: Array, starts: Array, bound: float) -> Array:
     """
     at = starts
     for _ in range(SHIFTS):
-        near = metrics.squared_distances(at, people) < bound**2
+        near: Array = np.less(metrics.squared_distances(at, people), bound**2)
         total = dynamics.total(near[..., None] * people[:, None], 2)
         at = np.where(near.any(-1)[..., None], total / np.maximum(near.sum(-1), 1)[..., None], at)
     return at

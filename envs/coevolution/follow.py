@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 
 
 class Task(NamedTuple):
-    """What an episode is: its key (B,), the mean's path (B, T+k+1, D), what sets each person apart (B, N, D)."""
+    """What an episode is: its key (B,), the mean's path (B, T+k, D), what sets each person apart (B, N, D)."""
 
     key: Array
     path: Array
@@ -58,7 +58,7 @@ class Follow:
     ## Arguments
     `family` of the path (`trajectories`), `steps`, `people`, `dimensions`, `scale` (units of value of an action of 1),
     `within` (standard deviation of people around the mean), and of the answers `reports` ("values" or "choices"),
-    `budget`, `noise`, `strategic`, `delay` (`reports.Channel`).
+    `budget`, `noise`, `strategic`, `delay` (`reports.Channel`). `data`: the folder of a recorded path.
 
     ## Oracle and naive scores
     0 is persistence, which says what the last answers give by themselves; 1 is to know the path. On squared errors the
@@ -82,13 +82,14 @@ class Follow:
         steps: int = 9,
         people: int = 100,
         dimensions: int = 5,
-        scale: float = 1.0,
+        scale: float = 4.0,
         within: float = 0.3,
         reports: str = "values",
         budget: int = 20,
         noise: float = 0.5,
         strategic: float = 0.0,
         delay: int = 0,
+        data: str | None = None,
     ) -> None:
         if min(steps, people, dimensions) < 1:
             raise ValueError(
@@ -99,7 +100,7 @@ class Follow:
         self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
         self.within = within
         self.channel = Channel(reports, budget, noise, strategic, delay)
-        self.trajectory = trajectories.by_name(family)
+        self.trajectory = trajectories.by_name(family, data)
         self.observation_space = gym.spaces.Dict(
             reports=gym.spaces.Box(-LIMIT, LIMIT, (budget * dimensions,), np.float32),
             said=gym.spaces.Box(-1, 1, (dimensions,), np.float32),
@@ -110,7 +111,7 @@ class Follow:
     def initial(self, key: keys.Key) -> tuple[Task, State]:
         """A path, and people around it."""
         B, N, D = len(key), self.people, self.dimensions
-        path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + self.horizon + 1, D)
+        path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + self.horizon, D)
         apart = self.within * keys.bell(key[:, None], keys.RESET, 3, np.arange(N * D)).reshape(B, N, D)
         task = Task(key.copy(), path, apart - dynamics.mean(apart)[:, None])
         return task, self.start(task)
@@ -122,8 +123,8 @@ class Follow:
         return State(np.zeros(B, np.int64), np.zeros((B, self.dimensions), np.float32), waiting)
 
     def people_at(self, task: Task, t: Array) -> Array:
-        """Values (B, N, D) of everybody at steps t (B,)."""
-        return task.path[np.arange(len(t)), t][:, None] + task.apart
+        """Values (B, N, D) of everybody at steps t (B,); those of the last step from then on."""
+        return task.path[np.arange(len(t)), np.minimum(t, self.steps - 1)][:, None] + task.apart
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Time passes, and people answer."""
@@ -139,7 +140,7 @@ class Follow:
 
     def truth(self, task: Task, state: State) -> Array:
         """What the estimate is compared with: the mean `horizon` steps on (B, D)."""
-        return task.path[np.arange(len(state.t)), state.t + self.horizon]
+        return task.path[np.arange(len(state.t)), np.minimum(state.t, self.steps - 1) + self.horizon]
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Less the squared error of the estimate."""

@@ -1,4 +1,4 @@
-"""Agents that follow values: their update rules against closed forms, one protocol, and the one that keeps diversity."""
+"""Agents that follow values: update rules against closed forms, one protocol, and the one that keeps diversity."""
 
 from __future__ import annotations
 

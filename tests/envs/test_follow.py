@@ -126,13 +126,13 @@ def test_the_score_is_the_skill_against_persistence(core: Follow) -> None:
 def test_follow_scores_what_is_and_predict_what_comes() -> None:
     for core in (Follow(), Predict(horizon=3)):
         task, state = core.initial(KEY[:4])
-        assert task.path.shape == (4, 9 + core.horizon + 1, 5)
+        assert task.path.shape == (4, 9 + core.horizon, 5)
         for t in range(9):
             action = core.action(task.path[:, t + core.horizon])
             after = core.transition(task, state, action, task.key, np.full(4, t))
             assert np.allclose(core.reward(task, state, action, after), 0, atol=1e-10)
             off = core.action(task.path[:, t + core.horizon] * 0.5)
-            expected = -((off - task.path[:, t + core.horizon]) ** 2).sum(-1)
+            expected = -((0.5 * task.path[:, t + core.horizon]) ** 2).sum(-1)
             assert np.allclose(core.reward(task, state, off, after), expected, atol=1e-6)
             assert np.allclose(core.people_at(task, state.t).mean(1), task.path[:, t])
             state = after
