@@ -319,9 +319,9 @@ def modes(people: Array, starts: Array, bound: float) -> Array:
     """
     at = starts
     for _ in range(SHIFTS):
-        near: Array = np.less(metrics.squared_distances(at, people), bound**2)
-        total = dynamics.total(near[..., None] * people[:, None], 2)
-        at = np.where(near.any(-1)[..., None], total / np.maximum(near.sum(-1), 1)[..., None], at)
+        near = (metrics.squared_distances(at, people) < bound**2).astype(np.float64)
+        total, count = dynamics.total(near[..., None] * people[:, None], 2), dynamics.total(near, 2)[..., None]
+        at = np.where(count > 0, total / np.maximum(count, 1.0), at)
     return at
 
 
