@@ -37,6 +37,9 @@ AGENTS: dict[str, Entry] = {
         "valuegym.agents.optimal_advantage:OptimalAdvantage", "", "a table by partial return; no dynamics"
     ),
     "cpl": Entry("valuegym.agents.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
+    "lqr_model_based": Entry(
+        "valuegym.agents.lqr_model_based:LQRModelBased", "agents", "a linear model of rank 2 and the Riccati equation"
+    ),
     "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
 }
 

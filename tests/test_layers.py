@@ -22,6 +22,7 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 PURE = {
     "valuegym.agents.critics",
     "valuegym.agents.ensemble",
+    "valuegym.agents.linear_model",
     "valuegym.agents.losses",
     "valuegym.agents.networks",
     "valuegym.agents.posterior",
