@@ -36,7 +36,7 @@ class Constant:
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
         core: Any = getattr(env.unwrapped, "core", None)
-        if not isinstance(core, RewardInference) or core.policy:
+        if not isinstance(core, RewardInference) or core.policy or core.asks:
             raise ValueError("Agent 'constant' answers reward weights; it plays in valuegym/RewardInference-v0 only.")
         self.observation_space, self.board = env.observation_space, "random" if core.random else "published"
 

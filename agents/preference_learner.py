@@ -150,7 +150,7 @@ class PreferenceLearner:
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
         core: Any = getattr(env.unwrapped, "core", None)
-        if not hasattr(core, "query") or core.policy != self.policy:
+        if not hasattr(core, "query") or core.policy != self.policy or getattr(core, "asks", False):
             what, where = ("a policy", "Policy") if self.policy else ("reward weights", "")
             raise ValueError(
                 f"Agent {type(self).__name__} infers {what}; it plays in valuegym/RewardInference{where}-v0 only."

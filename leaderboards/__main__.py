@@ -1,4 +1,4 @@
-"""The command line: `valuegym list | run | score | verify | leaderboard | data | likelihood | demo`.
+"""The command line: `valuegym list | run | score | submit | verify | leaderboard | data | likelihood | demo`.
 
 Every command is also a function.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from valuegym import __version__, envs
@@ -16,6 +16,7 @@ from valuegym.agents import AGENTS
 from valuegym.leaderboards import board, experiments, table, tracking
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.trust import judge
 from valuegym.leaderboards.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
@@ -68,6 +69,32 @@ def verify(results: str, data: str | None = None, workers: int = 2) -> list[Verd
     return verify_all(results, data, workers)
 
 
+def submit(
+    results: str,
+    card: str,
+    names: Sequence[str] | None = None,
+    evidence: Sequence[str] | None = None,
+    output: str | None = None,
+) -> str:
+    """Pack an agent's records and its card into one file; returns what was written, for people."""
+    from valuegym.leaderboards import submission
+
+    about = submission.read_card(card)
+    found = sorted(Path(results).glob(f"*/*/{about.name}/seed-*.jsonl"))
+    if names:
+        for name in names:
+            experiments.find(name)
+        found = [path for path in found if "/".join(path.parts[-4:-2]) in names]
+    if not found:
+        raise FileNotFoundError(f"There are no records by {about.name} in {results}; `valuegym run` writes them.")
+    extra = {Path(path).name: Path(path).read_bytes() for path in evidence or ()}
+    content = submission.pack(about, (path.read_bytes() for path in found), extra)
+    target = Path(output or f"{about.name}.zip")
+    submission.write(target, content)
+    packed = submission.from_bytes(content)
+    return f"{target}: {len(found)} records of {about.name}, {len(content)} bytes, SHA-256 {packed.digest}"
+
+
 def report(verdicts: Sequence[Verdict]) -> str:
     """Verdicts for people: a line for every record that is not true or comes with a warning, and a count."""
     lines = [f"rejected  {verdict.path}: {verdict.reason}" for verdict in verdicts if verdict.reason]
@@ -116,34 +143,52 @@ def track_all(verdicts: Sequence[Verdict], scores: Sequence[Score], results: str
 
 
 def check_data(name: str, data: str | None) -> str:
-    """Reproduce the published statistics of a dataset; raises ValueError if any row differs."""
-    from valuegym.envs.preference import datasets
+    """Reproduce the stored statistics of every condition in the folder; raises ValueError if any row differs."""
+    from valuegym.envs.preference import answers, datasets
 
-    if name != datasets.NAME:
-        raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.")
-    found = datasets.present(data)
+    _dataset(name)
+    found = datasets.present(data, unverified=True)
     if not found:
         raise FileNotFoundError(
             f"{datasets.find(data)} holds none of the published conditions {sorted(datasets.CONDITIONS)}."
         )
-    lines, pairs, wrong = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}"], 0, 0
+    known, wrong, pairs = datasets.present(data), 0, 0
+    lines = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}{'agreement':>11}  known by"]
     for condition in found:
-        human = datasets.load(condition, data)
-        bad = datasets.mismatches(human)
+        human = datasets.load(condition, data, unverified=True)
+        bad, agree = answers.mismatches(human), answers.agreement(human.segments, human.labels).share
         pairs, wrong = pairs + len(human.labels), wrong + bad
-        lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}")
+        by = "its hash" if condition in datasets.CONDITIONS else "its card" if condition in known else "nothing yet"
+        lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}{100 * agree:>10.0f}%  {by}")
     lines.append(f"{'all':<24}{pairs:>7}{wrong:>12}")
     if wrong:
         raise ValueError("\n".join((*lines, f"{wrong} rows do not follow from the delivery task.")))
     return "\n".join(lines)
 
 
-def fetch_data(name: str, data: str | None) -> str:
-    """Download a dataset from its publisher into a folder, checked against its hashes."""
+def accept_data(name: str, data: str | None, condition: str | None, source: str, licence: str) -> str:
+    """Write a card for files that are named as published ones, so that they are used from now on."""
+    from valuegym.envs.preference import answers, datasets
+
+    _dataset(name)
+    if not condition or condition in datasets.CONDITIONS:
+        raise ValueError(f"--condition {condition or ''}: expected the name of one that is not known by its hash.")
+    path = answers.accept(datasets.find(data), condition, source, licence)
+    return f"{path} written: human:{condition} is known by this card from now on."
+
+
+def _dataset(name: str) -> None:
     from valuegym.envs.preference import datasets
 
     if name != datasets.NAME:
         raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.")
+
+
+def fetch_data(name: str, data: str | None) -> str:
+    """Download a dataset from its publisher into a folder, checked against its hashes."""
+    from valuegym.envs.preference import datasets
+
+    _dataset(name)
     folder = data or os.environ.get(datasets.VARIABLE)
     if not folder:
         raise ValueError(f"Say where the data shall lie: --data FOLDER, or the variable {datasets.VARIABLE}.")
@@ -172,6 +217,8 @@ def parser() -> argparse.ArgumentParser:
         "  valuegym list\n"
         "  valuegym run --agent regret --experiment preference/boards-regret\n"
         "  valuegym verify results\n"
+        "  valuegym submit results --card card.json\n"
+        "  valuegym verify my-agent.zip\n"
         "  valuegym leaderboard results\n"
         "  valuegym data check human-delivery --data FOLDER",
     )
@@ -211,24 +258,40 @@ def parser() -> argparse.ArgumentParser:
     common(sub)
     sub = command("score", "show the scores that records claim, without verifying them")
     sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    sub = command("submit", "pack an agent's records and its card into one file that anyone can verify")
+    sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
+    sub.add_argument("--card", default="card.json", metavar="FILE", help="the agent's card (default: card.json)")
+    sub.add_argument(
+        "--experiment", action="append", metavar="ID", help="repeatable; default: all there are records of"
+    )
+    sub.add_argument("--evidence", action="append", metavar="FILE", help="npz or JSON to add; repeatable")
+    sub.add_argument("--output", metavar="FILE", help="the submission (default: NAME.zip)")
     sub = command("verify", "replay records and check everything in them; exits with 1 if any is rejected")
-    sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    sub.add_argument(
+        "results", nargs="?", default="results", help="results folder, record or submission file (default: results)"
+    )
     common(sub)
     sub = command("leaderboard", "verify records, print the tables, write the page and the wandb runs")
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
     common(sub)
     tracked(sub)
-    sub = command("data", "fetch human data from its publisher, or check data that you have against what was published")
-    sub.add_argument("action", choices=("check", "fetch"))
+    sub = command("data", "fetch human data from its publisher, check what you have, or accept what nobody knows yet")
+    sub.add_argument("action", choices=("check", "fetch", "accept"))
     sub.add_argument("name", help="name of the dataset: human-delivery")
     sub.add_argument(
         "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
     )
+    sub.add_argument("--condition", metavar="NAME", help="accept: which one gets a card")
+    sub.add_argument("--source", default="not stated", help="accept: where the answers come from")
+    sub.add_argument("--licence", default="not stated", help="accept: their licence")
     sub = command("likelihood", "how well preference models predict people: table, intervals and figure")
     sub.add_argument(
         "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
     )
     sub.add_argument("--condition", action="append", metavar="NAME", help="repeatable; default: all in the folder")
+    sub.add_argument(
+        "--unverified", action="store_true", help="also files named as published ones of which nothing else is known"
+    )
     sub.add_argument("--output", default="docs/results", metavar="FOLDER", help="where the page goes (docs/results)")
     sub = command("demo", "run the main comparison from start to page, in minutes")
     sub.add_argument("--results", default="results", metavar="FOLDER", help="where everything goes (default: results)")
@@ -248,31 +311,52 @@ def _track(args: argparse.Namespace) -> str:
     return args.track or {"online": "online", "disabled": "off"}.get(os.environ.get("WANDB_MODE", ""), "offline")
 
 
+def data(args: argparse.Namespace) -> str:
+    """What `valuegym data` was asked to do."""
+    if args.action == "accept":
+        return accept_data(args.name, args.data, args.condition, args.source, args.licence)
+    return (check_data if args.action == "check" else fetch_data)(args.name, args.data)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    if Path(args.results).suffix == ".zip":
+        judgement = judge(args.results, args.data, args.workers)
+        print(judgement.text)
+        return int(bool(judgement.reason))
+    verdicts = verify(args.results, args.data, args.workers)
+    print(report(verdicts))
+    return int(any(verdict.reason for verdict in verdicts))
+
+
+def _leaderboard(args: argparse.Namespace) -> None:
+    verdicts = verify(args.results, args.data, args.workers)
+    print("\n".join((report(verdicts), "", leaderboard(verdicts, args.results, _track(args)))))
+
+
+def _likelihood(args: argparse.Namespace) -> None:
+    from valuegym.leaderboards import likelihood_report
+
+    print(likelihood_report.run(args.data, args.condition, args.output, args.unverified))
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "list": lambda args: print(list_all()),
+    "run": lambda args: print(
+        "\n".join(map(str, run(args.agent, args.experiment, args.results, args.seed, args.data, args.workers)))
+    ),
+    "score": lambda args: print(table.render(score(args.results))),
+    "submit": lambda args: print(submit(args.results, args.card, args.experiment, args.evidence, args.output)),
+    "verify": _verify,
+    "leaderboard": _leaderboard,
+    "data": lambda args: print(data(args)),
+    "likelihood": _likelihood,
+    "demo": lambda args: print(demo(args.results, args.data, args.workers, _track(args))),
+}
+
+
 def dispatch(args: argparse.Namespace) -> int:
     """Carry out a parsed command; returns the exit status."""
-    if args.command == "list":
-        print(list_all())
-    elif args.command == "run":
-        for path in run(args.agent, args.experiment, args.results, args.seed, args.data, args.workers):
-            print(path)
-    elif args.command == "score":
-        print(table.render(score(args.results)))
-    elif args.command == "verify":
-        verdicts = verify(args.results, args.data, args.workers)
-        print(report(verdicts))
-        return int(any(verdict.reason for verdict in verdicts))
-    elif args.command == "leaderboard":
-        verdicts = verify(args.results, args.data, args.workers)
-        print("\n".join((report(verdicts), "", leaderboard(verdicts, args.results, _track(args)))))
-    elif args.command == "data":
-        print((check_data if args.action == "check" else fetch_data)(args.name, args.data))
-    elif args.command == "likelihood":
-        from valuegym.leaderboards import likelihood_report
-
-        print(likelihood_report.run(args.data, args.condition, args.output))
-    elif args.command == "demo":
-        print(demo(args.results, args.data, args.workers, _track(args)))
-    return 0
+    return COMMANDS[args.command](args) or 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
-from valuegym.envs.preference import datasets, delivery, felt_score, models
+from valuegym.envs.preference import delivery, felt_score, models
+from valuegym.envs.preference.answers import HumanPreferences
 from valuegym.envs.preference.segments import Segment
 
 Floats = NDArray[np.float64]
@@ -41,10 +42,11 @@ class Pairs(NamedTuple):
     group: NDArray[np.int64]
 
 
-def pairs(human: datasets.HumanPreferences) -> Pairs:
-    """One condition with the values of the delivery task's true reward."""
-    segments = Segment(*(field[None] for field in human.segments))
-    return Pairs(human.condition, segments, human.labels, _reward(1.0, 0.0), unordered(human.segments))
+def pairs(human: HumanPreferences) -> Pairs:
+    """One condition with the values of the delivery task's true reward, without the answers "can't tell"."""
+    answered = Segment(*(field[~np.isnan(human.labels)] for field in human.segments))
+    segments, labels = Segment(*(field[None] for field in answered)), human.labels[~np.isnan(human.labels)]
+    return Pairs(human.condition, segments, labels, _reward(1.0, 0.0), unordered(answered))
 
 
 @cache

@@ -60,12 +60,21 @@ def evaluate(data: Pairs) -> Result:
     return Result(data, grouped, by_row, ablations, likelihood.parameters(data))
 
 
-def run(data: str | None, conditions: Sequence[str] | None, output: str) -> str:
-    """Evaluate conditions (default: all that the folder holds) and write the page and its figure; returns the page."""
-    names = list(conditions or datasets.present(data))
+def run(data: str | None, conditions: Sequence[str] | None, output: str, unverified: bool = False) -> str:
+    """Evaluate conditions (default: all that the folder holds) and write the page and its figure; returns the page.
+
+    unverified: also conditions of which nothing but the names of their files is known (`datasets.load`).
+    """
+    names = list(conditions or datasets.present(data, unverified))
     if not names:
         raise FileNotFoundError(f"{datasets.find(data)} holds none of the conditions {sorted(datasets.CONDITIONS)}.")
-    results = [evaluate(likelihood.pairs(datasets.load(name, data))) for name in names]
+    loaded = [likelihood.pairs(datasets.load(name, data, unverified)) for name in names]
+    for one in loaded:
+        if (unique := len(np.unique(one.group))) < likelihood.FOLDS:
+            raise ValueError(
+                f"Condition {one.condition} has {unique} unique pairs; expected at least {likelihood.FOLDS}."
+            )
+    results = [evaluate(one) for one in loaded]
     page, folder = render(results), Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in ((folder / f"{NAME}.md", page), (folder / f"{NAME}.svg", plot(results))):
@@ -138,7 +147,8 @@ def _condition(result: Result) -> list[str]:
     ties = float((data.labels == 0.5).mean())
     return [
         f"## {data.condition}",
-        f"{len(data.labels)} answers about {data.group.max() + 1} unique pairs; {100 * ties:.1f}% ties.",
+        f"{len(data.labels)} answers about {data.group.max() + 1} unique pairs; {100 * ties:.1f}% ties."
+        + ("" if data.condition in datasets.CONDITIONS else " None of the published conditions known by their hash."),
         _table(["model", "by row", "by pair", "gain over three weights", "accuracy", "ECE"], rows),
         "By row: folds of single answers, as the literature has it. Accuracy: ties are a class, predicted within a "
         "band of log-odds fitted on training folds. ECE: expected calibration error, ten bins."

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import os
 import re
 import sys
@@ -18,6 +17,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from valuegym.leaderboards.strict import decode, nested
 
 FORMAT = 1
 MAX_BYTES = 64 * 2**20
@@ -64,13 +65,13 @@ def path_of(folder: Path, agent: str, experiment: str, seed: int) -> Path:
     return folder / experiment / agent / f"seed-{seed}.jsonl"
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all, creating its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -119,27 +120,6 @@ def _fields(value: Any, line: int, **types: type | tuple[type, ...]) -> dict[str
     return fields
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a finite number")
-
-
-def _finite(text: str) -> float:
-    return float(text) if math.isfinite(float(text)) else _refuse(text[:40])
-
-
-def _nested(value: Any, room: int) -> bool:
-    """Whether a JSON value is nested deeper than this."""
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return room < 0 or any(_nested(part, room - 1) for part in inside)
-
-
-def _decode(text: str, line: int) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"line {line} is not valid JSON ({str(error)[:80]}).") from None
-
-
 def read(path: Path) -> Record:
     """Read and check a record's form.
 
@@ -165,9 +145,10 @@ def from_text(text: str) -> Record:
         f"the file has {len(lines)} lines; expected a header, 1 to {MAX_EPISODES} episodes and the score.",
     )
     header = _fields(
-        _decode(lines[0], 1), 1, format=int, agent=str, experiment=str, seed=int, spec=dict, digest=str, provenance=dict
+        decode(lines[0], "line 1", RecordError), 1,
+        format=int, agent=str, experiment=str, seed=int, spec=dict, digest=str, provenance=dict,
     )  # fmt: skip
-    _require(not _nested(header, 8), "line 1 is nested too deeply.")
+    _require(not nested(header, 8), "line 1 is nested too deeply.")
     _require(header["format"] == FORMAT, f"format {header['format']} is not supported; expected {FORMAT}.")
     _require(
         bool(_NAME.fullmatch(header["agent"])),
@@ -177,9 +158,9 @@ def from_text(text: str) -> Record:
     episodes: list[Episode] = []
     steps = 0
     for i, line in enumerate(lines[1:-1], start=2):
-        episodes.append(_episode(_decode(line, i), i, MAX_STEPS - steps))
+        episodes.append(_episode(decode(line, f"line {i}", RecordError), i, MAX_STEPS - steps))
         steps += len(episodes[-1].actions)
-    last = _fields(_decode(lines[-1], len(lines)), len(lines), scores=list, sha256=str)
+    last = _fields(decode(lines[-1], f"line {len(lines)}", RecordError), len(lines), scores=list, sha256=str)
     body = "".join(line + "\n" for line in lines[:-1])
     _require(
         hashlib.sha256(body.encode()).hexdigest() == last["sha256"],

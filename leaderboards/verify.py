@@ -5,6 +5,7 @@ A record is compared, never obeyed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,8 +37,10 @@ class Verdict(NamedTuple):
         return f"rejected: {self.reason}" if self.reason else "replayed"
 
 
-def check(record: Record, data: str | None = None) -> np.ndarray[Any, Any]:
+def check(record: Record, data: str | None = None, seeds: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
     """The scores (E, R) of a record, recomputed from its actions.
+
+    Its episodes must have the experiment's own seeds, or these where they are given.
 
     Raises RecordError if anything in it is not as this installation has it.
     """
@@ -52,11 +55,12 @@ def check(record: Record, data: str | None = None) -> np.ndarray[Any, Any]:
         raise RecordError("the environment's spec is not the one registered here.")
     if record.digest != environment_digest(what.env_id, what.arguments, data if what.data else None):
         raise RecordError("the environment digest differs: the record was made with another environment or other data.")
-    seeds, played = what.evaluation_seeds(record.seed), [episode.seed for episode in record.episodes]
+    seeds = what.evaluation_seeds(record.seed) if seeds is None else list(seeds)
+    played = [episode.seed for episode in record.episodes]
     if len(played) != len(seeds):
         raise RecordError(f"the record has {len(played)} episodes; expected {len(seeds)}.")
     if played != seeds:
-        raise RecordError(f"the episodes' seeds are not those of the experiment, {seeds[0]} to {seeds[-1]}.")
+        raise RecordError(f"the episodes' seeds are not those that were due, {seeds[0]} to {seeds[-1]}.")
     env: Any = gym.make(what.env_id, **what.make_kwargs(data)).unwrapped
     options = {what.options[0]: np.array(what.options[1])} if what.options else {}
     scores = SCORES[what.score](env.core, replay(env.core, record.episodes, spec["max_episode_steps"], options))
@@ -73,9 +77,14 @@ def verify(path: str | Path, data: str | None = None) -> Verdict:
         check(record, data)
     except (ValueError, OSError) as error:
         return Verdict(str(path), str(error) or type(error).__name__)
+    return found_true(str(path), record)
+
+
+def found_true(path: str, record: Record) -> Verdict:
+    """The verdict on a record that was checked, with the differences that do not matter by themselves."""
     here = provenance()
     differs = [name for name in ("source", "valuegym") if record.provenance.get(name) != here[name]]
-    return Verdict(str(path), "", tuple(f"{name} differs from this installation's" for name in differs), record)
+    return Verdict(path, "", tuple(f"{name} differs from this installation's" for name in differs), record)
 
 
 def _work(item: tuple[str, str | None]) -> Verdict:

@@ -12,36 +12,15 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import delivery, segments
-
-Array = npt.NDArray[Any]
+from valuegym.envs.preference import answers
+from valuegym.envs.preference.answers import HumanPreferences, file_names
 
 NAME, FOLDER = "human-delivery", "human_delivery"
 VARIABLE = "VALUEGYM_DATA"
 _COMMIT = "646a8704f5dc9938acc3eaf9b92263cfb3654585"
 SOURCE = f"https://raw.githubusercontent.com/Stephanehk/InfluencingHumanPrefs/{_COMMIT}/data/human_data"
 MAX_BYTES = 2**22
-
-
-class HumanPreferences(NamedTuple):
-    """n answers of one condition.
-
-    segments: pairs as a Segment with leading axes (n, 2); labels (n,) 0 first, 1 second, 0.5 same; published (n, 3):
-    the publisher's second-minus-first differences of partial return, V*(start) and V*(end) at discount 1; sha256 of
-    the three files, in the order segment_pairs, Y, X.
-    """
-
-    condition: str
-    segments: segments.Segment
-    labels: Array
-    published: Array
-    sha256: tuple[str, str, str]
 
 
 # SHA-256 of segment_pairs, Y and X of every published condition.
@@ -77,7 +56,6 @@ CONDITIONS: dict[str, tuple[str, str, str]] = {
         "c7ee9dc113eaab3d1ce8879b684c0b1936fc6e348c57be28459a782823188d7a",
     ),
 }
-PARTS = ("segment_pairs", "Y", "X")
 
 
 def find(data: str | None) -> Path:
@@ -96,15 +74,16 @@ def find(data: str | None) -> Path:
     return folder
 
 
-def file_names(condition: str) -> list[str]:
-    """The three files of a condition, in the order of PARTS."""
-    return [f"{condition}_full_filtered_{part}.npy" for part in PARTS]
+def present(data: str | None, unverified: bool = False) -> list[str]:
+    """The conditions in the folder: published ones that are known by hash, and those with a card.
 
-
-def present(data: str | None) -> list[str]:
-    """The published conditions whose files all lie in the folder."""
+    With unverified, also those whose files are only named as published ones are.
+    """
     folder = find(data)
-    return [condition for condition in CONDITIONS if all((folder / name).is_file() for name in file_names(condition))]
+    there = answers.as_published(folder)
+    with_card = [name for name in answers.in_folder(folder) if name not in CONDITIONS]
+    others = [name for name in there if name not in CONDITIONS and name not in with_card]
+    return [name for name in CONDITIONS if name in there] + with_card + (others if unverified else [])
 
 
 def fetch(data: str, source: str = SOURCE) -> list[Path]:
@@ -132,53 +111,28 @@ def fetch(data: str, source: str = SOURCE) -> list[Path]:
     return fetched
 
 
-def load(condition: str, data: str | None = None) -> HumanPreferences:
-    """Read one condition, checking its files' hashes.
+def load(condition: str, data: str | None = None, unverified: bool = False) -> HumanPreferences:
+    """Read one condition: a published one, checked by hash, or one with a card (`answers`).
+
+    With unverified, also one whose three files are named as published ones are, and of which nothing else is known.
 
     Raises:
-        ValueError: the condition is unknown, or a file is not the published one.
+        ValueError: the condition is unknown, or a file is not as it should be.
         FileNotFoundError: the folder or a file is missing.
     """
-    if condition not in CONDITIONS:
-        raise ValueError(f"condition = {condition!r}; expected one of {sorted(CONDITIONS)}.")
-    folder, arrays = find(data), []
-    for name, expected in zip(file_names(condition), CONDITIONS[condition], strict=True):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{name} is missing from {folder}.")
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
-            raise ValueError(f"{folder / name} is not the published file: its SHA-256 differs. Fetch it again.")
-        arrays.append(np.load(folder / name, allow_pickle=False))
-    pairs, labels, published = arrays
-    return HumanPreferences(
-        condition, delivery_segments(pairs), labels.astype(np.float64), published, CONDITIONS[condition]
-    )
-
-
-def delivery_segments(pairs: Array) -> segments.Segment:
-    """Published pairs (n, 2, L + 1, 2) as segments on the published board.
-
-    Each is a start cell (row, column) and L moves, (0, 0) after the end; ValueError for any other move.
-    """
-    width = len(delivery.BOARD[0])
-    process = delivery.board_mdp(np.array([delivery.BOARD]))
-    starts = pairs[:, :, 0] @ (width, 1)
-    moves = (pairs[:, :, 1:, None] == delivery.MOVES).all(-1)
-    padding = (pairs[:, :, 1:] == 0).all(-1)
-    whole = segments.follow(process, starts[None], moves.argmax(-1)[None])
-    if not (moves.any(-1) | padding).all() or (padding & whole.mask[0]).any():
-        raise ValueError("A segment holds a move that is none of up, down, left, right, or (0, 0) before its end.")
-    return segments.Segment(*(field[0] for field in whole))
-
-
-def mismatches(human: HumanPreferences) -> int:
-    """Rows whose published statistics the delivery task does not reproduce exactly.
-
-    Partial return, V*(start), V*(end), all at discount 1.
-    """
-    process = delivery.board_mdp(np.array([delivery.BOARD]), discount=1.0)
-    values = tabular.optimal_values(process, tabular.reward(process, np.array(delivery.WEIGHTS)))[0][0]
-    states, features = human.segments.states, human.segments.features
-    statistics = np.stack(
-        [(features @ np.array(delivery.WEIGHTS)).sum(-1), values[states[..., 0]], values[states[..., -1]]], -1
-    )
-    return int((np.abs(statistics[:, 1] - statistics[:, 0] - human.published) > 1e-9).any(-1).sum())
+    answers.check_name(condition)
+    if condition in CONDITIONS:
+        return answers.read_as_published(find(data), condition, CONDITIONS[condition])
+    folder = find(data)
+    if condition in answers.in_folder(folder):
+        return answers.read(folder, condition)
+    if condition not in answers.as_published(folder):
+        known = [*CONDITIONS, *present(data)]
+        raise ValueError(f"condition = {condition!r}; expected one of {sorted(set(known))}, or one with a card.")
+    if not unverified:
+        raise ValueError(
+            f"The files of {condition!r} in {folder} are none of the published ones that are known by hash. To use "
+            f"them, write a card: valuegym data accept {NAME} --condition {condition}; or, for `valuegym likelihood`, "
+            "say --unverified."
+        )
+    return answers.read_as_published(folder, condition)

@@ -109,6 +109,8 @@ class RewardInference:
     discount = delivery.DISCOUNT
     tolerance = 1e-9  # scores come from linear solves, which differ between processors in the last digits
     checkpoint = 250  # a record holds every 250th state
+    asks = False  # whether actions also choose the next pair
+    candidates = 1  # of which one is shown
 
     def __init__(
         self,
@@ -138,7 +140,11 @@ class RewardInference:
         self.split, self.length, self.policy = split, length, action == "policy"
         if self.human is not None:
             self.length = self.human.segments.actions.shape[-1]
-            available = len(self.human.labels)
+            available = len(self.human.labels) // self.candidates
+            if not available:
+                raise ValueError(
+                    f"candidates = {self.candidates}; expected at most the {len(self.human.labels)} stored answers."
+                )
             reports = tuple(r for r in reports if r < available) + ((available,) if reports[-1] >= available else ())
         self.reports = reports
         self.shape = H, W = self.boards.shape
@@ -204,36 +210,47 @@ class RewardInference:
         sign = np.where(keys.uniform(key[:, None], keys.RESET, 2, np.arange(d)) < 0.5, -1.0, 1.0)
         return task.boards, weights, keys.permutation(key, d, keys.RESET, 4), sign
 
-    def query(self, task: Task, shown: Array) -> tuple[segments.Segment, Array]:
-        """Pair number `shown` (B,) of every task, from 1, and its answer (B,).
+    def pool(self, task: Task, shown: Array, n: int) -> tuple[segments.Segment, Array]:
+        """The n candidates (B, n, 2, ...) for pair number `shown` (B,) of every task, from 1, and their answers (B, n).
 
-        Number 0 is blank, and so are those past the last report.
+        Number 0 is blank, and so are those past the last report. People's answers are dealt out n at a time.
         """
         B, L = len(shown), self.length
         blank = (shown < 1) | (shown > self.reports[-1])
         if self.human is not None:
-            stored = task.order[np.arange(B), np.where(blank, 0, shown - 1)]
+            stored = task.order[np.arange(B)[:, None], np.where(blank, 0, shown - 1)[:, None] * n + np.arange(n)]
             pair = segments.Segment(*(field[stored] for field in self.human.segments))
             answer = annotators.answer_codes(self.human.labels[stored])
         else:
             assert self.annotator is not None
             key = keys.mix(task.key, shown)[:, None]
+            key = np.concatenate([key, keys.mix(key, -np.arange(1, n))], -1)  # apart from the draws made from the first
+            draw = key[..., None]
             open_cells = task.start > 0
-            nth = keys.integers(key, open_cells.sum(-1, keepdims=True), np.arange(2))
-            cells = (np.cumsum(open_cells, -1)[:, None] > nth[..., None]).argmax(-1)
-            actions = keys.integers(key, len(delivery.ACTIONS), np.arange(2, 2 + 2 * L)).reshape(B, 2, L)
+            nth = keys.integers(draw, open_cells.sum(-1)[:, None, None], np.arange(2))
+            cells = (np.cumsum(open_cells, -1)[:, None, None] > nth[..., None]).argmax(-1)
+            actions = keys.integers(draw, len(delivery.ACTIONS), np.arange(2, 2 + 2 * L)).reshape(B, n, 2, L)
             pair = segments.follow(task, cells, actions)
             if task.chance.shape[-1]:  # the segments show what came true
-                at = (np.arange(B)[:, None, None], pair.states[..., :-1], pair.actions)
-                luck = keys.uniform(key, np.arange(3 + 2 * L, 3 + 4 * L)).reshape(B, 2, L)
+                at = (np.arange(B)[:, None, None, None], pair.states[..., :-1], pair.actions)
+                luck = keys.uniform(draw, np.arange(3 + 2 * L, 3 + 4 * L)).reshape(B, n, 2, L)
                 came = task.outcomes[(*at, outcomes.realise(task.chance[at], luck))]
                 pair = pair._replace(features=np.where(pair.mask[..., None], came, 0.0))
             utility = self.annotator.statistic.utility(task, pair, self.discount)
-            label = self.annotator.choice.label(utility[:, 1] - utility[:, 0], keys.uniform(key[:, 0], 2 + 2 * L))
+            label = self.annotator.choice.label(utility[..., 1] - utility[..., 0], keys.uniform(key, 2 + 2 * L))
             answer = annotators.answer_codes(label)
         for field in pair:
             field[blank] = 0
-        return pair, np.where(blank, annotators.CANNOT_TELL, answer)
+        return pair, np.where(blank[:, None], annotators.CANNOT_TELL, answer)
+
+    def query(self, task: Task, shown: Array) -> tuple[segments.Segment, Array]:
+        """Pair number `shown` (B,) of every task, from 1, and its answer (B,); blank as in `pool`."""
+        pair, answer = self.pool(task, shown, 1)
+        return segments.Segment(*(field[:, 0] for field in pair)), answer[:, 0]
+
+    def answered(self, task: Task, state: Any) -> tuple[segments.Segment, Array]:
+        """The pair (B, 2, ...) that a state shows, and its answer (B,)."""
+        return self.query(task, state.shown)
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Score the estimate where it answers a report, then show the next pair."""
@@ -273,7 +290,7 @@ class RewardInference:
         due = np.isin(state.shown, self.reports)
         return {
             "board": task.board.copy(),
-            **queries.flat(process, self.discount, *self.query(task, state.shown), state.shown, due),
+            **queries.flat(process, self.discount, *self.answered(task, state), state.shown, due),
         }
 
     def references(self, task: Task) -> tuple[float, float]:
@@ -291,7 +308,7 @@ class RewardInference:
         """The last pair side by side, with its answer."""
         board = task.board[0].reshape(self.shape)
         shown = states[-1].shown
-        pair, answer = self.query(task, shown)
+        pair, answer = self.answered(task, states[-1])
         cells = np.stack(np.unravel_index(pair.states[0], self.shape), -1)
         steps = pair.mask[0].sum(-1)
         first, second = ((cells[i, : steps[i] + 1], pair.actions[0, i, : steps[i]]) for i in range(2))

@@ -251,3 +251,9 @@ def test_the_constant_answer_is_the_best_on_training_tasks(board: str) -> None:
     assert any((answer == option).all() for option in constant.candidates(6))
     assert mean(answer) >= max(mean(option) for option in (np.zeros(6), *np.eye(6), *rivals)) - 1e-12
     assert mean(answer) >= 0  # no answer at all is worth that
+
+
+@pytest.mark.parametrize("agent", ["regret", "constant"])
+def test_agents_that_watch_do_not_play_where_one_asks(agent: str) -> None:
+    with pytest.raises(ValueError, match=r"plays in valuegym/RewardInference-v0 only"):
+        make(agent, gym.make("valuegym/RewardInferenceActive-v0"))

@@ -14,11 +14,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.envs.preference import datasets
+from valuegym.envs.preference import annotators, answers, datasets, delivery
+from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.leaderboards import __main__ as cli
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.__main__ import main
@@ -291,10 +293,45 @@ def test_data_check_reproduces_what_was_published(
     status, output, errors = valuegym("data", "check", "human-delivery", "--data", data_folder)
     assert (status, errors) == (0, "")
     rows = [line.split() for line in output.splitlines()]
-    assert rows[0] == ["condition", "pairs", "mismatches"] and rows[-1] == ["all", "8169", "0"]
+    assert rows[0][:3] == ["condition", "pairs", "mismatches"] and rows[-1] == ["all", "8169", "0"]
     assert [row[0] for row in rows[1:-1]] == list(datasets.CONDITIONS) and all(row[2] == "0" for row in rows[1:])
     monkeypatch.setenv(datasets.VARIABLE, str(data_folder))
     assert valuegym("data", "check", "human-delivery") == (0, output, "")
+
+
+def test_conditions_that_nobody_knows_are_accepted_by_name(
+    valuegym: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files named as published ones: refused, read unverified, given a card, and then scored like any other."""
+    pytest.importorskip("matplotlib")
+    from valuegym.leaderboards import likelihood
+
+    for table in ("ROWS", "ABLATIONS"):
+        few = {name: likelihood.ROWS[name] for name in ("three free weights", "felt score")} if table == "ROWS" else ()
+        monkeypatch.setattr(likelihood, table, few)
+    core = RewardInference(annotator="regret", board="published", reports=(80,))
+    task, _ = core.initial(np.zeros(1, np.uint64))
+    pairs, said = core.query(type(task)(*(np.repeat(field, 80, 0) for field in task)), np.arange(1, 81))
+    moves = np.where(pairs.mask[..., None], delivery.MOVES[pairs.actions], 0)
+    starts = np.stack(np.divmod(pairs.states[..., :1], 10), -1)
+    arrays = (np.concatenate([starts, moves], 2), annotators.labels(said), answers.statistics(pairs))
+    for name, array in zip(answers.file_names("Some-Trained"), arrays, strict=True):
+        np.save(tmp_path / name, array)
+    score = ("likelihood", "--data", tmp_path, "--output", tmp_path / "page")
+    assert "none of the published ones that are known by hash" in failed(
+        valuegym(*score, "--condition", "Some-Trained")
+    )
+    assert "holds none of the conditions" in failed(valuegym(*score))
+    status, output, errors = valuegym("data", "check", "human-delivery", "--data", tmp_path)
+    assert (status, errors) == (0, "") and "nothing yet" in output
+    status, page, errors = valuegym(*score, "--unverified")
+    assert (status, errors) == (0, "") and "## Some-Trained" in page and "felt score" in page
+    accept = ("data", "accept", "human-delivery", "--data", tmp_path, "--source", "a test")
+    assert "expected the name of one" in failed(valuegym(*accept, "--condition", "Pr-Question"))
+    status, output, errors = valuegym(*accept, "--condition", "Some-Trained")
+    assert (status, errors) == (0, "") and "human:Some-Trained" in output
+    assert "its card" in valuegym("data", "check", "human-delivery", "--data", tmp_path)[1]
+    assert valuegym(*score) == valuegym(*score, "--condition", "Some-Trained") == (0, page, "")
 
 
 def test_data_that_is_missing_or_unknown_is_one_line(valuegym: Command, tmp_path: Path) -> None:

@@ -1,0 +1,223 @@
+"""Social networks as arrays: who can meet whom, and with what weight people listen to each other.
+
+A network is kept in compressed rows, so that its memory is linear in people and ties however uneven the degrees are.
+`None` stands for the complete network, in which everybody can meet everybody, wherever a network is expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import keys
+
+Array = npt.NDArray[Any]
+
+
+class Network(NamedTuple):
+    """N people and E directed ties.
+
+    offsets (N + 1,): the neighbours of person i are targets[offsets[i] : offsets[i + 1]], in increasing order.
+    targets (E,): person at the other end of each tie.
+    weights (E,): how much person i listens to that neighbour; 1 / degree where nothing else is said.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64]
+
+    @property
+    def degree(self) -> npt.NDArray[np.int64]:
+        """Number of neighbours (N,)."""
+        return np.diff(self.offsets)
+
+
+def from_edges(edges: npt.ArrayLike, people: int, weights: npt.ArrayLike | None = None) -> Network:
+    """The network of a list of edges (M, 2) between people 0 .. people - 1.
+
+    Without weights every edge is a tie both ways, counted once, and everyone listens equally to all neighbours. With
+    weights (M,) edge (i, j) says how much i listens to j, and that way only.
+
+    Raises:
+        ValueError: an edge leads to nobody or to the person itself, or a weight is negative or repeated.
+    """
+    pairs = np.asarray(edges, np.int64).reshape(-1, 2)
+    if people < 1 or (pairs < 0).any() or (pairs >= people).any():
+        raise ValueError(f"edges must join people from 0 to {people - 1}; got {pairs.tolist()[:8]}.")
+    if (loops := pairs[:, 0] == pairs[:, 1]).any():
+        raise ValueError(f"Person {pairs[loops][0, 0]} has an edge to itself; leave such edges out.")
+    if weights is None:
+        pairs = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
+        degree = np.bincount(pairs[:, 0], minlength=people)
+        listened = 1.0 / degree[pairs[:, 0]]
+    else:
+        listened = np.asarray(weights, np.float64)
+        if listened.shape != (len(pairs),) or not np.isfinite(listened).all() or (listened < 0).any():
+            raise ValueError(f"weights must be {len(pairs)} finite numbers of at least 0, one for each edge.")
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        pairs, listened = pairs[order], listened[order]
+        if len(pairs) > 1 and (np.diff(pairs, axis=0) == 0).all(1).any():
+            raise ValueError("An edge is given twice; give each pair (i, j) one weight.")
+        degree = np.bincount(pairs[:, 0], minlength=people)
+    return Network(np.concatenate([[0], np.cumsum(degree)]), pairs[:, 1].copy(), listened)
+
+
+def edges_of(network: Network) -> npt.NDArray[np.int64]:
+    """Directed ties (E, 2): person, neighbour."""
+    return np.stack([np.repeat(np.arange(len(network.degree)), network.degree), network.targets], axis=1)
+
+
+def complete(people: int) -> Network:
+    """Everybody knows everybody, written out (`None` means the same and costs nothing)."""
+    return from_edges(np.stack(np.triu_indices(people, 1), axis=1), people)
+
+
+def watts_strogatz(people: int, neighbours: int, rewire: float, key: keys.Key | int) -> Network:
+    """A small world (Watts, Strogatz 1998): a ring in which everyone knows the nearest `neighbours` people.
+
+    One edge (i, i + d) after another keeps its first end and, with probability `rewire`, gets another one, uniform
+    over the people whom i does not know yet; there are none where i knows everybody. Mean degree stays `neighbours`,
+    an even number.
+    """
+    if neighbours % 2 or not 2 <= neighbours < people or not 0 <= rewire <= 1:
+        raise ValueError(
+            f"neighbours = {neighbours}, rewire = {rewire}; expected an even number from 2 to {people - 1} and a "
+            "probability."
+        )
+    key = keys.mix(key)
+    here = np.repeat(np.arange(people), neighbours // 2)
+    there = (here + np.tile(np.arange(1, neighbours // 2 + 1), people)) % people
+    known = set((people * here + there).tolist()) | set((people * there + here).tolist())
+    degree = np.full(people, neighbours).tolist()
+    for edge in np.flatnonzero(keys.uniform(key, 0, np.arange(len(here))) < rewire).tolist():
+        i, old = int(here[edge]), int(there[edge])
+        attempt = 1
+        while degree[i] < people - 1:
+            new = int(keys.integers(key, people, attempt, edge)[0])
+            if new != i and people * i + new not in known:
+                known -= {people * i + old, people * old + i}
+                known |= {people * i + new, people * new + i}
+                degree[old] -= 1
+                degree[new] += 1
+                there[edge] = new
+                break
+            attempt += 1
+    return from_edges(np.stack([here, there], axis=1), people)
+
+
+def barabasi_albert(people: int, ties: int, key: keys.Key | int) -> Network:
+    """Preferential attachment (Barabási, Albert 1999).
+
+    Starts from a star of ties + 1 people; every newcomer ties itself to `ties` different people, each chosen in
+    proportion to the ties that he or she has.
+    """
+    if not 1 <= ties < people:
+        raise ValueError(f"ties = {ties}; expected a number from 1 to {people - 1}.")
+    key = keys.mix(key)
+    ends = [end for leaf in range(1, ties + 1) for end in (0, leaf)]  # everyone once for each tie
+    for newcomer in range(ties + 1, people):
+        chosen: list[int] = []
+        attempt = 0
+        while len(chosen) < ties:
+            for draw in keys.integers(key, len(ends), newcomer, attempt, np.arange(2 * ties)).tolist():
+                if len(chosen) < ties and ends[draw] not in chosen:
+                    chosen.append(ends[draw])
+            attempt += 1
+        ends += [end for friend in chosen for end in (newcomer, friend)]
+    return from_edges(ends, people)
+
+
+def read_edges(path: str | Path) -> Network:
+    """A text file with one edge per line: two numbers of people and, on all lines or none, the weight that i gives j.
+
+    Numbers are separated by commas or blanks; lines that begin with # are skipped. People are 0 .. the largest number.
+    """
+    rows = [
+        line.replace(",", " ").split()
+        for line in Path(path).read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    widths = {len(row) for row in rows}
+    try:
+        if widths not in ({2}, {3}):
+            raise ValueError
+        edges = np.array([[int(row[0]), int(row[1])] for row in rows])
+        weights = np.array([float(row[2]) for row in rows]) if widths == {3} else None
+    except ValueError:
+        raise ValueError(f"{path} must hold two numbers of people on every line, or two and a weight.") from None
+    return from_edges(edges, int(edges.max()) + 1, weights)
+
+
+def from_networkx(graph: Any) -> Network:
+    """A networkx graph with people numbered in the order of its nodes; directed graphs use the attribute `weight`."""
+    number = {node: i for i, node in enumerate(graph.nodes)}
+    edges = [(number[a], number[b]) for a, b in graph.edges if a != b]
+    if not graph.is_directed():
+        return from_edges(edges, len(number))
+    weights = [float(weight) for a, b, weight in graph.edges(data="weight", default=1.0) if a != b]
+    return from_edges(edges, len(number), weights)
+
+
+def to_networkx(network: Network) -> Any:
+    """A networkx graph: undirected where all ties go both ways, else directed with weights. Needs `networks`."""
+    try:
+        import networkx
+    except ImportError as error:
+        raise ImportError("networkx is missing: pip install 'valuegym[networks]'.") from error
+    pairs = edges_of(network)
+    undirected = np.array_equal(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))][:, ::-1], pairs)
+    graph = networkx.Graph() if undirected else networkx.DiGraph()
+    graph.add_nodes_from(range(len(network.degree)))
+    graph.add_weighted_edges_from((int(a), int(b), float(w)) for (a, b), w in zip(pairs, network.weights, strict=True))
+    return graph
+
+
+def dense(network: Network) -> npt.NDArray[np.float64]:
+    """The weights as a matrix (N, N): row i says how much i listens to everyone."""
+    matrix = np.zeros((len(network.degree),) * 2)
+    matrix[tuple(edges_of(network).T)] = network.weights
+    return matrix
+
+
+def sha256(network: Network | None) -> str:
+    """A hash of who is tied to whom and how strongly; "complete" for the complete network."""
+    if network is None:
+        return "complete"
+    whole, real = (np.concatenate(network[:2]).astype("<i8"), network.weights.astype("<f8"))
+    return hashlib.sha256(len(network.degree).to_bytes(8, "little") + whole.tobytes() + real.tobytes()).hexdigest()
+
+
+def partners(u: Array, network: Network | None = None) -> npt.NDArray[np.int64]:
+    """Whom everyone meets: (B, N) uniform draws -> (B, N) people, uniform over each person's neighbours.
+
+    Somebody without neighbours meets only himself or herself, which moves nobody.
+    """
+    people = u.shape[-1]
+    if network is None:
+        other = (u * (people - 1)).astype(np.int64)
+        return other + (other >= np.arange(people)) if people > 1 else other
+    degree = network.degree
+    at = network.offsets[:-1] + (u * degree).astype(np.int64)
+    if degree.all():
+        return network.targets[at]
+    if not degree.any():
+        return np.zeros(u.shape, np.int64) + np.arange(people)
+    return np.where(degree > 0, network.targets[np.minimum(at, len(network.targets) - 1)], np.arange(people))
+
+
+def columns(network: Network) -> Iterator[tuple[Array, Array]]:
+    """Everybody's first neighbours, then the second ones, and so on.
+
+    Yields the people who have that many (n,) and where their ties lie in `targets` and `weights` (n,): adding up in
+    this order takes memory linear in people and gives the same bits for any number of populations.
+    """
+    degree = network.degree
+    persons = np.arange(len(degree))
+    for k in range(int(degree.max(initial=0))):
+        persons = persons[degree[persons] > k]
+        yield persons, network.offsets[persons] + k
