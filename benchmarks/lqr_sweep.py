@@ -282,7 +282,8 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "lqr-sweep.md").write_text(report(results, options.seeds), encoding="utf-8")
     draw(results, options.output / "lqr-sweep.svg")
-    print(f"{len(results)} settings of {options.seeds} seeds in {time.perf_counter() - start:.0f} s")
+    used = os.times().children_user + os.times().children_system
+    print(f"{len(results)} settings of {options.seeds} seeds: {time.perf_counter() - start:.0f} s, {used:.0f} CPU-s")
 
 
 if __name__ == "__main__":
