@@ -11,4 +11,5 @@ from valuegym.agents.vagram import VaGraM
 
 def make(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> VaGraM:
     """The agent; arguments are those of `vagram`."""
-    return VaGraM(env, seed, **({"loss": "nll", "gaussian": True} | kwargs))
+    settings: dict[str, Any] = {"loss": "nll", "gaussian": True} | kwargs
+    return VaGraM(env, seed, **settings)
