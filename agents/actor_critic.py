@@ -40,7 +40,7 @@ class Optimisation:
     critic_rate: float = 1e-3
     average: float = 0.005
     temperature: float = 0.1
-    batch: int = 256
+    batch: int = 128
 
 
 class Batch(NamedTuple):

@@ -206,7 +206,8 @@ class VaGraM:
     def learn(self, total_timesteps: int) -> VaGraM:
         """Play this many steps and learn from them."""
         s = self.settings
-        real, imagined = Buffer(max(total_timesteps, 1), self.D, self.A), Buffer(s.model_buffer, self.D, self.A)
+        real = self.real = Buffer(max(total_timesteps, 1), self.D, self.A)
+        imagined = Buffer(s.model_buffer, self.D, self.A)
         optimiser = torch.optim.Adam(self.model.parameters(), s.model_rate, fused=True)
         validation = torch.from_numpy(self.rng.random(max(total_timesteps, 1)) < s.validation)
         observation, _ = self.env.reset(seed=self.seed)

@@ -294,6 +294,6 @@ def test_sac_is_stable_baselines_with_the_same_ratio() -> None:
     pytest.importorskip("stable_baselines3")
     agent: Any = make("sac", gym.make(PENDULUM), seed=0, learning_starts=10)
     agent.learn(13)
-    assert agent._n_updates == 5 * 3 and agent.batch_size == 256
+    assert agent._n_updates == 5 * 3 and agent.batch_size == 128
     action, _ = agent.predict(np.zeros(3, np.float32), deterministic=True)
     assert action.shape == (1,)
