@@ -36,6 +36,7 @@ def test_the_programme_is_complete() -> None:
         "preference/boards-partial-return-noiseless",
         "preference/published-regret",
         "preference/published-partial-return",
+        "coevolution/lock-in",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
 
