@@ -239,7 +239,7 @@ class CartPoleSwingUp:
         scene.track(-p.track, p.track, 0.0, goal=0.0)
         for state in states:
             x, angle = float(state.position[0]), float(state.angle[0])
-            end = x - 2 * p.half_length * float(np.sin(angle)), 2 * p.half_length * float(np.cos(angle))
+            end = x + 2 * p.half_length * float(np.sin(angle)), 2 * p.half_length * float(np.cos(angle))
             faint = state is not states[-1]
             scene.block((x, 0.0), (0.6, 0.32), faint, pictures.VIOLET)
             scene.rod((x, 0.0), end, 0.12, faint=faint)

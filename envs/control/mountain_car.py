@@ -234,7 +234,7 @@ class MountainCarContinuous:
         text = f"position {x:+.4f}  velocity {float(states[-1].velocity[0]):+.4f}  force {force:+.2f}"
         if mode == "ansi":
             return text
-        scene = pictures.Scene(1.0, ((p.left + p.right) / 2, 0.02))
+        scene = pictures.Scene(1.0, ((p.left + p.right) / 2, 0.1))
         across = np.linspace(p.left, p.right, 90)
         scene.curve([(float(a), _height(a)) for a in across], pictures.SLATE, 6)
         scene.flag((p.goal, _height(p.goal)))

@@ -106,6 +106,26 @@ def test_bits_do_not_depend_on_the_number_of_rows(name: str, B: int) -> None:
             assert (core.oracle_action(*alone[i])[0] == choice[i]).all()
 
 
+@pytest.mark.parametrize("id", [id for id, row in ENVS.items() if "control" in row.tags])
+def test_vector_rows_equal_scalar_environments_through_resets(id: str) -> None:
+    envs = gym.make_vec(id, num_envs=4, autoreset_mode="Disabled")
+    scalars = [gym.make(id) for _ in range(4)]
+    observations, rng = envs.reset(seed=21)[0], np.random.default_rng(0)
+    for i, env in enumerate(scalars):
+        assert env.reset(seed=21 + i)[0].tobytes() == observations[i].tobytes()
+    for t in range(30):
+        action = rng.uniform(-1, 1, (4, 1)).astype(np.float32)
+        observations, rewards, terminated, _, _ = envs.step(action)
+        for i, env in enumerate(scalars):
+            seen, reward, over, _, _ = env.step(action[i])
+            assert seen.tobytes() == observations[i].tobytes() and (reward, over) == (rewards[i], terminated[i])
+        mask = terminated | (rng.random(4) < 0.1)
+        if mask.any():
+            fresh = envs.reset(options={"reset_mask": mask})[0]
+            for i in np.flatnonzero(mask):
+                assert scalars[i].reset()[0].tobytes() == fresh[i].tobytes(), t
+
+
 @ALL
 def test_terminal_states_stay_and_pay_nothing(name: str) -> None:
     core = CORES[name]()

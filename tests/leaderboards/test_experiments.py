@@ -36,6 +36,14 @@ def test_the_programme_is_complete() -> None:
         "preference/boards-partial-return-noiseless",
         "preference/published-regret",
         "preference/published-partial-return",
+        "control/lqr",
+        "control/lqr-d4",
+        "control/pendulum",
+        "control/pendulum-d8",
+        "control/mountain-car",
+        "control/cartpole-swingup",
+        "control/cartpole-swingup-d8",
+        "control/acrobot",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
 
