@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from valuegym.agents.preference_learner import Floats, PreferenceLearner, fit, visits
+from valuegym.agents.comparisons import visits
+from valuegym.agents.preference_learner import Floats, PreferenceLearner, fit
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 

@@ -21,6 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.agents import make, posterior
+from valuegym.agents.values import OptimalValues, condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, delivery, models, segments
@@ -90,10 +91,10 @@ def main() -> None:
             rates.append(f"{n} pairs {TASKS / took:7.2f}")
         print(f"  {name:22s}" + ", ".join(rates))
 
-    mdp = posterior.condense(delivery.board_mdp(np.array([delivery.BOARD]))).mdp
+    optimal = OptimalValues(condense(delivery.board_mdp(np.array([delivery.BOARD]))).mdp)
     weights = posterior.draw(np.random.default_rng(0), 256, 6)
-    together = seconds(lambda: posterior.solve(mdp, weights))
-    alone = seconds(lambda: [posterior.solve(mdp, w[None]) for w in weights])
+    together = seconds(lambda: optimal(weights))
+    alone = seconds(lambda: [optimal(w[None]) for w in weights])
     print(
         f"exact solutions of the published board per second: one by one {256 / alone:.0f}, "
         f"together {256 / together:.0f} ({alone / together:.1f} times)"
@@ -103,7 +104,7 @@ def main() -> None:
     for side in options.sizes:
         task = large_map(side, 30)
         weights = np.array([delivery.WEIGHTS])
-        cells = [f"one exact solution {seconds(partial(posterior.solve, task[0], weights)):.4f}"]
+        cells = [f"one exact solution {seconds(partial(OptimalValues(task[0]), weights)):.4f}"]
         for name, agent in learners.items():
             if side <= options.largest or not name.startswith("bayes"):
                 took = seconds(partial(agent.estimate, *task, np.random.default_rng(0)))

@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     tags: tuple[str, ...]
 
 
+_DISTRACTORS, _PENDULUM = "valuegym.envs.control.distractors:Distractors", "valuegym.envs.control.pendulum:Pendulum"
 _LQR = "valuegym.envs.control.lqr:LQR"
 _INFERENCE = "valuegym.envs.preference.reward_inference:RewardInference"
 ENVS: dict[str, Entry] = {
@@ -38,7 +39,10 @@ ENVS: dict[str, Entry] = {
     ),
     "valuegym/RewardInferencePolicy-v0": Entry(_INFERENCE, {"action": "policy"}, None, ("preference", "query")),
     "valuegym/LQR-v0": Entry(_LQR, {}, 200, ("control", "oracle")),
-    "valuegym/Pendulum-v0": Entry("valuegym.envs.control.pendulum:Pendulum", {}, 200, ("control", "oracle")),
+    "valuegym/Pendulum-v0": Entry(_PENDULUM, {}, 200, ("control", "oracle")),
+    "valuegym/Pendulum-D8-v0": Entry(
+        _DISTRACTORS, {"base": _PENDULUM, "number": 8}, 200, ("control", "oracle", "distractors")
+    ),
     "valuegym/LQR-D4-v0": Entry(_LQR, {"distractors": 4}, 200, ("control", "oracle", "distractors", "stochastic")),
 }
 

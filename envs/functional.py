@@ -169,7 +169,7 @@ class _Episodes:
 
     def __init__(self, core: Core, rows: int) -> None:
         self.core, self.ahead = core, getattr(core, "cheap_reset", False)
-        self._known = list(signature(core.initial).parameters)[1:]
+        self._known = getattr(core, "reset_options", None) or list(signature(core.initial).parameters)[1:]
         self.roots = np.zeros(rows, np.uint64)
         self.number = np.zeros(rows, np.int64)  # of each row's current episode
         self._first = np.full(rows, _NEVER)  # number of each row's oldest stored episode

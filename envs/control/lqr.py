@@ -275,12 +275,13 @@ class LQR:
         line = f"position {s[0]:+.3f} m  velocity {s[1]:+.3f} m/s  force {force:+.2f} N"
         if mode == "ansi":
             return line + pictures.listed(s[PHYSICAL:])
-        scene = pictures.Scene(3.0, bars=self.parameters.distractors)
+        scene = pictures.Scene(3.0)
         scene.track(-2.5, 2.5, 0.0, goal=0.0)
         for before in states[:-1]:
             scene.block((float(before.state[0, 0]), 0.0), faint=True)
         scene.block((float(s[0]), 0.0))
         scene.push((float(s[0]), 0.12), force / self.parameters.max_force)
-        if self.parameters.distractors:
-            scene.bars(s[PHYSICAL:], 3 * max(self.parameters.distractor_scale, 1e-9))
-        return scene.image(line)
+        picture, full = scene.image(line), 3 * self.parameters.distractor_scale or 1.0
+        if not self.parameters.distractors:
+            return picture
+        return np.concatenate([picture, pictures.bars(s[PHYSICAL:], full, picture.shape[1])])

@@ -19,14 +19,13 @@ from valuegym.envs.drawing import (
     line,
     polygon,
     rectangle,
-    rgb,
     shrink,
 )
 
 Array = npt.NDArray[Any]
 
 PAPER, INK, PANEL = "#f6f4ef", "#2b2d42", "#dfe7ee"
-RED, GREEN, GOLD, SLATE, WHITE = "#e63946", "#0ea37f", "#f4b400", "#8d99ae", "#ffffff"
+RED, GREEN, GOLD, SLATE, VIOLET = "#e63946", "#0ea37f", "#f4b400", "#8d99ae", "#6567a8"
 WIDTH, HEIGHT, STRIP, MARGIN, CAPTION = 480, 320, 76, 14, 30
 FINE = 2  # pixels are drawn this much finer than they are shown
 
@@ -36,26 +35,17 @@ def listed(values: Array) -> str:
     return "  distractors " + " ".join(f"{value:+.2f}" for value in values) if len(values) else ""
 
 
-def mixed(color: str, other: str, share: float) -> tuple[int, int, int]:
-    """A colour with a share of another."""
-    r, g, b = np.rint((1 - share) * rgb(color) + share * rgb(other)).astype(int).tolist()
-    return r, g, b
-
-
 class Scene:
     """A picture in the making; positions are (x, y) in world units with y up, `half_width` of them to each side."""
 
-    def __init__(self, half_width: float, center: Point = (0.0, 0.0), bars: int = 0) -> None:
-        strip = STRIP if bars else 0
-        self.pixels = blank(FINE * (HEIGHT + strip + CAPTION), FINE * WIDTH, PAPER)
+    def __init__(self, half_width: float, center: Point = (0.0, 0.0)) -> None:
+        self.pixels = blank(FINE * (HEIGHT + CAPTION), FINE * WIDTH, PAPER)
         self.page = Canvas(self.pixels, FINE)
         frame = rectangle(MARGIN, MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN / 2, 6)
         self.page.paint(frame, PANEL, outline=INK, width=2.5)
         self.scale = (WIDTH - 2 * MARGIN) / (2 * half_width)
         middle = (HEIGHT + MARGIN / 2) / 2
         self.pen = self.page.at(WIDTH / 2 - center[0] * self.scale, middle + center[1] * self.scale, self.scale)
-        if bars:
-            self._strip(bars)
 
     def _px(self, pixels: float) -> float:
         """Pixels in world units."""
@@ -119,25 +109,22 @@ class Scene:
             points = [(at[0] + radius * float(np.cos(a)), at[1] + radius * float(np.sin(a))) for a in angles]
             self.paint(arrow(self._flip(points), self._px(5), self._px(16)), GOLD, 1.5)
 
-    def _strip(self, bars: int) -> None:
-        top = HEIGHT + MARGIN / 4
-        self.page.paint(
-            rectangle(MARGIN, top, WIDTH - MARGIN, top + STRIP - MARGIN / 2, 6), PANEL, outline=INK, width=2
-        )
-        middle = top + (STRIP - MARGIN / 2) / 2
-        self.page.paint(line([(MARGIN + 8, middle), (WIDTH - MARGIN - 8, middle)], 1.5), SLATE)
-
-    def bars(self, values: Array, full: float) -> None:
-        """Distracting dimensions as bars up and down; `full` fills the strip."""
-        middle, half = HEIGHT + MARGIN / 4 + (STRIP - MARGIN / 2) / 2, (STRIP - MARGIN / 2) / 2 - 6
-        pitch = (WIDTH - 2 * MARGIN - 16) / max(len(values), 1)
-        for i, value in enumerate(np.clip(np.asarray(values) / full, -1, 1).tolist()):
-            x, tip = MARGIN + 8 + pitch * i, middle - half * value
-            shape = rectangle(x + 0.2 * pitch, min(middle, tip), x + 0.8 * pitch, max(middle, tip) + 0.5)
-            self.page.paint(shape, mixed(SLATE, "#5b5ea6", 0.8))
-
     def image(self, caption: str) -> Pixels:
         """The finished picture with a caption."""
         bottom = self.pixels.shape[0] / FINE - CAPTION / 2 - 2
         self.page.text((MARGIN + 2, bottom), caption, 9, INK)
         return shrink(self.pixels, FINE)
+
+
+def bars(values: Array, full: float, width: int) -> Pixels:
+    """A strip of picture (STRIP, width, 3) with values as bars up and down; `full` fills it."""
+    pixels = blank(FINE * STRIP, FINE * width, PAPER)
+    page = Canvas(pixels, FINE)
+    page.paint(rectangle(MARGIN, 4, width - MARGIN, STRIP - MARGIN, 6), PANEL, outline=INK, width=2)
+    middle, half = (4 + STRIP - MARGIN) / 2, (STRIP - MARGIN - 4) / 2 - 5
+    page.paint(line([(MARGIN + 8, middle), (width - MARGIN - 8, middle)], 1.5), SLATE)
+    pitch = (width - 2 * MARGIN - 16) / max(len(values), 1)
+    for i, value in enumerate(np.clip(np.asarray(values) / full, -1, 1).tolist()):
+        x, tip = MARGIN + 8 + pitch * i, middle - half * value
+        page.paint(rectangle(x + 0.2 * pitch, min(middle, tip), x + 0.8 * pitch, max(middle, tip) + 0.5), VIOLET)
+    return shrink(pixels, FINE)

@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from valuegym.agents import make, posterior, regret_library
+from valuegym.agents import make, regret_library
+from valuegym.agents.comparisons import visits
 from valuegym.agents.cpl import CPL, log_softmax
-from valuegym.agents.preference_learner import visits
+from valuegym.agents.values import OptimalValues, condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models, segments
 from valuegym.envs.preference.segments import Segment
@@ -56,17 +57,17 @@ def test_visits_sum_a_table_along_segments() -> None:
 
 def test_a_library_with_the_optimal_policy_gives_exact_regret(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = tabular.successor_features(MDP, tabular.optimal_policy(MDP, tabular.reward(MDP, TRUE)))
-    small = posterior.condense(MDP).mdp
+    small = condense(MDP).mdp
     others = regret_library.library(small, "random", np.random.default_rng(0))
     psi = np.append(exact[0][~MDP.terminal[0]], np.zeros((1, 6)), 0)
     monkeypatch.setattr(regret_library, "library", lambda *args: np.concatenate([others, psi[None]]))
     pairs = random_pairs(MDP, 50)
-    found = learner("regret_library").differences(MDP, pairs)(TRUE) @ TRUE
+    found = learner("regret_library").differences(MDP, pairs)(TRUE[None])[0] @ TRUE
     np.testing.assert_allclose(found, regret_differences(MDP, pairs, TRUE), atol=1e-8)
 
 
 def test_policies_of_a_library_differ_and_follow_from_the_seed() -> None:
-    small = posterior.condense(MDP).mdp
+    small = condense(MDP).mdp
     for source in regret_library.SOURCES:
         psi = regret_library.library(small, source, np.random.default_rng(3))
         np.testing.assert_array_equal(psi, regret_library.library(small, source, np.random.default_rng(3)))
@@ -76,14 +77,14 @@ def test_policies_of_a_library_differ_and_follow_from_the_seed() -> None:
 
 def test_the_true_values_leak_the_answer() -> None:
     """Value lost by the best policy of each library under the true reward, mean over starts: the published finding."""
-    small = posterior.condense(MDP).mdp
-    optimal = posterior.solve(small, TRUE[None])[1][0]
+    small = condense(MDP).mdp
+    optimal = OptimalValues(small)(TRUE[None])[:, 0]
     gaps = {}
     for source in regret_library.SOURCES:
         lost = []
         for seed in range(8):
             psi = regret_library.library(small, source, np.random.default_rng(seed))
-            best = regret_library.best(psi, TRUE) @ TRUE
+            best = regret_library.best(psi, TRUE[None])[0] @ TRUE
             assert (best <= optimal + 1e-9).all()
             lost.append(small.start[0] @ (optimal - best))
         gaps[source] = np.mean(lost)
@@ -117,7 +118,7 @@ def test_optimal_advantages_are_recovered_up_to_what_comparisons_show() -> None:
     pairs = random_pairs(SMALL, 20_000, L=1)
     label = models.BradleyTerry().probability(regret_differences(SMALL, pairs, weights))
     table = learner("optimal_advantage", POLICY).estimate(SMALL, pairs, label, np.random.default_rng(0))
-    optimal = posterior.solve(SMALL, weights[None])[2][0][~SMALL.terminal[0]]
+    optimal = OptimalValues(SMALL).advantages(weights[None])[..., 0][~SMALL.terminal[0]]
     found = table.reshape(6, 4)[~SMALL.terminal[0]]
     gap = found - optimal
     assert gap.std() < 0.02 * optimal.std()

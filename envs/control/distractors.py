@@ -1,0 +1,382 @@
+"""Distracting dimensions: a process that is seen, and sometimes touched, but never matters for the reward.
+
+One map, drawn from its own seed, serves training and evaluation alike. `Distractors` adds it to a core of this suite,
+`DistractingDimensions` to any environment whose observation is a vector.
+
+Source: Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR).
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Sequence
+from functools import cache
+from inspect import signature
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.utils import RecordConstructorArgs, seeding
+
+from valuegym.envs import elementary, keys
+from valuegym.envs.control import pictures
+from valuegym.envs.functional import load, root
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+KINDS = ("noise", "linear", "rotation", "chaotic", "published", "action_driven", "correlated")
+MEMORY = 0.95  # what is left of a damped process after one step
+SLOWEST, FASTEST = 0.2, 1.2  # angular speeds, radians per step
+GAIN, LEAST = 3.5, 4  # of the chaotic map, and its least number of dimensions: fewer may settle on a cycle
+SPREAD = 0.1  # of the published map at its start
+LIMIT = 20.0  # at which a component of the published map starts anew
+_STREAM = 0x6469_7374_7261_6374  # the counter that separates the distractors' luck from the core's
+_MATRIX, _SIGHT, _TOUCH, _WAVES, _ANEW = range(5)  # streams of the map's own seed
+
+
+class Map(NamedTuple):
+    """How distractors move: H dimensions, of which the first `number` are shown.
+
+    Attributes:
+        kind: one of KINDS.
+        number: how many dimensions are shown, D.
+        scale: factor of what is shown.
+        coupling: strength of the tie to the action (`action_driven`) or to the physical observation.
+        matrix: (H, H), what the state is multiplied with.
+        sight: (H, O), of the physical observation.
+        touch: (H, A), of the action.
+        waves: (H, H), frequencies of the published map.
+        anew: (H,), where its components start anew.
+    """
+
+    kind: str
+    number: int
+    scale: float
+    coupling: float
+    matrix: Floats
+    sight: Floats
+    touch: Floats
+    waves: Floats
+    anew: Floats
+
+
+def _gaussian(seed: int, stream: int, rows: int, columns: int) -> Floats:
+    return keys.normal(keys.mix(seed, stream, np.arange(rows))[:, None], np.arange(columns))
+
+
+def planes(speeds: Floats) -> Floats:
+    """A matrix (2 P, 2 P) that turns P planes by these angles."""
+    sine, cosine = elementary.sin_cos(speeds)
+    turn = np.zeros((2 * len(speeds), 2 * len(speeds)))
+    for i in range(len(speeds)):
+        turn[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cosine[i], -sine[i]], [sine[i], cosine[i]]]
+    return turn
+
+
+def draw_map(
+    kind: str, number: int, scale: float, coupling: float | None, map_seed: int, observed: int, acting: int
+) -> Map:
+    """The map that these arguments and nothing else decide; ValueError where they make no sense.
+
+    `observed` and `acting` are the dimensions of the physical observation and of the action; a coupling of None is 1
+    for the kinds that are named after it, and 0 for the others.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind = {kind!r}; expected one of {KINDS}.")
+    if not number >= 1 or number != int(number):
+        raise ValueError(f"number = {number!r}; expected a whole number of distracting dimensions, at least 1.")
+    if not scale >= 0:
+        raise ValueError(f"scale = {scale!r}; expected a number of at least 0.")
+    if not map_seed >= 0 or map_seed != int(map_seed):
+        raise ValueError(f"map_seed = {map_seed!r}; expected a whole number of at least 0.")
+    if coupling is None:
+        coupling = 1.0 if kind in ("action_driven", "correlated") else 0.0
+    H = {"rotation": number + number % 2, "chaotic": max(number, LEAST)}.get(kind, number)
+    gaussian = _gaussian(map_seed, _MATRIX, H, H)
+    if kind == "rotation":
+        speeds = SLOWEST + (FASTEST - SLOWEST) * keys.uniform(keys.mix(map_seed, _MATRIX), np.arange(H // 2))
+        matrix = planes(speeds) * (MEMORY if coupling else 1.0)
+    elif kind == "published":
+        matrix = gaussian
+    elif kind == "noise":
+        matrix = np.zeros((H, H))
+    else:
+        matrix = elementary.orthogonal(gaussian) * (GAIN if kind == "chaotic" else MEMORY)
+    sight = _gaussian(map_seed, _SIGHT, H, observed)
+    return Map(
+        kind=kind,
+        number=number,
+        scale=float(scale),
+        coupling=float(coupling),
+        matrix=matrix,
+        sight=sight if kind == "published" else sight / np.sqrt(observed),
+        touch=_gaussian(map_seed, _TOUCH, H, acting) * np.sqrt(3 / acting),
+        waves=(10.0 * _gaussian(map_seed, _WAVES, H, H)) ** 2,
+        anew=_gaussian(map_seed, _ANEW, 1, H)[0],
+    )
+
+
+def begin(m: Map, key: keys.Key) -> Floats:
+    """States (B, H) at the start of the episodes with these keys: standard normal, a tenth of it if published."""
+    draws = keys.normal(keys.mix(key, _STREAM)[:, None], keys.RESET, np.arange(len(m.matrix)))
+    return SPREAD * draws if m.kind == "published" else draws
+
+
+def advance(m: Map, state: Floats, observation: Floats, action: Floats, key: keys.Key, t: Array) -> Floats:
+    """The next states (B, H) d', with e standard normal, c the coupling, o' (B, O) the next physical observation.
+
+    noise:          d' = e + c S o'
+    linear:         d' = .95 M d + s (e + c S o'), M orthogonal, s = sqrt(1 - .95^2); correlated is this with c = 1
+    rotation:       d' = M d, M turning planes; .95 M d + s c S o' where c is not 0
+    chaotic:        d' = sin(3.5 M d + c S o'), M orthogonal
+    published:      d' = y + .1 sin(W y), y = M d + c S o', entries of M normal, those of W 100 times their squares;
+                    a component beyond 20 starts anew at a fixed point
+    action_driven:  d' = .95 M d + s c T a, for the action a (B, A)
+    """
+    after = elementary.matvec(m.matrix, state)
+    fresh = np.sqrt(1 - MEMORY**2)
+    if m.kind == "action_driven":
+        return after + fresh * m.coupling * elementary.matvec(m.touch, action)
+    if m.coupling:
+        pull = m.coupling * (1.0 if m.kind in ("noise", "chaotic", "published") else fresh)
+        after = after + pull * elementary.matvec(m.sight, observation)
+    if m.kind in ("noise", "linear", "correlated"):
+        noise = keys.normal(keys.mix(key, _STREAM)[:, None], t[:, None], np.arange(len(m.matrix)))
+        return after + (noise if m.kind == "noise" else fresh * noise)
+    if m.kind == "chaotic":
+        return elementary.sin_cos(after)[0]
+    if m.kind == "published":
+        after = after + 0.1 * elementary.sin_cos(elementary.matvec(m.waves, after))[0]
+        return np.where(np.abs(after) > LIMIT, m.anew, after)
+    return after
+
+
+def shown(m: Map, state: Floats) -> Floats:
+    """What is seen of states (B, H): the first D dimensions times the scale, (B, D)."""
+    return m.scale * state[:, : m.number]
+
+
+def _action_size(space: gym.Space[Any]) -> int:
+    if isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
+        return int(gym.spaces.flatdim(space))
+    raise TypeError(f"Distractors need a Box or Discrete action space; got {space}.")
+
+
+def _action_vector(space: gym.Space[Any], action: Array) -> Floats:
+    """Actions (B, ...) as vectors (B, A); discrete ones one-hot."""
+    if isinstance(space, gym.spaces.Discrete):
+        return np.eye(int(space.n))[action - int(space.start)]
+    return np.asarray(action, np.float64).reshape(len(action), -1)
+
+
+def _length(space: gym.Space[Any]) -> int:
+    """The length of observations; TypeError for anything but vectors of real numbers."""
+    if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1 or space.dtype.kind != "f":
+        raise TypeError(f"Distractors need a Box observation of shape (n,) and real numbers; got {space}.")
+    return int(space.shape[0])
+
+
+def _wider(space: Any, number: int) -> gym.spaces.Box:
+    """The observation space with the distractors behind."""
+    reach = np.full(number, np.inf)
+    low, high = np.concatenate([space.low, -reach]), np.concatenate([space.high, reach])
+    return gym.spaces.Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype.type)
+
+
+@cache
+def _state_type(fields: tuple[str, ...]) -> Any:
+    """The type of states with these fields and the distractors' (B, H)."""
+    return namedtuple("__".join(("State", *fields)), (*fields, "distractors"), module=__name__)
+
+
+def __getattr__(name: str) -> Any:
+    """State types by name, so that states can be pickled."""
+    if name.startswith("State__"):
+        return _state_type(tuple(name.split("__")[1:]))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class Distractors:
+    """Another task with dimensions in its observation that do not matter.
+
+    ## Description
+    A model that is trained to predict everything spends its capacity on these dimensions; one that knows the value
+    function need not. They follow a process of their own, on luck of their own: the task underneath is the same to
+    the bit, with or without them. The map is decided by `map_seed` alone, so training and evaluation share it.
+
+    ## Observation
+    The Box of the task underneath, then `number` distracting dimensions, unbounded.
+
+    ## Action
+    That of the task underneath.
+
+    ## Reward
+    That of the task underneath.
+
+    ## Episode end
+    That of the task underneath, whose reset options hold, too.
+
+    ## Arguments
+    `base`: the core underneath. `number` (8) of distracting dimensions. `scale` (1): their size, about the standard
+    deviation (chaotic 0.7, published 8). `kind`: `noise`; `linear`, noisy and damped; `rotation`, planes that
+    turn at 0.2 to 1.2 radians per step (of an odd number's last plane only one axis is seen); `chaotic`; `published`,
+    an expanding random map whose components start anew beyond 20; `action_driven`, moved by the action; `correlated`,
+    linear and pulled by the physical observation. `coupling`: the strength of the tie to the action or, for all other
+    kinds, to the physical observation; 1 for the two kinds named after it and 0 for the others unless told. Everything
+    else goes to the task underneath.
+
+    ## Oracle and naive scores
+    Those of the task underneath.
+
+    ## Source
+    Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR), whose
+    map `published` is, except that there every environment object drew its own.
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 20}
+
+    def __init__(
+        self,
+        base: str,
+        kind: str = "rotation",
+        number: int = 8,
+        scale: float = 1.0,
+        coupling: float | None = None,
+        map_seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.base = core = load(base)(**kwargs)
+        self.action_space, seen = core.action_space, _length(core.observation_space)
+        self.map = draw_map(kind, number, scale, coupling, map_seed, seen, _action_size(core.action_space))
+        self.observation_space = _wider(core.observation_space, number)
+        self.physical = getattr(core, "physical", np.arange(seen))  # dimensions of the observation; for scoring only
+        self.distracting = np.setdiff1d(np.arange(seen + number), self.physical)
+        self.metadata, self.discount = core.metadata, core.discount
+        self.horizon = getattr(core, "horizon", None)
+        self.cheap_reset, self.tolerance = getattr(core, "cheap_reset", False), getattr(core, "tolerance", 0.0)
+        self.checkpoint = getattr(core, "checkpoint", 1)
+        self._inner = type(core.initial(keys.mix(0, 0))[1])
+        self._state: Any = _state_type(self._inner._fields)
+        self.reset_options = getattr(core, "reset_options", list(signature(core.initial).parameters)[1:])
+
+    def initial(self, key: keys.Key, **options: Array) -> tuple[Any, Any]:
+        """The start of the task underneath, and of the distractors."""
+        task, state = self.base.initial(key, **options)
+        return task, self._state(*state, begin(self.map, key))
+
+    def inner(self, state: Any) -> Any:
+        """The state of the task underneath."""
+        return self._inner(*state[:-1])
+
+    def transition(self, task: Any, state: Any, action: Array, key: keys.Key, t: Array) -> Any:
+        """One step of both; where the episode has ended neither moves."""
+        before = self.inner(state)
+        after = self.base.transition(task, before, action, key, t)
+        m = self.map
+        seen = self.base.observation(task, after).astype(np.float64) if m.coupling else state.distractors
+        vector = _action_vector(self.action_space, action) if m.kind == "action_driven" else state.distractors
+        moved = advance(m, state.distractors, seen, vector, key, t)
+        over = self.base.terminal(task, before)
+        return self._state(*after, np.where(over[:, None], state.distractors, moved))
+
+    def reward(self, task: Any, state: Any, action: Array, next_state: Any) -> Array:
+        """That of the task underneath."""
+        return self.base.reward(task, self.inner(state), action, self.inner(next_state))
+
+    def true_reward(self, task: Any, state: Any, action: Array, next_state: Any) -> Array:
+        """That of the task underneath."""
+        paid = getattr(self.base, "true_reward", self.base.reward)
+        return paid(task, self.inner(state), action, self.inner(next_state))
+
+    def terminal(self, task: Any, state: Any) -> Array:
+        """That of the task underneath."""
+        return self.base.terminal(task, self.inner(state))
+
+    def observation(self, task: Any, state: Any) -> Array:
+        """The observation underneath, and the distractors."""
+        seen = self.base.observation(task, self.inner(state))
+        return np.concatenate([seen, shown(self.map, state.distractors).astype(seen.dtype)], -1)
+
+    def references(self, task: Any) -> tuple[Any, Any]:
+        """Those of the task underneath, for scoring."""
+        return self.base.references(task)
+
+    def oracle_action(self, task: Any, state: Any) -> Array:
+        """That of the task underneath."""
+        return self.base.oracle_action(task, self.inner(state))
+
+    def oracle_value(self, task: Any, state: Any) -> Array:
+        """That of the task underneath."""
+        return self.base.oracle_value(task, self.inner(state))
+
+    def value(self, observation: Array) -> Array:
+        """The optimal value (...) at observations (..., n + D), where the task underneath has one; for scoring only."""
+        return self.base.value(observation[..., : self.base.observation_space.shape[0]])
+
+    def render(self, mode: str, task: Any, states: Sequence[Any], actions: Sequence[Array]) -> Any:
+        """The picture underneath, with the distractors as bars below."""
+        picture = self.base.render(mode, task, [self.inner(state) for state in states], actions)
+        return decorated(mode, picture, self.map, states[-1].distractors)
+
+
+def decorated(mode: str, picture: Any, m: Map, state: Floats) -> Any:
+    """A picture of one environment with its distractors (1, H) added."""
+    values = shown(m, state)[0]
+    if mode == "ansi":
+        return picture + pictures.listed(values)
+    full = m.scale * (LIMIT if m.kind == "published" else 3.0)
+    return np.concatenate([picture, pictures.bars(values, full or 1.0, picture.shape[1])])
+
+
+class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """Adds distracting dimensions to any environment whose observation is a vector; arguments as for `Distractors`.
+
+    The wrapper draws from a root of its own, made from the seed of `reset`, and takes nothing from the environment's
+    generator. Raises TypeError for observations that are not a Box of shape (n,).
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        kind: str = "rotation",
+        number: int = 8,
+        scale: float = 1.0,
+        coupling: float | None = None,
+        map_seed: int = 0,
+    ) -> None:
+        RecordConstructorArgs.__init__(
+            self, kind=kind, number=number, scale=scale, coupling=coupling, map_seed=map_seed
+        )
+        gym.Wrapper.__init__(self, env)
+        self._n = _length(env.observation_space)
+        self.map = draw_map(kind, number, scale, coupling, map_seed, self._n, _action_size(env.action_space))
+        self.observation_space = _wider(env.observation_space, number)
+        self.physical, self.distracting = np.arange(self._n), np.arange(self._n, self._n + number)
+        self._root: int | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode of the environment and of the distractors."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        if seed is not None or self._root is None:
+            self._root, self._episode = root(seeding.np_random(seed)[0]), -1
+        self._episode += 1
+        self._key, self._t = keys.mix(self._root, self._episode), np.zeros(1, np.int64)
+        self._state = begin(self.map, self._key)
+        return self._observation(observation), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One step of both."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        vector = _action_vector(self.env.action_space, np.asarray(action)[None])
+        seen = np.asarray(observation, np.float64)[None]
+        self._state = advance(self.map, self._state, seen, vector, self._key, self._t)
+        self._t += 1
+        return self._observation(observation), reward, terminated, truncated, info
+
+    def _observation(self, observation: Any) -> Any:
+        return np.concatenate([observation, shown(self.map, self._state)[0].astype(np.asarray(observation).dtype)])
