@@ -44,6 +44,10 @@ AGENTS: dict[str, Entry] = {
     ),
     "cpl": Entry("valuegym.agents.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
     "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
+    "no_trust": Entry("valuegym.agents.trust:none", "", "hears nobody, stays silent"),
+    "full_trust": Entry("valuegym.agents.trust:full", "", "believes everybody as much as it can"),
+    "threshold_trust": Entry("valuegym.agents.trust:below_threshold", "", "0.9 of the trust that locks people in"),
+    "echo_free": Entry("valuegym.agents.trust:EchoFree", "", "takes its echo out of reports; the laws of the model"),
 }
 
 

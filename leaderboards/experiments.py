@@ -149,8 +149,20 @@ _HUMAN = [
     )
     for name in datasets.CONDITIONS
 ]
+LOCK_IN = Experiment(
+    id="coevolution/lock-in",
+    about="Help a hundred people to learn a truth together for a thousand steps, without locking them in.",
+    env_id="valuegym/LockIn-v0",
+    arguments="{}",
+    agents=("uniform", "no_trust", "full_trust", "threshold_trust", "echo_free", "oracle"),
+    timesteps=0,
+    episodes=5,
+    seeds=tuple(range(5)),
+    score="return",
+    tags=("coevolution",),
+)
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.id: experiment for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN)
+    experiment.id: experiment for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN, LOCK_IN)
 }
 
 

@@ -39,6 +39,7 @@ def test_the_programme_is_complete() -> None:
         "preference/asking-regret",
         "preference/published-regret",
         "preference/published-partial-return",
+        "coevolution/lock-in",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
 
