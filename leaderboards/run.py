@@ -31,6 +31,7 @@ class Job(NamedTuple):
     seed: int
     folder: str
     data: str | None = None
+    evaluation: tuple[int, ...] | None = None  # seeds of the evaluation episodes, None for the experiment's own
 
     @property
     def path(self) -> Path:
@@ -68,11 +69,19 @@ def play(
     return [Episode(seeds[i], actions[i], states[i], bool(ends[i, 0]), bool(ends[i, 1])) for i in range(n)]
 
 
-def run(agent: str, experiment: str, seed: int, folder: str | Path, data: str | None = None) -> Path:
+def run(
+    agent: str,
+    experiment: str,
+    seed: int,
+    folder: str | Path,
+    data: str | None = None,
+    evaluation: Sequence[int] | None = None,
+) -> Path:
     """Train where the experiment has a budget, play its evaluation episodes, and write the record; returns its path.
 
-    A record that is there already is left as it is. Raises ValueError for an unknown agent or experiment, OSError
-    when the folder cannot be written.
+    The episodes have the experiment's own seeds, or those given. A record that is there already is left as it is.
+
+    Raises ValueError for an unknown agent or experiment, OSError when the folder cannot be written.
     """
     path = Job(agent, experiment, seed, str(folder), data).path
     if path.is_file():
@@ -88,15 +97,28 @@ def run(agent: str, experiment: str, seed: int, folder: str | Path, data: str | 
         raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
     if what.timesteps:
         player.learn(what.timesteps)
-    spec, seeds = what.spec(), what.evaluation_seeds(seed)
+    write(path, evaluate(player, agent, experiment, seed, data, evaluation))
+    return path
+
+
+def evaluate(
+    player: Any,
+    agent: str,
+    experiment: str,
+    seed: int,
+    data: str | None = None,
+    evaluation: Sequence[int] | None = None,
+) -> Record:
+    """Let a trained agent play its evaluation episodes; the record under the agent's name."""
+    what = experiments.find(experiment)
+    spec, seeds = what.spec(), what.evaluation_seeds(seed) if evaluation is None else list(evaluation)
     envs = gym.make_vec(what.env_id, num_envs=what.episodes, **what.make_kwargs(data))
     options = {what.options[0]: np.array(what.options[1])} if what.options else {}
     episodes = play(player, envs, seeds, options)
     core = envs.unwrapped.core  # type: ignore[attr-defined]
     scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options))
     digest = environment_digest(what.env_id, what.arguments, data if what.data else None)
-    write(path, Record(agent, experiment, seed, spec, digest, provenance(), episodes, scores.tolist()))
-    return path
+    return Record(agent, experiment, seed, spec, digest, provenance(), episodes, scores.tolist())
 
 
 def jobs(
@@ -105,8 +127,11 @@ def jobs(
     folder: str | Path,
     seeds: Iterable[int] | None = None,
     data: str | None = None,
+    draw: Callable[[str, int], tuple[int, ...]] | None = None,
 ) -> list[Job]:
     """The runs of these agents (None: those of each track) on these experiments (None for all seeds).
+
+    draw(experiment, run) gives the seeds of the evaluation episodes, where they are not the experiment's own.
 
     Unknown names raise ValueError.
     """
@@ -116,7 +141,8 @@ def jobs(
         for agent in what.agents if agents is None else agents:
             if agent not in AGENTS:
                 raise ValueError(f"There is no agent {agent!r}; expected one of {sorted(AGENTS)}.")
-            chosen += [Job(agent, name, seed, str(folder), data) for seed in (what.seeds if seeds is None else seeds)]
+            for seed in what.seeds if seeds is None else seeds:
+                chosen.append(Job(agent, name, seed, str(folder), data, draw(name, seed) if draw else None))
     return chosen
 
 
