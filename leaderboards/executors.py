@@ -80,7 +80,8 @@ def ray(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> I
         engine.init(log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables}, **local)
     remote = engine.remote(num_cpus=1, max_retries=RETRIES)(function)
     width = 2 * max(workers, int(engine.cluster_resources().get("CPU", 1)))
-    line, running = deque(range(len(items))), {}
+    line = deque(range(len(items)))
+    running: dict[Any, int] = {}
     try:
         while line or running:
             while line and len(running) < width:
