@@ -24,6 +24,7 @@ from valuegym.leaderboards.trust import commitment_seeds, judge
 from valuegym.leaderboards.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
+DEMO_AGENTS = ("uniform", "constant", "partial_return", "regret", "bayes_regret", "oracle")
 DEMO_HUMAN = "preference/human-privileged-control"
 
 
@@ -231,12 +232,12 @@ def fetch_data(name: str, data: str | None) -> str:
 
 
 def demo(results: str, data: str | None = None, workers: int = 2, track: str = "offline") -> str:
-    """The main job: two learners under two annotators on random boards, verified and put on a board.
+    """The main job: three learners under two annotators on random boards, verified and put on a board.
 
     With data, people's answers, too.
     """
     names = [*DEMO, *([DEMO_HUMAN] if data else [])]
-    run(None, names, results, data=data, workers=workers)
+    run(DEMO_AGENTS, names, results, data=data, workers=workers)
     verdicts = verify(results, data, workers)
     return "\n".join((report(verdicts), "", leaderboard(verdicts, results, track)))
 
