@@ -44,6 +44,7 @@ ENVS: dict[str, Entry] = {
         _DISTRACTORS, {"base": _PENDULUM, "number": 8}, 200, ("control", "oracle", "distractors")
     ),
     "valuegym/LQR-D4-v0": Entry(_LQR, {"distractors": 4}, 200, ("control", "oracle", "distractors", "stochastic")),
+    "valuegym/LockIn-v0": Entry("valuegym.envs.coevolution.lock_in:LockIn", {}, None, ("coevolution", "stochastic")),
 }
 
 

@@ -19,10 +19,12 @@ from valuegym.leaderboards import board, experiments, ledger, table, tracking
 from valuegym.leaderboards.commitment import agent_digest
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.submission import read_card
 from valuegym.leaderboards.trust import commitment_seeds, judge
 from valuegym.leaderboards.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
+DEMO_AGENTS = ("uniform", "constant", "partial_return", "regret", "bayes_regret", "oracle")
 DEMO_HUMAN = "preference/human-privileged-control"
 
 
@@ -112,7 +114,7 @@ def submit(
     """Pack an agent's records and its card into one file; returns what was written, for people."""
     from valuegym.leaderboards import submission
 
-    about = submission.read_card(card)
+    about = read_card(card)
     found = sorted(Path(results).glob(f"*/*/{about.name}/seed-*.jsonl"))
     if names:
         for name in names:
@@ -230,12 +232,12 @@ def fetch_data(name: str, data: str | None) -> str:
 
 
 def demo(results: str, data: str | None = None, workers: int = 2, track: str = "offline") -> str:
-    """The main job: two learners under two annotators on random boards, verified and put on a board.
+    """The main job: three learners under two annotators on random boards, verified and put on a board.
 
     With data, people's answers, too.
     """
     names = [*DEMO, *([DEMO_HUMAN] if data else [])]
-    run(None, names, results, data=data, workers=workers)
+    run(DEMO_AGENTS, names, results, data=data, workers=workers)
     verdicts = verify(results, data, workers)
     return "\n".join((report(verdicts), "", leaderboard(verdicts, results, track)))
 
@@ -363,6 +365,16 @@ def _board_parser(parser: argparse.ArgumentParser, common: Callable[[argparse.Ar
     sub = action("judge", "replay a submission and write the verdict down")
     sub.add_argument("submission", help="the submission file")
     common(sub)
+    sub = action("execute", "run a committed agent in a sandbox on secret seeds and write the verdict down")
+    sub.add_argument("folder", help="the agent's folder, with agent.py and make(env, seed)")
+    sub.add_argument("--card", default="card.json", metavar="FILE", help="the agent's card (default: card.json)")
+    sub.add_argument("--commitment", type=int, required=True, metavar="N", help="number of the commitment in the book")
+    sub.add_argument("--experiment", action="append", required=True, metavar="ID", help="repeatable")
+    sub.add_argument("--nonce", required=True, metavar="FILE", help="file of the secret nonce")
+    sub.add_argument("--output", metavar="FILE", help="where the submission goes (default: FOLDER.zip)")
+    sub.add_argument(
+        "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
+    )
     sub = action("show", "check a book and print it", writes=False)
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
 
@@ -407,6 +419,13 @@ def _board(args: argparse.Namespace) -> int:
     if args.action == "judge":
         judgement, entry = referee.decide(args.board, args.submission, args.data, args.workers, args.key)
         print("\n".join([judgement.text, *([f"entry     {entry.index} of {args.board}"] if entry else [])]))
+        return int(bool(judgement.reason))
+    if args.action == "execute":
+        card, output = read_card(args.card), args.output or f"{Path(args.folder).name}.zip"
+        judgement, entry = referee.execute(
+            args.board, args.commitment, args.folder, card, args.experiment, args.nonce, output, args.data, args.key
+        )
+        print(f"{judgement.text}\nentry     {entry.index} of {args.board}")
         return int(bool(judgement.reason))
     if args.action == "show":
         print(referee.show(ledger.read(args.board, _key(args.board_key))))

@@ -97,6 +97,20 @@ def run(
         raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
     if what.timesteps:
         player.learn(what.timesteps)
+    write(path, evaluate(player, agent, experiment, seed, data, evaluation))
+    return path
+
+
+def evaluate(
+    player: Any,
+    agent: str,
+    experiment: str,
+    seed: int,
+    data: str | None = None,
+    evaluation: Sequence[int] | None = None,
+) -> Record:
+    """Let a trained agent play its evaluation episodes; the record under the agent's name."""
+    what = experiments.find(experiment)
     spec, seeds = what.spec(), what.evaluation_seeds(seed) if evaluation is None else list(evaluation)
     envs = gym.make_vec(what.env_id, num_envs=what.episodes, **what.make_kwargs(data))
     options = {what.options[0]: np.array(what.options[1])} if what.options else {}
@@ -104,8 +118,7 @@ def run(
     core = envs.unwrapped.core  # type: ignore[attr-defined]
     scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options))
     digest = environment_digest(what.env_id, what.arguments, data if what.data else None)
-    write(path, Record(agent, experiment, seed, spec, digest, provenance(), episodes, scores.tolist()))
-    return path
+    return Record(agent, experiment, seed, spec, digest, provenance(), episodes, scores.tolist())
 
 
 def jobs(

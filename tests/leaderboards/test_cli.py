@@ -278,6 +278,7 @@ def test_tracking_is_offline_unless_asked(
 def test_the_demo_goes_from_start_to_page(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(cli, "DEMO", ("test/tiny",))
+    monkeypatch.setattr(cli, "DEMO_AGENTS", TINY.agents)
     status, output, errors = valuegym("demo", "--results", "shown", "--track", "off")
     assert (status, errors) == (0, "")
     assert "verified  6 of 6 records" in output and "partial_return" in output
