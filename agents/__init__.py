@@ -30,6 +30,12 @@ AGENTS: dict[str, Entry] = {
     "bayes_regret": Entry(
         "valuegym.agents.bayes_regret:BayesRegret", "", "posterior by regret, exact values; log-uniform prior"
     ),
+    "active_bayes_regret": Entry(
+        "valuegym.agents.active_bayes_regret:ActiveBayesRegret", "", "asks where it expects to learn most; the same"
+    ),
+    "random_bayes_regret": Entry(
+        "valuegym.agents.active_bayes_regret:at_random", "", "asks at random; otherwise the same"
+    ),
     "regret_library": Entry(
         "valuegym.agents.regret_library:RegretLibrary", "", "weights by regret, values from a library of policies"
     ),
@@ -37,7 +43,18 @@ AGENTS: dict[str, Entry] = {
         "valuegym.agents.optimal_advantage:OptimalAdvantage", "", "a table by partial return; no dynamics"
     ),
     "cpl": Entry("valuegym.agents.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
+    "lqr_model_based": Entry(
+        "valuegym.agents.lqr_model_based:LQRModelBased", "agents", "a linear model of rank 2 and the Riccati equation"
+    ),
+    "vagram": Entry("valuegym.agents.vagram:VaGraM", "agents", "Dyna with a model weighted by value gradients"),
+    "mbpo": Entry("valuegym.agents.mbpo:make", "agents", "the same loop with a Gaussian model fitted by likelihood"),
+    "mpc": Entry("valuegym.agents.mpc:MPC", "agents", "learns as vagram does and plans with the model"),
+    "sac": Entry("valuegym.agents.sac:make", "agents", "Stable-Baselines3's SAC, with as many updates as vagram"),
     "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
+    "no_trust": Entry("valuegym.agents.trust:none", "", "hears nobody, stays silent"),
+    "full_trust": Entry("valuegym.agents.trust:full", "", "believes everybody as much as it can"),
+    "threshold_trust": Entry("valuegym.agents.trust:below_threshold", "", "0.9 of the trust that locks people in"),
+    "echo_free": Entry("valuegym.agents.trust:EchoFree", "", "takes its echo out of reports; the laws of the model"),
 }
 
 

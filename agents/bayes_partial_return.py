@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from valuegym.agents import posterior
+from valuegym.agents import comparisons, posterior
 from valuegym.agents.preference_learner import Floats, PreferenceLearner
-from valuegym.envs.mdp import Integers, TabularMDP
-from valuegym.envs.preference.models import BradleyTerry, discounted_sum
+from valuegym.agents.values import OptimalValues, condense
+from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
 
@@ -19,15 +21,11 @@ class BayesPartialReturn(PreferenceLearner):
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
         """Weights (d,) for answered pairs (n, 2, ...) with labels (n,)."""
-        return posterior.estimate(posterior.condense(mdp).mdp, likelihood(mdp, pairs, label), rng)
+        return self.growing(mdp, pairs, label, (len(label),), rng)[0]
 
-
-def likelihood(mdp: TabularMDP, pairs: Segment, label: Floats) -> posterior.Likelihood:
-    """Of weights, given the answers; nothing has to be solved."""
-    counts = discounted_sum(pairs.features.astype(float).swapaxes(-1, -2), mdp.discount)
-    D, choice = counts[:, 1] - counts[:, 0], BradleyTerry()
-
-    def log_likelihood(weights: Floats, first: Integers | None) -> tuple[Floats, None]:
-        return -choice.cross_entropy(weights @ D.T, label).sum(-1), None
-
-    return log_likelihood
+    def growing(
+        self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int], rng: np.random.Generator
+    ) -> Floats:
+        """Weights (len(shown), d) after the first n of the answers, for every n of `shown`, which grows."""
+        comparison = comparisons.partial_return(pairs, mdp.discount)
+        return posterior.estimates(OptimalValues(condense(mdp).mdp), comparison, label, shown, rng)

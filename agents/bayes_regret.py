@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from valuegym.agents import posterior
-from valuegym.agents.preference_learner import Floats, PreferenceLearner, visits
-from valuegym.envs.mdp import Integers, TabularMDP
-from valuegym.envs.preference.models import BradleyTerry
+from valuegym.agents import comparisons, posterior
+from valuegym.agents.preference_learner import Floats, PreferenceLearner
+from valuegym.agents.values import OptimalValues, condense
+from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
 
@@ -22,19 +24,12 @@ class BayesRegret(PreferenceLearner):
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
         """Weights (d,) for answered pairs (n, 2, ...) with labels (n,)."""
-        small, state = posterior.condense(mdp)
-        return posterior.estimate(small, likelihood(small, pairs._replace(states=state[pairs.states]), label), rng)
+        return self.growing(mdp, pairs, label, (len(label),), rng)[0]
 
-
-def likelihood(mdp: TabularMDP, pairs: Segment, label: Floats) -> posterior.Likelihood:
-    """Of weights, given the answers: a difference of regrets is a sum of optimal advantages, counted once."""
-    S, A = mdp.features.shape[1:3]
-    counts = visits(pairs, S, A, mdp.discount)
-    choice = BradleyTerry()
-
-    def log_likelihood(weights: Floats, first: Integers | None) -> tuple[Floats, Integers]:
-        policy, _, advantage = posterior.solve(mdp, weights, first)
-        difference = advantage.reshape(-1, S * A) @ counts.T
-        return -choice.cross_entropy(difference, label).sum(-1), policy
-
-    return log_likelihood
+    def growing(
+        self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int], rng: np.random.Generator
+    ) -> Floats:
+        """Weights (len(shown), d) after the first n of the answers, for every n of `shown`, which grows."""
+        small, state = condense(mdp)
+        comparison = comparisons.regret(small, pairs._replace(states=state[pairs.states]))
+        return posterior.estimates(OptimalValues(small), comparison, label, shown, rng)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from valuegym.agents.preference_learner import Differences, PreferenceLearner
+from typing import ClassVar
+
+import numpy as np
+
+from valuegym.agents import comparisons
+from valuegym.agents.descent import Differences
+from valuegym.agents.preference_learner import PreferenceLearner
 from valuegym.envs.mdp import TabularMDP
-from valuegym.envs.preference.models import discounted_sum
 from valuegym.envs.preference.segments import Segment
 
 
 class PartialReturn(PreferenceLearner):
     """P(second) = logistic(w . [sum_t discount**t phi_t(second) - sum_t discount**t phi_t(first)])."""
 
+    starts: ClassVar[int] = 2  # they end in the same place
+
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
         """Discounted feature counts, second minus first; the weights play no part."""
-        counts = discounted_sum(pairs.features.astype(float).swapaxes(-1, -2), mdp.discount)
-        D = counts[:, 1] - counts[:, 0]
-        return lambda weights: D
+        D = comparisons.partial_return(pairs, mdp.discount).features
+        return lambda weights: np.broadcast_to(D, (len(weights), *D.shape))

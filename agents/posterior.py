@@ -13,24 +13,25 @@ which the prior is flat.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from valuegym.agents.comparisons import Comparison
+from valuegym.agents.values import OptimalValues
 from valuegym.envs import mdp as tabular
-from valuegym.envs.mdp import Floats, Integers, TabularMDP
+from valuegym.envs.mdp import Floats
 
 MAGNITUDES = (0.1, 100.0)  # of a weight, in units of reward at temperature 1
 DRAWS = 2048  # from the prior
 PARTICLES = 256  # carried through annealing; half as many effective draws are enough not to anneal
 MOVES = 4  # Metropolis steps of each kind after each resampling
-_CHUNK = 128  # draws solved together: they stay in the cache, and the slow ones hold up few others
+STAGES = (3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)  # answers
 _LOW, _HIGH = np.log(MAGNITUDES)
 
-# Log likelihoods (n,) of weights (n, d), and optimal policies (n, S) for them if they were needed. The second
-# argument are policies to start from, those of neighbours.
-Likelihood = Callable[[Floats, "Integers | None"], "tuple[Floats, Integers | None]"]
+# Log likelihoods (k, n) that weights (n, d) give to the answers from bounds[i] to bounds[i + 1], for bounds (k + 1,).
+Likelihood = Callable[[Floats, Sequence[int]], Floats]
 
 
 class Sample(NamedTuple):
@@ -51,40 +52,59 @@ def normalise(logs: Floats) -> Floats:
     return p / p.sum()
 
 
-def sample(likelihood: Likelihood, rng: np.random.Generator, d: int) -> Sample:
-    """The posterior, from DRAWS of the prior or, where those are too few, from PARTICLES annealed towards it."""
-    weights = draw(rng, DRAWS, d)
-    logs, policies = likelihood(weights, None)
+def samples(likelihood: Likelihood, shown: Sequence[int], seed: int, d: int) -> Iterator[Sample]:
+    """The posteriors after the first n answers, for every n of `shown`, which grows.
+
+    Answers come in stages, the first 3, 10, 30 and so on (STAGES), and the sample of one stage is where the next one
+    starts: weighted by the likelihood of the answers that have come since while enough draws carry the weight, and
+    annealed otherwise. Each stage draws from a generator of its own, so that what is found after n answers does not
+    depend on which other numbers were asked for.
+    """
+    weights = draw(np.random.default_rng(seed), DRAWS, d)
+    passed, state = 0, Sample(weights, np.full(DRAWS, 1 / DRAWS))
+    for n in shown:
+        for stage in (*(s for s in STAGES if passed < s <= n), n):
+            if stage == passed:
+                continue
+            after = advance(likelihood, state, passed, stage, np.random.default_rng([seed, stage]))
+            if stage in STAGES:
+                passed, state = stage, after
+        yield after if n > passed else state
+
+
+def advance(likelihood: Likelihood, sample: Sample, before: int, now: int, rng: np.random.Generator) -> Sample:
+    """From the posterior after `before` answers to the one after `now`, by importance sampling and annealing."""
+    weights, d = sample.weights, sample.weights.shape[1]
+    old, new = likelihood(weights, (0, before, now))
+    with np.errstate(divide="ignore"):
+        base = np.log(sample.probability)
     power = 0.0
     while True:
-        step = _largest_step(logs, 1.0 - power)
-        p = normalise(step * logs)
-        if step >= 1:  # the prior's own draws are enough
+        step = _largest_step(base, new, 1.0 - power)
+        p = normalise(base + step * new)
+        if step >= 1:  # the draws at hand are enough
             return Sample(weights, p)
         power = min(power + step, 1.0)
         spread = np.atleast_2d(np.cov(np.log(np.abs(weights)), rowvar=False, aweights=p, ddof=0))
-        root = np.linalg.cholesky(2.38**2 / d * spread + 1e-8 * np.eye(d)).astype(
-            np.float64
-        )  # Roberts, Gelman, Gilks (1997)
+        root = np.asarray(np.linalg.cholesky(2.38**2 / d * spread + 1e-8 * np.eye(d)))  # Roberts, Gelman, Gilks (1997)
         kept = np.searchsorted(np.cumsum(p)[:-1], (rng.random() + np.arange(PARTICLES)) / PARTICLES)
-        weights, logs = weights[kept], logs[kept]
-        policies = None if policies is None else policies[kept]
+        weights, old, new = weights[kept], old[kept], new[kept]
         for propose in (_wander, _redraw) * MOVES:
             proposal = propose(weights, root, rng)
-            new, found = likelihood(proposal, policies)
-            accept = np.log(rng.random(PARTICLES)) < power * (new - logs)
-            weights, logs = np.where(accept[:, None], proposal, weights), np.where(accept, new, logs)
-            if policies is not None and found is not None:
-                policies = np.where(accept[:, None], found, policies)
+            there_old, there_new = likelihood(proposal, (0, before, now))
+            accept = np.log(rng.random(PARTICLES)) < there_old - old + power * (there_new - new)
+            weights = np.where(accept[:, None], proposal, weights)
+            old, new = np.where(accept, there_old, old), np.where(accept, there_new, new)
+        base = np.full(PARTICLES, -np.log(PARTICLES))
         if power >= 1:
             return Sample(weights, np.full(PARTICLES, 1 / PARTICLES))
 
 
-def _largest_step(logs: Floats, rest: float) -> float:
+def _largest_step(base: Floats, logs: Floats, rest: float) -> float:
     """The largest power up to `rest` of the likelihood that leaves PARTICLES / 2 effective draws, by bisection."""
 
     def enough(step: float) -> bool:
-        return 1 / (normalise(step * logs) ** 2).sum() >= PARTICLES / 2  # Kish's effective sample size
+        return 1 / (normalise(base + step * logs) ** 2).sum() >= PARTICLES / 2  # Kish's effective sample size
 
     if enough(rest):
         return rest
@@ -108,49 +128,49 @@ def _redraw(weights: Floats, root: Floats, rng: np.random.Generator) -> Floats:
     return np.where(one, draw(rng, *weights.shape), weights)
 
 
-class Condensed(NamedTuple):
-    """A process whose terminal states are one, and the state (S,) that each of the old ones has become."""
+def log_likelihood(differences: Floats, label: Floats, bounds: Sequence[int]) -> Floats:
+    """Sums of [label log P(second) + (1 - label) log P(first)] under Bradley-Terry at temperature 1.
 
-    mdp: TabularMDP
-    state: Integers
-
-
-def condense(mdp: TabularMDP) -> Condensed:
-    """Merge all terminal states of one process: nothing happens there, and boards have padding.
-
-    A stochastic process stays as it is.
+    Differences (m, n) of m answers under n weights, labels (m,), bounds (k + 1,) -> (k, n). The sum of
+    log(1 + exp(-|x|)) is the logarithm of a product, whose factors are between 1 and 2: 512 of them cannot overflow.
     """
-    if mdp.next_state is None:
-        return Condensed(mdp, np.arange(mdp.terminal.shape[1]))
-    kept = np.flatnonzero(~mdp.terminal[0])
-    state = np.full(mdp.terminal.shape[1], len(kept))
-    state[kept] = np.arange(len(kept))
-    rows = np.append(kept, np.flatnonzero(mdp.terminal[0])[:1])
-    start = np.bincount(state, mdp.start[0], len(rows))[None].astype(np.float64)
-    ahead = state[mdp.next_state[:, rows]]
-    return Condensed(
-        TabularMDP(mdp.features[:, rows], mdp.terminal[:, rows], start, mdp.discount, next_state=ahead), state
-    )
+    total = np.zeros((len(bounds) - 1, differences.shape[1]))
+    for sums, begin, end in zip(total, bounds[:-1], bounds[1:], strict=True):
+        for first in range(begin, end, 512):
+            rows = slice(first, min(first + 512, end))
+            x = differences[rows]
+            size = np.abs(x)
+            # label x - max(x, 0) = (label - 1/2) x - |x| / 2
+            sums += (label[rows] - 0.5) @ x - 0.5 * size.sum(0)
+            np.negative(size, out=size)
+            np.exp(size, out=size)
+            size += 1.0
+            sums -= np.log(np.multiply.reduce(size, 0))
+    return total
 
 
-def solve(mdp: TabularMDP, weights: Floats, first: Integers | None = None) -> tuple[Integers, Floats, Floats]:
-    """Optimal policies (n, S), V* (n, S) and A* (n, S, A) of one process under many weights (n, d), exact."""
-    parts = []
-    for chunk in range(0, len(weights), _CHUNK):
-        rows = slice(chunk, chunk + _CHUNK)
-        reward = tabular.reward(mdp, weights[rows, None])
-        policy, values = tabular.optimal_actions(mdp, reward, None if first is None else first[rows, None])
-        parts.append((policy, values, tabular.advantages(values, tabular.q_values(mdp, reward, values))))
-    policy, values, advantage = (np.concatenate(part)[:, 0] for part in zip(*parts, strict=True))
-    return policy, values, advantage
+def estimates(
+    values: OptimalValues, comparison: Comparison, label: Floats, shown: Sequence[int], rng: np.random.Generator
+) -> Floats:
+    """What a Bayesian answers for one process after the first n answers (m,), for every n of `shown`: (..., d)."""
+    every = likelihood(values, comparison, label)
+    found = samples(every, shown, int(rng.integers(2**63)), values.mdp.features.shape[-1])
+    return np.array([bayes_weights(values, sample) for sample in found])
 
 
-def estimate(mdp: TabularMDP, likelihood: Likelihood, rng: np.random.Generator) -> Floats:
-    """What a Bayesian answers for one process, given the likelihood of its d weights: (d,)."""
-    return bayes_weights(mdp, sample(likelihood, rng, mdp.features.shape[-1]))
+def likelihood(values: OptimalValues, comparison: Comparison, label: Floats) -> Likelihood:
+    """Of weights, given answers (m,) to the pairs of a comparison."""
+
+    def log_likelihoods(weights: Floats, bounds: Sequence[int]) -> Floats:
+        x = comparison.features[: bounds[-1]] @ weights.T
+        if comparison.values is not None:
+            x += comparison.values[: bounds[-1]] @ values(weights)
+        return log_likelihood(x, label, bounds)
+
+    return log_likelihoods
 
 
-def bayes_weights(mdp: TabularMDP, posterior: Sample) -> Floats:
+def bayes_weights(values: OptimalValues, posterior: Sample) -> Floats:
     """The weights (d,) whose optimal policy has the highest posterior expected normalised return.
 
     The normalised return of a policy, (J(policy) - J(uniform)) / (J* - J(uniform)), is linear in w / (J* - J(uniform))
@@ -158,9 +178,14 @@ def bayes_weights(mdp: TabularMDP, posterior: Sample) -> Floats:
     the weights, each draw divided by its own distance between uniform and optimal play. Draws under which every
     policy earns the same say nothing, and are left out.
     """
+    return shares(values, posterior) @ posterior.weights
+
+
+def shares(values: OptimalValues, posterior: Sample) -> Floats:
+    """The probability of each draw divided by its distance between uniform and optimal play: (n,)."""
+    mdp = values.mdp
     uniform = tabular.successor_features(mdp, tabular.uniform_policy(mdp))[0]
     naive = posterior.weights @ (mdp.start[0] @ uniform)
-    span = solve(mdp, posterior.weights)[1] @ mdp.start[0] - naive
+    span = mdp.start[0] @ values(posterior.weights) - naive
     clear = span > tabular.TIE * np.abs(posterior.weights).max(-1)
-    share = np.where(clear, posterior.probability / np.where(clear, span, 1.0), 0.0)
-    return share @ posterior.weights
+    return np.where(clear, posterior.probability / np.where(clear, span, 1.0), 0.0)

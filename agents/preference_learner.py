@@ -1,20 +1,23 @@
 """What learners from preferences share: a memory of the pairs seen, and one way of fitting weights.
 
-Both learners maximise the same posterior, log-likelihood of the answers plus a Gaussian prior on the weights, with
-the same optimiser from the same starting points; they differ in the statistic that they believe people compare.
+Learners that are not Bayesian maximise the same posterior, log-likelihood of the answers plus a Gaussian prior, with
+the same optimiser from the same starting points (`descent` for weights, L-BFGS for tables); they differ in the
+statistic that they believe people compare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
+from valuegym.agents import descent
 from valuegym.agents.base import batch_size
+from valuegym.agents.descent import PRIOR_SCALE, Differences, Fit
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.annotators import labels
 from valuegym.envs.preference.models import BradleyTerry
@@ -22,12 +25,7 @@ from valuegym.envs.preference.reward_inference import read
 from valuegym.envs.preference.segments import Segment
 
 Floats = npt.NDArray[np.float64]
-# Difference features (n, d) at weights (d,): the statistic's difference, second minus first, is linear in the
-# weights with these coefficients.
-Differences = Callable[[Floats], Floats]
-
-PRIOR_SCALE = 10.0  # standard deviation of each weight, in units of reward
-STARTS = 4
+STARTS = 4  # of the fit of a table
 ROUNDS, MAX_ITERATIONS = 5, 200
 
 
@@ -63,27 +61,6 @@ class Memory:
 
 
 _SEGMENT = ("segment_states", "segment_actions", "segment_features", "segment_mask")
-
-
-def visits(pairs: Segment, S: int, A: int, discount: float) -> Floats:
-    """Discounted visits to states and actions, second minus first: pairs (n, 2, ...) -> (n, S * A).
-
-    Steps after the end of an episode do not count. Times a table over states and actions this is the difference of
-    its discounted sums.
-    """
-    n, _, L = pairs.actions.shape
-    visited = (pairs.states[..., :-1] * A + pairs.actions).reshape(n, -1)
-    signed = np.multiply.outer((-1.0, 1.0), discount ** np.arange(L)) * pairs.mask
-    counts = np.zeros((n, S * A))
-    np.add.at(counts, (np.arange(n)[:, None], visited), signed.reshape(n, -1))
-    return counts
-
-
-class Fit(NamedTuple):
-    """weights (d,), and the negative log posterior that they reach."""
-
-    weights: Floats
-    loss: float
 
 
 def fit(differences: Differences, label: Floats, rng: np.random.Generator, d: int) -> Fit:
@@ -142,20 +119,26 @@ def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floa
 class PreferenceLearner:
     """Remembers every answered pair and fits weights when a report is due; subclasses say what people compare.
 
-    Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the data alone: every
-    one draws its starting points from a generator seeded with (seed, pairs shown).
+    Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the answers and the
+    seed alone: every one has a generator of its own, seeded anew. A subclass overrides `differences`, or
+    `estimate`, and `growing` where fits of one task have something in common. `prior_scale` is the standard deviation
+    of the Gaussian prior on weights that are fitted by `descent`.
     """
 
     policy: ClassVar[bool] = False  # whether estimates are tables (S * A,) over states and actions, used greedily
+    starts: ClassVar[int] = descent.STARTS  # from which weights are fitted
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, prior_scale: float = PRIOR_SCALE) -> None:
         core: Any = getattr(env.unwrapped, "core", None)
         if not hasattr(core, "query") or core.policy != self.policy or getattr(core, "asks", False):
             what, where = ("a policy", "Policy") if self.policy else ("reward weights", "")
             raise ValueError(
                 f"Agent {type(self).__name__} infers {what}; it plays in valuegym/RewardInference{where}-v0 only."
             )
+        if not prior_scale > 0:
+            raise ValueError(f"prior_scale = {prior_scale}; expected a standard deviation above 0, in units of reward.")
         self.observation_space, self.action_space, self.seed = env.observation_space, env.action_space, seed
+        self.prior_scale = prior_scale
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
         """Difference features of the model's statistic for these pairs, as a function of the weights."""
@@ -163,7 +146,37 @@ class PreferenceLearner:
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
         """Weights (d,), or a table (S * A,), of any scale, from answered pairs (n, 2, ...) with labels (n,), n > 0."""
-        return fit(self.differences(mdp, pairs), label, rng, mdp.features.shape[-1]).weights
+        differences, d = self.differences(mdp, pairs), mdp.features.shape[-1]
+        return descent.fit(differences, label, rng, d, self.starts, self.prior_scale).weights
+
+    def growing(
+        self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int], rng: np.random.Generator
+    ) -> Floats:
+        """What `estimate` gives for the first n answers, with the same generator, for every n of `shown`, n > 0."""
+        state = rng.bit_generator.state
+        found = []
+        for n in shown:
+            rng.bit_generator.state = state
+            found.append(self.estimate(mdp, Segment(*(field[:n] for field in pairs)), label[:n], rng))
+        return np.array(found)
+
+    def estimates(self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int]) -> Floats:
+        """Estimates (len(shown), d), or tables (len(shown), S * A), of one task as its answers come in.
+
+        What the agent would say after the first n of the pairs (N, 2, ...) with labels (N,), for every n of `shown`:
+        the numbers are those of one fit at a time, but what fits have in common is done once.
+
+        Raises:
+            ValueError: `shown` does not grow, or asks for more answers than there are.
+        """
+        if list(shown) != sorted(set(shown)) or not 0 <= min(shown, default=0) <= max(shown, default=0) <= len(label):
+            raise ValueError(f"shown = {shown!r}; expected increasing integers from 0 to the {len(label)} answers.")
+        some = [n for n in shown if n]
+        size = mdp.features[0, ..., 0].size if self.policy else mdp.features.shape[-1]
+        nothing = np.zeros((len(shown) - len(some), size))
+        if not some:
+            return nothing
+        return np.concatenate([nothing, self.growing(mdp, pairs, label, some, np.random.default_rng(self.seed))])
 
     def learn(self, total_timesteps: int) -> PreferenceLearner:
         """Everything is learnt from the preferences of the episode at hand."""
@@ -184,6 +197,6 @@ class PreferenceLearner:
             query = read({name: value[row] for name, value in batch.items()})
             pairs, label = memory.pairs(row, query.pair.features.shape[1:])
             if len(label):
-                estimate = self.estimate(query.mdp(), pairs, label, np.random.default_rng([self.seed, query.shown]))
+                estimate = self.estimate(query.mdp(), pairs, label, np.random.default_rng(self.seed))
                 memory.estimates[row] = estimate / max(np.abs(estimate).max(), 1e-12)
         return (memory.estimates.copy() if n is not None else memory.estimates[0].copy()), memory

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from valuegym.agents.preference_learner import Differences, Floats, PreferenceLearner
+from valuegym.agents import comparisons
+from valuegym.agents.descent import Differences
+from valuegym.agents.preference_learner import Floats, PreferenceLearner
+from valuegym.agents.values import OptimalValues, condense
 from valuegym.envs import mdp as tabular
-from valuegym.envs.mdp import Integers
-from valuegym.envs.preference.models import discounted_sum
 from valuegym.envs.preference.segments import Segment
-
-_ROUNDING = 1e-10  # gains below this share of the largest advantage are noise
 
 
 class Regret(PreferenceLearner):
@@ -24,35 +23,19 @@ class Regret(PreferenceLearner):
     def differences(self, mdp: tabular.TabularMDP, pairs: Segment) -> Differences:
         """Discounted sums of the optimal advantages' feature coefficients, second minus first.
 
-        Policy iteration in feature space: every solution starts from the policy of the one before, and while that
-        stays optimal nothing is solved at all.
+        Successor features are remembered by their policy: most candidates share one with a candidate before.
         """
-        S, A, d = mdp.features.shape[1:]
-        visited = pairs.states[..., :-1] * A + pairs.actions
-
-        def solve(policy: Integers) -> Floats:
-            return tabular.feature_advantages(mdp, tabular.successor_features(mdp, policy))[0].reshape(S * A, d)
-
-        def compare(coefficients: Floats) -> Floats:
-            sums = discounted_sum(coefficients[visited].swapaxes(-1, -2), mdp.discount)
-            return sums[:, 1] - sums[:, 0]
-
-        policy = np.zeros((1, S), np.int64)
-        coefficients = solve(policy)
-        D = compare(coefficients)
+        small, state = condense(mdp)
+        comparison = comparisons.regret(small, pairs._replace(states=state[pairs.states]))
+        optimal, known = OptimalValues(small), dict[bytes, Floats]()
 
         def at(weights: Floats) -> Floats:
-            nonlocal policy, coefficients, D
-            before = policy
-            while True:
-                advantage = (coefficients @ weights).reshape(S, A)  # of the policy: 0 for its own actions
-                improve = advantage.max(-1) > _ROUNDING * np.abs(advantage).max()
-                if not improve.any():
-                    break
-                policy = np.where(improve, advantage.argmax(-1), policy)
-                coefficients = solve(policy)
-            if policy is not before:
-                D = compare(coefficients)
-            return D
+            policies = optimal.policies(weights)
+            names = [policy.tobytes() for policy in policies]
+            new = list({name: i for i, name in enumerate(names) if name not in known}.values())
+            if new:
+                found = tabular.successor_features(small, policies[new][:, None])[:, 0]
+                known.update(zip((names[i] for i in new), found, strict=True))
+            return comparison.coefficients(np.stack([known[name] for name in names]))
 
         return at

@@ -7,8 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents import posterior
-from valuegym.agents.preference_learner import Differences, Floats, PreferenceLearner, visits
+from valuegym.agents import comparisons
+from valuegym.agents.descent import Differences
+from valuegym.agents.preference_learner import Floats, PreferenceLearner
+from valuegym.agents.values import condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
@@ -39,24 +41,24 @@ class RegretLibrary(PreferenceLearner):
         self.source = source
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
-        """Discounted sums of the coefficients of Q~ - V~, second minus first."""
-        small, state = posterior.condense(mdp)
+        """Discounted sums of the coefficients of Q~ - V~, second minus first.
+
+        Where transitions are deterministic the best of Q over the library is r + discount * V~(next state).
+        """
+        small, state = condense(mdp)
+        comparison = comparisons.regret(small, pairs._replace(states=state[pairs.states]))
         psi = library(small, self.source, np.random.default_rng(self.seed))
-        S, A, d = small.features.shape[1:]
-        ahead = (small.features + small.discount * tabular.expected_features(small, psi[:, None]))[:, 0]
-        counts = visits(pairs._replace(states=state[pairs.states]), S, A, small.discount)
-
-        def at(weights: Floats) -> Floats:
-            values, action_values = best(psi, weights), best(ahead, weights)
-            return counts @ (action_values - values[:, None]).reshape(S * A, d)
-
-        return at
+        return lambda weights: comparison.coefficients(best(psi, weights))
 
 
-def best(coefficients: Floats, weights: Floats) -> Floats:
-    """Of K coefficients (K, ..., d), those with the highest value: generalised policy improvement, -> (..., d)."""
-    first = np.argmax(coefficients @ weights, 0)
-    return np.take_along_axis(coefficients, first[None, ..., None], 0)[0]
+def best(psi: Floats, weights: Floats) -> Floats:
+    """Of P policies' psi (P, S, d), that of the highest value in each state: generalised policy improvement.
+
+    Weights (K, d) -> (K, S, d).
+    """
+    P, S, d = psi.shape
+    first = (psi.reshape(P * S, d) @ weights.T).reshape(P, S, -1).argmax(0).T
+    return psi[first, np.arange(S)]
 
 
 def library(mdp: TabularMDP, source: str, rng: np.random.Generator) -> Floats:

@@ -53,6 +53,7 @@ ENVS: dict[str, Entry] = {
     ),
     "valuegym/Acrobot-v0": Entry("valuegym.envs.control.acrobot:Acrobot", {}, 500, ("control", "reference")),
     "valuegym/LQR-D4-v0": Entry(_LQR, {"distractors": 4}, 200, ("control", "oracle", "distractors", "stochastic")),
+    "valuegym/LockIn-v0": Entry("valuegym.envs.coevolution.lock_in:LockIn", {}, None, ("coevolution", "stochastic")),
 }
 
 

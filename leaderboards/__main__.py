@@ -1,4 +1,4 @@
-"""The command line: `valuegym list | run | score | submit | verify | leaderboard | data | likelihood | demo`.
+"""The command line: `valuegym list | run | score | submit | verify | board | leaderboard | data | likelihood | demo`.
 
 Every command is also a function.
 """
@@ -9,18 +9,45 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.leaderboards import board, experiments, table, tracking
+from valuegym.leaderboards import board, executors, experiments, ledger, table, tracking
+from valuegym.leaderboards.commitment import agent_digest
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.trust import judge
+from valuegym.leaderboards.submission import read_card
+from valuegym.leaderboards.trust import commitment_seeds, judge
 from valuegym.leaderboards.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
+DEMO_AGENTS = ("uniform", "constant", "partial_return", "regret", "bayes_regret", "oracle")
 DEMO_HUMAN = "preference/human-privileged-control"
+
+
+class Sealed(NamedTuple):
+    """A commitment in a board's book."""
+
+    ledger: ledger.Ledger
+    entry: ledger.Entry
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Sealed | None:
+        """The commitment that a command was given, None for none; ValueError for half of one."""
+        if args.board is None and args.commitment is None:
+            return None
+        if args.board is None or args.commitment is None:
+            raise ValueError("Committed seeds need both: --board BOARD --commitment N.")
+        found = ledger.read(args.board)
+        return cls(found, found.commitment(args.commitment))
+
+    @property
+    def seal(self) -> dict[str, object]:
+        """What a submission says about it."""
+        return {"board": self.ledger.id, "commitment": self.entry.index, "agent": self.entry.body["digest"]}
 
 
 def list_all() -> str:
@@ -46,9 +73,17 @@ def run(
     seeds: Sequence[int] | None = None,
     data: str | None = None,
     workers: int = 2,
+    sealed: Sealed | None = None,
+    executor: str = "pool",
 ) -> list[Path]:
-    """Run agents on experiments; returns the records' paths."""
-    return run_all(jobs(agents, names, results, seeds, data), workers)
+    """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths."""
+    draw = None
+    if sealed:
+        committed = sealed.entry.body["agent"]
+        if list(agents or ()) != [committed]:
+            raise ValueError(f"Commitment {sealed.entry.index} is that of {committed!r}; run that agent alone.")
+        draw = partial(commitment_seeds, sealed.ledger, sealed.entry.index)
+    return run_all(jobs(agents, names, results, seeds, data, draw), workers, executor)
 
 
 def score(results: str) -> list[Score]:
@@ -75,11 +110,12 @@ def submit(
     names: Sequence[str] | None = None,
     evidence: Sequence[str] | None = None,
     output: str | None = None,
+    sealed: Sealed | None = None,
 ) -> str:
     """Pack an agent's records and its card into one file; returns what was written, for people."""
     from valuegym.leaderboards import submission
 
-    about = submission.read_card(card)
+    about = read_card(card)
     found = sorted(Path(results).glob(f"*/*/{about.name}/seed-*.jsonl"))
     if names:
         for name in names:
@@ -88,7 +124,7 @@ def submit(
     if not found:
         raise FileNotFoundError(f"There are no records by {about.name} in {results}; `valuegym run` writes them.")
     extra = {Path(path).name: Path(path).read_bytes() for path in evidence or ()}
-    content = submission.pack(about, (path.read_bytes() for path in found), extra)
+    content = submission.pack(about, (path.read_bytes() for path in found), extra, sealed.seal if sealed else None)
     target = Path(output or f"{about.name}.zip")
     submission.write(target, content)
     packed = submission.from_bytes(content)
@@ -197,12 +233,12 @@ def fetch_data(name: str, data: str | None) -> str:
 
 
 def demo(results: str, data: str | None = None, workers: int = 2, track: str = "offline") -> str:
-    """The main job: two learners under two annotators on random boards, verified and put on a board.
+    """The main job: three learners under two annotators on random boards, verified and put on a board.
 
     With data, people's answers, too.
     """
     names = [*DEMO, *([DEMO_HUMAN] if data else [])]
-    run(None, names, results, data=data, workers=workers)
+    run(DEMO_AGENTS, names, results, data=data, workers=workers)
     verdicts = verify(results, data, workers)
     return "\n".join((report(verdicts), "", leaderboard(verdicts, results, track)))
 
@@ -245,16 +281,27 @@ def parser() -> argparse.ArgumentParser:
             help="wandb (default: WANDB_MODE if set, else offline)",
         )
 
+    def sealed(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--board", metavar="BOARD", help="a board's book, to play on the seeds of a commitment")
+        sub.add_argument("--commitment", type=int, metavar="N", help="number of the commitment in the book")
+
     command("list", "list environments, agents and experiments")
     sub = command("run", "run agents on experiments and write replayable records; what is done already is skipped")
     sub.add_argument("--agent", action="append", metavar="NAME", help="repeatable; default: all agents of each track")
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("--experiment", action="append", metavar="ID", help="repeatable; see `valuegym list`")
+    which.add_argument("--all", action="store_true", help="every experiment; those on human data where there are any")
     sub.add_argument(
-        "--experiment", action="append", metavar="ID", required=True, help="repeatable; see `valuegym list`"
+        "--executor",
+        choices=sorted(executors.EXECUTORS),
+        default="pool",
+        help="where runs are carried out: processes of this machine (pool), this process, or Ray (default: pool)",
     )
     sub.add_argument(
         "--seed", action="append", type=int, metavar="N", help="repeatable; default: all seeds of the experiment"
     )
     sub.add_argument("--results", default="results", metavar="FOLDER", help="where records go (default: results)")
+    sealed(sub)
     common(sub)
     sub = command("score", "show the scores that records claim, without verifying them")
     sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
@@ -266,11 +313,16 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--evidence", action="append", metavar="FILE", help="npz or JSON to add; repeatable")
     sub.add_argument("--output", metavar="FILE", help="the submission (default: NAME.zip)")
+    sealed(sub)
+    command("digest", "print the SHA-256 by which an agent is committed").add_argument("path", help="file or folder")
     sub = command("verify", "replay records and check everything in them; exits with 1 if any is rejected")
     sub.add_argument(
         "results", nargs="?", default="results", help="results folder, record or submission file (default: results)"
     )
+    sub.add_argument("--board", metavar="BOARD", help="a board's book, for submissions on its seeds")
+    sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
     common(sub)
+    _board_parser(command("board", "keep a board: periods, commitments and signed verdicts in one book"), common)
     sub = command("leaderboard", "verify records, print the tables, write the page and the wandb runs")
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
     common(sub)
@@ -300,6 +352,40 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _board_parser(parser: argparse.ArgumentParser, common: Callable[[argparse.ArgumentParser], None]) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+
+    def action(name: str, help: str, writes: bool = True) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        sub.add_argument("board", help="the board's book")
+        if writes:
+            sub.add_argument("--key", metavar="FILE", help="private ssh key of the board, for boards that sign")
+        return sub
+
+    action("begin", "begin a book").add_argument("--name", required=True, help="what the board is called")
+    for name, help in (("open", "open a period"), ("reveal", "close the period and reveal its nonce")):
+        action(name, help).add_argument("--nonce", required=True, metavar="FILE", help="file of the secret nonce")
+    sub = action("commit", "fix an agent by its digest while a period is open")
+    sub.add_argument("--agent", required=True, metavar="NAME", help="the agent's name")
+    sub.add_argument("--submitter", required=True, help="who submits; one commitment each in a period")
+    sub.add_argument("--digest", required=True, help="SHA-256 of the agent: `valuegym digest FOLDER`")
+    sub = action("judge", "replay a submission and write the verdict down")
+    sub.add_argument("submission", help="the submission file")
+    common(sub)
+    sub = action("execute", "run a committed agent in a sandbox on secret seeds and write the verdict down")
+    sub.add_argument("folder", help="the agent's folder, with agent.py and make(env, seed)")
+    sub.add_argument("--card", default="card.json", metavar="FILE", help="the agent's card (default: card.json)")
+    sub.add_argument("--commitment", type=int, required=True, metavar="N", help="number of the commitment in the book")
+    sub.add_argument("--experiment", action="append", required=True, metavar="ID", help="repeatable")
+    sub.add_argument("--nonce", required=True, metavar="FILE", help="file of the secret nonce")
+    sub.add_argument("--output", metavar="FILE", help="where the submission goes (default: FOLDER.zip)")
+    sub.add_argument(
+        "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
+    )
+    sub = action("show", "check a book and print it", writes=False)
+    sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
@@ -318,14 +404,58 @@ def data(args: argparse.Namespace) -> str:
     return (check_data if args.action == "check" else fetch_data)(args.name, args.data)
 
 
+def _run(args: argparse.Namespace) -> None:
+    names = args.experiment
+    if args.all:
+        have = bool(args.data or os.environ.get("VALUEGYM_DATA"))
+        names = [what.id for what in experiments.EXPERIMENTS.values() if have or not what.data]
+    paths = run(args.agent, names, args.results, args.seed, args.data, args.workers, Sealed.of(args), args.executor)
+    print("\n".join(map(str, paths)))
+
+
 def _verify(args: argparse.Namespace) -> int:
     if Path(args.results).suffix == ".zip":
-        judgement = judge(args.results, args.data, args.workers)
+        found = ledger.read(args.board, _key(args.board_key)) if args.board else None
+        judgement = judge(args.results, args.data, args.workers, found)
         print(judgement.text)
         return int(bool(judgement.reason))
     verdicts = verify(args.results, args.data, args.workers)
     print(report(verdicts))
     return int(any(verdict.reason for verdict in verdicts))
+
+
+def _key(path: str | None) -> str | None:
+    return None if path is None else Path(path).read_text(encoding="utf-8")
+
+
+def _board(args: argparse.Namespace) -> int:
+    """Carry out `valuegym board`."""
+    from valuegym.leaderboards import referee
+
+    if args.action == "judge":
+        judgement, entry = referee.decide(args.board, args.submission, args.data, args.workers, args.key)
+        print("\n".join([judgement.text, *([f"entry     {entry.index} of {args.board}"] if entry else [])]))
+        return int(bool(judgement.reason))
+    if args.action == "execute":
+        card, output = read_card(args.card), args.output or f"{Path(args.folder).name}.zip"
+        judgement, entry = referee.execute(
+            args.board, args.commitment, args.folder, card, args.experiment, args.nonce, output, args.data, args.key
+        )
+        print(f"{judgement.text}\nentry     {entry.index} of {args.board}")
+        return int(bool(judgement.reason))
+    if args.action == "show":
+        print(referee.show(ledger.read(args.board, _key(args.board_key))))
+        return 0
+    if args.action == "begin":
+        entry = referee.begin(args.board, args.name, args.key)
+    elif args.action == "open":
+        entry = referee.open_period(args.board, args.nonce, args.key)
+    elif args.action == "reveal":
+        entry = referee.reveal(args.board, args.nonce, args.key)
+    else:
+        entry = referee.commit(args.board, args.agent, args.submitter, args.digest, args.key)
+    print(f"entry {entry.index} of {args.board}: {referee.line(entry)}")
+    return 0
 
 
 def _leaderboard(args: argparse.Namespace) -> None:
@@ -341,11 +471,13 @@ def _likelihood(args: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": lambda args: print(list_all()),
-    "run": lambda args: print(
-        "\n".join(map(str, run(args.agent, args.experiment, args.results, args.seed, args.data, args.workers)))
-    ),
+    "run": _run,
     "score": lambda args: print(table.render(score(args.results))),
-    "submit": lambda args: print(submit(args.results, args.card, args.experiment, args.evidence, args.output)),
+    "submit": lambda args: print(
+        submit(args.results, args.card, args.experiment, args.evidence, args.output, Sealed.of(args))
+    ),
+    "board": _board,
+    "digest": lambda args: print(agent_digest(args.path)),
     "verify": _verify,
     "leaderboard": _leaderboard,
     "data": lambda args: print(data(args)),

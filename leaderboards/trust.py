@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.records import Record
+from valuegym.leaderboards.commitment import committed_seeds
+from valuegym.leaderboards.ledger import Ledger
 from valuegym.leaderboards.run import spread
-from valuegym.leaderboards.submission import Submission, open_submission, read_record
+from valuegym.leaderboards.submission import Submission, member, open_submission, read_record
 from valuegym.leaderboards.verify import Verdict, check, found_true
 
 LIMITS = {  # weakest first: what each tier leaves open
@@ -35,6 +36,7 @@ class Judgement(NamedTuple):
     tier: str
     notes: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
+    commitment: int = -1  # the board's entry that the seeds were drawn for, -1 for public seeds
 
     @property
     def limit(self) -> str:
@@ -62,33 +64,103 @@ class Item(NamedTuple):
     data: str | None
 
 
-def judge(path: str | Path, data: str | None = None, workers: int = 2) -> Judgement:
+def judge(path: str | Path, data: str | None = None, workers: int = 2, ledger: Ledger | None = None) -> Judgement:
     """Read a submission, replay every record in fresh processes, and say what tier it reaches.
+
+    With a board's ledger, committed seeds are known, and what it holds already is told.
 
     Damaged and hostile files give a judgement with the reason, not an exception.
     """
+    agent = digest = ""
     try:
         submission = open_submission(path)
-        if submission.seal is not None:
-            raise ValueError("it was made for a board's committed seeds; give that board to check it against.")
-        items = [Item(str(path), name, submission.card.name, None, data) for name in sorted(submission.records)]
+        agent, digest = submission.card.name, submission.digest
+        _not_yet(submission, ledger)
+        seeds = sealed_seeds(submission, ledger)
     except (ValueError, OSError) as error:
-        return Judgement(str(path), "", "", str(error) or type(error).__name__, "", (), ())
-    return conclude(path, submission, spread(replay_member, items, workers, "verifying"), "replayed")
+        return Judgement(str(path), agent, digest, str(error) or type(error).__name__, "", (), ())
+    items = [Item(str(path), name, agent, seeds.get(name), data) for name in sorted(submission.records)]
+    verdicts = spread(replay_member, items, workers, "verifying")
+    found = conclude(path, submission, verdicts, "committed" if submission.seal else "replayed")
+    if found.reason or ledger is None:
+        return found
+    return found._replace(notes=(*found.notes, *_copies(found, ledger)))
+
+
+def commitment_seeds(ledger: Ledger, index: int, experiment: str, run: int) -> tuple[int, ...]:
+    """The seeds that a commitment gets for a run of an experiment.
+
+    Raises ValueError where there is no such commitment or its period's nonce is not revealed yet.
+    """
+    body = ledger.commitment(index).body
+    if body["period"] not in ledger.nonces:
+        raise ValueError(f"The nonce of period {body['period']} is not revealed yet, so nobody has seeds.")
+    what = experiments.find(experiment)
+    nonce = ledger.nonces[body["period"]]
+    return tuple(committed_seeds(nonce, body["digest"], experiment, run, what.episodes))
+
+
+def sealed_seeds(submission: Submission, ledger: Ledger | None) -> dict[str, tuple[int, ...]]:
+    """The seeds due in each record of a sealed submission; none where its seeds are public. Raises ValueError."""
+    seal = submission.seal
+    if seal is None:
+        return {}
+    if ledger is None:
+        raise ValueError("it was made for a board's committed seeds; give that board to check it against.")
+    if seal["board"] != ledger.id:
+        raise ValueError("it was made for another board.")
+    body = ledger.commitment(seal["commitment"]).body
+    if (body["agent"], body["digest"]) != (submission.card.name, seal["agent"]):
+        raise ValueError(f"commitment {seal['commitment']} is that of another agent.")
+    tracks = submission.manifest["experiments"].items()
+    return {
+        member(name, seed): commitment_seeds(ledger, seal["commitment"], name, seed)
+        for name, what in tracks
+        for seed in what["seeds"]
+    }
+
+
+def _not_yet(submission: Submission, ledger: Ledger | None) -> None:
+    """Raise ValueError for a submission that the board holds already, or a second one of one commitment."""
+    for entry in ledger.accepted() if ledger else ():
+        if entry.body["submission"] == submission.digest:
+            raise ValueError(f"this file was accepted before, in entry {entry.index}.")
+        if submission.seal and entry.body["commitment"] == submission.seal["commitment"]:
+            raise ValueError(f"entry {entry.index} is the one submission of commitment {entry.body['commitment']}.")
+
+
+def _copies(judgement: Judgement, ledger: Ledger) -> list[str]:
+    """A note for every earlier entry with the very same actions: a copy, or two agents that are both deterministic."""
+    mine = played(judgement.verdicts)
+    return [
+        f"the same actions on {experiment} as entry {entry.index} by {entry.body['agent']}"
+        for entry in ledger.accepted()
+        for experiment, digest in sorted(mine.items())
+        if entry.body["plays"].get(experiment) == digest
+    ]
+
+
+def played(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """SHA-256 of what was played on each experiment, seeds and actions, whoever is said to have played it."""
+    digests: dict[str, hashlib._Hash] = {}
+    records = [verdict.record for verdict in verdicts if verdict.record]
+    for record in sorted(records, key=lambda record: (record.experiment, record.seed)):
+        digest = digests.setdefault(record.experiment, hashlib.sha256())
+        for episode in record.episodes:
+            digest.update(repr((episode.seed, episode.actions)).encode())
+    return {experiment: digest.hexdigest() for experiment, digest in digests.items()}
 
 
 def conclude(path: str | Path, submission: Submission, verdicts: Sequence[Verdict], tier: str) -> Judgement:
     """The judgement that follows from the verdicts on all records of a submission."""
-    agent, digest = submission.card.name, submission.digest
+    bad = Judgement(str(path), submission.card.name, submission.digest, "", "", (), tuple(verdicts))
     for verdict in verdicts:
         if verdict.reason:
-            reason = f"{verdict.path}: {verdict.reason}"
-            return Judgement(str(path), agent, digest, reason, "", (), tuple(verdicts))
+            return bad._replace(reason=f"{verdict.path}: {verdict.reason}")
         assert verdict.record is not None
         claimed = submission.manifest["experiments"][verdict.record.experiment]["digest"]
         if claimed != verdict.record.digest:
-            reason = f"{verdict.path}: the manifest states another environment digest."
-            return Judgement(str(path), agent, digest, reason, "", (), tuple(verdicts))
+            return bad._replace(reason=f"{verdict.path}: the manifest states another environment digest.")
     notes = []
     warned = sum(bool(verdict.warnings) for verdict in verdicts)
     if warned:
@@ -97,7 +169,8 @@ def conclude(path: str | Path, submission: Submission, verdicts: Sequence[Verdic
     opened = sorted(name for name in tracks if not experiments.find(name).ranked)
     if opened:
         notes.append(f"open book, not ranked: {', '.join(opened)}")
-    return Judgement(str(path), agent, digest, "", tier, tuple(notes), tuple(verdicts))
+    commitment = submission.seal["commitment"] if submission.seal else -1
+    return bad._replace(tier=tier, notes=tuple(notes), commitment=commitment)
 
 
 def replay_member(item: Item) -> Verdict:
@@ -109,11 +182,3 @@ def replay_member(item: Item) -> Verdict:
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         return Verdict(item.member, str(error) or type(error).__name__)
     return found_true(item.member, record)
-
-
-def plays(record: Record) -> str:
-    """SHA-256 of what was played, seeds and actions, whoever is said to have played it."""
-    digest = hashlib.sha256(record.experiment.encode())
-    for episode in record.episodes:
-        digest.update(repr((episode.seed, episode.actions)).encode())
-    return digest.hexdigest()

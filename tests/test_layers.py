@@ -20,14 +20,18 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
+    "valuegym.agents.comparisons",
     "valuegym.agents.critics",
+    "valuegym.agents.descent",
     "valuegym.agents.ensemble",
+    "valuegym.agents.linear_model",
     "valuegym.agents.losses",
     "valuegym.agents.networks",
     "valuegym.agents.posterior",
+    "valuegym.agents.values",
     "valuegym.envs.coevolution.dynamics",
-    "valuegym.envs.coevolution.networks",
     "valuegym.envs.coevolution.metrics",
+    "valuegym.envs.coevolution.networks",
     "valuegym.envs.control.grid",
     "valuegym.envs.control.riccati",
     "valuegym.envs.elementary",

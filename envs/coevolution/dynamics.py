@@ -354,8 +354,8 @@ def _normal(mean: Real, precision: Real, exponent: Array) -> Belief:
 
 
 def _shift(x: Real, exponent: Array) -> Real:
-    """X times 2^exponent, exactly, for exponents of any size; far below the largest term it becomes 0."""
-    return np.ldexp(x, np.clip(exponent, -2000, 2000).astype(np.int32))
+    """X times 2^exponent, exactly, for exponents of at most 0; far below the largest term it becomes 0."""
+    return np.ldexp(x, np.clip(exponent, -2000, 0).astype(np.int32))
 
 
 def observe(private_mean: Array, count: Array, observation: Array) -> Real:
@@ -380,11 +380,12 @@ def hear_star(beliefs: Belief, trust_in_people: Number, trust_in_ai: Number) -> 
     B, N = q.shape
     one: Array = np.broadcast_to(trust_in_people, (B,))
     two: Array = np.broadcast_to(trust_in_ai, (B,))
-    top = np.where(one > 0, e[:, 1:].max(1, initial=_NEVER), _NEVER)
-    aligned = _shift(q[:, 1:], e[:, 1:] - top[:, None]) * (one > 0)[:, None]
+    top = e[:, 1:].max(1, initial=_NEVER)
+    aligned = _shift(q[:, 1:], e[:, 1:] - top[:, None])
     precision, evidence = (np.empty((B, N)) for _ in range(2))
     exponent = np.empty((B, N), np.int64)
-    precision[:, 0], evidence[:, 0], exponent[:, 0] = one * total(aligned), one * total(aligned * nu[:, 1:]), top
+    precision[:, 0], evidence[:, 0] = one * total(aligned), one * total(aligned * nu[:, 1:])
+    exponent[:, 0] = np.where(precision[:, 0] > 0, top, _NEVER)
     precision[:, 1:] = (two * q[:, 0])[:, None]
     evidence[:, 1:] = (two * q[:, 0] * nu[:, 0])[:, None]
     exponent[:, 1:] = np.where(precision[:, 1:] > 0, e[:, :1], _NEVER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -10,7 +11,8 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from valuegym.agents import bayes_partial_return, bayes_regret, make, posterior
+from valuegym.agents import comparisons, make, posterior
+from valuegym.agents.values import OptimalValues, condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, delivery, models, segments
@@ -19,8 +21,11 @@ from valuegym.envs.preference.segments import Segment
 
 ENV = "valuegym/RewardInference-v0"
 MODELS: dict[str, tuple[Any, models.Statistic]] = {
-    "bayes_regret": (bayes_regret.likelihood, models.Regret()),
-    "bayes_partial_return": (bayes_partial_return.likelihood, models.PartialReturn()),
+    "bayes_regret": (comparisons.regret, models.Regret()),
+    "bayes_partial_return": (
+        lambda mdp, pairs: comparisons.partial_return(pairs, mdp.discount),
+        models.PartialReturn(),
+    ),
 }
 LEARNERS = tuple(MODELS)
 
@@ -57,7 +62,14 @@ def random_board(n: int, seed: int = 0) -> Answers:
 
 
 def likelihood(name: str, answers: Answers) -> posterior.Likelihood:
-    return MODELS[name][0](answers.mdp, answers.pairs, answers.label)  # type: ignore[no-any-return]
+    comparison = MODELS[name][0](answers.mdp, answers.pairs)
+    return posterior.likelihood(OptimalValues(answers.mdp), comparison, answers.label)
+
+
+def sampled(name: str, answers: Answers, seed: int = 0) -> posterior.Sample:
+    """The posterior after all answers."""
+    d = answers.mdp.features.shape[-1]
+    return next(posterior.samples(likelihood(name, answers), [len(answers.label)], seed, d))
 
 
 def changed(mdp: tabular.TabularMDP, order: Any, sign: Any) -> tabular.TabularMDP:
@@ -86,7 +98,7 @@ def test_the_likelihood_is_that_of_the_preference_model(name: str) -> None:
     answers = random_board(25)
     label = np.where(np.arange(25) % 5 == 0, 0.5, answers.label)
     weights = posterior.draw(np.random.default_rng(1), 7, 6)
-    logs, policies = likelihood(name, answers._replace(label=label))(weights, None)
+    logs = likelihood(name, answers._replace(label=label))(weights, (0, 11, 25)).sum(0)
     for i, w in enumerate(weights):
         batch = Segment(*(field[None] for field in answers.pairs))
         utility = MODELS[name][1].utility(models.solve(answers.mdp, w[None]), batch, answers.mdp.discount)[0]
@@ -97,22 +109,6 @@ def test_the_likelihood_is_that_of_the_preference_model(name: str) -> None:
             ).sum()
         if np.isfinite(expected):
             assert logs[i] == pytest.approx(expected, rel=1e-6)
-    if policies is not None:  # and they do not depend on where policy iteration starts
-        np.testing.assert_allclose(
-            likelihood(name, answers)(weights, policies[::-1])[0],
-            likelihood(name, answers)(weights, None)[0],
-            rtol=1e-9,
-        )
-
-
-def test_condensing_changes_no_advantage() -> None:
-    answers = random_board(1, seed=3)
-    small, state = posterior.condense(answers.mdp)
-    assert small.terminal.sum() == 1 and small.start.sum() == pytest.approx(1)
-    weights = posterior.draw(np.random.default_rng(0), 5, 6)
-    whole, part = posterior.solve(answers.mdp, weights), posterior.solve(small, weights)
-    np.testing.assert_allclose(part[2][:, state], whole[2], atol=1e-9)
-    np.testing.assert_allclose(part[1] @ small.start[0], whole[1] @ answers.mdp.start[0])
 
 
 # --- posterior ---
@@ -120,7 +116,8 @@ def test_condensing_changes_no_advantage() -> None:
 
 def test_without_data_the_posterior_is_the_prior() -> None:
     drawn = posterior.draw(np.random.default_rng(5), posterior.DRAWS, 4)
-    sample = posterior.sample(lambda weights, first: (np.zeros(len(weights)), None), np.random.default_rng(5), 4)
+    nothing = posterior.samples(lambda weights, bounds: np.zeros((len(bounds) - 1, len(weights))), [7], 5, 4)
+    sample = next(nothing)
     np.testing.assert_array_equal(sample.weights, drawn)
     np.testing.assert_allclose(sample.probability, 1 / posterior.DRAWS)
 
@@ -133,8 +130,8 @@ def test_the_posterior_is_that_of_enumeration(name: str, n: int) -> None:
     grid = np.exp(np.linspace(*np.log(posterior.MAGNITUDES), 81)[:-1] + np.log(1000) / 160)
     signed = np.concatenate([-grid, grid])
     every = np.stack(np.meshgrid(signed, signed, indexing="ij"), -1).reshape(-1, 2)
-    exact = posterior.normalise(density(every, None)[0])
-    sample = posterior.sample(density, np.random.default_rng(0), 2)
+    exact = posterior.normalise(density(every, (0, n))[0])
+    sample = sampled(name, corridor(n))
     assert (len(sample.weights) == posterior.DRAWS) == (n == 4)
 
     def moments(weights: Any, p: Any) -> Any:
@@ -156,16 +153,16 @@ def test_no_feature_and_no_sign_is_special(name: str, monkeypatch: pytest.Monkey
     answers, order, sign = random_board(3, seed=1), np.array([3, 0, 5, 1, 4, 2]), np.array([1, -1, -1, 1, -1, 1])
     pairs = answers.pairs._replace(features=answers.pairs.features[..., order] * sign)
     other = Answers(changed(answers.mdp, order, sign), answers.weights[order] * sign, pairs, answers.label)
-    here = posterior.sample(likelihood(name, answers), np.random.default_rng(2), 6)
+    here = sampled(name, answers, 2)
     assert len(here.weights) == posterior.DRAWS
     draw = posterior.draw
     monkeypatch.setattr(posterior, "draw", lambda *args: draw(*args)[:, order] * sign)
-    there = posterior.sample(likelihood(name, other), np.random.default_rng(2), 6)
+    there = sampled(name, other, 2)
     np.testing.assert_array_equal(there.weights, here.weights[:, order] * sign)
     np.testing.assert_allclose(there.probability, here.probability, rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(
-        posterior.bayes_weights(other.mdp, there),
-        posterior.bayes_weights(answers.mdp, here)[order] * sign,
+        posterior.bayes_weights(OptimalValues(other.mdp), there),
+        posterior.bayes_weights(OptimalValues(answers.mdp), here)[order] * sign,
         rtol=1e-6,
     )
 
@@ -187,7 +184,7 @@ def test_moves_keep_the_prior() -> None:
 
 def test_no_policy_is_expected_to_do_better_than_the_answer() -> None:
     answers = random_board(8, seed=2)
-    mdp = posterior.condense(answers.mdp).mdp
+    mdp = condense(answers.mdp).mdp
     weights = posterior.draw(np.random.default_rng(0), 40, 6)
     sample = posterior.Sample(weights, np.random.default_rng(1).dirichlet(np.ones(40)))
     reward = tabular.reward(mdp, weights[:, None])
@@ -196,8 +193,10 @@ def test_no_policy_is_expected_to_do_better_than_the_answer() -> None:
         policies = np.broadcast_to(policy, (len(weights), *policy.shape))
         return float(sample.probability @ tabular.normalised_return(mdp, reward, policies)[:, 0])
 
-    best = expected(tabular.optimal_policy(mdp, tabular.reward(mdp, posterior.bayes_weights(mdp, sample))))
-    rivals = [expected(policy[None]) for policy in posterior.solve(mdp, weights)[0]]
+    best = expected(
+        tabular.optimal_policy(mdp, tabular.reward(mdp, posterior.bayes_weights(OptimalValues(mdp), sample)))
+    )
+    rivals = [expected(policy[None]) for policy in OptimalValues(mdp).policies(weights)]
     rivals += [expected(tabular.optimal_policy(mdp, tabular.reward(mdp, sample.probability @ weights)))]
     assert best >= max(rivals) - 1e-9
     assert best > np.mean(rivals)
@@ -248,6 +247,27 @@ def test_answers_follow_from_the_generator(name: str) -> None:
 
     np.testing.assert_array_equal(estimate(0), estimate(0))
     assert not np.array_equal(estimate(0), estimate(1))
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", LEARNERS)
+def test_growing_answers_give_what_each_number_gives_alone(name: str) -> None:
+    answers, shown = random_board(120), (0, 2, 3, 20, 100, 120)
+    agent: Any = make(name, gym.make(ENV, split="dev", reports=(1,)), seed=5)
+    found = agent.estimates(answers.mdp, answers.pairs, answers.label, shown)
+    assert not found[0].any() and len(np.unique(found, axis=0)) == len(shown)
+    for n, estimate in zip(shown[1:], found[1:], strict=True):
+        first, rng = Segment(*(field[:n] for field in answers.pairs)), np.random.default_rng(5)
+        np.testing.assert_array_equal(agent.estimate(answers.mdp, first, answers.label[:n], rng), estimate)
+
+
+@pytest.mark.parametrize("bounds", [(0, 700, 1300), (0, 0, 1300), (0, 1300)])
+def test_log_likelihoods_are_those_of_the_choice_rule(bounds: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x, label = rng.standard_normal((1300, 4)) * (0.1, 1, 10, 1000), rng.choice([0.0, 0.5, 1.0], 1300)
+    nats = models.BradleyTerry().cross_entropy(x, label[:, None])
+    expected = [-nats[i:j].sum(0) for i, j in pairwise(bounds)]
+    np.testing.assert_allclose(posterior.log_likelihood(x, label, bounds), expected, rtol=1e-12, atol=1e-9)
 
 
 def test_thirty_answers_are_enough_for_regret() -> None:

@@ -13,8 +13,9 @@ import pytest
 pytest.importorskip("scipy")
 from scipy.optimize import minimize_scalar
 
-from valuegym.agents import make, preference_learner
-from valuegym.agents.preference_learner import PRIOR_SCALE, Fit, Memory, fit
+from valuegym.agents import descent, make
+from valuegym.agents.descent import PRIOR_SCALE, Fit, fit
+from valuegym.agents.preference_learner import Memory
 from valuegym.envs import keys
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference import annotators, datasets, models
@@ -49,26 +50,23 @@ def learner(name: str, seed: int = 0) -> Any:
 
 
 class Fitted(NamedTuple):
-    """A fit with all that the optimiser was given: the loss with its gradient, and the starting points."""
+    """A fit with what it was given: the loss with its gradient, and the starting points."""
 
     result: Fit
     loss: Callable[[Any], tuple[float, Any]]
-    starts: list[Any]
+    starts: Any
 
 
-def spied_fit(monkeypatch: pytest.MonkeyPatch, name: str, answers: Answers, seed: int = 0) -> Fitted:
-    losses, starts, minimize = [], [], preference_learner.minimize
+def fitted(name: str, answers: Answers, seed: int = 0) -> Fitted:
+    agent, d = learner(name), len(answers.weights)
+    differences, label = agent.differences(answers.mdp, answers.pairs), answers.label
 
-    def spy(loss: Any, start: Any, **kwargs: Any) -> Any:
-        losses.append(loss)
-        starts.append(np.array(start))
-        return minimize(loss, start, **kwargs)
+    def loss(weights: Any) -> tuple[float, Any]:
+        at = descent.losses(differences, label, weights[None])
+        return float(at.loss[0]), at.derivatives(np.array([0]), label, weights[None])[0][0]
 
-    differences = learner(name).differences(answers.mdp, answers.pairs)
-    with monkeypatch.context() as patch:
-        patch.setattr(preference_learner, "minimize", spy)
-        result = fit(differences, answers.label, np.random.default_rng(seed), len(answers.weights))
-    return Fitted(result, losses[0], starts)
+    starts = descent.starting_points(differences, label, np.random.default_rng(seed), d, agent.starts)
+    return Fitted(fit(differences, label, np.random.default_rng(seed), d, agent.starts), loss, starts)
 
 
 def roll(agent: Any, envs: Any, steps: int, seed: int | list[int]) -> tuple[list[Any], list[Any]]:
@@ -104,7 +102,7 @@ def test_differences_are_those_of_the_preference_model(name: str, seed: int) -> 
         utility = STATISTICS[name].utility(models.solve(answers.mdp, weights[None]), batch, answers.mdp.discount)[0]
         expected = utility[:, 1] - utility[:, 0]
         np.testing.assert_allclose(
-            differences(weights) @ weights, expected, rtol=0, atol=1e-8 * max(np.abs(expected).max(), 1)
+            differences(weights[None])[0] @ weights, expected, rtol=0, atol=1e-8 * max(np.abs(expected).max(), 1)
         )
 
 
@@ -113,13 +111,13 @@ def test_regret_differences_do_not_depend_on_what_was_asked_before() -> None:
     used = learner("regret").differences(answers.mdp, answers.pairs)
     for weights in np.random.default_rng(0).standard_normal((10, 6)):
         fresh = learner("regret").differences(answers.mdp, answers.pairs)
-        np.testing.assert_allclose(used(weights) @ weights, fresh(weights) @ weights, atol=1e-9)
+        np.testing.assert_allclose(used(weights[None]) @ weights, fresh(weights[None]) @ weights, atol=1e-9)
 
 
 def test_noiseless_answers_follow_the_true_weights_statistic() -> None:
     for name, annotator in (("partial_return", "partial-return-noiseless"), ("regret", "regret-noiseless")):
         answers = ask(annotator, 60, 2)
-        x = learner(name).differences(answers.mdp, answers.pairs)(answers.weights) @ answers.weights
+        x = learner(name).differences(answers.mdp, answers.pairs)(answers.weights[None])[0] @ answers.weights
         clear = np.abs(x) > 1e-5
         assert clear.sum() > 20
         np.testing.assert_array_equal(answers.label[clear], x[clear] > 0)
@@ -154,16 +152,16 @@ def test_partial_return_finds_the_convex_optimum(annotator: str, seed: int) -> N
     answers = ask(annotator, 80, seed)
     differences = learner("partial_return").differences(answers.mdp, answers.pairs)
     found = fit(differences, answers.label, np.random.default_rng(0), 6)
-    best, loss = newton(differences(np.zeros(6)), answers.label)
+    best, loss = newton(differences(np.zeros((1, 6)))[0], answers.label)
     assert found.loss == pytest.approx(loss, rel=1e-8, abs=1e-8)
     np.testing.assert_allclose(found.weights, best, rtol=0, atol=1e-5 * np.abs(best).max())
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_the_gradient_is_that_of_the_loss(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_the_gradient_is_that_of_the_loss(name: str) -> None:
     smooth = 0
     for seed in range(3):
-        loss = spied_fit(monkeypatch, name, ask("regret", 40, seed)).loss
+        loss = fitted(name, ask("regret", 40, seed)).loss
         for weights in np.random.default_rng(seed).standard_normal((6, 6)):
             gradient = loss(weights)[1]
             numeric = [
@@ -181,34 +179,74 @@ def test_the_gradient_is_that_of_the_loss(monkeypatch: pytest.MonkeyPatch, name:
 @pytest.mark.parametrize("name", LEARNERS)
 @pytest.mark.parametrize("noise", ["", "-noiseless"])
 @pytest.mark.parametrize("seed", range(3))
-def test_no_start_and_no_scaled_truth_beats_the_fit(
-    monkeypatch: pytest.MonkeyPatch, name: str, noise: str, seed: int
-) -> None:
+def test_no_start_and_no_scaled_truth_beats_the_fit(name: str, noise: str, seed: int) -> None:
     answers = ask(name.replace("_", "-") + noise, 100, seed)
-    fitted = spied_fit(monkeypatch, name, answers)
-    result, loss = fitted.result, fitted.loss
+    result, loss, starts = fitted(name, answers)
     assert result.loss == pytest.approx(loss(result.weights)[0], rel=1e-9)  # the weights are those of the loss
-    assert len(fitted.starts) >= preference_learner.STARTS
-    for start in (np.zeros(6), *fitted.starts):
+    for start in starts:
         assert result.loss <= loss(start)[0]
     truth = min(loss(scale * answers.weights)[0] for scale in np.geomspace(1e-3, 10, 41))
     assert result.loss <= truth + 1e-6 * abs(truth)
 
 
-def test_starting_points_follow_from_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starting_points_follow_from_the_generator() -> None:
     answers = ask("regret", 20, 0)
-    first, again, other = (spied_fit(monkeypatch, "regret", answers, seed) for seed in (1, 1, 2))
+    first, again, other = (fitted("regret", answers, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.starts, again.starts)
     np.testing.assert_array_equal(first.result.weights, again.result.weights)
-    np.testing.assert_array_equal(first.starts[0], other.starts[0])  # the linear guess
-    assert not np.array_equal(first.starts[1:], other.starts[1:])
+    np.testing.assert_array_equal(first.starts[:2], other.starts[:2])  # 0 and the linear guess
+    assert not np.array_equal(first.starts[2:], other.starts[2:])
+
+
+@pytest.mark.parametrize("name", [*LEARNERS, "regret_library"])
+def test_growing_answers_give_what_each_number_gives_alone(name: str) -> None:
+    answers, shown = ask("regret", 40, 1), (0, 1, 7, 40)
+    agent = learner(name, seed=3)
+    found = agent.estimates(answers.mdp, answers.pairs, answers.label, shown)
+    assert not found[0].any()
+    for n, estimate in zip(shown[1:], found[1:], strict=True):
+        first, rng = Segment(*(field[:n] for field in answers.pairs)), np.random.default_rng(3)
+        np.testing.assert_array_equal(agent.estimate(answers.mdp, first, answers.label[:n], rng), estimate)
+    for wrong in ((7, 1), (1, 1), (41,), (-1, 2)):
+        with pytest.raises(ValueError, match="expected increasing integers from 0 to the 40 answers"):
+            agent.estimates(answers.mdp, answers.pairs, answers.label, wrong)
+
+
+def test_a_descent_finds_its_way_along_a_kink() -> None:
+    """Two answers cost more with |w_0|, two say how large w_1 is: the way down is along w_0 = 0."""
+    label = np.array([0.0, 0.0, 1.0, 0.0])
+
+    def differences(weights: Any) -> Any:
+        sign = np.where(weights[:, 0] >= 0, 5.0, -5.0)
+        D = np.zeros((len(weights), 4, 2))
+        D[:, 0, 0] = D[:, 1, 0] = sign
+        D[:, 2:, 1] = (3.0, 1.0)
+        return D
+
+    starts = np.array([[3.0, -2.0], [-1.0, 0.0], [0.5, 9.0]])
+    weights, loss = descent.descend(differences, label, starts)
+    smooth = minimize_scalar(lambda w: descent.losses(differences, label, np.array([[0.0, w]])).loss[0])
+    np.testing.assert_allclose(weights, [[0, smooth.x]] * 3, atol=1e-3)
+    np.testing.assert_allclose(loss, smooth.fun, atol=1e-4)
+
+
+def test_the_shortest_combination_of_gradients() -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        gradients, root = rng.standard_normal((4, 3)), rng.standard_normal((3, 3))
+        metric = root @ root.T + np.eye(3)
+        found = descent.shortest(gradients, metric)
+        rivals = rng.dirichlet(np.full(4, 0.5), 2000) @ gradients
+        lengths = np.einsum("ij,ij->i", rivals, np.linalg.solve(metric, rivals.T).T)
+        assert found @ np.linalg.solve(metric, found) <= lengths.min() + 1e-9
 
 
 def test_a_tie_pulls_a_difference_towards_nothing() -> None:
     D = np.array([[1.0, 0.0], [0.0, 1.0]])
 
     def answer(label: list[float], rows: list[int]) -> Any:
-        return fit(lambda weights: D[rows], np.array(label), np.random.default_rng(0), 2).weights
+        differences = np.broadcast_to(D[rows], (descent.STARTS * 9, len(rows), 2))
+        return fit(lambda weights: differences[: len(weights)], np.array(label), np.random.default_rng(0), 2).weights
 
     np.testing.assert_allclose(answer([1.0, 0.5], [0, 1])[1], 0, atol=1e-5)
     once, torn = answer([1.0], [0])[0], answer([1.0, 0.5], [0, 0])[0]

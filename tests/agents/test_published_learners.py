@@ -10,9 +10,11 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from valuegym.agents import make, posterior, regret_library
+from valuegym.agents import make, regret_library
+from valuegym.agents.comparisons import visits
 from valuegym.agents.cpl import CPL, log_softmax
-from valuegym.agents.preference_learner import visits
+from valuegym.agents.optimal_advantage import as_reward, fit_table
+from valuegym.agents.values import OptimalValues, condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models, segments
 from valuegym.envs.preference.segments import Segment
@@ -56,17 +58,17 @@ def test_visits_sum_a_table_along_segments() -> None:
 
 def test_a_library_with_the_optimal_policy_gives_exact_regret(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = tabular.successor_features(MDP, tabular.optimal_policy(MDP, tabular.reward(MDP, TRUE)))
-    small = posterior.condense(MDP).mdp
+    small = condense(MDP).mdp
     others = regret_library.library(small, "random", np.random.default_rng(0))
     psi = np.append(exact[0][~MDP.terminal[0]], np.zeros((1, 6)), 0)
     monkeypatch.setattr(regret_library, "library", lambda *args: np.concatenate([others, psi[None]]))
     pairs = random_pairs(MDP, 50)
-    found = learner("regret_library").differences(MDP, pairs)(TRUE) @ TRUE
+    found = learner("regret_library").differences(MDP, pairs)(TRUE[None])[0] @ TRUE
     np.testing.assert_allclose(found, regret_differences(MDP, pairs, TRUE), atol=1e-8)
 
 
 def test_policies_of_a_library_differ_and_follow_from_the_seed() -> None:
-    small = posterior.condense(MDP).mdp
+    small = condense(MDP).mdp
     for source in regret_library.SOURCES:
         psi = regret_library.library(small, source, np.random.default_rng(3))
         np.testing.assert_array_equal(psi, regret_library.library(small, source, np.random.default_rng(3)))
@@ -76,14 +78,14 @@ def test_policies_of_a_library_differ_and_follow_from_the_seed() -> None:
 
 def test_the_true_values_leak_the_answer() -> None:
     """Value lost by the best policy of each library under the true reward, mean over starts: the published finding."""
-    small = posterior.condense(MDP).mdp
-    optimal = posterior.solve(small, TRUE[None])[1][0]
+    small = condense(MDP).mdp
+    optimal = OptimalValues(small)(TRUE[None])[:, 0]
     gaps = {}
     for source in regret_library.SOURCES:
         lost = []
         for seed in range(8):
             psi = regret_library.library(small, source, np.random.default_rng(seed))
-            best = regret_library.best(psi, TRUE) @ TRUE
+            best = regret_library.best(psi, TRUE[None])[0] @ TRUE
             assert (best <= optimal + 1e-9).all()
             lost.append(small.start[0] @ (optimal - best))
         gaps[source] = np.mean(lost)
@@ -117,10 +119,75 @@ def test_optimal_advantages_are_recovered_up_to_what_comparisons_show() -> None:
     pairs = random_pairs(SMALL, 20_000, L=1)
     label = models.BradleyTerry().probability(regret_differences(SMALL, pairs, weights))
     table = learner("optimal_advantage", POLICY).estimate(SMALL, pairs, label, np.random.default_rng(0))
-    optimal = posterior.solve(SMALL, weights[None])[2][0][~SMALL.terminal[0]]
+    optimal = OptimalValues(SMALL).advantages(weights[None])[..., 0][~SMALL.terminal[0]]
     found = table.reshape(6, 4)[~SMALL.terminal[0]]
     gap = found - optimal
     assert gap.std() < 0.02 * optimal.std()
+
+
+def all_pairs(mdp: tabular.TabularMDP, L: int, whole: bool) -> Segment:
+    """Every pair of segments of L steps; without those that end early if they are to be whole."""
+    starts, moves = np.flatnonzero(mdp.start[0]), np.indices((4,) * L).reshape(L, -1).T
+    cells = np.repeat(starts, len(moves))
+    every = segments.follow(mdp, cells[None], np.tile(moves, (len(starts), 1))[None])
+    every = Segment(*(field[0] for field in every))
+    if whole:
+        every = Segment(*(field[every.mask.all(-1)] for field in every))
+    first, second = np.triu_indices(len(every.actions), 1)
+    return Segment(*(np.stack([field[first], field[second]], 1) for field in every))
+
+
+SMALL_WEIGHTS = np.array([-1.0, 6, -6, 1, -1, -2])
+
+
+@pytest.mark.parametrize("choice", [models.BradleyTerry(), models.Noiseless()])
+@pytest.mark.parametrize("L", [1, 2, 3])
+def test_all_comparisons_make_the_greedy_policy_optimal(L: int, choice: Any) -> None:
+    pairs = all_pairs(SMALL, L, whole=False)
+    label = choice.probability(regret_differences(SMALL, pairs, SMALL_WEIGHTS))
+    agent = learner("optimal_advantage", POLICY)
+    table = agent.estimate(SMALL, pairs, label, np.random.default_rng(0)).reshape(6, 4)
+    optimal = OptimalValues(SMALL).advantages(SMALL_WEIGHTS[None])[..., 0]
+    rows = np.flatnonzero(~SMALL.terminal[0])
+    np.testing.assert_allclose(optimal[rows, table[rows].argmax(-1)], 0, atol=1e-9)
+
+
+def test_as_a_reward_advantages_need_segments_that_end_early() -> None:
+    """With them the optimal policy of the mistaken reward is optimal; without, its loops pay for ever."""
+    score, level = {}, {}
+    for whole in (False, True):
+        pairs = all_pairs(SMALL, 3, whole)
+        label = models.BradleyTerry().probability(regret_differences(SMALL, pairs, SMALL_WEIGHTS))
+        tables = {}
+        for use in ("greedy", "reward"):
+            agent = learner("optimal_advantage", POLICY, use=use)
+            tables[use] = agent.estimate(SMALL, pairs, label, np.random.default_rng(0)).reshape(1, 6, 4)
+        policy = tabular.greedy_policy(tables["reward"], tabular.reward_scale(tables["reward"]))
+        score[whole] = tabular.normalised_return(SMALL, tabular.reward(SMALL, SMALL_WEIGHTS), policy)[0]
+        level[whole] = tables["greedy"][0].max(-1)[~SMALL.terminal[0]].mean()
+        np.testing.assert_allclose(tables["reward"].max(-1), 0, atol=1e-9)
+    assert score[False] == pytest.approx(1) and abs(level[False]) < 0.1
+    assert score[True] < 0 and level[True] > 1
+
+
+def test_the_exact_optimal_advantage_is_a_reward_with_the_same_optimal_policies() -> None:
+    for mdp, weights in ((SMALL, SMALL_WEIGHTS), (MDP, TRUE)):
+        optimal = OptimalValues(mdp).advantages(weights[None])[..., 0]
+        np.testing.assert_allclose(as_reward(mdp, optimal).reshape(optimal.shape), optimal, atol=1e-8)
+
+
+def test_the_fit_of_a_table_has_no_slope_left() -> None:
+    pairs, label = random_pairs(SMALL, 40), np.arange(40) % 3 / 2
+    found, counts = fit_table(pairs, label, 6, 4, 0.9), visits(pairs, 6, 4, 0.9)
+    slope = counts.T @ (1 / (1 + np.exp(-counts @ found)) - label) + found / 10.0**2
+    np.testing.assert_allclose(slope, 0, atol=1e-5)
+    nothing = pairs._replace(mask=np.zeros_like(pairs.mask))
+    np.testing.assert_array_equal(fit_table(nothing, label, 6, 4, 0.9), np.zeros(24))
+
+
+def test_an_unknown_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="as a policy or as a reward"):
+        learner("optimal_advantage", POLICY, use="shaping")
 
 
 def soft_policy(mdp: tabular.TabularMDP, weights: Any, alpha: float) -> Any:

@@ -1,0 +1,150 @@
+"""Fitting a few weights to answers: damped Newton steps from many starting points, all candidates evaluated at once.
+
+The loss is the negative log posterior of weights under Bradley-Terry answers at temperature 1 and a Gaussian prior.
+It is smooth while the optimal policy stays the same, with kinks where it changes. Letters: n answers, d weights, K
+points that descend, C candidates of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import nnls
+
+from valuegym.envs.mdp import Floats, Integers
+
+# Difference features (K, n, d) at weights (K, d): the statistic's difference, second minus first, is linear in the
+# weights with these coefficients, as far as its value and its gradient are concerned.
+Differences = Callable[[Floats], Floats]
+
+PRIOR_SCALE = 10.0  # standard deviation of each weight, in units of reward; at 1000 the prior says next to nothing
+STARTS = 8
+ITERATIONS = 100
+DAMPING = np.array([1e-6, 1e-3, 1e-1])  # shares of the curvature added to itself
+LENGTHS = np.array([0.25, 1.0, 3.0])  # of steps, in units of the damped Newton step
+_SHORTEST, _LONGEST = 1e-7, 1e3
+_BUNDLE, _NEAR = 8, 0.5  # gradients around a kink, and what counts as around
+_SETTLED = 1e-8  # of the loss: two gains in a row below this end a descent
+
+
+class Fit(NamedTuple):
+    """weights (d,), and the negative log posterior that they reach."""
+
+    weights: Floats
+    loss: float
+
+
+class Losses(NamedTuple):
+    """At K points: loss (K,), the coefficients D (K, n, d) it came from, P(second) (K, n); and the prior's scale."""
+
+    loss: Floats
+    D: Floats
+    probability: Floats
+    scale: float
+
+    def derivatives(self, rows: Integers, label: Floats, weights: Floats) -> tuple[Floats, Floats]:
+        """Gradient (r, d) and curvature (r, d, d) at some of the points: rows (r,) of them, weights (r, d).
+
+        By the envelope theorem the gradient needs no derivative of D.
+        """
+        D, p = self.D[rows], self.probability[rows]
+        gradient = (D.swapaxes(-1, -2) @ (p - label)[..., None])[..., 0] + weights / self.scale**2
+        curvature = (D * (p * (1 - p))[..., None]).swapaxes(-1, -2) @ D + np.eye(D.shape[-1]) / self.scale**2
+        return gradient, curvature
+
+
+def losses(differences: Differences, label: Floats, weights: Floats, scale: float = PRIOR_SCALE) -> Losses:
+    """-log likelihood of labels (n,) under weights (K, d), plus |w|**2 / (2 scale**2)."""
+    D = differences(weights)
+    x = (D @ weights[..., None])[..., 0]
+    size = np.abs(x)
+    e = np.exp(-size)
+    nats = (0.5 * (size + x) + np.log(1 + e) - label * x).sum(-1)
+    return Losses(nats + 0.5 * (weights**2).sum(-1) / scale**2, D, np.where(x >= 0, 1.0, e) / (1 + e), scale)
+
+
+def starting_points(differences: Differences, label: Floats, rng: np.random.Generator, d: int, n: int) -> Floats:
+    """0, a linear guess (the statistic's coefficients at 0 against the answers), standard normal draws: (n, d)."""
+    D = differences(np.zeros((1, d)))[0]
+    guess = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
+    return np.stack([np.zeros(d), guess, *rng.standard_normal((n - 2, d))])
+
+
+def fit(
+    differences: Differences,
+    label: Floats,
+    rng: np.random.Generator,
+    d: int,
+    starts: int = STARTS,
+    scale: float = PRIOR_SCALE,
+) -> Fit:
+    """Maximum-posterior weights (d,), the lowest loss of all descents."""
+    weights, loss = descend(differences, label, starting_points(differences, label, rng, d, starts), scale)
+    return Fit(weights[loss.argmin()], float(loss.min()))
+
+
+def descend(
+    differences: Differences, label: Floats, starts: Floats, scale: float = PRIOR_SCALE
+) -> tuple[Floats, Floats]:
+    """Where descents from starts (K, d) end, and the loss there (K,).
+
+    Every point tries the damped Newton steps of all DAMPING and LENGTHS and takes the best. Where none helps, either
+    they were too long, and become shorter, or there is a kink in between: then the gradient on its other side joins a
+    bundle, and the way down is that of the shortest convex combination of the bundle (Wolfe 1975, "A method of
+    conjugate subgradients"; Lemarechal 1978). The other side is what its linearisation says of this point: it errs by
+    less than _NEAR of the decrease that was promised.
+    """
+    weights, every, d = starts.copy(), np.arange(len(starts)), starts.shape[1]
+    at = losses(differences, label, weights, scale)
+    loss, (gradient, curvature) = at.loss, at.derivatives(every, label, weights)
+    bundles = [gradient[k : k + 1] for k in every]
+    length, settled = np.ones(len(starts)), np.zeros(len(starts), np.int64)
+    live = every
+    for _ in range(ITERATIONS):
+        diagonal = np.einsum("kii->ki", curvature[live])
+        damped = curvature[live, None] + np.eye(d) * np.multiply.outer(DAMPING, diagonal).swapaxes(0, 1)[..., None]
+        down = np.stack([shortest(bundles[k], damped[i, 1]) for i, k in enumerate(live)])
+        step = np.linalg.solve(damped, down[:, None, :, None])[..., 0]
+        steps = (step[:, :, None] * np.multiply.outer(length[live], LENGTHS)[:, None, :, None]).reshape(
+            len(live), -1, d
+        )
+        candidates = weights[live, None] - steps
+        at = losses(differences, label, candidates.reshape(-1, d), scale)
+        nth = at.loss.reshape(len(live), -1).argmin(-1)
+        best = np.arange(len(live)) * steps.shape[1] + nth
+        reached, lowest, taken = candidates.reshape(-1, d)[best], at.loss[best], steps.reshape(-1, d)[best]
+        slope, bend = at.derivatives(best, label, reached)
+        for i, k in enumerate(live):
+            gain, promised, bundle = loss[k] - lowest[i], down[i] @ taken[i], bundles[k]
+            little = _SETTLED * max(loss[k], 1)
+            if gain > 1e-12 * loss[k]:
+                weights[k], loss[k], curvature[k], bundles[k] = reached[i], lowest[i], bend[i], slope[i : i + 1]
+                length[k] = min(length[k] * LENGTHS[nth[i] % len(LENGTHS)], _LONGEST)
+                settled[k] = settled[k] + 1 if gain < little else 0
+                around = len(bundle) > 1 and gain < little
+            else:
+                near = promised > little and abs(gain - slope[i] @ taken[i]) <= _NEAR * promised
+                around = not near or len(bundle) == _BUNDLE
+                bundles[k] = bundle[:1] if around else np.append(bundle, slope[i : i + 1], 0)
+            if around:  # all that could be gained this far around has been
+                length[k] *= LENGTHS[0]
+                settled[k] = 0
+        live = np.flatnonzero((settled < 2) & (length > _SHORTEST))
+        if not len(live):
+            break
+    return weights, loss
+
+
+def shortest(gradients: Floats, metric: Floats) -> Floats:
+    """The convex combination (d,) of gradients (m, d) with the least g . metric**-1 g.
+
+    Least squares with shares of at least 0 that need not add up, scaled to 1 (Lawson, Hanson 1974, chapter 23).
+    """
+    if len(gradients) == 1:
+        return gradients[0]
+    root = np.linalg.solve(np.linalg.cholesky(metric), gradients.T)
+    root /= np.linalg.norm(root, axis=0).min()
+    share, _ = nnls(np.append(root, np.ones((1, len(gradients))), 0), np.append(np.zeros(len(root)), 1.0))
+    return share / share.sum() @ gradients

@@ -1,0 +1,305 @@
+"""Lock-in: people learn a truth, an AI learns from the people, and the people learn from the AI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import drawing, keys
+from valuegym.envs.coevolution import dynamics
+
+Array = npt.NDArray[Any]
+
+TRUTH, EVIDENCE, REPORT = range(3)  # what draws are for: their first counter after the step's
+OBSERVED = ("belief", "report", "spread", "said", "voice", "next_voice", "time")
+
+
+class Task(NamedTuple):
+    """key (B,) of the episode, for the references to play it again; truth (B,): what there is to learn."""
+
+    key: Array
+    truth: Array
+
+
+class State(NamedTuple):
+    """Beliefs of the AI (person 0) and n people, and what the AI knows of them.
+
+    t (B,): steps so far. mean, precision, exponent (B, 1 + n): beliefs N(mean, 1 / (precision 2^exponent)). private
+    (B, 1 + n): mean of each one's own t + 1 observations, 0 for the AI. reports (B, n): what people say they believe.
+    said (B,): what the AI last said. voice (B,): its share in people's present beliefs. trust (B,): its last trust.
+    """
+
+    t: Array
+    mean: Array
+    precision: Array
+    exponent: Array
+    private: Array
+    reports: Array
+    said: Array
+    voice: Array
+    trust: Array
+
+
+class LockIn:
+    """Help people to learn a truth faster than each can alone, without locking all of them in on an early error.
+
+    ## Description
+    Each of n people observes a hidden number with noise at every step and knows the mean of his or her own
+    observations. People tell an AI what they believe; the AI, which observes nothing itself, combines what it hears
+    and tells them. As only combined beliefs are told, evidence comes back and is counted again: with n people, trust
+    lambda1 of the AI in each of them and lambda2 of each in the AI, everybody learns the truth if n lambda1 lambda2 <
+    1, and above 1 precision explodes, people stop hearing the world and the first error stays for ever
+    (`dynamics.exchange`, `dynamics.hear_star`). All else equal more trust is faster: over nine steps people who will
+    be locked in look better than those who will not, which is why the default is 1,000.
+
+    ## Observation
+    Box (7,), without units where not said: `belief`, the AI's mean; `report`, mean of what people just reported, and
+    `spread`, their standard deviation; `said`, what the AI last said; `voice`, the share of its message in the
+    precision of people's present beliefs, and `next_voice`, the same for the beliefs of the next step; `time`, the
+    share of the episode that is over. Means are cut at +-10.
+
+    ## Action
+    Box(-1, 1, (2,)). The first entry a is the trust in people, lambda1 = trust (a + 1) / 2: how much of the reported
+    precision the AI adds up, and so how surely it will speak at the next step; -1 is to hear nothing and be silent
+    then. The second is what it says: its belief plus `reach` times the entry. (-1, 0) is no AI, (a, 0) is the model of
+    the source.
+
+    ## Reward
+    Less the mean squared error of people's beliefs, in units of sigma^2 / c, what it is expected to be without an AI
+    after c observations: about -1 at every step for people alone, -1/n for people who share all that they know. The
+    error counts at any time, as much late, when little is left to learn, as early.
+
+    ## Episode end
+    Terminates after `steps` steps.
+
+    ## Arguments
+    `people` n (100), `steps` (1000), `trust` the largest lambda1 (1), `trust_in_ai` lambda2 (0.2, so that the threshold
+    lies at lambda1 = 0.05), `sigma` standard deviation of an observation (1), `noise` that of a report (0.1; 0 is the
+    model of the source), `reach` (0.5).
+
+    ## Oracle and naive scores
+    0 is the silent AI. 1 is an AI that is told the mean of everybody's own observations and says it with full trust.
+    Both play the same episode, with the same luck.
+
+    ## Source
+    Qiu, He, Chugh, Kleiman-Weiner (2025), "The lock-in hypothesis: stagnation by algorithm" (ICML), with a policy in
+    the place of a constant trust.
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
+    discount = 1.0
+    tolerance = 1e-9
+    checkpoint = 100  # a record holds every 100th state
+
+    def __init__(
+        self,
+        people: int = 100,
+        steps: int = 1000,
+        trust: float = 1.0,
+        trust_in_ai: float = 0.2,
+        sigma: float = 1.0,
+        noise: float = 0.1,
+        reach: float = 0.5,
+    ) -> None:
+        if people < 1 or steps < 1:
+            raise ValueError(f"people = {people}, steps = {steps}; expected at least 1 each.")
+        if not min(trust, trust_in_ai, sigma, reach) > 0 or not noise >= 0:
+            raise ValueError(
+                f"trust = {trust}, trust_in_ai = {trust_in_ai}, sigma = {sigma}, reach = {reach}, noise = {noise}; "
+                "expected numbers above 0, and a noise of at least 0."
+            )
+        self.people, self.steps, self.trust, self.trust_in_ai = people, steps, float(trust), float(trust_in_ai)
+        self.sigma, self.noise, self.reach = float(sigma), float(noise), float(reach)
+        low = np.array([-10, -10, 0, -10, 0, 0, 0], np.float32)
+        high = np.array([10, 10, 10, 10, 1, 1, 1], np.float32)
+        self.observation_space = gym.spaces.Box(low, high, dtype=np.float32)
+        self.action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+
+    @property
+    def threshold(self) -> float:
+        """The trust in people above which the model of the source locks in: 1 / (n lambda2)."""
+        return 1.0 / (self.people * self.trust_in_ai)
+
+    def _normals(self, key: keys.Key, t: int | Array, purpose: int) -> Array:
+        return keys.normal(key[:, None], t if isinstance(t, int) else t[:, None], purpose, np.arange(self.people))
+
+    def _private_precision(self, count: Array) -> Array:
+        """Precision (B, 1 + n) of everyone's own evidence after `count` observations (B,): none for the AI."""
+        own = np.repeat((count / self.sigma**2)[:, None], 1 + self.people, axis=1)
+        own[:, 0] = 0.0
+        return own
+
+    def _reports(self, key: keys.Key, t: int | Array, mean: Array) -> Array:
+        """What the people (B, n) say they believe."""
+        return mean[:, 1:] + self.noise * self._normals(key, t, REPORT) if self.noise else mean[:, 1:].copy()
+
+    def initial(self, key: keys.Key) -> tuple[Task, State]:
+        """A standard normal truth, and one observation by everybody; the AI knows nothing."""
+        truth = keys.normal(key, keys.RESET, TRUTH)
+        private = np.zeros((len(key), 1 + self.people))
+        private[:, 1:] = truth[:, None] + self.sigma * self._normals(key, keys.RESET, EVIDENCE)
+        beliefs = dynamics.belief(private, self._private_precision(np.ones(len(key))))
+        reports = self._reports(key, keys.RESET, private)
+        nothing = [np.zeros(len(key)) for _ in range(3)]
+        return Task(key.copy(), truth), State(np.zeros(len(key), np.int64), *beliefs, private, reports, *nothing)
+
+    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
+        """The AI speaks and listens at once; everybody observes, and adds up."""
+        trust, said = self.decode(state, action)
+        count = state.t + 1.0
+        observed = np.zeros_like(state.private)
+        observed[:, 1:] = task.truth[:, None] + self.sigma * self._normals(key, t, EVIDENCE)
+        private = dynamics.observe(state.private, count[:, None], observed)
+        told = np.concatenate([said[:, None], state.reports], axis=1)
+        heard = dynamics.hear_star(dynamics.Belief(told, state.precision, state.exponent), trust, self.trust_in_ai)
+        beliefs = dynamics.Belief(state.mean, state.precision, state.exponent)
+        after = dynamics.exchange(beliefs, private, self._private_precision(count + 1.0), heard)
+        reports = self._reports(key, t, after.mean)
+        new = State(state.t + 1, *after, private, reports, said, self.next_voice(state), trust)
+        over = self.terminal(task, state)
+        if over.any():
+            for field, before in zip(new, state, strict=True):
+                field[over] = before[over]
+        return new
+
+    def decode(self, state: State, action: Array) -> tuple[Array, Array]:
+        """Trust in people (B,) and message (B,) of actions (B, 2)."""
+        a = action.astype(np.float64)
+        return self.trust * (a[:, 0] + 1.0) / 2.0, state.mean[:, 0] + self.reach * a[:, 1]
+
+    def encode(self, state: State, trust: Array, message: Array) -> Array:
+        """Actions (B, 2) of trusts and messages, cut to what can be done."""
+        wanted = np.stack([2.0 * trust / self.trust - 1.0, (message - state.mean[:, 0]) / self.reach], axis=1)
+        return np.clip(wanted, -1.0, 1.0).astype(np.float32)
+
+    def next_voice(self, state: State) -> Array:
+        """Share (B,) that what the AI says now will have in the precision of people's next beliefs."""
+        own = (state.t + 2.0) / self.sigma**2
+        # both over 2^exponent: a person's own precision vanishes beside an AI's that has exploded
+        ai = self.trust_in_ai * state.precision[:, 0]
+        return ai / (ai + np.ldexp(own, -np.clip(state.exponent[:, 0], -1000, 1000).astype(np.int32)))
+
+    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """Less people's mean squared error, in units of what they would have alone."""
+        error = next_state.mean[:, 1:] - task.truth[:, None]
+        alone = self.sigma**2 / (next_state.t + 1.0)
+        return np.where(self.terminal(task, state), 0.0, -dynamics.mean(error * error) / alone)
+
+    def terminal(self, task: Task, state: State) -> Array:
+        """After the last step."""
+        return state.t >= self.steps
+
+    def observation(self, task: Task, state: State) -> Array:
+        """What the AI knows, (B, 7) in the order of OBSERVED."""
+        share = state.t / self.steps
+        report, spread = _summary(state.reports)
+        seen = [state.mean[:, 0], report, spread, state.said, state.voice, self.next_voice(state), share]
+        space: Any = self.observation_space
+        return np.clip(np.stack(seen, axis=1), space.low, space.high).astype(np.float32)
+
+    def references(self, task: Task) -> tuple[Array, Array]:
+        """Returns (B,) of the silent AI and of the one that knows all evidence, in the same episodes."""
+        silence = np.tile(np.array([-1.0, 0.0], np.float32), (len(task.key), 1))
+        returns = []
+        for oracle in (False, True):
+            _, state = self.initial(task.key)
+            total = np.zeros(len(task.key))
+            for _ in range(self.steps):
+                action = self.oracle_action(task, state) if oracle else silence
+                after = self.transition(task, state, action, task.key, state.t)
+                total += self.reward(task, state, action, after)
+                state = after
+            returns.append(total)
+        return returns[0], returns[1]
+
+    def oracle_action(self, task: Task, state: State) -> Array:
+        """Say the mean of all that people have observed, with full trust."""
+        return self.encode(state, np.full(len(state.t), self.trust), dynamics.mean(state.private[:, 1:]))
+
+    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
+        """Errors of people's beliefs in units of what they would be alone, the AI's message, and its trust."""
+        now = states[-1]
+        unit = self.sigma / np.sqrt(now.t[0] + 1.0)
+        errors = (now.mean[0, 1:] - task.truth[0]) / unit
+        said = (now.said[0] - task.truth[0]) / unit if now.voice[0] > 0 else None
+        gain = float(now.trust[0]) / self.threshold
+        caption = f"step {now.t[0]} of {self.steps}"
+        draw = _text if mode == "ansi" else _picture
+        return draw(errors, said, gain, float(now.voice[0]), caption)
+
+
+def _summary(reports: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation (B,) of reports (B, n)."""
+    middle = dynamics.mean(reports)
+    apart = reports - middle[:, None]
+    return middle, np.sqrt(dynamics.mean(apart * apart))
+
+
+WIDE, BINS = 4.0, 40  # the histogram of errors goes from -WIDE to WIDE units
+PAGE, PANEL, INK, GRID, PERSON, VOICE, TRUTH_INK = (
+    "#f6f4ef", "#ffffff", "#1d3557", "#dfe3e8", "#457b9d", "#e63946", "#2a9d5c",
+)  # fmt: skip
+
+
+def _counts(errors: Array) -> list[int]:
+    """How many errors lie in each bin; those beyond the ends count in the last ones."""
+    index = np.floor((np.clip(errors, -WIDE, WIDE) / WIDE + 1) / 2 * BINS).astype(np.int64)
+    return np.bincount(np.minimum(index, BINS - 1), minlength=BINS).tolist()
+
+
+def _text(errors: Array, said: float | None, gain: float, voice: float, caption: str) -> str:
+    counts = _counts(errors)
+    bars = [" ▁▂▃▄▅▆▇█"[int(np.ceil(8 * n / max(*counts, 1)))] for n in counts]
+    marks = [" "] * (BINS + 1)
+    marks[BINS // 2] = "^"
+    if said is not None:
+        marks[int((np.clip(said, -WIDE, WIDE) / WIDE + 1) / 2 * BINS)] = "!"
+    return (
+        f"{caption}; errors from -{WIDE:g} to {WIDE:g} times those of people alone\n[{''.join(bars)}]\n "
+        f"{''.join(marks)}  ^ truth, ! the AI\ntrust {gain:.2f} of the threshold, voice {voice:.6f}"
+    )
+
+
+def _picture(errors: Array, said: float | None, gain: float, voice: float, caption: str) -> drawing.Pixels:
+    side, left, floor, high = 560, 30, 270, 210
+    pixels = drawing.blank(380, side + 2 * left, PAGE)
+    pen = drawing.Canvas(pixels)
+    pen.text((left, 20), caption, 11, INK)
+    pen.paint(drawing.rectangle(left, 40, left + side, floor, 8), PANEL)
+
+    def place(error: float) -> float:
+        return left + (float(np.clip(error, -WIDE, WIDE)) / WIDE + 1) / 2 * side
+
+    for at in range(-3, 4):
+        pen.paint(drawing.line([(place(at), 46), (place(at), floor)], 1), GRID)
+        pen.text((place(at), floor + 14), f"{at}", 8, INK, anchor="center")
+    counts = _counts(errors)
+    for i, n in enumerate(counts):
+        if n:
+            x = left + i * side / BINS
+            pen.paint(drawing.rectangle(x + 1, floor - high * n / max(counts), x + side / BINS - 1, floor), PERSON)
+    pen.paint(drawing.line([(place(0), 46), (place(0), floor)], 3), TRUTH_INK)
+    if said is not None:
+        pen.paint(drawing.circle((place(said), 52), 8), VOICE, outline=PANEL, width=2)
+    pen.text((left, floor + 34), "error of people, 1 = as if they were alone", 9, INK)
+    for i, (word, colour) in enumerate((("truth", TRUTH_INK), ("the AI", VOICE))):
+        pen.paint(drawing.circle((left + 390 + 90 * i, floor + 34), 6), colour)
+        pen.text((left + 402 + 90 * i, floor + 34), word, 9, INK)
+    for y, word, share, mark in ((floor + 58, "trust", gain / 2, True), (floor + 82, "voice", voice, False)):
+        pen.text((left, y), word, 9, INK)
+        pen.paint(drawing.rectangle(left + 80, y - 7, left + side, y + 7, 4), PANEL)
+        width = (side - 80) * min(share, 1.0)
+        if width > 0:
+            pen.paint(drawing.rectangle(left + 80, y - 7, left + 80 + width, y + 7, 4), VOICE if mark else PERSON)
+        if mark:  # the threshold lies in the middle
+            pen.paint(
+                drawing.line([(left + 80 + (side - 80) / 2, y - 10), (left + 80 + (side - 80) / 2, y + 10)], 2), INK
+            )
+    return pixels

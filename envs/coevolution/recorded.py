@@ -1,0 +1,135 @@
+"""Recorded paths of values, read from a folder the user has and checked by content; nothing is shipped.
+
+history: five value scores of embeddings of nine centuries of text, digitised from a figure of ProgressGym (Qiu et al.
+2024, https://github.com/PKU-Alignment/ProgressGym, MIT; data CC-BY 4.0), to about +-0.005. gss: shares of answers to
+five questions of the General Social Survey (NORC), 1972 to 2024, as collected in MaxGhenis/value-forecasting.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import keys
+
+Array = npt.NDArray[Any]
+Real = npt.NDArray[np.float64]
+
+VARIABLE, FOLDER = "VALUEGYM_DATA", "progress_values"
+# File and SHA-256 of what is known by name.
+PUBLISHED: dict[str, tuple[str, str]] = {
+    "history": (
+        "value_embeddings_digitized.csv",
+        "ff6fc51b879bdccfa8abebb84e00c3e31ee3c1ae06ba8e0a50d218c9855f3f6b",
+    ),
+    "gss": ("gss_trends.csv", "0b0b15ad10d16319ea99956659aeecdea33602967ad8d4717cbebd8e178bc287"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """One path: times (T,), values (T, V) of what `names` says, and the SHA-256 of the file."""
+
+    time: Real
+    values: Real
+    names: tuple[str, ...]
+    sha256: str
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """A stretch of `steps` times for every key, (B, steps, dimensions); the whole path if it has that many.
+
+        Raises ValueError where the path is shorter or has other dimensions.
+        """
+        T, V = self.values.shape
+        if steps > T or dimensions != V:
+            raise ValueError(
+                f"The recorded path has {T} times and {V} values ({', '.join(self.names)}); {steps} steps and "
+                f"{dimensions} dimensions were asked for. Choose at most {T} steps and {V} dimensions."
+            )
+        start = keys.integers(key, T - steps + 1, keys.RESET, 0)
+        return self.values[start[:, None] + np.arange(steps)].copy()
+
+
+def find(name: str, data: str | None) -> Path:
+    """The file of a published path: in `data` or the variable VALUEGYM_DATA, or its subfolder progress_values."""
+    if name not in PUBLISHED:
+        raise ValueError(f"name = {name!r}; expected one of {sorted(PUBLISHED)}.")
+    root = data or os.environ.get(VARIABLE)
+    if not root:
+        raise FileNotFoundError(f"{name!r} needs the folder it lies in: pass data=FOLDER or set {VARIABLE}.")
+    for path in (Path(root) / FOLDER / PUBLISHED[name][0], Path(root) / PUBLISHED[name][0]):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"{PUBLISHED[name][0]} is missing from {root} and its subfolder {FOLDER}.")
+
+
+def _read(content: bytes, where: str | Path) -> list[dict[str, str]]:
+    try:
+        rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{where} is not a CSV file: {error}.") from None
+    if not rows:
+        raise ValueError(f"{where} holds no rows; expected a line of names and then one line for each time.")
+    return rows
+
+
+def _number(text: str | None, where: str | Path) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise ValueError(f"{where} holds {text!r} where a number is expected.")
+    return value
+
+
+def load(name: str, data: str | None = None) -> Recorded:
+    """A published path.
+
+    Answers to the survey are shares in [0, 1], interpolated linearly to every year from 1974 to 2018.
+
+    Raises:
+        ValueError: the name is unknown, or the file is not the published one.
+        FileNotFoundError: the folder or the file is missing.
+    """
+    path = find(name, data)
+    content = path.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != PUBLISHED[name][1]:
+        raise ValueError(f"{path} is not the file known as {name!r}: its SHA-256 differs.")
+    rows = _read(content, path)
+    if name == "history":
+        names = [column for column in rows[0] if column not in ("century", "occluded_cells")]
+        time = np.array([_number(row["century"], path) for row in rows])
+        return Recorded(time, np.array([[_number(row[n], path) for n in names] for row in rows]), tuple(names), sha256)
+    names = list(dict.fromkeys(row["variable"] for row in rows))
+    time = np.arange(1974.0, 2019.0)
+    columns = []
+    for variable in names:
+        asked = [row for row in rows if row["variable"] == variable]
+        years, percent = ([_number(row[column], path) for row in asked] for column in ("year", "percent"))
+        columns.append(np.interp(time, years, np.array(percent) / 100.0))
+    return Recorded(time, np.stack(columns, axis=1), tuple(names), sha256)
+
+
+def read_csv(path: str | Path) -> Recorded:
+    """A path of one's own: a line of names, then the time and one number for every name in each line, times rising.
+
+    Raises ValueError in one sentence for anything else, FileNotFoundError where there is no file.
+    """
+    content = Path(path).read_bytes()
+    rows = _read(content, path)
+    names = list(rows[0])
+    if len(names) < 2 or any(None in row for row in rows):
+        raise ValueError(f"{path} must have a column of times, at least one of values, and no longer lines.")
+    table = np.array([[_number(row[name], path) for name in names] for row in rows])
+    if (np.diff(table[:, 0]) <= 0).any():
+        raise ValueError(f"{path} must have rising times in its first column, {names[0]!r}.")
+    return Recorded(table[:, 0], table[:, 1:], tuple(names[1:]), hashlib.sha256(content).hexdigest())

@@ -1,0 +1,232 @@
+"""Paths that values take through time by themselves: families with known laws, and extrapolation.
+
+A family is a frozen dataclass of its parameters; `draw(key, steps, dimensions)` gives one path for every key, (B,) ->
+(B, steps, dimensions), from counter-based draws alone. Values are without unit, lie around 0 and mostly within +-2;
+time is in steps. `by_name` also finds recorded paths (`recorded`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import comb
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import keys
+from valuegym.envs.coevolution import dynamics, networks
+
+Array = npt.NDArray[Any]
+Real = npt.NDArray[np.float64]
+
+START, PACE, LEVELS, CHANCE, FAMILY = range(5)  # what draws are for: their first counter after keys.RESET
+
+
+class Family(Protocol):
+    """Anything that draws paths."""
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """Paths (B, steps, dimensions) of the keys (B,)."""
+
+
+def _normals(key: keys.Key, purpose: int, *shape: int) -> Real:
+    """Standard normal draws (B, *shape)."""
+    n = int(np.prod(shape))
+    return keys.normal(key[:, None], keys.RESET, purpose, np.arange(n)).reshape(len(key), *shape)
+
+
+def _uniforms(key: keys.Key, purpose: int, *shape: int) -> Real:
+    n = int(np.prod(shape))
+    return keys.uniform(key[:, None], keys.RESET, purpose, np.arange(n)).reshape(len(key), *shape)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Steady progress, x_t = x_0 + v t, with normal x_0 (standard deviation `start`) and v (`pace` per step)."""
+
+    start: float = 0.3
+    pace: float = 0.15
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """Paths (B, steps, dimensions)."""
+        begin, pace = (_normals(key, purpose, 1, dimensions) for purpose in (START, PACE))
+        return self.start * begin + self.pace * pace * np.arange(float(steps))[:, None]
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A moral revolution, x_t = +-(1 / (1 + exp(-(t - m) / w)) - 1/2): from one view to its opposite.
+
+    Every dimension turns up or down with the same probability. The midpoint m lies within half a step of the middle of
+    the path, the width w is uniform on `widths` (steps).
+    """
+
+    widths: tuple[float, float] = (0.75, 1.25)
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """Paths (B, steps, dimensions)."""
+        u = _uniforms(key, PACE, 3, dimensions)
+        middle = (steps - 1) / 2 + u[:, :1] - 0.5
+        width = self.widths[0] + (self.widths[1] - self.widths[0]) * u[:, 1:2]
+        sign = np.where(u[:, 2:] < 0.5, -1.0, 1.0)
+        late = np.clip((np.arange(float(steps))[:, None] - middle) / width, -500.0, 500.0)
+        return sign * (1.0 / (1.0 + np.exp(-late)) - 0.5)
+
+
+@dataclass(frozen=True)
+class RandomWalk:
+    """x_t+1 = x_t + sigma xi, with normal x_0 (standard deviation `start`): the best forecast is persistence."""
+
+    start: float = 0.3
+    sigma: float = 0.3
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """Paths (B, steps, dimensions)."""
+        x = _normals(key, START, steps, dimensions)
+        x[:, 0] *= self.start
+        x[:, 1:] *= self.sigma
+        return np.cumsum(x, axis=1)
+
+
+@dataclass(frozen=True)
+class OrnsteinUhlenbeck:
+    """Values that are pulled back, x_t+1 = x_t - theta x_t + sigma xi, from normal x_0 (standard deviation `start`)."""
+
+    start: float = 0.9
+    theta: float = 0.25
+    sigma: float = 0.2
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """Paths (B, steps, dimensions)."""
+        x = _normals(key, START, steps, dimensions)
+        x[:, 0] *= self.start
+        for t in range(1, steps):
+            x[:, t] = (1.0 - self.theta) * x[:, t - 1] + self.sigma * x[:, t]
+        return x
+
+
+@dataclass(frozen=True)
+class RegimeSwitch:
+    """Levels that hold for a while: x_t = level + sigma xi; all dimensions get new levels with probability `chance`.
+
+    Levels are normal (standard deviation `level`).
+    """
+
+    level: float = 0.5
+    sigma: float = 0.05
+    chance: float = 0.2
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """Paths (B, steps, dimensions)."""
+        x = self.level * _normals(key, LEVELS, steps, dimensions)
+        switched = _uniforms(key, CHANCE, steps, 1) < self.chance
+        for t in range(1, steps):
+            x[:, t] = np.where(switched[:, t], x[:, t], x[:, t - 1])
+        return x + self.sigma * _normals(key, START, steps, dimensions)
+
+
+@dataclass(frozen=True)
+class PopulationMean:
+    """The mean of people who listen to each other within a bound, on anchors that progress (`dynamics.coevolve`).
+
+    Meetings of two alone would keep the mean where it is; anchors move by `pace` per step in a direction drawn for
+    each path, and reach people through those whom they listen to.
+    """
+
+    people: int = 50
+    within: float = 0.5
+    bound: float = 1.5
+    social: float = 0.05
+    attachment: float = 0.3
+    pace: float = 0.15
+    spread: float = 0.05
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """Paths (B, steps, dimensions)."""
+        N, D = self.people, dimensions
+        anchor = self.within * _normals(key, LEVELS, N, D)
+        drift = self.pace * _normals(key, PACE, 1, D)
+        x, path = anchor, np.empty((len(key), steps, D))
+        silence = np.zeros((len(key), D))
+        for t in range(steps):
+            path[:, t] = dynamics.mean(x)
+            now = keys.mix(key, t)
+            x = dynamics.coevolve(
+                x, networks.partners(_uniforms(now, CHANCE, N)), silence, anchor + (t + 1) * drift,
+                _normals(now, START, N, D), bound=self.bound, social=self.social, influence=0.0,
+                attachment=self.attachment, spread=self.spread,
+            )  # fmt: skip
+        return path
+
+
+FAMILIES: dict[str, Family] = {
+    "linear": Linear(),
+    "logistic": Logistic(),
+    "random-walk": RandomWalk(),
+    "ornstein-uhlenbeck": OrnsteinUhlenbeck(),
+    "regime-switch": RegimeSwitch(),
+    "population": PopulationMean(),
+}
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """One of several families for every path, all equally likely: nobody knows beforehand how values will move."""
+
+    families: tuple[Family, ...] = field(default_factory=lambda: tuple(FAMILIES.values()))
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """Paths (B, steps, dimensions)."""
+        which = keys.integers(key, len(self.families), keys.RESET, FAMILY)
+        path = np.empty((len(key), steps, dimensions))
+        for number, family in enumerate(self.families):
+            rows = np.flatnonzero(which == number)
+            if rows.size:
+                path[rows] = family.draw(key[rows], steps, dimensions)
+        return path
+
+
+def by_name(name: str, data: str | None = None) -> Family:
+    """A family, "mixed", or a recorded path: "history", "gss" (in the folder `data`) or the path of a CSV file.
+
+    Raises:
+        ValueError: the name is none of these, or a file is not what it should be.
+        FileNotFoundError: a recorded path is not in the folder.
+    """
+    from valuegym.envs.coevolution import recorded
+
+    if name == "mixed":
+        return Mixed()
+    if name in FAMILIES:
+        return FAMILIES[name]
+    if name in recorded.PUBLISHED:
+        return recorded.load(name, data)
+    if name.endswith(".csv"):
+        return recorded.read_csv(name)
+    raise ValueError(
+        f"family = {name!r}; expected one of {[*FAMILIES, 'mixed', *recorded.PUBLISHED]}, or a file that ends in .csv."
+    )
+
+
+def extrapolate(history: Array, order: int, ahead: int = 1) -> Real:
+    """The forecast whose differences of order K + 1 vanish, iterated M times.
+
+    v_t+1 = sum_{i=0..K} (-1)^(K-i) C(K+1, i) v_t-K+i: persistence for K = 0, 2 v_t - v_t-1 for K = 1. Qiu et al.
+    (2024), "ProgressGym". Independent noise of variance s^2 on what was observed becomes (C(2K+2, K+1) - 1) s^2.
+
+    Args:
+        history: (..., t, D) values so far, t >= 1; the order is cut to t - 1.
+        order: K.
+        ahead: M, steps beyond the last value.
+    """
+    K = min(order, history.shape[-2] - 1)
+    if K < 0 or ahead < 0:
+        raise ValueError(f"order = {order}, ahead = {ahead}, {history.shape[-2]} values; expected at least 0, 0 and 1.")
+    last = [np.asarray(history[..., history.shape[-2] - 1 - K + i, :], np.float64) for i in range(K + 1)]
+    for _ in range(ahead):
+        forecast = np.zeros_like(last[0])
+        for i, value in enumerate(last):
+            forecast = forecast + (-1.0) ** (K - i) * comb(K + 1, i) * value
+        last = [*last[1:], forecast]
+    return last[-1]

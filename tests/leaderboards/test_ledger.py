@@ -1,0 +1,268 @@
+"""The board's book: what is written stays, and every change, gap and broken rule is found."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from valuegym.leaderboards import ledger
+from valuegym.leaderboards.commitment import agent_digest, binding, committed_seeds, new_nonce
+from valuegym.leaderboards.ledger import LedgerError, append, read
+
+MakeKey = Callable[..., Path]
+NONCE = "07" * 32
+A, B = "a" * 64, "b" * 64
+
+
+def verdict(**changes: Any) -> dict[str, Any]:
+    body = {
+        "submission": A,
+        "agent": "x",
+        "tier": "replayed",
+        "reason": "",
+        "commitment": -1,
+        "plays": {},
+        "scores": {},
+    }
+    return body | changes
+
+
+def filled(path: Path, key: Path | None = None) -> Path:
+    """A book with an entry of every kind."""
+    append(path, "board", {"name": "test"}, key)
+    append(path, "open", {"period": 0, "binding": binding(NONCE)}, key)
+    append(path, "commit", {"period": 0, "agent": "x", "submitter": "me", "digest": A}, key)
+    append(path, "commit", {"period": 0, "agent": "x", "submitter": "you", "digest": B}, key)
+    append(path, "reveal", {"period": 0, "nonce": NONCE}, key)
+    append(path, "verdict", verdict(), key)
+    append(path, "verdict", verdict(submission=B, tier="committed", commitment=2), key)
+    return path
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def rewrite(path: Path, entries: list[dict[str, Any]]) -> None:
+    """Write entries with their chain recomputed, as a forger would."""
+    text, previous = "", "0" * 64
+    for entry in entries:
+        line = json.dumps(entry | {"previous": previous}, sort_keys=True, separators=(",", ":"))
+        previous = hashlib.sha256(line.encode()).hexdigest()
+        text += line + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+# --- seeds ---
+
+
+def test_seeds_are_the_hmac_of_the_nonce() -> None:
+    """By hand, and pinned: a stranger's program must find the same."""
+    expected = hmac.new(bytes.fromhex(NONCE), f"{A}/preference/delivery/3/1".encode(), hashlib.sha256).digest()
+    seeds = committed_seeds(NONCE, A, "preference/delivery", 3, 4)
+    assert seeds[1] == int.from_bytes(expected[:4], "big")
+    assert committed_seeds(NONCE, A, "preference/delivery", 3, 2) == seeds[:2]
+    assert len({*seeds, *committed_seeds(NONCE, A, "preference/delivery", 2, 4)}) == 8
+    assert not set(seeds) & set(committed_seeds(NONCE, B, "preference/delivery", 3, 4))
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert binding(NONCE) == hashlib.sha256(b"\x07" * 32).hexdigest()
+    assert len(new_nonce()) == 64 and new_nonce() != new_nonce()
+    for bad in ("", "x" * 64, "07" * 31, "07" * 33):
+        with pytest.raises(ValueError, match="64 hexadecimal"):
+            binding(bad)
+
+
+def test_an_agents_digest_is_that_of_its_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / "deep").mkdir(parents=True)
+        (folder / "agent.py").write_text("x = 1\n", encoding="utf-8")
+        (folder / "deep" / "weights.npz").write_bytes(b"\x00\x01")
+    (tmp_path / "two" / "__pycache__").mkdir()
+    (tmp_path / "two" / "__pycache__" / "agent.pyc").write_bytes(b"")
+    (tmp_path / "two" / ".hidden").write_bytes(b"")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert agent_digest(one) == agent_digest(two) != agent_digest(one / "agent.py")
+    (two / "deep" / "weights.npz").rename(two / "weights.npz")
+    assert agent_digest(one) != agent_digest(two)
+    (two / "link").symlink_to(one / "agent.py")
+    with pytest.raises(ValueError, match="is a link"):
+        agent_digest(two)
+    with pytest.raises(FileNotFoundError, match="no agent at"):
+        agent_digest(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no files"):
+        agent_digest(tmp_path / "empty")
+
+
+# --- the book ---
+
+
+def test_a_book_is_read_back(tmp_path: Path) -> None:
+    found = read(filled(tmp_path / "book"))
+    kinds = ["board", "open", "commit", "commit", "reveal", "verdict", "verdict"]
+    assert [entry.kind for entry in found.entries] == kinds
+    assert found.nonces == {0: NONCE} and found.open is None and found.key == ""
+    assert found.tip == hashlib.sha256((tmp_path / "book").read_bytes().splitlines()[-1]).hexdigest()
+    assert found.commitment(2).body["submitter"] == "me"
+    with pytest.raises(LedgerError, match="entry 1 of the board is no commitment"):
+        found.commitment(1)
+
+
+def test_every_entry_is_signed(tmp_path: Path, make_key: MakeKey) -> None:
+    key = make_key()
+    path = filled(tmp_path / "book", key)
+    public = key.with_suffix(".pub").read_text(encoding="utf-8")
+    assert read(path, public).key == " ".join(public.split()[:2])
+    other = make_key("other")
+    with pytest.raises(LedgerError, match="another key than the board's"):
+        read(path, other.with_suffix(".pub").read_text(encoding="utf-8"))
+    before = path.read_bytes()
+    for wrong in (other, None):
+        with pytest.raises(LedgerError, match=r"not signed by the board's key|needs its key"):
+            append(path, "verdict", verdict(submission="c" * 64), wrong)
+    with pytest.raises(FileNotFoundError, match="ssh-keygen -t ed25519"):
+        append(path, "verdict", verdict(submission="c" * 64), tmp_path / "none")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", [1, 3, 6])
+def test_a_forged_entry_is_found_by_its_signature(tmp_path: Path, make_key: MakeKey, place: int) -> None:
+    """The forger mends the whole chain, but cannot sign."""
+    path = filled(tmp_path / "book", make_key())
+    entries = lines(path)
+    body = entries[place]["body"]
+    body |= (
+        {"binding": B} if place == 1 else {"submitter": "thief"} if place == 3 else {"agent": "x", "scores": {"e": {}}}
+    )
+    if place == 1:
+        del entries[2:]
+    rewrite(path, entries)
+    with pytest.raises(LedgerError, match=f"entry {place} is not signed by the board's key"):
+        read(path)
+    entries[place]["signature"] = entries[0]["signature"]
+    rewrite(path, entries)
+    with pytest.raises(LedgerError, match=r"not signed by the board's key"):
+        read(path)
+
+
+def test_the_first_digest_names_the_board(tmp_path: Path, make_key: MakeKey) -> None:
+    """Somebody else's book, however well signed, has another digest and another key."""
+    books = [filled(tmp_path / name, make_key(f"key-{name}")) for name in ("mine", "theirs")]
+    assert read(books[0]).id != read(books[1]).id
+
+
+def test_any_changed_byte_is_found(tmp_path: Path) -> None:
+    """In an unsigned book everything before the last line; the last needs a signature, or its digest to be known."""
+    path = filled(tmp_path / "book")
+    content = path.read_bytes()
+    end = content.rstrip(b"\n").rfind(b"\n")
+    for at in range(0, end, 37):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(LedgerError):
+            read(path)
+
+
+def test_missing_swapped_and_repeated_entries_are_found(tmp_path: Path) -> None:
+    path = filled(tmp_path / "book")
+    whole = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for edit in (whole[1:], whole[:2] + whole[3:], [whole[0], whole[2], whole[1], *whole[3:]], [*whole, whole[-1]]):
+        path.write_text("".join(edit), encoding="utf-8")
+        with pytest.raises(LedgerError, match=r"stands at place|does not follow"):
+            read(path)
+    path.write_text("".join(whole)[:-1], encoding="utf-8")
+    with pytest.raises(LedgerError, match="whole line"):
+        read(path)
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(LedgerError, match="not text"):
+        read(path)
+    for line in ("[]", "{}", "NaN", "{" * 5000, '{"index":true}', "x" * (ledger.MAX_LINE + 1)):
+        path.write_text(line + "\n", encoding="utf-8")
+        with pytest.raises(LedgerError, match="line 1"):
+            read(path)
+    path.write_text(" " + "".join(whole), encoding="utf-8")
+    with pytest.raises(LedgerError, match="as this suite writes it"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "reason"),
+    [
+        ("board", {"name": "again", "key": ""}, "begins with its board"),
+        ("open", {"period": 2, "binding": A}, "the next period is 1"),
+        ("open", {"period": 1, "binding": "xyz"}, "no SHA-256"),
+        ("open", {"period": True, "binding": A}, "has the fields"),
+        ("commit", {"period": 0, "agent": "x", "submitter": "she", "digest": "c" * 64}, "that period is not open"),
+        ("reveal", {"period": 0, "nonce": NONCE}, "that period is not open"),
+        ("verdict", verdict(), "accepted before, in entry 5"),
+        ("verdict", verdict(submission="c" * 64, tier="divine"), "no tier 'divine'"),
+        ("verdict", verdict(submission="c" * 64, tier="committed"), "do not fit"),
+        ("verdict", verdict(submission="c" * 64, commitment=2), "do not fit"),
+        ("verdict", verdict(submission="c" * 64, tier="committed", commitment=2), "the one submission of this"),
+        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=5), "is no commitment"),
+        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=3, agent="y"), "is that of 'x'"),
+        ("verdict", verdict(submission="c"), "no SHA-256"),
+        ("verdict", verdict(submission="c" * 64, reason="\u202e"), "cannot be read"),
+        ("verdict", {**verdict(), "more": 1}, "has the fields"),
+        ("party", {}, "no kind of entry"),
+    ],
+)
+def test_the_rules_hold(tmp_path: Path, kind: str, body: dict[str, Any], reason: str) -> None:
+    path = filled(tmp_path / "book")
+    before = path.read_bytes()
+    with pytest.raises(LedgerError) as error:
+        append(path, kind, body)
+    assert reason in str(error.value) and path.read_bytes() == before
+
+
+def test_the_rules_of_an_open_period(tmp_path: Path) -> None:
+    path = filled(tmp_path / "book")
+    append(path, "open", {"period": 1, "binding": binding("08" * 32)})
+    append(path, "commit", {"period": 1, "agent": "x", "submitter": "me", "digest": A})  # a new period, a new chance
+    for body, reason in (
+        ({"submitter": "me", "digest": "c" * 64}, "this submitter has committed"),
+        ({"submitter": "he", "digest": A}, "this digest has committed"),
+        ({"submitter": "  ", "digest": "c" * 64}, "no name"),
+        ({"submitter": "he", "digest": "C" * 64}, "no SHA-256"),
+    ):
+        with pytest.raises(LedgerError, match=reason):
+            append(path, "commit", {"period": 1, "agent": "x"} | body)
+    with pytest.raises(LedgerError, match="a period is open already"):
+        append(path, "open", {"period": 2, "binding": A})
+    with pytest.raises(LedgerError, match="not the one that the board was bound to"):
+        append(path, "reveal", {"period": 1, "nonce": NONCE})
+    append(path, "reveal", {"period": 1, "nonce": "08" * 32})
+
+
+def test_a_signed_book_that_breaks_the_rules_is_refused(tmp_path: Path) -> None:
+    """Rules are read from the book, not remembered by whoever wrote it."""
+    path = filled(tmp_path / "book")
+    entries = lines(path)
+    entries[4]["body"]["nonce"] = "09" * 32
+    rewrite(path, entries)
+    with pytest.raises(LedgerError, match="entry 4: the nonce is not the one"):
+        read(path)
+
+
+def test_a_book_begins_with_its_board(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="begin one first"):
+        append(tmp_path / "book", "open", {"period": 0, "binding": A})
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "book")
+    assert not (tmp_path / "book").exists()
+
+
+def test_writers_wait_for_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "book"
+    append(path, "board", {"name": "test"})
+    digests = [hashlib.sha256(bytes([i])).hexdigest() for i in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda digest: append(path, "verdict", verdict(submission=digest)), digests))
+    assert {entry.body["submission"] for entry in read(path).accepted()} == set(digests)

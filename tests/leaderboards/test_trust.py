@@ -1,0 +1,225 @@
+"""Trust tiers, end to end: public seeds, committed seeds, and what each tier says of itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from valuegym.leaderboards import experiments, referee, trust
+from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.aggregate import estimates
+from valuegym.leaderboards.commitment import agent_digest, committed_seeds
+from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records import read
+from valuegym.leaderboards.run import run
+from valuegym.leaderboards.submission import EXAMPLE, Card, open_submission, pack, write
+
+WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
+
+
+def serial(function, items, workers, label, executor="pool"):
+    return [function(item) for item in items]
+
+
+@pytest.fixture(autouse=True)
+def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
+    monkeypatch.setattr(trust, "spread", serial)
+    for name in ("run", "verify"):
+        monkeypatch.setattr(import_module(f"valuegym.leaderboards.{name}"), "spread", serial)
+    yield
+
+
+def submission(folder: Path, agent: str = "uniform", name: str = "") -> Path:
+    """An honest submission on public seeds, under another name where one is given."""
+    contents = [run(agent, WALK.id, seed, folder / "results").read_bytes() for seed in WALK.seeds]
+    if name:
+        from valuegym.leaderboards.records import Record, from_text, to_text
+
+        contents = [
+            to_text(Record(**{**vars(from_text(content.decode())), "agent": name})).encode() for content in contents
+        ]
+    path = folder / f"{name or agent}.zip"
+    write(path, pack(Card.of(EXAMPLE | {"name": name or agent}), contents))
+    return path
+
+
+def test_every_tier_states_its_limit() -> None:
+    assert list(trust.LIMITS) == list(book.TIERS)
+    assert len(set(trust.LIMITS.values())) == 4
+
+
+def test_public_seeds_reach_replayed(tmp_path: Path) -> None:
+    found = trust.judge(submission(tmp_path))
+    assert (found.reason, found.tier, found.commitment, found.notes) == ("", "replayed", -1, ())
+    assert "which policy chose them" in found.text and len(found.verdicts) == 2
+
+
+def test_a_relabelled_record_is_accepted_with_a_note(tmp_path: Path) -> None:
+    """Replay cannot see whose actions they are; the board can see that it has had them before."""
+    board = tmp_path / "board"
+    referee.begin(board, "test")
+    referee.decide(board, submission(tmp_path, "oracle"))
+    found, entry = referee.decide(board, submission(tmp_path, "oracle", "brilliant"))
+    assert (found.reason, found.tier) == ("", "replayed") and entry is not None
+    assert found.notes == ("the same actions on test/walk as entry 1 by oracle",)
+    assert "note      the same actions" in found.text and trust.LIMITS["replayed"] in found.text
+
+
+def test_the_same_file_is_accepted_once(tmp_path: Path) -> None:
+    board, path = tmp_path / "board", submission(tmp_path)
+    referee.begin(board, "test")
+    assert referee.decide(board, path)[0].reason == ""
+    found, entry = referee.decide(board, path)
+    assert found.reason == "this file was accepted before, in entry 1."
+    assert entry is not None and entry.body["reason"] == found.reason
+
+
+def test_verdicts_hold_the_scores(tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    referee.begin(board, "test")
+    found, entry = referee.decide(board, submission(tmp_path))
+    values = np.array([verdict.record.scores for verdict in found.verdicts])
+    assert entry.body["scores"] == {"test/walk": {"0": estimates(values)[0].tolist()}}
+    path = tmp_path / "bad.zip"
+    path.write_bytes(b"PK")
+    found, entry = referee.decide(board, path)
+    assert found.reason and entry is None
+
+
+def test_a_period_from_start_to_end(tmp_path: Path, make_key, monkeypatch, capsys) -> None:
+    """The keeper opens, two agents commit, the keeper reveals, one submits, anyone verifies."""
+    monkeypatch.chdir(tmp_path)
+    key = make_key()
+    Path("agent.py").write_text("the agent\n", encoding="utf-8")
+    Path("card.json").write_text(json.dumps(EXAMPLE | {"name": "uniform"}), encoding="utf-8")
+
+    def valuegym(*arguments: str) -> str:
+        capsys.readouterr()
+        status = main(list(arguments))
+        output = capsys.readouterr()
+        return output.out if status == 0 else f"{status} {output.out}{output.err}"
+
+    digest = valuegym("digest", "agent.py").strip()
+    assert digest == agent_digest("agent.py")
+    signed = ("--key", str(key))
+    assert "signed by ssh-ed25519" in valuegym("board", "begin", "book", "--name", "test", *signed)
+    assert "period 0 opens" in valuegym("board", "open", "book", "--nonce", "nonce", *signed)
+    assert Path("nonce").stat().st_mode & 0o077 == 0
+    commit = ("board", "commit", "book", "--agent", "uniform", "--digest", digest, *signed)
+    assert "uniform by me is fixed" in valuegym(*commit, "--submitter", "me")
+    assert "has committed in that period" in valuegym(*commit, "--submitter", "you")
+    play = ("run", "--agent", "uniform", "--experiment", WALK.id, "--results", "sealed", "--board", "book")
+    sealed = ("--commitment", "2")
+    assert "not revealed yet, so nobody has seeds" in valuegym(*play, *sealed)
+    assert "period 0 closes" in valuegym("board", "reveal", "book", "--nonce", "nonce", *signed)
+    assert "need both" in valuegym(*play)
+    assert "is no commitment" in valuegym(*play, "--commitment", "1")
+    assert "run that agent alone" in valuegym(*play, *sealed, "--agent", "oracle")
+    paths = valuegym(*play, *sealed).split()
+    nonce = Path("nonce").read_text(encoding="ascii").strip()
+    played = [episode.seed for episode in read(Path(paths[1])).episodes]
+    assert played == committed_seeds(nonce, digest, WALK.id, 1, 3)
+    assert "were due" in valuegym("verify", "sealed")  # these are not the public seeds
+    assert "records of uniform" in valuegym("submit", "sealed", "--board", "book", *sealed)
+    assert "give that board" in valuegym("verify", "uniform.zip")
+    public = ("--board-key", str(key.with_suffix(".pub")))
+    output = valuegym("verify", "uniform.zip", "--board", "book", *public)
+    assert output.startswith("accepted") and f"tier      committed: {trust.LIMITS['committed']}" in output
+    assert "entry     4 of book" in valuegym("board", "judge", "book", "uniform.zip", *signed)
+    assert valuegym("board", "judge", "book", "uniform.zip", *signed).startswith("1 rejected")
+    output = valuegym("board", "show", "book", *public)
+    assert "accepted uniform" in output and output.endswith(f"digest {book.read('book').tip}\n")
+
+
+def committed(folder: Path, digest: str = "a" * 64) -> tuple[Path, book.Ledger]:
+    """A board with one commitment, number 2, whose nonce is revealed."""
+    board, nonce = folder / "board", folder / "nonce"
+    referee.begin(board, "test")
+    referee.open_period(board, nonce)
+    referee.commit(board, "uniform", "me", digest)
+    referee.reveal(board, nonce)
+    return board, book.read(board)
+
+
+def sealed_submission(folder: Path, ledger: book.Ledger, **changes) -> Path:
+    seal = {"board": ledger.id, "commitment": 2, "agent": "a" * 64} | changes.pop("seal", {})
+    contents = [
+        run(
+            "uniform", WALK.id, seed, folder / "sealed", evaluation=trust.commitment_seeds(ledger, 2, WALK.id, seed)
+        ).read_bytes()
+        for seed in WALK.seeds
+    ]
+    path = folder / "sealed.zip"
+    write(path, pack(Card.of(EXAMPLE | {"name": "uniform"}), contents, seal=seal))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("seal", "reason"),
+    [
+        ({"board": "b" * 64}, "made for another board"),
+        ({"commitment": 1}, "is no commitment"),
+        ({"commitment": 99}, "is no commitment"),
+        ({"agent": "b" * 64}, "is that of another agent"),
+    ],
+)
+def test_a_seal_must_be_the_boards(tmp_path: Path, seal: dict, reason: str) -> None:
+    _, ledger = committed(tmp_path)
+    assert reason in trust.judge(sealed_submission(tmp_path, ledger, seal=seal), ledger=ledger).reason
+
+
+def test_public_seeds_under_a_seal_are_rejected(tmp_path: Path) -> None:
+    _, ledger = committed(tmp_path)
+    contents = [run("uniform", WALK.id, seed, tmp_path / "public").read_bytes() for seed in WALK.seeds]
+    seal = {"board": ledger.id, "commitment": 2, "agent": "a" * 64}
+    write(tmp_path / "x.zip", pack(Card.of(EXAMPLE | {"name": "uniform"}), contents, seal=seal))
+    assert "seeds are not those that were due" in trust.judge(tmp_path / "x.zip", ledger=ledger).reason
+
+
+def test_sealed_records_without_their_seal_are_rejected(tmp_path: Path) -> None:
+    _, ledger = committed(tmp_path)
+    contents = open_submission(sealed_submission(tmp_path, ledger)).records.values()
+    write(tmp_path / "x.zip", pack(Card.of(EXAMPLE | {"name": "uniform"}), contents))
+    for known in (None, ledger):
+        assert "were due" in trust.judge(tmp_path / "x.zip", ledger=known).reason
+
+
+def test_one_submission_per_commitment(tmp_path: Path) -> None:
+    board, ledger = committed(tmp_path)
+    first = sealed_submission(tmp_path, ledger)
+    assert referee.decide(board, first)[0].tier == "committed"
+    contents = open_submission(first).records.values()
+    card = Card.of(EXAMPLE | {"name": "uniform", "about": "another try"})
+    write(tmp_path / "x.zip", pack(card, contents, seal=open_submission(first).seal))
+    assert "is the one submission of commitment 2" in referee.decide(board, tmp_path / "x.zip")[0].reason
+
+
+def test_a_nonce_file_is_not_overwritten_and_not_left_behind(tmp_path: Path) -> None:
+    board = tmp_path / "board"
+    referee.begin(board, "test")
+    (tmp_path / "nonce").write_text("mine", encoding="ascii")
+    with pytest.raises(FileExistsError):
+        referee.open_period(board, tmp_path / "nonce")
+    assert (tmp_path / "nonce").read_text(encoding="ascii") == "mine"
+    referee.open_period(board, tmp_path / "one")
+    with pytest.raises(ValueError, match="a period is open already"):
+        referee.open_period(board, tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+    with pytest.raises(FileExistsError):
+        referee.begin(board, "again")
+
+
+def test_without_ssh_keygen_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("x", encoding="ascii")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="ssh-keygen of OpenSSH"):
+        referee.begin(tmp_path / "board", "test", tmp_path / "key")
+    assert not (tmp_path / "board").exists()
