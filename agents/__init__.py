@@ -30,6 +30,12 @@ AGENTS: dict[str, Entry] = {
     "bayes_regret": Entry(
         "valuegym.agents.bayes_regret:BayesRegret", "", "posterior by regret, exact values; log-uniform prior"
     ),
+    "active_bayes_regret": Entry(
+        "valuegym.agents.active_bayes_regret:ActiveBayesRegret", "", "asks where it expects to learn most; the same"
+    ),
+    "random_bayes_regret": Entry(
+        "valuegym.agents.active_bayes_regret:at_random", "", "asks at random; otherwise the same"
+    ),
     "regret_library": Entry(
         "valuegym.agents.regret_library:RegretLibrary", "", "weights by regret, values from a library of policies"
     ),
