@@ -35,6 +35,11 @@ ENVS: dict[str, Entry] = {
     "valuegym/ProbeInference-v0": Entry(
         "valuegym.envs.preference.probe_inference:ProbeInference", {}, None, ("preference", "query", "stochastic")
     ),
+    "valuegym/Follow-v0": Entry("valuegym.envs.coevolution.follow:Follow", {}, None, ("coevolution",)),
+    "valuegym/Predict-v0": Entry("valuegym.envs.coevolution.predict:Predict", {}, None, ("coevolution",)),
+    "valuegym/Coevolve-v0": Entry(
+        "valuegym.envs.coevolution.coevolve:Coevolve", {}, None, ("coevolution", "stochastic")
+    ),
     "valuegym/RewardInferenceActive-v0": Entry(
         "valuegym.envs.preference.reward_inference_active:RewardInferenceActive", {}, None, ("preference", "query")
     ),
