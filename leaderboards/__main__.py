@@ -1,4 +1,4 @@
-"""The command line: `valuegym list`, `run`, `score`, `measures`, `submit`, `verify`, `board`, `leaderboard`, `demo` and others.
+"""The command line: `valuegym list`, `run`, `score`, `measures`, `submit`, `verify`, `board`, `leaderboard` and others.
 
 Every command is also a function.
 """
