@@ -30,6 +30,12 @@ AGENTS: dict[str, Entry] = {
     "bayes_regret": Entry(
         "valuegym.agents.bayes_regret:BayesRegret", "", "posterior by regret, exact values; log-uniform prior"
     ),
+    "active_bayes_regret": Entry(
+        "valuegym.agents.active_bayes_regret:ActiveBayesRegret", "", "asks where it expects to learn most; the same"
+    ),
+    "random_bayes_regret": Entry(
+        "valuegym.agents.active_bayes_regret:at_random", "", "asks at random; otherwise the same"
+    ),
     "regret_library": Entry(
         "valuegym.agents.regret_library:RegretLibrary", "", "weights by regret, values from a library of policies"
     ),
@@ -37,6 +43,38 @@ AGENTS: dict[str, Entry] = {
         "valuegym.agents.optimal_advantage:OptimalAdvantage", "", "a table by partial return; no dynamics"
     ),
     "cpl": Entry("valuegym.agents.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
+    **{
+        name: Entry(f"valuegym.agents.trackers:{entry}", "", about)
+        for name, entry, about in (
+            ("silent", "Silent", "values by a Kalman filter, and never a broadcast"),
+            ("frozen", "Frozen", "values as first told, for ever"),
+            ("persistence", "Persistence", "values as last told; lifelong learning of order 0"),
+            ("lifelong", "Lifelong", "values, four fifths of the way from the last estimate"),
+            ("lifelong_independent", "lifelong_independent", "values, four fifths of the way from the first reading"),
+            ("extrapolative", "Extrapolative", "values by finite differences, order 1, as published"),
+            (
+                "extrapolative_2",
+                "extrapolative_2",
+                "values by finite differences, order 2, two steps ahead, as published",
+            ),
+            ("extrapolative_shrunk", "extrapolative_shrunk", "values by a quarter of the extrapolated step"),
+            ("moving_average", "MovingAverage", "values by exponential smoothing, gain 0.3"),
+            ("kalman", "Kalman", "values by a Kalman filter; told the noise of the reports"),
+            ("theta", "Theta", "values by the Theta method"),
+        )
+    },
+    "pluralist": Entry(
+        "valuegym.agents.pluralist:Pluralist",
+        "",
+        "serves camps and keeps diversity; told the constants of the dynamics",
+    ),
+    "lqr_model_based": Entry(
+        "valuegym.agents.lqr_model_based:LQRModelBased", "agents", "a linear model of rank 2 and the Riccati equation"
+    ),
+    "vagram": Entry("valuegym.agents.vagram:VaGraM", "agents", "Dyna with a model weighted by value gradients"),
+    "mbpo": Entry("valuegym.agents.mbpo:make", "agents", "the same loop with a Gaussian model fitted by likelihood"),
+    "mpc": Entry("valuegym.agents.mpc:MPC", "agents", "learns as vagram does and plans with the model"),
+    "sac": Entry("valuegym.agents.sac:make", "agents", "Stable-Baselines3's SAC, with as many updates as vagram"),
     "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
     "no_trust": Entry("valuegym.agents.trust:none", "", "hears nobody, stays silent"),
     "full_trust": Entry("valuegym.agents.trust:full", "", "believes everybody as much as it can"),

@@ -34,6 +34,7 @@ Values: TypeAlias = Callable[[Tensor], Tensor]  # observations (..., D) -> value
 
 CLIP = 0.95  # quantile of the norm of the gradients above which they are shortened
 SHRINKAGE = 0.5  # of `vagram_shrunk`
+AGREED = 1e-3  # share of its weight that `agreed_moment` leaves to a direction on which critics do not agree at all
 
 
 class Prediction(NamedTuple):
@@ -194,7 +195,8 @@ def agreed_moment(gradient: Tensor) -> Tensor:
     The mean over samples and over pairs k != l of g_k g_l^T. Where critics are the truth plus independent errors of
     mean 0, its expectation is the second moment of the true gradients alone, while `second_moment` adds that of the
     errors. As an estimate it may have negative eigenvalues; those relative to `second_moment` lie in [-1/(K-1), 1],
-    the share of a direction's weight that is agreed upon, and negative ones are set to 0. Equivariant to linear maps.
+    the share of a direction's weight that is agreed upon. Those below AGREED are raised to it: a direction without any
+    weight would be left open even where a model has capacity to spare. Equivariant to linear maps.
 
     Raises:
         ValueError: there is only one critic.
@@ -210,7 +212,7 @@ def agreed_moment(gradient: Tensor) -> Tensor:
     inverse = axes[:, kept] / length[kept].sqrt()
     share, directions = torch.linalg.eigh(inverse.T @ crossed @ inverse)
     whole = root @ directions
-    return (whole * share.clamp(0.0, 1.0)) @ whole.T
+    return (whole * share.clamp(AGREED, 1.0)) @ whole.T
 
 
 def _positive(unit: Tensor) -> Tensor:

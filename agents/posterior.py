@@ -66,13 +66,13 @@ def samples(likelihood: Likelihood, shown: Sequence[int], seed: int, d: int) -> 
         for stage in (*(s for s in STAGES if passed < s <= n), n):
             if stage == passed:
                 continue
-            after = _advance(likelihood, state, passed, stage, np.random.default_rng([seed, stage]))
+            after = advance(likelihood, state, passed, stage, np.random.default_rng([seed, stage]))
             if stage in STAGES:
                 passed, state = stage, after
         yield after if n > passed else state
 
 
-def _advance(likelihood: Likelihood, sample: Sample, before: int, now: int, rng: np.random.Generator) -> Sample:
+def advance(likelihood: Likelihood, sample: Sample, before: int, now: int, rng: np.random.Generator) -> Sample:
     """From the posterior after `before` answers to the one after `now`, by importance sampling and annealing."""
     weights, d = sample.weights, sample.weights.shape[1]
     old, new = likelihood(weights, (0, before, now))
@@ -178,10 +178,14 @@ def bayes_weights(values: OptimalValues, posterior: Sample) -> Floats:
     the weights, each draw divided by its own distance between uniform and optimal play. Draws under which every
     policy earns the same say nothing, and are left out.
     """
+    return shares(values, posterior) @ posterior.weights
+
+
+def shares(values: OptimalValues, posterior: Sample) -> Floats:
+    """The probability of each draw divided by its distance between uniform and optimal play: (n,)."""
     mdp = values.mdp
     uniform = tabular.successor_features(mdp, tabular.uniform_policy(mdp))[0]
     naive = posterior.weights @ (mdp.start[0] @ uniform)
     span = mdp.start[0] @ values(posterior.weights) - naive
     clear = span > tabular.TIE * np.abs(posterior.weights).max(-1)
-    share = np.where(clear, posterior.probability / np.where(clear, span, 1.0), 0.0)
-    return share @ posterior.weights
+    return np.where(clear, posterior.probability / np.where(clear, span, 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""The command line: `valuegym list | run | score | submit | verify | board | leaderboard | data | likelihood | demo`.
+"""The command line: `valuegym list`, `run`, `score`, `measures`, `submit`, `verify`, `board`, `leaderboard` and others.
 
 Every command is also a function.
 """
@@ -15,14 +15,16 @@ from typing import NamedTuple
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.leaderboards import board, experiments, ledger, table, tracking
+from valuegym.leaderboards import board, executors, experiments, ledger, table, tracking
 from valuegym.leaderboards.commitment import agent_digest
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.submission import read_card
 from valuegym.leaderboards.trust import commitment_seeds, judge
 from valuegym.leaderboards.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
+DEMO_AGENTS = ("uniform", "constant", "partial_return", "regret", "bayes_regret", "oracle")
 DEMO_HUMAN = "preference/human-privileged-control"
 
 
@@ -46,6 +48,14 @@ class Sealed(NamedTuple):
     def seal(self) -> dict[str, object]:
         """What a submission says about it."""
         return {"board": self.ledger.id, "commitment": self.entry.index, "agent": self.entry.body["digest"]}
+
+
+def measures(results: str) -> str:
+    """What environments report of whole episodes beyond the score, from the actions that records hold."""
+    from valuegym.leaderboards import measures as reported
+    from valuegym.leaderboards.records import read
+
+    return reported.render(reported.gather(read(path) for path in record_files(results)))
 
 
 def list_all() -> str:
@@ -72,6 +82,7 @@ def run(
     data: str | None = None,
     workers: int = 2,
     sealed: Sealed | None = None,
+    executor: str = "pool",
 ) -> list[Path]:
     """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths."""
     draw = None
@@ -80,7 +91,7 @@ def run(
         if list(agents or ()) != [committed]:
             raise ValueError(f"Commitment {sealed.entry.index} is that of {committed!r}; run that agent alone.")
         draw = partial(commitment_seeds, sealed.ledger, sealed.entry.index)
-    return run_all(jobs(agents, names, results, seeds, data, draw), workers)
+    return run_all(jobs(agents, names, results, seeds, data, draw), workers, executor)
 
 
 def score(results: str) -> list[Score]:
@@ -112,7 +123,7 @@ def submit(
     """Pack an agent's records and its card into one file; returns what was written, for people."""
     from valuegym.leaderboards import submission
 
-    about = submission.read_card(card)
+    about = read_card(card)
     found = sorted(Path(results).glob(f"*/*/{about.name}/seed-*.jsonl"))
     if names:
         for name in names:
@@ -230,12 +241,12 @@ def fetch_data(name: str, data: str | None) -> str:
 
 
 def demo(results: str, data: str | None = None, workers: int = 2, track: str = "offline") -> str:
-    """The main job: two learners under two annotators on random boards, verified and put on a board.
+    """The main job: three learners under two annotators on random boards, verified and put on a board.
 
     With data, people's answers, too.
     """
     names = [*DEMO, *([DEMO_HUMAN] if data else [])]
-    run(None, names, results, data=data, workers=workers)
+    run(DEMO_AGENTS, names, results, data=data, workers=workers)
     verdicts = verify(results, data, workers)
     return "\n".join((report(verdicts), "", leaderboard(verdicts, results, track)))
 
@@ -285,8 +296,14 @@ def parser() -> argparse.ArgumentParser:
     command("list", "list environments, agents and experiments")
     sub = command("run", "run agents on experiments and write replayable records; what is done already is skipped")
     sub.add_argument("--agent", action="append", metavar="NAME", help="repeatable; default: all agents of each track")
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("--experiment", action="append", metavar="ID", help="repeatable; see `valuegym list`")
+    which.add_argument("--all", action="store_true", help="every experiment; those on human data where there are any")
     sub.add_argument(
-        "--experiment", action="append", metavar="ID", required=True, help="repeatable; see `valuegym list`"
+        "--executor",
+        choices=sorted(executors.EXECUTORS),
+        default="pool",
+        help="where runs are carried out: processes of this machine (pool), this process, or Ray (default: pool)",
     )
     sub.add_argument(
         "--seed", action="append", type=int, metavar="N", help="repeatable; default: all seeds of the experiment"
@@ -295,6 +312,8 @@ def parser() -> argparse.ArgumentParser:
     sealed(sub)
     common(sub)
     sub = command("score", "show the scores that records claim, without verifying them")
+    sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    sub = command("measures", "show what environments report of whole episodes, such as influence and diversity")
     sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
     sub = command("submit", "pack an agent's records and its card into one file that anyone can verify")
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
@@ -363,6 +382,16 @@ def _board_parser(parser: argparse.ArgumentParser, common: Callable[[argparse.Ar
     sub = action("judge", "replay a submission and write the verdict down")
     sub.add_argument("submission", help="the submission file")
     common(sub)
+    sub = action("execute", "run a committed agent in a sandbox on secret seeds and write the verdict down")
+    sub.add_argument("folder", help="the agent's folder, with agent.py and make(env, seed)")
+    sub.add_argument("--card", default="card.json", metavar="FILE", help="the agent's card (default: card.json)")
+    sub.add_argument("--commitment", type=int, required=True, metavar="N", help="number of the commitment in the book")
+    sub.add_argument("--experiment", action="append", required=True, metavar="ID", help="repeatable")
+    sub.add_argument("--nonce", required=True, metavar="FILE", help="file of the secret nonce")
+    sub.add_argument("--output", metavar="FILE", help="where the submission goes (default: FOLDER.zip)")
+    sub.add_argument(
+        "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
+    )
     sub = action("show", "check a book and print it", writes=False)
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
 
@@ -383,6 +412,15 @@ def data(args: argparse.Namespace) -> str:
     if args.action == "accept":
         return accept_data(args.name, args.data, args.condition, args.source, args.licence)
     return (check_data if args.action == "check" else fetch_data)(args.name, args.data)
+
+
+def _run(args: argparse.Namespace) -> None:
+    names = args.experiment
+    if args.all:
+        have = bool(args.data or os.environ.get("VALUEGYM_DATA"))
+        names = [what.id for what in experiments.EXPERIMENTS.values() if have or not what.data]
+    paths = run(args.agent, names, args.results, args.seed, args.data, args.workers, Sealed.of(args), args.executor)
+    print("\n".join(map(str, paths)))
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -407,6 +445,13 @@ def _board(args: argparse.Namespace) -> int:
     if args.action == "judge":
         judgement, entry = referee.decide(args.board, args.submission, args.data, args.workers, args.key)
         print("\n".join([judgement.text, *([f"entry     {entry.index} of {args.board}"] if entry else [])]))
+        return int(bool(judgement.reason))
+    if args.action == "execute":
+        card, output = read_card(args.card), args.output or f"{Path(args.folder).name}.zip"
+        judgement, entry = referee.execute(
+            args.board, args.commitment, args.folder, card, args.experiment, args.nonce, output, args.data, args.key
+        )
+        print(f"{judgement.text}\nentry     {entry.index} of {args.board}")
         return int(bool(judgement.reason))
     if args.action == "show":
         print(referee.show(ledger.read(args.board, _key(args.board_key))))
@@ -436,15 +481,9 @@ def _likelihood(args: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": lambda args: print(list_all()),
-    "run": lambda args: print(
-        "\n".join(
-            str(path)
-            for path in run(
-                args.agent, args.experiment, args.results, args.seed, args.data, args.workers, Sealed.of(args)
-            )
-        )
-    ),
+    "run": _run,
     "score": lambda args: print(table.render(score(args.results))),
+    "measures": lambda args: print(measures(args.results)),
     "submit": lambda args: print(
         submit(args.results, args.card, args.experiment, args.evidence, args.output, Sealed.of(args))
     ),

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+
+from valuegym.leaderboards import experiments
 from valuegym.leaderboards import ledger as book
 from valuegym.leaderboards.aggregate import estimates
 from valuegym.leaderboards.board import from_verdicts
-from valuegym.leaderboards.commitment import binding, new_nonce
+from valuegym.leaderboards.commitment import agent_digest, binding, committed_seeds, new_nonce
 from valuegym.leaderboards.ledger import Entry, Ledger
-from valuegym.leaderboards.trust import Judgement, judge, played
+from valuegym.leaderboards.records import Record, to_text
+from valuegym.leaderboards.run import evaluate
+from valuegym.leaderboards.sandbox import Limits, Remote, missing
+from valuegym.leaderboards.submission import Card, member, open_submission, pack, write
+from valuegym.leaderboards.trust import Item, Judgement, conclude, judge, played, replay_member
 
 
 def begin(board: str | Path, name: str, key: str | Path | None = None) -> Entry:
@@ -73,9 +82,93 @@ def decide(
     return judgement, write_down(board, judgement, key) if judgement.digest else None
 
 
-def write_down(
-    board: str | Path, judgement: Judgement, key: str | Path | None = None, commitment: int | None = None
-) -> Entry:
+def execute(
+    board: str | Path,
+    commitment: int,
+    folder: str | Path,
+    card: Card,
+    names: Sequence[str],
+    nonce: str | Path,
+    output: str | Path,
+    data: str | None = None,
+    key: str | Path | None = None,
+    limits: Limits | None = None,
+) -> tuple[Judgement, Entry]:
+    """Run a committed agent in a sandbox on secret seeds, write its submission, and write the verdict down.
+
+    Every run has a sandbox of its own, so that nothing is carried from one to the next. Whoever knows the nonce, once
+    it is revealed, can replay the submission.
+
+    Args:
+        board: the book.
+        commitment: number of the agent's commitment.
+        folder: the agent's files; their digest must be the committed one.
+        card: the agent's card.
+        names: experiments, without those that train.
+        nonce: file of the nonce of the commitment's period.
+        output: where the submission goes.
+        data: folder of human data, where an experiment needs it.
+        key: private key of the board, if it signs.
+        limits: of each run.
+
+    Raises:
+        OSError: where there is no sandbox.
+        ValueError: for an agent or nonce that is not the committed one, or unknown experiments.
+    """
+    reason = missing()
+    if reason:
+        raise OSError(f"{reason} Agents of strangers are not run without one.")
+    ledger, secret = book.read(board), read_nonce(nonce)
+    entry = ledger.commitment(commitment)
+    for other in ledger.accepted():
+        if other.body["commitment"] == commitment:
+            raise ValueError(f"entry {other.index} is the one submission of commitment {commitment}.")
+    period = next(opened for opened in ledger.of("open") if opened.body["period"] == entry.body["period"])
+    if binding(secret) != period.body["binding"]:
+        raise ValueError(f"{nonce} does not hold the nonce of period {period.body['period']}.")
+    if (agent_digest(folder), card.name) != (entry.body["digest"], entry.body["agent"]):
+        raise ValueError(f"{folder} and its card are not the agent that commitment {commitment} fixed.")
+    for name in names:
+        if experiments.find(name).timesteps:
+            raise ValueError(f"{name} trains its agents; a board does not, so it cannot execute entries to it.")
+    digest = entry.body["digest"]
+    seeds = {
+        (name, run): committed_seeds(secret, digest, name, run, experiments.find(name).episodes)
+        for name in names
+        for run in experiments.find(name).seeds
+    }
+    try:
+        records = [_played(folder, card.name, *job, evaluation, data, limits) for job, evaluation in seeds.items()]
+        seal = {"board": ledger.id, "commitment": commitment, "agent": digest}
+        content = pack(card, [to_text(record).encode() for record in records], seal=seal)
+    except ValueError as error:  # the agent failed, or played what is no action
+        named = hashlib.sha256(f"{digest}/{commitment}".encode()).hexdigest()
+        failed = Judgement(str(folder), card.name, named, str(error), "", (), ())
+        return failed, write_down(board, failed, key)
+    write(output, content)
+    due = {member(*job): tuple(evaluation) for job, evaluation in seeds.items()}
+    verdicts = [replay_member(Item(str(output), name, card.name, due[name], data)) for name in sorted(due)]
+    judgement = conclude(output, open_submission(output), verdicts, "executed")
+    return judgement, write_down(board, judgement, key)
+
+
+def _played(
+    folder: str | Path,
+    agent: str,
+    name: str,
+    run: int,
+    evaluation: Sequence[int],
+    data: str | None,
+    limits: Limits | None,
+) -> Record:
+    """One run of an agent in a sandbox of its own."""
+    what = experiments.find(name)
+    env = gym.make(what.env_id, **what.make_kwargs(data))
+    with Remote(folder, env, (what.env_id, what.kwargs), run, limits) as player:
+        return evaluate(player, agent, name, run, data, evaluation)
+
+
+def write_down(board: str | Path, judgement: Judgement, key: str | Path | None = None) -> Entry:
     """Add a judgement to the book, with the scores that it found true: per experiment and report, point, low, high."""
     good = not judgement.reason
     scores = {
@@ -90,7 +183,7 @@ def write_down(
         "agent": judgement.agent,
         "tier": judgement.tier,
         "reason": " ".join(judgement.reason.split())[:1000],
-        "commitment": (judgement.commitment if commitment is None else commitment) if good else -1,
+        "commitment": judgement.commitment if good else -1,
         "plays": played(judgement.verdicts) if good else {},
         "scores": scores,
     }

@@ -6,9 +6,6 @@ A finished run is never repeated, an unfinished one leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.agents import AGENTS, make
-from valuegym.leaderboards import experiments
+from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.digest import environment_digest, provenance
 from valuegym.leaderboards.records import Episode, Record, path_of, write
 from valuegym.leaderboards.replay import replay
@@ -97,6 +94,20 @@ def run(
         raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
     if what.timesteps:
         player.learn(what.timesteps)
+    write(path, evaluate(player, agent, experiment, seed, data, evaluation))
+    return path
+
+
+def evaluate(
+    player: Any,
+    agent: str,
+    experiment: str,
+    seed: int,
+    data: str | None = None,
+    evaluation: Sequence[int] | None = None,
+) -> Record:
+    """Let a trained agent play its evaluation episodes; the record under the agent's name."""
+    what = experiments.find(experiment)
     spec, seeds = what.spec(), what.evaluation_seeds(seed) if evaluation is None else list(evaluation)
     envs = gym.make_vec(what.env_id, num_envs=what.episodes, **what.make_kwargs(data))
     options = {what.options[0]: np.array(what.options[1])} if what.options else {}
@@ -104,8 +115,7 @@ def run(
     core = envs.unwrapped.core  # type: ignore[attr-defined]
     scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options))
     digest = environment_digest(what.env_id, what.arguments, data if what.data else None)
-    write(path, Record(agent, experiment, seed, spec, digest, provenance(), episodes, scores.tolist()))
-    return path
+    return Record(agent, experiment, seed, spec, digest, provenance(), episodes, scores.tolist())
 
 
 def jobs(
@@ -137,8 +147,10 @@ def _work(job: Job) -> Path:
     return run(*job)
 
 
-def spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int, label: str) -> list[Any]:
-    """Results of a function over items, in order, by fresh processes, under a progress bar.
+def spread(
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int, label: str, executor: str = "pool"
+) -> list[Any]:
+    """Results of a function over items, in order, by an executor, under a progress bar.
 
     The first error stops what has not begun and is raised; what finished before stays finished.
     """
@@ -146,24 +158,14 @@ def spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int, l
 
     results: list[Any] = [None] * len(items)
     with tqdm(total=len(items), desc=label, unit="run", dynamic_ncols=True, disable=not items) as bar:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(function, item): i for i, item in enumerate(items)}
-            try:
-                for future in as_completed(futures):
-                    results[futures[future]] = future.result()
-                    bar.update()
-            except BrokenProcessPool:
-                raise OSError(
-                    "A worker process was ended from outside, perhaps for lack of memory; finished runs are kept."
-                ) from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for place, result in executors.find(executor)(function, items, workers) if items else ():
+            results[place] = result
+            bar.update()
     return results
 
 
-def run_all(chosen: Sequence[Job], workers: int = 2) -> list[Path]:
+def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> list[Path]:
     """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped."""
     todo = [job for job in chosen if not job.path.is_file()]
-    spread(_work, todo, workers, "running")
+    spread(_work, todo, workers, "running", executor)
     return [job.path for job in chosen]

@@ -24,6 +24,7 @@ PURE = {
     "valuegym.agents.critics",
     "valuegym.agents.descent",
     "valuegym.agents.ensemble",
+    "valuegym.agents.linear_model",
     "valuegym.agents.losses",
     "valuegym.agents.networks",
     "valuegym.agents.posterior",

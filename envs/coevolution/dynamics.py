@@ -64,8 +64,8 @@ def distance(x: Array, y: Array) -> Real:
 def within(x: Array, y: Array, bound: Number) -> Real:
     """Bounded confidence: 1[|y - x| < bound] (y - x), what draws x towards y; (..., D) -> (..., D)."""
     difference = y - x
-    near = length(difference) < bound
-    return difference * near[..., None].astype(np.float64)
+    difference *= (length(difference) < bound)[..., None]
+    return difference
 
 
 def _each(value: Number) -> Any:
@@ -223,7 +223,7 @@ def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) 
 def coevolve(
     x: Array,
     partner: Array,
-    broadcast: Array,
+    broadcast: Array | None,
     anchor: Array,
     noise: Array,
     *,
@@ -244,7 +244,7 @@ def coevolve(
     Args:
         x: (B, N, D) values of people.
         partner: (B, N) whom everyone meets (`networks.partners`).
-        broadcast: a, (B, D) what the AI says to all, or (B, N, D) to each.
+        broadcast: a, (B, D) what the AI says to all, or (B, N, D) to each; None where there is no AI.
         anchor: b, (B, N, D) where people would go by themselves at this time.
         noise: xi, (B, N, D) standard normal draws.
         bound: eps, how far one listens.
@@ -256,8 +256,8 @@ def coevolve(
     B, N, D = x.shape
     flat, row = x.reshape(B * N, D), N * np.arange(B)[:, None]
     friend = (partner + row).reshape(-1)
-    each = broadcast.ndim == 3
-    said, where = (broadcast.reshape(B * N, D), None) if each else (broadcast, np.repeat(np.arange(B), N))
+    said = None if broadcast is None else broadcast.reshape(-1, D)
+    speaker = np.arange(B * N) if said is None or len(said) == B * N else np.repeat(np.arange(B), N)
     b, xi, after = anchor.reshape(B * N, D), noise.reshape(B * N, D), np.empty((B * N, D))
     eps, a_s, a_a, a_0, sigma = (
         value if np.ndim(value) == 0 else np.broadcast_to(value, (B, N)).reshape(-1)
@@ -266,14 +266,12 @@ def coevolve(
     for start in range(0, B * N, CACHED):  # so that a million people do not go through memory at every operation
         now = slice(start, start + CACHED)
         here = flat[now]
-        ai = said[now] if where is None else np.take(said, where[now], axis=0)
-        after[now] = (
-            here
-            + _of(a_s, now) * within(here, np.take(flat, friend[now], axis=0), _some(eps, now))
-            + _of(a_a, now) * within(here, ai, _some(eps, now))
-            + _of(a_0, now) * (b[now] - here)
-            + _of(sigma, now) * xi[now]
-        )
+        moved = here + _of(a_s, now) * within(here, np.take(flat, friend[now], axis=0), _some(eps, now))
+        if said is not None:
+            moved += _of(a_a, now) * within(here, np.take(said, speaker[now], axis=0), _some(eps, now))
+        moved += _of(a_0, now) * (b[now] - here)
+        moved += _of(sigma, now) * xi[now]
+        after[now] = moved
     return after.reshape(B, N, D)
 
 

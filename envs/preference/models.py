@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -290,3 +291,85 @@ class Lapse:
         first = logaddexp(attentive - self.choice.cross_entropy(difference, 0 * label), floor)
         second = logaddexp(attentive - self.choice.cross_entropy(difference, 0 * label + 1), floor)
         return -label * second - (1 - label) * first
+
+
+# --- temperatures ---
+
+RANGE, GRID, HALVINGS = 1e5, 47, 60  # of the search: around the size of the differences, points, golden sections
+
+
+class TemperatureFit(NamedTuple):
+    """temperature fitted to all answers; folds (K,) to those outside each fold; loss of those inside, held out."""
+
+    temperature: float
+    folds: Array
+    loss: float
+
+
+def fit_temperature(choice: Callable[[float], Noisy], difference: Array, label: Array) -> float:
+    """The temperature that makes the answers likeliest, in the unit of the differences.
+
+    By a grid of logarithms and golden sections around its lowest point, so that a loss with several minima, as that of
+    `Lapse`, does no harm. Answers that never err have no best temperature: what comes back is the lowest one searched,
+    the root mean square of the differences divided by RANGE; if they are worse than guessing, it is the highest.
+
+    Args:
+        choice: a choice rule for each temperature, such as `BradleyTerry` or `Thurstone`.
+        difference: (n,) of utilities, second minus first.
+        label: (n,) 0, 1, 0.5, or NaN, which is left out.
+
+    Raises:
+        ValueError: shapes differ, or no answer is about two segments that differ.
+    """
+    if difference.shape != label.shape or difference.ndim != 1:
+        raise ValueError(f"differences {difference.shape} and labels {label.shape}; expected (n,) and (n,).")
+    x, y = difference[~np.isnan(label)], label[~np.isnan(label)]
+    scale = float(np.sqrt((x**2).mean())) if x.size else 0.0
+    if not 0 < scale < math.inf:
+        raise ValueError("No answer is about two segments that differ by a finite utility, so no temperature fits.")
+
+    def loss(log: float) -> float:
+        return float(choice(scale * math.exp(log)).cross_entropy(x, y).mean())
+
+    grid = np.linspace(-math.log(RANGE), math.log(RANGE), GRID)
+    best = int(np.argmin([loss(log) for log in grid]))
+    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, GRID - 1)])
+    ratio = (math.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = loss(left), loss(right)
+    for _ in range(HALVINGS):
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = loss(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = loss(right)
+    return scale * math.exp((low + high) / 2)
+
+
+def cross_validate_temperature(
+    choice: Callable[[float], Noisy], difference: Array, label: Array, fold: Array
+) -> TemperatureFit:
+    """Fit the temperature outside every fold, and score the answers inside it.
+
+    Args:
+        choice: as in `fit_temperature`.
+        difference: (n,).
+        label: (n,); NaN is neither fitted nor scored.
+        fold: (n,) integers; answers about the same two segments belong into the same fold.
+
+    Raises:
+        ValueError: as `fit_temperature`, or there are fewer than two folds.
+    """
+    if fold.shape != label.shape or len(names := np.unique(fold)) < 2:
+        raise ValueError(f"folds {fold.shape} for labels {label.shape}; expected at least two folds, (n,) and (n,).")
+    found, losses = [], []
+    for name in names:
+        inside = (fold == name) & ~np.isnan(label)
+        found.append(fit_temperature(choice, difference[fold != name], label[fold != name]))
+        losses.append(choice(found[-1]).cross_entropy(difference[inside], label[inside]))
+    return TemperatureFit(
+        fit_temperature(choice, difference, label), np.array(found), float(np.concatenate(losses).mean())
+    )

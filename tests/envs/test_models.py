@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -490,3 +490,73 @@ def test_annotators_by_name() -> None:
         assert isinstance(simulated.choice, rules.get(name.rpartition("-")[2], BradleyTerry))
     with pytest.raises(ValueError, match=r"'oracle'.*partial-return.*regret"):
         annotators.by_name("oracle")
+
+
+# --- temperatures ---
+
+
+def answers(choice: models.Choice, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    difference = 5 * rng.standard_normal(n)
+    return difference, np.asarray(choice.label(difference, rng.random(n)), np.float64)
+
+
+RULES: dict[str, Callable[[float], models.Noisy]] = {
+    "bradley-terry": models.BradleyTerry,
+    "thurstone": models.Thurstone,
+    "lapse": lambda temperature: models.Lapse(models.BradleyTerry(temperature), 0.1),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_the_temperature_of_simulated_answers_is_found(name: str, temperature: float) -> None:
+    difference, label = answers(RULES[name](temperature), 20_000)
+    found = models.fit_temperature(RULES[name], difference, label)
+    assert found == pytest.approx(temperature, rel=0.06)
+    # A minimum: the loss is higher on both sides.
+    losses = [RULES[name](t).cross_entropy(difference, label).mean() for t in (0.99 * found, found, 1.01 * found)]
+    assert losses[1] < min(losses[0], losses[2])
+    assert models.fit_temperature(RULES[name], 7 * difference, label) == pytest.approx(7 * found, rel=1e-6)
+    assert models.fit_temperature(RULES[name], -difference, 1 - label) == pytest.approx(found, rel=1e-6)
+
+
+def test_one_answer_in_four_against_the_difference_has_a_closed_form() -> None:
+    """All differences are x: the likeliest temperature has P(second) = the share of seconds, x / T = log(3)."""
+    difference, label = np.full(8, 2.0), np.array([1.0, 1, 1, 0, 1, 1, 1, 0])
+    assert models.fit_temperature(models.BradleyTerry, difference, label) == pytest.approx(2 / np.log(3), rel=1e-6)
+    more = np.append(label, np.nan)
+    assert models.fit_temperature(models.BradleyTerry, np.append(difference, 9), more) == pytest.approx(2 / np.log(3))
+    fit = models.cross_validate_temperature(models.BradleyTerry, difference, label, np.arange(8) // 4)
+    assert fit.folds == pytest.approx([2 / np.log(3)] * 2) and fit.temperature == pytest.approx(2 / np.log(3))
+    assert fit.loss == pytest.approx(-0.75 * np.log(0.75) - 0.25 * np.log(0.25))
+
+
+def test_answers_that_never_err_or_always_do() -> None:
+    difference = np.linspace(-3, 3, 50)
+    scale = np.sqrt((difference**2).mean())
+    sure = models.fit_temperature(models.BradleyTerry, difference, (difference > 0) * 1.0)
+    lost = models.fit_temperature(models.BradleyTerry, difference, (difference < 0) * 1.0)
+    assert sure < 0.05 * scale and lost == pytest.approx(scale * models.RANGE, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_no_answer_has_a_say_in_its_own_prediction(name: str) -> None:
+    difference, label = answers(RULES[name](2.0), 300)
+    fold = np.arange(300) % 5
+    fit = models.cross_validate_temperature(RULES[name], difference, label, fold)
+    other = models.cross_validate_temperature(RULES[name], difference, np.where(fold == 3, 1 - label, label), fold)
+    assert fit.folds.shape == (5,) and fit.folds[3] == other.folds[3] and (fit.folds != other.folds).sum() == 4
+    within = RULES[name](fit.temperature).cross_entropy(difference, label).mean()
+    assert within < fit.loss < other.loss
+
+
+def test_temperatures_need_answers() -> None:
+    x, y = np.ones(4), np.array([0.0, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"\(4,\) and labels \(3,\)"):
+        models.fit_temperature(models.BradleyTerry, x, y[:3])
+    for difference, label in ((0 * x, y), (x, np.full(4, np.nan)), (np.inf * x, y)):
+        with pytest.raises(ValueError, match="no temperature fits"):
+            models.fit_temperature(models.BradleyTerry, difference, label)
+    with pytest.raises(ValueError, match="at least two folds"):
+        models.cross_validate_temperature(models.BradleyTerry, x, y, np.zeros(4))

@@ -55,7 +55,7 @@ def valuegym(
 ) -> Callable[..., tuple[int, str, str]]:
     """Run a command in an empty folder, all work in this process: status, output, errors without progress bars."""
 
-    def serial(function: Any, items: Sequence[Any], workers: int, label: str) -> list[Any]:
+    def serial(function: Any, items: Sequence[Any], workers: int, label: str, executor: str = "pool") -> list[Any]:
         return [function(item) for item in items]
 
     for module in ("run", "verify"):
@@ -278,6 +278,7 @@ def test_tracking_is_offline_unless_asked(
 def test_the_demo_goes_from_start_to_page(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(cli, "DEMO", ("test/tiny",))
+    monkeypatch.setattr(cli, "DEMO_AGENTS", TINY.agents)
     status, output, errors = valuegym("demo", "--results", "shown", "--track", "off")
     assert (status, errors) == (0, "")
     assert "verified  6 of 6 records" in output and "partial_return" in output

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from valuegym.agents import AGENTS, constant, make
+from valuegym.envs.coevolution.trajectories import FAMILIES
 from valuegym.envs.preference import datasets, delivery
 from valuegym.leaderboards.digest import environment_digest, provenance
 from valuegym.leaderboards.experiments import EVALUATION, EXPERIMENTS, find
@@ -34,9 +35,23 @@ def test_the_programme_is_complete() -> None:
         "preference/boards-regret-noiseless",
         "preference/boards-partial-return",
         "preference/boards-partial-return-noiseless",
+        "preference/policy-regret",
+        "preference/policy-regret-noiseless",
+        "preference/asking-regret",
         "preference/published-regret",
         "preference/published-partial-return",
+        "control/lqr",
+        "control/lqr-d4",
+        "control/pendulum",
+        "control/pendulum-d8",
+        "control/mountain-car",
+        "control/cartpole-swingup",
+        "control/cartpole-swingup-d8",
+        "control/acrobot",
         "coevolution/lock-in",
+        *(f"coevolution/{kind}-{family}" for kind in ("follow", "predict") for family in FAMILIES),
+        "coevolution/follow-few-reports",
+        *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-camp", "choices")),
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
 
@@ -89,7 +104,7 @@ def test_human_environments_can_be_made_where_the_data_is(id: str, data_folder: 
 
 def test_ranked_tracks_are_played_on_tasks_that_nobody_trains_on() -> None:
     ranked = [row for row in EXPERIMENTS.values() if row.ranked and row.score == "reports"]
-    assert len(ranked) == 4
+    assert len(ranked) == 7
     for row in ranked:
         core = gym.make(row.env_id, **row.kwargs).unwrapped.core  # type: ignore[attr-defined]
         assert core.split == "test" and core.random

@@ -160,6 +160,17 @@ def test_published_weights_accuracies_and_mixture_are_reproduced(data_folder: Pa
     )
 
 
+def test_a_single_weight_is_a_temperature(data_folder: Path) -> None:
+    """One over the other, and so are the held-out losses, by two ways of fitting."""
+    data = load("Regret-Question", data_folder)
+    x = likelihood.REGRET.differences(data)
+    fold = likelihood.folds(data.group, np.random.default_rng([0, 0]))
+    fit = models.cross_validate_temperature(models.BradleyTerry, x[:, 0], data.labels, fold)
+    assert 1 / fit.temperature == pytest.approx(likelihood.fit(x, data.labels).weights[0], rel=1e-4)
+    held = likelihood.cross_validate([likelihood.REGRET], data, partitions=1)
+    assert fit.loss == pytest.approx(held.mean, abs=1e-7) and len(fit.folds) == likelihood.FOLDS
+
+
 def test_unique_pairs(data_folder: Path) -> None:
     assert {c: int(load(c, data_folder).group.max()) + 1 for c in UNIQUE} == UNIQUE
     human = datasets.load("Regret-Question", str(data_folder))

@@ -1,0 +1,162 @@
+"""Bayesian regret that asks: it chooses the pair whose answer promises most, and infers as `bayes_regret` does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from valuegym.agents import comparisons, posterior
+from valuegym.agents.base import batch_size
+from valuegym.agents.values import OptimalValues, condense
+from valuegym.envs import mdp as tabular
+from valuegym.envs.mdp import Floats
+from valuegym.envs.preference.annotators import labels
+from valuegym.envs.preference.models import BradleyTerry
+from valuegym.envs.preference.queries import Query, read
+from valuegym.envs.preference.reward_inference_active import read_candidates
+from valuegym.envs.preference.segments import Segment
+
+CHOICES = ("information", "value", "random")
+
+
+def expected_information(second: Floats, probability: Floats) -> Floats:
+    """Mutual information (K,), in nats, of the answers to K questions and the weights.
+
+    H(mean of p) - mean of H(p) (Lindley 1956; Houlsby et al. 2011), over n draws of the weights with their probability
+    (n,); second (K, n): how likely each draw makes the answer "second".
+    """
+
+    def entropy(p: Floats) -> Floats:
+        inside = np.clip(p, 1e-300, 1.0)
+        other = np.clip(1.0 - p, 1e-300, 1.0)
+        return -p * np.log(inside) - (1.0 - p) * np.log(other)
+
+    return np.maximum(entropy(second @ probability) - entropy(second) @ probability, 0.0)
+
+
+def expected_gain(second: Floats, share: Floats, worth: Any) -> Floats:
+    """How much the best expected normalised return is expected to rise with the answers to K questions: (K,).
+
+    The best one for a posterior is worth(m), a convex and positively homogeneous function of the posterior mean m of
+    the weights, each draw divided by its own distance between uniform and optimal play (`posterior.bayes_weights`).
+    So the mean over both answers is worth(sum over draws that answer "first") + worth(the same for "second"), and what
+    it exceeds worth(m) by is the value of the question (Raiffa, Schlaifer 1961).
+
+    Args:
+        second: (K, n) probability of "second" under each draw.
+        share: (n, d) weights of the draws, times probability, divided by their distance.
+        worth: of weights (k, d) -> (k,).
+    """
+    after, now = second @ share, share.sum(0)
+    return np.maximum(worth(after) + worth(now - after) - worth(now[None]), 0.0)
+
+
+class Belief:
+    """The posterior of one episode, one answer after another."""
+
+    def __init__(self, query: Query, seed: int) -> None:
+        mdp, self.state = condense(query.mdp())
+        self.values, self.seed = OptimalValues(mdp), seed
+        weights = posterior.draw(np.random.default_rng(seed), posterior.DRAWS, mdp.features.shape[-1])
+        self.sample = posterior.Sample(weights, np.full(len(weights), 1 / len(weights)))
+        self.pairs: list[Segment] = []
+        self.labels: list[float] = []
+        self.uniform = mdp.start[0] @ tabular.successor_features(mdp, tabular.uniform_policy(mdp))[0]
+
+    def compare(self, pairs: Segment) -> comparisons.Comparison:
+        """The differences of pairs (n, 2, ...)."""
+        return comparisons.regret(self.values.mdp, pairs._replace(states=self.state[pairs.states]))
+
+    def learn(self, pair: Segment, label: float) -> None:
+        """Take in one answer."""
+        self.pairs.append(pair)
+        self.labels.append(label)
+        n = len(self.labels)
+        every = self.compare(Segment(*(np.stack(field) for field in zip(*self.pairs, strict=True))))
+        likelihood = posterior.likelihood(self.values, every, np.array(self.labels))
+        self.sample = posterior.advance(likelihood, self.sample, n - 1, n, np.random.default_rng([self.seed, n]))
+
+    def estimate(self) -> Floats:
+        """The answer (d,) with the highest posterior expected normalised return; 0 without any answer."""
+        if not self.labels:
+            return np.zeros(self.sample.weights.shape[1])
+        return posterior.bayes_weights(self.values, self.sample)
+
+    def promise(self, candidates: Segment, choice: str) -> Floats:
+        """What an answer to each of K candidates promises: (K,), between 0 and 1."""
+        question, (weights, probability) = self.compare(candidates), self.sample
+        x = question.features @ weights.T + question.values @ self.values(weights)
+        second = BradleyTerry().probability(x)
+        if choice == "information":
+            return expected_information(second, probability)
+        share = posterior.shares(self.values, self.sample)[:, None] * weights
+        return expected_gain(second, share, self._worth).clip(0.0, 1.0)
+
+    def _worth(self, weights: Floats) -> Floats:
+        """The return of optimal play above that of uniform play, under weights (k, d): (k,)."""
+        start = self.values.mdp.start[0]
+        return start @ self.values(weights) - weights @ self.uniform
+
+
+class ActiveBayesRegret:
+    """P(second) = logistic(regret(first) - regret(second)); prior, posterior and estimate are those of `BayesRegret`.
+
+    choice: "information" asks the candidate whose answer tells most about the weights, "value" the one that promises
+    the largest rise of the return of the policy it will answer, "random" any.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, choice: str = "information") -> None:
+        core: Any = getattr(env.unwrapped, "core", None)
+        if not getattr(core, "asks", False) or core.policy:
+            raise ValueError(
+                "Agent 'active_bayes_regret' asks and infers reward weights; it plays in "
+                "valuegym/RewardInferenceActive-v0 only."
+            )
+        if choice not in CHOICES:
+            raise ValueError(f"choice = {choice!r}; expected one of {sorted(CHOICES)}.")
+        self.observation_space, self.seed, self.choice = env.observation_space, seed, choice
+
+    def learn(self, total_timesteps: int) -> ActiveBayesRegret:
+        """Everything is learnt from the preferences of the episode at hand."""
+        return self
+
+    def predict(
+        self,
+        observation: Any,
+        state: list[Belief] | None = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+    ) -> tuple[Any, list[Belief]]:
+        """The estimates where a report is due (0 elsewhere), and what each candidate promises."""
+        n = batch_size(observation, self.observation_space)
+        batch = observation if n is not None else {name: np.asarray(value)[None] for name, value in observation.items()}
+        rows = [{name: value[i] for name, value in batch.items()} for i in range(len(batch["label"]))]
+        starts = np.zeros(len(rows), np.bool_) if episode_start is None else np.atleast_1d(episode_start)
+        beliefs = [
+            Belief(read(row), self.seed) if state is None or start else state[i]
+            for i, (row, start) in enumerate(zip(rows, starts, strict=True))
+        ]
+        actions = np.stack([self._answer(row, belief) for row, belief in zip(rows, beliefs, strict=True)])
+        return (actions if n is not None else actions[0]), beliefs
+
+    def _answer(self, row: dict[str, Any], belief: Belief) -> Any:
+        """The action (d + K,) of one environment."""
+        query, candidates = read(row), read_candidates(row)
+        label = float(labels(np.array(query.answer)))
+        if not np.isnan(label):
+            belief.learn(query.pair, label)
+        estimate = belief.estimate() if query.report else np.zeros(query.features.shape[-1])
+        if self.choice == "random":
+            promise = np.random.default_rng([self.seed, query.shown, 1]).random(len(candidates.mask))
+        elif candidates.mask.any():
+            promise = belief.promise(candidates, self.choice)
+        else:
+            promise = np.zeros(len(candidates.mask))
+        return np.append(estimate / max(np.abs(estimate).max(), 1e-12), promise).astype(np.float32)
+
+
+def at_random(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
+    """The same learner without a choice of its own."""
+    return ActiveBayesRegret(env, seed, choice="random")

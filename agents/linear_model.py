@@ -1,0 +1,165 @@
+"""Linear dynamics models of low rank, fitted exactly under the weights of any value-gradient loss.
+
+The model predicts y = B x from x = (s, u); its rank is its capacity. Under per-sample weights W_i the loss
+
+    L(B) = sum_i (y_i - B x_i)^T W_i (y_i - B x_i) = <B, M B> - 2 <C, B> + constant
+
+is a quadratic form of B whatever the number of samples: M_(ax)(by) = sum_i W_i,ab x_ix x_iy,
+C_ax = sum_i (W_i y_i)_a x_ix. W_i is diag(w_i) for `vagram`, mean_k g_k g_k^T for `vagram_taylor` and one matrix for
+`vagram_matrix` and squared error.
+
+Source of the least-squares value: Lagoudakis, Parr (2003), "Least-squares policy iteration".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from valuegym.agents.losses import Guide, second_moment
+
+RIDGE = 1e-10  # relative to the mean diagonal; decides only what the loss leaves open
+STEPS = 200
+SETTLED = 1e-6
+
+
+class Form(NamedTuple):
+    """The loss as a quadratic form, and its weights averaged over samples.
+
+    M is (..., n, m, n, m), C (..., n, m), xx (..., m, m), W (..., n, n).
+    """
+
+    M: Tensor
+    C: Tensor
+    xx: Tensor
+    W: Tensor
+
+
+def form(guide: Guide, x: Tensor, y: Tensor) -> Form:
+    """The loss of B for inputs x (N, m) and targets y (N, n) under the weights of a guide of N rows, up to its unit.
+
+    A guide with gradients is that of `vagram_taylor`, one with weights that of `vagram`, one with a matrix (the same
+    for all rows) that of `vagram_matrix`.
+
+    Raises:
+        ValueError: the guide has none of them.
+    """
+    (N, m), n = x.shape, y.shape[-1]
+    xx = x.T @ x / N
+    if guide.weight is not None:
+        M = torch.zeros(n, m, n, m, dtype=x.dtype)
+        for a in range(n):
+            M[a, :, a] = (x * guide.weight[:, a : a + 1]).T @ x / N
+        return Form(M, (guide.weight * y).T @ x / N, xx, torch.diag(guide.weight.mean(0)))
+    if guide.gradient is not None:
+        K = guide.gradient.shape[1]
+        z = (guide.gradient[..., None] * x[:, None, None, :]).reshape(N * K, n * m)
+        along = (guide.gradient * y[:, None]).sum(-1).reshape(-1)
+        M, C = z.T @ z / (N * K), z.T @ along / (N * K)
+        return Form(M.reshape(n, m, n, m), C.reshape(n, m), xx, second_moment(guide.gradient))
+    if guide.matrix is not None:
+        W = guide.matrix[0]
+        return Form(W[:, None, :, None] * xx[None, :, None, :], W @ (y.T @ x / N), xx, W)
+    raise ValueError("This guide holds no weights; expected that of a value-gradient loss.")
+
+
+def loss(form: Form, B: Tensor) -> Tensor:
+    """L(B) (...) without its constant."""
+    return (torch.einsum("...axby,...by->...ax", form.M, B) * B).sum((-1, -2)) - 2 * (form.C * B).sum((-1, -2))
+
+
+def _root(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Symmetric roots of positive semidefinite matrices and of their pseudo-inverses."""
+    length, axes = torch.linalg.eigh(matrix)
+    kept = length > length[..., -1:] * 1e-12
+    root = torch.where(kept, length, 0.0).sqrt()
+    inverse = torch.where(kept, 1 / root.clamp_min(1e-300), 0.0)
+    return (axes * root[..., None, :]) @ axes.mT, (axes * inverse[..., None, :]) @ axes.mT
+
+
+def _solve(H: Tensor, c: Tensor) -> Tensor:
+    """H^-1 c for H (..., p, q, p, q), c (..., p, q), the open directions at 0."""
+    size = c.shape[-1] * c.shape[-2]
+    flat = H.reshape(*H.shape[:-4], size, size)
+    mean = flat.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp_min(1e-300)
+    ridge = RIDGE * mean * torch.eye(size, dtype=H.dtype)
+    return torch.linalg.solve(flat + ridge, c.reshape(*c.shape[:-2], size, 1)).reshape(c.shape)
+
+
+def full(form: Form) -> Tensor:
+    """The B (..., n, m) of least loss, of any rank."""
+    return _solve(form.M, form.C)
+
+
+def reduced_rank(form: Form, rank: int) -> Tensor:
+    """The B (..., n, m) of this rank closest to `full` in the metric of the averaged weights and of the inputs.
+
+    That is reduced-rank regression, and exact, where all samples have the same weights.
+    """
+    left, left_inverse = _root(form.W)
+    right, right_inverse = _root(form.xx)
+    U, s, V = torch.linalg.svd(left @ full(form) @ right, full_matrices=False)
+    return left_inverse @ (U[..., :rank] * s[..., None, :rank]) @ V[..., :rank, :] @ right_inverse
+
+
+def low_rank(form: Form, rank: int, steps: int = STEPS) -> Tensor:
+    """The B = U V (..., n, m) of this rank of least loss, by alternating least squares from `reduced_rank`.
+
+    Every step solves for one factor exactly and so never raises the loss; a local minimum is found. Systems that no
+    longer change by more than SETTLED, relative to their largest entry, are left alone.
+    """
+    found = reduced_rank(form, rank)
+    lead = found.shape[:-2]
+    B = found.reshape(-1, *found.shape[-2:]).clone()
+    M, C = form.M.reshape(len(B), *form.M.shape[-4:]), form.C.reshape(B.shape)
+    active = torch.arange(len(B))
+    for _ in range(steps):
+        V = torch.linalg.svd(B[active], full_matrices=False)[2][:, :rank]
+        half = torch.einsum("iaxby,iqy->iaxbq", M, V)
+        U = _solve(torch.einsum("iaxbq,ipx->iapbq", half, V), C @ V.mT)
+        U = torch.linalg.svd(U, full_matrices=False)[0]  # its columns, orthonormal
+        half = torch.einsum("iaxby,ibq->iaxqy", M, U)
+        V = _solve(torch.einsum("iaxqy,iap->ipxqy", half, U), U.mT @ C)
+        before, B[active] = B[active], U @ V
+        change = (B[active] - before).abs().amax((-1, -2)) / before.abs().amax((-1, -2)).clamp_min(1e-300)
+        moving = change > SETTLED
+        if not moving.all():
+            active, M, C = active[moving], M[moving], C[moving]
+            if not len(active):
+                break
+    return B.reshape(*lead, *B.shape[-2:])
+
+
+def quadratic_features(z: Tensor) -> Tensor:
+    """All products z_i z_j, i <= j, and a constant: (..., p) -> (..., p (p + 1) / 2 + 1)."""
+    i, j = torch.triu_indices(z.shape[-1], z.shape[-1])
+    return torch.cat([z[..., i] * z[..., j], torch.ones_like(z[..., :1])], -1)
+
+
+def action_cost(s: Tensor, u: Tensor, cost: Tensor, after: Tensor, K: Tensor, discount: float) -> Tensor:
+    """The cost of u = -K s as a matrix H (p, p), p = n + m: z'H z plus a constant, z = (s, u), from data alone.
+
+    Least-squares temporal differences with quadratic features from transitions (N, n), (N, m), (N,), (N, n); unbiased
+    under noise, and without a model of the dynamics.
+    """
+    z = torch.cat([s, u], -1)
+    f, next_f = quadratic_features(z), quadratic_features(torch.cat([after, -after @ K.T], -1))
+    theta = torch.linalg.lstsq(f.T @ (f - discount * next_f), f.T @ cost[:, None], driver="gelsd").solution[:, 0]
+    return symmetric(theta, z.shape[-1])
+
+
+def symmetric(theta: Tensor, p: int) -> Tensor:
+    """The symmetric H (p, p) for which z'H z is theta times `quadratic_features`, its constant left out."""
+    i, j = torch.triu_indices(p, p)
+    H = torch.zeros(p, p, dtype=theta.dtype)
+    H[i, j] = theta[:-1] / 2
+    return H + H.T
+
+
+def state_cost(H: Tensor, K: Tensor) -> Tensor:
+    """The cost of u = -K s as s'P s: P (n, n)."""
+    n = K.shape[-1]
+    lift = torch.cat([torch.eye(n, dtype=H.dtype), -K])
+    return lift.T @ H @ lift

@@ -1,0 +1,116 @@
+"""Model-based control of linear systems with quadratic costs: a linear model of low rank and the Riccati equation.
+
+Nothing is told: the cost is fitted to rewards, the value of the current controller by least-squares temporal
+differences, the model to transitions under the weights of that value, and the controller is the best one under the
+model. With `loss` alone the weights change.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from valuegym.agents import linear_model, losses
+from valuegym.agents.losses import Context, Evidence, Guide
+from valuegym.envs.control import riccati
+
+Floats = npt.NDArray[np.float64]
+CONSTANT = ("mse", "vagram_mean", "vagram_matrix", "vagram_agreed")
+ARMS = (*CONSTANT, "vagram", "vagram_taylor")
+
+
+class LQRModelBased:
+    """Explores with random actions, fits, plans, and plays u = -K s within the bounds of the action space.
+
+    Raises:
+        ValueError: spaces are not flat boxes, or the loss has no linear form.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        seed: int = 0,
+        loss: str = "vagram_matrix",
+        rank: int = 2,
+        rounds: int = 4,
+        discount: float = 0.99,
+    ) -> None:
+        for space in (env.observation_space, env.action_space):
+            if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
+                raise ValueError(f"lqr_model_based plays with flat boxes for observations and actions, not {space}.")
+        if loss not in ARMS:
+            raise ValueError(f"loss {loss!r} has no form for linear models; expected one of {sorted(ARMS)}.")
+        self.env, self.seed, self.loss, self.rank, self.rounds, self.discount = env, seed, loss, rank, rounds, discount
+        assert isinstance(env.action_space, gym.spaces.Box) and env.observation_space.shape is not None
+        self.space = env.action_space
+        self.n, self.m = env.observation_space.shape[0], self.space.shape[0]
+        self.gain: Floats = np.zeros((self.m, self.n))
+
+    def explore(self, steps: int) -> tuple[Floats, Floats, Floats, Floats]:
+        """Observations (N, n), actions (N, m), costs (N,) and next observations (N, n) under random actions."""
+        rng = np.random.default_rng(self.seed)
+        rows: list[tuple[Any, Any, float, Any]] = []
+        observation, _ = self.env.reset(seed=self.seed)
+        for _ in range(steps):
+            action = rng.uniform(self.space.low, self.space.high).astype(self.space.dtype)
+            after, reward, terminated, truncated, _ = self.env.step(action)
+            rows.append((observation, action, -float(reward), after))
+            observation = self.env.reset()[0] if terminated or truncated else after
+        s, u, cost, y = (np.asarray(column, np.float64) for column in zip(*rows, strict=True))
+        return s, u, cost, y
+
+    def _guide(self, y: Tensor, costs: list[Tensor]) -> Guide:
+        """Weights of the loss where each of these forms P (n, n) is the cost of a critic."""
+        N = len(y)
+        if self.loss == "mse":
+            return Guide(torch.ones(()), weight=(1 / y.var(0, correction=0).clamp_min(1e-12)).expand(N, self.n))
+        gradient = torch.stack([-2 * y @ P for P in costs], 1)
+        nothing = torch.zeros(N, len(costs), dtype=y.dtype)
+        evidence = Evidence(nothing, nothing, gradient, torch.ones(N, dtype=torch.bool))
+        unit = Context(torch.ones(self.n, dtype=y.dtype), torch.ones((), dtype=y.dtype), self.discount)
+        return losses.find(self.loss).prepare(evidence, unit, None)
+
+    def learn(self, total_timesteps: int) -> LQRModelBased:
+        """Explore for this many steps, then alternate between value and model."""
+        if total_timesteps < 1:
+            return self
+        s, u, cost, y = (torch.from_numpy(field) for field in self.explore(total_timesteps))
+        x = torch.cat([s, u], -1)
+        features = linear_model.quadratic_features(x)
+        H = linear_model.symmetric(
+            torch.linalg.lstsq(features, cost[:, None], driver="gelsd").solution[:, 0], x.shape[-1]
+        )
+        Q, R = H[: self.n, : self.n].numpy(), H[self.n :, self.n :].numpy()
+        order = torch.from_numpy(np.random.default_rng([self.seed, 1]).permutation(total_timesteps))
+        halves = (order[::2], order[1::2])  # two critics that share no transition, so that their errors are their own
+        for _ in range(self.rounds):
+            K = torch.from_numpy(self.gain)
+            parts = [
+                linear_model.state_cost(
+                    linear_model.action_cost(s[rows], u[rows], cost[rows], y[rows], K, self.discount), K
+                )
+                for rows in halves
+            ]
+            form = linear_model.form(self._guide(y, parts), x, y)
+            fit = linear_model.reduced_rank if self.loss in CONSTANT else linear_model.low_rank
+            B = fit(form, self.rank).numpy()
+            nothing = np.zeros((self.n, self.n))
+            system = riccati.LinearSystem(B[:, : self.n], B[:, self.n :], Q, R, nothing, self.discount)
+            with np.errstate(all="ignore"):
+                gain = riccati.gain(system, riccati.optimal(system).P)
+            if not np.isfinite(gain).all():  # the model has no controller of finite cost; the last one is kept
+                break
+            self.gain = gain
+        return self
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        """The controller's action, for one observation (n,) or several (N, n)."""
+        action = -np.asarray(observation, np.float64) @ self.gain.T
+        return np.clip(action, self.space.low, self.space.high).astype(self.space.dtype), state

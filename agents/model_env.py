@@ -1,0 +1,142 @@
+"""A learned model of the dynamics as a Gymnasium vector environment, in which any agent can be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from valuegym.agents.ensemble import Ensemble
+
+Floats = npt.NDArray[np.float32]
+Terminal = Callable[[Any], Any]  # observations (B, D) -> (B,) bool
+
+
+def never(observation: Any) -> Any:
+    """Nothing terminates."""
+    return np.zeros(len(observation), np.bool_)
+
+
+class ModelVectorEnv(VectorEnv[Any, Any, Any]):
+    """Episodes begin at states of a pool, move by a member of the ensemble drawn anew in every step, and are cut off.
+
+    Termination is a known function of the observation, as is usual in model-based learning; `max_episode_steps`
+    truncates. Actions are those of `action_space`; the model is asked for actions scaled to [-1, 1]. Finished rows
+    begin anew in the same step (`AutoresetMode.SAME_STEP`, `final_obs` in info).
+    """
+
+    def __init__(
+        self,
+        model: Ensemble,
+        starts: npt.ArrayLike,
+        observation_space: gym.Space[Any],
+        action_space: gym.spaces.Box,
+        num_envs: int = 1,
+        max_episode_steps: int = 200,
+        terminal: Terminal = never,
+    ) -> None:
+        self.model, self.starts = model, np.asarray(starts, np.float32)
+        if self.starts.ndim != 2 or not len(self.starts):
+            raise ValueError(f"starts has shape {self.starts.shape}; expected (S, D) with at least one state.")
+        self.num_envs, self.max_episode_steps, self.terminal = num_envs, max_episode_steps, terminal
+        self.single_observation_space, self.single_action_space = observation_space, action_space
+        self.observation_space = batch_space(observation_space, num_envs)
+        self.action_space = batch_space(action_space, num_envs)
+        self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.render_mode = None
+        self._torch = torch.Generator()
+        self._ready = False
+
+    def reset(self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
+        """Start all rows."""
+        if seed is not None or not self._ready:
+            first = seed[0] if isinstance(seed, list) else seed
+            self._rng = np.random.default_rng(first)
+            self._torch.manual_seed(int(self._rng.integers(2**62)))
+        self._ready = True
+        self._t = np.zeros(self.num_envs, np.int64)
+        self._observation = self._begin(self.num_envs)
+        return self._observation.copy(), {}
+
+    def _begin(self, rows: int) -> Floats:
+        return self.starts[self._rng.integers(len(self.starts), size=rows)]
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """One step of every row by the model."""
+        if not self._ready:
+            raise gym.error.ResetNeeded("There are no episodes to step: call reset() first.")
+        actions = np.asarray(actions, np.float32)
+        if actions.shape != self.action_space.shape:
+            raise ValueError(f"Actions of shape {actions.shape} given; expected {self.action_space.shape}.")
+        assert isinstance(self.single_action_space, gym.spaces.Box)
+        low, high = self.single_action_space.low, self.single_action_space.high
+        scaled = 2 * (actions - low) / (high - low) - 1
+        after, reward = self.model.step(
+            torch.from_numpy(self._observation), torch.from_numpy(scaled.astype(np.float32)), self._torch
+        )
+        self._observation = after.numpy().astype(np.float32)
+        self._t += 1
+        terminated = np.asarray(self.terminal(self._observation), np.bool_)
+        truncated = (self._t >= self.max_episode_steps) & ~terminated
+        info: dict[str, Any] = {}
+        done = terminated | truncated
+        if done.any():
+            final = np.full(self.num_envs, None, dtype=object)
+            for i in np.flatnonzero(done):
+                final[i] = self._observation[i].copy()
+            info = {"final_obs": final, "_final_obs": done.copy(), "final_info": {}, "_final_info": done.copy()}
+            self._observation[done] = self._begin(int(done.sum()))
+            self._t[done] = 0
+        return self._observation.copy(), reward.numpy().astype(np.float64), terminated, truncated, info
+
+
+def for_sb3(env: ModelVectorEnv) -> Any:  # noqa: C901 - the interface has that many methods
+    """The same environment in the form that Stable-Baselines3 trains in."""
+    from stable_baselines3.common.vec_env.base_vec_env import VecEnv
+
+    class Adapter(VecEnv):
+        """Stable-Baselines3's vector interface over Gymnasium's."""
+
+        def __init__(self) -> None:
+            self._seed_of_next: int | None = None
+            super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+        def reset(self) -> Any:
+            seeds = [seed for seed in self._seeds if seed is not None]
+            observation, _ = env.reset(seed=seeds[0] if seeds else None)
+            self._reset_seeds()
+            return observation
+
+        def step_async(self, actions: Any) -> None:
+            self._actions = actions
+
+        def step_wait(self) -> Any:
+            observation, reward, terminated, truncated, info = env.step(self._actions)
+            done = terminated | truncated
+            infos: list[dict[str, Any]] = [{"TimeLimit.truncated": bool(cut)} for cut in truncated]
+            for i in np.flatnonzero(done):
+                infos[i]["terminal_observation"] = info["final_obs"][i]
+            return observation, reward.astype(np.float32), done, infos
+
+        def close(self) -> None:
+            return None
+
+        def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+            return [getattr(env, attr_name, None)] * len(list(self._get_indices(indices)))
+
+        def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+            setattr(env, attr_name, value)
+
+        def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+            return [getattr(env, method_name)(*args, **kwargs)]
+
+        def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+            return [False] * len(list(self._get_indices(indices)))
+
+    return Adapter()

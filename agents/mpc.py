@@ -1,0 +1,92 @@
+"""Planning with the learned model: the best of random action sequences, with the critics' value at their end.
+
+Source: Chua et al. (2018), "Deep reinforcement learning in a handful of trials using probabilistic dynamics models",
+with a terminal value as in Lowrey et al. (2019), "Plan online, learn offline".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from valuegym.agents.actor_critic import SoftActorCritic
+from valuegym.agents.ensemble import Ensemble
+from valuegym.agents.model_env import Terminal, never
+from valuegym.agents.vagram import VaGraM
+
+HORIZON, CANDIDATES = 8, 128
+
+
+@torch.no_grad()
+def plan(
+    model: Ensemble,
+    learner: SoftActorCritic,
+    observation: Tensor,
+    generator: torch.Generator,
+    horizon: int = HORIZON,
+    candidates: int = CANDIDATES,
+    terminal: Terminal = never,
+) -> Tensor:
+    """First actions (N, A) in [-1, 1] of the best of `candidates` sequences from observations (N, D).
+
+    One half of the sequences is uniformly random, the other follows the actor. Every member of the ensemble predicts
+    on its own, and returns are averaged over members; after `horizon` steps the least of the averaged critics counts.
+    """
+    N, D = observation.shape
+    E, gamma = model.architecture.members, learner.settings.discount
+    s = observation.repeat_interleave(candidates, 0).expand(E, N * candidates, D)
+    random = (torch.arange(N * candidates) % candidates) < candidates // 2
+    total, weight = torch.zeros(E, N * candidates), torch.ones(E, N * candidates)
+    first = torch.zeros(N * candidates, learner.A)
+    for t in range(horizon):
+        followed, _ = learner.sample(s[0] if t == 0 else s.mean(0))
+        drawn = 2 * torch.rand(followed.shape, generator=generator) - 1
+        action = torch.where(random[:, None], drawn, followed)
+        if t == 0:
+            first = action
+        out = model(s, action.expand(E, *action.shape))
+        total = total + weight * out.reward
+        s = out.observation
+        over = torch.as_tensor(np.asarray(terminal(s.reshape(-1, D).numpy()), np.bool_)).reshape(weight.shape)
+        weight = torch.where(over, 0.0, gamma * weight)
+    total = total + weight * learner.averaged(s, learner.mode(s)).amin(-1)
+    best = total.mean(0).reshape(N, candidates).argmax(-1)
+    return first.reshape(N, candidates, -1)[torch.arange(N), best]
+
+
+class MPC(VaGraM):
+    """Learns as `vagram` does, and plans instead of following the actor."""
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        seed: int = 0,
+        horizon: int = HORIZON,
+        candidates: int = CANDIDATES,
+        **settings: Any,
+    ) -> None:
+        super().__init__(env, seed, **settings)
+        self.horizon, self.candidates = horizon, candidates
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        """The first action of the best sequence; at random before a model is learnt."""
+        if self.learner is None or self.data is None:
+            return super().predict(observation, state)
+        s = torch.as_tensor(np.asarray(observation, np.float32))
+        flat = s.reshape(-1, self.D)
+        unit = plan(
+            self.model,
+            self.learner,
+            flat,
+            self.generator,
+            self.horizon,
+            self.candidates,
+            self.terminal or never,
+        )
+        return self._scaled(unit.reshape(*s.shape[:-1], self.A)), state

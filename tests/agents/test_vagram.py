@@ -1,0 +1,299 @@
+"""The Dyna loop at tiny scale: one switch between losses, same seeds same bits, shares of model data as told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from valuegym.agents import losses, make
+from valuegym.agents.actor_critic import Batch, Optimisation, SoftActorCritic
+from valuegym.agents.critics import CriticParameters
+from valuegym.agents.ensemble import Architecture, Ensemble
+from valuegym.agents.losses import LOSSES
+from valuegym.agents.model_env import ModelVectorEnv, for_sb3
+from valuegym.agents.mpc import plan
+from valuegym.agents.vagram import Buffer, Settings, VaGraM
+
+PENDULUM = "valuegym/Pendulum-v0"
+TINY: dict[str, Any] = {
+    "width": 8,
+    "members": 2,
+    "hidden": 8,
+    "model_steps": 3,
+    "random_steps": 20,
+    "refresh": 20,
+    "rollout_every": 10,
+    "update_ratio": 1,
+    "ramp": 30,
+    "model_buffer": 300,
+    "optimisation": Optimisation(batch=16),
+}
+
+
+def tiny(seed: int = 0, env_id: str = PENDULUM, **kwargs: Any) -> Any:
+    return make("vagram", gym.make(env_id), seed=seed, **(TINY | kwargs))
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# --- actor and critics ---
+
+
+def learner(critic: CriticParameters | None = None, **settings: Any) -> SoftActorCritic:
+    return SoftActorCritic(3, 1, critic or CriticParameters(width=16), Optimisation(**settings), seeded(0))
+
+
+def test_log_densities_are_those_of_squashed_normals() -> None:
+    agent = learner()
+    s = torch.randn(1, 3, generator=seeded(1)).repeat(200_000, 1)
+    with torch.no_grad():
+        action, log_density = agent.sample(s)
+        mean, log_std = agent._head(s[:1])
+    normal = torch.distributions.Normal(mean, log_std.exp())
+    exact = torch.distributions.TransformedDistribution(normal, [torch.distributions.TanhTransform()])
+    inside = action.abs()[:, 0] < 0.99
+    torch.testing.assert_close(log_density[inside], exact.log_prob(action[inside])[:, 0], rtol=1e-2, atol=1e-2)
+    counts = torch.histc(action, 20, -1, 1) / len(action)
+    middle = torch.linspace(-0.95, 0.95, 20)[:, None]
+    torch.testing.assert_close(counts, exact.log_prob(middle).exp()[:, 0] * 0.1, rtol=0.1, atol=0.004)
+
+
+@pytest.mark.parametrize("bins", [0, 51])
+def test_a_bandit_is_solved(bins: int) -> None:
+    """Reward -(a - 0.5)**2, then the episode ends: the value is the reward, and the best action 0.5."""
+    critic = CriticParameters(width=16, bins=bins, low=-3, high=1)
+    agent = learner(critic, critic_rate=1e-2, actor_rate=1e-2, temperature=0.01)
+    g = seeded(2)
+    for _ in range(300):
+        s, a = torch.randn(64, 3, generator=g), 2 * torch.rand(64, 1, generator=g) - 1
+        agent.update(Batch(s, a, -((a[:, 0] - 0.5) ** 2), s, torch.ones(64)))
+    s = torch.randn(32, 3, generator=g)
+    assert (agent.mode(s) - 0.5).abs().max() < 0.2
+    values = agent.critics(s, torch.zeros(32, 1))
+    assert (values + 0.25).abs().mean() < 0.06
+
+
+def test_values_are_partial_derivatives_of_four_critics() -> None:
+    agent = learner()
+    s = torch.randn(5, 3, generator=seeded(3))
+    action = agent.mode(s).detach()
+    value, gradient = losses.value_gradients(agent.values, s)
+    assert value.shape == (5, 4) and gradient.shape == (5, 4, 3)
+    for k in range(2):
+        leaf = s.clone().requires_grad_()
+        (direct,) = torch.autograd.grad(agent.critics(leaf, action)[:, k].sum(), leaf)
+        torch.testing.assert_close(gradient[:, k], direct)
+    assert all(p.grad is None for p in [*agent.critics.parameters(), *agent.actor.parameters()])
+
+
+# --- the loop ---
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_every_loss_runs_and_loss_is_the_only_difference(loss: str) -> None:
+    agent = tiny(loss=loss).learn(61)
+    assert agent.refreshes == 3 and agent.steps == 61
+    env = gym.make(PENDULUM)
+    observation, _ = env.reset(seed=0)
+    for deterministic in (True, False):
+        action, _ = agent.predict(observation, deterministic=deterministic)
+        assert env.action_space.contains(action)
+    assert agent.predict(np.stack([observation] * 3))[0].shape == (3, 1)
+    assert agent.settings == replace(Settings(), **(TINY | {"loss": loss}))
+
+
+def test_the_same_seed_learns_the_same() -> None:
+    before = torch.get_rng_state()
+    first, second, other = (tiny(seed).learn(61) for seed in (1, 1, 2))
+    for a, b, c in zip(*(agent.learner.actor.parameters() for agent in (first, second, other)), strict=True):
+        assert torch.equal(a, b) and not torch.equal(a, c)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_share_of_model_data_follows_the_ramp() -> None:
+    shares: list[float] = []
+    agent = tiny(on_refresh=lambda a: shares.append(a.steps))
+    agent.learn(80)
+    assert shares == [20, 40, 60, 80]
+    assert agent.share == pytest.approx(0.9)
+    early = tiny().learn(35)
+    assert early.share == pytest.approx(0.9 * 15 / 30)
+    assert len(early._batch(*_buffers(early)).reward) == 16
+    plain = tiny(model_share=0.0).learn(50)
+    assert plain.share == 0 and plain.refreshes == 0 and plain.data is None
+
+
+def _buffers(agent: VaGraM) -> tuple[Buffer, Buffer]:
+    real, imagined = Buffer(10, 3, 1), Buffer(10, 3, 1)
+    for buffer, value in ((real, 0.0), (imagined, 1.0)):
+        rows = torch.full((10,), value)
+        buffer.add(Batch(torch.zeros(10, 3), torch.zeros(10, 1), rows, torch.zeros(10, 3), rows))
+    return real, imagined
+
+
+def test_batches_mix_by_the_share() -> None:
+    agent = tiny()
+    for share, expected in ((0.0, 0), (0.5, 8), (0.9, 14)):
+        agent.share = share
+        assert agent._batch(*_buffers(agent)).reward.sum() == expected
+
+
+def test_the_oldest_rows_are_overwritten() -> None:
+    buffer = Buffer(4, 1, 1)
+    for i in range(3):
+        rows = torch.tensor([2.0 * i, 2.0 * i + 1])
+        buffer.add(Batch(rows[:, None], rows[:, None], rows, rows[:, None], rows))
+    assert buffer.rows == 4 and sorted(buffer.fields.reward.tolist()) == [2, 3, 4, 5]
+
+
+def test_validation_rows_are_left_out_of_averages() -> None:
+    agent = tiny(validation=0.5).learn(60)
+    assert 0.3 < agent.training.double().mean() < 0.7
+    assert torch.equal(agent.evidence.fit, agent.training)  # nothing terminates
+
+
+def test_time_limits_are_not_terminations_and_terminations_need_to_be_known() -> None:
+    agent = tiny(random_steps=201).learn(202)  # an episode of the pendulum is cut off after 200 steps
+    assert len(agent.data.observation) == 201
+    assert not agent.data.target.terminated.any()
+
+    class Ends(gym.Wrapper):  # type: ignore[type-arg]
+        def step(self, action: Any) -> Any:
+            observation, reward, _, truncated, info = self.env.step(action)
+            return observation, reward, True, truncated, info
+
+    agent = VaGraM(Ends(gym.make(PENDULUM)), **TINY)
+    with pytest.raises(ValueError, match="give terminal="):
+        agent.learn(5)
+    known = VaGraM(Ends(gym.make(PENDULUM)), terminal=lambda s: np.ones(len(s), np.bool_), **TINY)
+    with pytest.raises(ValueError, match="without termination"):  # no next value to weigh anything by
+        known.learn(40)
+
+
+def test_bad_settings_are_named() -> None:
+    for kwargs, message in (
+        ({"loss": "vaml"}, "no model loss 'vaml'"),
+        ({"critic": "c51"}, "critic = 'c51'"),
+        ({"model_share": 1.5}, "model_share = 1.5"),
+        ({"refresh": 0}, "refresh = 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tiny(**kwargs)
+    with pytest.raises(ValueError, match="flat boxes"):
+        make("vagram", gym.make("valuegym/Delivery-v0"))
+
+
+@pytest.mark.parametrize("name", ["mbpo", "mpc"])
+def test_relatives_play(name: str) -> None:
+    extra = {"horizon": 2, "candidates": 8} if name == "mpc" else {}
+    agent = make(name, gym.make(PENDULUM), seed=0, **TINY, **extra)
+    observation = np.zeros((2, 3), np.float32)
+    assert agent.predict(observation)[0].shape == (2, 1)
+    agent.learn(45)  # type: ignore[attr-defined]
+    action, _ = agent.predict(observation, deterministic=True)
+    assert action.shape == (2, 1) and (np.abs(action) <= 1).all()
+    if name == "mbpo":
+        assert agent.settings.loss == "nll" and agent.model.architecture.gaussian  # type: ignore[attr-defined]
+
+
+# --- planning and the model as an environment ---
+
+
+class Known(Ensemble):
+    """A model that is told the dynamics: s' = s + a, r = -s**2."""
+
+    def forward(self, observation: Any, action: Any, draws: int = 0, generator: Any = None) -> losses.Prediction:
+        s, a = observation, action
+        if s.ndim == 2:
+            s, a = s.expand(2, *s.shape), a.expand(2, *a.shape)
+        return losses.Prediction(s + a, -s.square().sum(-1))
+
+
+def test_planning_finds_the_best_first_action() -> None:
+    model = Known(1, 1, Architecture(members=2, width=4, depth=1), seeded(0))
+    agent = SoftActorCritic(1, 1, CriticParameters(width=4), Optimisation(), seeded(1))
+    with torch.no_grad():
+        for parameter in agent.averaged.parameters():
+            parameter.zero_()
+    action = plan(model, agent, torch.tensor([[0.6], [-0.4]]), seeded(2), horizon=3, candidates=4000)
+    torch.testing.assert_close(action, torch.tensor([[-0.6], [0.4]]), rtol=0, atol=0.1)
+
+
+def model_env(**kwargs: Any) -> ModelVectorEnv:
+    env = gym.make(PENDULUM)
+    starts = np.stack([env.reset(seed=i)[0] for i in range(5)])
+    assert isinstance(env.action_space, gym.spaces.Box)
+    model = Ensemble(3, 1, Architecture(members=2, width=4, depth=1), seeded(0))
+    return ModelVectorEnv(model, starts, env.observation_space, env.action_space, **kwargs)
+
+
+def test_the_model_is_a_vector_environment() -> None:
+    envs = model_env(num_envs=4, max_episode_steps=3, terminal=lambda s: s[:, 0] > 10)
+    trails = []
+    for _ in range(2):
+        observation, _ = envs.reset(seed=3)
+        trail = [observation]
+        for t in range(1, 7):
+            before = envs._observation.copy()
+            action = np.full((4, 1), 0.5, np.float32)
+            observation, reward, terminated, truncated, info = envs.step(action)
+            out = envs.model(torch.from_numpy(before), torch.from_numpy(action))
+            after = np.stack([row for row in info["final_obs"]]) if t % 3 == 0 else observation
+            assert all((abs(out.observation[:, i].detach().numpy() - after[i]).max(-1) < 1e-6).any() for i in range(4))
+            assert truncated.all() == (t % 3 == 0) and not terminated.any()
+            if t % 3 == 0:
+                assert all((observation[i] == envs.starts).all(-1).any() for i in range(4))
+            trail += [observation, reward]
+        trails.append(trail)
+    for a, b in zip(*trails, strict=True):
+        np.testing.assert_array_equal(a, b)
+    over = model_env(num_envs=2, terminal=lambda s: np.ones(len(s), np.bool_))
+    over.reset(seed=0)
+    _, _, terminated, truncated, info = over.step(np.zeros((2, 1), np.float32))
+    assert terminated.all() and not truncated.any() and info["_final_obs"].all()
+
+
+def test_the_model_environment_says_what_is_wrong() -> None:
+    envs = model_env(num_envs=2)
+    with pytest.raises(gym.error.ResetNeeded):
+        envs.step(np.zeros((2, 1), np.float32))
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=r"expected \(2, 1\)"):
+        envs.step(np.zeros((3, 1), np.float32))
+    with pytest.raises(ValueError, match="at least one state"):
+        ModelVectorEnv(envs.model, np.zeros((0, 3)), envs.single_observation_space, envs.single_action_space)  # type: ignore[arg-type]
+
+
+def test_stable_baselines_trains_in_the_model() -> None:
+    sb3 = pytest.importorskip("stable_baselines3")
+    agent = sb3.SAC(
+        "MlpPolicy",
+        for_sb3(model_env(num_envs=4, max_episode_steps=5)),
+        learning_starts=8,
+        batch_size=8,
+        policy_kwargs={"net_arch": [8]},
+        seed=0,
+        device="cpu",
+    )
+    agent.learn(40)
+    assert agent.num_timesteps == 40
+    assert agent.replay_buffer.dones[:9].any() and agent.replay_buffer.timeouts[:9].any()  # cut off, not ended
+
+
+def test_sac_is_stable_baselines_with_the_same_ratio() -> None:
+    pytest.importorskip("stable_baselines3")
+    agent: Any = make("sac", gym.make(PENDULUM), seed=0, learning_starts=10)
+    agent.learn(13)
+    assert agent._n_updates == 5 * 3 and agent.batch_size == 128
+    action, _ = agent.predict(np.zeros(3, np.float32), deterministic=True)
+    assert action.shape == (1,)

@@ -1,0 +1,413 @@
+"""Agents in a sandbox: honest ones play as they do outside, and the others find nothing and harm nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from valuegym.leaderboards import experiments, referee, sandbox, trust
+from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.agent_host import decode, describe, encode, rebuild
+from valuegym.leaderboards.commitment import agent_digest
+from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records import read
+from valuegym.leaderboards.run import run
+from valuegym.leaderboards.sandbox import AgentFailure, Limits, Remote
+from valuegym.leaderboards.submission import EXAMPLE, Card, open_submission, read_record
+
+needs_sandbox = pytest.mark.skipif(bool(sandbox.missing()), reason=sandbox.missing())
+WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
+WEIGHTS = Experiment(
+    "test/weights",
+    "",
+    "valuegym/RewardInference-v0",
+    '{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+    ("uniform",),
+    0,
+    2,
+    (0,),
+    "reports",
+)
+UNIFORM = "from valuegym.agents.uniform import Uniform as make\n"
+HEAD = "import os, sys, time\nimport numpy as np\n"
+Agent = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for row in (WALK, WEIGHTS):
+        monkeypatch.setitem(experiments.EXPERIMENTS, row.id, row)
+    monkeypatch.setattr(trust, "spread", lambda function, items, workers, label: [function(item) for item in items])
+    yield
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    """Makes an agent's folder from the source of its agent.py."""
+
+    def make(source: str) -> Path:
+        folder = tmp_path / "agent"
+        folder.mkdir(exist_ok=True)
+        (folder / "agent.py").write_text(source, encoding="utf-8")
+        return folder
+
+    return make
+
+
+def answering(body: str) -> str:
+    """An agent whose predict has this body."""
+    lines = "\n".join(f"        {line}" for line in body.splitlines())
+    return (
+        f"{HEAD}class Agent:\n"
+        "    def predict(self, observation, state=None, episode_start=None, deterministic=True):\n"
+        f"        n = len(episode_start)\n{lines}\n"
+        "def make(env, seed):\n    return Agent()\n"
+    )
+
+
+def ask(folder: Path, rows: int = 3, asks: int = 1, **limits: Any) -> np.ndarray:
+    """The answer of an agent in a sandbox to a delivery task."""
+    envs = gym.make_vec("valuegym/Delivery-v0", num_envs=rows)
+    observation, _ = envs.reset(seed=0)
+    with Remote(folder, gym.make("valuegym/Delivery-v0"), ("x", {}), 0, Limits(**limits)) as player:
+        for _ in range(asks):
+            action, _ = player.predict(observation, episode_start=np.ones(rows, bool))
+    return action
+
+
+# --- the pipe ---
+
+
+def test_messages_are_read_back() -> None:
+    arrays = {
+        "a": np.arange(6.0).reshape(2, 3),
+        "b": np.array([True]),
+        "c": np.zeros((0, 4), np.int8),
+        "d": np.array(7),
+    }
+    content = encode({"op": "x"}, arrays)
+    head = int.from_bytes(content[:4], "big")
+    header, found = decode(content[12 : 12 + head], content[12 + head :])
+    assert header == {"op": "x"} and list(found) == list(arrays)
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(found[name], value, strict=True)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"", b"{}", b"[]", b"\xff", b"{" * 10_000, b'{"arrays": 3}', b'{"arrays": [["a", "|O", [1]]]}',
+        b'{"arrays": [["a", "<f8", [-1]]]}', b'{"arrays": [["a", "<f8", [1000000000]]]}',
+        b'{"arrays": [["a", "<f8", [2147483647, 2147483647, 2147483647]]]}', b'{"arrays": [["a", "<f8", [0.5]]]}',
+        b'{"arrays": [["a", "<U1", [2]]]}', b'{"arrays": [["a", "V8", [1]]]}', b'{"arrays": [["a", "<f8", "1"]]}',
+        b'{"arrays": [[[], "<f8", [1]]]}', b'{"arrays": [["a", "<f4", [1]]]}', b'{"arrays": []}',
+        b'{"arrays": [["a", "f8,f8", [1]]]}', b'{"arrays": [["a", "<f8", [[1]]]]}',
+    ],
+)  # fmt: skip
+def test_messages_that_are_none_are_refused(head: bytes) -> None:
+    with pytest.raises(ValueError, match="a message that is none"):
+        decode(head, b"\0" * 8)
+
+
+def test_spaces_are_described() -> None:
+    for name in ("valuegym/Delivery-v0", "valuegym/RewardInference-v0", "CartPole-v1"):
+        env = gym.make(name)
+        for space in (env.observation_space, env.action_space):
+            assert rebuild(json.loads(json.dumps(describe(space)))) == space
+    flat = gym.spaces.Dict({"a": gym.spaces.MultiDiscrete([2, 3]), "b": gym.spaces.Discrete(4, start=1)})
+    assert rebuild(describe(flat)) == flat
+    with pytest.raises(TypeError, match="cannot be described"):
+        describe(gym.spaces.Text(3))
+
+
+def test_nothing_is_run_without_a_sandbox(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+) -> None:
+    sandbox.missing.cache_clear()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    folder = agent(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    try:
+        with pytest.raises(OSError, match=r"needs root.*Agents of strangers are not run without one"):
+            Remote(folder, gym.make("valuegym/Delivery-v0"), ("x", {}), 0)
+        referee.begin(tmp_path / "book", "test")
+        (tmp_path / "card.json").write_text(json.dumps(EXAMPLE), encoding="utf-8")
+        arguments = [
+            "--commitment",
+            "0",
+            "--experiment",
+            "test/walk",
+            "--nonce",
+            "x",
+            "--card",
+            str(tmp_path / "card.json"),
+        ]
+        assert main(["board", "execute", str(tmp_path / "book"), str(folder), *arguments]) == 2
+        assert "needs root" in capsys.readouterr().err
+        for value, reason in (("win32", "needs Linux"), ("linux", "needs root")):
+            sandbox.missing.cache_clear()
+            monkeypatch.setattr(sys, "platform", value)
+            assert reason in sandbox.missing()
+    finally:
+        sandbox.missing.cache_clear()
+    assert not (tmp_path / "ran").exists()
+
+
+# --- honest agents ---
+
+
+@needs_sandbox
+@pytest.mark.parametrize("name", ["test/walk", "test/weights"])
+def test_an_agent_plays_inside_as_it_does_outside(agent: Agent, tmp_path: Path, name: str) -> None:
+    what = experiments.find(name)
+    seeds = what.evaluation_seeds(0)
+    inside = referee._played(agent(UNIFORM), "uniform", name, 0, seeds, None, None)
+    assert inside == read(run("uniform", name, 0, tmp_path / "results"))
+
+
+@needs_sandbox
+def test_memory_lasts_within_a_run_and_prints_do_no_harm(agent: Agent) -> None:
+    source = answering(
+        "state = 0 if state is None else state + 1\nprint('hello', flush=True)\nreturn np.full(n, state), state"
+    )
+    assert (ask(agent(source), asks=3) == 2).all()
+    assert (ask(agent(source), asks=1) == 0).all()
+
+
+@needs_sandbox
+def test_a_board_executes_a_committed_agent(agent: Agent, tmp_path: Path, make_key, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    key, folder = make_key(), agent(UNIFORM)
+    signed = ["--key", str(key)]
+    (tmp_path / "card.json").write_text(json.dumps(EXAMPLE | {"name": "visitor"}), encoding="utf-8")
+    referee.begin("book", "test", key)
+    referee.open_period("book", "nonce", key)
+    referee.commit("book", "visitor", "me", agent_digest(folder), key)
+    names = ["--experiment", "test/walk", "--experiment", "test/weights"]
+    command = ["board", "execute", "book", str(folder), "--commitment", "2", *names, "--nonce", "nonce", *signed]
+    assert main(command) == 0
+    output = capsys.readouterr().out
+    assert f"tier      executed: {trust.LIMITS['executed']}" in output and "entry     3 of book" in output
+    entry = book.read("book").entries[3]
+    assert entry.body["tier"] == "executed" and set(entry.body["scores"]) == {"test/walk", "test/weights"}
+    assert main(command) == 2  # one submission for each commitment
+    assert "entry 3 is the one submission of commitment 2" in capsys.readouterr().err
+    referee.reveal("book", "nonce", key)
+    ledger = book.read("book")
+    found = trust.judge("agent.zip", ledger=ledger)
+    assert found.reason == "this file was accepted before, in entry 3."
+    submission = open_submission("agent.zip")
+    seeds = trust.sealed_seeds(submission, ledger)
+    for name, content in submission.records.items():
+        record = read_record(name, content, "visitor")
+        assert [episode.seed for episode in record.episodes] == list(seeds[name])
+
+
+@needs_sandbox
+def test_only_the_committed_agent_is_executed(agent: Agent, tmp_path: Path) -> None:
+    folder, board, nonce = agent(UNIFORM), tmp_path / "book", tmp_path / "nonce"
+    referee.begin(board, "test")
+    referee.open_period(board, nonce)
+    referee.commit(board, "visitor", "me", agent_digest(folder))
+    visitor, other = (Card.of(EXAMPLE | {"name": name}) for name in ("visitor", "other"))
+    agent(UNIFORM + "# better\n")
+    with pytest.raises(ValueError, match="are not the agent that commitment 2 fixed"):
+        referee.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
+    agent(UNIFORM)
+    with pytest.raises(ValueError, match="are not the agent that commitment 2 fixed"):
+        referee.execute(board, 2, folder, other, ["test/walk"], nonce, tmp_path / "x.zip")
+    with pytest.raises(ValueError, match="trains its agents"):
+        referee.execute(board, 2, folder, visitor, ["preference/delivery"], nonce, tmp_path / "x.zip")
+    nonce.write_text("07" * 32, encoding="ascii")
+    with pytest.raises(ValueError, match="does not hold the nonce of period 0"):
+        referee.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
+    assert not (tmp_path / "x.zip").exists() and len(book.read(board).entries) == 3
+
+
+# --- others ---
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("return np.zeros(n + 1, int), None", "did not answer with actions of shape (3,)"),
+        ("return np.zeros((n, 1), int), None", "sent more than|actions of shape (3,)"),
+        ("return np.zeros(10**6, int), None", "sent more than an answer can hold"),
+        ("return ['a'] * n, None", "sent a message that is none"),
+        ("return None, None", "sent a message that is none"),
+        ("return np.array([{}] * n), None", "sent a message that is none"),
+        ("return 1 / 0", "failed: 'ZeroDivisionError: division by zero'"),
+        ("raise SystemExit(3)", "ended by itself"),
+        ("os.write(3, b'x' * 100000)\ntime.sleep(60)", "sent|took|Bad file|failed"),
+        ("os._exit(0)", "ended by itself"),
+        ("os.kill(os.getpid(), 9)\ntime.sleep(60)", "ended by itself|took over"),
+        ("time.sleep(60)", "took over 1.5 s to answer"),
+        ("while True: pass", "took over 1.5 s to answer"),
+        ("x = bytearray(8 * 2**30)", "MemoryError"),
+        ("os.fork()", "BlockingIOError"),
+        ("import threading; threading.Thread(target=print).start()", "can't start new thread"),
+        ("open('/scratch/x', 'wb').write(b'0' * 2**24)", "ended by itself|failed"),
+        ("raise ValueError('\\u202e' + 'x' * 10**6 + '\\n\\x1b[31m')", "failed"),
+    ],
+)  # fmt: skip
+def test_an_agent_that_fails_is_named_and_ended(agent: Agent, body: str, reason: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(AgentFailure) as error:
+        ask(agent(answering(body)), answer=1.5 if "60" in body or "while" in body else 20)
+    assert any(part in str(error.value) for part in reason.split("|")), error.value
+    assert str(error.value).isprintable() and len(str(error.value)) < 400
+    assert time.monotonic() - began < 60  # it slept on for 60 s, unless it was ended
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    "source", ["raise RuntimeError('no')", "x = 1", "def make(env): pass", "import nothing_at_all"]
+)
+def test_an_agent_that_cannot_be_made_is_named(agent: Agent, source: str) -> None:
+    with pytest.raises(AgentFailure, match="failed"):
+        ask(agent(source))
+
+
+def told(agent: Agent, facts: dict[str, str]) -> dict[str, str]:
+    """What expressions are worth for an agent inside, as text; errors by their names."""
+    body = (
+        f"facts = {facts!r}\nfound = {{}}\n"
+        "for name, expression in facts.items():\n"
+        "    try:\n        found[name] = str(eval(expression))\n"
+        "    except BaseException as error:\n        found[name] = type(error).__name__\n"
+        "raise ValueError(repr(found).encode().hex())"
+    )
+    envs = gym.make_vec("valuegym/Delivery-v0", num_envs=1)
+    observation, _ = envs.reset(seed=0)
+    with Remote(agent(answering(body)), gym.make("valuegym/Delivery-v0"), ("x", {}), 0, Limits(processes=4)) as player:
+        monkey = pytest.MonkeyPatch()
+        with monkey.context() as patch, pytest.raises(AgentFailure) as error:
+            patch.setattr(sandbox, "shown", lambda text, room: text)
+            player.predict(observation, episode_start=np.ones(1, bool))
+    found: dict[str, str] = ast.literal_eval(bytes.fromhex(str(error.value).split()[-1].rstrip(".")).decode())
+    return found
+
+
+@needs_sandbox
+def test_the_agent_is_nobody_and_sees_nobody(agent: Agent, tmp_path: Path) -> None:
+    secret = tmp_path / "nonce"
+    secret.write_text("secret", encoding="ascii")
+    os.chmod(secret, 0o644)
+    status = "open('/proc/self/status').read().split()"
+    found = told(
+        agent,
+        {
+            "user": "os.getuid()",
+            "groups": "(os.getgid() == os.getuid(), os.getgroups())",
+            "capabilities": f"[{status}[{status}.index(f'Cap{{kind}}:') + 1] for kind in ('Prm', 'Eff', 'Bnd', 'Amb')]",
+            "new privileges": f"{status}[{status}.index('NoNewPrivs:') + 1]",
+            "processes": "[x for x in os.listdir('/proc') if x.isdigit()] == [str(os.getpid())]",
+            "secrets": f"[os.path.exists(x) for x in ({str(secret)!r}, '/etc/shadow', '/home', '/root/.ssh')]",
+            "environment": "sorted(os.environ)",
+            "network": "os.listdir('/sys/class/net') if os.path.exists('/sys') else 'none'",
+            "scratch": "open('/scratch/x', 'w').write('x')",
+            "handles": "len(os.listdir('/proc/self/fd'))",
+        },
+    )
+    assert int(found["user"]) >= 1_900_000_000
+    assert found["groups"] == "(True, [])"
+    assert found["capabilities"] == str(["0" * 16] * 4) and found["new privileges"] == "1"
+    assert found["processes"] == "True" and found["secrets"] == str([False] * 4)
+    assert found["network"] == "none" and found["scratch"] == "1"
+    assert set(ast.literal_eval(found["environment"])) <= {
+        *("PATH", "HOME", "TMPDIR", "LANG", "LC_CTYPE", "PWD", "SHLVL", "_", "OLDPWD"),
+        "PYGAME_HIDE_SUPPORT_PROMPT",  # gymnasium's own
+        *(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL")),
+    }
+    assert int(found["handles"]) <= 8  # three standard ones, the pipe's two, the listing's own
+
+
+@needs_sandbox
+def test_what_an_agent_may_not_do_it_cannot(agent: Agent) -> None:
+    attempts = {
+        "open('/agent/agent.py', 'a')": "OSError|PermissionError",
+        "open('/agent/more', 'w')": "OSError|PermissionError",
+        "open('/usr/x', 'w')": "OSError|PermissionError",
+        "open('/x', 'w')": "OSError|PermissionError",
+        "os.remove('/agent/agent.py')": "OSError|PermissionError",
+        "os.chroot('/scratch')": "PermissionError",
+        "os.setuid(0)": "PermissionError",
+        "os.listdir('/proc/1/root')": "PermissionError|FileNotFoundError",
+        "os.kill(1, 9)": "PermissionError|ProcessLookupError",
+        "__import__('ctypes').CDLL(None).mount(b'x', b'/scratch', b'tmpfs', 0, None)": "-1",
+        "(__import__('ctypes').CDLL(None).unshare(0x10000000), os.setuid(0))": "OSError|PermissionError",
+        "__import__('subprocess').run(['su', '-c', 'true'], stderr=-3).returncode != 0": "True|PermissionError",
+        "os.mknod('/scratch/d', 0o60600, 0)": "PermissionError",
+    }
+    found = told(agent, {attempt: attempt for attempt in attempts})
+    assert {a: found[a] for a, allowed in attempts.items() if found[a] not in allowed.split("|")} == {}
+
+
+@needs_sandbox
+def test_an_agent_has_no_network(agent: Agent) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port, hits = listener.getsockname()[1], []
+    thread = threading.Thread(target=lambda: hits.append(listener.accept()), daemon=True)
+    thread.start()
+    found = told(agent, {"connect": f"__import__('socket').create_connection(('127.0.0.1', {port}), 2)"})
+    assert found["connect"] in ("OSError", "ConnectionRefusedError", "TimeoutError")
+    socket.create_connection(("127.0.0.1", port), 2).close()  # outside there is one
+    thread.join(5)
+    assert len(hits) == 1
+    hits[0][0].close()
+    listener.close()
+
+
+@needs_sandbox
+def test_a_whole_run_is_limited(agent: Agent) -> None:
+    with pytest.raises(AgentFailure, match="used more than 2 s"):
+        ask(agent(answering("time.sleep(0.3)\nreturn np.zeros(n, int), None")), asks=100, total=2.0)
+
+
+@needs_sandbox
+def test_a_failed_execution_is_written_down(agent: Agent, tmp_path: Path) -> None:
+    folder = agent(answering("return np.full(n, 9), None"))
+    board, nonce = tmp_path / "book", tmp_path / "nonce"
+    referee.begin(board, "test")
+    referee.open_period(board, nonce)
+    referee.commit(board, "visitor", "me", agent_digest(folder))
+    card = Card.of(EXAMPLE | {"name": "visitor"})
+    judgement, entry = referee.execute(board, 2, folder, card, ["test/walk"], nonce, tmp_path / "x.zip")
+    assert "outside the action space" in judgement.reason and entry.body["reason"] == judgement.reason
+    assert not (tmp_path / "x.zip").exists() and list(book.read(board).accepted()) == []
+
+
+@needs_sandbox
+@pytest.mark.parametrize("body", ["time.sleep(60)", "os.setsid()\nwhile True: pass"])
+def test_no_process_outlives_the_board(agent: Agent, body: str) -> None:
+    def inside() -> set[str]:
+        users = {path: path.stat().st_uid for path in Path("/proc").glob("[0-9]*") if path.exists()}
+        return {path.name for path, user in users.items() if user >= sandbox.FIRST_USER}
+
+    before = inside()
+    with pytest.raises(AgentFailure):
+        ask(agent(answering(body)), answer=1.0)
+    assert inside() <= before
+
+
+@needs_sandbox
+def test_nothing_is_left_behind(agent: Agent) -> None:
+    mounts, before = Path("/proc/mounts").read_text(), set(os.listdir(sandbox.tempfile.gettempdir()))
+    ask(agent(UNIFORM))
+    assert Path("/proc/mounts").read_text() == mounts
+    left = set(os.listdir(sandbox.tempfile.gettempdir())) - before
+    assert not {name for name in left if name.startswith("sandbox-")}
