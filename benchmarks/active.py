@@ -1,10 +1,11 @@
 """What a question is worth: the same Bayesian learner asks for information, for gain, or at random.
 
-    python benchmarks/active.py [--units 100] [--reports 1 2 3 5 10 30] [--candidates 10]
+    python benchmarks/active.py [--units 100] [--reports 1 2 3 5 10 30] [--candidates 10] [--data FOLDER]
 
 Every strategy plays the same tasks of the split "test", with the same candidates before every answer. An episode is
 one line in results/studies/active.jsonl, written when it is done, so that an interrupted study goes on where it
-stopped; the table goes to docs/results/active.md. `--table` only writes the table.
+stopped; the table goes to docs/results/active.md. `--table` only writes the table. With --data people's own answers are
+asked for, too: there a unit is a shuffle of the stored answers, which are dealt out ten at a time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SETTINGS = (
     ("random", "partial-return"),
     ("risky", "regret"),
 )  # boards, annotator
+HUMAN = ("published", "human:Privileged-Control")
 NEAR_OPTIMAL = 0.9
 
 Key = tuple[str, str, int, str, int]  # boards, annotator, candidates, choice, unit
@@ -70,8 +72,9 @@ def fill(path: Path, options: argparse.Namespace) -> None:
             annotator=annotator,
             candidates=options.candidates,
             reports=tuple(options.reports),
+            **({"data": options.data} if (board, annotator) == HUMAN else {}),
         )
-        for board, annotator in SETTINGS
+        for board, annotator in (*SETTINGS, *([HUMAN] if options.data else []))
     }
     with path.open("a") as file:
         for unit in range(options.units):
@@ -100,7 +103,8 @@ def table(scores: dict[Key, Any]) -> str:
         "`bayes_regret` throughout; *information* asks what tells most about the weights, *value* what promises the",
         "largest rise of the return of the policy it will answer, *random* any (`active_bayes_regret`, `choice=`).",
         f"Score, and share of tasks with a score of at least {NEAR_OPTIMAL}; differences are paired by task. In",
-        "brackets: 95% bootstrap intervals over tasks. Written by `python benchmarks/active.py`.",
+        "brackets: 95% bootstrap intervals over tasks; where people answer, on one board, over shuffles of their",
+        "answers. Written by `python benchmarks/active.py`.",
     ]
     for what, turn in (
         ("Score", lambda x: x),
@@ -144,6 +148,7 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=100)
     parser.add_argument("--reports", type=int, nargs="+", default=[1, 2, 3, 5, 10, 30])
     parser.add_argument("--candidates", type=int, default=10)
+    parser.add_argument("--data", metavar="FOLDER", help="folder with the human data")
     parser.add_argument("--results", type=Path, default=Path("results/studies"))
     parser.add_argument("--docs", type=Path, default=Path("docs/results"))
     parser.add_argument("--table", action="store_true", help="only write the table")
