@@ -1,8 +1,8 @@
 """Fitting a few weights to answers: damped Newton steps from many starting points, all candidates evaluated at once.
 
-The loss is the negative log posterior of weights under Bradley-Terry answers at temperature 1 and the prior
-N(0, PRIOR_SCALE**2). It is smooth while the optimal policy stays the same, with kinks where it changes. Letters: n
-answers, d weights, K points that descend, C candidates of each.
+The loss is the negative log posterior of weights under Bradley-Terry answers at temperature 1 and a Gaussian prior.
+It is smooth while the optimal policy stays the same, with kinks where it changes. Letters: n answers, d weights, K
+points that descend, C candidates of each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from valuegym.envs.mdp import Floats, Integers
 # weights with these coefficients, as far as its value and its gradient are concerned.
 Differences = Callable[[Floats], Floats]
 
-PRIOR_SCALE = 10.0  # standard deviation of each weight, in units of reward
+PRIOR_SCALE = 10.0  # standard deviation of each weight, in units of reward; at 1000 the prior says next to nothing
 STARTS = 8
 ITERATIONS = 100
 DAMPING = np.array([1e-6, 1e-3, 1e-1])  # shares of the curvature added to itself
@@ -37,11 +37,12 @@ class Fit(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """At K points: loss (K,), the coefficients D (K, n, d) it was computed with, and P(second) (K, n)."""
+    """At K points: loss (K,), the coefficients D (K, n, d) it came from, P(second) (K, n); and the prior's scale."""
 
     loss: Floats
     D: Floats
     probability: Floats
+    scale: float
 
     def derivatives(self, rows: Integers, label: Floats, weights: Floats) -> tuple[Floats, Floats]:
         """Gradient (r, d) and curvature (r, d, d) at some of the points: rows (r,) of them, weights (r, d).
@@ -49,19 +50,19 @@ class Losses(NamedTuple):
         By the envelope theorem the gradient needs no derivative of D.
         """
         D, p = self.D[rows], self.probability[rows]
-        gradient = (D.swapaxes(-1, -2) @ (p - label)[..., None])[..., 0] + weights / PRIOR_SCALE**2
-        curvature = (D * (p * (1 - p))[..., None]).swapaxes(-1, -2) @ D + np.eye(D.shape[-1]) / PRIOR_SCALE**2
+        gradient = (D.swapaxes(-1, -2) @ (p - label)[..., None])[..., 0] + weights / self.scale**2
+        curvature = (D * (p * (1 - p))[..., None]).swapaxes(-1, -2) @ D + np.eye(D.shape[-1]) / self.scale**2
         return gradient, curvature
 
 
-def losses(differences: Differences, label: Floats, weights: Floats) -> Losses:
-    """-log likelihood of labels (n,) under weights (K, d), plus |w|**2 / (2 PRIOR_SCALE**2)."""
+def losses(differences: Differences, label: Floats, weights: Floats, scale: float = PRIOR_SCALE) -> Losses:
+    """-log likelihood of labels (n,) under weights (K, d), plus |w|**2 / (2 scale**2)."""
     D = differences(weights)
     x = (D @ weights[..., None])[..., 0]
     size = np.abs(x)
     e = np.exp(-size)
     nats = (0.5 * (size + x) + np.log(1 + e) - label * x).sum(-1)
-    return Losses(nats + 0.5 * (weights**2).sum(-1) / PRIOR_SCALE**2, D, np.where(x >= 0, 1.0, e) / (1 + e))
+    return Losses(nats + 0.5 * (weights**2).sum(-1) / scale**2, D, np.where(x >= 0, 1.0, e) / (1 + e), scale)
 
 
 def starting_points(differences: Differences, label: Floats, rng: np.random.Generator, d: int, n: int) -> Floats:
@@ -71,13 +72,22 @@ def starting_points(differences: Differences, label: Floats, rng: np.random.Gene
     return np.stack([np.zeros(d), guess, *rng.standard_normal((n - 2, d))])
 
 
-def fit(differences: Differences, label: Floats, rng: np.random.Generator, d: int, starts: int = STARTS) -> Fit:
+def fit(
+    differences: Differences,
+    label: Floats,
+    rng: np.random.Generator,
+    d: int,
+    starts: int = STARTS,
+    scale: float = PRIOR_SCALE,
+) -> Fit:
     """Maximum-posterior weights (d,), the lowest loss of all descents."""
-    weights, loss = descend(differences, label, starting_points(differences, label, rng, d, starts))
+    weights, loss = descend(differences, label, starting_points(differences, label, rng, d, starts), scale)
     return Fit(weights[loss.argmin()], float(loss.min()))
 
 
-def descend(differences: Differences, label: Floats, starts: Floats) -> tuple[Floats, Floats]:
+def descend(
+    differences: Differences, label: Floats, starts: Floats, scale: float = PRIOR_SCALE
+) -> tuple[Floats, Floats]:
     """Where descents from starts (K, d) end, and the loss there (K,).
 
     Every point tries the damped Newton steps of all DAMPING and LENGTHS and takes the best. Where none helps, either
@@ -87,21 +97,21 @@ def descend(differences: Differences, label: Floats, starts: Floats) -> tuple[Fl
     less than _NEAR of the decrease that was promised.
     """
     weights, every, d = starts.copy(), np.arange(len(starts)), starts.shape[1]
-    at = losses(differences, label, weights)
+    at = losses(differences, label, weights, scale)
     loss, (gradient, curvature) = at.loss, at.derivatives(every, label, weights)
     bundles = [gradient[k : k + 1] for k in every]
     length, settled = np.ones(len(starts)), np.zeros(len(starts), np.int64)
     live = every
     for _ in range(ITERATIONS):
-        scale = np.einsum("kii->ki", curvature[live])
-        damped = curvature[live, None] + np.eye(d) * np.multiply.outer(DAMPING, scale).swapaxes(0, 1)[..., None]
+        diagonal = np.einsum("kii->ki", curvature[live])
+        damped = curvature[live, None] + np.eye(d) * np.multiply.outer(DAMPING, diagonal).swapaxes(0, 1)[..., None]
         down = np.stack([shortest(bundles[k], damped[i, 1]) for i, k in enumerate(live)])
         step = np.linalg.solve(damped, down[:, None, :, None])[..., 0]
         steps = (step[:, :, None] * np.multiply.outer(length[live], LENGTHS)[:, None, :, None]).reshape(
             len(live), -1, d
         )
         candidates = weights[live, None] - steps
-        at = losses(differences, label, candidates.reshape(-1, d))
+        at = losses(differences, label, candidates.reshape(-1, d), scale)
         nth = at.loss.reshape(len(live), -1).argmin(-1)
         best = np.arange(len(live)) * steps.shape[1] + nth
         reached, lowest, taken = candidates.reshape(-1, d)[best], at.loss[best], steps.reshape(-1, d)[best]

@@ -121,20 +121,24 @@ class PreferenceLearner:
 
     Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the answers and the
     seed alone: every one has a generator of its own, seeded anew. A subclass overrides `differences`, or
-    `estimate`, and `growing` where fits of one task have something in common.
+    `estimate`, and `growing` where fits of one task have something in common. `prior_scale` is the standard deviation
+    of the Gaussian prior on weights that are fitted by `descent`.
     """
 
     policy: ClassVar[bool] = False  # whether estimates are tables (S * A,) over states and actions, used greedily
     starts: ClassVar[int] = descent.STARTS  # from which weights are fitted
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, prior_scale: float = PRIOR_SCALE) -> None:
         core: Any = getattr(env.unwrapped, "core", None)
         if not hasattr(core, "query") or core.policy != self.policy or getattr(core, "asks", False):
             what, where = ("a policy", "Policy") if self.policy else ("reward weights", "")
             raise ValueError(
                 f"Agent {type(self).__name__} infers {what}; it plays in valuegym/RewardInference{where}-v0 only."
             )
+        if not prior_scale > 0:
+            raise ValueError(f"prior_scale = {prior_scale}; expected a standard deviation above 0, in units of reward.")
         self.observation_space, self.action_space, self.seed = env.observation_space, env.action_space, seed
+        self.prior_scale = prior_scale
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
         """Difference features of the model's statistic for these pairs, as a function of the weights."""
@@ -142,7 +146,8 @@ class PreferenceLearner:
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
         """Weights (d,), or a table (S * A,), of any scale, from answered pairs (n, 2, ...) with labels (n,), n > 0."""
-        return descent.fit(self.differences(mdp, pairs), label, rng, mdp.features.shape[-1], self.starts).weights
+        differences, d = self.differences(mdp, pairs), mdp.features.shape[-1]
+        return descent.fit(differences, label, rng, d, self.starts, self.prior_scale).weights
 
     def growing(
         self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int], rng: np.random.Generator

@@ -1,18 +1,21 @@
 """Fits per second of every learner from preferences, what solving together saves, and how cost grows with the map.
 
-    python benchmarks/fits.py [--sizes 10 20 50 100] [--learners regret ...] [--pairs 30 300]
+    python benchmarks/fits.py [--sizes 10 20 50 100] [--learners regret ...] [--pairs 30 300 3000]
 
-One core. Tasks are of the split "dev"; larger maps hold the same shares of items. Posteriors are measured on maps up
-to --largest cells a side, since they solve thousands of candidate rewards where a fit solves tens to hundreds.
+Seconds of one core, whatever else the machine does. Tasks are of the split "dev"; larger maps hold the published
+board's shares of items. Maps larger than --largest cells a side are solved, but only partial return is fitted there.
+Writes docs/results/fits.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import platform
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,7 +28,7 @@ from valuegym.agents.values import OptimalValues, condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, delivery, models, segments
-from valuegym.envs.preference.reward_inference import RewardInference
+from valuegym.envs.preference.reward_inference import REPORTS, RewardInference
 from valuegym.envs.preference.segments import Segment
 
 LEARNERS = ("partial_return", "regret", "regret_library", "bayes_partial_return", "bayes_regret")
@@ -34,10 +37,10 @@ TASKS = 5
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Time of one call."""
-    began = time.perf_counter()
+    """Of processor time that one call takes."""
+    began = time.process_time()
     function()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def learner(name: str) -> Any:
@@ -72,44 +75,104 @@ def large_map(side: int, n: int) -> tuple[tabular.TabularMDP, Segment, Any]:
     return mdp, Segment(*(field[0] for field in pairs)), label
 
 
-def main() -> None:
-    """Print the three tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 50, 100])
-    parser.add_argument("--pairs", type=int, nargs="+", default=[30, 300])
-    parser.add_argument("--learners", nargs="+", default=[*LEARNERS, *TABLES], choices=[*LEARNERS, *TABLES])
-    parser.add_argument("--largest", type=int, default=20)
-    options = parser.parse_args()
-    learners = {name: learner(name) for name in options.learners}
-
-    print(f"fits per second on random boards, {TASKS} tasks")
-    tasks = {n: random_tasks(n) for n in options.pairs}
+def rates(learners: dict[str, Any], pairs: list[int]) -> list[str]:
+    """Fits per second alone, and the time of the whole table of growing budgets."""
+    tasks = {n: random_tasks(n) for n in pairs}
+    rows = []
     for name, agent in learners.items():
-        rates = []
-        for n in options.pairs:
-            took = sum(seconds(partial(agent.estimate, *task, np.random.default_rng(0))) for task in tasks[n])
-            rates.append(f"{n} pairs {TASKS / took:7.2f}")
-        print(f"  {name:22s}" + ", ".join(rates))
+        took = [
+            sum(seconds(partial(agent.estimate, *task, np.random.default_rng(0))) for task in tasks[n]) for n in pairs
+        ]
+        rows.append([name, *(f"{TASKS / t:.3g}" for t in took)])
+    return table(["learner", *(f"{n} preferences" for n in pairs)], rows)
 
+
+def growing(learners: dict[str, Any]) -> list[str]:
+    """Core-seconds of all reports of a task, together and one by one."""
+    rows, total = [], 0.0
+    tasks = random_tasks(max(REPORTS))
+    for name in ("partial_return", "regret", "bayes_partial_return", "bayes_regret"):
+        if name not in learners:
+            continue
+        agent = learners[name]
+        together = sum(seconds(partial(agent.estimates, *task, REPORTS)) for task in tasks) / TASKS
+        total += together
+        rows.append([name, f"{together:.2f}", f"{together / len(REPORTS):.3f}"])
+    rows.append(["all", f"{total:.2f}", f"{total / len(REPORTS) / max(len(rows), 1):.3f}"])
+    minutes, fits = 100 * total / 2 / 60, 100 * len(REPORTS) * (len(rows) - 1)
+    return [
+        *table(["learner", "seconds for all reports of a task", "seconds for a fit"], rows),
+        f"At this rate the table of 50 tasks, {len(REPORTS)} numbers of preferences, 2 kinds of answers and "
+        f"{len(rows) - 1} learners ({fits} fits) takes {minutes:.1f} minutes on two cores.",
+        "",
+    ]
+
+
+def solutions() -> str:
+    """What solving many rewards together saves."""
     optimal = OptimalValues(condense(delivery.board_mdp(np.array([delivery.BOARD]))).mdp)
     weights = posterior.draw(np.random.default_rng(0), 256, 6)
-    together = seconds(lambda: optimal(weights))
+    together = min(seconds(lambda: OptimalValues(optimal.mdp)(weights)) for _ in range(3))
     alone = seconds(lambda: [optimal(w[None]) for w in weights])
-    print(
-        f"exact solutions of the published board per second: one by one {256 / alone:.0f}, "
-        f"together {256 / together:.0f} ({alone / together:.1f} times)"
+    return (
+        f"Exact solutions of the published board per second: {256 / alone:.0f} one by one, {256 / together:.0f} "
+        f"together ({alone / together:.0f} times as many)."
     )
 
-    print("seconds, square maps, 30 pairs")
-    for side in options.sizes:
+
+def sizes(learners: dict[str, Any], sides: list[int], largest: int) -> list[str]:
+    """Seconds against the size of square maps."""
+    rows = []
+    for side in sides:
         task = large_map(side, 30)
-        weights = np.array([delivery.WEIGHTS])
-        cells = [f"one exact solution {seconds(partial(OptimalValues(task[0]), weights)):.4f}"]
+        cells = [f"{side} x {side}", f"{seconds(partial(OptimalValues(task[0]), np.array([delivery.WEIGHTS]))):.4f}"]
         for name, agent in learners.items():
-            if side <= options.largest or not name.startswith("bayes"):
-                took = seconds(partial(agent.estimate, *task, np.random.default_rng(0)))
-                cells.append(f"{name} {took:.2f}")
-        print(f"  {side}x{side}: " + ", ".join(cells), flush=True)
+            fits = side <= largest or name == "partial_return"
+            cells.append(f"{seconds(partial(agent.estimate, *task, np.random.default_rng(0))):.2f}" if fits else "")
+        rows.append(cells)
+        print(*cells, flush=True)
+    return table(["map", "one exact solution", *learners], rows)
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Markdown lines."""
+    return [f"| {' | '.join(head)} |", "| --- " * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 50, 100])
+    parser.add_argument("--pairs", type=int, nargs="+", default=[30, 300, 3000])
+    parser.add_argument("--learners", nargs="+", default=[*LEARNERS, *TABLES], choices=[*LEARNERS, *TABLES])
+    parser.add_argument("--largest", type=int, default=50)
+    parser.add_argument("--docs", type=Path, default=Path("docs/results"))
+    options = parser.parse_args()
+    learners = {name: learner(name) for name in options.learners}
+    lines = [
+        "# What fits cost",
+        "",
+        "Written by `python benchmarks/fits.py`; do not edit. Times are seconds of one core"
+        f" ({platform.machine()}, numpy {np.__version__}).",
+        "",
+        f"## Fits per second, each alone, mean of {TASKS} random tasks",
+        "",
+        *rates(learners, options.pairs),
+        "## Growing numbers of preferences, fitted together",
+        "",
+        *growing(learners),
+        solutions(),
+        "",
+        "## Seconds against the size of the map, 30 preferences",
+        "",
+        *sizes({name: agent for name, agent in learners.items() if name not in TABLES}, options.sizes, options.largest),
+    ]
+    options.docs.mkdir(parents=True, exist_ok=True)
+    target = options.docs / "fits.md"
+    temporary = target.with_suffix(".part")
+    temporary.write_text("\n".join(lines).rstrip() + "\n")
+    os.replace(temporary, target)
+    print(target.read_text())
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def measure(agent: VaGraM, kind: str, seed: int, width: int, arm: str, test: tup
     training = torch.from_numpy(rng.random(real.rows) >= 0.1)
     held, rows = torch.arange(real.rows)[~training], torch.arange(real.rows)[training]
     generator = torch.Generator().manual_seed(seed)
+    learner.generator.manual_seed(seed)  # so that a fit does not depend on those before it
     model = Ensemble(agent.D, agent.A, Architecture(MEMBERS, width, 2), generator)
     model.standardise(data)
     context = model.context(core.discount, learner.values)

@@ -1,206 +1,225 @@
-"""Studies of the preference learners: one command fills in what is missing of a study and writes its table.
+"""Studies of the preference learners: one command fits what is missing of a study and writes its table and plot.
 
-    python benchmarks/studies.py near-optimal [--units 100] [--reports 3 10 30 100 300]
-    python benchmarks/studies.py people --data FOLDER [--units 20] [--reports 35 89]
+    python benchmarks/studies.py near-optimal [--units 100] [--seeds 10] [--jobs 2]
+    python benchmarks/studies.py stored --data FOLDER
+    python benchmarks/studies.py people --data FOLDER [--units 20]
 
-Every fit is one line in results/studies/NAME.jsonl, written when it is done, so that an interrupted study goes on where
-it stopped; the table goes to docs/results/NAME.md. `--table` only writes the table.
+near-optimal: units are random tasks of the split "test", each answered by every annotator; `seeds` draw other pairs and
+other answers for the same task. stored: the same on the boards published with Knox et al. (2024). people: units are
+shuffles of the answers of one condition, cut into partitions of so many answers each, and every partition is learnt
+from on its own.
 
-near-optimal: units are random tasks of the split "test"; `reports` are preferences shown. people: units are shuffles of
-the answers of one condition, cut into partitions of `reports` answers each; every partition is learnt from on its own.
+Fits of one task advance together and tasks go to `--jobs` processes. Every score is one line in
+results/studies/NAME.jsonl, written when it is there, so that an interrupted study goes on where it stopped. All scores
+go to docs/results/NAME.jsonl in a compact form, from which docs/results/NAME.md and NAME.svg are made; `--table` only
+does that.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gymnasium as gym
 import numpy as np
+import study_report
 
 from valuegym.agents import make
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.functional import take_rows
-from valuegym.envs.preference import annotators, datasets
-from valuegym.envs.preference.reward_inference import RewardInference
+from valuegym.envs.preference import annotators, datasets, maps
+from valuegym.envs.preference.reward_inference import REPORTS, RewardInference, Task
 from valuegym.envs.preference.segments import Segment
-from valuegym.leaderboards.aggregate import mean, stratified_bootstrap
 
-LEARNERS = ("partial_return", "regret", "bayes_partial_return", "bayes_regret")
-ANNOTATORS = ("regret", "regret-noiseless", "partial-return", "partial-return-noiseless")
-NEAR_OPTIMAL = 0.9
 ENV = "valuegym/RewardInference-v0"
+LEARNERS = ("partial_return", "regret", "bayes_partial_return", "bayes_regret")
+LIKELIHOOD = ("partial_return:likelihood", "regret:likelihood")  # the prior is so wide that it says nothing
+LIBRARIES = ("regret_library:nine-values", "regret_library:true-values")
+OPTIONS = {"": {}, "likelihood": {"prior_scale": 1000.0}} | {
+    source: {"source": source} for source in ("nine-values", "true-values")
+}
+ANNOTATORS = ("regret-noiseless", "regret", "partial-return-noiseless", "partial-return")
+SHORT = 300  # preferences that all seeds reach
+PARTITIONS = (35, 89, 179, 358, 896, 1793)  # the published numbers of partitions, 50 to 1, of 1,793 answers
 
 Key = tuple[str, str, int, int, int]  # annotator, learner, preferences, unit, part of the unit
 
 
-class Problem(NamedTuple):
-    """One thing to learn: its key without the learner, its process and answered pairs, and how estimates score."""
+@dataclass(frozen=True)
+class Job:
+    """The fits of one unit and part: these learners after these numbers of preferences.
+
+    board is as in `RewardInference`; for people, annotator is "human:CONDITION", and a part is a partition.
+    """
 
     annotator: str
-    reports: int
     unit: int
     part: int
-    mdp: tabular.TabularMDP
-    pairs: Segment
-    label: Any
-    score: Callable[[Any], float]
+    learners: tuple[str, ...]
+    reports: tuple[int, ...]
+    split: str = "test"
+    board: str = "random"
+    data: str | None = None
 
-    def key(self, learner: str) -> Key:
-        """The key of a fit."""
-        return self.annotator, learner, self.reports, self.unit, self.part
-
-
-def _process(task: Any, discount: float) -> tabular.TabularMDP:
-    return tabular.TabularMDP(task.features, task.terminal, task.start, discount, next_state=task.next_state)
+    def keys(self) -> Iterator[Key]:
+        """Of all scores."""
+        name = self.annotator.removeprefix("human:")
+        return ((name, learner, n, self.unit, self.part) for learner in self.learners for n in self.reports)
 
 
-def _score(core: RewardInference, task: Any, weights: Any) -> float:
-    return float(core.score(task, (weights / max(np.abs(weights).max(), 1e-12)).astype(np.float32)[None])[0])
+def own(learner: str, annotator: str) -> bool:
+    """Whether a learner believes what the annotator does."""
+    return ("partial_return" in learner) == annotator.startswith("partial-return")
 
 
-def random_tasks(options: argparse.Namespace) -> Iterator[Problem]:
-    """Growing numbers of answers about random tasks."""
-    for unit in range(options.units):
-        for annotator in options.annotators:
-            core = RewardInference(annotator=annotator, reports=(max(options.reports),))
-            task, _ = core.initial(keys.mix(0, np.array([unit])))
-            asked = [core.query(task, np.array([i])) for i in range(1, max(options.reports) + 1)]
-            pairs = Segment(*(np.concatenate(field) for field in zip(*(pair for pair, _ in asked), strict=True)))
-            label = annotators.labels(np.concatenate([answer for _, answer in asked]))
-            for n in options.reports:
-                shown = Segment(*(field[:n] for field in pairs))
-                score = partial(_score, core, task)
-                yield Problem(annotator, n, unit, 0, _process(task, core.discount), shown, label[:n], score)
+def synthetic(options: argparse.Namespace) -> Iterator[Job]:
+    """Growing numbers of answers about one task; the first seeds also go beyond SHORT, and to the other learners."""
+    names: tuple[str, ...] = ()
+    if options.study == "stored":
+        names = tuple(sorted(name for name in maps.stored(options.data) if name.startswith(maps.MAIN)))
+    short = tuple(n for n in options.reports if n <= SHORT)
+    long = tuple(n for n in options.reports if n > SHORT)
+    for seed in range(options.seeds):
+        for mine, reports in ((True, short), (True, long), (False, short)):
+            if seed >= (options.seeds if mine and reports == short else options.long if mine else options.mismatched):
+                continue
+            for unit in range(len(names) or options.units):
+                for annotator in options.annotators:
+                    learners = tuple(name for name in options.learners if own(name, annotator) == mine)
+                    board = f"stored:{names[unit]}" if names else "random"
+                    yield Job(annotator, unit, seed, learners, reports, options.split, board, options.data)
 
 
-def people(options: argparse.Namespace) -> Iterator[Problem]:
+def people(options: argparse.Namespace) -> Iterator[Job]:
     """Disjoint partitions of people's answers, each on its own."""
-    for condition in options.conditions:
-        human = datasets.load(condition, options.data)
-        core = RewardInference(annotator=f"human:{condition}", data=options.data)
-        task, _ = core.initial(np.zeros(1, np.uint64))
-        task = take_rows(task, np.zeros(1, np.int64))
-        for unit in range(options.units):
-            order = np.random.default_rng(unit).permutation(len(human.labels))
+    for unit in range(options.units):
+        for condition in options.conditions:
+            total = len(datasets.load(condition, options.data).labels)
             for n in options.reports:
-                for part in range(len(order) // n):
-                    rows = order[part * n : (part + 1) * n]
-                    pairs = Segment(*(field[rows] for field in human.segments))
-                    score = partial(_score, core, task)
-                    yield Problem(
-                        condition, n, unit, part, _process(task, core.discount), pairs, human.labels[rows], score
-                    )
+                for part in range(total // n):
+                    learners = tuple(options.learners)
+                    yield Job(f"human:{condition}", unit, part, learners, (n,), data=options.data)
 
 
-STUDIES: dict[str, Callable[[argparse.Namespace], Iterator[Problem]]] = {
-    "near-optimal": random_tasks,
-    "people": people,
-}
+@lru_cache(maxsize=2)
+def environment(annotator: str, split: str, board: str, data: str | None, longest: int) -> RewardInference:
+    """The core that asks and scores."""
+    return RewardInference(annotator=annotator, split=split, board=board, data=data, reports=(longest,))
+
+
+@lru_cache(maxsize=8)
+def learner(name: str) -> Any:
+    """By its name and, after a colon, how it differs from the default."""
+    agent, _, variant = name.partition(":")
+    return make(agent, gym.make(ENV, reports=(1,)), **OPTIONS[variant])
+
+
+def rows(task: Task, n: int) -> Task:
+    """The one task n times over, without copying it."""
+    return Task(*(np.broadcast_to(field, (n, *field.shape[1:])) for field in task))
+
+
+def asked(core: RewardInference, task: Task, seed: int, n: int) -> tuple[Segment, Any]:
+    """The first n pairs (n, 2, ...) and labels (n,); seed 0 has those of the environment's own episode."""
+    if seed:
+        task = task._replace(key=keys.mix(task.key, seed))
+    blocks = [np.arange(first, min(first + 500, n + 1)) for first in range(1, n + 1, 500)]
+    found = [core.query(rows(task, len(block)), block) for block in blocks]
+    pairs = Segment(*(np.concatenate(fields) for fields in zip(*(pair for pair, _ in found), strict=True)))
+    return pairs, annotators.labels(np.concatenate([answer for _, answer in found]))
+
+
+def scores(job: Job) -> list[tuple[Key, float]]:
+    """Fit and score."""
+    human = job.annotator.startswith("human:")
+    core = environment(job.annotator, job.split, job.board, job.data, 1 if human else max(job.reports))
+    task, _ = core.initial(keys.mix(0, np.array([0 if human or job.board != "random" else job.unit])))
+    if human:
+        assert core.human is not None
+        order = np.random.default_rng(job.unit).permutation(len(core.human.labels))
+        chosen = order[job.part * job.reports[0] : (job.part + 1) * job.reports[0]]
+        pairs, label = Segment(*(field[chosen] for field in core.human.segments)), core.human.labels[chosen]
+    else:
+        pairs, label = asked(core, task, job.part, max(job.reports))
+    mdp = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)
+    weights = np.concatenate([learner(name).estimates(mdp, pairs, label, job.reports) for name in job.learners])
+    weights /= np.maximum(np.abs(weights).max(-1, keepdims=True), 1e-12)
+    found = core.score(rows(task, len(weights)), weights.astype(np.float32))
+    return list(zip(job.keys(), found.tolist(), strict=True))
 
 
 def recorded(path: Path) -> dict[Key, float]:
     """The scores so far; a line that an interruption cut short is left out."""
-    scores: dict[Key, float] = {}
+    found: dict[Key, float] = {}
     if path.is_file():
         text = path.read_text()
         for line in text[: text.rfind("\n") + 1].splitlines():
-            annotator, learner, reports, unit, part, score = json.loads(line)
-            scores[annotator, learner, reports, unit, part] = score
+            annotator, name, reports, unit, part, score = json.loads(line)
+            found[annotator, name, reports, unit, part] = score
         if text and not text.endswith("\n"):
             path.write_text(text[: text.rfind("\n") + 1])
-    return scores
+    return found
 
 
-def fill(path: Path, problems: Iterator[Problem], learners: dict[str, Any]) -> None:
-    """Fit what is not recorded yet."""
+def fill(path: Path, jobs: list[Job], processes: int) -> None:
+    """Fit what is not recorded yet, and say how long it took."""
     done = recorded(path)
+    todo = [job for job in jobs if job.learners and job.reports and not all(key in done for key in job.keys())]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        for problem in problems:
-            for name, learner in learners.items():
-                if problem.key(name) in done:
-                    continue
-                rng = np.random.default_rng([0, problem.reports])
-                score = problem.score(learner.estimate(problem.mdp, problem.pairs, problem.label, rng))
-                file.write(json.dumps([*problem.key(name), score]) + "\n")
-                file.flush()
-
-
-def _cell(by_unit: list[Any]) -> str:
-    """Mean of what the units hold, with the 95% bootstrap interval over whole units."""
-    low, high = stratified_bootstrap(np.array(by_unit)[:, None], mean, np.random.default_rng(0))
-    return f"{np.mean(by_unit):.2f} ({low:.2f} to {high:.2f})"
-
-
-def table(name: str, scores: dict[Key, float]) -> str:
-    """Near-optimal shares and paired differences, of the units that every learner has finished."""
-    lines = [
-        f"# {name}",
-        "",
-        f"Share of fits near-optimal (score at least {NEAR_OPTIMAL}), with 95% bootstrap intervals over whole units.",
-        f"The last columns are paired differences. Written by `python benchmarks/studies.py {name}`.",
-        "",
-        "| annotator | preferences | units | " + " | ".join(LEARNERS) + " | bayes_regret - regret | "
-        "bayes_regret - bayes_partial_return |",
-        "| --- " * (len(LEARNERS) + 5) + "|",
-    ]
-    for annotator, n in dict.fromkeys((key[0], key[2]) for key in sorted(scores, key=lambda key: (key[0], key[2]))):
-        hits = {
-            learner: {
-                key[3:]: score >= NEAR_OPTIMAL for key, score in scores.items() if key[:3] == (annotator, learner, n)
-            }
-            for learner in LEARNERS
-        }
-        shared = sorted(set.intersection(*(set(found) for found in hits.values())))
-        parts = max((part for _, part in shared), default=0) + 1
-        units = [unit for unit in dict.fromkeys(unit for unit, _ in shared) if (unit, parts - 1) in shared]
-        if not units:
-            continue
-        near = {
-            name: np.array([[found[u, p] for p in range(parts)] for u in units], float) for name, found in hits.items()
-        }
-        gains = [near["bayes_regret"] - near[other] for other in ("regret", "bayes_partial_return")]
-        cells = [_cell(list(values)) for values in (*near.values(), *gains)]
-        lines.append(f"| {annotator} | {n} | {len(units)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    began, fits = time.perf_counter(), 0
+    pool: Executor = ThreadPoolExecutor(1)
+    if processes > 1:
+        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    with path.open("a") as file, pool:
+        for future in as_completed([pool.submit(scores, job) for job in todo]):
+            for key, score in future.result():
+                file.write(json.dumps([*key, score]) + "\n")
+                fits += 1
+            file.flush()
+    print(f"{fits} fits in {time.perf_counter() - began:.0f} s, {processes} processes")
 
 
 def main() -> None:
     """Run one study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=sorted(STUDIES))
+    parser.add_argument("study", choices=("near-optimal", "stored", "people"))
     parser.add_argument("--units", type=int)
+    parser.add_argument("--seeds", type=int, help="of every random task")
+    parser.add_argument("--long", type=int, default=1, help=f"seeds that go beyond {SHORT} preferences")
+    parser.add_argument("--mismatched", type=int, default=1, help="seeds of learners that believe in another statistic")
     parser.add_argument("--reports", type=int, nargs="+")
-    parser.add_argument("--learners", nargs="+", default=LEARNERS, choices=LEARNERS)
-    parser.add_argument("--annotators", nargs="+", default=ANNOTATORS, choices=ANNOTATORS)
+    parser.add_argument("--learners", nargs="+", choices=(*LEARNERS, *LIKELIHOOD, *LIBRARIES))
+    parser.add_argument("--annotators", nargs="+", default=ANNOTATORS, choices=sorted(annotators.ANNOTATORS))
+    parser.add_argument("--split", default="test", choices=("train", "dev", "test"))
     parser.add_argument("--conditions", nargs="+", default=["Privileged-Control"], choices=sorted(datasets.CONDITIONS))
-    parser.add_argument("--data", metavar="FOLDER", help="folder with the human data")
+    parser.add_argument("--data", metavar="FOLDER", help="folder with the human data and the stored boards")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--results", type=Path, default=Path("results/studies"))
     parser.add_argument("--docs", type=Path, default=Path("docs/results"))
-    parser.add_argument("--table", action="store_true", help="only write the table")
+    parser.add_argument("--table", action="store_true", help="only write table and plot")
     options = parser.parse_args()
     humans = options.study == "people"
     options.units = options.units or (20 if humans else 100)
-    options.reports = options.reports or ([35, 89] if humans else [3, 10, 30, 100, 300])
+    options.seeds = options.seeds or (10 if options.study == "near-optimal" else 1)
+    options.reports = options.reports or (PARTITIONS if humans else REPORTS)
+    options.learners = options.learners or (*LEARNERS, *LIKELIHOOD, *(LIBRARIES if humans else ()))
     path = options.results / f"{options.study}.jsonl"
     if not options.table:
-        env = gym.make(ENV, reports=(1,))
-        fill(path, STUDIES[options.study](options), {name: make(name, env) for name in options.learners})
+        fill(path, list(people(options) if humans else synthetic(options)), options.jobs)
     options.docs.mkdir(parents=True, exist_ok=True)
-    target = options.docs / f"{options.study}.md"
-    temporary = target.with_suffix(".part")
-    temporary.write_text(table(options.study, recorded(path)))
-    os.replace(temporary, target)
-    print(target.read_text())
+    study_report.write(options.study, recorded(path), options.docs)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.leaderboards import board, experiments, ledger, table, tracking
+from valuegym.leaderboards import board, executors, experiments, ledger, table, tracking
 from valuegym.leaderboards.commitment import agent_digest
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.scores import Score
@@ -74,6 +74,7 @@ def run(
     data: str | None = None,
     workers: int = 2,
     sealed: Sealed | None = None,
+    executor: str = "pool",
 ) -> list[Path]:
     """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths."""
     draw = None
@@ -82,7 +83,7 @@ def run(
         if list(agents or ()) != [committed]:
             raise ValueError(f"Commitment {sealed.entry.index} is that of {committed!r}; run that agent alone.")
         draw = partial(commitment_seeds, sealed.ledger, sealed.entry.index)
-    return run_all(jobs(agents, names, results, seeds, data, draw), workers)
+    return run_all(jobs(agents, names, results, seeds, data, draw), workers, executor)
 
 
 def score(results: str) -> list[Score]:
@@ -287,8 +288,14 @@ def parser() -> argparse.ArgumentParser:
     command("list", "list environments, agents and experiments")
     sub = command("run", "run agents on experiments and write replayable records; what is done already is skipped")
     sub.add_argument("--agent", action="append", metavar="NAME", help="repeatable; default: all agents of each track")
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("--experiment", action="append", metavar="ID", help="repeatable; see `valuegym list`")
+    which.add_argument("--all", action="store_true", help="every experiment; those on human data where there are any")
     sub.add_argument(
-        "--experiment", action="append", metavar="ID", required=True, help="repeatable; see `valuegym list`"
+        "--executor",
+        choices=sorted(executors.EXECUTORS),
+        default="pool",
+        help="where runs are carried out: processes of this machine (pool), this process, or Ray (default: pool)",
     )
     sub.add_argument(
         "--seed", action="append", type=int, metavar="N", help="repeatable; default: all seeds of the experiment"
@@ -397,6 +404,15 @@ def data(args: argparse.Namespace) -> str:
     return (check_data if args.action == "check" else fetch_data)(args.name, args.data)
 
 
+def _run(args: argparse.Namespace) -> None:
+    names = args.experiment
+    if args.all:
+        have = bool(args.data or os.environ.get("VALUEGYM_DATA"))
+        names = [what.id for what in experiments.EXPERIMENTS.values() if have or not what.data]
+    paths = run(args.agent, names, args.results, args.seed, args.data, args.workers, Sealed.of(args), args.executor)
+    print("\n".join(map(str, paths)))
+
+
 def _verify(args: argparse.Namespace) -> int:
     if Path(args.results).suffix == ".zip":
         found = ledger.read(args.board, _key(args.board_key)) if args.board else None
@@ -455,14 +471,7 @@ def _likelihood(args: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": lambda args: print(list_all()),
-    "run": lambda args: print(
-        "\n".join(
-            str(path)
-            for path in run(
-                args.agent, args.experiment, args.results, args.seed, args.data, args.workers, Sealed.of(args)
-            )
-        )
-    ),
+    "run": _run,
     "score": lambda args: print(table.render(score(args.results))),
     "submit": lambda args: print(
         submit(args.results, args.card, args.experiment, args.evidence, args.output, Sealed.of(args))

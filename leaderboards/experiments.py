@@ -149,6 +149,43 @@ _HUMAN = [
     )
     for name in datasets.CONDITIONS
 ]
+
+
+def _control(id: str, about: str, env: str, timesteps: int, *tags: str, **kwargs: Any) -> Experiment:
+    """A control task: learn within a budget, then play 20 episodes."""
+    return Experiment(
+        id=f"control/{id}",
+        about=about,
+        env_id=f"valuegym/{env}-v0",
+        arguments=json.dumps(kwargs),
+        agents=("uniform", "oracle"),
+        timesteps=timesteps,
+        episodes=20,
+        seeds=tuple(range(10)),
+        score="return",
+        tags=("control", *tags),
+    )
+
+
+_CONTROL = [
+    _control("lqr", "The linear quadratic regulator.", "LQR", 2_000),
+    _control("lqr-d4", "The regulator among four distracting dimensions.", "LQR-D4", 2_000, "distractors"),
+    _control("pendulum", "Swing up a pendulum.", "Pendulum", 5_000),
+    _control("pendulum-d8", "The pendulum among eight turning dimensions.", "Pendulum-D8", 5_000, "distractors"),
+    _control("mountain-car", "Leave a valley with a weak engine.", "MountainCarContinuous", 20_000),
+    _control(
+        "cartpole-swingup", "Swing up a pole on a cart; score 1 is a reference.", "CartPoleSwingUp", 10_000, "reference"
+    ),
+    _control(
+        "cartpole-swingup-d8",
+        "The same among eight turning dimensions; score 1 is a reference.",
+        "CartPoleSwingUp-D8",
+        10_000,
+        "reference",
+        "distractors",
+    ),
+    _control("acrobot", "Raise a two-link robot; score 1 is a reference.", "Acrobot", 20_000, "reference"),
+]
 LOCK_IN = Experiment(
     id="coevolution/lock-in",
     about="Help a hundred people to learn a truth together for a thousand steps, without locking them in.",
@@ -162,7 +199,8 @@ LOCK_IN = Experiment(
     tags=("coevolution",),
 )
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.id: experiment for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN, LOCK_IN)
+    experiment.id: experiment
+    for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN, *_CONTROL, LOCK_IN)
 }
 
 

@@ -39,6 +39,14 @@ def test_the_programme_is_complete() -> None:
         "preference/asking-regret",
         "preference/published-regret",
         "preference/published-partial-return",
+        "control/lqr",
+        "control/lqr-d4",
+        "control/pendulum",
+        "control/pendulum-d8",
+        "control/mountain-car",
+        "control/cartpole-swingup",
+        "control/cartpole-swingup-d8",
+        "control/acrobot",
         "coevolution/lock-in",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
