@@ -27,6 +27,7 @@ Array = npt.NDArray[Any]
 PAPER, INK, PANEL = "#f6f4ef", "#2b2d42", "#dfe7ee"
 RED, GREEN, GOLD, SLATE, VIOLET = "#e63946", "#0ea37f", "#f4b400", "#8d99ae", "#6567a8"
 WIDTH, HEIGHT, STRIP, MARGIN, CAPTION = 480, 320, 76, 14, 30
+PIECE = 4  # of a curve, segments painted at once
 FINE = 2  # pixels are drawn this much finer than they are shown
 
 
@@ -63,7 +64,8 @@ class Scene:
 
     def curve(self, points: Sequence[Point], color: Any, width: float = 3.0, opacity: float = 1.0) -> None:
         """A line through points, so many pixels wide."""
-        self.pen.paint(line(self._flip(points), self._px(width)), color, opacity=opacity)
+        for i in range(0, len(points) - 1, PIECE):  # short pieces have small boxes, and are quick
+            self.pen.paint(line(self._flip(points[i : i + PIECE + 1]), self._px(width)), color, opacity=opacity)
 
     def track(self, left: float, right: float, y: float, goal: float | None = None) -> None:
         """A rail from left to right with a stop at each end, and a flag at the goal."""
