@@ -62,8 +62,34 @@ ENVS: dict[str, Entry] = {
 }
 
 
+class Foreign(NamedTuple):
+    """One registered environment that is no core of this suite: what makes it, and the extra that it needs."""
+
+    entry_point: str
+    kwargs: dict[str, Any]
+    max_episode_steps: int
+    extra: str
+
+
+FOREIGN: dict[str, Foreign] = {
+    f"valuegym/{task}{f'-D{number}' if number else ''}-v0": Foreign(
+        "valuegym.envs.control.mujoco:make", {"task": f"{task}-v5", "number": number}, 1000, "control"
+    )
+    for task in ("Hopper", "Walker2d", "HalfCheetah", "InvertedPendulum")
+    for number in (0, 5, 10, 15)
+}
+
+
 def register_all() -> None:
-    """Register every row of ENVS, once: a scalar and a native vector environment for each id."""
+    """Register every row, once: a scalar and a native vector environment for each core, the others as they are."""
+    for id, foreign in FOREIGN.items():
+        if id not in gym.registry:
+            gym.register(
+                id=id,
+                entry_point=foreign.entry_point,
+                max_episode_steps=foreign.max_episode_steps,
+                kwargs=foreign.kwargs,
+            )
     for id, entry in ENVS.items():
         if id not in gym.registry:
             gym.register(

@@ -198,9 +198,66 @@ LOCK_IN = Experiment(
     score="return",
     tags=("coevolution",),
 )
+FOLLOWERS = (
+    "persistence",
+    "frozen",
+    "lifelong",
+    "lifelong_independent",
+    "extrapolative",
+    "extrapolative_2",
+    "extrapolative_shrunk",
+    "moving_average",
+    "kalman",
+    "theta",
+    "oracle",
+)
+
+
+def _values(id: str, about: str, env: str, agents: tuple[str, ...] = FOLLOWERS, **kwargs: Any) -> Experiment:
+    """A track of values that move; score 0 is persistence."""
+    return Experiment(
+        id=f"coevolution/{id}",
+        about=about,
+        env_id=f"valuegym/{env}-v0",
+        arguments=json.dumps(kwargs),
+        agents=agents,
+        timesteps=0,
+        episodes=20,
+        seeds=tuple(range(10)),
+        score="return",
+        tags=("coevolution", id.partition("-")[0]),
+    )
+
+
+_FAMILIES = ("linear", "logistic", "random-walk", "ornstein-uhlenbeck", "regime-switch", "population")
+_COEVOLVERS = (*FOLLOWERS[:-1], "silent", "pluralist", "oracle")
+_VALUES = [
+    *(_values(f"follow-{name}", f"Follow values that move ({name}).", "Follow", family=name) for name in _FAMILIES),
+    *(
+        _values(f"predict-{name}", f"Predict the values of the next step ({name}).", "Predict", family=name)
+        for name in _FAMILIES
+    ),
+    replace(
+        _values(
+            "follow-few-reports",
+            "Follow one value that reverts to a mean, from three noisy reports a step.",
+            "Follow",
+            ("persistence", "moving_average", "kalman", "ppo", "oracle"),
+            family="ornstein-uhlenbeck",
+            dimensions=1,
+            budget=3,
+            noise=1.0,
+        ),
+        timesteps=20_000,
+        seeds=tuple(range(5)),
+    ),
+    _values("coevolve-mixed", "Serve people in one to three camps, and leave them different.", "Coevolve", _COEVOLVERS),
+    _values("coevolve-one-camp", "The same with a single camp.", "Coevolve", _COEVOLVERS, camps=(1,)),
+    _values("coevolve-choices", "The same, told by choices between items.", "Coevolve", _COEVOLVERS, reports="choices"),
+]
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
-    for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN, *_CONTROL, LOCK_IN)
+    for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN, *_CONTROL, LOCK_IN, *_VALUES)
 }
 
 
