@@ -1,4 +1,4 @@
-"""The command line: `valuegym list | run | score | submit | verify | board | leaderboard | data | likelihood | demo`.
+"""The command line: `valuegym list`, `run`, `score`, `measures`, `submit`, `verify`, `board`, `leaderboard` and others.
 
 Every command is also a function.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.leaderboards import board, experiments, ledger, table, tracking
+from valuegym.leaderboards import board, executors, experiments, ledger, table, tracking
 from valuegym.leaderboards.commitment import agent_digest
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.scores import Score
@@ -50,6 +50,14 @@ class Sealed(NamedTuple):
         return {"board": self.ledger.id, "commitment": self.entry.index, "agent": self.entry.body["digest"]}
 
 
+def measures(results: str) -> str:
+    """What environments report of whole episodes beyond the score, from the actions that records hold."""
+    from valuegym.leaderboards import measures as reported
+    from valuegym.leaderboards.records import read
+
+    return reported.render(reported.gather(read(path) for path in record_files(results)))
+
+
 def list_all() -> str:
     """Environments, agents and experiments, a line each."""
     lines = ["environments"]
@@ -74,6 +82,7 @@ def run(
     data: str | None = None,
     workers: int = 2,
     sealed: Sealed | None = None,
+    executor: str = "pool",
 ) -> list[Path]:
     """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths."""
     draw = None
@@ -82,7 +91,7 @@ def run(
         if list(agents or ()) != [committed]:
             raise ValueError(f"Commitment {sealed.entry.index} is that of {committed!r}; run that agent alone.")
         draw = partial(commitment_seeds, sealed.ledger, sealed.entry.index)
-    return run_all(jobs(agents, names, results, seeds, data, draw), workers)
+    return run_all(jobs(agents, names, results, seeds, data, draw), workers, executor)
 
 
 def score(results: str) -> list[Score]:
@@ -287,8 +296,14 @@ def parser() -> argparse.ArgumentParser:
     command("list", "list environments, agents and experiments")
     sub = command("run", "run agents on experiments and write replayable records; what is done already is skipped")
     sub.add_argument("--agent", action="append", metavar="NAME", help="repeatable; default: all agents of each track")
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("--experiment", action="append", metavar="ID", help="repeatable; see `valuegym list`")
+    which.add_argument("--all", action="store_true", help="every experiment; those on human data where there are any")
     sub.add_argument(
-        "--experiment", action="append", metavar="ID", required=True, help="repeatable; see `valuegym list`"
+        "--executor",
+        choices=sorted(executors.EXECUTORS),
+        default="pool",
+        help="where runs are carried out: processes of this machine (pool), this process, or Ray (default: pool)",
     )
     sub.add_argument(
         "--seed", action="append", type=int, metavar="N", help="repeatable; default: all seeds of the experiment"
@@ -297,6 +312,8 @@ def parser() -> argparse.ArgumentParser:
     sealed(sub)
     common(sub)
     sub = command("score", "show the scores that records claim, without verifying them")
+    sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    sub = command("measures", "show what environments report of whole episodes, such as influence and diversity")
     sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
     sub = command("submit", "pack an agent's records and its card into one file that anyone can verify")
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
@@ -397,6 +414,15 @@ def data(args: argparse.Namespace) -> str:
     return (check_data if args.action == "check" else fetch_data)(args.name, args.data)
 
 
+def _run(args: argparse.Namespace) -> None:
+    names = args.experiment
+    if args.all:
+        have = bool(args.data or os.environ.get("VALUEGYM_DATA"))
+        names = [what.id for what in experiments.EXPERIMENTS.values() if have or not what.data]
+    paths = run(args.agent, names, args.results, args.seed, args.data, args.workers, Sealed.of(args), args.executor)
+    print("\n".join(map(str, paths)))
+
+
 def _verify(args: argparse.Namespace) -> int:
     if Path(args.results).suffix == ".zip":
         found = ledger.read(args.board, _key(args.board_key)) if args.board else None
@@ -455,15 +481,9 @@ def _likelihood(args: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": lambda args: print(list_all()),
-    "run": lambda args: print(
-        "\n".join(
-            str(path)
-            for path in run(
-                args.agent, args.experiment, args.results, args.seed, args.data, args.workers, Sealed.of(args)
-            )
-        )
-    ),
+    "run": _run,
     "score": lambda args: print(table.render(score(args.results))),
+    "measures": lambda args: print(measures(args.results)),
     "submit": lambda args: print(
         submit(args.results, args.card, args.experiment, args.evidence, args.output, Sealed.of(args))
     ),

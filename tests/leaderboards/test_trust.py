@@ -24,7 +24,7 @@ from valuegym.leaderboards.submission import EXAMPLE, Card, open_submission, pac
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 
 
-def serial(function, items, workers, label):
+def serial(function, items, workers, label, executor="pool"):
     return [function(item) for item in items]
 
 
