@@ -1,4 +1,4 @@
-"""The command line: `valuegym list | run | score | submit | verify | board | leaderboard | data | likelihood | demo`.
+"""The command line: `valuegym list`, `run`, `score`, `measures`, `submit`, `verify`, `board`, `leaderboard` and others.
 
 Every command is also a function.
 """
@@ -48,6 +48,14 @@ class Sealed(NamedTuple):
     def seal(self) -> dict[str, object]:
         """What a submission says about it."""
         return {"board": self.ledger.id, "commitment": self.entry.index, "agent": self.entry.body["digest"]}
+
+
+def measures(results: str) -> str:
+    """What environments report of whole episodes beyond the score, from the actions that records hold."""
+    from valuegym.leaderboards import measures as reported
+    from valuegym.leaderboards.records import read
+
+    return reported.render(reported.gather(read(path) for path in record_files(results)))
 
 
 def list_all() -> str:
@@ -312,6 +320,8 @@ def parser() -> argparse.ArgumentParser:
     common(sub)
     sub = command("score", "show the scores that records claim, without verifying them")
     sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    sub = command("measures", "show what environments report of whole episodes, such as influence and diversity")
+    sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
     sub = command("submit", "pack an agent's records and its card into one file that anyone can verify")
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
     sub.add_argument("--card", default="card.json", metavar="FILE", help="the agent's card (default: card.json)")
@@ -489,6 +499,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": lambda args: print(list_all()),
     "run": _run,
     "score": lambda args: print(table.render(score(args.results))),
+    "measures": lambda args: print(measures(args.results)),
     "submit": lambda args: print(
         submit(args.results, args.card, args.experiment, args.evidence, args.output, Sealed.of(args))
     ),

@@ -56,8 +56,11 @@ def distance(x: Array, y: Array) -> Real:
 def within(x: Array, y: Array, bound: Number) -> Real:
     """Bounded confidence: 1[|y - x| < bound] (y - x), what draws x towards y; (..., D) -> (..., D)."""
     difference = y - x
-    near = np.sqrt(total(difference * difference, -1)) < bound
-    return difference * near[..., None]
+    square = difference[..., 0] * difference[..., 0]
+    for d in range(1, difference.shape[-1]):
+        square = square + difference[..., d] * difference[..., d]
+    difference *= (np.sqrt(square) < bound)[..., None]
+    return difference
 
 
 def _each(value: Number) -> Any:
@@ -215,7 +218,7 @@ def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) 
 def coevolve(
     x: Array,
     partner: Array,
-    broadcast: Array,
+    broadcast: Array | None,
     anchor: Array,
     noise: Array,
     *,
@@ -236,7 +239,7 @@ def coevolve(
     Args:
         x: (B, N, D) values of people.
         partner: (B, N) whom everyone meets (`networks.partners`).
-        broadcast: a, (B, D) what the AI says to all, or (B, N, D) to each.
+        broadcast: a, (B, D) what the AI says to all, or (B, N, D) to each; None where there is no AI.
         anchor: b, (B, N, D) where people would go by themselves at this time.
         noise: xi, (B, N, D) standard normal draws.
         bound: eps, how far one listens.
@@ -245,15 +248,15 @@ def coevolve(
         attachment: a_0, how much anchors pull.
         spread: sigma.
     """
-    friend = np.take_along_axis(x, partner[..., None], axis=1) if len(x) > 1 else x[:, partner[0]]
-    said = broadcast[:, None] if broadcast.ndim == 2 else broadcast
-    return (
-        x
-        + _each(2.0 * np.asarray(social)) * within(x, friend, bound)
-        + _each(influence) * within(x, np.broadcast_to(said, x.shape), bound)
-        + _each(attachment) * (anchor - x)
-        + _each(spread) * noise
-    )
+    B, N, D = x.shape
+    friend = np.take(x.reshape(B * N, D), partner + N * np.arange(B)[:, None], axis=0)
+    moved: Real = x + _each(2.0 * np.asarray(social)) * within(x, friend, bound)
+    if broadcast is not None:
+        said = broadcast[:, None] if broadcast.ndim == 2 else broadcast
+        moved += _each(influence) * within(x, said, bound)
+    moved += _each(attachment) * (anchor - x)
+    moved += _each(spread) * noise
+    return moved
 
 
 def replicator(shares: Array, payoff: Array, rate: Number = 1.0) -> Real:
