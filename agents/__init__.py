@@ -31,10 +31,13 @@ AGENTS: dict[str, Entry] = {
         "valuegym.agents.bayes_regret:BayesRegret", "", "posterior by regret, exact values; log-uniform prior"
     ),
     "active_bayes_regret": Entry(
-        "valuegym.agents.active_bayes_regret:ActiveBayesRegret", "", "asks where it expects to learn most; the same"
+        "valuegym.agents.active_bayes_regret:ActiveBayesRegret", "", "bayes_regret that asks what tells it most"
+    ),
+    "value_bayes_regret": Entry(
+        "valuegym.agents.active_bayes_regret:for_value", "", "bayes_regret that asks what promises most return"
     ),
     "random_bayes_regret": Entry(
-        "valuegym.agents.active_bayes_regret:at_random", "", "asks at random; otherwise the same"
+        "valuegym.agents.active_bayes_regret:at_random", "", "bayes_regret that asks at random"
     ),
     "regret_library": Entry(
         "valuegym.agents.regret_library:RegretLibrary", "", "weights by regret, values from a library of policies"

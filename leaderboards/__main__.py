@@ -83,15 +83,19 @@ def run(
     workers: int = 2,
     sealed: Sealed | None = None,
     executor: str = "pool",
+    shard: tuple[int, int] = (0, 1),
 ) -> list[Path]:
-    """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths."""
+    """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths.
+
+    Of n shards, shard i is every n-th run from the i-th on.
+    """
     draw = None
     if sealed:
         committed = sealed.entry.body["agent"]
         if list(agents or ()) != [committed]:
             raise ValueError(f"Commitment {sealed.entry.index} is that of {committed!r}; run that agent alone.")
         draw = partial(commitment_seeds, sealed.ledger, sealed.entry.index)
-    return run_all(jobs(agents, names, results, seeds, data, draw), workers, executor)
+    return run_all(jobs(agents, names, results, seeds, data, draw)[shard[0] :: shard[1]], workers, executor)
 
 
 def score(results: str) -> list[Score]:
@@ -296,6 +300,9 @@ def parser() -> argparse.ArgumentParser:
     command("list", "list environments, agents and experiments")
     sub = command("run", "run agents on experiments and write replayable records; what is done already is skipped")
     sub.add_argument("--agent", action="append", metavar="NAME", help="repeatable; default: all agents of each track")
+    sub.add_argument(
+        "--shard", type=_shard, default=(0, 1), metavar="I/N", help="only every N-th run from the I-th on, from 0"
+    )
     which = sub.add_mutually_exclusive_group(required=True)
     which.add_argument("--experiment", action="append", metavar="ID", help="repeatable; see `valuegym list`")
     which.add_argument("--all", action="store_true", help="every experiment; those on human data where there are any")
@@ -396,6 +403,13 @@ def _board_parser(parser: argparse.ArgumentParser, common: Callable[[argparse.Ar
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
 
 
+def _shard(text: str) -> tuple[int, int]:
+    shard, _, shards = text.partition("/")
+    if not (shard.isdigit() and shards.isdigit() and int(shard) < int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard; expected I/N with I from 0 to N - 1, as in 3/8")
+    return int(shard), int(shards)
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
@@ -419,7 +433,9 @@ def _run(args: argparse.Namespace) -> None:
     if args.all:
         have = bool(args.data or os.environ.get("VALUEGYM_DATA"))
         names = [what.id for what in experiments.EXPERIMENTS.values() if have or not what.data]
-    paths = run(args.agent, names, args.results, args.seed, args.data, args.workers, Sealed.of(args), args.executor)
+    paths = run(
+        args.agent, names, args.results, args.seed, args.data, args.workers, Sealed.of(args), args.executor, args.shard
+    )
     print("\n".join(map(str, paths)))
 
 

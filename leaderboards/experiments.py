@@ -137,7 +137,7 @@ _ASKING = replace(
     _inference("asking-regret", "Random boards; the agent asks, answers by regret.", "regret", "random"),
     env_id="valuegym/RewardInferenceActive-v0",
     arguments=json.dumps({"annotator": "regret", "reports": (0, 1, 3, 10, 30)}),
-    agents=("uniform", "random_bayes_regret", "active_bayes_regret", "oracle"),
+    agents=("uniform", "random_bayes_regret", "active_bayes_regret", "value_bayes_regret", "oracle"),
 )
 _PUBLISHED = [
     _inference(f"published-{name}", f"The published board; answers by {name}.", name, "published", board="published")
