@@ -252,6 +252,10 @@ class LQR:
             self._solution = best, riccati.gain(linear, best.P)
         return self._solution
 
+    def value(self, observation: Array) -> Array:
+        """The optimal value (...) at observations (..., n), expected and for ever; for scoring only."""
+        return -riccati.cost(self.solve()[0], observation.astype(np.float64))
+
     def oracle_value(self, task: Task, state: State) -> Array:
         """The optimal value (B,), expected and for ever."""
         return -riccati.cost(self.solve()[0], state.state @ self.rotation.T)

@@ -87,6 +87,7 @@ def test_rollouts_cost_what_the_quadratic_form_says(distractors: int, rotated: b
     K = core.solve()[1]
     long = rollouts.returns(core, task, lambda s, t: core.oracle_action(task, s), 1500)
     np.testing.assert_allclose(long, core.oracle_value(task, state), rtol=1e-6)  # actions are float32
+    np.testing.assert_allclose(core.value(core.observation(task, state)), core.oracle_value(task, state), rtol=1e-5)
     finite = riccati.cost_over(lqr.system(core.parameters), K, 200)
     s = core.observation(task, state).astype(np.float64)
     got = rollouts.returns(core, task, lambda s, t: core.oracle_action(task, s))
