@@ -15,7 +15,7 @@ from valuegym.envs.coevolution.coevolve import Coevolve, plan
 
 REMEMBERED = 12  # steps whose reports are kept
 CROWD = 60  # imagined people, who stand for the population in the plan
-ITERATIONS = 12  # of expectation and maximisation, for each number of camps at each step
+ITERATIONS = 10  # of expectation and maximisation, for each number of camps at each step
 
 
 class Pluralist(Kalman):
@@ -96,32 +96,29 @@ def camps(points: Floats, most: int, width: float) -> tuple[Floats, Floats, Floa
     B, _, D = points.shape
     known = ~np.isnan(points[..., 0])
     x = np.where(known[..., None], points, 0.0)
-    count = known.sum(-1)
+    count, size = known.sum(-1), (x**2).sum(-1)
     best = np.full(B, -np.inf)
     share, centre = np.zeros((B, most)), np.zeros((B, most, D))
     for K in range(1, most + 1):
         weight, place = np.full((B, K), 1.0 / K), spread_out(x, known, K)
+        fit = np.zeros(B)
         for _ in range(ITERATIONS):
-            score = np.log(weight)[:, None] - 0.5 * squared(x, place) / width**2
-            peak = score.max(-1, keepdims=True)
-            chance = np.exp(score - peak)
-            sums = chance.sum(-1, keepdims=True)
-            chance = chance / sums * known[..., None]
-            mass = chance.sum(1)
-            weight = np.maximum(mass, 1e-9) / np.maximum(mass, 1e-9).sum(-1, keepdims=True)
-            place = np.matmul(chance.swapaxes(1, 2), x) / np.maximum(mass, 1e-9)[..., None]
-        fit = np.log(sums[..., 0]) + peak[..., 0]
-        criterion = (fit * known).sum(-1) - 0.5 * (K * D + K - 1) * np.log(np.maximum(count, 1))
+            square = size[:, None] - 2.0 * np.matmul(place, x.swapaxes(1, 2)) + (place**2).sum(-1)[..., None]
+            score = np.log(weight)[..., None] - 0.5 * square / width**2  # (B, K, n)
+            peak = score.max(1)
+            chance = np.exp(score - peak[:, None])
+            total = chance.sum(1)
+            fit = np.where(known, np.log(total) + peak, 0.0).sum(-1)
+            chance *= (known / total)[:, None]
+            mass = np.maximum(chance.sum(-1), 1e-9)
+            weight = mass / mass.sum(-1, keepdims=True)
+            place = np.matmul(chance, x) / mass[..., None]
+        criterion = fit - 0.5 * (K * D + K - 1) * np.log(np.maximum(count, 1))
         better = criterion > best
         best = np.where(better, criterion, best)
         share[better], centre[better] = 0.0, 0.0
         share[better, :K], centre[better, :K] = weight[better], place[better]
     return share, centre, width / np.sqrt(np.maximum(share * count[:, None], 1.0))
-
-
-def squared(x: Floats, y: Floats) -> Floats:
-    """Squared distances (B, n, K) between rows of x (B, n, D) and of y (B, K, D)."""
-    return ((x[:, :, None] - y[:, None]) ** 2).sum(-1)
 
 
 def spread_out(x: Floats, known: npt.NDArray[np.bool_], K: int) -> Floats:

@@ -320,7 +320,8 @@ def modes(people: Array, starts: Array, bound: float) -> Array:
     at = starts
     for _ in range(SHIFTS):
         near = (metrics.squared_distances(at, people) < bound**2).astype(np.float64)
-        total, count = dynamics.total(near[..., None] * people[:, None], 2), dynamics.total(near, 2)[..., None]
+        total = np.stack([(near * people[:, None, :, d]).sum(-1) for d in range(people.shape[-1])], -1)
+        count = near.sum(-1)[..., None]
         at = np.where(count > 0, total / np.maximum(count, 1.0), at)
     return at
 

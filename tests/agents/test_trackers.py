@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -211,3 +212,25 @@ def test_the_pluralist_serves_more_and_wears_less_than_the_kalman_filter() -> No
     assert ours["diversity_ratio"] > kalman["diversity_ratio"] + 0.05 and ours["service"] > kalman["service"]
     assert ours["return"] > max(kalman["return"], silent["return"]) + 0.5
     assert ours["influence"] < kalman["influence"]
+
+
+@pytest.mark.slow
+def test_ppo_beats_persistence_where_values_revert_to_a_mean() -> None:
+    pytest.importorskip("stable_baselines3")
+    from valuegym.leaderboards.experiments import find
+
+    what = find("coevolution/follow-few-reports")
+    scalar = gym.make(what.env_id, **what.kwargs)
+    core: Any = scalar.unwrapped.core  # type: ignore[attr-defined]
+    agent = make("ppo", scalar, seed=0)
+    agent.learn(what.timesteps)
+    task, _ = core.initial(keys.mix(0, np.arange(400)))
+
+    def policy(task: Any, state: Any) -> Array:
+        return np.asarray(agent.predict(core.observation(task, state), deterministic=True)[0])
+
+    returns = rollouts.play(core, task, policy).returns
+    naive, _ = core.references(task)
+    gain = returns - naive
+    assert gain.mean() > 1.96 * gain.std() / np.sqrt(len(gain))  # the same answers for both
+    assert 1 - returns.sum() / naive.sum() > 0.2

@@ -6,6 +6,7 @@ addresses that the operations hand out. Whatever is not known here is answered w
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import re
@@ -24,7 +25,13 @@ class Server:
         uploads: path -> bytes, the files of runs.
         operations: names of the GraphQL operations, in order.
         unknown: those that had no answer.
+        key: the only API key that is let in, None for any.
+        dies_at: name of the operation at which the server falls silent for good, None for never.
     """
+
+    key: str | None = None
+    dies_at: str | None = None
+    dead: bool = False
 
     def __init__(self) -> None:
         self.runs: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -143,6 +150,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         path = unquote(urlparse(self.path).path)
+        if self.stub.dead or (self.stub.dies_at and self.stub.dies_at.encode() in body):
+            self.stub.dead = True
+            self.close_connection = True
+            return
+        given = base64.b64decode(self.headers.get("Authorization", "").partition(" ")[2] or b"").decode()
+        if self.stub.key is not None and given.partition(":")[2] != self.stub.key:
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         reply: dict[str, Any] = {}
         with self.stub.lock:
             if path == "/graphql":
