@@ -62,6 +62,7 @@ def list_all() -> str:
     """Environments, agents and experiments, a line each."""
     lines = ["environments"]
     lines += [f"  {id:<40} {', '.join(entry.tags)}" for id, entry in envs.ENVS.items()]
+    lines += [f"  {id:<40} control  [extra: {foreign.extra}]" for id, foreign in envs.FOREIGN.items()]
     lines += ["", "agents"]
     lines += [
         f"  {name:<40} {entry.about}{f'  [extra: {entry.extra}]' if entry.extra else ''}"
@@ -338,6 +339,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--board", metavar="BOARD", help="a board's book, for submissions on its seeds")
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
+    sub.add_argument("--track", choices=("offline", "online"), help="log an accepted submission to wandb (default: no)")
     common(sub)
     _board_parser(command("board", "keep a board: periods, commitments and signed verdicts in one book"), common)
     sub = command("leaderboard", "verify records, print the tables, write the page and the wandb runs")
@@ -444,6 +446,8 @@ def _verify(args: argparse.Namespace) -> int:
         found = ledger.read(args.board, _key(args.board_key)) if args.board else None
         judgement = judge(args.results, args.data, args.workers, found)
         print(judgement.text)
+        if args.track and not judgement.reason:
+            print(f"wandb     {tracking.log_submission(judgement, Path(args.results).parent, args.track).message}")
         return int(bool(judgement.reason))
     verdicts = verify(args.results, args.data, args.workers)
     print(report(verdicts))

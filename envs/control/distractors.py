@@ -233,7 +233,7 @@ class Distractors:
 
     ## Source
     Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR), whose
-    map `published` is, except that there every environment object drew its own.
+    map `published` is, except that there every environment object drew its own, and moved once before it was seen.
 
     ## Version history
     v0: first version.
