@@ -9,7 +9,8 @@ once per process and not counted again. Steps are environment steps, seconds are
 busy machine does not count; the median of `--rounds` is printed.
 
 Jobs: an empty job returns its number; a small one plays two episodes of the delivery task and writes its record. The
-start of workers is measured apart, by a first round of as many jobs as there are workers.
+start of workers is measured apart: it lasts until each has done WARM jobs on average, for modules are imported with the
+first.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from valuegym.leaderboards.records import read
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.verify import verify
 
+WARM = 10  # jobs for each worker that belong to its start
 TRACKS = {
     "valuegym/Delivery-v0": ("return", {}),
     "valuegym/RandomDelivery-v0": ("return", {}),
@@ -91,11 +93,11 @@ def small(item: tuple[str, int]) -> str:
 
 
 def timed(name: str, function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> tuple[float, float]:
-    """Seconds until the first `workers` results, and from then to the last."""
+    """Seconds until the first WARM * workers results, and from then to the last."""
     began, first, done = time.perf_counter(), 0.0, 0
     for _ in EXECUTORS[name](function, items, workers):
         done += 1
-        if done == workers:
+        if done == WARM * workers:
             first = time.perf_counter() - began
     return first, time.perf_counter() - began - first
 
@@ -108,8 +110,8 @@ def measure_jobs(jobs: int, workers: int) -> None:
             print(f"{name:<24}{'not installed':>20}")
             continue
         with tempfile.TemporaryDirectory() as folder:
-            start, rest = timed(name, empty, range(jobs + workers), workers)
-            _, work = timed(name, small, [(folder, seed) for seed in range(jobs + workers)], workers)
+            start, rest = timed(name, empty, range(jobs + WARM * workers), workers)
+            _, work = timed(name, small, [(folder, seed) for seed in range(jobs + WARM * workers)], workers)
         print(f"{name:<24}{start:>20.2f}{1000 * rest / jobs:>18.2f}{1000 * work / jobs:>18.2f}")
 
 

@@ -238,7 +238,14 @@ def _write_run(request: dict[str, Any]) -> dict[str, Any]:
         artifact = wandb.Artifact(request["artifact"], type=request["kind"])
         for name, file in request["files"].items():
             artifact.add_file(file, name=name)
-        run.log_artifact(artifact)
+        logged = run.log_artifact(artifact)
+        try:  # finishing keeps silent about a server that is gone
+            logged.wait(timeout=int(request["finish_timeout"])) if run.url else None
+        except Exception as error:  # of several kinds, by version
+            run.finish(exit_code=1)
+            whole = _write_run(request | {"mode": "offline"})
+            reason = f"The wandb server did not take all of the run ({_sentence(error)}), so it was written offline."
+            return whole | {"message": f"{reason} {whole['message']}"}
     url = run.url
     run.finish()
     where = f"Logged online at {url}." if url else f"Logged offline; to upload: wandb sync {folder}"

@@ -347,3 +347,24 @@ def test_a_wrong_key_leaves_a_complete_local_run(tmp_path: Path, server, monkeyp
 def test_a_rejected_submission_is_not_logged(judgement: trust.Judgement, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"was rejected \(no\), so there is nothing to log"):
         tracking.log_submission(judgement._replace(reason="no"), tmp_path)
+
+
+@needs_wandb
+@pytest.mark.slow
+def test_a_server_that_dies_mid_run_leaves_a_complete_local_run(
+    tmp_path: Path, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run began online; a whole one lies in the folder, and syncs to a server that lives."""
+    monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 4.0)
+    server.dies_at = "CreateArtifact"
+    tracked = log_scores(make_scores(), make_files(tmp_path / "records"), tmp_path, mode="online")
+    assert (tracked.mode, tracked.url) == ("offline", None)
+    assert "did not take all of the run" in tracked.message and "wandb sync" in tracked.message
+    held = read_offline(tracked.directory)
+    assert held["summary"] == pytest.approx(expected_summary()) and "regret-records" in held["artifacts"]
+    server.dies_at, server.dead = None, False
+    server.artifacts.clear()
+    command = [sys.executable, "-m", "wandb", "sync", str(tracked.directory)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_artifacts_arrived(server)

@@ -99,6 +99,21 @@ class Server:
         artifact = {"id": key, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
         return {"createArtifact": {"artifact": artifact}}
 
+    def on_ArtifactByID(self, sent: dict[str, Any]) -> dict[str, Any]:
+        held = self.artifacts[sent["id"]]
+        project = {
+            "id": "project",
+            "internalId": "project",
+            "name": "valuegym",
+            "entity": {"id": "entity", "name": "tester"},
+        }
+        sequence = {"__typename": "ArtifactSequence", "id": "sequence", "name": held["name"], "project": project}
+        numbers = {"versionIndex": 0, "ttlDurationSeconds": 0, "size": 1, "fileCount": len(held["files"])}
+        texts = {"description": None, "metadata": None, "digest": "", "commitHash": None, "state": held["state"]}
+        times = {"historyStep": None, "createdAt": "2026-01-01T00:00:00", "updatedAt": None, "ttlIsInherited": True}
+        kind = {"artifactSequence": sequence, "artifactType": {"name": held["type"]}, "tags": [], "aliases": []}
+        return {"artifact": {"__typename": "Artifact", "id": sent["id"], **numbers, **texts, **times, **kind}}
+
     def on_CreateArtifactManifest(self, sent: dict[str, Any]) -> dict[str, Any]:
         file = self._artifact_file(sent["artifactID"], sent["name"]) | {"uploadUrl": f"{self.url}/storage/manifest"}
         return {"createArtifactManifest": {"artifactManifest": {"id": "manifest", "file": file}}}
