@@ -41,7 +41,7 @@ DEVELOPMENT = 10  # seeds that settings are chosen on, before those of the front
 DUTIES = tuple(i / 9 for i in (0, 1, 2, 3, 4, 6, 9))
 GAINS = (0.2, 0.4, 0.7, 1.0)  # of the moving average
 DRIFTS = (0.03, 0.1, 0.3)  # of the Kalman filter, which set its gain
-PRICES = (0.0, 0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.5)  # of the pluralist
+PRICES = (0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # of the pluralist
 CAMPS = ((1, 2, 3), (1,), (2,), (3,))
 
 
