@@ -78,6 +78,20 @@ def test_unstable_controllers_cost_infinitely_much() -> None:
     assert np.isinf(riccati.optimal(both).offset).tolist() == [True, False]
 
 
+def test_a_mode_that_grows_but_costs_nothing_does_not_count() -> None:
+    system = lqr.system(Parameters(distractors=2))
+    wild = np.stack([system.A, system.A])
+    wild[0, 2:, 2:] *= 1.7
+    system = system._replace(A=wild, W=np.zeros((4, 4)))
+    best = riccati.optimal(system)
+    np.testing.assert_allclose(best.P[0], best.P[1], atol=1e-9)
+    K = riccati.gain(system, best.P)
+    slow = np.stack([K[0], 0.01 * K[1]])  # the other one takes many more steps to settle
+    cost = riccati.cost_of(system, slow)
+    np.testing.assert_allclose(cost.P[0], best.P[0], atol=1e-9)
+    assert np.isfinite(cost.P).all()
+
+
 @pytest.mark.parametrize("rotated", [False, True])
 @pytest.mark.parametrize("distractors", [0, 3, 8])
 def test_rollouts_cost_what_the_quadratic_form_says(distractors: int, rotated: bool) -> None:
