@@ -81,6 +81,7 @@ th, td { padding: .4rem .6rem; text-align: right; vertical-align: top; border-to
 thead th { border-top: 0; color: var(--muted); font-size: .85rem; font-weight: 600; vertical-align: bottom; }
 th.name, td.name { text-align: left; }
 tbody th { font-weight: 600; }
+wbr { display: none; }
 td.prose { white-space: normal; text-align: left; min-width: 14rem; }
 th:first-child, td:first-child { padding-left: 0; }
 td small { display: block; color: var(--muted); font-size: .78rem; line-height: 1.3; }
@@ -108,6 +109,7 @@ figure { margin: 0; min-width: 0; }
 figure img { display: block; max-width: 100%; width: auto; height: 15rem; object-fit: contain; object-position: left;
   border-radius: 8px; }
 figure dl { font-size: .85rem; margin-top: .5rem; gap: .1rem .75rem; }
+figcaption h2 { font-size: 1.1rem; margin: .5rem 0 .1rem; }
 figcaption p { margin: 0; }
 .visually-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media (max-width: 40rem) {
@@ -123,6 +125,9 @@ figcaption p { margin: 0; }
   th, td { padding: .35rem .3rem; }
   td small { font-size: .72rem; }
   tbody .name { white-space: normal; }
+  wbr { display: inline; }
+  header nav { gap: .1rem .8rem; font-size: .95rem; }
+  header .brand { margin-right: 0; }
   .many .name { position: sticky; left: 0; background: var(--card); }
   dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .5rem; }

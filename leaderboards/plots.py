@@ -68,7 +68,7 @@ def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = Fals
         else:
             figure = Figure(figsize=_inches(360 if narrow else 800, 62 + 30 * (len(rows) + len(board.references))))
             _dots(figure, rows, board.references, series, narrow)
-    return _element(figure, name, "narrow" if narrow else "wide", f"Scores on {board.experiment}", describe(board))
+        return _element(figure, name, "narrow" if narrow else "wide", f"Scores on {board.experiment}", describe(board))
 
 
 def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> str:
@@ -93,8 +93,8 @@ def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: 
             others = [other.last for other in (*drawn(board), *board.references) if other is not row]
             axes.plot(others, [y] * len(others), marker="o", markersize=4, linestyle="none", **_hollow(0.9))
             _dot(axes, y, row, index)
-    spoken = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
-    return _element(figure, name, "", f"Scores of {agent}: {tags}", f"Interquartile mean scores: {spoken}.")
+        spoken = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
+        return _element(figure, name, "", f"Scores of {agent}: {tags}", f"Interquartile mean scores: {spoken}.")
 
 
 def symbol(index: int) -> str:
@@ -237,7 +237,7 @@ def _dot(axes: Any, y: float, row: Row, index: int | None) -> None:
 
 
 def _hollow(width: float) -> dict[str, Any]:
-    return {"markerfacecolor": CARD, "markeredgecolor": MUTED, "markeredgewidth": width}
+    return {"color": MUTED, "markerfacecolor": CARD, "markeredgecolor": MUTED, "markeredgewidth": width}
 
 
 def _labels(board: Board, rows: Sequence[Row], series: Mapping[str, int]) -> list[tuple[float, str, str]]:

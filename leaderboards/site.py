@@ -135,7 +135,7 @@ def write_site(
         pages=addresses(board.experiment for board in found),
         agents=addresses(sorted(names)),
         pictures=addresses(id.removeprefix("valuegym/") for id in ENVS),
-        entrants=entrants or {},
+        entrants={plain(agent): entrant for agent, entrant in (entrants or {}).items()},
         notes=tuple(notes),
     )
     try:
@@ -205,7 +205,8 @@ def _family(site: _Site, family: str, members: Sequence[Board]) -> str:
     rows = []
     for board in members:
         first = next((row for row in board.agents if row.rank == 1), None)
-        leader = _agent_link(site, first.score.agent) if first else '<span class="muted">not ranked</span>'
+        none = "not ranked" if board.agents else "none yet"
+        leader = _agent_link(site, first.score.agent) if first else f'<span class="muted">{none}</span>'
         about = EXPERIMENTS[board.experiment].about if board.experiment in EXPERIMENTS else ""
         rows.append(
             f'<tr><th scope="row" class="name"><a href="boards/{site.pages[board.experiment]}.html">'
@@ -272,7 +273,7 @@ def _standings(site: _Site, board: Board) -> str:
         head("agent", "ascending", "name"),
         *(head(name, "descending") for name in names),
         head("ranks", "ascending"),
-        head("seeds", "descending"),
+        head("seeds", "descending", "spare"),
         head("trust", "ascending"),
     ]
     agents = f"<tbody>{''.join(_standing(site, board, row) for row in board.agents)}</tbody>"
@@ -290,7 +291,7 @@ def _standing(site: _Site, board: Board, row: Row) -> str:
         f'<th scope="row" class="name">{mark}{_agent_link(site, row.score.agent, "../")}{star}</th>',
         *(_estimate(row.at(report)) for report in board.reports),
         cell(span(*row.ranks), sum(row.ranks) / 2) if row.ranks else cell(""),
-        cell(str(len(row.score.seeds)), len(row.score.seeds)),
+        cell(str(len(row.score.seeds)), len(row.score.seeds), kind="spare"),
         cell("reference" if reference else badge(row.tier, "../"), sortable=False),
     ]
     return f"<tr{' class=rejected' if row.tier == 'rejected' else ''}>{''.join(cells)}</tr>"
@@ -483,9 +484,7 @@ def _gallery(site: _Site) -> str:
     body = [
         "<h1>Environments</h1>",
         f"<p>Every environment of the suite, as it draws itself after {STEPS} random steps from seed {SEED}.</p>",
-        section("Pictures", f'<div class="grid">{"".join(figures)}</div>', kind="bare").replace(
-            "<h2>Pictures</h2>", '<h2 class="visually-hidden">Pictures</h2>'
-        ),
+        f'<div class="grid">{"".join(figures)}</div>',
         section("Made from others'", f"<p>{foreign}</p>", kind="bare"),
     ]
     return frame(f"Environments – {site.title}", body, current="environments.html", about="Every environment, drawn.")
@@ -553,7 +552,7 @@ def _environment(id: str) -> tuple[str, tuple[int, int], tuple[str, str]]:
     from PIL import Image
 
     env: Any = gym.make(id)
-    about = (type(env.unwrapped.core).__doc__ or "").strip().splitlines()[0]
+    about = (type(env.unwrapped.core).__doc__ or "").strip().splitlines()[0].replace("`", "")
     spaces = _space(env.observation_space), _space(env.action_space)
     env.close()
     width, height = Image.open(io.BytesIO(picture(id))).size
@@ -564,9 +563,10 @@ def _space(space: Any) -> str:
     """A space in a few words: its kind and its shape or size."""
     if hasattr(space, "spaces"):
         return ", ".join(f"{name} {_space(part)}" for name, part in space.spaces.items())
-    if space.shape:
-        return " × ".join(map(str, space.shape)) + (" numbers" if space.dtype.kind == "f" else " integers")
-    return f"{space.n} choices" if hasattr(space, "n") else "one number"
+    if hasattr(space, "n"):
+        return f"{space.n} choices"
+    kind = "number" if space.dtype.kind == "f" else "integer"
+    return " × ".join(map(str, space.shape)) + f" {kind}{'s' * (int(np.prod(space.shape)) != 1)}"
 
 
 def _rows(site: _Site, agent: str) -> list[tuple[Board, Row]]:
