@@ -46,7 +46,8 @@ NEAR_OPTIMAL_PAGE = f"""# Near-optimal shares on random tasks
 Written by `python benchmarks/studies.py near-optimal`; do not edit. Share of fits whose optimal policy scores at least
 {NEAR_OPTIMAL} under the true reward (0 is uniformly random play, 1 is optimal), against the number of preferences.
 Tasks are of the split "test" of `RewardInference-v0`; seeds draw other pairs and other answers for the same task.
-Brackets: 95% bootstrap intervals over tasks. All scores: [near-optimal.jsonl](near-optimal.jsonl).
+Seeds are fewer where fits are costly; a column says how many each figure rests on, in the order of the learners where
+they differ. Brackets: 95% bootstrap intervals over tasks. All scores: [near-optimal.jsonl](near-optimal.jsonl).
 
 ![Near-optimal shares against preferences](near-optimal.svg)
 
