@@ -87,7 +87,10 @@ people were asked. All scores: [people.jsonl](people.jsonl).
 The Bayesian learners have the prior that they have everywhere: independent weights, fair signs, magnitudes log-uniform
 from 0.1 to 100, the same for every feature. It is exchangeable over features and signs, and was fixed on simulated
 tasks before any person's answer was seen. Of the libraries, that of the true values holds the delivery task's own
-weights and with them the answer; it stands here to show what that is worth.
+weights and with them the answer; it stands here to show what that is worth. "Maximum likelihood" and the libraries have
+a prior so wide that it says nothing, as published; partial return and regret without these words have independent
+normal weights of standard deviation 10 in units of the answers' noise. That is too narrow for people: no answer is in
+favour of a sheep, so its weight should be far below all others, and the prior keeps it near.
 
 **What the data guarantees.** The publishers' attention filter removed everyone who ever preferred a segment that hits
 a sheep to one that does not, or called them equal: all 163 answers about such pairs in Privileged-Control avoid it,
