@@ -31,10 +31,13 @@ AGENTS: dict[str, Entry] = {
         "valuegym.agents.bayes_regret:BayesRegret", "", "posterior by regret, exact values; log-uniform prior"
     ),
     "active_bayes_regret": Entry(
-        "valuegym.agents.active_bayes_regret:ActiveBayesRegret", "", "asks where it expects to learn most; the same"
+        "valuegym.agents.active_bayes_regret:ActiveBayesRegret", "", "bayes_regret that asks what tells it most"
+    ),
+    "value_bayes_regret": Entry(
+        "valuegym.agents.active_bayes_regret:for_value", "", "bayes_regret that asks what promises most return"
     ),
     "random_bayes_regret": Entry(
-        "valuegym.agents.active_bayes_regret:at_random", "", "asks at random; otherwise the same"
+        "valuegym.agents.active_bayes_regret:at_random", "", "bayes_regret that asks at random"
     ),
     "regret_library": Entry(
         "valuegym.agents.regret_library:RegretLibrary", "", "weights by regret, values from a library of policies"
@@ -43,6 +46,31 @@ AGENTS: dict[str, Entry] = {
         "valuegym.agents.optimal_advantage:OptimalAdvantage", "", "a table by partial return; no dynamics"
     ),
     "cpl": Entry("valuegym.agents.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
+    **{
+        name: Entry(f"valuegym.agents.trackers:{entry}", "", about)
+        for name, entry, about in (
+            ("silent", "Silent", "values by a Kalman filter, and never a broadcast"),
+            ("frozen", "Frozen", "values as first told, for ever"),
+            ("persistence", "Persistence", "values as last told; lifelong learning of order 0"),
+            ("lifelong", "Lifelong", "values, four fifths of the way from the last estimate"),
+            ("lifelong_independent", "lifelong_independent", "values, four fifths of the way from the first reading"),
+            ("extrapolative", "Extrapolative", "values by finite differences, order 1, as published"),
+            (
+                "extrapolative_2",
+                "extrapolative_2",
+                "values by finite differences, order 2, two steps ahead, as published",
+            ),
+            ("extrapolative_shrunk", "extrapolative_shrunk", "values by a quarter of the extrapolated step"),
+            ("moving_average", "MovingAverage", "values by exponential smoothing, gain 0.3"),
+            ("kalman", "Kalman", "values by a Kalman filter; told the noise of the reports"),
+            ("theta", "Theta", "values by the Theta method"),
+        )
+    },
+    "pluralist": Entry(
+        "valuegym.agents.pluralist:Pluralist",
+        "",
+        "serves camps and keeps diversity; told the constants of the dynamics",
+    ),
     "lqr_model_based": Entry(
         "valuegym.agents.lqr_model_based:LQRModelBased", "agents", "a linear model of rank 2 and the Riccati equation"
     ),

@@ -160,3 +160,8 @@ class ActiveBayesRegret:
 def at_random(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
     """The same learner without a choice of its own."""
     return ActiveBayesRegret(env, seed, choice="random")
+
+
+def for_value(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
+    """The same learner, asking for what changes the policy rather than for what it would like to know."""
+    return ActiveBayesRegret(env, seed, choice="value")

@@ -53,7 +53,7 @@ class Settings:
         critics: how many.
         hidden: units in each of two hidden layers of actor and critics.
         bins: of an HL-Gauss critic.
-        values: range that bins cover; None for what the rewards of the random steps allow.
+        values: range that bins cover; None for what rewards between those of the random steps and 0 allow for ever.
         layer_norm: of the critics.
         optimisation: of actor and critics.
         update_ratio: updates of them for each step of the environment.
@@ -196,9 +196,10 @@ class VaGraM:
 
     def _begin(self, rewards: Tensor) -> SoftActorCritic:
         s = self.settings
-        low, high = s.values or value_range(
-            float(rewards.min()), max(float(rewards.max()), float(rewards.min()) + 1e-3), s.optimisation.discount
-        )
+        lowest, highest = min(float(rewards.min()), 0.0), max(float(rewards.max()), 0.0)
+        if lowest == highest:  # nothing but rewards of 0 so far
+            lowest, highest = -1.0, 1.0
+        low, high = s.values or value_range(lowest, highest, s.optimisation.discount)
         bins = s.bins if s.critic == "hl_gauss" else 0
         critic = CriticParameters(s.critics, s.hidden, 2, bins, low, high, s.layer_norm)
         return SoftActorCritic(self.D, self.A, critic, s.optimisation, self.generator)

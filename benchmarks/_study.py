@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,7 +60,7 @@ def make_task(mdp: tabular.TabularMDP, weights: Array) -> Task:
     return Task(small, weights, float(naive[0]), float(best[0]))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=128)
 def random_task(unit: int) -> Task:
     """Random task number `unit` of the split "test", the one that `RewardInference-v0` draws for that key."""
     core = RewardInference(reports=(1,))
@@ -151,14 +152,14 @@ def recorded(path: Path) -> dict[Key, Any]:
     return values
 
 
-def fill(path: Path, jobs: Iterable[Job]) -> list[Key]:
-    """Run the jobs that are not recorded yet; the keys of all of them, in order."""
-    done, every = recorded(path), []
+def fill(path: Path, jobs: Iterable[Job], minutes: float = float("inf")) -> list[Key]:
+    """Run the jobs that are not recorded yet, as long as there is time; the keys of all jobs, in order."""
+    done, every, end = recorded(path), [], time.monotonic() + 60 * minutes
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         for job in jobs:
             every.extend(job.keys)
-            if all(key in done for key in job.keys):
+            if all(key in done for key in job.keys) or time.monotonic() > end:
                 continue
             values = [np.round(value, 5).tolist() for value in job.run()]
             lines = (json.dumps([*key, value]) + "\n" for key, value in zip(job.keys, values, strict=True))
@@ -168,16 +169,15 @@ def fill(path: Path, jobs: Iterable[Job]) -> list[Key]:
 
 
 def gather(values: Mapping[Key, Any], order: Iterable[Key]) -> Raw:
-    """Values by cell, in the order of the keys: units that lack a seed are left out."""
-    cells: dict[Key, dict[Any, dict[Any, Any]]] = {}
+    """Values by cell, in the order of the keys; cells that are not complete yet are left out."""
+    cells: dict[Key, dict[Any, list[Any]]] = {}
+    incomplete = set()
     for key in order:
         if key in values:
-            cells.setdefault(key[:-2], {}).setdefault(key[-2], {})[key[-1]] = values[key]
-    raw = {}
-    for cell, units in cells.items():
-        seeds = max(map(len, units.values()))
-        raw[cell] = np.array([[*unit.values()] for unit in units.values() if len(unit) == seeds])
-    return raw
+            cells.setdefault(key[:-2], {}).setdefault(key[-2], []).append(values[key])
+        else:
+            incomplete.add(key[:-2])
+    return {cell: np.array(list(units.values())) for cell, units in cells.items() if cell not in incomplete}
 
 
 def dump(raw: Raw) -> str:
@@ -324,6 +324,7 @@ def _draw(axes: Any, panel: Panel, line: float | None) -> None:
         axes.plot(x, points[:, 0], **_look(curve))
     if panel.ticks:
         axes.set_xticks(range(len(panel.ticks)), panel.ticks)
+        axes.set_xlim(-0.4, len(panel.ticks) - 0.6)
     if panel.limits:
         axes.set_ylim(*panel.limits)
     axes.set_title(panel.title, loc="left", fontsize=10, color=INK)
@@ -355,6 +356,7 @@ def parser(about: str, units: int, seeds: int) -> argparse.ArgumentParser:
     result.add_argument("--seeds", type=int, default=seeds, help="repetitions within a unit")
     result.add_argument("--results", type=Path, default=ROOT / "results/studies", help="folder of the records")
     result.add_argument("--docs", type=Path, default=ROOT / "docs/results", help="folder of the pages")
+    result.add_argument("--minutes", type=float, default=float("inf"), help="start nothing new after this long")
     result.add_argument("--table", action="store_true", help="only write the pages, from docs/results/raw")
     return result
 
@@ -372,7 +374,7 @@ def run(study: Study, options: argparse.Namespace) -> None:
     raw_path = options.docs / "raw" / f"{study.name}.jsonl"
     if not options.table:
         records = options.results / f"{study.name}.jsonl"
-        order = fill(records, study.jobs(options))
+        order = fill(records, study.jobs(options), options.minutes)
         write(raw_path, dump(gather(recorded(records), order)))
     for suffix, text in study.pages(load(raw_path.read_text())).items():
         write(options.docs / f"{study.name}{suffix}", text)

@@ -1,162 +1,122 @@
-"""What a question is worth: the same Bayesian learner asks for information, for gain, or at random.
+"""What a question is worth: the same Bayesian learner asks for information, for value, or at random.
 
-    python benchmarks/active.py [--units 100] [--reports 1 2 3 5 10 30] [--candidates 10]
+    python benchmarks/active.py [--data FOLDER] [--units 60] [--shuffles 20] [--candidates 10] [--table]
 
-Every strategy plays the same tasks of the split "test", with the same candidates before every answer. An episode is
-one line in results/studies/active.jsonl, written when it is done, so that an interrupted study goes on where it
-stopped; the table goes to docs/results/active.md. `--table` only writes the table.
+Writes docs/results/active.md and active.svg. Units are tasks of the split "test"; every strategy plays the same ones,
+with the same candidates before every answer. People's own answers are asked for where --data (or the variable
+VALUEGYM_DATA) says where they lie: units are then shuffles of them, of which every candidate takes one.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+import _study
 import gymnasium as gym
-import numpy as np
 
 from valuegym.agents.active_bayes_regret import ActiveBayesRegret
-from valuegym.leaderboards.aggregate import mean, stratified_bootstrap
+from valuegym.envs.preference import datasets
 
+Array = _study.Array
 CHOICES = ("random", "information", "value")
-SETTINGS = (
-    ("random", "regret"),
-    ("random", "regret-noiseless"),
-    ("random", "partial-return"),
-    ("risky", "regret"),
-)  # boards, annotator
-NEAR_OPTIMAL = 0.9
-
-Key = tuple[str, str, int, str, int]  # boards, annotator, candidates, choice, unit
+REPORTS = (1, 2, 3, 5, 10, 30)
+SETTINGS = (("random", "regret"), ("random", "regret-noiseless"), ("random", "partial-return"), ("risky", "regret"))
+HUMAN = ("published", "human:Privileged-Control")
 
 
-def recorded(path: Path) -> dict[Key, list[float]]:
-    """The scores so far; a line that an interruption cut short is left out."""
-    scores: dict[Key, list[float]] = {}
-    if path.is_file():
-        text = path.read_text()
-        for line in text[: text.rfind("\n") + 1].splitlines():
-            *key, found = json.loads(line)
-            scores[tuple(key)] = found  # type: ignore[index]
-        if text and not text.endswith("\n"):
-            path.write_text(text[: text.rfind("\n") + 1])
-    return scores
+@cache
+def environment(board: str, annotator: str, candidates: int, data: str | None) -> Any:
+    """Where one asks."""
+    folder = {"data": data} if (board, annotator) == HUMAN else {}
+    arguments: dict[str, Any] = {"board": board, "annotator": annotator, "candidates": candidates, "reports": REPORTS}
+    return gym.make("valuegym/RewardInferenceActive-v0", **arguments, **folder)
 
 
-def play(env: Any, agent: ActiveBayesRegret, seed: int) -> list[float]:
+def play(cell: tuple[str, str, int, str], unit: int, data: str | None) -> list[list[float]]:
     """The scores of the reports of one episode."""
-    observation, _ = env.reset(seed=seed)
+    env = environment(*cell[:3], data)
+    agent = ActiveBayesRegret(env, seed=unit, choice=cell[3])
+    observation, _ = env.reset(seed=unit)
     memory, terminated = None, False
     while not terminated:
         action, memory = agent.predict(observation, memory)
         observation, _, terminated, _, _ = env.step(action)
-    found: list[float] = env.unwrapped.state.scores[0].tolist()
-    return found
+    return [env.unwrapped.state.scores[0].tolist()]
 
 
-def fill(path: Path, options: argparse.Namespace) -> None:
-    """Play what is not recorded yet, unit by unit."""
-    done = recorded(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    envs = {
-        (board, annotator): gym.make(
-            "valuegym/RewardInferenceActive-v0",
-            board=board,
-            annotator=annotator,
-            candidates=options.candidates,
-            reports=tuple(options.reports),
-        )
-        for board, annotator in SETTINGS
-    }
-    with path.open("a") as file:
-        for unit in range(options.units):
-            for setting, env in envs.items():
-                for choice in CHOICES:
-                    key: Key = (*setting, options.candidates, choice, unit)
-                    if key not in done:
-                        scores = play(env, ActiveBayesRegret(env, seed=unit, choice=choice), unit)
-                        file.write(json.dumps([*key, dict(zip(map(str, options.reports), scores, strict=True))]) + "\n")
-                        file.flush()
+def jobs(options: argparse.Namespace) -> Iterator[_study.Job]:
+    """An episode each, unit by unit."""
+    for unit in range(max(options.units, options.shuffles)):
+        settings = SETTINGS if unit < options.units else ()
+        for setting in (*settings, *([HUMAN] if options.data and unit < options.shuffles else [])):
+            for choice in CHOICES:
+                cell = (*setting, options.candidates, choice)
+                yield _study.Job([(*cell, unit, 0)], partial(play, cell, unit, options.data))
 
 
-def _cell(by_unit: Any, digits: int = 2) -> str:
-    """Mean over tasks with its 95% bootstrap interval."""
-    interval = stratified_bootstrap(np.asarray(by_unit, float)[:, None], mean, np.random.default_rng(0))
-    middle, low, high = (round(float(x), digits) + 0.0 for x in (np.mean(by_unit), *interval))
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def table(scores: dict[Key, Any]) -> str:
-    """Mean scores and near-optimal shares of the strategies, and paired differences to asking at random."""
-    lines = [
+def pages(raw: _study.Raw) -> Mapping[str, str]:
+    """The page and the picture."""
+    settings = [s for s in dict.fromkeys(cell[:3] for cell in raw) if all((*s, choice) in raw for choice in CHOICES)]
+    scores = {s: {choice: raw[(*s, choice)][:, 0] for choice in CHOICES} for s in settings}
+    head = ["boards", "annotator", "candidates", "units", "answers", *CHOICES]
+    head += [f"{choice} - random" for choice in CHOICES[1:]]
+    parts = [
         "# Does it pay to choose the question?",
-        "",
-        "`RewardInferenceActive-v0`: before every answer the learner sees candidates and chooses one. The learner is",
-        "`bayes_regret` throughout; *information* asks what tells most about the weights, *value* what promises the",
-        "largest rise of the return of the policy it will answer, *random* any (`active_bayes_regret`, `choice=`).",
-        f"Score, and share of tasks with a score of at least {NEAR_OPTIMAL}; differences are paired by task. In",
-        "brackets: 95% bootstrap intervals over tasks. Written by `python benchmarks/active.py`.",
+        "Written by `python benchmarks/active.py --data FOLDER`. In `RewardInferenceActive-v0` the learner sees "
+        "candidates before every answer, and chooses one. It is `bayes_regret` throughout, which believes in noisy "
+        "regret: *information* asks what tells most about the weights, *value* what promises the largest rise of the "
+        "return of the policy that it will answer (`active_bayes_regret`, `value_bayes_regret`, and "
+        "`random_bayes_regret`, which asks at random). Units are random tasks; where people answer, on one board, "
+        "shuffles of their answers, so that intervals there are over what is dealt, not over people or boards. "
+        "Differences are paired by unit. In brackets: 95% bootstrap intervals over units.",
+        "![Near-optimal share by number of answers](active.svg)",
     ]
-    for what, turn in (
-        ("Score", lambda x: x),
-        (f"Share of scores at least {NEAR_OPTIMAL}", lambda x: x >= NEAR_OPTIMAL),
+    for title, turn in (
+        (f"Share of scores at least {_study.NEAR_OPTIMAL}", _study.near_optimal),
+        ("Mean score, cut at -1", lambda score: score),
     ):
-        lines += [
-            "",
-            f"## {what}",
-            "",
-            "| boards | annotator | candidates | answers | tasks | "
-            + " | ".join(CHOICES)
-            + " | information - random | "
-            "value - random |",
-            "| --- " * (len(CHOICES) + 7) + "|",
-        ]
-        for setting in dict.fromkeys(key[:3] for key in scores):
-            units = [
-                unit
-                for unit in sorted({key[4] for key in scores if key[:3] == setting})
-                if all((*setting, choice, unit) in scores for choice in CHOICES)
-            ]
-            if not units:
-                continue
-            for report in scores[(*setting, CHOICES[0], units[0])]:
-                found = {
-                    choice: turn(np.array([scores[(*setting, choice, unit)][report] for unit in units])) * 1.0
-                    for choice in CHOICES
-                }
-                gains = [found[choice] - found["random"] for choice in CHOICES[1:]]
-                cells = [_cell(values) for values in (*found.values(), *gains)]
-                board, annotator, candidates = setting
-                lines.append(
-                    f"| {board} | {annotator} | {candidates} | {report} | {len(units)} | {' | '.join(cells)} |"
-                )
-    return "\n".join(lines) + "\n"
+        rows = []
+        for setting, found in scores.items():
+            for i, report in enumerate(REPORTS):
+                values = [turn(found[choice][:, i]) * 1.0 for choice in CHOICES]
+                gains = [value - values[0] for value in values[1:]]
+                cells = [_study.estimate(value) for value in (*values, *gains)]
+                rows.append([*setting, len(values[0]), report, *cells])
+        parts += [f"## {title}", _study.table(head, rows)]
+    panels = [
+        _study.Panel(
+            f"{board}: {annotator}",
+            "answers",
+            "near-optimal share",
+            [
+                _study.Curve(choice, range(len(REPORTS)), _shares(found[choice]), style)
+                for style, choice in enumerate(CHOICES)
+            ],
+            [str(report) for report in REPORTS],
+        )
+        for (board, annotator, _), found in scores.items()
+    ]
+    return {".md": "\n\n".join(parts) + "\n", ".svg": _study.picture(panels)}
+
+
+def _shares(found: Array) -> list[_study.Estimate]:
+    return [_study.estimate(_study.near_optimal(found[:, i])) for i in range(len(REPORTS))]
+
+
+STUDY = _study.Study("active", jobs, pages)
 
 
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--units", type=int, default=100)
-    parser.add_argument("--reports", type=int, nargs="+", default=[1, 2, 3, 5, 10, 30])
-    parser.add_argument("--candidates", type=int, default=10)
-    parser.add_argument("--results", type=Path, default=Path("results/studies"))
-    parser.add_argument("--docs", type=Path, default=Path("docs/results"))
-    parser.add_argument("--table", action="store_true", help="only write the table")
-    options = parser.parse_args()
-    path = options.results / "active.jsonl"
-    if not options.table:
-        fill(path, options)
-    options.docs.mkdir(parents=True, exist_ok=True)
-    target = options.docs / "active.md"
-    temporary = target.with_suffix(".part")
-    temporary.write_text(table(recorded(path)))
-    os.replace(temporary, target)
-    print(target.read_text())
+    parser = _study.parser(__doc__, units=60, seeds=1)
+    parser.add_argument("--candidates", type=int, default=10, help="pairs to choose from before every answer")
+    parser.add_argument("--data", default=os.environ.get(datasets.VARIABLE), help="folder with people's answers")
+    parser.add_argument("--shuffles", type=int, default=20, help="of people's answers")
+    _study.run(STUDY, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -255,8 +255,8 @@ def draw(results: dict[tuple[Cell, str], list[float]], path: Path) -> None:
             panel.set_yticks([1, 10, 100, 1e3, 1e4, top], ["1", "10", "100", "1,000", "10,000", "∞"])
             panel.grid(alpha=0.25)
             panel.spines[["top", "right"]].set_visible(False)
-        errors = f"values with errors of {NOISE:.0%}" if noise else "exact values"
-        line[0].set_ylabel(f"{'rotated' if turned else 'aligned'}, {errors}\ncost / optimal cost")
+        errors = f"values off by {NOISE:.0%}" if noise else "exact values"
+        line[0].set_ylabel(f"{'rotated' if turned else 'aligned'}, {errors}\ncost / optimal cost", fontsize=9)
     for panel, scale in zip(panels[0], SCALES, strict=True):
         panel.set_title(f"distractor scale {scale:g}", fontsize=11)
     for panel in panels[-1]:

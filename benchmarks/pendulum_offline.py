@@ -37,6 +37,7 @@ ENV, NUMBER = "valuegym/Pendulum-D8-v0", 8
 ARMS, WIDTHS = ("mse", "vagram", "vagram_mean", "itervaml", "vagram_matrix"), (8, 32)
 STEPS, UPDATES = 4000, 2  # of the environment, and for each of them
 MEMBERS, FIT_STEPS, FIT_RATE = 2, 1500, 3e-3
+VALUES = (-800.0, 20.0)  # that an HL-Gauss critic covers
 EPISODES, TEST = 3, 4  # that are planned; that errors are measured in besides
 LENGTH, AHEAD = 200, 5
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
@@ -71,7 +72,7 @@ def collect(agent: VaGraM, kind: str, seed: int) -> tuple[Any, Any]:
 def trained(kind: str, critic: str, seed: int) -> VaGraM:
     """Soft actor-critic without a model, and its buffer."""
     env = gym.make(ENV, kind=kind, number=NUMBER, map_seed=seed)
-    agent = VaGraM(env, seed, critic=critic, model_share=0.0, update_ratio=UPDATES)
+    agent = VaGraM(env, seed, critic=critic, values=VALUES, model_share=0.0, update_ratio=UPDATES)
     return agent.learn(STEPS)
 
 
@@ -99,6 +100,7 @@ def measure(agent: VaGraM, kind: str, seed: int, width: int, arm: str, test: tup
     training = torch.from_numpy(rng.random(real.rows) >= 0.1)
     held, rows = torch.arange(real.rows)[~training], torch.arange(real.rows)[training]
     generator = torch.Generator().manual_seed(seed)
+    learner.generator.manual_seed(seed)  # so that a fit does not depend on those before it
     model = Ensemble(agent.D, agent.A, Architecture(MEMBERS, width, 2), generator)
     model.standardise(data)
     context = model.context(core.discount, learner.values)

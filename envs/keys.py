@@ -96,6 +96,33 @@ def choice(key: Key, weights: npt.ArrayLike, *counters: Counter) -> npt.NDArray[
     return (cumulative[..., :-1] <= target[..., None]).sum(-1)
 
 
+_BYTES, _LANES, _TOP, _EIGHT = (np.uint64(n) for n in (0x00FF00FF00FF00FF, 0x0001000100010001, 48, 8))
+
+
+def bell(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
+    """Nearly normal draws, mean 0 and variance 1, at a tenth of the cost of `normal`: the sum of a hash's eight bytes.
+
+    It takes 2,041 values in +-4.9, is symmetric, and has kurtosis 2.85 (Irwin and Hall's law). For noise of which only
+    mean and variance matter.
+    """
+    low = mix(key, *counters)
+    high = low >> _EIGHT
+    low, high = low & _BYTES, high & _BYTES
+    low += high  # four sums of two bytes, side by side
+    low *= _LANES
+    low >>= _TOP
+    draws = low.astype(np.float64)
+    draws -= 1020.0
+    draws *= (1.0 / 43690.0) ** 0.5  # 8 (256**2 - 1) / 12
+    return draws
+
+
+def logistic(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
+    """Standard logistic draws, P(draw < x) = 1 / (1 + exp(-x)): the noise of Bradley-Terry choices."""
+    u = uniform(key, *counters) + 2.0**-54  # never 0
+    return _log(u) - _log(1.0 - u + 2.0**-54)
+
+
 # Wichura (1988), "Algorithm AS 241: the percentage points of the normal distribution", routine PPND16.
 _CENTRE = (
     (2509.0809287301226727, 33430.575583588128105, 67265.770927008700853, 45921.953931549871457,

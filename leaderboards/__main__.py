@@ -1,4 +1,4 @@
-"""The command line: `valuegym list | run | score | submit | verify | board | leaderboard | data | likelihood | demo`.
+"""The command line: `valuegym list`, `run`, `score`, `measures`, `submit`, `verify`, `board`, `leaderboard` and others.
 
 Every command is also a function.
 """
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.leaderboards import board, experiments, ledger, table, tracking
+from valuegym.leaderboards import board, executors, experiments, ledger, table, tracking
 from valuegym.leaderboards.commitment import agent_digest
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.scores import Score
@@ -50,10 +50,19 @@ class Sealed(NamedTuple):
         return {"board": self.ledger.id, "commitment": self.entry.index, "agent": self.entry.body["digest"]}
 
 
+def measures(results: str) -> str:
+    """What environments report of whole episodes beyond the score, from the actions that records hold."""
+    from valuegym.leaderboards import measures as reported
+    from valuegym.leaderboards.records import read
+
+    return reported.render(reported.gather(read(path) for path in record_files(results)))
+
+
 def list_all() -> str:
     """Environments, agents and experiments, a line each."""
     lines = ["environments"]
     lines += [f"  {id:<40} {', '.join(entry.tags)}" for id, entry in envs.ENVS.items()]
+    lines += [f"  {id:<40} control  [extra: {foreign.extra}]" for id, foreign in envs.FOREIGN.items()]
     lines += ["", "agents"]
     lines += [
         f"  {name:<40} {entry.about}{f'  [extra: {entry.extra}]' if entry.extra else ''}"
@@ -74,15 +83,20 @@ def run(
     data: str | None = None,
     workers: int = 2,
     sealed: Sealed | None = None,
+    executor: str = "pool",
+    shard: tuple[int, int] = (0, 1),
 ) -> list[Path]:
-    """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths."""
+    """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths.
+
+    Of n shards, shard i is every n-th run from the i-th on.
+    """
     draw = None
     if sealed:
         committed = sealed.entry.body["agent"]
         if list(agents or ()) != [committed]:
             raise ValueError(f"Commitment {sealed.entry.index} is that of {committed!r}; run that agent alone.")
         draw = partial(commitment_seeds, sealed.ledger, sealed.entry.index)
-    return run_all(jobs(agents, names, results, seeds, data, draw), workers)
+    return run_all(jobs(agents, names, results, seeds, data, draw)[shard[0] :: shard[1]], workers, executor)
 
 
 def score(results: str) -> list[Score]:
@@ -288,7 +302,16 @@ def parser() -> argparse.ArgumentParser:
     sub = command("run", "run agents on experiments and write replayable records; what is done already is skipped")
     sub.add_argument("--agent", action="append", metavar="NAME", help="repeatable; default: all agents of each track")
     sub.add_argument(
-        "--experiment", action="append", metavar="ID", required=True, help="repeatable; see `valuegym list`"
+        "--shard", type=_shard, default=(0, 1), metavar="I/N", help="only every N-th run from the I-th on, from 0"
+    )
+    which = sub.add_mutually_exclusive_group(required=True)
+    which.add_argument("--experiment", action="append", metavar="ID", help="repeatable; see `valuegym list`")
+    which.add_argument("--all", action="store_true", help="every experiment; those on human data where there are any")
+    sub.add_argument(
+        "--executor",
+        choices=sorted(executors.EXECUTORS),
+        default="pool",
+        help="where runs are carried out: processes of this machine (pool), this process, or Ray (default: pool)",
     )
     sub.add_argument(
         "--seed", action="append", type=int, metavar="N", help="repeatable; default: all seeds of the experiment"
@@ -297,6 +320,8 @@ def parser() -> argparse.ArgumentParser:
     sealed(sub)
     common(sub)
     sub = command("score", "show the scores that records claim, without verifying them")
+    sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
+    sub = command("measures", "show what environments report of whole episodes, such as influence and diversity")
     sub.add_argument("results", nargs="?", default="results", help="results folder or record file (default: results)")
     sub = command("submit", "pack an agent's records and its card into one file that anyone can verify")
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
@@ -314,6 +339,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--board", metavar="BOARD", help="a board's book, for submissions on its seeds")
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
+    sub.add_argument("--track", choices=("offline", "online"), help="log an accepted submission to wandb (default: no)")
     common(sub)
     _board_parser(command("board", "keep a board: periods, commitments and signed verdicts in one book"), common)
     sub = command("leaderboard", "verify records, print the tables, write the page and the wandb runs")
@@ -379,6 +405,13 @@ def _board_parser(parser: argparse.ArgumentParser, common: Callable[[argparse.Ar
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
 
 
+def _shard(text: str) -> tuple[int, int]:
+    shard, _, shards = text.partition("/")
+    if not (shard.isdigit() and shards.isdigit() and int(shard) < int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard; expected I/N with I from 0 to N - 1, as in 3/8")
+    return int(shard), int(shards)
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
@@ -397,11 +430,24 @@ def data(args: argparse.Namespace) -> str:
     return (check_data if args.action == "check" else fetch_data)(args.name, args.data)
 
 
+def _run(args: argparse.Namespace) -> None:
+    names = args.experiment
+    if args.all:
+        have = bool(args.data or os.environ.get("VALUEGYM_DATA"))
+        names = [what.id for what in experiments.EXPERIMENTS.values() if have or not what.data]
+    paths = run(
+        args.agent, names, args.results, args.seed, args.data, args.workers, Sealed.of(args), args.executor, args.shard
+    )
+    print("\n".join(map(str, paths)))
+
+
 def _verify(args: argparse.Namespace) -> int:
     if Path(args.results).suffix == ".zip":
         found = ledger.read(args.board, _key(args.board_key)) if args.board else None
         judgement = judge(args.results, args.data, args.workers, found)
         print(judgement.text)
+        if args.track and not judgement.reason:
+            print(f"wandb     {tracking.log_submission(judgement, Path(args.results).parent, args.track).message}")
         return int(bool(judgement.reason))
     verdicts = verify(args.results, args.data, args.workers)
     print(report(verdicts))
@@ -455,15 +501,9 @@ def _likelihood(args: argparse.Namespace) -> None:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": lambda args: print(list_all()),
-    "run": lambda args: print(
-        "\n".join(
-            str(path)
-            for path in run(
-                args.agent, args.experiment, args.results, args.seed, args.data, args.workers, Sealed.of(args)
-            )
-        )
-    ),
+    "run": _run,
     "score": lambda args: print(table.render(score(args.results))),
+    "measures": lambda args: print(measures(args.results)),
     "submit": lambda args: print(
         submit(args.results, args.card, args.experiment, args.evidence, args.output, Sealed.of(args))
     ),

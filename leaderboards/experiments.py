@@ -137,7 +137,7 @@ _ASKING = replace(
     _inference("asking-regret", "Random boards; the agent asks, answers by regret.", "regret", "random"),
     env_id="valuegym/RewardInferenceActive-v0",
     arguments=json.dumps({"annotator": "regret", "reports": (0, 1, 3, 10, 30)}),
-    agents=("uniform", "random_bayes_regret", "active_bayes_regret", "oracle"),
+    agents=("uniform", "random_bayes_regret", "active_bayes_regret", "value_bayes_regret", "oracle"),
 )
 _PUBLISHED = [
     _inference(f"published-{name}", f"The published board; answers by {name}.", name, "published", board="published")
@@ -148,6 +148,47 @@ _HUMAN = [
         f"human-{name.lower()}", f"The published board; people's answers, {name}.", f"human:{name}", "human", episodes=1
     )
     for name in datasets.CONDITIONS
+]
+
+
+def _control(
+    id: str, about: str, env: str, timesteps: int, *tags: str, options: tuple[str, tuple[int, ...]] | None = None
+) -> Experiment:
+    """A control task: learn within a budget, then play 20 episodes."""
+    return Experiment(
+        id=f"control/{id}",
+        about=about,
+        env_id=f"valuegym/{env}-v0",
+        arguments="{}",
+        agents=("uniform", "oracle"),
+        timesteps=timesteps,
+        episodes=20,
+        seeds=tuple(range(10)),
+        score="return",
+        options=options,
+        tags=("control", *tags),
+    )
+
+
+_REST = ("velocity", (0,) * 20)
+_CONTROL = [
+    _control("lqr", "The linear quadratic regulator, from rest.", "LQR", 2_000, options=_REST),
+    _control("lqr-d4", "The same among four distracting dimensions.", "LQR-D4", 2_000, "distractors", options=_REST),
+    _control("pendulum", "Swing up a pendulum.", "Pendulum", 5_000),
+    _control("pendulum-d8", "The pendulum among eight turning dimensions.", "Pendulum-D8", 5_000, "distractors"),
+    _control("mountain-car", "Leave a valley with a weak engine.", "MountainCarContinuous", 20_000),
+    _control(
+        "cartpole-swingup", "Swing up a pole on a cart; score 1 is a reference.", "CartPoleSwingUp", 10_000, "reference"
+    ),
+    _control(
+        "cartpole-swingup-d8",
+        "The same among eight turning dimensions; score 1 is a reference.",
+        "CartPoleSwingUp-D8",
+        10_000,
+        "reference",
+        "distractors",
+    ),
+    _control("acrobot", "Raise a two-link robot; score 1 is a reference.", "Acrobot", 20_000, "reference"),
 ]
 LOCK_IN = Experiment(
     id="coevolution/lock-in",
@@ -161,8 +202,66 @@ LOCK_IN = Experiment(
     score="return",
     tags=("coevolution",),
 )
+FOLLOWERS = (
+    "persistence",
+    "frozen",
+    "lifelong",
+    "lifelong_independent",
+    "extrapolative",
+    "extrapolative_2",
+    "extrapolative_shrunk",
+    "moving_average",
+    "kalman",
+    "theta",
+    "oracle",
+)
+
+
+def _values(id: str, about: str, env: str, agents: tuple[str, ...] = FOLLOWERS, **kwargs: Any) -> Experiment:
+    """A track of values that move; score 0 is persistence."""
+    return Experiment(
+        id=f"coevolution/{id}",
+        about=about,
+        env_id=f"valuegym/{env}-v0",
+        arguments=json.dumps(kwargs),
+        agents=agents,
+        timesteps=0,
+        episodes=20,
+        seeds=tuple(range(10)),
+        score="return",
+        tags=("coevolution", id.partition("-")[0]),
+    )
+
+
+_FAMILIES = ("linear", "logistic", "random-walk", "ornstein-uhlenbeck", "regime-switch", "population")
+_COEVOLVERS = (*FOLLOWERS[:-1], "silent", "pluralist", "oracle")
+_VALUES = [
+    *(_values(f"follow-{name}", f"Follow values that move ({name}).", "Follow", family=name) for name in _FAMILIES),
+    *(
+        _values(f"predict-{name}", f"Predict the values of the next step ({name}).", "Predict", family=name)
+        for name in _FAMILIES
+    ),
+    replace(
+        _values(
+            "follow-few-reports",
+            "Follow one value that reverts to a mean, from three noisy reports a step.",
+            "Follow",
+            ("persistence", "moving_average", "kalman", "ppo", "oracle"),
+            family="ornstein-uhlenbeck",
+            dimensions=1,
+            budget=3,
+            noise=1.0,
+        ),
+        timesteps=20_000,
+        seeds=tuple(range(5)),
+    ),
+    _values("coevolve-mixed", "Serve people in one to three camps, and leave them different.", "Coevolve", _COEVOLVERS),
+    _values("coevolve-one-camp", "The same with a single camp.", "Coevolve", _COEVOLVERS, camps=(1,)),
+    _values("coevolve-choices", "The same, told by choices between items.", "Coevolve", _COEVOLVERS, reports="choices"),
+]
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.id: experiment for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN, LOCK_IN)
+    experiment.id: experiment
+    for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN, *_CONTROL, LOCK_IN, *_VALUES)
 }
 
 

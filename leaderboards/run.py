@@ -6,9 +6,6 @@ A finished run is never repeated, an unfinished one leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.agents import AGENTS, make
-from valuegym.leaderboards import experiments
+from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.digest import environment_digest, provenance
 from valuegym.leaderboards.records import Episode, Record, path_of, write
 from valuegym.leaderboards.replay import replay
@@ -150,8 +147,10 @@ def _work(job: Job) -> Path:
     return run(*job)
 
 
-def spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int, label: str) -> list[Any]:
-    """Results of a function over items, in order, by fresh processes, under a progress bar.
+def spread(
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int, label: str, executor: str = "pool"
+) -> list[Any]:
+    """Results of a function over items, in order, by an executor, under a progress bar.
 
     The first error stops what has not begun and is raised; what finished before stays finished.
     """
@@ -159,24 +158,14 @@ def spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int, l
 
     results: list[Any] = [None] * len(items)
     with tqdm(total=len(items), desc=label, unit="run", dynamic_ncols=True, disable=not items) as bar:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            futures = {pool.submit(function, item): i for i, item in enumerate(items)}
-            try:
-                for future in as_completed(futures):
-                    results[futures[future]] = future.result()
-                    bar.update()
-            except BrokenProcessPool:
-                raise OSError(
-                    "A worker process was ended from outside, perhaps for lack of memory; finished runs are kept."
-                ) from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for place, result in executors.find(executor)(function, items, workers) if items else ():
+            results[place] = result
+            bar.update()
     return results
 
 
-def run_all(chosen: Sequence[Job], workers: int = 2) -> list[Path]:
+def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> list[Path]:
     """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped."""
     todo = [job for job in chosen if not job.path.is_file()]
-    spread(_work, todo, workers, "running")
+    spread(_work, todo, workers, "running", executor)
     return [job.path for job in chosen]

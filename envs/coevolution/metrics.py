@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs.coevolution import dynamics
+
 Floats = npt.NDArray[np.floating[Any]]
 
 # ---------------------------------------------------------------- estimates of values that move
@@ -106,7 +108,8 @@ def influence(people: Floats, twin: Floats) -> Floats:
 
 def diversity(people: Floats) -> Floats:
     """Total variance of opinions, the sum over dimensions of their variance between people: (..., N, D) -> (...)."""
-    return np.sum((people - people.mean(-2, keepdims=True)) ** 2, (-2, -1)) / people.shape[-2]
+    apart = people - dynamics.mean(people, -2)[..., None, :]
+    return np.mean(np.sum(apart**2, -1), -1)
 
 
 def diversity_ratio(people: Floats, twin: Floats) -> Floats:
@@ -117,7 +120,10 @@ def diversity_ratio(people: Floats, twin: Floats) -> Floats:
 
 def squared_distances(a: Floats, b: Floats) -> Floats:
     """Squared distances between every row of a (..., N, D) and of b (..., M, D): (..., N, M)."""
-    return np.sum((a[..., :, None, :] - b[..., None, :, :]) ** 2, -1)
+    square = (a[..., :, None, 0] - b[..., None, :, 0]) ** 2
+    for d in range(1, a.shape[-1]):
+        square += (a[..., :, None, d] - b[..., None, :, d]) ** 2
+    return square
 
 
 def effective_opinions(people: Floats, width: float) -> Floats:
@@ -195,7 +201,7 @@ def objectives(
     - initial: the people at the start;
     - current: the people at the end of each step, who have heard that step's broadcast (real-time reward);
     - final: the people at the end of the run;
-    - natural_shift: the twin, the people as they would be without the AI;
+    - natural_shift: the twin at the beginning of each step, the people as they would be without the AI;
     - constrained: as current, until influence exceeds `tolerance`; a run that has left the natural path earns
       nothing more;
     - myopic: the people at the beginning of each step, before that step's broadcast.
@@ -220,7 +226,7 @@ def objectives(
         "initial": total(people[..., :1, :, :]),
         "current": total(people[..., 1:, :, :]),
         "final": total(people[..., -1:, :, :]),
-        "natural_shift": total(twin[..., 1:, :, :]),
+        "natural_shift": total(twin[..., :-1, :, :]),
         "constrained": total(people[..., 1:, :, :], speaks & natural),
         "myopic": total(people[..., :-1, :, :]),
     }

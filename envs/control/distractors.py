@@ -32,6 +32,7 @@ SLOWEST, FASTEST = 0.2, 1.2  # angular speeds, radians per step
 GAIN, LEAST = 3.5, 4  # of the chaotic map, and its least number of dimensions: fewer may settle on a cycle
 SPREAD = 0.1  # of the published map at its start
 LIMIT = 20.0  # at which a component of the published map starts anew
+CHECKPOINT = 25  # steps between two states of a record, which are long
 _STREAM = 0x6469_7374_7261_6374  # the counter that separates the distractors' luck from the core's
 _MATRIX, _SIGHT, _TOUCH, _WAVES, _ANEW = range(5)  # streams of the map's own seed
 
@@ -232,7 +233,7 @@ class Distractors:
 
     ## Source
     Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR), whose
-    map `published` is, except that there every environment object drew its own.
+    map `published` is, except that there every environment object drew its own, and moved once before it was seen.
 
     ## Version history
     v0: first version.
@@ -259,7 +260,7 @@ class Distractors:
         self.metadata, self.discount = core.metadata, core.discount
         self.horizon = getattr(core, "horizon", None)
         self.cheap_reset, self.tolerance = getattr(core, "cheap_reset", False), getattr(core, "tolerance", 0.0)
-        self.checkpoint = getattr(core, "checkpoint", 1)
+        self.checkpoint = getattr(core, "checkpoint", CHECKPOINT)
         self._inner = type(core.initial(keys.mix(0, 0))[1])
         self._state: Any = _state_type(self._inner._fields)
         self.reset_options = getattr(core, "reset_options", list(signature(core.initial).parameters)[1:])

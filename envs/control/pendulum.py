@@ -6,7 +6,7 @@ interface for reinforcement learning environments").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from valuegym.envs.control import grid, pictures, rollouts
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
+SinCos = Callable[[Floats], tuple[Floats, Floats]]
 
 NODES = (200, 161)  # of the grid: angle and velocity
 TORQUES = 21  # of the dynamic programme
@@ -57,13 +58,15 @@ class Parameters:
             raise ValueError(f"discount = {self.discount!r}; expected a number in [0, 1).")
 
 
-def move(p: Parameters, angle: Floats, velocity: Floats, torque: Floats) -> tuple[Floats, Floats]:
+def move(
+    p: Parameters, angle: Floats, velocity: Floats, torque: Floats, sin_cos: SinCos = elementary.sin_cos
+) -> tuple[Floats, Floats]:
     """Angle and velocity after one step, semi-implicit Euler.
 
     velocity' = velocity + (3 g / (2 l) sin angle + 3 / (m l^2) torque) dt, cut at the maximal speed;
     angle' = angle + velocity' dt.
     """
-    pull = 3 * p.gravity / (2 * p.length) * elementary.sin_cos(angle)[0]
+    pull = 3 * p.gravity / (2 * p.length) * sin_cos(angle)[0]
     faster = velocity + (pull + 3.0 / (p.mass * p.length**2) * torque) * p.dt
     faster = np.minimum(np.maximum(faster, -p.max_speed), p.max_speed)
     return elementary.wrap(angle + faster * p.dt), faster
@@ -158,6 +161,7 @@ class Pendulum:
         high = np.array([1, 1, p.max_speed], np.float32)
         self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
         self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+        self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, angle: Array | None = None, velocity: Array | None = None) -> tuple[Task, State]:
         """A uniformly random angle and velocity, or those asked for."""
@@ -178,7 +182,7 @@ class Pendulum:
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """One step of Euler's method."""
-        return State(*move(self.parameters, state.angle, state.velocity, self._torque(action)))
+        return State(*move(self.parameters, state.angle, state.velocity, self._torque(action), self._sin_cos))
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """The negative cost of the state and the torque."""
@@ -191,7 +195,7 @@ class Pendulum:
     def observation(self, task: Task, state: State) -> Array:
         """Cosine, sine and velocity."""
         observation = np.empty((len(state.angle), 3), np.float32)
-        observation[:, 1], observation[:, 0] = elementary.sin_cos(state.angle)
+        observation[:, 1], observation[:, 0] = self._sin_cos(state.angle)
         observation[:, 2] = state.velocity
         return observation
 

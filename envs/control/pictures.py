@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ from valuegym.envs.drawing import (
     line,
     polygon,
     rectangle,
-    shrink,
 )
 
 Array = npt.NDArray[Any]
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 PAPER, INK, PANEL = "#f6f4ef", "#2b2d42", "#dfe7ee"
 RED, GREEN, GOLD, SLATE, VIOLET = "#e63946", "#0ea37f", "#f4b400", "#8d99ae", "#6567a8"
 WIDTH, HEIGHT, STRIP, MARGIN, CAPTION = 480, 320, 76, 14, 30
-FINE = 2  # pixels are drawn this much finer than they are shown
+PIECE = 4  # of a curve, segments painted at once
 
 
 def listed(values: Array) -> str:
@@ -35,14 +35,21 @@ def listed(values: Array) -> str:
     return "  distractors " + " ".join(f"{value:+.2f}" for value in values) if len(values) else ""
 
 
+@cache
+def _panel() -> Pixels:
+    """The empty page with its framed panel."""
+    pixels = blank(HEIGHT + CAPTION, WIDTH, PAPER)
+    frame = rectangle(MARGIN, MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN / 2, 6)
+    Canvas(pixels).paint(frame, PANEL, outline=INK, width=2.5)
+    return pixels
+
+
 class Scene:
     """A picture in the making; positions are (x, y) in world units with y up, `half_width` of them to each side."""
 
     def __init__(self, half_width: float, center: Point = (0.0, 0.0)) -> None:
-        self.pixels = blank(FINE * (HEIGHT + CAPTION), FINE * WIDTH, PAPER)
-        self.page = Canvas(self.pixels, FINE)
-        frame = rectangle(MARGIN, MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN / 2, 6)
-        self.page.paint(frame, PANEL, outline=INK, width=2.5)
+        self.pixels = _panel().copy()
+        self.page = Canvas(self.pixels)
         self.scale = (WIDTH - 2 * MARGIN) / (2 * half_width)
         middle = (HEIGHT + MARGIN / 2) / 2
         self.pen = self.page.at(WIDTH / 2 - center[0] * self.scale, middle + center[1] * self.scale, self.scale)
@@ -63,7 +70,8 @@ class Scene:
 
     def curve(self, points: Sequence[Point], color: Any, width: float = 3.0, opacity: float = 1.0) -> None:
         """A line through points, so many pixels wide."""
-        self.pen.paint(line(self._flip(points), self._px(width)), color, opacity=opacity)
+        for i in range(0, len(points) - 1, PIECE):  # short pieces have small boxes, and are quick
+            self.pen.paint(line(self._flip(points[i : i + PIECE + 1]), self._px(width)), color, opacity=opacity)
 
     def track(self, left: float, right: float, y: float, goal: float | None = None) -> None:
         """A rail from left to right with a stop at each end, and a flag at the goal."""
@@ -111,15 +119,14 @@ class Scene:
 
     def image(self, caption: str) -> Pixels:
         """The finished picture with a caption."""
-        bottom = self.pixels.shape[0] / FINE - CAPTION / 2 - 2
-        self.page.text((MARGIN + 2, bottom), caption, 9, INK)
-        return shrink(self.pixels, FINE)
+        self.page.text((MARGIN + 2, HEIGHT + CAPTION / 2 - 2), caption, 9, INK)
+        return self.pixels
 
 
 def bars(values: Array, full: float, width: int) -> Pixels:
     """A strip of picture (STRIP, width, 3) with values as bars up and down; `full` fills it."""
-    pixels = blank(FINE * STRIP, FINE * width, PAPER)
-    page = Canvas(pixels, FINE)
+    pixels = blank(STRIP, width, PAPER)
+    page = Canvas(pixels)
     page.paint(rectangle(MARGIN, 4, width - MARGIN, STRIP - MARGIN, 6), PANEL, outline=INK, width=2)
     middle, half = (4 + STRIP - MARGIN) / 2, (STRIP - MARGIN - 4) / 2 - 5
     page.paint(line([(MARGIN + 8, middle), (width - MARGIN - 8, middle)], 1.5), SLATE)
@@ -127,4 +134,4 @@ def bars(values: Array, full: float, width: int) -> Pixels:
     for i, value in enumerate(np.clip(np.asarray(values) / full, -1, 1).tolist()):
         x, tip = MARGIN + 8 + pitch * i, middle - half * value
         page.paint(rectangle(x + 0.2 * pitch, min(middle, tip), x + 0.8 * pitch, max(middle, tip) + 0.5), VIOLET)
-    return shrink(pixels, FINE)
+    return pixels

@@ -35,6 +35,9 @@ class Rollable(Protocol):
     def reward(self, task: Any, state: Any, action: Array, next_state: Any) -> Array:
         """As in `Core`; 0 in terminal states."""
 
+    def terminal(self, task: Any, state: Any) -> Array:
+        """As in `Core`."""
+
     def oracle_action(self, task: Any, state: Any) -> Array:
         """As in `Core`."""
 
@@ -46,6 +49,8 @@ def returns(core: Rollable, task: Any, policy: Callable[[Any, int], Array], step
     """
     state, total, weight = core.start(task), np.zeros(len(task.key)), 1.0
     for t in range(core.horizon if steps is None else steps):
+        if core.terminal(task, state).all():
+            break
         action = policy(state, t)
         after = core.transition(task, state, action, task.key, np.full(len(task.key), t))
         total += weight * core.reward(task, state, action, after)

@@ -61,16 +61,12 @@ def delivery_segments(pairs: Array) -> Segment:
 
     Each is a start cell (row, column) and L moves, (0, 0) after the end; ValueError for any other move.
     """
-    if (
-        pairs.ndim != 4
-        or pairs.shape[1] != 2
-        or pairs.shape[2] < 2
-        or pairs.shape[3] != 2
-        or pairs.dtype.kind not in "iu"
-    ):
+    whole = pairs.dtype.kind in "iu" or (pairs.dtype.kind == "f" and bool((pairs == np.rint(pairs)).all()))
+    if pairs.ndim != 4 or pairs.shape[1] != 2 or pairs.shape[2] < 2 or pairs.shape[3] != 2 or not whole:
         raise ValueError(
-            f"segment_pairs has shape {pairs.shape} and type {pairs.dtype}; expected integers (n, 2, L + 1, 2)."
+            f"segment_pairs has shape {pairs.shape} and type {pairs.dtype}; expected whole numbers (n, 2, L + 1, 2)."
         )
+    pairs = pairs.astype(np.int64)
     moves = (pairs[:, :, 1:, None] == delivery.MOVES).all(-1)
     padding = (pairs[:, :, 1:] == 0).all(-1)
     if not (moves.any(-1) | padding).all():

@@ -153,8 +153,11 @@ def test_what_it_cannot_play() -> None:
             make("active_bayes_regret", gym.make(id, **kwargs))
     with pytest.raises(ValueError, match=r"choice = 'best'; expected one of \['information', 'random', 'value'\]"):
         ActiveBayesRegret(gym.make(ID), choice="best")
-    assert make("random_bayes_regret", gym.make(ID)).choice == "random"  # type: ignore[attr-defined]
-    assert {"active_bayes_regret", "random_bayes_regret"} <= set(AGENTS)
+    names = {
+        f"{name}_bayes_regret": choice for name, choice in zip(("active", "value", "random"), CHOICES, strict=True)
+    }
+    assert {name: make(name, gym.make(ID)).choice for name in names} == names  # type: ignore[attr-defined]
+    assert set(names) <= set(AGENTS)
 
 
 def test_questions_that_tell_more_are_asked() -> None:

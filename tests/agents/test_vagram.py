@@ -156,6 +156,17 @@ def test_the_oldest_rows_are_overwritten() -> None:
     assert buffer.rows == 4 and sorted(buffer.fields.reward.tolist()) == [2, 3, 4, 5]
 
 
+def test_the_range_of_values_holds_what_rewards_allow() -> None:
+    agent = tiny(critic="hl_gauss").learn(25)
+    edges = agent.learner.critics.edges
+    rewards = agent.real.fields.reward[:20]  # all below 0
+    width = float(edges[1] - edges[0])
+    assert float(edges[3] + width / 2) == pytest.approx(float(rewards.min()) / 0.01, rel=1e-4)
+    assert float(edges[-4] - width / 2) == pytest.approx(0, abs=0.1)
+    told = tiny(critic="hl_gauss", values=(-5.0, 5.0), bins=17).learn(21).learner.critics.edges
+    assert len(told) == 18 and float(told[3] + told[4]) / 2 == pytest.approx(-5)
+
+
 def test_validation_rows_are_left_out_of_averages() -> None:
     agent = tiny(validation=0.5).learn(60)
     assert 0.3 < agent.training.double().mean() < 0.7

@@ -92,6 +92,18 @@ def test_the_same_answers_in_both_formats(raw: Raw, tmp_path: Path) -> None:
     assert same(ours, raw) and same(theirs, raw) and (ours.published == theirs.published).all()
 
 
+def test_published_pairs_may_be_whole_numbers_of_any_type(raw: Raw, tmp_path: Path) -> None:
+    raw.as_published(tmp_path)
+    pairs = np.load(tmp_path / answers.file_names("Lab")[0])
+    for kind in (np.int8, np.float32):
+        raw.as_published(tmp_path, "Lab", segment_pairs=pairs.astype(kind), Y=raw.labels.astype(np.float32))
+        assert same(answers.read_as_published(tmp_path, "Lab"), raw)
+    for wrong in (pairs + 0.5, pairs * np.nan, pairs[0], pairs.astype(str)):
+        raw.as_published(tmp_path, "Lab", segment_pairs=wrong)
+        with pytest.raises(ValueError, match=r"segment_pairs has shape .*expected whole numbers"):
+            answers.read_as_published(tmp_path, "Lab")
+
+
 def test_statistics_are_second_minus_first_at_discount_one() -> None:
     """By hand: from next to the goal onto it, against two moves into the wall in the corner."""
     starts = np.array([[[8, 8], [0, 0]]])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from valuegym.envs.coevolution import metrics
+from valuegym.envs import keys
+from valuegym.envs.coevolution import metrics, recorded, trajectories
 
 Array = npt.NDArray[Any]
 
@@ -200,3 +202,36 @@ def test_hypervolume() -> None:
     points = rng().uniform(size=(30, 2))
     grid = np.stack(np.meshgrid(*[np.linspace(0, 1, 801)[1:] - 1 / 1600] * 2), -1).reshape(-1, 1, 2)
     assert metrics.hypervolume(points) == pytest.approx((grid <= points).all(-1).any(-1).mean(), abs=5e-3)
+
+
+@pytest.mark.parametrize("family", trajectories.FAMILIES)
+def test_centred_skill_tells_agents_apart_on_every_family(family: str) -> None:
+    """Persistence from frozen, all ones and the mean of what has been, by paired intervals over paths."""
+    truth = 1.0 + trajectories.by_name(family).draw(keys.mix(3, np.arange(200)), 9, 5)
+    centre = np.concatenate([truth[:, :1], metrics.running_centre(truth)], 1)
+    last = np.concatenate([truth[:, :1], truth[:, :-1]], 1)
+    error = {
+        name: np.sum((answer - truth)[:, 1:] ** 2, (-2, -1))
+        for name, answer in (
+            ("persistence", last),
+            ("frozen", np.broadcast_to(truth[:, :1], truth.shape)),
+            ("ones", np.ones_like(truth)),
+            ("mean", centre),
+        )
+    }
+    assert np.allclose(metrics.centred_skill(last, truth), 1 - error["persistence"] / error["mean"])
+    for name in ("frozen", "ones", "mean"):
+        gap = error[name] - error["persistence"]
+        assert gap.mean() > 1.96 * gap.std() / np.sqrt(len(gap)), name
+
+
+def test_eight_transitions_of_history_cannot_tell_agents_apart() -> None:
+    folder = os.environ.get("VALUEGYM_DATA", "")
+    try:
+        truth = recorded.load("history", folder or None).values
+    except FileNotFoundError:
+        pytest.skip("needs recorded values: set VALUEGYM_DATA to the folder that holds them")
+    now, last, centre = truth[1:], truth[:-1], metrics.running_centre(truth)
+    for answer in (np.broadcast_to(truth[:1], now.shape), centre):
+        gap = np.sum((answer - now) ** 2, -1) - np.sum((last - now) ** 2, -1)
+        assert abs(gap.mean()) < 2.36 * gap.std(ddof=1) / np.sqrt(len(gap))  # Student's t, seven degrees of freedom

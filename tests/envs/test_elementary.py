@@ -36,6 +36,15 @@ def test_bits_do_not_depend_on_the_rows(rows: int) -> None:
     np.testing.assert_allclose(product, x @ matrix.T, rtol=1e-12, atol=1e-12)
 
 
+def test_the_last_answer_is_kept_by_value() -> None:
+    kept, x = elementary.LastSinCos(), np.array([0.3, -1.2])
+    first = kept(x)
+    assert kept(x.copy())[0] is first[0]
+    x[0] = 2.0  # in place, as when one row is reset
+    assert all((a == b).all() for a, b in zip(kept(x), elementary.sin_cos(x), strict=True))
+    assert kept(x[:1])[0].shape == (1,)
+
+
 def test_wrapping() -> None:
     x = np.linspace(-100, 100, 4001)
     wrapped = elementary.wrap(x)

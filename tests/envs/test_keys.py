@@ -263,3 +263,28 @@ def test_normal_moments() -> None:
     assert abs(z.var() - 1) < 5 * np.sqrt(2 / N)
     assert abs((z**3).mean()) < 5 * np.sqrt(15 / N)
     assert abs((z**4).mean() - 3) < 5 * np.sqrt(96 / N)
+
+
+def test_bell_has_the_moments_of_a_sum_of_eight_bytes() -> None:
+    byte = np.arange(256) - 127.5
+    variance, fourth = 8 * (byte**2).mean(), 8 * (byte**4).mean() + 3 * 8 * 7 * (byte**2).mean() ** 2
+    assert variance == 43690
+    k = keys.mix(6, np.arange(N))
+    z = keys.bell(k, 0)
+    total = np.frombuffer(keys.mix(k, 0).tobytes(), np.uint8).reshape(N, 8).astype(np.float64).sum(-1)
+    assert np.allclose(z, (total - 1020) / np.sqrt(43690), rtol=1e-15)
+    assert abs(z.mean()) < 5 / np.sqrt(N)
+    assert abs(z.var() - 1) < 5 * np.sqrt(2 / N)
+    assert abs((z**4).mean() - fourth / variance**2) < 5 * np.sqrt(96 / N)
+    assert fourth / variance**2 == pytest.approx(2.85, abs=1e-4)
+    assert np.array_equal(z[:7], keys.bell(k[:7], 0))
+
+
+def test_logistic_inverts_the_uniform_draw() -> None:
+    k = keys.mix(7, np.arange(N))
+    u, z = keys.uniform(k, 0), keys.logistic(k, 0)
+    np.testing.assert_allclose(1 / (1 + np.exp(-z)), u, rtol=1e-9, atol=1e-15)
+    assert np.isfinite(keys.logistic(key_with(0), 0)).all() and np.isfinite(keys.logistic(key_with(2**64 - 1), 0)).all()
+    for x in (-3.0, 0.0, 1.0):
+        p = 1 / (1 + np.exp(-x))
+        assert abs((z < x).mean() - p) < 5 * np.sqrt(p * (1 - p) / N)

@@ -55,7 +55,7 @@ def valuegym(
 ) -> Callable[..., tuple[int, str, str]]:
     """Run a command in an empty folder, all work in this process: status, output, errors without progress bars."""
 
-    def serial(function: Any, items: Sequence[Any], workers: int, label: str) -> list[Any]:
+    def serial(function: Any, items: Sequence[Any], workers: int, label: str, executor: str = "pool") -> list[Any]:
         return [function(item) for item in items]
 
     for module in ("run", "verify"):

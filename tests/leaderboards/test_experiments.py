@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from valuegym.agents import AGENTS, constant, make
+from valuegym.envs.coevolution.trajectories import FAMILIES
 from valuegym.envs.preference import datasets, delivery
 from valuegym.leaderboards.digest import environment_digest, provenance
 from valuegym.leaderboards.experiments import EVALUATION, EXPERIMENTS, find
@@ -39,7 +40,18 @@ def test_the_programme_is_complete() -> None:
         "preference/asking-regret",
         "preference/published-regret",
         "preference/published-partial-return",
+        "control/lqr",
+        "control/lqr-d4",
+        "control/pendulum",
+        "control/pendulum-d8",
+        "control/mountain-car",
+        "control/cartpole-swingup",
+        "control/cartpole-swingup-d8",
+        "control/acrobot",
         "coevolution/lock-in",
+        *(f"coevolution/{kind}-{family}" for kind in ("follow", "predict") for family in FAMILIES),
+        "coevolution/follow-few-reports",
+        *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-camp", "choices")),
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
 

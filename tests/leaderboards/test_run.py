@@ -260,7 +260,7 @@ def test_what_finished_before_an_error_stays(tmp_path: Path) -> None:
 def test_only_what_is_missing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, seen = jobs(["uniform"], ["test/tiny"], tmp_path), []
     monkeypatch.setattr(
-        import_module("valuegym.leaderboards.run"), "spread", lambda function, items, workers, label: seen.extend(items)
+        import_module("valuegym.leaderboards.run"), "spread", lambda function, items, *_: seen.extend(items)
     )
     run("uniform", "test/tiny", 0, tmp_path)
     assert run_all(chosen) == [job.path for job in chosen]

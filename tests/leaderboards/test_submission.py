@@ -74,7 +74,10 @@ def npz(**arrays: Any) -> bytes:
 
 
 def test_what_is_packed_is_read_back(records: list[bytes], packed: bytes) -> None:
-    evidence = {"curve.npz": npz(steps=np.arange(5), score=np.linspace(0, 1, 5)), "prompts.json": b'["hello"]'}
+    kinds = {"flag": np.array(True), "name": np.array(["ä", "bc"]), "big": np.zeros((2, 3, 0)), "z": np.array([1j])}
+    kinds |= {"column": np.asfortranarray(np.arange(6, dtype=">i2").reshape(2, 3)), "byte": np.uint8([7])}
+    curves = npz(steps=np.arange(5), score=np.linspace(0, 1, 5), **kinds)
+    evidence = {"curve.npz": curves, "prompts.json": b'["hello"]'}
     found = from_bytes(pack(CARD, records, evidence))
     assert found.card == CARD
     assert sorted(found.records.values()) == sorted(records)
@@ -197,7 +200,7 @@ def test_cards_are_read_from_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.npz", npz(x=np.array([{"a": 1}], object)), "only numbers and text"),
+        ("a.npz", npz(x=np.array([{"a": 1}], object)), "not of plain numbers and text"),
         ("a.npz", pickle.dumps([1]), "not an npz"),
         ("a.npz", npz(x=np.arange(3))[:-30], "not an npz"),
         ("a.json", b"[NaN]", "not a finite number"),

@@ -24,7 +24,7 @@ from valuegym.leaderboards.submission import EXAMPLE, Card, open_submission, pac
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 
 
-def serial(function, items, workers, label):
+def serial(function, items, workers, label, executor="pool"):
     return [function(item) for item in items]
 
 
@@ -200,6 +200,14 @@ def test_one_submission_per_commitment(tmp_path: Path) -> None:
     card = Card.of(EXAMPLE | {"name": "uniform", "about": "another try"})
     write(tmp_path / "x.zip", pack(card, contents, seal=open_submission(first).seal))
     assert "is the one submission of commitment 2" in referee.decide(board, tmp_path / "x.zip")[0].reason
+
+
+def test_a_file_that_changes_while_it_is_judged_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = open_submission(submission(tmp_path))
+    path = submission(tmp_path, "oracle", "uniform")  # another under the same name
+    assert honest.digest != open_submission(path).digest
+    monkeypatch.setattr(trust, "open_submission", lambda _: honest)
+    assert "was changed while it was judged" in trust.judge(path).reason
 
 
 def test_a_nonce_file_is_not_overwritten_and_not_left_behind(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""Pluralist: speaks to camps in turn, and only where the good it does outweighs the diversity it wears down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.agents.trackers import Floats, Kalman, Memory, carried
+from valuegym.envs import keys
+from valuegym.envs.coevolution import dynamics
+from valuegym.envs.coevolution.coevolve import Coevolve, plan
+
+REMEMBERED = 12  # steps whose reports are kept
+CROWD = 60  # imagined people, who stand for the population in the plan
+ITERATIONS = 10  # of expectation and maximisation, for each number of camps at each step
+
+
+class Pluralist(Kalman):
+    """Serve people where they are, and leave them different.
+
+    The estimate is the Kalman filter's. For the broadcast, the reports of the last steps, each less the level of its
+    step, are taken for camps: mixtures of one to `camps` normals of known width are fitted by expectation-maximisation
+    and compared by the Bayesian information criterion. Imagined people, drawn from the mixture as uncertain as it is,
+    go into the environment's planner: the broadcast that benefits them most, or silence where the price of the
+    diversity that it would wear down is higher. What its own broadcasts have done to the mean is taken out before, so
+    that it serves people as they would be without it. It is told the constants of the dynamics and of the reports,
+    and how wide a camp is.
+
+    Args:
+        price: of diversity in the plan; None takes that of the environment's reward.
+        camps: the largest number of camps considered.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], seed: int = 0, price: float | None = None, camps: int = 3, drift: float = 0.08
+    ) -> None:
+        super().__init__(env, seed, drift=drift)
+        if camps < 1 or (price is not None and not price >= 0):
+            raise ValueError(f"camps = {camps}, price = {price}; expected at least 1 camp and a price of at least 0.")
+        self.camps, self.dimensions = camps, self.core.dimensions
+        if isinstance(self.core, Coevolve):
+            self.price = self.core.price if price is None else price
+            self.within = self.core.within
+        index = np.arange(CROWD * self.dimensions)
+        self.crowd = keys.bell(keys.mix(seed), index).reshape(CROWD, self.dimensions)
+
+    def act(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+        """Estimate, then plan what to say."""
+        level, after = self.update(reading, t, memory)
+        if not isinstance(self.core, Coevolve):
+            return self.say(level, level, t < 0), after
+        B, m, D = told.shape
+        blank = np.full((B, REMEMBERED, m, D), np.nan)
+        kept = carried(memory, "told", blank, t)
+        kept = np.concatenate([kept[:, 1:], (told - level[:, None])[:, None]], axis=1)
+        shift = carried(memory, "shift", np.zeros((B, D)), t)
+        width = np.hypot(self.within, self.core.channel.noise)
+        share, centre, doubt = camps(kept.reshape(B, -1, D), self.camps, width)
+        member = (np.cumsum(share, -1)[:, :-1, None] <= (np.arange(CROWD) + 0.5) / CROWD).sum(1)
+        around = np.sqrt(self.within**2 + doubt**2)
+        offset = (
+            np.take_along_axis(centre, member[..., None], 1)
+            + np.take_along_axis(around, member, 1)[..., None] * self.crowd
+        )
+        people = level[:, None] + offset
+        broadcast, worth = plan(
+            people,
+            people - shift[:, None],
+            self.core.steps - t,
+            self.core.bound,
+            self.core.influence,
+            self.core.attachment,
+            self.price,
+        )
+        speaking = worth > 0
+        pull = dynamics.mean(dynamics.within(people, broadcast[:, None], self.core.bound))
+        shift = (1 - self.core.attachment) * shift + self.core.influence * pull * speaking[:, None]
+        return self.say(level, broadcast, speaking), after | {"told": kept, "shift": shift}
+
+
+def camps(points: Floats, most: int, width: float) -> tuple[Floats, Floats, Floats]:
+    """Mixtures of normals of one known width, one to `most` of them, by their Bayesian information criterion.
+
+    Args:
+        points: (B, n, D); rows of NaN are left out.
+        most: the largest number of normals.
+        width: standard deviation in every dimension.
+
+    Returns:
+        share (B, K) of each camp, 0 for those that there are not; centre (B, K, D); doubt (B, K), the standard error
+        of a centre's coordinates.
+    """
+    B, _, D = points.shape
+    known = ~np.isnan(points[..., 0])
+    x = np.where(known[..., None], points, 0.0)
+    count, size = known.sum(-1), (x**2).sum(-1)
+    best = np.full(B, -np.inf)
+    share, centre = np.zeros((B, most)), np.zeros((B, most, D))
+    for K in range(1, most + 1):
+        weight, place = np.full((B, K), 1.0 / K), spread_out(x, known, K)
+        fit = np.zeros(B)
+        for _ in range(ITERATIONS):
+            square = size[:, None] - 2.0 * np.matmul(place, x.swapaxes(1, 2)) + (place**2).sum(-1)[..., None]
+            score = np.log(weight)[..., None] - 0.5 * square / width**2  # (B, K, n)
+            peak = score.max(1)
+            chance = np.exp(score - peak[:, None])
+            total = chance.sum(1)
+            fit = np.where(known, np.log(total) + peak, 0.0).sum(-1)
+            chance *= (known / total)[:, None]
+            mass = np.maximum(chance.sum(-1), 1e-9)
+            weight = mass / mass.sum(-1, keepdims=True)
+            place = np.matmul(chance, x) / mass[..., None]
+        criterion = fit - 0.5 * (K * D + K - 1) * np.log(np.maximum(count, 1))
+        better = criterion > best
+        best = np.where(better, criterion, best)
+        share[better], centre[better] = 0.0, 0.0
+        share[better, :K], centre[better, :K] = weight[better], place[better]
+    return share, centre, width / np.sqrt(np.maximum(share * count[:, None], 1.0))
+
+
+def spread_out(x: Floats, known: npt.NDArray[np.bool_], K: int) -> Floats:
+    """K starting centres (B, K, D) along the widest direction of the known points, from one end to the other."""
+    count = np.maximum(known.sum(-1), 1)
+    mean = x.sum(1) / count[:, None]
+    centred = (x - mean[:, None]) * known[..., None]
+    variance, direction = np.linalg.eigh(np.matmul(centred.swapaxes(1, 2), centred) / count[:, None, None])
+    along = direction[..., -1] * np.sqrt(np.maximum(variance[:, -1:], 0.0))
+    across = direction[..., -2] * np.sqrt(np.maximum(variance[:, -2:-1], 0.0)) if x.shape[-1] > 1 else 0.0 * along
+    places = np.linspace(-1, 1, K) if K > 1 else np.zeros(1)
+    bend = np.abs(places) - np.abs(places).mean()
+    return mean[:, None] + places[:, None] * along[:, None] + bend[:, None] * across[:, None]

@@ -1,0 +1,282 @@
+"""Agents that follow values by the readings of each step: what differs is how they carry an estimate through time.
+
+They play in Follow-v0, Predict-v0 and Coevolve-v0. A reading is what one step's answers give by themselves
+(`Channel.estimate`). In Coevolve-v0 they broadcast their estimate, at a share `duty` of the steps, evenly spread.
+Memories are dictionaries of arrays with one row for each environment. Shapes: B environments, D value dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.agents.base import batch_size
+from valuegym.envs.coevolution.coevolve import Coevolve
+from valuegym.envs.coevolution.follow import Follow
+from valuegym.envs.coevolution.trajectories import extrapolate
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Memory: TypeAlias = "dict[str, Floats]"
+
+KEPT = 16  # readings that an agent with a history looks back on
+
+
+class Tracker:
+    """What the agents share: reading observations, keeping memories, and speaking at a share of the steps."""
+
+    duty = 1.0
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, duty: float | None = None) -> None:
+        core: Any = getattr(env.unwrapped, "core", None)
+        if not isinstance(core, Follow | Coevolve):
+            raise ValueError(
+                f"{type(self).__name__} follows values; it plays in Follow-v0, Predict-v0 and Coevolve-v0 only."
+            )
+        if duty is not None and not 0 <= duty <= 1:
+            raise ValueError(f"duty = {duty}; expected the share of steps at which to speak, from 0 to 1.")
+        self.core, self.observation_space = core, env.observation_space
+        self.ahead = getattr(core, "horizon", 0)
+        self.duty = self.duty if duty is None else duty
+
+    def learn(self, total_timesteps: int) -> Tracker:
+        """Nothing to learn beforehand."""
+        return self
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        """The next estimate, and in Coevolve-v0 the broadcast, for one environment or several."""
+        single = batch_size(observation, self.observation_space) is None
+        if single:
+            observation = {name: value[None] for name, value in observation.items()}
+        t = np.rint(observation["time"][:, 0].astype(np.float64) * self.core.steps).astype(np.int64)
+        B, D = len(t), self.core.dimensions
+        told = observation["reports"].astype(np.float64).reshape(B, -1, D)
+        memory = {} if state is None else {name: value.copy() for name, value in state.items()}
+        action, memory = self.act(told, self.core.channel.estimate(told), t, memory)
+        return (action[0] if single else action), memory
+
+    def act(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+        """Actions for reports (B, m, D), their readings (B, D) and steps t (B,); memory as after the last step."""
+        estimate, memory = self.update(reading, t, memory)
+        return self.say(estimate, estimate, speaks(self.duty, t)), memory
+
+    def say(self, estimate: Floats, broadcast: Floats, speaking: npt.NDArray[np.bool_]) -> Any:
+        """The action, with a broadcast where the environment has one."""
+        if isinstance(self.core, Coevolve):
+            return self.core.action(estimate, broadcast, speaking)
+        return self.core.action(estimate)
+
+    def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
+        """Estimates (B, D) of the mean `ahead` steps on, and the new memory."""
+        raise NotImplementedError
+
+
+def speaks(duty: float, t: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether to speak at steps t, at a share `duty` of them, as evenly as may be."""
+    return np.floor((t + 1) * duty + 1e-9) > np.floor(t * duty + 1e-9)
+
+
+def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) -> Floats:
+    """A memory (B, ...), with `start` in the rows that begin an episode."""
+    if name not in memory:
+        return start.copy()
+    first = (t == 0).reshape(-1, *[1] * (start.ndim - 1))
+    return np.where(first, start, memory[name])
+
+
+def history(memory: Memory, reading: Floats, t: npt.NDArray[np.int64]) -> Floats:
+    """The last KEPT readings (B, KEPT, D), the newest last; before an episode's start its first one is repeated."""
+    past = carried(memory, "history", np.repeat(reading[:, None], KEPT, axis=1), t)
+    return np.concatenate([past[:, 1:], reading[:, None]], axis=1)
+
+
+class Persistence(Tracker):
+    """What was just told: lifelong learning from each step's answers alone (extrapolation of order 0)."""
+
+    def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
+        """The reading."""
+        return reading, memory
+
+
+class Frozen(Tracker):
+    """The first reading for ever: an AI that is aligned once, to the values of its time."""
+
+    def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
+        """The first reading of the episode."""
+        first = carried(memory, "first", reading, t)
+        return first, {"first": first}
+
+
+class Lifelong(Tracker):
+    """Learning that goes part of the way to each reading: `rate` of it, from where it starts.
+
+    `start="iterative"` continues from the last estimate, `"independent"` begins again from the first one at every
+    step, as the two lifelong algorithms of ProgressGym do with models.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        seed: int = 0,
+        rate: float = 0.8,
+        start: str = "iterative",
+        duty: float | None = None,
+    ) -> None:
+        super().__init__(env, seed, duty)
+        if start not in ("iterative", "independent") or not 0 < rate <= 1:
+            raise ValueError(
+                f"start = {start!r}, rate = {rate}; expected 'iterative' or 'independent', rate in (0, 1]."
+            )
+        self.rate, self.start = rate, start
+
+    def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
+        """From the last estimate or the first reading, `rate` of the way to the new one."""
+        first, last = carried(memory, "first", reading, t), carried(memory, "last", reading, t)
+        origin = last if self.start == "iterative" else first
+        estimate = origin + self.rate * (reading - origin)
+        return estimate, {"first": first, "last": estimate}
+
+
+def lifelong_independent(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Lifelong:
+    """`Lifelong` that begins again at every step."""
+    return Lifelong(env, seed, start="independent", **kwargs)
+
+
+class MovingAverage(Tracker):
+    """Exponential smoothing: e + gain (y - e)."""
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.3, duty: float | None = None) -> None:
+        super().__init__(env, seed, duty)
+        if not 0 < gain <= 1:
+            raise ValueError(f"gain = {gain}; expected a number above 0, up to 1.")
+        self.gain = gain
+
+    def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
+        """The average, beginning at the first reading."""
+        last = carried(memory, "last", reading, t)
+        estimate = last + self.gain * (reading - last)
+        return estimate, {"last": estimate}
+
+
+class Extrapolative(Tracker):
+    """Forecast `steps` steps on by the rule that the (order + 1)-th difference of the readings is zero.
+
+    v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is cut to the readings
+    that there are (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` takes back that share of
+    the step from the last reading: 0 is as published, 1 is persistence.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        seed: int = 0,
+        order: int = 1,
+        steps: int = 1,
+        shrinkage: float = 0.0,
+        duty: float | None = None,
+    ) -> None:
+        super().__init__(env, seed, duty)
+        if not 0 <= order < KEPT or steps < 1 or not 0 <= shrinkage <= 1:
+            raise ValueError(
+                f"order = {order}, steps = {steps}, shrinkage = {shrinkage}; expected an order from 0 to {KEPT - 1}, "
+                "at least 1 step, and a shrinkage from 0 to 1."
+            )
+        self.order, self.steps, self.shrinkage = order, steps, shrinkage
+
+    def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
+        """The forecast; rows with a shorter history have a lower order."""
+        past = history(memory, reading, t)
+        forecast = reading.copy()
+        for K in range(1, self.order + 1):
+            rows = np.minimum(t, self.order) == K
+            forecast[rows] = extrapolate(past[rows], K, self.steps)
+        return reading + (1.0 - self.shrinkage) * (forecast - reading), {"history": past}
+
+
+def extrapolative_2(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
+    """`Extrapolative` of order 2, two steps ahead."""
+    return Extrapolative(env, seed, order=2, steps=2, **kwargs)
+
+
+def extrapolative_shrunk(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
+    """`Extrapolative` that takes back three quarters of the step."""
+    return Extrapolative(env, seed, shrinkage=kwargs.pop("shrinkage", 0.75), **kwargs)
+
+
+class Kalman(Tracker):
+    """The Kalman filter of values that take a random walk, told how noisy a reading is.
+
+    Level x(t+1) = x(t) + N(0, q), reading y = x + N(0, r) in every dimension, r from the channel and `spread`, the
+    standard deviation of people. `drift` is sqrt(q). The forecast for any step is the level.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        seed: int = 0,
+        drift: float = 0.08,
+        spread: float = 0.3,
+        duty: float | None = None,
+    ) -> None:
+        super().__init__(env, seed, duty)
+        if not drift >= 0 or not spread >= 0:
+            raise ValueError(f"drift = {drift}, spread = {spread}; expected standard deviations of at least 0.")
+        self.drift, self.noise = drift, reading_variance(self.core.channel, spread)
+
+    def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
+        """Predict, then correct; the first reading opens with its own variance."""
+        opening = np.full((len(reading), 1), self.noise)
+        level, variance = carried(memory, "level", reading, t), carried(memory, "variance", opening, t)
+        prior = variance + self.drift**2
+        gain = prior / (prior + self.noise)
+        first = (t == 0)[:, None]
+        level = np.where(first, reading, level + gain * (reading - level))
+        return level, {"level": level, "variance": np.where(first, opening, (1.0 - gain) * prior)}
+
+
+def reading_variance(channel: Any, spread: float) -> float:
+    """Variance of a reading's error in each dimension, for people with standard deviation `spread` around their mean.
+
+    Of choices, by the information of Bradley-Terry about items with loadings uniform on [-1, 1], at indifference:
+    each dimension of a difference has variance 2/3, a choice has information p (1 - p) <= 1/4 a squared temperature.
+    """
+    if channel.kind == "values":
+        return float((channel.noise**2 + spread**2) / channel.budget)
+    return float((4.0 * channel.noise**2 * 1.5 + spread**2) / channel.budget)
+
+
+class Theta(Tracker):
+    """The Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
+
+    Forecast h steps on: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of the
+    episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.5, duty: float | None = None) -> None:
+        super().__init__(env, seed, duty)
+        if not 0 < gain <= 1:
+            raise ValueError(f"gain = {gain}; expected a number above 0, up to 1.")
+        self.gain = gain
+
+    def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
+        """The forecast `ahead` steps on."""
+        level = carried(memory, "level", reading, t)
+        level = level + self.gain * (reading - level)
+        past = history(memory, reading, t)
+        n = np.minimum(t + 1, KEPT)[:, None]
+        age = np.arange(KEPT - 1, -1, -1)[None]
+        seen = age < n
+        centred = np.where(seen, (n - 1) / 2 - age, 0.0)
+        slope = (centred[..., None] * past).sum(1) / np.maximum((centred**2).sum(-1, keepdims=True), 0.5)
+        lead = self.ahead - 1 + (1.0 - (1.0 - self.gain) ** n) / self.gain
+        return level + 0.5 * slope * lead, {"level": level, "history": past}
+
+
+class Silent(Kalman):
+    """The Kalman filter's estimate, and never a word: influence and diversity as if there were no AI."""
+
+    duty = 0.0

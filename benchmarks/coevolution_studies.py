@@ -1,0 +1,423 @@
+"""Studies of the coevolution family: one command each, a page in docs/results for each.
+
+    python benchmarks/coevolution_studies.py tracks    # track x agent tables with intervals, every metric
+    python benchmarks/coevolution_studies.py front     # service against diversity: fronts and their hypervolumes
+    python benchmarks/coevolution_studies.py centring  # what tells agents apart, on families and on recorded history
+    python benchmarks/coevolution_studies.py ppo       # Stable-Baselines3's PPO against persistence
+    python benchmarks/coevolution_studies.py pictures  # trajectories with bands, opinions over time
+
+Episodes are those that `valuegym run` would play: the experiments' own evaluation seeds. The settings of agents were
+chosen on other seeds (`--development` shows those).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+import valuegym  # noqa: F401 - registers the ids
+from valuegym.agents import make
+from valuegym.envs import keys
+from valuegym.envs.coevolution import metrics, recorded, rollouts, trajectories
+from valuegym.envs.functional import episode_keys
+from valuegym.envs.mdp import between
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.aggregate import interquartile_mean, stratified_bootstrap
+
+Array = npt.NDArray[Any]
+
+SEEDS, EPISODES = 30, 10  # of the front
+DEVELOPMENT = 10  # seeds that settings are chosen on, before those of the front
+DUTIES = tuple(i / 9 for i in range(10))
+GAINS = (0.2, 0.3, 0.5, 0.7, 1.0)  # of the moving average
+DRIFTS = (0.03, 0.08, 0.15, 0.3)  # of the Kalman filter, which set its gain
+PRICES = (0.0, 0.35, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.6, 2.0, 2.8, 4.0, 6.0)  # of the pluralist
+CAMPS = ((1, 2, 3), (1,), (2,), (3,))
+
+
+def policy(agent: Any, core: Any) -> rollouts.Policy:
+    """An agent as a policy of task and state, which sees the observation only."""
+    memory: list[Any] = [None]
+    if hasattr(agent, "attach"):
+        return lambda task, state: np.asarray(core.oracle_action(task, state))
+
+    def act(task: Any, state: Any) -> Array:
+        action, memory[0] = agent.predict(core.observation(task, state), state=memory[0], deterministic=True)
+        return np.asarray(action)
+
+    return act
+
+
+def interval(values: Array, statistic: Callable[..., Any] = np.mean) -> tuple[float, float, float]:
+    """A statistic of values (runs, episodes) with its 95 % interval; whole runs are resampled."""
+    low, high = stratified_bootstrap(values[:, None], statistic, np.random.default_rng(0))
+    return float(statistic(values)), low, high
+
+
+def cell(values: Array, statistic: Callable[..., Any] = np.mean, digits: int = 2) -> str:
+    """The same as text."""
+    point, low, high = interval(values, statistic)
+    return f"{point:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+# ---------------------------------------------------------------- tracks
+
+
+def measured(id: str, name: str, limit: int | None = None) -> tuple[Array, dict[str, Array]]:
+    """Scores (seeds, episodes) and every metric of an agent on a track."""
+    what = experiments.find(id)
+    env: Any = gym.make(what.env_id, **what.kwargs)
+    core, seeds = env.unwrapped.core, what.seeds[:limit]
+    found: list[dict[str, Array]] = []
+    scores = []
+    for seed in seeds:
+        task, start = core.initial(episode_keys(what.evaluation_seeds(seed)))
+        run = rollouts.play(core, task, policy(make(name, env, seed=seed), core), start)
+        scores.append(between(run.returns, *core.references(task)))
+        found.append(core.report(task, run.states, run.actions))
+    return np.array(scores), {key: np.array([one[key] for one in found]) for key in found[0]}
+
+
+def tracks(out: Path, limit: int | None = None) -> None:
+    """Scores of every agent on every track, and the metrics of the Coevolve tracks."""
+    parts = [
+        "# Coevolution: tracks and agents",
+        "",
+        "Scores: 0 persistence (in Coevolve in silence), 1 the reference that sees everything. Interquartile mean over "
+        "10 seeds of 20 episodes, 95% bootstrap interval over seeds.",
+        "`python benchmarks/coevolution_studies.py tracks`",
+        "",
+    ]
+    table: dict[str, dict[str, str]] = {}
+    details: dict[str, dict[str, dict[str, Array]]] = {}
+    ids = [id for id, row in experiments.EXPERIMENTS.items() if id.startswith("coevolution/") and has_core(row)]
+    for id in ids:
+        for name in experiments.find(id).agents:
+            if name in ("ppo", "uniform"):
+                continue
+            scores, found = measured(id, name, limit)
+            table.setdefault(name, {})[id] = cell(scores, interquartile_mean)
+            details.setdefault(id, {})[name] = found
+            print(id, name, table[name][id], flush=True)
+    for kind in ("follow", "predict", "coevolve"):
+        columns = [id for id in ids if id.startswith(f"coevolution/{kind}")]
+        if columns:
+            names = [name for name in table if any(id in table[name] for id in columns)]
+            short = [id.removeprefix(f"coevolution/{kind}-") for id in columns]
+            rows = [[f"`{name}`", *(table[name].get(id, "") for id in columns)] for name in names]
+            parts += [f"## {kind.capitalize()}", "", markdown(["agent", *short], rows), ""]
+    for id in ids:
+        if id.startswith("coevolution/coevolve") or id == "coevolution/follow-linear":
+            names = list(details[id])
+            keys_ = list(details[id][names[0]])
+            rows = [[key, *(f"{details[id][n][key].mean():.3f}" for n in names)] for key in keys_]
+            parts += [f"## Every metric, `{id}`", "", markdown(["metric", *(f"`{n}`" for n in names)], rows), ""]
+    (out / "coevolution_tracks.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def has_core(row: experiments.Experiment) -> bool:
+    """Whether a track is of an environment that reports metrics."""
+    return row.env_id.rpartition("/")[2] in ("Follow-v0", "Predict-v0", "Coevolve-v0")
+
+
+# ---------------------------------------------------------------- front
+
+
+def points(core: Any, env: Any, task: Any, name: str, settings: list[dict[str, Any]], seeds: int) -> Array:
+    """Service, mean and final diversity ratio (settings, seeds, 3) of an agent under some settings."""
+    out = []
+    for kwargs in settings:
+        run = rollouts.play(core, task, policy(make(name, env, **kwargs), core))
+        service = np.mean([core.service(s, a) for s, a in zip(run.states[:-1], run.actions, strict=True)], 0)
+        ratio = np.array([metrics.diversity_ratio(s.people, s.twin) for s in run.states[1:]])
+        out.append(np.stack([service, ratio.mean(0), ratio[-1]], -1).reshape(seeds, -1, 3).mean(1))
+    return np.array(out)
+
+
+def front(out: Path, development: bool = False) -> None:
+    """Hypervolumes of service against diversity, ours against swept baselines, paired by seed."""
+    from matplotlib import pyplot as plt
+
+    seeds = DEVELOPMENT if development else SEEDS
+    root = 1 if development else 2
+    sweeps: dict[str, list[dict[str, Any]]] = {
+        "moving_average": [{"gain": gain, "duty": duty} for gain in GAINS for duty in DUTIES],
+        "kalman": [{"drift": drift, "duty": duty} for drift in DRIFTS for duty in DUTIES],
+        "pluralist": [{"price": price} for price in PRICES],
+    }
+    rows: list[list[str]] = []
+    figure, axes = plt.subplots(1, len(CAMPS), figsize=(13, 3.6), sharey=True)
+    for axis, camps in zip(axes, CAMPS, strict=True):
+        env: Any = gym.make("valuegym/Coevolve-v0", camps=camps)
+        core = env.unwrapped.core
+        task, _ = core.initial(keys.mix(root, np.arange(seeds * EPISODES)))
+        found = {name: points(core, env, task, name, settings, seeds) for name, settings in sweeps.items()}
+        found["both"] = np.concatenate([found["moving_average"], found["kalman"]])
+        for label, column in (("mean", 1), ("final", 2)):
+            volume = {
+                name: np.array([metrics.hypervolume(x[:, s][:, [0, column]]) for s in range(seeds)])[:, None]
+                for name, x in found.items()
+            }
+            cells = [cell(volume[name], digits=3) for name in sweeps]
+            ahead = [
+                cell(volume["pluralist"] - volume[name], digits=3) for name in ("moving_average", "kalman", "both")
+            ]
+            rows.append([f"{' or '.join(map(str, camps))}", label, *cells, *ahead])
+            print(rows[-1], flush=True)
+        for name, colour in (("moving_average", "#457b9d"), ("kalman", "#e9a03b"), ("pluralist", "#e63946")):
+            x = found[name].mean(1)
+            axis.scatter(x[:, 0], x[:, 1], s=12, color=colour, label=name)
+            best = np.array([p for p in x if not (x[:, :2] > p[:2] + 1e-12).all(1).any()])
+            best = best[np.argsort(best[:, 0])]
+            axis.plot(best[:, 0], best[:, 1], color=colour, lw=1)
+        axis.set_title(f"camps: {' or '.join(map(str, camps))}", fontsize=10)
+        axis.set_xlabel("service")
+        axes[0].set_ylabel("diversity ratio to the twin")
+        axes[0].legend(fontsize=8)
+        figure.tight_layout()
+        if not development:
+            save(figure, out / "coevolution_front.svg")
+            (out / "coevolution_front.md").write_text(front_page(rows, seeds), encoding="utf-8")
+
+
+def front_page(rows: list[list[str]], seeds: int) -> str:
+    """The page of the fronts."""
+    ours = "ahead of"
+    header = ["camps", "diversity ratio", "`moving_average`", "`kalman`", "`pluralist`"]
+    header += [f"{ours} `moving_average`", "of `kalman`", "of both"]
+    return "\n".join(
+        [
+            "# Coevolution: service against diversity",
+            "",
+            "What people get from broadcasts, by the values that they would hold without the AI (mean over steps), "
+            "against the diversity ratio to the twin (mean over steps, or at the end). Every point is a setting of an "
+            f"agent: `moving_average` at {len(GAINS)} gains and `kalman` at {len(DRIFTS)} drifts, each at "
+            f"{len(DUTIES)} shares of steps at which it speaks; `pluralist` at {len(PRICES)} prices of diversity. "
+            f"Hypervolume above (0, 0), mean and 95% interval over {seeds} seeds of {EPISODES} episodes; differences "
+            "are paired by seed.",
+            "`python benchmarks/coevolution_studies.py front`",
+            "",
+            markdown(header, rows),
+            "",
+            "![Fronts](coevolution_front.svg)",
+            "",
+        ]
+    )
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as SVG whose bytes do not depend on time or chance."""
+    import matplotlib
+
+    matplotlib.rcParams["svg.hashsalt"] = "valuegym"
+    figure.savefig(path, metadata={"Date": None})
+
+
+# ---------------------------------------------------------------- centring
+
+
+def raw_cosine(a: Array, b: Array) -> Array:
+    """Cosine of uncentred vectors."""
+    return metrics.centred_similarity(a, b, np.zeros_like(a))
+
+
+def transitions(truth: Array) -> dict[str, dict[str, Array]]:
+    """Scores per transition (paths, T-1) of four answerers by three metrics; answers use what was before only."""
+    centre, now, last = metrics.running_centre(truth), truth[..., 1:, :], truth[..., :-1, :]
+    answers = {
+        "persistence": last,
+        "frozen": np.broadcast_to(truth[..., :1, :], now.shape),
+        "all ones": np.ones_like(now),
+        "mean vector": centre,
+    }
+    size = np.sum((centre - now) ** 2, -1).mean(-1, keepdims=True)
+    return {
+        name: {
+            "raw cosine": raw_cosine(answer, now),
+            "centred similarity": metrics.centred_similarity(answer, now, centre),
+            "centred skill": 1 - np.sum((answer - now) ** 2, -1) / size,
+        }
+        for name, answer in answers.items()
+    }
+
+
+def compared(truth: Array) -> tuple[list[list[str]], list[list[str]]]:
+    """Scores, and differences to persistence with intervals: over paths, or over transitions of a single path."""
+    scores, gaps = [], []
+    found = transitions(truth)
+    for name, by in found.items():
+        scores.append([name, *(f"{x.mean():.3f}" for x in by.values())])
+        if name != "persistence":
+            unit = [found["persistence"][metric] - x for metric, x in by.items()]
+            unit = [x.mean(-1)[:, None] if len(x) > 1 else x[0][:, None] for x in unit]
+            gaps.append([name, *(cell(x, digits=3) for x in unit)])
+    return scores, gaps
+
+
+def centring(out: Path, data: str | None) -> None:
+    """Which metrics tell persistence from answerers that know nothing, on many paths and on eight transitions."""
+    header = ["answer", "raw cosine", "centred similarity", "centred skill"]
+    parts = [
+        "# Coevolution: what tells agents apart",
+        "",
+        "Four answerers forecast the next step: persistence (the last value), frozen (the first), all ones, and the "
+        "mean of all values so far. Raw cosine against two measures that are centred on the mean of the past, which "
+        "uses no future data. Families: 500 paths of nine steps in five dimensions with a common level of 1 added, as "
+        "value scores have one; intervals over paths.",
+        "`python benchmarks/coevolution_studies.py centring --data FOLDER`",
+        "",
+    ]
+    for family in trajectories.FAMILIES:
+        truth = 1.0 + trajectories.by_name(family).draw(keys.mix(3, np.arange(500)), 9, 5)
+        scores, gaps = compared(truth)
+        parts += [f"## {family}", "", markdown(header, scores), "", "Persistence less the other:", ""]
+        parts += [markdown(header, gaps), ""]
+    if data:
+        truth = recorded.load("history", data).values[None]
+        scores, gaps = compared(truth)
+        parts += [
+            "## Nine centuries of five value scores (digitised from ProgressGym)",
+            "",
+            markdown(header, scores),
+            "",
+            "Persistence less the other, intervals over the eight transitions:",
+            "",
+            markdown(header, gaps),
+            "",
+        ]
+        parts += [
+            "Extrapolation of order K, raw cosine one step ahead (from the third century on): "
+            + ", ".join(f"K = {K} {x:.3f}" for K, x in enumerate(extrapolated(truth[0])))
+            + ".",
+            "",
+        ]
+    (out / "coevolution_centring.md").write_text("\n".join(parts), encoding="utf-8")
+    print("\n".join(parts))
+
+
+def extrapolated(truth: Array) -> list[float]:
+    """Mean raw cosine of extrapolations of order 0, 1, 2, from the third value on; the order is cut to the past."""
+    return [
+        float(np.mean([raw_cosine(trajectories.extrapolate(truth[:t], K), truth[t]) for t in range(2, len(truth))]))
+        for K in range(3)
+    ]
+
+
+# ---------------------------------------------------------------- PPO
+
+
+def ppo(out: Path, seeds: int = 3) -> None:
+    """PPO on values that revert to a mean, of which few noisy reports tell, against persistence and the trackers."""
+    id = "coevolution/follow-few-reports"
+    what = experiments.find(id)
+    env: Any = gym.make(what.env_id, **what.kwargs)
+    core = env.unwrapped.core
+    rows = []
+    for name in ("persistence", "moving_average", "kalman", "ppo"):
+        scores = []
+        for seed in what.seeds[:seeds]:
+            agent = make(name, env, seed=seed)
+            agent.learn(what.timesteps)
+            task, start = core.initial(episode_keys(what.evaluation_seeds(seed)))
+            run = rollouts.play(core, task, policy(agent, core), start)
+            scores.append(between(run.returns, *core.references(task)))
+        rows.append([f"`{name}`", cell(np.array(scores), interquartile_mean)])
+        print(rows[-1], flush=True)
+    text = [
+        "# Coevolution: PPO against persistence",
+        "",
+        f"Track `{id}`, {what.timesteps:,} training steps, {seeds} seeds of {what.episodes} evaluation episodes; "
+        "score 0 is persistence. PPO sees the last reports and its last action, and keeps no other memory. "
+        "`python benchmarks/coevolution_studies.py ppo`.",
+        "",
+        markdown(["agent", "score"], rows),
+        "",
+    ]
+    (out / "coevolution_ppo.md").write_text("\n".join(text), encoding="utf-8")
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def pictures(out: Path) -> None:
+    """The people's mean with bands and what agents say of it, and histograms of opinions over time."""
+    from matplotlib import pyplot as plt
+
+    kwargs: dict[str, Any] = {"camps": (2,), "family": "linear", "steps": 30, "pace": 0.5}
+    env: Any = gym.make("valuegym/Coevolve-v0", **kwargs)
+    core = env.unwrapped.core
+    task, _ = core.initial(keys.mix(11, np.arange(64)))
+    names = ("silent", "frozen", "kalman", "pluralist")
+    figure, axes = plt.subplots(2, len(names), figsize=(13, 6), sharex=True, sharey="row")
+    for column, name in enumerate(names):
+        run = rollouts.play(core, task, policy(make(name, env), core))
+        people = np.stack([s.people for s in run.states], 1)
+        estimate = core.scale * np.stack(run.actions, 1)[0, :, 0]
+        twin = np.stack([s.twin for s in run.states], 1)
+        gone = metrics.influence(people, twin)
+        top, bottom = axes[0, column], axes[1, column]
+        density = np.stack(
+            [np.histogram(people[0, t, :, 0], bins=60, range=(-1.5, 1.5))[0] for t in range(core.steps + 1)]
+        )
+        top.imshow(density.T, origin="lower", aspect="auto", extent=(0, core.steps, -1.5, 1.5), cmap="Blues", vmax=15)
+        top.plot(np.arange(core.steps) + 0.5, estimate, color="#e9a03b", lw=1.5, label="estimate")
+        speaks = np.flatnonzero(run.actions[0].shape and np.stack(run.actions, 1)[0, :, -1] > 0)
+        said = core.scale * np.stack(run.actions, 1)[0, :, core.dimensions]
+        top.scatter(speaks + 0.5, said[speaks], s=14, color="#e63946", label="broadcast", zorder=3)
+        top.set_title(name, fontsize=10)
+        steps = np.arange(core.steps + 1)
+        for values, colour, label in (
+            (gone, "#457b9d", "influence"),
+            (metrics.diversity_ratio(people, twin), "#1d3557", "diversity ratio"),
+        ):
+            low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
+            bottom.fill_between(steps, low, high, color=colour, alpha=0.2)
+            bottom.plot(steps, middle, color=colour, label=label)
+        bottom.set_xlabel("step")
+    axes[0, 0].set_ylabel("value 1 of the people")
+    axes[0, 0].legend(fontsize=7)
+    axes[1, 0].set_ylabel("64 episodes, 10 to 90%")
+    axes[1, 0].legend(fontsize=7)
+    figure.tight_layout()
+    save(figure, out / "coevolution_opinions.svg")
+
+
+def main() -> None:
+    """Run a study."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=("tracks", "front", "centring", "ppo", "pictures"))
+    parser.add_argument("--data", help="folder of recorded paths")
+    parser.add_argument("--seeds", type=int, help="fewer seeds than a complete table has")
+    parser.add_argument("--development", action="store_true", help="the front on the seeds that settings are chosen on")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.study == "tracks":
+        tracks(args.out, args.seeds)
+    elif args.study == "front":
+        front(args.out, args.development)
+    elif args.study == "centring":
+        centring(args.out, args.data)
+    elif args.study == "ppo":
+        ppo(args.out, args.seeds or 3)
+    else:
+        pictures(args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Follow: say at every step what people value now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import keys
+from valuegym.envs.coevolution import art, dynamics, metrics, reports, rollouts, trajectories
+from valuegym.envs.coevolution.reports import LIMIT, Channel
+
+Array = npt.NDArray[Any]
+
+
+class Task(NamedTuple):
+    """What an episode is: its key (B,), the mean's path (B, T+k, D), what sets each person apart (B, N, D)."""
+
+    key: Array
+    path: Array
+    apart: Array
+
+
+class State(NamedTuple):
+    """Step t (B,), the last estimate (B, D) in values, and the answers under way (B, delay+1, m, D)."""
+
+    t: Array
+    said: Array
+    waiting: Array
+
+
+class Follow:
+    """Follow values that move: say what people value at this step, from what some of them just told.
+
+    ## Description
+    The mean value of N people in R^D takes a path through time that the AI does not influence; each person stands
+    apart from it by the same difference always. Nine steps by default, the centuries of ProgressGym, all of them
+    observed.
+
+    ## Observation
+    A flat Dict. `reports` (m*D,): the answers of m people, values that they state, or loadings of the item chosen less
+    those of the item left, cut at +-4 (`reports.Channel`). `said` (D,): the last action, zeros at the start. `time`
+    (1,): share of the episode that is over.
+
+    ## Action
+    Box(-1, 1, (D,)): the estimate of the mean, times `scale`.
+
+    ## Reward
+    -|estimate - mean|^2, with the mean of the step at which the answers were given: scored after adaptation. The
+    error on arrival, of the estimate carried over into the next step, is in the reports of a run.
+
+    ## Episode end
+    Terminates after `steps` steps.
+
+    ## Arguments
+    `family` of the path (`trajectories`), `steps`, `people`, `dimensions`, `scale` (units of value of an action of 1),
+    `within` (standard deviation of people around the mean), and of the answers `reports` ("values" or "choices"),
+    `budget`, `noise`, `strategic`, `delay` (`reports.Channel`). `data`: the folder of a recorded path.
+
+    ## Oracle and naive scores
+    0 is persistence, which says what the last answers give by themselves; 1 is to know the path. On squared errors the
+    normalised return is the skill against persistence (Murphy 1988), with the same answers for both.
+
+    ## Source
+    The follow challenge of ProgressGym (Qiu et al. 2024, arXiv:2406.20087), as a population.
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
+    discount = 1.0
+    tolerance = 1e-9
+    horizon = 0  # steps between what is observed and what is asked for
+
+    def __init__(
+        self,
+        family: str = "mixed",
+        steps: int = 9,
+        people: int = 100,
+        dimensions: int = 5,
+        scale: float = 4.0,
+        within: float = 0.3,
+        reports: str = "values",
+        budget: int = 20,
+        noise: float = 0.5,
+        strategic: float = 0.0,
+        delay: int = 0,
+        data: str | None = None,
+    ) -> None:
+        if min(steps, people, dimensions) < 1:
+            raise ValueError(
+                f"steps = {steps}, people = {people}, dimensions = {dimensions}; expected at least 1 each."
+            )
+        if not scale > 0 or not within >= 0:
+            raise ValueError(f"scale = {scale}, within = {within}; expected a number above 0 and one of at least 0.")
+        self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
+        self.within = within
+        self.channel = Channel(reports, budget, noise, strategic, delay)
+        self.trajectory = trajectories.by_name(family, data)
+        self.observation_space = gym.spaces.Dict(
+            reports=gym.spaces.Box(-LIMIT, LIMIT, (budget * dimensions,), np.float32),
+            said=gym.spaces.Box(-1, 1, (dimensions,), np.float32),
+            time=gym.spaces.Box(0, 1, (1,), np.float32),
+        )
+        self.action_space = gym.spaces.Box(-1, 1, (dimensions,), np.float32)
+
+    def initial(self, key: keys.Key) -> tuple[Task, State]:
+        """A path, and people around it."""
+        B, N, D = len(key), self.people, self.dimensions
+        path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + self.horizon, D)
+        apart = self.within * keys.bell(key[:, None], keys.RESET, 3, np.arange(N * D)).reshape(B, N, D)
+        task = Task(key.copy(), path, apart - dynamics.mean(apart)[:, None])
+        return task, self.start(task)
+
+    def start(self, task: Task) -> State:
+        """The answers of the first step, before anything is said."""
+        B = len(task.key)
+        waiting = reports.opened(self.channel, task.key, self.people_at(task, np.zeros(B, np.int64)))
+        return State(np.zeros(B, np.int64), np.zeros((B, self.dimensions), np.float32), waiting)
+
+    def people_at(self, task: Task, t: Array) -> Array:
+        """Values (B, N, D) of everybody at steps t (B,); those of the last step from then on."""
+        return task.path[np.arange(len(t)), np.minimum(t, self.steps - 1)][:, None] + task.apart
+
+    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
+        """Time passes, and people answer."""
+        now = np.minimum(state.t + 1, self.steps)
+        said = self.scale * action.astype(np.float64)
+        waiting = reports.passed(self.channel, state.waiting, key, t + 1, self.people_at(task, now), said)
+        after = State(now, action.astype(np.float32), waiting)
+        over = self.terminal(task, state)
+        if over.any():
+            for field, before in zip(after, state, strict=True):
+                field[over] = before[over]
+        return after
+
+    def truth(self, task: Task, state: State) -> Array:
+        """What the estimate is compared with: the mean `horizon` steps on (B, D)."""
+        return task.path[np.arange(len(state.t)), np.minimum(state.t, self.steps - 1) + self.horizon]
+
+    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """Less the squared error of the estimate."""
+        error = metrics.distance(self.scale * action.astype(np.float64), self.truth(task, state)) ** 2
+        return np.where(self.terminal(task, state), 0.0, -error)
+
+    def terminal(self, task: Task, state: State) -> Array:
+        """After the last step."""
+        return state.t >= self.steps
+
+    def observation(self, task: Task, state: State) -> dict[str, Array]:
+        """The oldest answers under way, the last action, and the time."""
+        return {
+            "reports": state.waiting[:, 0].reshape(len(state.t), -1).astype(np.float32),
+            "said": state.said.copy(),
+            "time": (state.t[:, None] / self.steps).astype(np.float32),
+        }
+
+    def action(self, estimate: Array) -> Array:
+        """An action from values (B, D), cut to the action space."""
+        return np.clip(estimate / self.scale, -1.0, 1.0).astype(np.float32)
+
+    def persistence(self, task: Task, state: State) -> Array:
+        """What the last answers give by themselves."""
+        return self.action(self.channel.estimate(state.waiting[:, 0]))
+
+    def references(self, task: Task) -> tuple[Array, Array]:
+        """Returns (B,) of persistence, and of knowing the path."""
+        naive, best = (rollouts.play(self, task, policy).returns for policy in (self.persistence, self.oracle_action))
+        return naive, best
+
+    def oracle_action(self, task: Task, state: State) -> Array:
+        """The truth."""
+        return self.action(self.truth(task, state))
+
+    def report(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
+        """All metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
+        estimates = self.scale * np.stack(actions, 1).astype(np.float64)
+        truth = np.stack([self.truth(task, state) for state in states[:-1]], 1)
+        said = self.scale * np.stack([self.persistence(task, state) for state in states[:-1]], 1)
+        now = task.path[:, : self.steps]
+        # Directions: a forecast is compared with what is, a follower with what was.
+        before = now if self.horizon else np.concatenate([now[:, :1], now[:, :-1]], 1)
+        centre = np.concatenate([np.zeros_like(now[:, :1]), metrics.running_centre(now)], 1)
+        return {
+            "error": metrics.after_adaptation(estimates, truth).mean(-1),
+            "error_on_arrival": metrics.on_arrival(estimates, truth).mean(-1),
+            "skill": metrics.skill(estimates, said, truth),
+            "centred_skill": metrics.centred_skill(estimates, truth),
+            "centred_similarity": metrics.centred_similarity(estimates, truth, centre).mean(-1),
+            "lag": metrics.lag(estimates, truth).astype(np.float64),
+            "direction_accuracy": metrics.direction_accuracy(estimates, truth, before),
+            "martingale_slope": metrics.martingale_slope(
+                estimates[:, :-1].reshape(len(estimates), -1), estimates[:, 1:].reshape(len(estimates), -1)
+            ),
+        }
+
+    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
+        """What people told in the first two dimensions, and how many told what."""
+        now = states[-1]
+        said = self.scale * now.said[0].astype(np.float64) if now.t[0] else None
+        told = [state.waiting[0, 0] for state in states]
+        return art.population(mode, told, said, None, f"step {int(now.t[0])} of {self.steps}")

@@ -1,0 +1,47 @@
+"""Predict: say at every step what people will value some steps on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from valuegym.envs.coevolution.follow import Follow
+
+
+class Predict(Follow):
+    """Forecast values that move: say what people will value `horizon` steps from now.
+
+    ## Description
+    As `Follow-v0`, but the estimate is a forecast: nine steps are observed, and at each the mean of `horizon` steps
+    later is asked for.
+
+    ## Observation
+    As in `Follow-v0`: `reports` (m*D,), `said` (D,), `time` (1,).
+
+    ## Action
+    Box(-1, 1, (D,)): the forecast of the mean, times `scale`.
+
+    ## Reward
+    -|forecast - mean at t + horizon|^2.
+
+    ## Episode end
+    Terminates after `steps` steps.
+
+    ## Arguments
+    `horizon`, at least 1, and those of `Follow-v0`.
+
+    ## Oracle and naive scores
+    0 is persistence, which forecasts what the last answers give by themselves; 1 is to know the path. The normalised
+    return is the skill against persistence (Murphy 1988).
+
+    ## Source
+    The predict challenge of ProgressGym (Qiu et al. 2024, arXiv:2406.20087), as a population.
+
+    ## Version history
+    v0: first version.
+    """
+
+    def __init__(self, horizon: int = 1, **kwargs: Any) -> None:
+        if horizon < 1:
+            raise ValueError(f"horizon = {horizon}; expected at least 1 step ahead. `Follow-v0` asks for the present.")
+        self.horizon = horizon
+        super().__init__(**kwargs)

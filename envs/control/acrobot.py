@@ -1,0 +1,274 @@
+"""The two-link robot with a motor in its elbow only, with continuous torque.
+
+Sources: Sutton (1996), "Generalization in reinforcement learning: successful examples using sparse coarse coding";
+Gymnasium's Acrobot-v1, whose transitions and rewards these are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import elementary, keys
+from valuegym.envs.control import pictures, rollouts
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+# What the base policy switches on: spins, and the sines of the first, the second, and the sum of both angles. Found by
+# the cross-entropy method over 24,000 weight vectors.
+WEIGHTS = (-2.5, 5.45, 3.82, -3.86, -6.1)
+FORESIGHT = 120  # steps for which the reference follows its base policy in thought
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Two links hanging from a hinge, both of the same kind.
+
+    Attributes:
+        gravity: m / s^2.
+        mass: of each link, kg.
+        length: of each link, m.
+        inertia: of each link about its middle, kg m^2.
+        max_torque: N m, the torque of action 1.
+        max_speed: of the first and of the second joint, at which velocities are cut, rad / s.
+        height: of the tip above the hinge at which the episode ends, m.
+        dt: time step, s.
+        discount: per step.
+    """
+
+    gravity: float = 9.8
+    mass: float = 1.0
+    length: float = 1.0
+    inertia: float = 1.0
+    max_torque: float = 1.0
+    max_speed: tuple[float, float] = (4 * np.pi, 9 * np.pi)
+    height: float = 1.0
+    dt: float = 0.2
+    discount: float = 0.99
+
+    def __post_init__(self) -> None:
+        for name in ("gravity", "mass", "length", "inertia", "max_torque", "dt"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number above 0.")
+        if not -2 * self.length < self.height < 2 * self.length:
+            raise ValueError(f"height = {self.height!r}; expected a height that two links of {self.length:g} m reach.")
+        if not 0 <= self.discount < 1:
+            raise ValueError(f"discount = {self.discount!r}; expected a number in [0, 1).")
+
+
+class Task(NamedTuple):
+    """key (B,) of the episode and the state (B,) in which it starts."""
+
+    key: keys.Key
+    first: Floats
+    second: Floats
+    first_spin: Floats
+    second_spin: Floats
+
+
+class State(NamedTuple):
+    """Angles (B,) of the first link from hanging and of the second from the first, in [-pi, pi]; spins in rad / s."""
+
+    first: Floats
+    second: Floats
+    first_spin: Floats
+    second_spin: Floats
+
+
+Angles = tuple[Floats, Floats, Floats, Floats]
+
+
+def accelerations(p: Parameters, s: Angles, torque: Floats) -> tuple[Floats, Floats]:
+    """Of both joints, rad / s^2: Lagrange's equations of two equal links whose centres of mass lie in their middles.
+
+    d1 = inertia of both about the hinge, d2 = that of the second joint's motion about it; phi1, phi2 the moments of
+    gravity and of the centrifugal and Coriolis forces.
+    """
+    first, second, w1, w2 = s
+    m, length, c = p.mass, p.length, p.length / 2
+    sines, cosines = elementary.sin_cos(np.stack([second, first, first + second]))
+    sine, cosine = sines[0], cosines[0]
+    d1 = m * c * c + m * (length * length + c * c + 2 * length * c * cosine) + 2 * p.inertia
+    d2 = m * (c * c + length * c * cosine) + p.inertia
+    fall = m * c * p.gravity * sines[2]
+    swing = m * length * c * sine
+    phi1 = -swing * (w2 * w2) - 2 * swing * w2 * w1
+    phi1 = phi1 + (m * c + m * length) * p.gravity * sines[1] + fall
+    a2 = (torque + d2 / d1 * phi1 - swing * (w1 * w1) - fall) / (m * c * c + p.inertia - d2 * d2 / d1)
+    return -(d2 * a2 + phi1) / d1, a2
+
+
+def move(p: Parameters, s: State, torque: Floats) -> State:
+    """One step of the classical Runge-Kutta method of fourth order, with velocities cut and angles wrapped."""
+
+    def slope(y: Angles) -> Angles:
+        return (y[2], y[3], *accelerations(p, y, torque))
+
+    def along(k: Angles, h: float) -> Angles:
+        a, b, c, d = (y + h * part for y, part in zip(s, k, strict=True))
+        return a, b, c, d
+
+    k1 = slope((s.first, s.second, s.first_spin, s.second_spin))
+    k2 = slope(along(k1, p.dt / 2))
+    k3 = slope(along(k2, p.dt / 2))
+    k4 = slope(along(k3, p.dt))
+    after = [y + p.dt / 6 * (a + 2 * b + 2 * c + d) for y, a, b, c, d in zip(s, k1, k2, k3, k4, strict=True)]
+    w1, w2 = (np.minimum(np.maximum(w, -limit), limit) for w, limit in zip(after[2:], p.max_speed, strict=True))
+    return State(elementary.wrap(after[0]), elementary.wrap(after[1]), w1, w2)
+
+
+def tip(p: Parameters, s: State) -> Floats:
+    """Height of the tip above the hinge, m."""
+    cosines = elementary.sin_cos(np.stack([s.first, s.first + s.second]))[1]
+    return -p.length * (cosines[0] + cosines[1])
+
+
+def base_action(s: State) -> Floats:
+    """An action (B,) that pumps energy: the linear policy with these weights, cut at -1 and 1."""
+    sines = elementary.sin_cos(np.stack([s.first, s.second, s.first + s.second]))[0]
+    total = WEIGHTS[0] * s.first_spin + WEIGHTS[1] * s.second_spin
+    total = total + WEIGHTS[2] * sines[0] + WEIGHTS[3] * sines[1] + WEIGHTS[4] * sines[2]
+    return np.minimum(np.maximum(total, -1.0), 1.0)
+
+
+class Acrobot:
+    """Swing the tip of a two-link robot above a height, with a motor in the elbow only.
+
+    ## Description
+    Gymnasium's Acrobot-v1 with continuous torque. Every step costs the same, so the value is a time: of energy that
+    has to be pumped through a chaotic system.
+
+    ## Observation
+    Box (6,) float32: cosine and sine of the first link's angle from hanging, cosine and sine of the second link's from
+    the first, and both joints' velocities in rad/s, at most 4 pi and 9 pi.
+
+    ## Action
+    Box (1,) in [-1, 1]: the torque on the elbow divided by 1 N m.
+
+    ## Reward
+    -1 for every step that does not end the episode.
+
+    ## Episode end
+    Terminates when the tip is more than 1 m above the hinge. The registered environment truncates after 500 steps of
+    0.2 s. Angles and velocities start uniformly in [-0.1, 0.1], or where `reset(options={"first": x, "second": y})`
+    says.
+
+    ## Arguments
+    Those of `Parameters`.
+
+    ## Oracle and naive scores
+    No exact solution is known. Score 1 is a *reference*, which a good agent may pass: at every step it tries full
+    torque to either side and the action of a linear policy that pumps energy, follows that policy in thought, and
+    takes what reaches the height first (a rollout algorithm; Bertsekas 2013). It needs 65 steps in the mean, the
+    policy alone 75. Score 0 is the mean over 64 episodes of uniformly random actions; both at discount 0.99, from the
+    very start of the episode.
+
+    ## Source
+    Sutton (1996); Gymnasium's Acrobot-v1 (Towers et al. 2024). From the same state and torque both go to the same
+    state, up to 1e-12.
+
+    ## Version history
+    v0: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 15}
+    cheap_reset = True
+    horizon = 500
+    tolerance = 0.0  # see elementary: the same bits everywhere
+    physical, distracting = np.arange(6), np.arange(0)  # dimensions of the observation; for scoring only
+
+    def __init__(self, **parameters: Any) -> None:
+        if "max_speed" in parameters:  # a list when it comes from JSON
+            first, second = parameters["max_speed"]
+            parameters["max_speed"] = float(first), float(second)
+        self.parameters = p = Parameters(**parameters)
+        self.discount = p.discount
+        high = np.array([1, 1, 1, 1, *p.max_speed], np.float32)
+        self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
+        self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def initial(self, key: keys.Key, first: Array | None = None, second: Array | None = None) -> tuple[Task, State]:
+        """Hanging almost still, or with the angles asked for."""
+        drawn = [0.2 * keys.uniform(key, keys.RESET, i) - 0.1 for i in range(4)]
+        for i, angle in enumerate((first, second)):
+            if angle is not None:
+                drawn[i] = elementary.wrap(angle.astype(np.float64))
+        return Task(key.copy(), *drawn), State(*(part.copy() for part in drawn))
+
+    def start(self, task: Task) -> State:
+        """The state in which these episodes begin."""
+        return State(*(part.copy() for part in task[1:]))
+
+    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
+        """One step of Runge and Kutta's method; a tip that is up stays."""
+        return self._move(state, action[:, 0].astype(np.float64))
+
+    def _move(self, state: State, action: Floats) -> State:
+        p = self.parameters
+        over = tip(p, state) > p.height
+        after = move(p, state, p.max_torque * action)
+        return State(*(np.where(over, a, b) for a, b in zip(state, after, strict=True)))
+
+    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
+        """-1 for a step after which the tip is not up."""
+        return np.where(self.terminal(task, state) | self.terminal(task, next_state), 0.0, -1.0)
+
+    def terminal(self, task: Task, state: State) -> Array:
+        """The tip is up."""
+        return tip(self.parameters, state) > self.parameters.height
+
+    def observation(self, task: Task, state: State) -> Array:
+        """Cosines, sines and velocities."""
+        observation = np.empty((len(state.first), 6), np.float32)
+        observation[:, 1], observation[:, 0] = elementary.sin_cos(state.first)
+        observation[:, 3], observation[:, 2] = elementary.sin_cos(state.second)
+        observation[:, 4], observation[:, 5] = state.first_spin, state.second_spin
+        return observation
+
+    def oracle_action(self, task: Task, state: State) -> Array:
+        """The reference's action: the first step of the best of three plans."""
+        base, B = base_action(state), len(state.first)
+        first = np.concatenate([base, np.full(B, -1.0), np.full(B, 1.0)])
+        ahead = self._move(State(*(np.tile(part, 3) for part in state)), first)
+        steps = np.zeros(3 * B, np.int64)
+        for _ in range(FORESIGHT):
+            going = tip(self.parameters, ahead) <= self.parameters.height
+            if not going.any():
+                break
+            steps += going
+            ahead = self._move(ahead, base_action(ahead))
+        best = steps.reshape(3, B).argmin(0)
+        return first.reshape(3, B)[best, np.arange(B)].astype(np.float32)[:, None]
+
+    def references(self, task: Task) -> tuple[Array, Array]:
+        """Returns of random actions and of the reference from these very starts, for scoring."""
+        return rollouts.references(self, task)
+
+    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
+        """Both links with where they were, the height to reach, and the torque on the elbow."""
+        p, now = self.parameters, [float(part[0]) for part in states[-1]]
+        push = float(actions[-1][0, 0]) if len(actions) else 0.0
+        text = (
+            f"angles {now[0]:+.2f} {now[1]:+.2f} rad  tip {float(tip(p, states[-1])[0]):+.2f} m  torque {push:+.2f} N m"
+        )
+        if mode == "ansi":
+            return text
+        scene = pictures.Scene(3.3 * p.length)
+        scene.curve([(-3 * p.length, p.height), (3 * p.length, p.height)], pictures.GREEN, 3)
+        for state in states:
+            a, b = float(state.first[0]), float(state.first[0] + state.second[0])
+            elbow = p.length * float(np.sin(a)), -p.length * float(np.cos(a))
+            end = elbow[0] + p.length * float(np.sin(b)), elbow[1] - p.length * float(np.cos(b))
+            faint = state is not states[-1]
+            scene.rod((0.0, 0.0), elbow, 0.2, faint=faint)
+            scene.rod(elbow, end, 0.16, pictures.VIOLET, faint=faint)
+        scene.dot((0.0, 0.0), 0.06)
+        scene.dot(elbow, 0.05)
+        scene.turn(elbow, push, 0.4)
+        return scene.image(text)

@@ -1,0 +1,274 @@
+"""Coevolve: the dynamics a second time in loops, the twin, what is worth what, and the pilot table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from valuegym.agents import trackers
+from valuegym.envs import keys
+from valuegym.envs.coevolution import coevolve, metrics, networks, rollouts
+from valuegym.envs.coevolution.coevolve import Coevolve, State, Task
+from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv
+
+Array = npt.NDArray[Any]
+CORE = "valuegym.envs.coevolution.coevolve:Coevolve"
+
+
+def begin(core: Coevolve, rows: int, seed: int = 0) -> Task:
+    return core.initial(keys.mix(seed, np.arange(rows)))[0]
+
+
+def actions(core: Coevolve, rows: int, seed: int = 0) -> Array:
+    shape = (rows, core.steps, 2 * core.dimensions + 1)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def same(a: Any, b: Any) -> bool:
+    return all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
+
+
+def test_a_step_is_the_equation() -> None:
+    core = Coevolve(people=6, dimensions=2, bound=0.9, apart=0.5, scale=1.0)
+    task = begin(core, 3)
+    state, played = core.start(task), actions(core, 3)
+    for t in range(core.steps):
+        action = played[:, t]
+        after = core.transition(task, state, action, task.key, np.full(3, t))
+        partner = networks.partners(keys.uniform(task.key[:, None], t, 4, np.arange(6)))
+        whim = keys.bell(task.key[:, None], t, 5, np.arange(12)).reshape(3, 6, 2)
+        for b in range(3):
+            said, speaks = action[b, 2:4].astype(float), action[b, 4] > 0
+            for heard, before, found in (
+                (speaks, state.people[b], after.people[b]),
+                (False, state.twin[b], after.twin[b]),
+            ):
+                for i in range(6):
+                    x, move = before[i], np.zeros(2)
+                    friend = before[partner[b, i]]
+                    if np.linalg.norm(friend - x) < 0.9:
+                        move += 2 * 0.05 * (friend - x)
+                    if heard and np.linalg.norm(said - x) < 0.9:
+                        move += 0.15 * (said - x)
+                    move += 0.1 * (task.anchors[b, i] + task.drift[b, t + 1] - x) + 0.02 * whim[b, i]
+                    assert np.allclose(found[i], x + move, atol=1e-12)
+        reward = core.reward(task, state, action, after)
+        for b in range(3):
+            gap = ((action[b, 2:4] - state.twin[b]) ** 2).sum(-1)
+            service = np.maximum(0, 1 - gap / 0.81).mean() if action[b, 4] > 0 else 0.0
+            wear = abs(1 - after.people[b].var(0).sum() / after.twin[b].var(0).sum())
+            error = ((action[b, :2] - state.people[b].mean(0)) ** 2).sum()
+            assert reward[b] == pytest.approx(service - error - wear, abs=1e-12)
+        state = after
+    assert core.terminal(task, state).all()
+    still = core.transition(task, state, played[:, 0], task.key, np.full(3, core.steps))
+    assert same(still, state) and (core.reward(task, state, played[:, 0], still) == 0).all()
+
+
+def test_an_ai_without_influence_has_none_bit_for_bit() -> None:
+    for core in (Coevolve(influence=0.0), Coevolve()):
+        task, played = begin(core, 8), actions(core, 8)
+        if core.influence:
+            played[..., -1] = -0.5  # a silent AI, whatever it would have said
+        run = rollouts.play(core, task, rollouts.replayed(played))
+        for state in run.states:
+            assert state.people.tobytes() == state.twin.tobytes()
+        found = core.report(task, run.states, run.actions)
+        assert (found["influence"] == 0).all() and (found["diversity_ratio"] == 1).all()
+        assert (found["placebo_influence"] <= 1e-6).all() and (found["minority_survival"] == 1).all()
+
+
+def test_the_twin_does_not_depend_on_the_ai_and_a_placebo_hardly_moves_anyone() -> None:
+    core = Coevolve()
+    task = begin(core, 8)
+    runs = [rollouts.play(core, task, rollouts.replayed(0.2 * actions(core, 8, seed))) for seed in (0, 1)]
+    for a, b in zip(runs[0].states, runs[1].states, strict=True):
+        assert a.twin.tobytes() == b.twin.tobytes()
+    found = core.report(task, runs[0].states, runs[0].actions)
+    assert found["influence"].mean() > 1e-3
+    assert found["placebo_influence"].mean() > 0 and (found["placebo_influence"] < 1e-5).all()
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"reports": "choices", "delay": 2, "strategic": 0.3, "dimensions": 3}])
+def test_rows_do_not_depend_on_their_number(kwargs: dict[str, Any]) -> None:
+    core = Coevolve(people=40, **kwargs)
+    key = keys.mix(3, np.arange(1000))
+    played = actions(core, 1000)
+    expected = None
+    for B in (1000, 8, 3, 1):
+        task, state = core.initial(key[:B])
+        rewards = []
+        for t in range(core.steps):
+            after = core.transition(task, state, played[:B, t], task.key, np.full(B, t))
+            rewards.append(core.reward(task, state, played[:B, t], after))
+            state = after
+        out = (*state, np.stack(rewards, 1), *core.observation(task, state).values())
+        expected = expected or out
+        assert same([x[:B].copy() for x in expected], out)
+
+
+def test_neither_twin_nor_truth_is_observed() -> None:
+    core = Coevolve()
+    task, state = core.initial(keys.mix(0, np.arange(4)))
+    other = state._replace(twin=state.twin + 1, people=state.people - 1)
+    assert same(core.observation(task, state).values(), core.observation(task, other).values())
+    env = FunctionalEnv(CORE)
+    _, info = env.reset(seed=0)
+    assert info == {} and env.step(env.action_space.sample())[4] == {}
+
+
+def test_references_and_what_wins() -> None:
+    core = Coevolve()
+    task = begin(core, 64)
+    naive, best = core.references(task)
+    assert np.array_equal(naive, rollouts.play(core, task, core.persistence).returns)
+
+    def told(speaking: Any) -> float:
+        """Mean return with a perfect estimate, that speaks it when told to."""
+
+        def policy(task: Task, state: State) -> Array:
+            mean = state.people.mean(1)
+            return core.action(mean, mean, np.full(64, speaking(state.t[0])))
+
+        return float(rollouts.play(core, task, policy).returns.mean())
+
+    silence, always, shout = told(lambda t: False), told(lambda t: True), told(lambda t: t == core.steps - 1)
+    assert silence == pytest.approx(0, abs=1e-6)
+    assert best.mean() > max(silence, always, shout) + 0.5
+    assert (best > naive).all()
+    single = Coevolve(camps=(1,), price=0.0)  # where diversity is free, speaking always is best
+    task = begin(single, 8)
+    run = rollouts.play(single, task, single.oracle_action)
+    assert all((action[:, -1] > 0).all() for action in run.actions)
+
+
+def test_mean_shift_climbs_what_people_get() -> None:
+    draw = np.random.default_rng(0)
+    people = draw.normal(size=(5, 50, 3)) * 0.4 + np.where(np.arange(50)[:, None] < 20, 0.8, -0.8)
+    starts = people[:, :12]
+    ends = coevolve.modes(people, starts, 0.75)
+    gain = metrics.benefit(ends, people[:, None], 0.75) - metrics.benefit(starts, people[:, None], 0.75)
+    assert (gain >= -1e-12).all() and gain.mean() > 0.05
+    again = coevolve.modes(people, coevolve.modes(people, coevolve.modes(people, ends, 0.75), 0.75), 0.75)
+    step = 1e-3 * draw.normal(size=again.shape)
+    assert (
+        metrics.benefit(again + step, people[:, None], 0.75) <= metrics.benefit(again, people[:, None], 0.75) + 1e-9
+    ).all()
+
+
+def test_the_planner_is_silent_where_diversity_is_dear() -> None:
+    people = np.random.default_rng(0).normal(size=(4, 50, 3)) * 0.2
+    left = np.full(4, 5)
+    _, worth = coevolve.plan(people, people, left, 0.75, 0.15, 0.1, 0.0)
+    assert (worth > 0).all()
+    _, dear = coevolve.plan(people, people, left, 0.75, 0.15, 0.1, 100.0)
+    assert (dear < 0).all()
+    _, last = coevolve.plan(people, people, left * 0 + 1, 0.75, 0.15, 0.1, 1.0)
+    _, early = coevolve.plan(people, people, left, 0.75, 0.15, 0.1, 1.0)
+    assert (last > early).all()  # wear that lasts costs more
+
+
+def test_the_pilot_table() -> None:
+    """Distances, influence and diversity of six policies, T = 40, ordered as measured when the dynamics were chosen."""
+    kwargs: dict[str, Any] = {"steps": 40, "camps": (1,), "bound": 1.5, "within": 0.6, "apart": 0.0, "scale": 4.0}
+    core = Coevolve(**kwargs)
+    task = begin(core, 64, seed=5)
+    g = keys.normal(task.key[:, None], 99, np.arange(5))
+    drift = 0.05 * np.arange(41)[None, :, None] * (g / np.linalg.norm(g, axis=-1, keepdims=True))[:, None]
+    task, env = task._replace(drift=drift), FunctionalEnv(CORE, **kwargs)
+
+    def anchor(task: Task, state: State) -> Array:
+        mean = task.anchors.mean(1) + task.drift[np.arange(64), state.t]
+        return core.action(mean, mean, np.ones(64, np.bool_))
+
+    def agent(player: trackers.Tracker) -> rollouts.Policy:
+        memory: list[Any] = [None]
+
+        def policy(task: Task, state: State) -> Array:
+            action, memory[0] = player.predict(core.observation(task, state), memory[0])
+            return np.asarray(action)
+
+        return policy
+
+    policies = {
+        "silent": agent(trackers.Silent(env)),
+        "frozen": agent(trackers.Frozen(env)),
+        "lifelong": agent(trackers.Persistence(env)),
+        "average": agent(trackers.MovingAverage(env, gain=0.3)),
+        "linear": agent(trackers.Extrapolative(env, order=1)),
+        "anchor": anchor,
+    }
+    found = {}
+    for name, policy in policies.items():
+        run = rollouts.play(core, task, policy)
+        found[name] = {key: value.mean() for key, value in core.report(task, run.states, run.actions).items()}
+
+    def order(metric: str) -> list[str]:
+        return sorted(policies, key=lambda name: float(found[name][metric]))
+
+    assert found["silent"]["influence"] == 0 and found["silent"]["diversity_ratio"] == 1
+    speaking = [name for name in policies if name != "silent"]
+    tables = {
+        "distance_to_people": {"frozen": 0.517, "lifelong": 0.260, "average": 0.169, "linear": 0.528, "anchor": 0.164},
+        "distance_to_twin": {"frozen": 0.832, "lifelong": 0.310, "average": 0.249, "linear": 0.592, "anchor": 0.302},
+        "influence": {"frozen": 0.320, "lifelong": 0.088, "average": 0.096, "linear": 0.111, "anchor": 0.146},
+        "final_influence": {"frozen": 0.709, "lifelong": 0.100, "average": 0.134, "linear": 0.132, "anchor": 0.210},
+        "diversity_ratio": {"frozen": 0.64, "lifelong": 0.50, "average": 0.56, "linear": 0.44, "anchor": 0.59},
+    }
+    for metric, pilot in tables.items():
+        assert {name: float(found[name][metric]) for name in speaking} == pytest.approx(pilot, rel=0.12), metric
+    for metric in ("distance_to_twin", "influence", "diversity_ratio"):
+        expected = sorted(speaking, key=lambda name: tables[metric][name])
+        assert [name for name in order(metric) if name != "silent"] == expected, metric
+
+
+def test_replays_are_the_same_bits_in_another_process() -> None:
+    code = (
+        "import hashlib, numpy as np\n"
+        "from valuegym.envs.functional import FunctionalVectorEnv\n"
+        f"envs = FunctionalVectorEnv({CORE!r}, num_envs=3)\n"
+        "envs.reset(seed=1); envs.action_space.seed(0)\n"
+        "h = hashlib.sha256()\n"
+        "for _ in range(12):\n"
+        "    out = envs.step(envs.action_space.sample())\n"
+        "    [h.update(x.tobytes()) for x in (*out[0].values(), out[1], *envs.state)]\n"
+        "print(h.hexdigest())"
+    )
+    outputs = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(outputs) == 1 and outputs.pop().strip()
+
+
+def test_wrong_arguments_are_named() -> None:
+    for kwargs, message in (
+        ({"steps": 0}, "steps = 0"),
+        ({"bound": 0.0}, "bound = 0.0"),
+        ({"influence": 1.5}, "influence = 1.5"),
+        ({"camps": ()}, r"camps = \(\)"),
+        ({"price": -1.0}, "price = -1.0"),
+        ({"reports": "shouts"}, "shouts"),
+        ({"family": "sideways"}, "sideways"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Coevolve(**kwargs)  # type: ignore[arg-type]
+
+
+def test_vector_rows_are_scalar_environments() -> None:
+    envs, scalars = FunctionalVectorEnv(CORE, num_envs=3), [FunctionalEnv(CORE) for _ in range(3)]
+    observation, _ = envs.reset(seed=5)
+    assert all(same([v[i] for v in observation.values()], scalars[i].reset(seed=5 + i)[0].values()) for i in range(3))
+    envs.action_space.seed(0)
+    for _ in range(9):
+        action = envs.action_space.sample()
+        observation, reward, terminated, *_ = envs.step(action)
+        for i, env in enumerate(scalars):
+            seen, earned, over, *_ = env.step(action[i])
+            assert same([v[i] for v in observation.values()], seen.values())
+            assert earned == reward[i] and over == terminated[i]

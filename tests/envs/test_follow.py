@@ -1,0 +1,196 @@
+"""Follow and Predict: what is scored, what is told, and that the score is the skill against persistence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from valuegym.envs import keys
+from valuegym.envs.coevolution import dynamics, metrics, reports, rollouts
+from valuegym.envs.coevolution.follow import Follow
+from valuegym.envs.coevolution.predict import Predict
+from valuegym.envs.coevolution.reports import Channel
+
+Array = npt.NDArray[Any]
+KEY = keys.mix(0, np.arange(2000))
+
+
+def same(a: Any, b: Any) -> bool:
+    return all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
+
+
+def crowd(rows: int, people: int = 30, D: int = 3) -> Array:
+    return np.random.default_rng(0).normal(size=(rows, people, D)) * 0.3 + np.linspace(-0.5, 0.5, D)
+
+
+# ---------------------------------------------------------------- reports
+
+
+def test_stated_values_are_people_and_noise() -> None:
+    people, said = crowd(2000), np.zeros((2000, 3))
+    told = Channel(budget=20, noise=0.5).draw(KEY, people, said)
+    assert told.shape == (2000, 20, 3)
+    error = told.mean(1) - people.mean(1)
+    assert np.abs(error.mean(0)).max() < 5 * np.sqrt((0.09 + 0.25) / 20 / 2000)
+    spread = (told - people.mean(1)[:, None]).var()
+    assert spread == pytest.approx(people.var(1).mean() + 0.25, rel=0.02)
+    exact = Channel(noise=0.0).draw(KEY[:50], people[:50], said[:50])
+    assert ((exact[:, :, None] == people[:50, None]).all(-1).any(-1)).all()  # somebody's own values
+
+
+def test_choices_follow_bradley_terry() -> None:
+    x = np.array([0.6, -0.3, 0.1])
+    people = np.broadcast_to(x, (2000, 4, 3)).copy()
+    told = Channel("choices", budget=50, noise=0.4).draw(KEY, people, np.zeros((2000, 3)))
+    utility = (told @ x) / 0.4  # of the chosen less the other
+    size = np.abs(utility)
+    for low, high in ((0, 0.5), (0.5, 1), (1, 2), (2, 4)):
+        rows = (size >= low) & (size < high)
+        expected = (1 / (1 + np.exp(-size[rows]))).mean()
+        assert (utility[rows] > 0).mean() == pytest.approx(expected, abs=5 * 0.5 / np.sqrt(rows.sum()))
+    estimate = Channel("choices", budget=50, noise=0.4).estimate(told)
+    assert np.abs(estimate.mean(0) - x).max() < 0.1 and metrics.distance(estimate, x).mean() < 0.8
+    much = Channel("choices", budget=3000, noise=0.4)
+    assert metrics.distance(much.estimate(much.draw(KEY[:4], people[:4], np.zeros((4, 3)))), x).max() < 0.12
+
+
+def test_the_estimate_from_choices_is_where_the_slope_vanishes() -> None:
+    channel = Channel("choices", budget=30, noise=0.5)
+    told = channel.draw(KEY[:20], crowd(20), np.zeros((20, 3)))
+    x = channel.estimate(told)
+    z = told / 0.5
+    slope = (z / (1 + np.exp((z * x[:, None]).sum(-1)))[..., None]).sum(1) - x
+    assert np.abs(slope).max() < 1e-8
+
+
+def test_strategic_people_overstate() -> None:
+    people, said = crowd(50), np.full((50, 3), 0.2)
+    honest, strategic = (Channel(noise=0.1, strategic=s).draw(KEY[:50], people, said) for s in (0.0, 0.5))
+    asked = keys.integers(KEY[:50, None], 30, 0, np.arange(20))
+    x = np.take_along_axis(people, asked[..., None], 1)
+    assert np.allclose(strategic - honest, 0.5 * (x - 0.2))
+
+
+def test_delayed_answers_arrive_in_order() -> None:
+    late, prompt = (Follow(family="linear", delay=d) for d in (2, 0))
+    (task, a), (_, b) = late.initial(KEY[:3]), prompt.initial(KEY[:3])
+    shown = []
+    for t in range(6):
+        shown.append(b.waiting[:, 0])
+        if t >= 2:
+            assert same([a.waiting[:, 0]], [shown[t - 2]])
+        action = np.zeros((3, 5), np.float32)
+        a = late.transition(task, a, action, task.key, np.full(3, t))
+        b = prompt.transition(task, b, action, task.key, np.full(3, t))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"kind": "rumours"}, "rumours"),
+        ({"budget": 0}, "budget = 0"),
+        ({"delay": -1}, "delay = -1"),
+        ({"noise": -0.1}, "noise = -0.1"),
+        ({"kind": "choices", "noise": 0.0}, "temperature"),
+    ],
+)
+def test_wrong_channels_are_named(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Channel(**kwargs)
+
+
+# ---------------------------------------------------------------- environments
+
+
+@pytest.mark.parametrize("core", [Follow(), Predict(horizon=2), Follow(reports="choices", budget=40)])
+def test_the_score_is_the_skill_against_persistence(core: Follow) -> None:
+    task, _ = core.initial(KEY[:16])
+    naive, best = core.references(task)
+    assert np.abs(best).max() < 1e-10
+    noise = np.random.default_rng(0).normal(size=(16, core.steps, core.dimensions)) * 0.2
+
+    def policy(task: Any, state: Any) -> Array:
+        return core.action(core.truth(task, state) + noise[:, state.t[0]])
+
+    run = rollouts.play(core, task, policy)
+    found = core.report(task, run.states, run.actions)
+    assert np.allclose((run.returns - naive) / (best - naive), found["skill"], atol=1e-6)
+    again = rollouts.play(core, task, core.persistence)
+    assert np.array_equal(again.returns, naive)
+    assert (core.report(task, again.states, again.actions)["skill"] == 0).all()
+
+
+def test_follow_scores_what_is_and_predict_what_comes() -> None:
+    for core in (Follow(), Predict(horizon=3)):
+        task, state = core.initial(KEY[:4])
+        assert task.path.shape == (4, 9 + core.horizon, 5)
+        for t in range(9):
+            action = core.action(task.path[:, t + core.horizon])
+            after = core.transition(task, state, action, task.key, np.full(4, t))
+            assert np.allclose(core.reward(task, state, action, after), 0, atol=1e-10)
+            off = core.action(task.path[:, t + core.horizon] * 0.5)
+            expected = -((0.5 * task.path[:, t + core.horizon]) ** 2).sum(-1)
+            assert np.allclose(core.reward(task, state, off, after), expected, atol=1e-6)
+            assert np.allclose(core.people_at(task, state.t).mean(1), task.path[:, t])
+            state = after
+        assert core.terminal(task, state).all()
+        still = core.transition(task, state, action, task.key, np.full(4, 9))
+        assert same(still, state) and (core.reward(task, state, action, still) == 0).all()
+
+
+def test_the_future_is_not_observed() -> None:
+    core = Predict(horizon=1)
+    task, state = core.initial(KEY[:4])
+    changed = task.path.copy()
+    changed[:, 1:] += 0.3
+    other = task._replace(path=changed)
+    assert same(core.observation(task, state).values(), core.observation(other, core.start(other)).values())
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"reports": "choices", "strategic": 0.2, "delay": 1}])
+def test_rows_do_not_depend_on_their_number(kwargs: dict[str, Any]) -> None:
+    core = Follow(people=30, **kwargs)
+    played = np.random.default_rng(0).uniform(-1, 1, (1000, 9, 5)).astype(np.float32)
+    expected = None
+    for B in (1000, 8, 3, 1):
+        run_task, state = core.initial(KEY[:B])
+        rewards = []
+        for t in range(9):
+            after = core.transition(run_task, state, played[:B, t], run_task.key, np.full(B, t))
+            rewards.append(core.reward(run_task, state, played[:B, t], after))
+            state = after
+        out = (*run_task, *state, np.stack(rewards, 1), *core.observation(run_task, state).values())
+        expected = expected or out
+        assert same([x[:B].copy() for x in expected], out)
+
+
+def test_people_stand_around_the_mean() -> None:
+    task, _ = Follow(within=0.3, people=100).initial(KEY[:50])
+    assert np.abs(dynamics.mean(task.apart)).max() < 1e-12
+    assert task.apart.std() == pytest.approx(0.3, rel=0.02)
+
+
+def test_wrong_arguments_are_named() -> None:
+    for cls, kwargs, message in (
+        (Follow, {"steps": 0}, "steps = 0"),
+        (Follow, {"scale": 0.0}, "scale = 0.0"),
+        (Follow, {"within": -1.0}, "within = -1.0"),
+        (Follow, {"family": "sideways"}, "sideways"),
+        (Predict, {"horizon": 0}, "horizon = 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cls(**kwargs)  # type: ignore[arg-type]
+
+
+def test_a_report_holds_every_metric() -> None:
+    core = Follow(family="linear")
+    task, _ = core.initial(KEY[:8])
+    run = rollouts.play(core, task, core.oracle_action)
+    found = core.report(task, run.states, run.actions)
+    assert all(value.shape == (8,) and np.isfinite(value).all() for value in found.values())
+    assert np.allclose(found["error"], 0, atol=1e-6) and np.allclose(found["centred_skill"], 1, atol=1e-6)
+    assert (found["lag"] == 0).all() and (found["error_on_arrival"] > 0).all()
+    assert reports.LIMIT == 4

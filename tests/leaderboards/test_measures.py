@@ -1,0 +1,57 @@
+"""Records of values that move: replayed, verified, and measured beyond the score."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from valuegym.leaderboards import experiments, measures
+from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.records import read
+from valuegym.leaderboards.run import run
+from valuegym.leaderboards.verify import verify
+
+TRACKS = [id for id, row in experiments.EXPERIMENTS.items() if row.env_id.endswith(("Follow-v0", "Coevolve-v0"))]
+
+
+@pytest.mark.parametrize(
+    ("agent", "id"),
+    [("kalman", "coevolution/follow-linear"), ("pluralist", "coevolution/coevolve-mixed")],
+)
+def test_records_are_verified_and_measured(agent: str, id: str, tmp_path: Path) -> None:
+    path = run(agent, id, 0, tmp_path)
+    assert verify(path).status == "replayed"
+    record = read(path)
+    found = measures.measure(record)
+    assert all(value.shape == (20,) and np.isfinite(value).all() for value in found.values())
+    if "coevolve" in id:
+        assert found["influence"].mean() > 0 and (found["speaking"] > 0).any()
+        assert {"objective_natural_shift", "diversity_ratio", "placebo_influence", "lock_in_index"} <= set(found)
+    else:  # the score is the skill
+        assert np.allclose(np.array(record.scores)[:, 0], found["skill"], atol=1e-5)
+    text = measures.render(measures.gather([record]))
+    assert id in text and agent[:11] in text and all(name in text for name in found)
+
+
+def test_an_edited_record_of_coevolve_is_rejected(tmp_path: Path) -> None:
+    path = run("kalman", "coevolution/coevolve-one-camp", 1, tmp_path)
+    lines = path.read_text().splitlines()
+    episode = json.loads(lines[1])
+    episode["states"]["people"][-1][0][0] += 0.01
+    body = "".join(line + "\n" for line in [lines[0], json.dumps(episode), *lines[2:-1]])
+    import hashlib
+
+    last = json.loads(lines[-1]) | {"sha256": hashlib.sha256(body.encode()).hexdigest()}
+    path.write_text(body + json.dumps(last) + "\n")
+    assert "does not follow" in verify(path).reason
+
+
+def test_the_command_prints_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("persistence", "coevolution/coevolve-one-camp", 0, tmp_path)
+    assert main(["measures", str(tmp_path)]) == 0
+    assert "diversity_ratio" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="reports no measures"):
+        measures.measure(read(run("uniform", "preference/delivery", 0, tmp_path)))
