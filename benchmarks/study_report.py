@@ -78,8 +78,8 @@ PEOPLE_PAGE = f"""# Rewards from people's answers
 
 Written by `python benchmarks/studies.py people --data FOLDER`; do not edit. The answers of one condition are shuffled
 and cut into disjoint partitions; every partition is learnt from on its own. Share of partitions whose optimal policy
-scores at least {NEAR_OPTIMAL} on the delivery task; brackets: 95% bootstrap intervals over whole shuffles. Shuffles
-share the same answers, so intervals tell how far the figures depend on how the answers were divided, not on which
+scores at least {NEAR_OPTIMAL} on the delivery task; brackets: 95% bootstrap intervals over whole shuffles, where there
+is more than one. Shuffles share the same answers, so intervals tell how far the figures depend on how the answers were divided, not on which
 people were asked. All scores: [people.jsonl](people.jsonl).
 
 ![Near-optimal shares against answers in a partition](people.svg)
@@ -143,9 +143,9 @@ def interval(by_unit: Any) -> tuple[float, float, float]:
 
 
 def cell(by_unit: Any) -> str:
-    """An interval in a table."""
+    """An interval in a table; a single unit has none."""
     point, low, high = interval(by_unit)
-    return f"{point:.3f} ({low:.3f} to {high:.3f})"
+    return f"{point:.3f} ({low:.3f} to {high:.3f})" if len(by_unit) > 1 else f"{point:.3f}"
 
 
 def paired(scores: Scores, first: tuple[str, str, int], second: tuple[str, str, int]) -> tuple[Any, Any] | None:
@@ -162,7 +162,7 @@ def difference(scores: Scores, first: tuple[str, str, int], second: tuple[str, s
     if found is None:
         return ""
     point, low, high = interval(found[0] - found[1])
-    return f"{point:+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"{point:+.3f} ({low:+.3f} to {high:+.3f})" if len(found[0]) > 1 else f"{point:+.3f}"
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
@@ -184,6 +184,7 @@ def count(scores: Scores, annotator: str, learner: str, n: int) -> str:
 
 def share_table(scores: Scores, annotator: str, learners: list[str], pairs: list[tuple[str, str]]) -> list[str]:
     """Near-optimal shares of learners against preferences, and paired differences."""
+    learners = [name for name in learners if any(key[:2] == (annotator, name) for key in scores)]
     head = ["preferences", "tasks x seeds", *(NAMES[name] for name in learners)]
     head += [f"{NAMES[a]} - {NAMES[b]}" for a, b in pairs]
     rows = []
@@ -234,12 +235,15 @@ def near_optimal_page(scores: Scores, stored: Scores) -> str:
     for n in sorted({n for _, _, n in scores}):
         rows.append([str(n), *(difference(scores, (a, left, n), (b, right, n)) for a, b, left, right in kinds)])
     lines += table(head, rows)
-    lines += ["## Learners that believe something else", ""]
-    lines += ["The seeds are fewer: they show the cost of the wrong model, not the size of small differences.", ""]
+    other: list[str] = []
     for annotator, title in TITLES.items():
         others = [name for name in NAMES if name not in own(annotator) and "library" not in name]
         rows = share_table(scores, annotator, others, [])
-        lines += [f"### {title[0].upper()}{title[1:]}", "", *rows] if rows else []
+        other += [f"### {title[0].upper()}{title[1:]}", "", *rows] if rows else []
+    if other:
+        lines += ["## Learners that believe something else", ""]
+        lines += ["The seeds are fewer: they show the cost of the wrong model, not the size of small differences.", ""]
+    lines += other
     lines += verdicts(scores)
     lines += [PUBLISHED_SETTING]
     if stored:
@@ -335,7 +339,7 @@ def plot(scores: Scores, panels: dict[str, str], labels: tuple[str, str], target
     columns = min(len(panels), 2)
     lines = -(-len(panels) // columns)
     with matplotlib.rc_context({"svg.hashsalt": "valuegym", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(figsize=(4.8 * columns + 0.4, 3.3 * lines + 0.7), layout="constrained")
+        figure = Figure(figsize=(max(4.8 * columns, 6.6) + 0.4, 3.3 * lines + 0.7), layout="constrained")
         every = figure.subplots(lines, columns, sharey=True, squeeze=False)
         for axes, (annotator, title) in zip(every.flat, panels.items(), strict=False):
             for name, colour in COLOURS.items():
