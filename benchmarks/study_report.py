@@ -78,9 +78,9 @@ PEOPLE_PAGE = f"""# Rewards from people's answers
 
 Written by `python benchmarks/studies.py people --data FOLDER`; do not edit. The answers of one condition are shuffled
 and cut into disjoint partitions; every partition is learnt from on its own. Share of partitions whose optimal policy
-scores at least {NEAR_OPTIMAL} on the delivery task; brackets: 95% bootstrap intervals over whole shuffles, where there
-is more than one. Shuffles share the same answers, so intervals tell how far the figures depend on how the answers were divided, not on which
-people were asked. All scores: [people.jsonl](people.jsonl).
+scores at least {NEAR_OPTIMAL} on the delivery task; brackets: 95% bootstrap intervals over whole shuffles, where
+there is more than one. Shuffles share the same answers, so intervals tell how far the figures depend on how the
+answers were divided, not on which people were asked. All scores: [people.jsonl](people.jsonl).
 
 ![Near-optimal shares against answers in a partition](people.svg)
 
@@ -94,8 +94,8 @@ favour of a sheep, so its weight should be far below all others, and the prior k
 
 **What the data guarantees.** The publishers' attention filter removed everyone who ever preferred a segment that hits
 a sheep to one that does not, or called them equal: all 163 answers about such pairs in Privileged-Control avoid it,
-none is a tie. So the answers are guaranteed to avoid the sheep, the costliest
-mistake on this board, and no learner here has to find that out from people who disagree.
+none is a tie. So the answers are guaranteed to avoid the sheep, the costliest mistake on this board, and no learner
+here has to find that out from people who disagree.
 """
 
 
