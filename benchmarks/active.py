@@ -1,6 +1,6 @@
 """What a question is worth: the same Bayesian learner asks for information, for value, or at random.
 
-    python benchmarks/active.py [--data FOLDER] [--units 40] [--shuffles 10] [--candidates 10] [--table]
+    python benchmarks/active.py [--data FOLDER] [--units 60] [--shuffles 20] [--candidates 10] [--table]
 
 Writes docs/results/active.md and active.svg. Units are tasks of the split "test"; every strategy plays the same ones,
 with the same candidates before every answer. People's own answers are asked for where --data (or the variable
@@ -89,7 +89,7 @@ def pages(raw: _study.Raw) -> Mapping[str, str]:
         parts += [f"## {title}", _study.table(head, rows)]
     panels = [
         _study.Panel(
-            f"{board} boards, {annotator}",
+            f"{board}: {annotator}",
             "answers",
             "near-optimal share",
             [
@@ -112,10 +112,10 @@ STUDY = _study.Study("active", jobs, pages)
 
 def main() -> None:
     """Run the study."""
-    parser = _study.parser(__doc__, units=40, seeds=1)
+    parser = _study.parser(__doc__, units=60, seeds=1)
     parser.add_argument("--candidates", type=int, default=10, help="pairs to choose from before every answer")
     parser.add_argument("--data", default=os.environ.get(datasets.VARIABLE), help="folder with people's answers")
-    parser.add_argument("--shuffles", type=int, default=10, help="of people's answers")
+    parser.add_argument("--shuffles", type=int, default=20, help="of people's answers")
     _study.run(STUDY, parser.parse_args())
 
 

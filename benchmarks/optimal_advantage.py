@@ -1,6 +1,6 @@
 """Optimal advantages learnt from regret answers: how to use them, what loops do, and what they do for Q-learning.
 
-    python benchmarks/optimal_advantage.py [--units 30] [--loop-units 90] [--shaping-units 60] [--seeds 3] [--table]
+    python benchmarks/optimal_advantage.py [--units 30] [--loop-units 90] [--shaping-units 60] [--seeds 1] [--table]
 
 Writes docs/results/optimal_advantage.md and its pictures. The three experiments are those of Knox et al. (2024),
 "Learning optimal advantage from preferences and mistaking it for reward" (arXiv:2310.02456).
@@ -290,10 +290,10 @@ def amount_page(raw: _study.Raw) -> tuple[list[str], str]:
     head = ["answers", "segments", "preferences", "greedily", "as a reward", "difference", "mean of max A-hat"]
     text = [
         "## Two uses of A-hat",
-        f"Share near-optimal (score at least {_study.NEAR_OPTIMAL}) on {units} random tasks, {seeds} draws of pairs "
-        "and answers each; 3 steps a segment. With absorbing transitions: segments may end early, and the steps after "
-        "the end count 0. Without: only whole segments are shown. The last column is the mean over open states of "
-        "max_a A-hat, which is 0 for A* itself.",
+        f"Share near-optimal (score at least {_study.NEAR_OPTIMAL}) on {units} random tasks; draws of pairs and "
+        f"answers for each task: {seeds}; 3 steps a segment. With absorbing transitions: segments may end early, and "
+        "the steps after the end count 0. Without: only whole segments are shown. The last column is the mean over "
+        "open states of max_a A-hat, which is 0 for A* itself.",
         "![Near-optimal shares of both uses over preferences](optimal_advantage.svg)",
         _study.table(head, rows),
     ]
@@ -385,7 +385,7 @@ def shaping_page(raw: _study.Raw) -> tuple[list[str], str]:
 STUDY = _study.Study("optimal_advantage", jobs, pages)
 
 if __name__ == "__main__":
-    arguments = _study.parser(__doc__, units=30, seeds=3)
+    arguments = _study.parser(__doc__, units=30, seeds=1)
     arguments.add_argument("--loop-units", type=int, default=90)
     arguments.add_argument("--shaping-units", type=int, default=60)
     _study.run(STUDY, arguments.parse_args())

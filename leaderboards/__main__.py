@@ -62,6 +62,7 @@ def list_all() -> str:
     """Environments, agents and experiments, a line each."""
     lines = ["environments"]
     lines += [f"  {id:<40} {', '.join(entry.tags)}" for id, entry in envs.ENVS.items()]
+    lines += [f"  {id:<40} control  [extra: {foreign.extra}]" for id, foreign in envs.FOREIGN.items()]
     lines += ["", "agents"]
     lines += [
         f"  {name:<40} {entry.about}{f'  [extra: {entry.extra}]' if entry.extra else ''}"
@@ -83,15 +84,19 @@ def run(
     workers: int = 2,
     sealed: Sealed | None = None,
     executor: str = "pool",
+    shard: tuple[int, int] = (0, 1),
 ) -> list[Path]:
-    """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths."""
+    """Run agents on experiments, on a board's committed seeds where it is given; returns the records' paths.
+
+    Of n shards, shard i is every n-th run from the i-th on.
+    """
     draw = None
     if sealed:
         committed = sealed.entry.body["agent"]
         if list(agents or ()) != [committed]:
             raise ValueError(f"Commitment {sealed.entry.index} is that of {committed!r}; run that agent alone.")
         draw = partial(commitment_seeds, sealed.ledger, sealed.entry.index)
-    return run_all(jobs(agents, names, results, seeds, data, draw), workers, executor)
+    return run_all(jobs(agents, names, results, seeds, data, draw)[shard[0] :: shard[1]], workers, executor)
 
 
 def score(results: str) -> list[Score]:
@@ -296,6 +301,9 @@ def parser() -> argparse.ArgumentParser:
     command("list", "list environments, agents and experiments")
     sub = command("run", "run agents on experiments and write replayable records; what is done already is skipped")
     sub.add_argument("--agent", action="append", metavar="NAME", help="repeatable; default: all agents of each track")
+    sub.add_argument(
+        "--shard", type=_shard, default=(0, 1), metavar="I/N", help="only every N-th run from the I-th on, from 0"
+    )
     which = sub.add_mutually_exclusive_group(required=True)
     which.add_argument("--experiment", action="append", metavar="ID", help="repeatable; see `valuegym list`")
     which.add_argument("--all", action="store_true", help="every experiment; those on human data where there are any")
@@ -331,6 +339,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--board", metavar="BOARD", help="a board's book, for submissions on its seeds")
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
+    sub.add_argument("--track", choices=("offline", "online"), help="log an accepted submission to wandb (default: no)")
     common(sub)
     _board_parser(command("board", "keep a board: periods, commitments and signed verdicts in one book"), common)
     sub = command("leaderboard", "verify records, print the tables, write the page and the wandb runs")
@@ -396,6 +405,13 @@ def _board_parser(parser: argparse.ArgumentParser, common: Callable[[argparse.Ar
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
 
 
+def _shard(text: str) -> tuple[int, int]:
+    shard, _, shards = text.partition("/")
+    if not (shard.isdigit() and shards.isdigit() and int(shard) < int(shards)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard; expected I/N with I from 0 to N - 1, as in 3/8")
+    return int(shard), int(shards)
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
@@ -419,7 +435,9 @@ def _run(args: argparse.Namespace) -> None:
     if args.all:
         have = bool(args.data or os.environ.get("VALUEGYM_DATA"))
         names = [what.id for what in experiments.EXPERIMENTS.values() if have or not what.data]
-    paths = run(args.agent, names, args.results, args.seed, args.data, args.workers, Sealed.of(args), args.executor)
+    paths = run(
+        args.agent, names, args.results, args.seed, args.data, args.workers, Sealed.of(args), args.executor, args.shard
+    )
     print("\n".join(map(str, paths)))
 
 
@@ -428,6 +446,8 @@ def _verify(args: argparse.Namespace) -> int:
         found = ledger.read(args.board, _key(args.board_key)) if args.board else None
         judgement = judge(args.results, args.data, args.workers, found)
         print(judgement.text)
+        if args.track and not judgement.reason:
+            print(f"wandb     {tracking.log_submission(judgement, Path(args.results).parent, args.track).message}")
         return int(bool(judgement.reason))
     verdicts = verify(args.results, args.data, args.workers)
     print(report(verdicts))

@@ -78,7 +78,7 @@ def ray(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> I
         local = {"address": "local", "num_cpus": workers, "include_dashboard": False} if here else {}
         variables = {"OMP_NUM_THREADS": "1"}
         engine.init(log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables}, **local)
-    remote = engine.remote(num_cpus=1, max_retries=RETRIES)(function)
+    remote = engine.remote(num_cpus=1, max_retries=RETRIES)(_call)
     width = 2 * max(workers, int(engine.cluster_resources().get("CPU", 1)))
     line = deque(range(len(items)))
     running: dict[Any, int] = {}
@@ -86,7 +86,7 @@ def ray(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> I
         while line or running:
             while line and len(running) < width:
                 place = line.popleft()
-                running[remote.remote(items[place])] = place
+                running[remote.remote(function, items[place])] = place
             [finished], _ = engine.wait(list(running), num_returns=1)
             place = running.pop(finished)
             try:
@@ -110,6 +110,10 @@ def find(name: str) -> Executor:
     if name not in EXECUTORS:
         raise ValueError(f"There is no executor {name!r}; expected one of {list(EXECUTORS)}.")
     return EXECUTORS[name]
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    return function(item)
 
 
 def _died(item: Any, times: int) -> str:

@@ -151,25 +151,29 @@ _HUMAN = [
 ]
 
 
-def _control(id: str, about: str, env: str, timesteps: int, *tags: str, **kwargs: Any) -> Experiment:
+def _control(
+    id: str, about: str, env: str, timesteps: int, *tags: str, options: tuple[str, tuple[int, ...]] | None = None
+) -> Experiment:
     """A control task: learn within a budget, then play 20 episodes."""
     return Experiment(
         id=f"control/{id}",
         about=about,
         env_id=f"valuegym/{env}-v0",
-        arguments=json.dumps(kwargs),
+        arguments="{}",
         agents=("uniform", "oracle"),
         timesteps=timesteps,
         episodes=20,
         seeds=tuple(range(10)),
         score="return",
+        options=options,
         tags=("control", *tags),
     )
 
 
+_REST = ("velocity", (0,) * 20)
 _CONTROL = [
-    _control("lqr", "The linear quadratic regulator.", "LQR", 2_000),
-    _control("lqr-d4", "The regulator among four distracting dimensions.", "LQR-D4", 2_000, "distractors"),
+    _control("lqr", "The linear quadratic regulator, from rest.", "LQR", 2_000, options=_REST),
+    _control("lqr-d4", "The same among four distracting dimensions.", "LQR-D4", 2_000, "distractors", options=_REST),
     _control("pendulum", "Swing up a pendulum.", "Pendulum", 5_000),
     _control("pendulum-d8", "The pendulum among eight turning dimensions.", "Pendulum-D8", 5_000, "distractors"),
     _control("mountain-car", "Leave a valley with a weak engine.", "MountainCarContinuous", 20_000),

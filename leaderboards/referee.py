@@ -147,8 +147,10 @@ def execute(
         return failed, write_down(board, failed, key)
     write(output, content)
     due = {member(*job): tuple(evaluation) for job, evaluation in seeds.items()}
-    verdicts = [replay_member(Item(str(output), name, card.name, due[name], data)) for name in sorted(due)]
-    judgement = conclude(output, open_submission(output), verdicts, "executed")
+    written = open_submission(output)
+    sums = written.manifest["files"]
+    items = [Item(str(output), name, sums[name], card.name, due[name], data) for name in sorted(due)]
+    judgement = conclude(output, written, [replay_member(item) for item in items], "executed")
     return judgement, write_down(board, judgement, key)
 
 

@@ -13,7 +13,8 @@ def _refuse(constant: str) -> Any:
 
 
 def _finite(text: str) -> float:
-    return float(text) if math.isfinite(float(text)) else _refuse(text[:40])
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text[:40])
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ import numpy as np
 
 from valuegym._version import __version__
 from valuegym.leaderboards.aggregate import estimates, interquartile_mean
+from valuegym.leaderboards.board import gather
 from valuegym.leaderboards.offline_run import read_offline, relocate
 from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.submission import open_submission
+from valuegym.leaderboards.trust import Judgement
 
-__all__ = ["TrackedRun", "log_scores", "read_offline", "relocate"]
+__all__ = ["TrackedRun", "log_scores", "log_submission", "read_offline", "relocate"]
 
 INIT_TIMEOUT = 10.0  # s, to reach the server before the run goes offline
 FINISH_TIMEOUT = 600.0  # s, to upload
@@ -62,11 +65,12 @@ def log_scores(
     project: str = "valuegym",
     entity: str | None = None,
     config: Mapping[str, Any] | None = None,
+    kind: str = "records",
 ) -> TrackedRun:
     """Log one agent's scores and the records they come from as one wandb run.
 
     The run's summary has `score/<experiment>/<report>`, `.../low` and `.../high`; its table `scores` has a row per
-    experiment, seed and report; its artifact `<agent>-records` holds the files. An offline run can be moved: its folder
+    experiment, seed and report; its artifact `<agent>-<kind>` holds the files. An offline run can be moved: its folder
     holds everything, and `relocate` mends it before `wandb sync`.
 
     Args:
@@ -78,6 +82,7 @@ def log_scores(
         project: wandb project.
         entity: wandb user or team; None for the key's own.
         config: anything JSON can hold, added to the run's config: digests, arguments, versions.
+        kind: what the files are, the artifact's type: "records" or "submission".
 
     Raises:
         ImportError: if wandb is not installed.
@@ -89,7 +94,7 @@ def log_scores(
     mode = mode or ("online" if os.environ.get("WANDB_MODE") == "online" else "offline")
     if mode not in ("offline", "online"):
         raise ValueError(f"mode is {mode!r}, expected 'offline' or 'online'.")
-    request = _request(scores, [Path(file).resolve() for file in files], config or {})
+    request = _request(scores, [Path(file).resolve() for file in files], config or {}, kind)
     folder = Path(directory).resolve()
     request |= {"mode": mode, "directory": str(folder), "project": project, "entity": entity}
     request |= {"init_timeout": INIT_TIMEOUT, "finish_timeout": FINISH_TIMEOUT}
@@ -116,6 +121,34 @@ def log_scores(
     return TrackedRun(answer["mode"], Path(answer["directory"]), answer["url"], answer["message"])
 
 
+def log_submission(
+    judgement: Judgement,
+    directory: str | os.PathLike[str],
+    mode: str | None = None,
+    project: str = "valuegym",
+    entity: str | None = None,
+) -> TrackedRun:
+    """Log an accepted submission as one run: its scores, its card and tier in the config, the file as an artifact.
+
+    Args and errors: as `log_scores`; ValueError for a rejected submission, too.
+    """
+    if judgement.reason:
+        raise ValueError(f"{judgement.path} was rejected ({judgement.reason}), so there is nothing to log.")
+    submission = open_submission(judgement.path)
+    records = [verdict.record for verdict in judgement.verdicts if verdict.record is not None]
+    config = {
+        "submission": judgement.digest,
+        "tier": judgement.tier,
+        "limit": judgement.limit,
+        "commitment": judgement.commitment,
+        "card": asdict(submission.card),
+        "digests": {record.experiment: record.digest for record in records},
+        "versions": submission.manifest["provenance"],
+    }
+    scores = gather(records, judgement.tier)
+    return log_scores(scores, [judgement.path], directory, mode, project, entity, config, "submission")
+
+
 def summary(score: Score) -> dict[str, float]:
     """The scalars logged for a score: point estimate and interval for each report."""
     scalars: dict[str, float] = {}
@@ -125,7 +158,7 @@ def summary(score: Score) -> dict[str, float]:
     return {key: float(value) for key, value in scalars.items() if np.isfinite(value)}
 
 
-def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str, Any]) -> dict[str, Any]:
+def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """All that the child needs, as JSON."""
     agents = sorted({score.agent for score in scores})
     if len(agents) != 1:
@@ -152,7 +185,8 @@ def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str
         },
         "summary": {key: value for score in scores for key, value in summary(score).items()},
         "rows": [row for score in scores for row in _rows(score)],
-        "artifact": re.sub(r"[^\w.-]", "-", f"{agents[0]}-records", flags=re.ASCII),
+        "artifact": re.sub(r"[^\w.-]", "-", f"{agents[0]}-{kind}", flags=re.ASCII),
+        "kind": kind,
         "files": {Path(file).relative_to(shared).as_posix(): str(file) for file in files},
     }
 
@@ -201,10 +235,17 @@ def _write_run(request: dict[str, Any]) -> dict[str, Any]:
     run.log({"scores": wandb.Table(columns=COLUMNS, data=request["rows"])})
     run.summary.update(request["summary"])
     if request["files"]:
-        artifact = wandb.Artifact(request["artifact"], type="records")
+        artifact = wandb.Artifact(request["artifact"], type=request["kind"])
         for name, file in request["files"].items():
             artifact.add_file(file, name=name)
-        run.log_artifact(artifact)
+        logged = run.log_artifact(artifact)
+        try:  # finishing keeps silent about a server that is gone
+            logged.wait(timeout=int(request["finish_timeout"])) if run.url else None
+        except Exception as error:  # of several kinds, by version
+            run.finish(exit_code=1)
+            whole = _write_run(request | {"mode": "offline"})
+            reason = f"The wandb server did not take all of the run ({_sentence(error)}), so it was written offline."
+            return whole | {"message": f"{reason} {whole['message']}"}
     url = run.url
     run.finish()
     where = f"Logged online at {url}." if url else f"Logged offline; to upload: wandb sync {folder}"

@@ -55,10 +55,11 @@ class Judgement(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One record of a submission to be replayed: where it is, whose it must be, and on which seeds."""
+    """One record of a submission to be replayed: where it is, its SHA-256, whose it must be, and on which seeds."""
 
     path: str
     member: str
+    sum: str
     agent: str
     seeds: tuple[int, ...] | None
     data: str | None
@@ -79,7 +80,8 @@ def judge(path: str | Path, data: str | None = None, workers: int = 2, ledger: L
         seeds = sealed_seeds(submission, ledger)
     except (ValueError, OSError) as error:
         return Judgement(str(path), agent, digest, str(error) or type(error).__name__, "", (), ())
-    items = [Item(str(path), name, agent, seeds.get(name), data) for name in sorted(submission.records)]
+    sums = submission.manifest["files"]
+    items = [Item(str(path), name, sums[name], agent, seeds.get(name), data) for name in sorted(submission.records)]
     verdicts = spread(replay_member, items, workers, "verifying")
     found = conclude(path, submission, verdicts, "committed" if submission.seal else "replayed")
     if found.reason or ledger is None:
@@ -177,7 +179,10 @@ def replay_member(item: Item) -> Verdict:
     """Replay one record of a submission whose form was checked."""
     try:
         with zipfile.ZipFile(item.path) as file:
-            record = read_record(item.member, file.read(item.member), item.agent)
+            content = file.read(item.member)
+        if hashlib.sha256(content).hexdigest() != item.sum:
+            raise ValueError("the file was changed while it was judged.")
+        record = read_record(item.member, content, item.agent)
         check(record, item.data, item.seeds)
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         return Verdict(item.member, str(error) or type(error).__name__)

@@ -22,6 +22,7 @@ Real = npt.NDArray[np.float64]
 Number: TypeAlias = "float | Array"
 
 BLOCK = 64  # people that everyone is compared with at a time; a part of the order of summation
+CACHED = 8192  # people whose step is computed at a time
 NEAREST = 1e-5  # distances below this are taken for it where a power of the distance would be infinite
 
 
@@ -47,19 +48,23 @@ def mean(x: Array, axis: int = 1) -> Real:
     return total(x, axis) / x.shape[axis]
 
 
+def length(v: Array) -> Real:
+    """Euclidean length over the last axis, one dimension after another."""
+    square = v[..., 0] * v[..., 0]
+    for d in range(1, v.shape[-1]):
+        square = square + v[..., d] * v[..., d]
+    return np.sqrt(square)
+
+
 def distance(x: Array, y: Array) -> Real:
     """Euclidean distance over the last axis."""
-    difference = x - y
-    return np.sqrt(total(difference * difference, -1))
+    return length(x - y)
 
 
 def within(x: Array, y: Array, bound: Number) -> Real:
     """Bounded confidence: 1[|y - x| < bound] (y - x), what draws x towards y; (..., D) -> (..., D)."""
     difference = y - x
-    square = difference[..., 0] * difference[..., 0]
-    for d in range(1, difference.shape[-1]):
-        square = square + difference[..., d] * difference[..., d]
-    difference *= (np.sqrt(square) < bound)[..., None]
+    difference *= (length(difference) < bound)[..., None]
     return difference
 
 
@@ -113,14 +118,14 @@ def hegselmann_krause(x: Array, bound: Number, network: Network | None = None) -
         reach = np.broadcast_to(bound, x.shape[:2])[..., None]
         for start in range(0, x.shape[1], BLOCK):
             difference = x[:, None, start : start + BLOCK] - x[:, :, None]
-            near = np.sqrt(total(difference * difference, -1)) <= reach
+            near = length(difference) <= reach
             pull += total(difference * near[..., None], 2)
             count += near.sum(2)
         return x + pull / count[..., None]
     reach = np.broadcast_to(bound, x.shape[:2])
     for person, tie in columns(network):
-        difference = x[:, network.targets[tie]] - x[:, person]
-        near = np.sqrt(total(difference * difference, -1)) <= reach[:, person]
+        difference = np.take(x, network.targets[tie], axis=1) - x[:, person]
+        near = (length(difference) <= reach[:, person]).astype(np.float64)
         pull[:, person] += difference * near[..., None]
         count[:, person] += near
     return x + pull / (count + 1.0)[..., None]
@@ -190,7 +195,7 @@ def listen(x: Array, network: Network | None = None) -> Real:
         return (total(x)[:, None] - x) / max(others, 1)
     heard: Real = np.zeros(x.shape)
     for person, tie in columns(network):
-        heard[:, person] += network.weights[tie][:, None] * x[:, network.targets[tie]]
+        heard[:, person] += network.weights[tie][:, None] * np.take(x, network.targets[tie], axis=1)
     return heard
 
 
@@ -249,14 +254,35 @@ def coevolve(
         spread: sigma.
     """
     B, N, D = x.shape
-    friend = np.take(x.reshape(B * N, D), partner + N * np.arange(B)[:, None], axis=0)
-    moved: Real = x + _each(2.0 * np.asarray(social)) * within(x, friend, bound)
-    if broadcast is not None:
-        said = broadcast[:, None] if broadcast.ndim == 2 else broadcast
-        moved += _each(influence) * within(x, said, bound)
-    moved += _each(attachment) * (anchor - x)
-    moved += _each(spread) * noise
-    return moved
+    flat, row = x.reshape(B * N, D), N * np.arange(B)[:, None]
+    friend = (partner + row).reshape(-1)
+    said = None if broadcast is None else broadcast.reshape(-1, D)
+    speaker = np.arange(B * N) if said is None or len(said) == B * N else np.repeat(np.arange(B), N)
+    b, xi, after = anchor.reshape(B * N, D), noise.reshape(B * N, D), np.empty((B * N, D))
+    eps, a_s, a_a, a_0, sigma = (
+        value if np.ndim(value) == 0 else np.broadcast_to(value, (B, N)).reshape(-1)
+        for value in (bound, 2.0 * np.asarray(social), influence, attachment, spread)
+    )
+    for start in range(0, B * N, CACHED):  # so that a million people do not go through memory at every operation
+        now = slice(start, start + CACHED)
+        here = flat[now]
+        moved = here + _of(a_s, now) * within(here, np.take(flat, friend[now], axis=0), _some(eps, now))
+        if said is not None:
+            moved += _of(a_a, now) * within(here, np.take(said, speaker[now], axis=0), _some(eps, now))
+        moved += _of(a_0, now) * (b[now] - here)
+        moved += _of(sigma, now) * xi[now]
+        after[now] = moved
+    return after.reshape(B, N, D)
+
+
+def _some(value: Any, now: slice) -> Any:
+    """A parameter of some people: of all the same, or theirs of (B * N,)."""
+    return value if np.ndim(value) == 0 else value[now]
+
+
+def _of(value: Any, now: slice) -> Any:
+    """The same, to broadcast against (n, D)."""
+    return value if np.ndim(value) == 0 else value[now, None]
 
 
 def replicator(shares: Array, payoff: Array, rate: Number = 1.0) -> Real:

@@ -52,7 +52,8 @@ def from_edges(edges: npt.ArrayLike, people: int, weights: npt.ArrayLike | None 
     if (loops := pairs[:, 0] == pairs[:, 1]).any():
         raise ValueError(f"Person {pairs[loops][0, 0]} has an edge to itself; leave such edges out.")
     if weights is None:
-        pairs = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
+        both = np.concatenate([people * pairs[:, 0] + pairs[:, 1], people * pairs[:, 1] + pairs[:, 0]])
+        pairs = np.stack(np.divmod(np.unique(both), people), axis=1)
         degree = np.bincount(pairs[:, 0], minlength=people)
         listened = 1.0 / degree[pairs[:, 0]]
     else:
@@ -92,9 +93,10 @@ def watts_strogatz(people: int, neighbours: int, rewire: float, key: keys.Key | 
     key = keys.mix(key)
     here = np.repeat(np.arange(people), neighbours // 2)
     there = (here + np.tile(np.arange(1, neighbours // 2 + 1), people)) % people
-    known = set((people * here + there).tolist()) | set((people * there + here).tolist())
+    rewired = np.flatnonzero(keys.uniform(key, 0, np.arange(len(here))) < rewire).tolist()
+    known = set(np.concatenate([people * here + there, people * there + here]).tolist()) if rewired else set()
     degree = np.full(people, neighbours).tolist()
-    for edge in np.flatnonzero(keys.uniform(key, 0, np.arange(len(here))) < rewire).tolist():
+    for edge in rewired:
         i, old = int(here[edge]), int(there[edge])
         attempt = 1
         while degree[i] < people - 1:
@@ -192,32 +194,44 @@ def sha256(network: Network | None) -> str:
     return hashlib.sha256(len(network.degree).to_bytes(8, "little") + whole.tobytes() + real.tobytes()).hexdigest()
 
 
-def partners(u: Array, network: Network | None = None) -> npt.NDArray[np.int64]:
-    """Whom everyone meets: (B, N) uniform draws -> (B, N) people, uniform over each person's neighbours.
+def neighbour(person: Array, u: Array, people: int, network: Network | None = None) -> npt.NDArray[np.int64]:
+    """Somebody whom each person meets, uniform over his or her neighbours.
 
-    Somebody without neighbours meets only himself or herself, which moves nobody.
+    Args:
+        person: numbers of people, any shape.
+        u: uniform draws of that shape.
+        people: N.
+        network: whose neighbours.
+
+    Returns:
+        Numbers of people; the person itself where there are no neighbours, which moves nobody.
     """
-    people = u.shape[-1]
     if network is None:
         other = (u * (people - 1)).astype(np.int64)
-        return other + (other >= np.arange(people)) if people > 1 else other
+        return other + (other >= person) if people > 1 else other
     degree = network.degree
-    at = network.offsets[:-1] + (u * degree).astype(np.int64)
+    at = np.take(network.offsets, person) + (u * np.take(degree, person)).astype(np.int64)
     if degree.all():
-        return network.targets[at]
-    if not degree.any():
-        return np.zeros(u.shape, np.int64) + np.arange(people)
-    return np.where(degree > 0, network.targets[np.minimum(at, len(network.targets) - 1)], np.arange(people))
+        return np.take(network.targets, at)
+    alone = degree[person] == 0
+    return np.where(alone, person, network.targets[np.where(alone, 0, at)] if len(network.targets) else person)
 
 
-def columns(network: Network) -> Iterator[tuple[Array, Array]]:
+def partners(u: Array, network: Network | None = None) -> npt.NDArray[np.int64]:
+    """Whom everyone meets: (B, N) uniform draws -> (B, N) people, as `neighbour`."""
+    person = np.arange(u.shape[-1])
+    return neighbour(np.broadcast_to(person, u.shape), u, u.shape[-1], network)
+
+
+def columns(network: Network) -> Iterator[tuple[Any, Array]]:
     """Everybody's first neighbours, then the second ones, and so on.
 
-    Yields the people who have that many (n,) and where their ties lie in `targets` and `weights` (n,): adding up in
-    this order takes memory linear in people and gives the same bits for any number of populations.
+    Yields the people who have that many, (n,) or slice(None) for everybody, and where their ties lie in `targets` and
+    `weights` (n,): adding up in this order takes memory linear in people and gives the same bits for any number of
+    populations.
     """
     degree = network.degree
     persons = np.arange(len(degree))
     for k in range(int(degree.max(initial=0))):
         persons = persons[degree[persons] > k]
-        yield persons, network.offsets[persons] + k
+        yield slice(None) if len(persons) == len(degree) else persons, network.offsets[persons] + k

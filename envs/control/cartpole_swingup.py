@@ -8,7 +8,7 @@ control".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from valuegym.envs.control import pictures, riccati, rollouts
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
+SinCos = Callable[[Floats], tuple[Floats, Floats]]
 
 # The reference's numbers, found by the cross-entropy method over 1,800 vectors: acceleration (m / s^2) for each unit of
 # missing energy, for each m from the middle and for each m / s; the energy above the top's that is aimed at; the catch:
@@ -81,7 +82,7 @@ class State(NamedTuple):
     spin: Floats
 
 
-def move(p: Parameters, s: State, force: Floats) -> State:
+def move(p: Parameters, s: State, force: Floats, sin_cos: SinCos = elementary.sin_cos) -> State:
     """One step, semi-implicit Euler: velocities first.
 
     With m, M, l for the pole's and the total mass and the half length,
@@ -90,7 +91,7 @@ def move(p: Parameters, s: State, force: Floats) -> State:
     velocity' = b - m l spin' cos angle / M.
     """
     total, moment = p.cart_mass + p.pole_mass, p.pole_mass * p.half_length
-    sine, cosine = elementary.sin_cos(s.angle)
+    sine, cosine = sin_cos(s.angle)
     b = (force + moment * (s.spin * s.spin) * sine) / total
     turn = (p.gravity * sine - cosine * b) / (p.half_length * (4.0 / 3.0 - p.pole_mass * (cosine * cosine) / total))
     push = b - moment * turn * cosine / total
@@ -98,9 +99,9 @@ def move(p: Parameters, s: State, force: Floats) -> State:
     return State(s.position + p.dt * velocity, velocity, elementary.wrap(s.angle + p.dt * spin), spin)
 
 
-def pay(p: Parameters, s: State, action: Floats) -> Floats:
+def pay(p: Parameters, s: State, action: Floats, sin_cos: SinCos = elementary.sin_cos) -> Floats:
     """(1 + cos angle) / 2 (1 - (position / track)^2 / 2) (1 - action^2 / 10): 1 upright, at rest in the middle."""
-    upright, aside = (1 + elementary.sin_cos(s.angle)[1]) / 2, s.position / p.track
+    upright, aside = (1 + sin_cos(s.angle)[1]) / 2, s.position / p.track
     return upright * (1 - 0.5 * (aside * aside)) * (1 - 0.1 * (action * action))
 
 
@@ -175,6 +176,7 @@ class CartPoleSwingUp:
         high = np.array([2 * p.track, np.inf, 1, 1, np.inf], np.float32)
         self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
         self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+        self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, position: Array | None = None, angle: Array | None = None) -> tuple[Task, State]:
         """Almost at rest with the pole hanging, or where asked for."""
@@ -194,12 +196,14 @@ class CartPoleSwingUp:
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """One step; a cart off the track stays."""
         over = self.terminal(task, state)
-        after = move(self.parameters, state, self.parameters.max_force * action[:, 0].astype(np.float64))
+        force = self.parameters.max_force * action[:, 0].astype(np.float64)
+        after = move(self.parameters, state, force, self._sin_cos)
         return State(*(np.where(over, a, b) for a, b in zip(state, after, strict=True)))
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """How upright, how central and how cheap."""
-        return np.where(self.terminal(task, state), 0.0, pay(self.parameters, state, action[:, 0].astype(np.float64)))
+        paid = pay(self.parameters, state, action[:, 0].astype(np.float64), self._sin_cos)
+        return np.where(self.terminal(task, state), 0.0, paid)
 
     def terminal(self, task: Task, state: State) -> Array:
         """Off the track."""
@@ -209,13 +213,13 @@ class CartPoleSwingUp:
         """Position, velocity, cosine, sine and spin."""
         observation = np.empty((len(state.angle), 5), np.float32)
         observation[:, 0], observation[:, 1], observation[:, 4] = state.position, state.velocity, state.spin
-        observation[:, 3], observation[:, 2] = elementary.sin_cos(state.angle)
+        observation[:, 3], observation[:, 2] = self._sin_cos(state.angle)
         return observation
 
     def oracle_action(self, task: Task, state: State) -> Array:
         """The reference's action: swing by energy, then catch."""
         p, s = self.parameters, state
-        cosine = elementary.sin_cos(s.angle)[1]
+        cosine = self._sin_cos(s.angle)[1]
         missing = 2.0 / 3.0 * p.half_length * (s.spin * s.spin) / p.gravity + cosine - 1 - BEYOND
         push = SWING * missing * np.where(s.spin * cosine >= 0, 1.0, -1.0) - BACK * s.position - BRAKE * s.velocity
         K = catch_gain(p)

@@ -233,7 +233,7 @@ class Distractors:
 
     ## Source
     Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR), whose
-    map `published` is, except that there every environment object drew its own.
+    map `published` is, except that there every environment object drew its own, and moved once before it was seen.
 
     ## Version history
     v0: first version.
@@ -378,6 +378,15 @@ class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorAr
         self._state = advance(self.map, self._state, seen, vector, self._key, self._t)
         self._t += 1
         return self._observation(observation), reward, terminated, truncated, info
+
+    def render(self) -> Any:
+        """The environment's picture or text, with the distractors added once there are any."""
+        picture = self.env.render()
+        if self._root is None or not (
+            isinstance(picture, str) or (isinstance(picture, np.ndarray) and picture.ndim == 3)
+        ):
+            return picture
+        return decorated("ansi" if isinstance(picture, str) else "rgb_array", picture, self.map, self._state)
 
     def _observation(self, observation: Any) -> Any:
         return np.concatenate([observation, shown(self.map, self._state)[0].astype(np.asarray(observation).dtype)])

@@ -169,9 +169,10 @@ class LQR:
     and evaluation share them.
 
     ## Oracle and naive scores
-    Score 1 is the optimal gain, from the discounted Riccati equation, score 0 the mean over 64 episodes of
-    uniformly random actions, both in the very episode that was played: from the same start, under the same noise, at
-    discount 0.99 over 200 steps. `system` and `riccati` give the expected cost of any linear controller.
+    Score 1 is the optimal gain, from the discounted Riccati equation, score 0 no force at all, for random forces cost
+    thousands of times as much and would make every controller look alike. Both are played in the very episode: from the
+    same start, under the same noise, at discount 0.99 over 200 steps. The tracks start at rest. `system` and `riccati`
+    give the expected cost of any linear controller.
 
     ## Source
     Anderson and Moore (1990), "Optimal control: linear quadratic methods".
@@ -251,6 +252,10 @@ class LQR:
             self._solution = best, riccati.gain(linear, best.P)
         return self._solution
 
+    def value(self, observation: Array) -> Array:
+        """The optimal value (...) at observations (..., n), expected and for ever; for scoring only."""
+        return -riccati.cost(self.solve()[0], observation.astype(np.float64))
+
     def oracle_value(self, task: Task, state: State) -> Array:
         """The optimal value (B,), expected and for ever."""
         return -riccati.cost(self.solve()[0], state.state @ self.rotation.T)
@@ -265,8 +270,10 @@ class LQR:
         return np.clip(-elementary.matvec(K, state.state) / self.parameters.max_force, -1, 1).astype(np.float32)
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns of random actions and of the optimal gain in these very episodes, for scoring."""
-        return rollouts.references(self, task)
+        """Returns of no force and of the optimal gain in these very episodes, for scoring."""
+        still = np.zeros((len(task.key), 1), np.float32)
+        best = rollouts.returns(self, task, lambda state, t: self.oracle_action(task, state))
+        return rollouts.returns(self, task, lambda state, t: still), best
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """The mass on its line, the force on it, and the distractors as bars."""

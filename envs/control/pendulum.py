@@ -6,7 +6,7 @@ interface for reinforcement learning environments").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from valuegym.envs.control import grid, pictures, rollouts
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
+SinCos = Callable[[Floats], tuple[Floats, Floats]]
 
 NODES = (200, 161)  # of the grid: angle and velocity
 TORQUES = 21  # of the dynamic programme
@@ -58,14 +59,14 @@ class Parameters:
 
 
 def move(
-    p: Parameters, angle: Floats, velocity: Floats, torque: Floats, sine: Floats | None = None
+    p: Parameters, angle: Floats, velocity: Floats, torque: Floats, sin_cos: SinCos = elementary.sin_cos
 ) -> tuple[Floats, Floats]:
     """Angle and velocity after one step, semi-implicit Euler.
 
     velocity' = velocity + (3 g / (2 l) sin angle + 3 / (m l^2) torque) dt, cut at the maximal speed;
-    angle' = angle + velocity' dt. `sine` is the angle's, if it is known.
+    angle' = angle + velocity' dt.
     """
-    pull = 3 * p.gravity / (2 * p.length) * (elementary.sin_cos(angle)[0] if sine is None else sine)
+    pull = 3 * p.gravity / (2 * p.length) * sin_cos(angle)[0]
     faster = velocity + (pull + 3.0 / (p.mass * p.length**2) * torque) * p.dt
     faster = np.minimum(np.maximum(faster, -p.max_speed), p.max_speed)
     return elementary.wrap(angle + faster * p.dt), faster
@@ -160,7 +161,7 @@ class Pendulum:
         high = np.array([1, 1, p.max_speed], np.float32)
         self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
         self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
-        self._known: tuple[Floats, Floats, Floats] = (np.zeros(0),) * 3
+        self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, angle: Array | None = None, velocity: Array | None = None) -> tuple[Task, State]:
         """A uniformly random angle and velocity, or those asked for."""
@@ -181,14 +182,7 @@ class Pendulum:
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """One step of Euler's method."""
-        sine = self._sin_cos(state.angle)[0]
-        return State(*move(self.parameters, state.angle, state.velocity, self._torque(action), sine))
-
-    def _sin_cos(self, angle: Floats) -> tuple[Floats, Floats]:
-        """Sine and cosine, kept until asked for other angles: an observation knows what the next step needs."""
-        if self._known[0].shape != angle.shape or not (self._known[0] == angle).all():
-            self._known = angle.copy(), *elementary.sin_cos(angle)
-        return self._known[1:]
+        return State(*move(self.parameters, state.angle, state.velocity, self._torque(action), self._sin_cos))
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """The negative cost of the state and the torque."""

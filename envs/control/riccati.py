@@ -61,13 +61,14 @@ def optimal(system: LinearSystem) -> Quadratic:
     G = B @ np.linalg.solve(system.R, B.swapaxes(-1, -2))
     shape = np.broadcast_shapes(A.shape, system.Q.shape)
     A, G, P = (np.broadcast_to(part, shape) for part in (A, G, system.Q))
-    one = np.eye(shape[-1])
+    one, settled = np.eye(shape[-1]), np.zeros(shape[:-2], np.bool_)
     with np.errstate(all="ignore"):
         for _ in range(DOUBLINGS):
             T, inverse = A.swapaxes(-1, -2), np.linalg.inv(_finite(one + G @ P))
             step = T @ P @ inverse @ A
-            A, G, P = A @ inverse @ A, G + A @ inverse @ G @ T, P + (step + step.swapaxes(-1, -2)) / 2
-            if (np.abs(step).max((-1, -2)) <= SETTLED * np.abs(P).max((-1, -2))).all():
+            A, G = A @ inverse @ A, G + A @ inverse @ G @ T
+            P, settled = _more(P, (step + step.swapaxes(-1, -2)) / 2, settled)
+            if settled.all():
                 break
     return _checked(system, P)
 
@@ -87,12 +88,14 @@ def cost_of(system: LinearSystem, K: Floats) -> Quadratic:
     F = np.sqrt(system.discount) * (system.A - system.B @ K)
     P = system.Q + K.swapaxes(-1, -2) @ system.R @ K
     F, P = (np.broadcast_to(part, np.broadcast_shapes(F.shape, P.shape)) for part in (F, P))
+    settled = np.zeros(P.shape[:-2], np.bool_)
     with np.errstate(all="ignore"):
         for _ in range(DOUBLINGS):  # sums over 2n steps from sums over n
             step = F.swapaxes(-1, -2) @ P @ F
-            P, F = P + step, F @ F
-            if (np.abs(step).max((-1, -2)) <= SETTLED * np.abs(P).max((-1, -2))).all():
+            P, settled = _more(P, step, settled)
+            if settled.all():
                 break
+            F = F @ F
     return _checked(system, P)
 
 
@@ -105,6 +108,15 @@ def cost_over(system: LinearSystem, K: Floats, steps: int) -> Quadratic:
         offset = system.discount * (offset + (P * system.W.swapaxes(-1, -2)).sum((-1, -2)))
         P = stage + system.discount * F.swapaxes(-1, -2) @ P @ F
     return Quadratic(P, offset)
+
+
+def _more(P: Floats, step: Floats, settled: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """The sums P + step, and which of them have settled; a settled one stays, whatever its steps overflow to.
+
+    They do where a mode grows that costs nothing.
+    """
+    total = np.where(settled[..., None, None], P, P + step)
+    return total, settled | (np.abs(step).max((-1, -2)) <= SETTLED * np.abs(total).max((-1, -2)))
 
 
 def _finite(matrix: Floats) -> Floats:

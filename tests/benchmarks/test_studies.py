@@ -20,7 +20,7 @@ from valuegym.envs.preference import delivery
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/results"
-STUDIES = ("active", "optimal_advantage")
+STUDIES = ("active", "library_leak", "optimal_advantage", "sweeps")
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +181,7 @@ def quick(name: str, cell: Any) -> bool:
     if name == "active":
         return bool(cell[0] == "risky")
     if name == "sweeps":
-        return cell[1] in (3, 6) and cell[-2:] == ["partial_return", 300]
+        return cell[1] in (3, 6) and cell[-3:] == ["partial return", "partial_return", 300]
     if name == "optimal_advantage":
         return cell[0] == "loops" or (cell[0] == "amounts" and cell[-1] <= 1000)
     return cell[0] == "gap"
@@ -215,7 +215,7 @@ def test_every_figure_of_the_index_stands_on_the_page_it_links() -> None:
     rows = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
     figures = 0
     for row in rows:
-        if links := re.findall(r"\]\((\w+\.md)\)", row):
+        if links := re.findall(r"\]\(([\w-]+\.md)\)", row):
             pages = "".join((RESULTS / link).read_text() for link in links)
         for figure in FIGURE.findall(row):
             assert figure in pages, f"{figure} of {row}"

@@ -172,6 +172,30 @@ def test_the_cart_poles_reference_swings_up_and_stays() -> None:
     assert np.abs(state.angle).max() < 0.01 and np.abs(state.position).max() < 0.05
 
 
+@pytest.mark.slow
+def test_a_planner_hardly_improves_on_the_cart_poles_reference() -> None:
+    """At every step five forces are tried as well, and the reference is followed in thought."""
+    core, B, horizon = cartpole_swingup.CartPoleSwingUp(), 6, 150
+    task = begun(core, B)[0]
+    forces = np.array([-1.0, -0.5, 0.0, 0.5, 1.0], np.float32)
+    many = type(task)(*(np.tile(part, 6) for part in task))
+
+    def plan(state: Any, _: int) -> np.ndarray:
+        first = np.concatenate([core.oracle_action(task, state), np.repeat(forces, B)[:, None]])
+        at = type(state)(*(np.tile(part, 6) for part in state))
+        total, weight, action = np.zeros(6 * B), 1.0, first
+        for _ in range(horizon):
+            after = core.transition(many, at, action, many.key, np.zeros(6 * B, np.int64))
+            total, weight = total + weight * core.reward(many, at, action, after), 0.99 * weight
+            at, action = after, core.oracle_action(many, after)
+        total = total + weight * 100 * core.reward(many, at, action, at)
+        return first.reshape(6, B, 1)[total.reshape(6, B).argmax(0), np.arange(B)]
+
+    planned = rollouts.returns(core, task, lambda s, t: plan(s, t) if t < 120 else core.oracle_action(task, s))
+    plain = core.references(task)[1]
+    assert 0 <= planned.mean() / plain.mean() - 1 < 0.015
+
+
 def test_the_catch_is_the_best_linear_gain_at_the_top() -> None:
     """The linear system behind it is the derivative of the motion, and its cost the shortfall of the reward."""
     p, step = cartpole_swingup.Parameters(), 1e-6

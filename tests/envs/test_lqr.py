@@ -78,6 +78,20 @@ def test_unstable_controllers_cost_infinitely_much() -> None:
     assert np.isinf(riccati.optimal(both).offset).tolist() == [True, False]
 
 
+def test_a_mode_that_grows_but_costs_nothing_does_not_count() -> None:
+    system = lqr.system(Parameters(distractors=2))
+    wild = np.stack([system.A, system.A])
+    wild[0, 2:, 2:] *= 1.7
+    system = system._replace(A=wild, W=np.zeros((4, 4)))
+    best = riccati.optimal(system)
+    np.testing.assert_allclose(best.P[0], best.P[1], atol=1e-9)
+    K = riccati.gain(system, best.P)
+    slow = np.stack([K[0], 0.01 * K[1]])  # the other one takes many more steps to settle
+    cost = riccati.cost_of(system, slow)
+    np.testing.assert_allclose(cost.P[0], best.P[0], atol=1e-9)
+    assert np.isfinite(cost.P).all()
+
+
 @pytest.mark.parametrize("rotated", [False, True])
 @pytest.mark.parametrize("distractors", [0, 3, 8])
 def test_rollouts_cost_what_the_quadratic_form_says(distractors: int, rotated: bool) -> None:
@@ -87,6 +101,7 @@ def test_rollouts_cost_what_the_quadratic_form_says(distractors: int, rotated: b
     K = core.solve()[1]
     long = rollouts.returns(core, task, lambda s, t: core.oracle_action(task, s), 1500)
     np.testing.assert_allclose(long, core.oracle_value(task, state), rtol=1e-6)  # actions are float32
+    np.testing.assert_allclose(core.value(core.observation(task, state)), core.oracle_value(task, state), rtol=1e-5)
     finite = riccati.cost_over(lqr.system(core.parameters), K, 200)
     s = core.observation(task, state).astype(np.float64)
     got = rollouts.returns(core, task, lambda s, t: core.oracle_action(task, s))
@@ -169,7 +184,17 @@ def test_references() -> None:
     naive, best = core.references(task)
     assert (best > naive).all()
     assert (best == rollouts.returns(core, task, lambda s, t: core.oracle_action(task, s))).all()
-    # in expectation: random forces of variance max_force^2 / 3 are noise, and cost force_cost times it
+    # in expectation the cost of the gain 0
+    over = riccati.cost_over(lqr.system(core.parameters), np.zeros((1, 4)), 200)
+    expected = riccati.mean_cost(over, lqr.start_covariance(core.parameters))
+    many, _ = core.initial(keys.mix(4, np.arange(1000)))
+    still = core.references(many)[0]
+    assert abs(-still.mean() - expected) < 4 * still.std() / np.sqrt(1000)
+
+
+def test_the_naive_reference_of_random_actions() -> None:
+    """Random forces of variance max_force^2 / 3 are noise, and cost force_cost times it."""
+    core = LQR(distractors=2)
     p, s = core.parameters, lqr.system(core.parameters)
     variance = p.max_force**2 / 3
     noisy = s._replace(W=s.W + variance * s.B @ s.B.T)
@@ -177,7 +202,7 @@ def test_references() -> None:
     price = p.force_cost * variance * (1 - p.discount**200) / (1 - p.discount)
     expected = riccati.mean_cost(over, lqr.start_covariance(p)) + price
     many, _ = core.initial(keys.mix(4, np.arange(60)))
-    assert abs(-core.references(many)[0].mean() / expected - 1) < 0.1
+    assert abs(-rollouts.references(core, many)[0].mean() / expected - 1) < 0.1
 
 
 def test_starts_can_be_chosen() -> None:

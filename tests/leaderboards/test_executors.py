@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from valuegym.leaderboards import __main__ as cli
 from valuegym.leaderboards import executors
-from valuegym.leaderboards.__main__ import parser
 from valuegym.leaderboards.run import spread
 
 has_ray = importlib.util.find_spec("ray") is not None
@@ -86,7 +86,7 @@ def test_unknown_executors_are_named() -> None:
     with pytest.raises(ValueError, match=r"no executor 'magic'; expected one of \['serial', 'pool', 'ray'\]"):
         spread(math.sqrt, [1], 1, "x", "magic")
     with pytest.raises(SystemExit):
-        parser().parse_args(["run", "--all", "--executor", "magic"])
+        cli.parser().parse_args(["run", "--all", "--executor", "magic"])
 
 
 @pytest.mark.skipif(has_ray, reason="Ray is installed")
@@ -99,6 +99,23 @@ def test_ray_is_imported_only_when_used() -> None:
     code = "import sys, valuegym.leaderboards.__main__, valuegym.leaderboards.executors; print('ray' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
+
+
+def test_shards_are_a_partition(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(cli, "run_all", lambda jobs, workers, executor: [job.path for job in jobs])
+
+    def planned(*arguments: str) -> list[str]:
+        assert cli.main(["run", "--experiment", "preference/delivery", *arguments]) == 0
+        return capsys.readouterr().out.split()
+
+    shards = [planned("--shard", f"{i}/4") for i in range(4)]
+    assert (
+        sorted(path for shard in shards for path in shard) == sorted(planned())
+        and max(map(len, shards)) - min(map(len, shards)) <= 1
+    )
+    for bad in ("4/4", "-1/4", "1", "a/b", "0/0"):
+        with pytest.raises(SystemExit):
+            cli.main(["run", "--all", "--shard", bad])
 
 
 # --- runs that are killed ---
@@ -174,15 +191,16 @@ def test_a_run_of_two_hundred_jobs_killed_fifty_times(tmp_path: Path) -> None:
 @kills
 @needs_ray
 @pytest.mark.slow
-def test_all_experiments_on_ray_give_the_same_bits_and_resume(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT.replace("SEEDS", "4"), encoding="utf-8")
-    for name, executor in (("pool", "pool"), ("ray", "ray")):
-        command = [sys.executable, str(tmp_path / "script.py"), "run", "--all", "--workers", "2"]
-        command += ["--executor", executor, "--results", str(tmp_path / name)]
-        subprocess.run(command, check=True, capture_output=True)
-    assert files(tmp_path / "ray") == files(tmp_path / "pool") and len(files(tmp_path / "ray")) == 8
-    kept = tmp_path / "ray" / "test" / "walk" / "oracle" / "seed-1.jsonl"
+def test_runs_on_ray_give_the_same_bits_and_resume(tmp_path: Path) -> None:
+    def run(name: str, executor: str) -> dict[str, bytes]:
+        command = [sys.executable, "-m", "valuegym.leaderboards", "run", "--experiment", "preference/delivery"]
+        command += ["--agent", "uniform", "--agent", "oracle", "--workers", "2", "--executor", executor]
+        subprocess.run([*command, "--results", str(tmp_path / name)], check=True, capture_output=True)
+        return files(tmp_path / name)
+
+    expected = run("pool", "pool")
+    assert run("ray", "ray") == expected and len(expected) == 10
+    kept = tmp_path / "ray" / "preference" / "delivery" / "oracle" / "seed-1.jsonl"
     stamp = kept.stat().st_mtime_ns
     (kept.parent / "seed-2.jsonl").unlink()
-    subprocess.run(command, check=True, capture_output=True)
-    assert files(tmp_path / "ray") == files(tmp_path / "pool") and kept.stat().st_mtime_ns == stamp
+    assert run("ray", "ray") == expected and kept.stat().st_mtime_ns == stamp

@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 from valuegym._version import __version__
-from valuegym.leaderboards import offline_run, tracking
+from valuegym.leaderboards import experiments, offline_run, submission, tracking, trust
 from valuegym.leaderboards.aggregate import estimates
+from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.run import run
 from valuegym.leaderboards.scores import Score
 from valuegym.leaderboards.tracking import TrackedRun, log_scores, read_offline, relocate
 
@@ -280,3 +282,89 @@ def test_bad_requests_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"valuegym\[tracking\]"):
         log_scores([make_score()], [], tmp_path)
+
+
+# --- submissions ---
+
+WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
+
+
+@pytest.fixture
+def judgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trust.Judgement:
+    """An honest submission, judged."""
+    monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
+    monkeypatch.setattr(trust, "spread", lambda function, items, *_: [function(item) for item in items])
+    contents = [run("uniform", WALK.id, seed, tmp_path / "results").read_bytes() for seed in WALK.seeds]
+    path = tmp_path / "uniform.zip"
+    submission.write(path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": "uniform"}), contents))
+    return trust.judge(path)
+
+
+@needs_wandb
+def test_a_submission_synced_later_is_the_one_logged_online(judgement: trust.Judgement, tmp_path: Path, server) -> None:
+    """Row for row: summary, config, tags, table and artifact are the same; only the run's id is another."""
+    tracked = tracking.log_submission(judgement, tmp_path / "offline", "offline")
+    assert tracked.mode == "offline" and not server.runs
+    command = [sys.executable, "-m", "wandb", "sync", str(tracked.directory)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert tracking.log_submission(judgement, tmp_path / "online", "online").mode == "online"
+    first, second = server.runs.values()
+
+    def told(run: dict) -> dict:
+        own = {key: {k: v for k, v in run[key].items() if not k.startswith("_")} for key in ("summary", "config")}
+        for key in ("sha256", "artifact_path", "_latest_artifact_path", "path"):
+            own["summary"]["scores"].pop(key, None)  # the table's own file, compared below
+        return own | {key: run.get(key) for key in ("name", "job_type", "state")} | {"tags": sorted(run["tags"])}
+
+    assert told(first) == told(second)
+    config = told(first)["config"]
+    assert config["tier"] == "replayed" and config["limit"] == trust.LIMITS["replayed"]
+    assert config["submission"] == judgement.digest and config["card"]["name"] == "uniform"
+    assert "replayed" in first["tags"] and "test/walk" in first["tags"]
+    zips = [artifact["files"] for artifact in server.artifacts.values() if artifact["type"] == "submission"]
+    assert zips == [{"uniform.zip": Path(judgement.path).read_bytes()}] * 2
+    tables = [
+        json.loads(content)["data"]
+        for artifact in server.artifacts.values()
+        for name, content in artifact["files"].items()
+        if name.endswith(".table.json")
+    ]
+    assert len(tables) == 2 and tables[0] == tables[1] and len(tables[0]) == 2
+
+
+@needs_wandb
+def test_a_wrong_key_leaves_a_complete_local_run(tmp_path: Path, server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.key = "1" * 40
+    tracked = log_scores([make_score()], make_files(tmp_path / "records"), tmp_path, mode="online")
+    assert (tracked.mode, tracked.url) == ("offline", None)
+    assert "written offline" in tracked.message and not server.runs
+    held = read_offline(tracked.directory)
+    assert held["name"] == "regret" and set(held["artifacts"]) >= {"regret-records"}
+
+
+@needs_wandb
+def test_a_rejected_submission_is_not_logged(judgement: trust.Judgement, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"was rejected \(no\), so there is nothing to log"):
+        tracking.log_submission(judgement._replace(reason="no"), tmp_path)
+
+
+@needs_wandb
+@pytest.mark.slow
+def test_a_server_that_dies_mid_run_leaves_a_complete_local_run(
+    tmp_path: Path, server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run began online; a whole one lies in the folder, and syncs to a server that lives."""
+    monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 4.0)
+    server.dies_at = "CreateArtifact"
+    tracked = log_scores(make_scores(), make_files(tmp_path / "records"), tmp_path, mode="online")
+    assert (tracked.mode, tracked.url) == ("offline", None)
+    assert "did not take all of the run" in tracked.message and "wandb sync" in tracked.message
+    held = read_offline(tracked.directory)
+    assert held["summary"] == pytest.approx(expected_summary()) and "regret-records" in held["artifacts"]
+    server.dies_at, server.dead = None, False
+    server.artifacts.clear()
+    command = [sys.executable, "-m", "wandb", "sync", str(tracked.directory)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert_artifacts_arrived(server)

@@ -202,6 +202,14 @@ def test_one_submission_per_commitment(tmp_path: Path) -> None:
     assert "is the one submission of commitment 2" in referee.decide(board, tmp_path / "x.zip")[0].reason
 
 
+def test_a_file_that_changes_while_it_is_judged_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = open_submission(submission(tmp_path))
+    path = submission(tmp_path, "oracle", "uniform")  # another under the same name
+    assert honest.digest != open_submission(path).digest
+    monkeypatch.setattr(trust, "open_submission", lambda _: honest)
+    assert "was changed while it was judged" in trust.judge(path).reason
+
+
 def test_a_nonce_file_is_not_overwritten_and_not_left_behind(tmp_path: Path) -> None:
     board = tmp_path / "board"
     referee.begin(board, "test")

@@ -6,6 +6,7 @@ addresses that the operations hand out. Whatever is not known here is answered w
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import re
@@ -24,7 +25,13 @@ class Server:
         uploads: path -> bytes, the files of runs.
         operations: names of the GraphQL operations, in order.
         unknown: those that had no answer.
+        key: the only API key that is let in, None for any.
+        dies_at: name of the operation at which the server falls silent for good, None for never.
     """
+
+    key: str | None = None
+    dies_at: str | None = None
+    dead: bool = False
 
     def __init__(self) -> None:
         self.runs: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -92,6 +99,21 @@ class Server:
         artifact = {"id": key, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
         return {"createArtifact": {"artifact": artifact}}
 
+    def on_ArtifactByID(self, sent: dict[str, Any]) -> dict[str, Any]:
+        held = self.artifacts[sent["id"]]
+        project = {
+            "id": "project",
+            "internalId": "project",
+            "name": "valuegym",
+            "entity": {"id": "entity", "name": "tester"},
+        }
+        sequence = {"__typename": "ArtifactSequence", "id": "sequence", "name": held["name"], "project": project}
+        numbers = {"versionIndex": 0, "ttlDurationSeconds": 0, "size": 1, "fileCount": len(held["files"])}
+        texts = {"description": None, "metadata": None, "digest": "", "commitHash": None, "state": held["state"]}
+        times = {"historyStep": None, "createdAt": "2026-01-01T00:00:00", "updatedAt": None, "ttlIsInherited": True}
+        kind = {"artifactSequence": sequence, "artifactType": {"name": held["type"]}, "tags": [], "aliases": []}
+        return {"artifact": {"__typename": "Artifact", "id": sent["id"], **numbers, **texts, **times, **kind}}
+
     def on_CreateArtifactManifest(self, sent: dict[str, Any]) -> dict[str, Any]:
         file = self._artifact_file(sent["artifactID"], sent["name"]) | {"uploadUrl": f"{self.url}/storage/manifest"}
         return {"createArtifactManifest": {"artifactManifest": {"id": "manifest", "file": file}}}
@@ -143,6 +165,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         path = unquote(urlparse(self.path).path)
+        if self.stub.dead or (self.stub.dies_at and self.stub.dies_at.encode() in body):
+            self.stub.dead = True
+            self.close_connection = True
+            return
+        given = base64.b64decode(self.headers.get("Authorization", "").partition(" ")[2] or b"").decode()
+        if self.stub.key is not None and given.partition(":")[2] != self.stub.key:
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         reply: dict[str, Any] = {}
         with self.stub.lock:
             if path == "/graphql":
