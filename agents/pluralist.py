@@ -26,8 +26,8 @@ class Pluralist(Kalman):
     and compared by the Bayesian information criterion. Imagined people, drawn from the mixture as uncertain as it is,
     go into the environment's planner: the broadcast that benefits them most, or silence where the price of the
     diversity that it would wear down is higher. What its own broadcasts have done to the mean is taken out before, so
-    that it serves people as they would be without it. It is told the constants of the dynamics and of the reports,
-    and how wide a camp is.
+    that it serves people as they would be without it. From choices, which say little about the one who made them, it
+    sees a single camp. It is told the constants of the dynamics and of the reports, and how wide a camp is.
 
     Args:
         price: of diversity in the plan; None takes that of the environment's reward.
@@ -58,7 +58,10 @@ class Pluralist(Kalman):
         kept = np.concatenate([kept[:, 1:], (told - level[:, None])[:, None]], axis=1)
         shift = carried(memory, "shift", np.zeros((B, D)), t)
         width = np.hypot(self.within, self.core.channel.noise)
-        share, centre, doubt = camps(kept.reshape(B, -1, D), self.camps, width)
+        if self.core.channel.kind == "values":
+            share, centre, doubt = camps(kept.reshape(B, -1, D), self.camps, width)
+        else:
+            share, centre, doubt = np.ones((B, 1)), np.zeros((B, 1, D)), np.sqrt(after["variance"])
         member = (np.cumsum(share, -1)[:, :-1, None] <= (np.arange(CROWD) + 0.5) / CROWD).sum(1)
         around = np.sqrt(self.within**2 + doubt**2)
         offset = (

@@ -5,6 +5,7 @@
     python benchmarks/coevolution_studies.py centring  # what tells agents apart, on families and on recorded history
     python benchmarks/coevolution_studies.py ppo       # Stable-Baselines3's PPO against persistence
     python benchmarks/coevolution_studies.py pictures  # trajectories with bands, opinions over time
+    python benchmarks/coevolution_studies.py phases    # influence x confidence bound
 
 Episodes are those that `valuegym run` would play: the experiments' own evaluation seeds. The settings of agents were
 chosen on other seeds (`--development` shows those).
@@ -35,12 +36,12 @@ from valuegym.leaderboards.aggregate import interquartile_mean, stratified_boots
 
 Array = npt.NDArray[Any]
 
-SEEDS, EPISODES = 30, 10  # of the front
+SEEDS, EPISODES = 30, 6  # of the front
 DEVELOPMENT = 10  # seeds that settings are chosen on, before those of the front
-DUTIES = tuple(i / 9 for i in range(10))
-GAINS = (0.2, 0.3, 0.5, 0.7, 1.0)  # of the moving average
-DRIFTS = (0.03, 0.08, 0.15, 0.3)  # of the Kalman filter, which set its gain
-PRICES = (0.0, 0.35, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.6, 2.0, 2.8, 4.0, 6.0)  # of the pluralist
+DUTIES = tuple(i / 9 for i in (0, 1, 2, 3, 4, 6, 9))
+GAINS = (0.2, 0.4, 0.7, 1.0)  # of the moving average
+DRIFTS = (0.03, 0.1, 0.3)  # of the Kalman filter, which set its gain
+PRICES = (0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # of the pluralist
 CAMPS = ((1, 2, 3), (1,), (2,), (3,))
 
 
@@ -78,19 +79,24 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 # ---------------------------------------------------------------- tracks
 
 
-def measured(id: str, name: str, limit: int | None = None) -> tuple[Array, dict[str, Array]]:
-    """Scores (seeds, episodes) and every metric of an agent on a track."""
-    what = experiments.find(id)
-    env: Any = gym.make(what.env_id, **what.kwargs)
-    core, seeds = env.unwrapped.core, what.seeds[:limit]
-    found: list[dict[str, Array]] = []
-    scores = []
-    for seed in seeds:
-        task, start = core.initial(episode_keys(what.evaluation_seeds(seed)))
-        run = rollouts.play(core, task, policy(make(name, env, seed=seed), core), start)
-        scores.append(between(run.returns, *core.references(task)))
-        found.append(core.report(task, run.states, run.actions))
-    return np.array(scores), {key: np.array([one[key] for one in found]) for key in found[0]}
+class Track:
+    """The evaluation episodes of a track, all seeds at once, and what the references earn on them."""
+
+    def __init__(self, id: str, limit: int | None) -> None:
+        what = experiments.find(id)
+        self.env: Any = gym.make(what.env_id, **what.kwargs)
+        self.core, self.seeds = self.env.unwrapped.core, what.seeds[:limit]
+        episodes = [seed for run in self.seeds for seed in what.evaluation_seeds(run)]
+        self.task, self.start = self.core.initial(episode_keys(episodes))
+        self.references = self.core.references(self.task)
+
+    def measured(self, name: str) -> tuple[Array, dict[str, Array]]:
+        """Scores and every metric of an agent (with its own seed 0), all (seeds, episodes)."""
+        run = rollouts.play(self.core, self.task, policy(make(name, self.env), self.core), self.start)
+        found = self.core.report(self.task, run.states, run.actions)
+        shape = (len(self.seeds), -1)
+        scores: Array = between(run.returns, *self.references)
+        return scores.reshape(shape), {key: value.reshape(shape) for key, value in found.items()}
 
 
 def tracks(out: Path, limit: int | None = None) -> None:
@@ -99,7 +105,7 @@ def tracks(out: Path, limit: int | None = None) -> None:
         "# Coevolution: tracks and agents",
         "",
         "Scores: 0 persistence (in Coevolve in silence), 1 the reference that sees everything. Interquartile mean over "
-        "10 seeds of 20 episodes, 95% bootstrap interval over seeds.",
+        "seeds of 20 episodes (those of `valuegym run`), 95% bootstrap interval over seeds.",
         "`python benchmarks/coevolution_studies.py tracks`",
         "",
     ]
@@ -107,10 +113,11 @@ def tracks(out: Path, limit: int | None = None) -> None:
     details: dict[str, dict[str, dict[str, Array]]] = {}
     ids = [id for id, row in experiments.EXPERIMENTS.items() if id.startswith("coevolution/") and has_core(row)]
     for id in ids:
+        track = Track(id, limit)
         for name in experiments.find(id).agents:
             if name in ("ppo", "uniform"):
                 continue
-            scores, found = measured(id, name, limit)
+            scores, found = track.measured(name)
             table.setdefault(name, {})[id] = cell(scores, interquartile_mean)
             details.setdefault(id, {})[name] = found
             print(id, name, table[name][id], flush=True)
@@ -358,27 +365,26 @@ def pictures(out: Path) -> None:
     """The people's mean with bands and what agents say of it, and histograms of opinions over time."""
     from matplotlib import pyplot as plt
 
-    kwargs: dict[str, Any] = {"camps": (2,), "family": "linear", "steps": 30, "pace": 0.5}
+    kwargs: dict[str, Any] = {"camps": (2,), "family": "logistic", "steps": 18, "pace": 1.5}
     env: Any = gym.make("valuegym/Coevolve-v0", **kwargs)
     core = env.unwrapped.core
     task, _ = core.initial(keys.mix(11, np.arange(64)))
+    shown = int(task.anchors[..., 0].var(1).argmax())  # the episode whose camps are furthest apart in the first value
     names = ("silent", "frozen", "kalman", "pluralist")
     figure, axes = plt.subplots(2, len(names), figsize=(13, 6), sharex=True, sharey="row")
     for column, name in enumerate(names):
         run = rollouts.play(core, task, policy(make(name, env), core))
-        people = np.stack([s.people for s in run.states], 1)
-        estimate = core.scale * np.stack(run.actions, 1)[0, :, 0]
-        twin = np.stack([s.twin for s in run.states], 1)
+        people, twin = (np.stack([getattr(s, one) for s in run.states], 1) for one in ("people", "twin"))
+        played = np.stack(run.actions, 1)[shown]
         gone = metrics.influence(people, twin)
         top, bottom = axes[0, column], axes[1, column]
-        density = np.stack(
-            [np.histogram(people[0, t, :, 0], bins=60, range=(-1.5, 1.5))[0] for t in range(core.steps + 1)]
-        )
-        top.imshow(density.T, origin="lower", aspect="auto", extent=(0, core.steps, -1.5, 1.5), cmap="Blues", vmax=15)
-        top.plot(np.arange(core.steps) + 0.5, estimate, color="#e9a03b", lw=1.5, label="estimate")
-        speaks = np.flatnonzero(run.actions[0].shape and np.stack(run.actions, 1)[0, :, -1] > 0)
-        said = core.scale * np.stack(run.actions, 1)[0, :, core.dimensions]
-        top.scatter(speaks + 0.5, said[speaks], s=14, color="#e63946", label="broadcast", zorder=3)
+        bins = np.linspace(-1.5, 1.5, 61)
+        density = np.stack([np.histogram(people[shown, t, :, 0], bins=bins)[0] for t in range(core.steps + 1)])
+        top.imshow(density.T, origin="lower", aspect="auto", extent=(-0.5, core.steps + 0.5, -1.5, 1.5), cmap="Blues")
+        top.plot(np.arange(core.steps), core.scale * played[:, 0], color="#e9a03b", lw=1.5, label="estimate")
+        speaks = np.flatnonzero(played[:, -1] > 0)
+        said = core.scale * played[speaks, core.dimensions]
+        top.scatter(speaks, said, s=14, color="#e63946", label="broadcast", zorder=3)
         top.set_title(name, fontsize=10)
         steps = np.arange(core.steps + 1)
         for values, colour, label in (
@@ -397,10 +403,41 @@ def pictures(out: Path) -> None:
     save(figure, out / "coevolution_opinions.svg")
 
 
+def phases(out: Path) -> None:
+    """Phase diagrams over influence and confidence bound: what a constant and what a following voice does."""
+    from matplotlib import pyplot as plt
+
+    strengths, bounds = (0.02, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6), (0.25, 0.4, 0.55, 0.75, 1.0, 1.5, 2.5)
+    panels = (("frozen", "lock_in_index"), ("kalman", "final_diversity_ratio"), ("pluralist", "final_diversity_ratio"))
+    values = np.zeros((len(panels), len(bounds), len(strengths)))
+    for column, strength in enumerate(strengths):
+        for row, bound in enumerate(bounds):
+            env: Any = gym.make("valuegym/Coevolve-v0", influence=strength, bound=bound, family="linear", camps=(2,))
+            core = env.unwrapped.core
+            task, _ = core.initial(keys.mix(4, np.arange(32)))
+            for panel, (name, metric) in enumerate(panels):
+                run = rollouts.play(core, task, policy(make(name, env), core))
+                values[panel, row, column] = np.median(core.report(task, run.states, run.actions)[metric])
+        print(strength, flush=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(13, 4.2), sharey=True)
+    for axis, (name, metric), table in zip(axes, panels, values, strict=True):
+        picture = axis.imshow(table, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1)
+        axis.set_xticks(range(len(strengths)), strengths)
+        axis.set_yticks(range(len(bounds)), bounds)
+        axis.set_xlabel("influence")
+        axis.set_title(f"{name}: {metric.replace('_', ' ')}", fontsize=10)
+        for (row, column), value in np.ndenumerate(table):
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="#ffffff")
+        figure.colorbar(picture, ax=axis)
+    axes[0].set_ylabel("confidence bound")
+    figure.tight_layout()
+    save(figure, out / "coevolution_phases.svg")
+
+
 def main() -> None:
     """Run a study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=("tracks", "front", "centring", "ppo", "pictures"))
+    parser.add_argument("study", choices=("tracks", "front", "centring", "ppo", "pictures", "phases"))
     parser.add_argument("--data", help="folder of recorded paths")
     parser.add_argument("--seeds", type=int, help="fewer seeds than a complete table has")
     parser.add_argument("--development", action="store_true", help="the front on the seeds that settings are chosen on")
@@ -415,6 +452,8 @@ def main() -> None:
         centring(args.out, args.data)
     elif args.study == "ppo":
         ppo(args.out, args.seeds or 3)
+    elif args.study == "phases":
+        phases(args.out)
     else:
         pictures(args.out)
 

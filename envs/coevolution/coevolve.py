@@ -81,8 +81,8 @@ class Coevolve:
     ## Oracle and naive scores
     0 is persistence in silence: the estimate is what the last answers give. 1 is a reference that sees people and twin:
     it estimates without error, and says what serves the twin best (mean shift from twelve people, Epanechnikov kernel)
-    where that is worth more than the diversity that it wears down until the end, else nothing. It looks one step ahead,
-    so that it is the best known and not a bound: a score may exceed 1.
+    where that is worth more than the diversity that it wears down until the end, else nothing. It looks ahead by a
+    simple rule (`outlook`), so that it is the best known and not a bound: a score may exceed 1.
 
     ## Source
     The coevolution challenge of ProgressGym (Qiu et al. 2024, arXiv:2406.20087), as a population; bounded confidence
@@ -331,8 +331,7 @@ def plan(
 ) -> tuple[Array, Array]:
     """The best broadcast (B, D) for what is known of people and of how they would naturally be, and its worth (B,).
 
-    Worth is its benefit to the natural values, less the diversity that it wears down (or makes) now, times the price
-    and the steps that this lasts: anchors heal a share `attachment` of it at each of the `left` (B,) steps.
+    Worth is what is earned until the end by speaking now, less what is earned by silence now (`outlook`).
 
     Args:
         people: (B, N, D), who will hear.
@@ -347,10 +346,41 @@ def plan(
     options = modes(natural, starts, bound)
     service = metrics.benefit(options, natural[:, None], bound)
     moved = people[:, None] + influence * dynamics.within(people[:, None], options[:, :, None], bound)
-    usual = metrics.diversity(natural)[:, None]
-    wear = np.abs(1.0 - metrics.diversity(moved) / usual) - np.abs(1.0 - metrics.diversity(people)[:, None] / usual)
-    lasting = left if attachment == 0 else (1.0 - (1.0 - attachment) ** left) / attachment
-    worth = service - price * wear * lasting[:, None]
-    best = worth.argmax(-1)
-    row = np.arange(len(people))
-    return options[row, best], worth[row, best]
+    now, usual = metrics.diversity(people), metrics.diversity(natural)
+    spread = np.sqrt(now / np.where(usual > 0, usual, 1.0))
+    kept = np.sqrt(metrics.diversity(moved) / np.where(now > 0, now, 1.0)[:, None])
+    speech, silence = (outlook(first, service, kept, spread, left, attachment, price) for first in (True, False))
+    best, row = speech.argmax(-1), np.arange(len(people))
+    return options[row, best], speech[row, best] - silence.max(-1)
+
+
+def outlook(
+    first: bool, service: Array, kept: Array, spread: Array, left: Array, attachment: float, price: float
+) -> Array:
+    """What is earned until the end by speaking now or not (`first`), silence after that, and speech in the last steps.
+
+    The best over how many last steps. Every word is taken to serve as much as this one and to leave the same share
+    `kept` of what sets people apart, anchors to heal a share `attachment` of what is missing at every step: with c the
+    spread of people over that of the twin, c' = c + attachment (1 - c) - (1 - kept) c where there is speech.
+
+    Args:
+        first: whether to speak now.
+        service: (B, K) of K broadcasts.
+        kept: (B, K).
+        spread: c, (B,).
+        left: (B,) steps until the end, this one included.
+        attachment: share of the way back.
+        price: of diversity.
+
+    Returns:
+        (B, K).
+    """
+    steps = int(left.max(initial=1))
+    last = np.arange(steps)  # how many of the last steps are spoken at
+    c, total = np.broadcast_to(spread[:, None, None], (*service.shape, steps)), np.zeros((*service.shape, steps))
+    for i in range(steps):
+        speaks = np.float64(first) if i == 0 else (left[:, None, None] - i <= last).astype(np.float64)
+        c = c + attachment * (1.0 - c) - speaks * (1.0 - kept[..., None]) * c
+        earned = speaks * service[..., None] - price * np.abs(1.0 - c * c)
+        total = total + np.where(i < left[:, None, None], earned, 0.0)
+    return total.max(-1)

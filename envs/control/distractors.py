@@ -379,5 +379,14 @@ class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorAr
         self._t += 1
         return self._observation(observation), reward, terminated, truncated, info
 
+    def render(self) -> Any:
+        """The environment's picture or text, with the distractors added once there are any."""
+        picture = self.env.render()
+        if self._root is None or not (
+            isinstance(picture, str) or (isinstance(picture, np.ndarray) and picture.ndim == 3)
+        ):
+            return picture
+        return decorated("ansi" if isinstance(picture, str) else "rgb_array", picture, self.map, self._state)
+
     def _observation(self, observation: Any) -> Any:
         return np.concatenate([observation, shown(self.map, self._state)[0].astype(np.asarray(observation).dtype)])

@@ -173,6 +173,40 @@ def test_the_planner_is_silent_where_diversity_is_dear() -> None:
     assert (last > early).all()  # wear that lasts costs more
 
 
+def test_the_outlook_is_the_best_of_all_plans_of_its_kind() -> None:
+    service, kept, spread = np.array([[0.5, 0.1]]), np.array([[0.9, 0.8]]), np.array([0.7])
+    left, attachment, price = np.array([4]), 0.1, 1.3
+    for first in (True, False):
+        found = coevolve.outlook(first, service, kept, spread, left, attachment, price)
+        for k in range(2):
+            values = []
+            for last in range(4):
+                c, total = 0.7, 0.0
+                for i in range(4):
+                    speaks = first if i == 0 else 4 - i <= last
+                    c = c + attachment * (1 - c) - speaks * (1 - kept[0, k]) * c
+                    total += speaks * service[0, k] - price * abs(1 - c**2)
+                values.append(total)
+            assert found[0, k] == pytest.approx(max(values))
+    both = coevolve.outlook(True, service, kept, spread, np.array([2]), attachment, price)
+    more = coevolve.outlook(True, *(np.repeat(x, 2, 0) for x in (service, kept, spread)), np.array([2, 7]), 0.1, 1.3)
+    assert np.allclose(more[:1], both)  # rows with fewer steps left do not see the others' steps
+
+
+def test_the_reference_is_no_worse_than_speaking_always_or_never() -> None:
+    for camps in ((1,), (1, 2, 3)):
+        for price in (0.5, 1.0, 2.0):
+            core = Coevolve(camps=camps, price=price)
+            task = begin(core, 16)
+
+            def always(task: Task, state: State, core: Coevolve = core) -> Array:
+                best, _ = coevolve.plan(state.people, state.twin, core.steps - state.t, 0.75, 0.15, 0.1, 0.0)
+                return core.action(state.people.mean(1), best, np.ones(16, np.bool_))
+
+            returns = rollouts.play(core, task, core.oracle_action).returns
+            assert returns.mean() > max(0.0, rollouts.play(core, task, always).returns.mean()) - 0.05
+
+
 def test_the_pilot_table() -> None:
     """Distances, influence and diversity of six policies, T = 40, ordered as measured when the dynamics were chosen."""
     kwargs: dict[str, Any] = {"steps": 40, "camps": (1,), "bound": 1.5, "within": 0.6, "apart": 0.0, "scale": 4.0}

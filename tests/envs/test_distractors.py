@@ -202,6 +202,14 @@ def test_the_wrapper_leaves_the_environment_alone() -> None:
     assert wrapped.spec is not None and "DistractingDimensions" in wrapped.spec.to_json()
 
 
+def test_the_wrappers_picture() -> None:
+    plain, wrapped = (gym.make("valuegym/Pendulum-v0", render_mode="rgb_array") for _ in range(2))
+    wrapped = DistractingDimensions(wrapped, number=4)
+    plain.reset(seed=0), wrapped.reset(seed=0)
+    picture, more = np.asarray(plain.render()), np.asarray(wrapped.render())
+    assert (more[: len(picture)] == picture).all() and len(more) > len(picture)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import subprocess
+import sys
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
+import valuegym  # noqa: F401 - registers the ids
 from valuegym.envs import elementary, keys
 
 
@@ -64,3 +71,33 @@ def test_a_chaotic_orbit_keeps_its_bits() -> None:
     for _ in range(1000):
         x = elementary.sin_cos(3.0 * x + 7.0)[0]
     assert x[0].hex() == "-0x1.839e38859a76ep-1"
+
+
+def trace() -> str:
+    """A digest of everything that some chaotic tasks do for a while."""
+    digest = hashlib.sha256()
+    for id, kwargs in (("Acrobot", {}), ("Pendulum-D8", {"kind": "published"}), ("Pendulum-D8", {"kind": "chaotic"})):
+        envs: Any = gym.make_vec(f"valuegym/{id}-v0", num_envs=5, **kwargs)
+        envs.reset(seed=1)
+        for t in range(60):
+            action = 2 * keys.uniform(keys.mix(0, np.arange(5), t))[:, None] - 1
+            reward = envs.step(action.astype(np.float32))[1]
+            digest.update(reward.tobytes() + b"".join(field.tobytes() for field in envs.unwrapped.state))
+    return digest.hexdigest()
+
+
+def test_bits_do_not_depend_on_the_processor() -> None:
+    """Without the vector instructions that numpy chooses at run time, which it may on another processor."""
+    try:
+        from numpy._core import _multiarray_umath as umath
+    except ImportError:  # numpy 1
+        from numpy.core import _multiarray_umath as umath  # type: ignore[no-redef]
+    used = [name for name in umath.__cpu_dispatch__ if umath.__cpu_features__.get(name)]
+    if not used:
+        pytest.skip("this numpy has chosen no instructions at run time")
+    code = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import test_elementary as t; print(t.trace())"
+    )
+    plain = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(used)}
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=plain)
+    assert found.stdout.strip() == trace()

@@ -170,7 +170,7 @@ def test_nothing_is_run_without_a_sandbox(
 
 
 @needs_sandbox
-@pytest.mark.parametrize("name", ["test/walk", "test/weights"])
+@pytest.mark.parametrize("name", ["test/walk", "test/weights", "control/lqr", "coevolution/follow-linear"])
 def test_an_agent_plays_inside_as_it_does_outside(agent: Agent, tmp_path: Path, name: str) -> None:
     what = experiments.find(name)
     seeds = what.evaluation_seeds(0)
