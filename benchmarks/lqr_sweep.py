@@ -216,8 +216,9 @@ def report(results: dict[tuple[Cell, str], list[float]], seeds: int) -> str:
         "## A mass that is kicked",
         "",
         f"The same at scale 1 with exact values, but the mass itself receives random kicks of {KICK} m/s in each step. "
-        "Weights that depend on the sample are then correlated with the noise of its target, and the fit is biased; "
-        "weights that are averaged over samples are not.",
+        "Weights that depend on the sample are then correlated with the noise of its target, and the fit is biased, "
+        "most of all where each sample has weight along one direction only; weights that are averaged over samples "
+        "do not bias it. An unstable controller has no value to go on with, so that a first round that fails is final.",
         "",
     ]
     for turned, axes in ((False, "Aligned axes"), (True, "Rotated observation")):

@@ -175,7 +175,7 @@ def rank_intervals(
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1 such as 0.95.")
     agents = len(np.atleast_1d(np.asarray(scores, np.float64)))
-    needed = int(np.ceil(4 * agents * (agents - 1) / (1 - confidence)))
+    needed = int(np.ceil(2 * agents * (agents - 1) / (1 - confidence)))
     p = paired_bootstrap(scores, rng, statistic, max(1999, needed) if repeats is None else repeats)
     pairs = ~np.eye(agents, dtype=np.bool_)
     adjusted: NDArray[Any] = np.ones_like(p)

@@ -123,7 +123,13 @@ def load(condition: str, data: str | None = None, unverified: bool = False) -> H
     answers.check_name(condition)
     if condition in CONDITIONS:
         return answers.read_as_published(find(data), condition, CONDITIONS[condition])
-    folder = find(data)
+    try:
+        folder = find(data)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"condition = {condition!r} is none of the published ones, {sorted(CONDITIONS)}, and {str(error)[0].lower()}"
+            f"{str(error)[1:]}"
+        ) from None
     if condition in answers.in_folder(folder):
         return answers.read(folder, condition)
     if condition not in answers.as_published(folder):
