@@ -126,10 +126,7 @@ def load(condition: str, data: str | None = None, unverified: bool = False) -> H
     try:
         folder = find(data)
     except FileNotFoundError as error:
-        raise ValueError(
-            f"condition = {condition!r} is none of the published ones, {sorted(CONDITIONS)}, and {str(error)[0].lower()}"
-            f"{str(error)[1:]}"
-        ) from None
+        raise ValueError(f"condition = {condition!r} is not published, as {sorted(CONDITIONS)} are. {error}") from None
     if condition in answers.in_folder(folder):
         return answers.read(folder, condition)
     if condition not in answers.as_published(folder):
