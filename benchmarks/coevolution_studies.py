@@ -41,7 +41,7 @@ DUTIES = tuple(i / 9 for i in (0, 1, 2, 3, 4, 6, 9))
 GAINS = (0.2, 0.4, 0.7, 1.0)  # of the moving average
 DRIFTS = (0.03, 0.1, 0.3)  # of the Kalman filter, which set its gain
 PRICES = (0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # of the pluralist
-CAMPS = ((1, 2, 3), (1,), (2,), (3,))
+CAMPS = ((1, 2, 3), (1,), (2,))
 
 
 def policy(agent: Any, core: Any) -> rollouts.Policy:
@@ -167,7 +167,7 @@ def front(out: Path, development: bool = False) -> None:
         "pluralist": [{"price": price} for price in PRICES],
     }
     rows: list[list[str]] = []
-    figure, axes = plt.subplots(1, len(CAMPS), figsize=(13, 3.6), sharey=True)
+    figure, axes = plt.subplots(1, len(CAMPS), figsize=(10, 3.6), sharey=True)
     for axis, camps in zip(axes, CAMPS, strict=True):
         env: Any = gym.make("valuegym/Coevolve-v0", camps=camps)
         core = env.unwrapped.core
