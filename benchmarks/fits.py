@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 50, 100])
     parser.add_argument("--pairs", type=int, nargs="+", default=[30, 300, 3000])
     parser.add_argument("--learners", nargs="+", default=[*LEARNERS, *TABLES], choices=[*LEARNERS, *TABLES])
-    parser.add_argument("--largest", type=int, default=50)
+    parser.add_argument("--largest", type=int, default=20)
     parser.add_argument("--docs", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     learners = {name: learner(name) for name in options.learners}

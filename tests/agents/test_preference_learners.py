@@ -212,6 +212,18 @@ def test_growing_answers_give_what_each_number_gives_alone(name: str) -> None:
             agent.estimates(answers.mdp, answers.pairs, answers.label, wrong)
 
 
+def test_the_prior_s_scale_bounds_what_answers_leave_open() -> None:
+    answers = ask("partial-return-noiseless", 80, 1)
+    found = []
+    for scale in (1.0, 10.0, 1000.0):
+        agent: Any = make("partial_return", gym.make(ENV, split="dev", reports=(1,)), prior_scale=scale)
+        found.append(np.abs(agent.estimate(answers.mdp, answers.pairs, answers.label, np.random.default_rng(0))).max())
+    assert found[0] < 10 < found[2] and found[0] < found[1] < found[2]
+    for name in ("partial_return", "regret", "regret_library"):
+        with pytest.raises(ValueError, match="prior_scale = 0"):
+            make(name, gym.make(ENV, split="dev", reports=(1,)), prior_scale=0)
+
+
 def test_a_descent_finds_its_way_along_a_kink() -> None:
     """Two answers cost more with |w_0|, two say how large w_1 is: the way down is along w_0 = 0."""
     label = np.array([0.0, 0.0, 1.0, 0.0])
