@@ -23,8 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents import make, posterior
-from valuegym.agents.values import OptimalValues, condense
+from valuegym.agents import make
+from valuegym.agents.preference import posterior
+from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, delivery, models, segments

@@ -13,9 +13,10 @@ import pytest
 pytest.importorskip("scipy")
 from scipy.optimize import minimize_scalar
 
-from valuegym.agents import descent, make
-from valuegym.agents.descent import PRIOR_SCALE, Fit, fit
-from valuegym.agents.preference_learner import Memory
+from valuegym.agents import make
+from valuegym.agents.preference import descent
+from valuegym.agents.preference.descent import PRIOR_SCALE, Fit, fit
+from valuegym.agents.preference.preference_learner import Memory
 from valuegym.envs import keys
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference import annotators, datasets, models

@@ -643,7 +643,7 @@ def test_the_audit_sees() -> None:
 
 @pytest.mark.parametrize("agent", ["uniform", "oracle", "constant", "partial_return", "regret"])
 def test_honest_baselines_are_accepted(agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from valuegym.agents import constant
+    from valuegym.agents.preference import constant
 
     monkeypatch.setattr(constant, "TASKS", 2)
     constant._search.cache_clear()

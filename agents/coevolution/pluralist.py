@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.agents.trackers import Floats, Kalman, Memory, carried
+from valuegym.agents.coevolution.trackers import Floats, Kalman, Memory, carried
 from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.coevolve import Coevolve, plan

@@ -7,10 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents import comparisons
-from valuegym.agents.descent import PRIOR_SCALE, Differences
-from valuegym.agents.preference_learner import Floats, PreferenceLearner
-from valuegym.agents.values import condense
+from valuegym.agents.preference import comparisons
+from valuegym.agents.preference.descent import PRIOR_SCALE, Differences
+from valuegym.agents.preference.preference_learner import Floats, PreferenceLearner
+from valuegym.agents.preference.values import condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
