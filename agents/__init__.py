@@ -19,35 +19,49 @@ class Entry(NamedTuple):
 AGENTS: dict[str, Entry] = {
     "uniform": Entry("valuegym.agents.uniform:Uniform", "", "uniformly random actions"),
     "oracle": Entry("valuegym.agents.oracle:Oracle", "", "asks the environment's own solver; the reference for 1"),
-    "constant": Entry("valuegym.agents.constant:Constant", "", "the best of 73 constant answers on training tasks"),
-    "partial_return": Entry(
-        "valuegym.agents.partial_return:PartialReturn", "", "weights by partial return; Gaussian prior"
+    "constant": Entry(
+        "valuegym.agents.preference.constant:Constant", "", "the best of 73 constant answers on training tasks"
     ),
-    "regret": Entry("valuegym.agents.regret:Regret", "", "weights by regret with exact values; Gaussian prior"),
+    "partial_return": Entry(
+        "valuegym.agents.preference.partial_return:PartialReturn", "", "weights by partial return; Gaussian prior"
+    ),
+    "regret": Entry(
+        "valuegym.agents.preference.regret:Regret", "", "weights by regret with exact values; Gaussian prior"
+    ),
     "bayes_partial_return": Entry(
-        "valuegym.agents.bayes_partial_return:BayesPartialReturn", "", "posterior by partial return; log-uniform prior"
+        "valuegym.agents.preference.bayes_partial_return:BayesPartialReturn",
+        "",
+        "posterior by partial return; log-uniform prior",
     ),
     "bayes_regret": Entry(
-        "valuegym.agents.bayes_regret:BayesRegret", "", "posterior by regret, exact values; log-uniform prior"
+        "valuegym.agents.preference.bayes_regret:BayesRegret",
+        "",
+        "posterior by regret, exact values; log-uniform prior",
     ),
     "active_bayes_regret": Entry(
-        "valuegym.agents.active_bayes_regret:ActiveBayesRegret", "", "bayes_regret that asks what tells it most"
+        "valuegym.agents.preference.active_bayes_regret:ActiveBayesRegret",
+        "",
+        "bayes_regret that asks what tells it most",
     ),
     "value_bayes_regret": Entry(
-        "valuegym.agents.active_bayes_regret:for_value", "", "bayes_regret that asks what promises most return"
+        "valuegym.agents.preference.active_bayes_regret:for_value",
+        "",
+        "bayes_regret that asks what promises most return",
     ),
     "random_bayes_regret": Entry(
-        "valuegym.agents.active_bayes_regret:at_random", "", "bayes_regret that asks at random"
+        "valuegym.agents.preference.active_bayes_regret:at_random", "", "bayes_regret that asks at random"
     ),
     "regret_library": Entry(
-        "valuegym.agents.regret_library:RegretLibrary", "", "weights by regret, values from a library of policies"
+        "valuegym.agents.preference.regret_library:RegretLibrary",
+        "",
+        "weights by regret, values from a library of policies",
     ),
     "optimal_advantage": Entry(
-        "valuegym.agents.optimal_advantage:OptimalAdvantage", "", "a table by partial return; no dynamics"
+        "valuegym.agents.preference.optimal_advantage:OptimalAdvantage", "", "a table by partial return; no dynamics"
     ),
-    "cpl": Entry("valuegym.agents.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
+    "cpl": Entry("valuegym.agents.preference.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
     **{
-        name: Entry(f"valuegym.agents.trackers:{entry}", "", about)
+        name: Entry(f"valuegym.agents.coevolution.trackers:{entry}", "", about)
         for name, entry, about in (
             ("silent", "Silent", "values by a Kalman filter, and never a broadcast"),
             ("frozen", "Frozen", "values as first told, for ever"),
@@ -67,22 +81,32 @@ AGENTS: dict[str, Entry] = {
         )
     },
     "pluralist": Entry(
-        "valuegym.agents.pluralist:Pluralist",
+        "valuegym.agents.coevolution.pluralist:Pluralist",
         "",
         "serves camps and keeps diversity; told the constants of the dynamics",
     ),
     "lqr_model_based": Entry(
-        "valuegym.agents.lqr_model_based:LQRModelBased", "agents", "a linear model of rank 2 and the Riccati equation"
+        "valuegym.agents.control.lqr_model_based:LQRModelBased",
+        "agents",
+        "a linear model of rank 2 and the Riccati equation",
     ),
-    "vagram": Entry("valuegym.agents.vagram:VaGraM", "agents", "Dyna with a model weighted by value gradients"),
-    "mbpo": Entry("valuegym.agents.mbpo:make", "agents", "the same loop with a Gaussian model fitted by likelihood"),
-    "mpc": Entry("valuegym.agents.mpc:MPC", "agents", "learns as vagram does and plans with the model"),
-    "sac": Entry("valuegym.agents.sac:make", "agents", "Stable-Baselines3's SAC, with as many updates as vagram"),
+    "vagram": Entry("valuegym.agents.control.vagram:VaGraM", "agents", "Dyna with a model weighted by value gradients"),
+    "mbpo": Entry(
+        "valuegym.agents.control.mbpo:make", "agents", "the same loop with a Gaussian model fitted by likelihood"
+    ),
+    "mpc": Entry("valuegym.agents.control.mpc:MPC", "agents", "learns as vagram does and plans with the model"),
+    "sac": Entry(
+        "valuegym.agents.control.sac:make", "agents", "Stable-Baselines3's SAC, with as many updates as vagram"
+    ),
     "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
-    "no_trust": Entry("valuegym.agents.trust:none", "", "hears nobody, stays silent"),
-    "full_trust": Entry("valuegym.agents.trust:full", "", "believes everybody as much as it can"),
-    "threshold_trust": Entry("valuegym.agents.trust:below_threshold", "", "0.9 of the trust that locks people in"),
-    "echo_free": Entry("valuegym.agents.trust:EchoFree", "", "takes its echo out of reports; the laws of the model"),
+    "no_trust": Entry("valuegym.agents.coevolution.trust:none", "", "hears nobody, stays silent"),
+    "full_trust": Entry("valuegym.agents.coevolution.trust:full", "", "believes everybody as much as it can"),
+    "threshold_trust": Entry(
+        "valuegym.agents.coevolution.trust:below_threshold", "", "0.9 of the trust that locks people in"
+    ),
+    "echo_free": Entry(
+        "valuegym.agents.coevolution.trust:EchoFree", "", "takes its echo out of reports; the laws of the model"
+    ),
 }
 
 

@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.agents.values import condense
+from valuegym.agents.preference.values import condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models, segments

@@ -18,7 +18,7 @@ from typing import Any
 import _study
 import gymnasium as gym
 
-from valuegym.agents.active_bayes_regret import ActiveBayesRegret
+from valuegym.agents.preference.active_bayes_regret import ActiveBayesRegret
 from valuegym.envs.preference import datasets
 
 Array = _study.Array

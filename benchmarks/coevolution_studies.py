@@ -5,7 +5,6 @@
     python benchmarks/coevolution_studies.py centring  # what tells agents apart, on families and on recorded history
     python benchmarks/coevolution_studies.py ppo       # Stable-Baselines3's PPO against persistence
     python benchmarks/coevolution_studies.py pictures  # trajectories with bands, opinions over time
-    python benchmarks/coevolution_studies.py phases    # influence x confidence bound
 
 Episodes are those that `valuegym run` would play: the experiments' own evaluation seeds. The settings of agents were
 chosen on other seeds (`--development` shows those).
@@ -42,7 +41,7 @@ DUTIES = tuple(i / 9 for i in (0, 1, 2, 3, 4, 6, 9))
 GAINS = (0.2, 0.4, 0.7, 1.0)  # of the moving average
 DRIFTS = (0.03, 0.1, 0.3)  # of the Kalman filter, which set its gain
 PRICES = (0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # of the pluralist
-CAMPS = ((1, 2, 3), (1,), (2,), (3,))
+CAMPS = ((1, 2, 3), (1,), (2,))
 
 
 def policy(agent: Any, core: Any) -> rollouts.Policy:
@@ -161,14 +160,14 @@ def front(out: Path, development: bool = False) -> None:
     from matplotlib import pyplot as plt
 
     seeds = DEVELOPMENT if development else SEEDS
-    root = 1 if development else 2
+    root = 1 if development else 3
     sweeps: dict[str, list[dict[str, Any]]] = {
         "moving_average": [{"gain": gain, "duty": duty} for gain in GAINS for duty in DUTIES],
         "kalman": [{"drift": drift, "duty": duty} for drift in DRIFTS for duty in DUTIES],
         "pluralist": [{"price": price} for price in PRICES],
     }
     rows: list[list[str]] = []
-    figure, axes = plt.subplots(1, len(CAMPS), figsize=(13, 3.6), sharey=True)
+    figure, axes = plt.subplots(1, len(CAMPS), figsize=(10, 3.6), sharey=True)
     for axis, camps in zip(axes, CAMPS, strict=True):
         env: Any = gym.make("valuegym/Coevolve-v0", camps=camps)
         core = env.unwrapped.core
@@ -403,41 +402,10 @@ def pictures(out: Path) -> None:
     save(figure, out / "coevolution_opinions.svg")
 
 
-def phases(out: Path) -> None:
-    """Phase diagrams over influence and confidence bound: what a constant and what a following voice does."""
-    from matplotlib import pyplot as plt
-
-    strengths, bounds = (0.02, 0.05, 0.1, 0.15, 0.25, 0.4, 0.6), (0.25, 0.4, 0.55, 0.75, 1.0, 1.5, 2.5)
-    panels = (("frozen", "lock_in_index"), ("kalman", "final_diversity_ratio"), ("pluralist", "final_diversity_ratio"))
-    values = np.zeros((len(panels), len(bounds), len(strengths)))
-    for column, strength in enumerate(strengths):
-        for row, bound in enumerate(bounds):
-            env: Any = gym.make("valuegym/Coevolve-v0", influence=strength, bound=bound, family="linear", camps=(2,))
-            core = env.unwrapped.core
-            task, _ = core.initial(keys.mix(4, np.arange(32)))
-            for panel, (name, metric) in enumerate(panels):
-                run = rollouts.play(core, task, policy(make(name, env), core))
-                values[panel, row, column] = np.median(core.report(task, run.states, run.actions)[metric])
-        print(strength, flush=True)
-    figure, axes = plt.subplots(1, len(panels), figsize=(13, 4.2), sharey=True)
-    for axis, (name, metric), table in zip(axes, panels, values, strict=True):
-        picture = axis.imshow(table, origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1)
-        axis.set_xticks(range(len(strengths)), strengths)
-        axis.set_yticks(range(len(bounds)), bounds)
-        axis.set_xlabel("influence")
-        axis.set_title(f"{name}: {metric.replace('_', ' ')}", fontsize=10)
-        for (row, column), value in np.ndenumerate(table):
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="#ffffff")
-        figure.colorbar(picture, ax=axis)
-    axes[0].set_ylabel("confidence bound")
-    figure.tight_layout()
-    save(figure, out / "coevolution_phases.svg")
-
-
 def main() -> None:
     """Run a study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=("tracks", "front", "centring", "ppo", "pictures", "phases"))
+    parser.add_argument("study", choices=("tracks", "front", "centring", "ppo", "pictures"))
     parser.add_argument("--data", help="folder of recorded paths")
     parser.add_argument("--seeds", type=int, help="fewer seeds than a complete table has")
     parser.add_argument("--development", action="store_true", help="the front on the seeds that settings are chosen on")
@@ -452,8 +420,6 @@ def main() -> None:
         centring(args.out, args.data)
     elif args.study == "ppo":
         ppo(args.out, args.seeds or 3)
-    elif args.study == "phases":
-        phases(args.out)
     else:
         pictures(args.out)
 

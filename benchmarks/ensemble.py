@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valuegym.agents import losses
-from valuegym.agents.ensemble import Architecture, Ensemble, Transitions, fit
-from valuegym.agents.losses import LOSSES, Target
-from valuegym.agents.networks import MLP
+from valuegym.agents.control import losses
+from valuegym.agents.control.ensemble import Architecture, Ensemble, Transitions, fit
+from valuegym.agents.control.losses import LOSSES, Target
+from valuegym.agents.control.networks import MLP
 
 D, A, BATCH, N = 11, 3, 256, 5000
 Update = Callable[[Tensor, Tensor], None]

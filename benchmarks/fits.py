@@ -23,8 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents import make, posterior
-from valuegym.agents.values import OptimalValues, condense
+from valuegym.agents import make
+from valuegym.agents.preference import posterior
+from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, delivery, models, segments
@@ -145,7 +146,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 50, 100])
     parser.add_argument("--pairs", type=int, nargs="+", default=[30, 300, 3000])
     parser.add_argument("--learners", nargs="+", default=[*LEARNERS, *TABLES], choices=[*LEARNERS, *TABLES])
-    parser.add_argument("--largest", type=int, default=50)
+    parser.add_argument("--largest", type=int, default=20)
     parser.add_argument("--docs", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     learners = {name: learner(name) for name in options.learners}

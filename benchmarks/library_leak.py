@@ -19,7 +19,8 @@ import _study
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents import comparisons, descent, make, regret_library
+from valuegym.agents import make
+from valuegym.agents.preference import comparisons, descent, regret_library
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import datasets, models
 from valuegym.envs.preference.segments import Segment

@@ -23,8 +23,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from valuegym.agents import linear_model
-from valuegym.agents.losses import LOSSES, Context, Evidence, Guide
+from valuegym.agents.control import linear_model
+from valuegym.agents.control.losses import LOSSES, Context, Evidence, Guide
 from valuegym.envs.control import lqr, riccati
 
 DISTRACTORS, SCALES, TURNS = (0, 2, 4, 8, 16), (0.3, 1.0, 3.0), (False, True)
@@ -94,7 +94,7 @@ def critics(P: Any, noise: float, rng: np.random.Generator) -> Any:
 
 
 def guide(arm: str, y: Any, P: Any) -> Guide:
-    """The weights of one arm for next observations y (N, n) and critics P (K, n, n); prepared by `agents.losses`."""
+    """The weights of one arm for next observations y (N, n) and critics P (K, n, n); prepared by `losses`."""
     N, n = y.shape
     if arm in SQUARED:
         weight = 1 / y.var(0) if arm == "mse_standardised" else torch.ones(n, dtype=y.dtype)
@@ -216,8 +216,9 @@ def report(results: dict[tuple[Cell, str], list[float]], seeds: int) -> str:
         "## A mass that is kicked",
         "",
         f"The same at scale 1 with exact values, but the mass itself receives random kicks of {KICK} m/s in each step. "
-        "Weights that depend on the sample are then correlated with the noise of its target, and the fit is biased; "
-        "weights that are averaged over samples are not.",
+        "Weights that depend on the sample are then correlated with the noise of its target, and the fit is biased, "
+        "most of all where each sample has weight along one direction only; weights that are averaged over samples "
+        "do not bias it. An unstable controller has no value to go on with, so that a first round that fails is final.",
         "",
     ]
     for turned, axes in ((False, "Aligned axes"), (True, "Rotated observation")):

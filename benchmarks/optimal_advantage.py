@@ -17,7 +17,7 @@ import _study
 import numpy as np
 from scipy.stats import wilcoxon
 
-from valuegym.agents.optimal_advantage import as_reward, fit_table
+from valuegym.agents.preference.optimal_advantage import as_reward, fit_table
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 
 import valuegym  # noqa: F401 - registers the ids
-from valuegym.agents import diagnostics, losses
-from valuegym.agents.ensemble import Architecture, Ensemble, Transitions, fit
-from valuegym.agents.losses import LOSSES, Target
-from valuegym.agents.mpc import plan
-from valuegym.agents.vagram import VaGraM
+from valuegym.agents.control import diagnostics, losses
+from valuegym.agents.control.ensemble import Architecture, Ensemble, Transitions, fit
+from valuegym.agents.control.losses import LOSSES, Target
+from valuegym.agents.control.mpc import plan
+from valuegym.agents.control.vagram import VaGraM
 
 ENV, NUMBER = "valuegym/Pendulum-D8-v0", 8
 ARMS, WIDTHS = ("mse", "vagram", "vagram_mean", "itervaml", "vagram_matrix"), (8, 32)

@@ -27,8 +27,9 @@ import numpy as np
 import torch
 
 import valuegym  # noqa: F401 - registers the ids
-from valuegym.agents import diagnostics, losses, make
-from valuegym.agents.vagram import VaGraM
+from valuegym.agents import make
+from valuegym.agents.control import diagnostics, losses
+from valuegym.agents.control.vagram import VaGraM
 from valuegym.leaderboards.aggregate import interquartile_mean, stratified_bootstrap
 
 ROOT = Path(__file__).resolve().parents[1]

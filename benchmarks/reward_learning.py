@@ -19,8 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.preference_learner import STARTS, fit
-from valuegym.agents.regret import Regret
+from valuegym.agents.preference.preference_learner import STARTS, fit
+from valuegym.agents.preference.regret import Regret
 from valuegym.envs import mdp as tabular
 from valuegym.envs.functional import load
 from valuegym.envs.preference import annotators, datasets, delivery

@@ -45,10 +45,13 @@ from valuegym.envs.preference.segments import Segment
 
 ENV = "valuegym/RewardInference-v0"
 LEARNERS = ("partial_return", "regret", "bayes_partial_return", "bayes_regret")
-LIKELIHOOD = ("partial_return:likelihood", "regret:likelihood")  # the prior is so wide that it says nothing
+LIKELIHOOD = ("partial_return:likelihood", "regret:likelihood")  # as published: the prior is so wide, it says nothing
 LIBRARIES = ("regret_library:nine-values", "regret_library:true-values")
-OPTIONS = {"": {}, "likelihood": {"prior_scale": 1000.0}} | {
-    source: {"source": source} for source in ("nine-values", "true-values")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "": {},
+    "likelihood": {"prior_scale": 1000.0},
+    "nine-values": {"source": "nine-values", "prior_scale": 1000.0},
+    "true-values": {"source": "true-values", "prior_scale": 1000.0},
 }
 ANNOTATORS = ("regret-noiseless", "regret", "partial-return-noiseless", "partial-return")
 SHORT = 300  # preferences that all seeds reach

@@ -46,7 +46,8 @@ NEAR_OPTIMAL_PAGE = f"""# Near-optimal shares on random tasks
 Written by `python benchmarks/studies.py near-optimal`; do not edit. Share of fits whose optimal policy scores at least
 {NEAR_OPTIMAL} under the true reward (0 is uniformly random play, 1 is optimal), against the number of preferences.
 Tasks are of the split "test" of `RewardInference-v0`; seeds draw other pairs and other answers for the same task.
-Brackets: 95% bootstrap intervals over tasks. All scores: [near-optimal.jsonl](near-optimal.jsonl).
+Seeds are fewer where fits are costly; a column says how many each figure rests on, in the order of the learners where
+they differ. Brackets: 95% bootstrap intervals over tasks. All scores: [near-optimal.jsonl](near-optimal.jsonl).
 
 ![Near-optimal shares against preferences](near-optimal.svg)
 
@@ -77,21 +78,24 @@ PEOPLE_PAGE = f"""# Rewards from people's answers
 
 Written by `python benchmarks/studies.py people --data FOLDER`; do not edit. The answers of one condition are shuffled
 and cut into disjoint partitions; every partition is learnt from on its own. Share of partitions whose optimal policy
-scores at least {NEAR_OPTIMAL} on the delivery task; brackets: 95% bootstrap intervals over whole shuffles. Shuffles
-share the same answers, so intervals tell how far the figures depend on how the answers were divided, not on which
-people were asked. All scores: [people.jsonl](people.jsonl).
+scores at least {NEAR_OPTIMAL} on the delivery task; brackets: 95% bootstrap intervals over whole shuffles, where
+there is more than one. Shuffles share the same answers, so intervals tell how far the figures depend on how the
+answers were divided, not on which people were asked. All scores: [people.jsonl](people.jsonl).
 
 ![Near-optimal shares against answers in a partition](people.svg)
 
 The Bayesian learners have the prior that they have everywhere: independent weights, fair signs, magnitudes log-uniform
 from 0.1 to 100, the same for every feature. It is exchangeable over features and signs, and was fixed on simulated
 tasks before any person's answer was seen. Of the libraries, that of the true values holds the delivery task's own
-weights and with them the answer; it stands here to show what that is worth.
+weights and with them the answer; it stands here to show what that is worth. "Maximum likelihood" and the libraries have
+a prior so wide that it says nothing, as published; partial return and regret without these words have independent
+normal weights of standard deviation 10 in units of the answers' noise. That is too narrow for people: no answer is in
+favour of a sheep, so its weight should be far below all others, and the prior keeps it near.
 
 **What the data guarantees.** The publishers' attention filter removed everyone who ever preferred a segment that hits
 a sheep to one that does not, or called them equal: all 163 answers about such pairs in Privileged-Control avoid it,
-none is a tie. So the answers are guaranteed to avoid the sheep, the costliest
-mistake on this board, and no learner here has to find that out from people who disagree.
+none is a tie. So the answers are guaranteed to avoid the sheep, the costliest mistake on this board, and no learner
+here has to find that out from people who disagree.
 """
 
 
@@ -139,9 +143,9 @@ def interval(by_unit: Any) -> tuple[float, float, float]:
 
 
 def cell(by_unit: Any) -> str:
-    """An interval in a table."""
+    """An interval in a table; a single unit has none."""
     point, low, high = interval(by_unit)
-    return f"{point:.3f} ({low:.3f} to {high:.3f})"
+    return f"{point:.3f} ({low:.3f} to {high:.3f})" if len(by_unit) > 1 else f"{point:.3f}"
 
 
 def paired(scores: Scores, first: tuple[str, str, int], second: tuple[str, str, int]) -> tuple[Any, Any] | None:
@@ -158,7 +162,7 @@ def difference(scores: Scores, first: tuple[str, str, int], second: tuple[str, s
     if found is None:
         return ""
     point, low, high = interval(found[0] - found[1])
-    return f"{point:+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"{point:+.3f} ({low:+.3f} to {high:+.3f})" if len(found[0]) > 1 else f"{point:+.3f}"
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
@@ -180,6 +184,7 @@ def count(scores: Scores, annotator: str, learner: str, n: int) -> str:
 
 def share_table(scores: Scores, annotator: str, learners: list[str], pairs: list[tuple[str, str]]) -> list[str]:
     """Near-optimal shares of learners against preferences, and paired differences."""
+    learners = [name for name in learners if any(key[:2] == (annotator, name) for key in scores)]
     head = ["preferences", "tasks x seeds", *(NAMES[name] for name in learners)]
     head += [f"{NAMES[a]} - {NAMES[b]}" for a, b in pairs]
     rows = []
@@ -230,12 +235,15 @@ def near_optimal_page(scores: Scores, stored: Scores) -> str:
     for n in sorted({n for _, _, n in scores}):
         rows.append([str(n), *(difference(scores, (a, left, n), (b, right, n)) for a, b, left, right in kinds)])
     lines += table(head, rows)
-    lines += ["## Learners that believe something else", ""]
-    lines += ["The seeds are fewer: they show the cost of the wrong model, not the size of small differences.", ""]
+    other: list[str] = []
     for annotator, title in TITLES.items():
         others = [name for name in NAMES if name not in own(annotator) and "library" not in name]
         rows = share_table(scores, annotator, others, [])
-        lines += [f"### {title[0].upper()}{title[1:]}", "", *rows] if rows else []
+        other += [f"### {title[0].upper()}{title[1:]}", "", *rows] if rows else []
+    if other:
+        lines += ["## Learners that believe something else", ""]
+        lines += ["The seeds are fewer: they show the cost of the wrong model, not the size of small differences.", ""]
+    lines += other
     lines += verdicts(scores)
     lines += [PUBLISHED_SETTING]
     if stored:
@@ -331,7 +339,7 @@ def plot(scores: Scores, panels: dict[str, str], labels: tuple[str, str], target
     columns = min(len(panels), 2)
     lines = -(-len(panels) // columns)
     with matplotlib.rc_context({"svg.hashsalt": "valuegym", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(figsize=(4.8 * columns + 0.4, 3.3 * lines + 0.7), layout="constrained")
+        figure = Figure(figsize=(max(4.8 * columns, 6.6) + 0.4, 3.3 * lines + 0.7), layout="constrained")
         every = figure.subplots(lines, columns, sharey=True, squeeze=False)
         for axes, (annotator, title) in zip(every.flat, panels.items(), strict=False):
             for name, colour in COLOURS.items():

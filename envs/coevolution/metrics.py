@@ -108,8 +108,7 @@ def influence(people: Floats, twin: Floats) -> Floats:
 
 def diversity(people: Floats) -> Floats:
     """Total variance of opinions, the sum over dimensions of their variance between people: (..., N, D) -> (...)."""
-    apart = people - dynamics.mean(people, -2)[..., None, :]
-    return np.mean(np.sum(apart**2, -1), -1)
+    return np.mean(squared_distances(dynamics.mean(people, -2)[..., None, :], people)[..., 0, :], -1)
 
 
 def diversity_ratio(people: Floats, twin: Floats) -> Floats:
@@ -186,7 +185,7 @@ def benefit(broadcast: Floats, people: Floats, bound: float) -> Floats:
     Advice helps whom it fits: by 1 where it is a person's own view, by 0 from the confidence bound on. Its sum over
     people is the kernel density of Epanechnikov (1969), whose modes mean shift finds.
     """
-    square = np.sum((broadcast[..., None, :] - people) ** 2, -1)
+    square = squared_distances(broadcast[..., None, :], people)[..., 0, :]
     return np.mean(np.maximum(0.0, 1 - square / bound**2), -1)
 
 

@@ -123,7 +123,10 @@ def load(condition: str, data: str | None = None, unverified: bool = False) -> H
     answers.check_name(condition)
     if condition in CONDITIONS:
         return answers.read_as_published(find(data), condition, CONDITIONS[condition])
-    folder = find(data)
+    try:
+        folder = find(data)
+    except FileNotFoundError as error:
+        raise ValueError(f"condition = {condition!r} is not published, as {sorted(CONDITIONS)} are. {error}") from None
     if condition in answers.in_folder(folder):
         return answers.read(folder, condition)
     if condition not in answers.as_published(folder):

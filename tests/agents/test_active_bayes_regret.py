@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from valuegym.agents import AGENTS, make
-from valuegym.agents.active_bayes_regret import (
+from valuegym.agents.preference.active_bayes_regret import (
     CHOICES,
     ActiveBayesRegret,
     Belief,

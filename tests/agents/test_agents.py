@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import valuegym.agents
-from valuegym.agents import AGENTS, Agent, constant, make
+from valuegym.agents import AGENTS, Agent, make
 from valuegym.agents.base import batch_size
+from valuegym.agents.preference import constant
 from valuegym.envs import keys
 from valuegym.envs.functional import load
 from valuegym.envs.preference.reward_inference import RewardInference
@@ -81,7 +82,7 @@ def test_every_row_names_something_that_makes_agents(name: str) -> None:
 def test_importing_the_table_imports_no_agent() -> None:
     code = (
         "import sys, valuegym.agents\n"
-        "print([name for name in ('torch', 'stable_baselines3', 'scipy', 'valuegym.agents.regret') "
+        "print([name for name in ('torch', 'stable_baselines3', 'scipy', 'valuegym.agents.preference.regret') "
         "if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,8 +11,9 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from valuegym.agents import comparisons, make, posterior
-from valuegym.agents.values import OptimalValues, condense
+from valuegym.agents import make
+from valuegym.agents.preference import comparisons, posterior
+from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, delivery, models, segments

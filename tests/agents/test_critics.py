@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents.critics import (
+from valuegym.agents.control.critics import (
     PADDING,
     SIGMA,
     CriticParameters,

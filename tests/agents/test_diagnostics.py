@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents import diagnostics
+from valuegym.agents.control import diagnostics
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -11,10 +11,10 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents import losses
-from valuegym.agents.ensemble import LOG_STD, Architecture, Ensemble, Transitions, evaluate, fit, scale_of
-from valuegym.agents.losses import LOSSES, Target
-from valuegym.agents.networks import MLP
+from valuegym.agents.control import losses
+from valuegym.agents.control.ensemble import LOG_STD, Architecture, Ensemble, Transitions, evaluate, fit, scale_of
+from valuegym.agents.control.losses import LOSSES, Target
+from valuegym.agents.control.networks import MLP
 
 D, A, N = 3, 1, 200
 SMALL = Architecture(members=2, width=8, depth=2, reward_width=4)

@@ -14,8 +14,9 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents import linear_model, losses, make
-from valuegym.agents.losses import LOSSES, Context, Evidence, Prediction, Target
+from valuegym.agents import make
+from valuegym.agents.control import linear_model, losses
+from valuegym.agents.control.losses import LOSSES, Context, Evidence, Prediction, Target
 from valuegym.envs.control import lqr, riccati
 
 n, m, N, K = 4, 5, 300, 3

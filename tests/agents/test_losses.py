@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents import losses
-from valuegym.agents.losses import LOSSES, Context, Evidence, Guide, Prediction, Target
+from valuegym.agents.control import losses
+from valuegym.agents.control.losses import LOSSES, Context, Evidence, Guide, Prediction, Target
 
 D, K, N, M = 4, 3, 50, 2
 DISCOUNT = 0.97

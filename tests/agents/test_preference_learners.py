@@ -13,9 +13,10 @@ import pytest
 pytest.importorskip("scipy")
 from scipy.optimize import minimize_scalar
 
-from valuegym.agents import descent, make
-from valuegym.agents.descent import PRIOR_SCALE, Fit, fit
-from valuegym.agents.preference_learner import Memory
+from valuegym.agents import make
+from valuegym.agents.preference import descent
+from valuegym.agents.preference.descent import PRIOR_SCALE, Fit, fit
+from valuegym.agents.preference.preference_learner import Memory
 from valuegym.envs import keys
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference import annotators, datasets, models
@@ -210,6 +211,18 @@ def test_growing_answers_give_what_each_number_gives_alone(name: str) -> None:
     for wrong in ((7, 1), (1, 1), (41,), (-1, 2)):
         with pytest.raises(ValueError, match="expected increasing integers from 0 to the 40 answers"):
             agent.estimates(answers.mdp, answers.pairs, answers.label, wrong)
+
+
+def test_the_prior_s_scale_bounds_what_answers_leave_open() -> None:
+    answers = ask("partial-return-noiseless", 80, 1)
+    found = []
+    for scale in (1.0, 10.0, 1000.0):
+        agent: Any = make("partial_return", gym.make(ENV, split="dev", reports=(1,)), prior_scale=scale)
+        found.append(np.abs(agent.estimate(answers.mdp, answers.pairs, answers.label, np.random.default_rng(0))).max())
+    assert found[0] < 10 < found[2] and found[0] < found[1] < found[2]
+    for name in ("partial_return", "regret", "regret_library"):
+        with pytest.raises(ValueError, match="prior_scale = 0"):
+            make(name, gym.make(ENV, split="dev", reports=(1,)), prior_scale=0)
 
 
 def test_a_descent_finds_its_way_along_a_kink() -> None:

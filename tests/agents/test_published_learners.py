@@ -10,11 +10,12 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from valuegym.agents import make, regret_library
-from valuegym.agents.comparisons import visits
-from valuegym.agents.cpl import CPL, log_softmax
-from valuegym.agents.optimal_advantage import as_reward, fit_table
-from valuegym.agents.values import OptimalValues, condense
+from valuegym.agents import make
+from valuegym.agents.preference import regret_library
+from valuegym.agents.preference.comparisons import visits
+from valuegym.agents.preference.cpl import CPL, log_softmax
+from valuegym.agents.preference.optimal_advantage import as_reward, fit_table
+from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models, segments
 from valuegym.envs.preference.segments import Segment
@@ -219,7 +220,7 @@ def test_the_gradient_of_contrastive_learning_is_that_of_its_loss(monkeypatch: p
         caught.extend((loss, len(starts[0])))
         return type("Fit", (), {"weights": starts[0]})
 
-    monkeypatch.setattr("valuegym.agents.cpl.lowest", catch)
+    monkeypatch.setattr("valuegym.agents.preference.cpl.lowest", catch)
     label = np.arange(12) % 3 / 2
     learner("cpl", POLICY).estimate(SMALL, random_pairs(SMALL, 12), label, np.random.default_rng(0))
     (loss, size), h = caught, 1e-6

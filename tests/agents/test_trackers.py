@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from valuegym.agents import AGENTS, make, pluralist, trackers
+from valuegym.agents import AGENTS, make
+from valuegym.agents.coevolution import pluralist, trackers
 from valuegym.envs import keys
 from valuegym.envs.coevolution import rollouts
 from valuegym.envs.coevolution.coevolve import Coevolve
@@ -23,7 +24,7 @@ FOLLOW, PREDICT, COEVOLVE = (
 NAMES = [
     name
     for name, entry in AGENTS.items()
-    if entry.entry.startswith(("valuegym.agents.trackers", "valuegym.agents.plu"))
+    if entry.entry.startswith(("valuegym.agents.coevolution.trackers", "valuegym.agents.plu"))
 ]
 
 

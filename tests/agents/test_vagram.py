@@ -13,14 +13,15 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents import losses, make
-from valuegym.agents.actor_critic import Batch, Optimisation, SoftActorCritic
-from valuegym.agents.critics import CriticParameters
-from valuegym.agents.ensemble import Architecture, Ensemble
-from valuegym.agents.losses import LOSSES
-from valuegym.agents.model_env import ModelVectorEnv, for_sb3
-from valuegym.agents.mpc import plan
-from valuegym.agents.vagram import Buffer, Settings, VaGraM
+from valuegym.agents import make
+from valuegym.agents.control import losses
+from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic
+from valuegym.agents.control.critics import CriticParameters
+from valuegym.agents.control.ensemble import Architecture, Ensemble
+from valuegym.agents.control.losses import LOSSES
+from valuegym.agents.control.model_env import ModelVectorEnv, for_sb3
+from valuegym.agents.control.mpc import plan
+from valuegym.agents.control.vagram import Buffer, Settings, VaGraM
 
 PENDULUM = "valuegym/Pendulum-v0"
 TINY: dict[str, Any] = {

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from valuegym.agents import posterior, values
-from valuegym.agents.values import OptimalValues, condense
+from valuegym.agents.preference import posterior, values
+from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference.reward_inference import RewardInference

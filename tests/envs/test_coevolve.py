@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from valuegym.agents import trackers
+from valuegym.agents.coevolution import trackers
 from valuegym.envs import keys
 from valuegym.envs.coevolution import coevolve, metrics, networks, rollouts
 from valuegym.envs.coevolution.coevolve import Coevolve, State, Task

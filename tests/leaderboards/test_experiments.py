@@ -16,7 +16,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.agents import AGENTS, constant, make
+from valuegym.agents import AGENTS, make
+from valuegym.agents.preference import constant
 from valuegym.envs.coevolution.trajectories import FAMILIES
 from valuegym.envs.preference import datasets, delivery
 from valuegym.leaderboards.digest import environment_digest, provenance

@@ -30,6 +30,7 @@ from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import Record, from_text, to_text
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.submission import EXAMPLE, MAX_FILE, Card, SubmissionError, archive, from_bytes, pack, write
+from valuegym.leaderboards.verify import verify
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 2, (0, 1), "return")
 OTHER = Experiment(
@@ -642,7 +643,7 @@ def test_the_audit_sees() -> None:
 
 @pytest.mark.parametrize("agent", ["uniform", "oracle", "constant", "partial_return", "regret"])
 def test_honest_baselines_are_accepted(agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from valuegym.agents import constant
+    from valuegym.agents.preference import constant
 
     monkeypatch.setattr(constant, "TASKS", 2)
     constant._search.cache_clear()
@@ -651,6 +652,14 @@ def test_honest_baselines_are_accepted(agent: str, tmp_path: Path, monkeypatch: 
     (tmp_path / "x.zip").write_bytes(pack(Card.of(EXAMPLE | {"name": agent}), contents))
     found = trust.judge(tmp_path / "x.zip")
     assert (found.reason, found.tier, len(found.verdicts)) == ("", "replayed", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [what.id for what in experiments.EXPERIMENTS.values() if not what.data])
+def test_an_honest_record_of_every_experiment_is_true(name: str, tmp_path: Path) -> None:
+    what = experiments.find(name)
+    agent = "uniform" if "uniform" in what.agents else what.agents[-1]
+    assert verify(run(agent, name, what.seeds[0], tmp_path)).reason == ""
 
 
 def test_a_submission_is_no_submission_twice(honest: bytes) -> None:

@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.agents import constant
+from valuegym.agents.preference import constant
 from valuegym.envs import functional
 from valuegym.envs.preference import datasets
 from valuegym.envs.preference.delivery import DISCOUNT, WEIGHTS, Delivery

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valuegym.agents.networks import MLP, rows_of
+from valuegym.agents.control.networks import MLP, rows_of
 
 SIGMA = 0.75  # standard deviation of a target, in bins
 PADDING = 3  # bins beyond either end of the range of values

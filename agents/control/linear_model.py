@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from valuegym.agents.losses import Guide, second_moment
+from valuegym.agents.control.losses import Guide, second_moment
 
 RIDGE = 1e-10  # relative to the mean diagonal; decides only what the loss leaves open
 STEPS = 200

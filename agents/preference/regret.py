@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from valuegym.agents import comparisons
-from valuegym.agents.descent import Differences
-from valuegym.agents.preference_learner import Floats, PreferenceLearner
-from valuegym.agents.values import OptimalValues, condense
+from valuegym.agents.preference import comparisons
+from valuegym.agents.preference.descent import Differences
+from valuegym.agents.preference.preference_learner import Floats, PreferenceLearner
+from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference.segments import Segment
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from valuegym.agents import linear_model, losses
-from valuegym.agents.losses import Context, Evidence, Guide
+from valuegym.agents.control import linear_model, losses
+from valuegym.agents.control.losses import Context, Evidence, Guide
 from valuegym.envs.control import riccati
 
 Floats = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ import numpy as np
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats, Integers, TabularMDP
 
-BLOCK = 2**18  # numbers solved together, states times actions times weights: they stay in the cache
+BLOCK = 2**17  # numbers solved together, states times actions times weights: they stay in the cache
 SWEEPS = 256  # before policy iteration takes over, where ways are long or loops are
 CHECKS = 4  # sweeps from one look at convergence to the next
 _ROUNDING = 1e-13
@@ -87,14 +87,30 @@ class OptimalValues:
         reward = (self._features @ weights.T).reshape(self.mdp.features.shape[2], -1, len(weights))  # (A, S, n)
         if not self._loops:
             return self._iterate_policies(reward, None)
-        discount = self.mdp.discount
-        values = np.broadcast_to(reward.min((0, 1)) / (1 - discount), reward.shape[1:]).copy()
+        discount, found = self.mdp.discount, np.empty(reward.shape[1:])
+        values = np.broadcast_to(reward.min((0, 1)) / (1 - discount), found.shape).copy()
         for there, back, states, other in self._loops:
             run = (reward[there, states] + discount * reward[back, other]) / (1 - discount**2)
             values[states] = np.maximum(values[states], run)
-        further, one, discounted = (np.empty_like(values) for _ in range(3))
-        for sweep in range(1, SWEEPS + 1):
-            np.multiply(values, discount, out=discounted)
+        live, room = np.arange(len(weights)), np.empty((3, found.size))
+        for _ in range(0, SWEEPS, CHECKS):
+            values, change = self._sweep(reward, values, room)
+            done = change <= _ROUNDING * np.abs(values).max(0)
+            if done.all():
+                found[:, live] = values
+                return found
+            if 4 * done.sum() >= len(live):  # what takes longer goes on alone
+                found[:, live[done]] = values[:, done]
+                live, values, reward = live[~done], values[:, ~done].copy(), reward[:, :, ~done].copy()
+        action_values = reward + discount * values[self._ahead]
+        found[:, live] = self._iterate_policies(reward, action_values.argmax(0))
+        return found
+
+    def _sweep(self, reward: Floats, values: Floats, room: Floats) -> tuple[Floats, Floats]:
+        """CHECKS steps of value iteration from values (S, n), and the largest change (n,) of the last."""
+        further, one, discounted = (place[: values.size].reshape(values.shape) for place in room)
+        for _ in range(CHECKS):
+            np.multiply(values, self.mdp.discount, out=discounted)
             for a, (earned, ahead) in enumerate(zip(reward, self._ahead, strict=True)):
                 np.take(discounted, ahead, 0, out=one if a else further, mode="clip")
                 if a:
@@ -103,10 +119,8 @@ class OptimalValues:
                 else:
                     np.add(further, earned, out=further)
             values, further = further, values
-            if sweep % CHECKS == 0 and (np.abs(values - further).max(0) <= _ROUNDING * np.abs(values).max(0)).all():
-                return values
-        action_values = reward + discount * values[self._ahead]
-        return self._iterate_policies(reward, action_values.argmax(0))
+        np.subtract(values, further, out=one)
+        return values.copy(), np.abs(one, out=one).max(0)
 
     def _iterate_policies(self, reward: Floats, first: Integers | None) -> Floats:
         start = None if first is None else np.ascontiguousarray(first.T)[:, None]

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from valuegym.agents.comparisons import Comparison
-from valuegym.agents.values import OptimalValues
+from valuegym.agents.preference.comparisons import Comparison
+from valuegym.agents.preference.values import OptimalValues
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from valuegym.agents.vagram import VaGraM
+from valuegym.agents.control.vagram import VaGraM
 
 
 def make(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> VaGraM:

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.agents.trackers import Floats, Kalman, Memory, carried
+from valuegym.agents.coevolution.trackers import Floats, Kalman, Memory, carried
 from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.coevolve import Coevolve, plan
@@ -35,7 +35,12 @@ class Pluralist(Kalman):
     """
 
     def __init__(
-        self, env: gym.Env[Any, Any], seed: int = 0, price: float | None = None, camps: int = 3, drift: float = 0.08
+        self,
+        env: gym.Env[Any, Any],
+        seed: int = 0,
+        price: float | None = None,
+        camps: int = 3,
+        drift: float | None = None,
     ) -> None:
         super().__init__(env, seed, drift=drift)
         if camps < 1 or (price is not None and not price >= 0):

@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents import comparisons, posterior
 from valuegym.agents.base import batch_size
-from valuegym.agents.values import OptimalValues, condense
+from valuegym.agents.preference import comparisons, posterior
+from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats
 from valuegym.envs.preference.annotators import labels

@@ -211,18 +211,21 @@ class Kalman(Tracker):
     """The Kalman filter of values that take a random walk, told how noisy a reading is.
 
     Level x(t+1) = x(t) + N(0, q), reading y = x + N(0, r) in every dimension, r from the channel and `spread`, the
-    standard deviation of people. `drift` is sqrt(q). The forecast for any step is the level.
+    standard deviation of people. `drift` is sqrt(q); by default 0.2, and 0.08 for the slower people of Coevolve-v0. The
+    forecast for any step is the level.
     """
 
     def __init__(
         self,
         env: gym.Env[Any, Any],
         seed: int = 0,
-        drift: float = 0.08,
+        drift: float | None = None,
         spread: float = 0.3,
         duty: float | None = None,
     ) -> None:
         super().__init__(env, seed, duty)
+        if drift is None:
+            drift = 0.08 if isinstance(self.core, Coevolve) else 0.2
         if not drift >= 0 or not spread >= 0:
             raise ValueError(f"drift = {drift}, spread = {spread}; expected standard deviations of at least 0.")
         self.drift, self.noise = drift, reading_variance(self.core.channel, spread)

@@ -7,10 +7,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents import comparisons
-from valuegym.agents.descent import Differences
-from valuegym.agents.preference_learner import Floats, PreferenceLearner
-from valuegym.agents.values import condense
+from valuegym.agents.preference import comparisons
+from valuegym.agents.preference.descent import PRIOR_SCALE, Differences
+from valuegym.agents.preference.preference_learner import Floats, PreferenceLearner
+from valuegym.agents.preference.values import condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
@@ -34,10 +34,16 @@ class RegretLibrary(PreferenceLearner):
     worth. The published learner takes a soft maximum at temperature 0.001; this one is its limit.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, source: str = "nine-values") -> None:
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        seed: int = 0,
+        source: str = "nine-values",
+        prior_scale: float = PRIOR_SCALE,
+    ) -> None:
         if source not in SOURCES:
             raise ValueError(f"source = {source!r}; expected one of {sorted(SOURCES)}.")
-        super().__init__(env, seed)
+        super().__init__(env, seed, prior_scale)
         self.source = source
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:

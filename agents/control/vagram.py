@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from valuegym.agents import losses
-from valuegym.agents.actor_critic import Batch, Optimisation, SoftActorCritic
-from valuegym.agents.critics import CriticParameters, value_range
-from valuegym.agents.ensemble import Architecture, Ensemble, Transitions, fit
-from valuegym.agents.losses import Target
-from valuegym.agents.model_env import Terminal, never
+from valuegym.agents.control import losses
+from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic
+from valuegym.agents.control.critics import CriticParameters, value_range
+from valuegym.agents.control.ensemble import Architecture, Ensemble, Transitions, fit
+from valuegym.agents.control.losses import Target
+from valuegym.agents.control.model_env import Terminal, never
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Settings:
     """Everything that can be chosen.
 
     Attributes:
-        loss: of the model, a name in `agents.losses`.
+        loss: of the model, a name in `losses.LOSSES`.
         mse_share: of squared error added to it, throughout.
         warm_refreshes: refreshes in which squared error is added in full.
         members: of the ensemble.

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from valuegym.agents import descent
 from valuegym.agents.base import batch_size
-from valuegym.agents.descent import PRIOR_SCALE, Differences, Fit
+from valuegym.agents.preference import descent
+from valuegym.agents.preference.descent import PRIOR_SCALE, Differences, Fit
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.annotators import labels
 from valuegym.envs.preference.models import BradleyTerry

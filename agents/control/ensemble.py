@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valuegym.agents import losses
-from valuegym.agents.losses import Context, Guide, Loss, Prediction, Target
-from valuegym.agents.networks import MLP
+from valuegym.agents.control import losses
+from valuegym.agents.control.losses import Context, Guide, Loss, Prediction, Target
+from valuegym.agents.control.networks import MLP
 
 LOG_STD = (-5.0, 1.0)  # bounds of a Gaussian model's, in units of the targets' standard deviation
 

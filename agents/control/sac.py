@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 from stable_baselines3 import SAC
 
-from valuegym.agents.vagram import Settings
+from valuegym.agents.control.vagram import Settings
 
 
 def make(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> SAC:

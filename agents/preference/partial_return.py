@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from valuegym.agents import comparisons
-from valuegym.agents.descent import Differences
-from valuegym.agents.preference_learner import PreferenceLearner
+from valuegym.agents.preference import comparisons
+from valuegym.agents.preference.descent import Differences
+from valuegym.agents.preference.preference_learner import PreferenceLearner
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 

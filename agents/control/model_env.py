@@ -12,7 +12,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from valuegym.agents.ensemble import Ensemble
+from valuegym.agents.control.ensemble import Ensemble
 
 Floats = npt.NDArray[np.float32]
 Terminal = Callable[[Any], Any]  # observations (B, D) -> (B,) bool

@@ -11,9 +11,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.comparisons import sparse_visits
-from valuegym.agents.descent import PRIOR_SCALE
-from valuegym.agents.preference_learner import Floats, PreferenceLearner, lowest
+from valuegym.agents.preference.comparisons import sparse_visits
+from valuegym.agents.preference.descent import PRIOR_SCALE
+from valuegym.agents.preference.preference_learner import Floats, PreferenceLearner, lowest
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.models import BradleyTerry

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from valuegym.agents import comparisons, posterior
-from valuegym.agents.preference_learner import Floats, PreferenceLearner
-from valuegym.agents.values import OptimalValues, condense
+from valuegym.agents.preference import comparisons, posterior
+from valuegym.agents.preference.preference_learner import Floats, PreferenceLearner
+from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 

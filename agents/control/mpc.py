@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from valuegym.agents.actor_critic import SoftActorCritic
-from valuegym.agents.ensemble import Ensemble
-from valuegym.agents.model_env import Terminal, never
-from valuegym.agents.vagram import VaGraM
+from valuegym.agents.control.actor_critic import SoftActorCritic
+from valuegym.agents.control.ensemble import Ensemble
+from valuegym.agents.control.model_env import Terminal, never
+from valuegym.agents.control.vagram import VaGraM
 
 HORIZON, CANDIDATES = 8, 128
 

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from valuegym.agents.critics import CriticParameters, Critics
-from valuegym.agents.networks import MLP
+from valuegym.agents.control.critics import CriticParameters, Critics
+from valuegym.agents.control.networks import MLP
 
 LOG_STD = (-5.0, 2.0)
 

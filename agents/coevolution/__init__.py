@@ -1,0 +1,1 @@
+"""Agents among people whose values move."""

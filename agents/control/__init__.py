@@ -1,0 +1,1 @@
+"""Agents that learn models of dynamics, and what these are made of."""
