@@ -165,11 +165,11 @@ def leaderboard(verdicts: Sequence[Verdict], results: str, track: str = "offline
         raise ValueError(f"No record in {results} was found true, so there is nothing to put on a board.")
     lines = [table.render(scores)]
     try:
-        from valuegym.leaderboards.site import write_page
+        from valuegym.leaderboards.site import write_site
 
-        lines.append(f"page   {write_page(scores, Path(results) / 'index.html').resolve()}")
+        lines.append(f"site   {write_site(scores, Path(results) / 'site').resolve()}")
     except ImportError:
-        lines.append("page   not written: pip install 'valuegym[site]' for the plots")
+        lines.append("site   not written: pip install 'valuegym[site]' for the plots")
     if track != "off":
         lines += track_all(verdicts, scores, results, track)
     return "\n".join(lines)

@@ -46,7 +46,7 @@ def report_counts(what: experiments.Experiment, columns: int) -> tuple[int, ...]
 
     The last human report ends with the answers there are.
     """
-    return tuple(what.kwargs.get("reports", (0,)))[:columns]
+    return tuple(what.kwargs["reports"])[:columns] if what.score == "reports" else (0,)
 
 
 def from_verdicts(verdicts: Iterable[Verdict]) -> list[Score]:

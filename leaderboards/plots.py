@@ -68,13 +68,33 @@ def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = Fals
         else:
             figure = Figure(figsize=_inches(360 if narrow else 800, 62 + 30 * (len(rows) + len(board.references))))
             _dots(figure, rows, board.references, series, narrow)
-        box, body = _embeddable(figure, name)
-    title, description = html.escape(f"Scores on {board.experiment}"), html.escape(describe(board))
-    return (
-        f'<svg class="plot {"narrow" if narrow else "wide"}" viewBox="{box}" role="img" '
-        f'aria-labelledby="{name}-title" aria-describedby="{name}-words">'
-        f'<title id="{name}-title">{title}</title><desc id="{name}-words">{description}</desc>{body}'
-    )
+        return _element(figure, name, "narrow" if narrow else "wide", f"Scores on {board.experiment}", describe(board))
+
+
+def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> str:
+    """An agent's last scores on some tracks as an SVG element 360 pixels wide: a line for each, all others behind.
+
+    Args:
+        tags: what the tracks have in common.
+        agent: whose profile it is.
+        members: boards with the agent's row.
+        index: of its colour and marker; None for a reference.
+        name: prefix of the ids within the SVG, unique on the page; begins with a letter.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    tracks = [_shorten(board.experiment.partition("/")[2] or board.experiment, 22) for board, _ in members]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=_inches(360, 58 + 28 * len(tracks)))
+        everyone = [other for board, _ in members for other in (*drawn(board), *board.references)]
+        axes = _lines(figure, tracks, _limits(everyone), "score")
+        for y, (board, row) in enumerate(members):
+            others = [other.last for other in (*drawn(board), *board.references) if other is not row]
+            axes.plot(others, [y] * len(others), marker="o", markersize=4, linestyle="none", **_hollow(0.9))
+            _dot(axes, y, row, index)
+        spoken = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
+        return _element(figure, name, "", f"Scores of {agent}: {tags}", f"Interquartile mean scores: {spoken}.")
 
 
 def symbol(index: int) -> str:
@@ -189,22 +209,35 @@ def _curves(figure: Any, board: Board, rows: Sequence[Row], series: Mapping[str,
 def _dots(figure: Any, rows: Sequence[Row], references: Sequence[Row], series: Mapping[str, int], narrow: bool) -> None:
     everyone = [*rows, *references]
     names = [_shorten(row.score.agent, 18 if narrow else 40) for row in everyone]
+    axes = _lines(figure, names, _limits(everyone), "score" if narrow else "score (0 = naive reference, 1 = oracle)")
+    for y, row in enumerate(everyone):
+        _dot(axes, y, row, series[row.score.agent] if row.score.role != "reference" else None)
+
+
+def _lines(figure: Any, names: Sequence[str], limits: tuple[float, float], label: str) -> Any:
+    """Axes with a horizontal line for each name, and the two anchors."""
     axes = _axes(figure, left=6.6 * max(map(len, names), default=0) + 16, right=16, bottom=44, top=12)
-    axes.set(xlim=_limits(everyone), ylim=(len(everyone) - 0.5, -0.5))
+    axes.set(xlim=limits, ylim=(len(names) - 0.5, -0.5))
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("score (0 = naive reference, 1 = oracle)" if not narrow else "score", color=INK)
+    axes.set_xlabel(label, color=INK)
     axes.xaxis.set_major_locator(_steps())
     axes.grid(axis="x", linewidth=0.8)
     for anchor in (0, 1):
         axes.axvline(anchor, color=MUTED, linewidth=1.2, dashes=(5, 4))
-    for y, row in enumerate(everyone):
-        point, below, above = row.estimates[-1]
-        known = row.score.role != "reference"
-        colour = _colour(series[row.score.agent]) if known else MUTED
-        hollow = {"marker": "o", "markerfacecolor": CARD, "markeredgecolor": MUTED, "markeredgewidth": 1.4}
-        marker = _marker(series[row.score.agent]) if known else hollow
-        axes.plot([below, above], [y, y], color=colour, alpha=0.45, linewidth=7, solid_capstyle="butt")
-        axes.plot([point], [y], **marker, clip_on=True)
+    return axes
+
+
+def _dot(axes: Any, y: float, row: Row, index: int | None) -> None:
+    """A point with its interval; index None for a reference."""
+    point, below, above = row.estimates[-1]
+    colour = MUTED if index is None else _colour(index)
+    axes.plot([below, above], [y, y], color=colour, alpha=0.45, linewidth=7, solid_capstyle="butt")
+    marker = {"marker": "o", **_hollow(1.4)} if index is None else _marker(index)
+    axes.plot([point], [y], **marker, clip_on=True)
+
+
+def _hollow(width: float) -> dict[str, Any]:
+    return {"color": MUTED, "markerfacecolor": CARD, "markeredgecolor": MUTED, "markeredgewidth": width}
 
 
 def _labels(board: Board, rows: Sequence[Row], series: Mapping[str, int]) -> list[tuple[float, str, str]]:
@@ -272,6 +305,17 @@ def _marker(index: int) -> dict[str, Any]:
 
 def _shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _element(figure: Any, name: str, kind: str, title: str, description: str) -> str:
+    """A figure as an SVG element that says what it shows."""
+    box, body = _embeddable(figure, name)
+    title, description = html.escape(title), html.escape(description)
+    return (
+        f'<svg class="plot{f" {kind}" if kind else ""}" viewBox="{box}" role="img" '
+        f'aria-labelledby="{name}-title" aria-describedby="{name}-words">'
+        f'<title id="{name}-title">{title}</title><desc id="{name}-words">{description}</desc>{body}'
+    )
 
 
 def _embeddable(figure: Any, name: str) -> tuple[str, str]:

@@ -114,13 +114,13 @@ def interval_text(estimate: NDArray[np.float64] | None) -> str:
     return f"[{_number(estimate[1])}, {_number(estimate[2])}]"
 
 
-def footnotes(board: Board, left_out: int = 0) -> list[str]:
-    """What a reader of the board must know beyond its cells."""
+def footnotes(board: Board, left_out: int = 0, ranks: bool = True) -> list[str]:
+    """What a reader of the board must know beyond its cells; without ranks where a column has them."""
     notes = [f"{row.score.agent}: {row.score.status}" for row in board.agents if row.tier == "rejected"]
     if starred(board):
         notes.append(f"* {OPEN_BOOK}")
-    found = [f"{row.score.agent} {_span(*row.ranks)}" for row in board.agents if row.ranks]
-    if len(found) > 1:
+    found = [f"{row.score.agent} {span(*row.ranks)}" for row in board.agents if row.ranks]
+    if ranks and len(found) > 1:
         notes.append(f"Ranks, with 95% confidence for all together: {', '.join(found)}.")
     if left_out:
         notes.append(f"{left_out} of {len(board.reports)} reports left out to fit the width.")
@@ -170,7 +170,8 @@ def _placed(rows: Sequence[Row]) -> list[Row]:
     return [Row(row.score, row.estimates, i, found[i - 1]) for i, row in enumerate(rows, 1)]
 
 
-def _span(low: int, high: int) -> str:
+def span(low: int, high: int) -> str:
+    """An interval of ranks in words."""
     return str(low) if low == high else f"{low} to {high}"
 
 

@@ -233,11 +233,11 @@ def test_leaderboard_prints_tables_and_writes_the_page(valuegym: Command, tmp_pa
     assert "rejected  results/test/tiny/partial_return/seed-0.jsonl" in output and "1 rejected" in output
     assert "test/tiny" in output and "preference/delivery" in output and "1 of 2 seeds missing" in output
     assert "wandb" not in output
-    page = tmp_path / "results" / "index.html"
-    assert str(page) in output
-    html = page.read_text(encoding="utf-8")
-    assert "test/tiny" in html and "preference/delivery" in html and "partial_return" in html
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"index.html", "test", "preference"}
+    site = tmp_path / "results" / "site"
+    assert str(site / "index.html") in output
+    assert "1 of 2 seeds missing" in (site / "boards" / "test-tiny.html").read_text(encoding="utf-8")
+    assert {path.name for path in (site / "boards").iterdir()} == {"test-tiny.html", "preference-delivery.html"}
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"site", "test", "preference"}
 
 
 def test_a_board_without_plots_says_what_to_install(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_a_board_of_lies_is_none(valuegym: Command) -> None:
         forge(path_of(Path("results"), "uniform", "test/tiny", seed), raise_scores)
     status, _, errors = valuegym("leaderboard", "--track", "off")
     assert status == 2 and errors.startswith("valuegym: No record in results was found true")
-    assert not Path("results/index.html").exists()
+    assert not Path("results/site").exists()
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_the_demo_goes_from_start_to_page(valuegym: Command, monkeypatch: pytest
     status, output, errors = valuegym("demo", "--results", "shown", "--track", "off")
     assert (status, errors) == (0, "")
     assert "verified  6 of 6 records" in output and "partial_return" in output
-    assert Path("shown/index.html").is_file()
+    assert Path("shown/site/index.html").is_file()
 
 
 # --- data ---
@@ -389,9 +389,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(valuegym: Command, place: s
 def test_a_page_that_cannot_be_written_is_one_line(valuegym: Command) -> None:
     pytest.importorskip("matplotlib")
     valuegym("run", "--experiment", "test/tiny", "--agent", "oracle")
-    Path("results/index.html").mkdir()
-    assert "index.html" in failed(valuegym("leaderboard", "--track", "off"))
-    assert sorted(path.name for path in Path("results").iterdir()) == ["index.html", "test"]
+    Path("results/site").write_text("in the way", encoding="utf-8")
+    assert "site" in failed(valuegym("leaderboard", "--track", "off"))
+    assert Path("results/site").read_text(encoding="utf-8") == "in the way"
 
 
 @pytest.mark.parametrize("command", ["score", "verify", "leaderboard"])

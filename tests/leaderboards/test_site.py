@@ -1,20 +1,28 @@
-"""The boards as text and as a page: order, layout, escaping, self-containment, determinism."""
+"""The boards as text and as a site: order, layout, escaping, self-containment, determinism."""
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
+import posixpath
 import re
 import sys
 from collections import Counter
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from valuegym.envs import ENVS
+from valuegym.leaderboards.experiments import EXPERIMENTS
 from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.submission import Card
 from valuegym.leaderboards.table import WIDTH, boards, render, render_markdown
+from valuegym.leaderboards.trust import LIMITS
 
 needs_matplotlib = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib: valuegym[site]"
@@ -165,122 +173,232 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+SEEN = "</style></svg></title><script>alert(1)</script>\"'&$x_1$../..//"
+NASTY = f"{SEEN}\u202e\u200b\x00\n"  # cards with what cannot be seen are refused
+CARD = Card(
+    name="sent",
+    about=f"About {SEEN}",
+    authors=("A. Person", SEEN),
+    code="https://example.org/?a=\"'<b>&c",
+    priors=SEEN,
+    data="nothing",
+    compute={"hardware": SEEN, "hours": 0.5},
+)
+
+
+def make_site(folder: Path, scores: list[Score] | None = None, **changes: Any) -> dict[str, bytes]:
+    """All files of a site by name."""
+    from valuegym.leaderboards.site import write_site
+
+    first = write_site(make_scores() if scores is None else scores, folder, **changes)
+    assert first == folder / "index.html"
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def pages_of(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: content.decode() for name, content in files.items() if name.endswith(".html")}
+
+
+def words_of(text: str) -> str:
+    return " ".join("".join(words for tag, words in Page(text).words if tag != "style").split())
+
+
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     pytest.importorskip("matplotlib")
-    from valuegym.leaderboards.site import write_page
+    from valuegym.leaderboards.site import Entrant
 
-    path = tmp_path_factory.mktemp("site") / "folder" / "index.html"
-    assert write_page(make_scores(), path, title="Boards", notes=["First.", "Second."]) == path
-    assert os.listdir(path.parent) == ["index.html"]  # nothing temporary is left
-    return path.read_text(encoding="utf-8")
+    sent = make_score("sent", 0.8, "control/pendulum", reports=(0,), status="executed")
+    entrants = {"sent": Entrant(CARD, "sent file.zip", "ab" * 32, ("a note",))}
+    folder = tmp_path_factory.mktemp("site") / "folder"
+    return make_site(folder, [*make_scores(), sent], title="Boards", notes=["First.", "Second."], entrants=entrants)
 
 
-@needs_matplotlib
-def test_page_asks_the_network_for_nothing_and_runs_nothing(text: str) -> None:
-    page = Page(text)
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object", "base", "form"}
-    for tag, attributes in page.tags:
-        for name, value in attributes.items():
-            assert not name.startswith("on")
-            if name in ("src", "href", "xlink:href", "action"):
-                assert value.startswith("#"), (tag, name, value)
-    style = "".join(words for tag, words in page.words if tag == "style")
-    assert "@import" not in style and "url(" not in style
-    assert "prefers-color-scheme: dark" in style
+@pytest.fixture(scope="module")
+def pages(site: dict[str, bytes]) -> dict[str, str]:
+    return pages_of(site)
 
 
 @needs_matplotlib
-def test_page_is_accessible(text: str) -> None:
-    page = Page(text)
-    assert page.all("html") == [{"lang": "en"}]
-    assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
-    assert all(th.get("scope") in ("col", "row") for th in page.all("th"))
-    identifiers = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
-    assert max(identifiers.values()) == 1
-    plots = [svg for svg in page.all("svg") if "plot" in (svg.get("class") or "")]
-    assert len(plots) == 2 * 3  # wide and narrow for three boards
-    for svg in plots:
-        assert svg["role"] == "img"
-        assert svg["aria-labelledby"] in identifiers and svg["aria-describedby"] in identifiers
-    targets = [a["href"][1:] for a in page.all("a")]
-    targets += [(use.get("href") or use["xlink:href"])[1:] for use in page.all("use")]
-    assert targets and set(targets) <= set(identifiers)
-    clips = re.findall(r"url\(#([^)]+)\)", text)
-    assert clips and set(clips) <= set(identifiers)
+def test_there_is_a_page_for_each_board_and_agent_and_a_picture_of_each_environment(site: dict[str, bytes]) -> None:
+    agents = ("cheat", "follow", "oracle", "partial-return", "peeks", "regret", "sent")
+    boards_of = ("preference-boards-regret", "control-distractors", "control-pendulum", "coevolution-history")
+    expected = {"index.html", "agents.html", "environments.html", "trust.html", "style.css", "sort.js"}
+    expected |= {f"agents/{name}.html" for name in agents} | {f"boards/{name}.html" for name in boards_of}
+    pictures = {name for name in site if name.endswith(".png")}
+    assert set(site) - pictures == expected
+    assert len(pictures) == len(ENVS)
+    for name in pictures:
+        assert site[name].startswith(b"\x89PNG\r\n") and len(site[name]) < 200_000
 
 
 @needs_matplotlib
-def test_plots_take_every_colour_from_the_page(text: str) -> None:
-    body = text.split("</style>", 1)[1]
-    assert not re.findall(r"#[0-9a-fA-F]{6}\b", body)
+def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(
+    site: dict[str, bytes], pages: dict[str, str]
+) -> None:
+    identifiers = {name: {a["id"] for _, a in Page(text).tags if "id" in a} for name, text in pages.items()}
+    for name, text in pages.items():
+        page = Page(text)
+        assert not {tag for tag, _ in page.tags} & {"iframe", "object", "base", "form", "embed", "audio", "video"}
+        assert [tag for tag, _ in page.tags].count("script") == 1
+        for tag, attributes in page.tags:
+            for attribute, value in attributes.items():
+                assert not attribute.startswith("on")
+                if attribute not in ("src", "href", "xlink:href", "action"):
+                    continue
+                if tag == "a" and value == CARD.code:
+                    assert name == "agents/sent.html" and attributes["rel"] == "noreferrer nofollow"
+                    continue
+                target, _, anchor = value.partition("#")
+                where = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) if target else name
+                assert where in site, (name, tag, value)
+                assert not anchor or anchor in identifiers[where], (name, tag, value)
+        policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv"))
+        assert policy.startswith("default-src 'none'") and "http:" not in policy and "https:" not in policy
+    style = site["style.css"].decode()
+    assert "@import" not in style and "url(" not in style and "prefers-color-scheme: dark" in style
+    assert "http" not in site["sort.js"].decode() and "eval" not in site["sort.js"].decode()
+
+
+@needs_matplotlib
+def test_pages_are_accessible(pages: dict[str, str]) -> None:
+    for name, text in pages.items():
+        page = Page(text)
+        assert page.all("html") == [{"lang": "en"}]
+        assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
+        assert len(page.all("h1")) == len(page.all("main")) == page.all("title").count({}) == 1
+        levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+        assert levels[0] == 1 and all(after - before <= 1 for before, after in pairwise(levels)), name
+        assert all(th.get("scope") in ("col", "row") for th in page.all("th"))
+        assert len(page.all("caption")) == len(page.all("table"))
+        assert all(len(img["alt"]) > 20 and img["width"] and img["height"] for img in page.all("img"))
+        identifiers = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
+        assert max(identifiers.values()) == 1
+        skip = page.all("a")[0]
+        assert skip["class"] == "skip" and skip["href"] == "#main" and "main" in identifiers
+        for svg in page.all("svg"):
+            if "plot" in (svg.get("class") or ""):
+                assert svg["role"] == "img"
+                assert svg["aria-labelledby"] in identifiers and svg["aria-describedby"] in identifiers
+            elif "class" in svg or "style" in svg:
+                assert svg["aria-hidden"] == "true"
+        assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(identifiers)
+
+
+@needs_matplotlib
+def test_plots_take_every_colour_from_the_style(site: dict[str, bytes], pages: dict[str, str]) -> None:
+    body = "".join(pages.values())
+    assert not re.findall(r"(?<!&)#[0-9a-fA-F]{6}\b", body)
     used = set(re.findall(r"var\((--[a-z0-9-]+)\)", body))
-    defined = set(re.findall(r"(--[a-z0-9-]+):", text))
-    assert used and used <= defined
+    assert used and used <= set(re.findall(r"(--[a-z0-9-]+):", site["style.css"].decode()))
 
 
 @needs_matplotlib
-def test_page_shows_scores_tiers_and_how_to_replay(text: str) -> None:
-    words = " ".join(" ".join(words for tag, words in Page(text).words if tag != "style").split())
+def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]) -> None:
+    board = pages["boards/preference-boards-regret.html"]
     for expected in (
-        "Boards",
-        "First.",
-        "Second.",
-        "valuegym verify",
         "open-book reference, not ranked",
         "cheat: rejected: transition 17 does not follow",
         "preferences shown",
         "Interquartile mean scores with 95% intervals from 0 to 1000 preferences; at the end regret 0.9",
+        LIMITS["replayed"],
+        "valuegym run --agent regret --experiment preference/boards-regret",
     ):
-        assert expected in words
-    assert set(re.findall(r'class="badge (\w+)"', text)) == {"claimed", "replayed", "rejected"}
+        assert expected in words_of(board)
+    assert set(re.findall(r'class="badge (\w+)"', board)) == {"claimed", "replayed", "rejected"}
+    assert all(words in words_of(pages["trust.html"]) for words in LIMITS.values())
+    index = words_of(pages["index.html"])
+    assert "Boards" in index and "First." in index and "Second." in index
 
 
 @needs_matplotlib
-def test_everything_is_escaped(tmp_path: Path) -> None:
-    from valuegym.leaderboards.site import write_page
+def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
+    """Each row of a sortable table has a cell for each heading; numbers stand in data-value at their full length."""
+    for text in pages.values():
+        for table in re.findall(r"<table class=sortable>.*?</table>", text):
+            heads = len(re.findall(r'<th scope="col"', table))
+            rows = re.findall(r"<tr.*?</tr>", table)[1:]
+            assert rows and all(len(re.findall(r"<t[hd][ >]", row)) == heads for row in rows)
+            values = re.findall(r'data-value="([^"]*)"', table)
+            assert all(math.isfinite(float(value)) for value in values if value)
+    scores = re.findall(r'data-value="([^"]+)">0\.9', pages["boards/preference-boards-regret.html"])
+    assert scores and all(len(score) > 4 for score in scores)
 
-    nasty = "</style></svg><script>alert(1)</script>\"'&$x_1$"
+
+@needs_matplotlib
+def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
+    regret = words_of(pages["agents/regret.html"])
+    assert "valuegym verify results/preference/boards-regret/regret" in regret
+    assert "valuegym run --agent regret --experiment preference/boards-regret --results again" in regret
+    assert "preference/boards-regret" in regret and "control/distractors" in regret  # the profile's lines, too
+    sent = words_of(pages["agents/sent.html"])
+    assert "valuegym verify 'sent file.zip'" in sent and "ab" * 32 in sent and "0.5 hours" in sent and "a note" in sent
+    assert "valuegym run" not in sent
+
+
+@needs_matplotlib
+def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
+    from valuegym.leaderboards.site import Entrant
+
     scores = [
-        make_score(nasty, 0.9, nasty, status=f"rejected: {nasty}"),
-        make_score(f"x{nasty}", 0.5, nasty, status=nasty),
-        make_score(f"y{nasty}", 0.3, nasty, role="reference"),
-        make_score(f"z{nasty}", 0.3, f"z{nasty}", reports=(0,)),
+        make_score(NASTY, 0.9, NASTY, status=f"rejected: {NASTY}"),
+        make_score(f"x{NASTY}", 0.5, NASTY, status=NASTY),
+        make_score(f"y{NASTY}", 0.3, NASTY, role="reference"),
+        make_score(f"z{NASTY}", 0.3, f"z{NASTY}", reports=(0,)),
+        make_score("x" * 3000, 0.3, "z" * 3000, reports=(0,)),
+        make_score("\ud800", 0.3, "\ud800", reports=(0,)),
     ]
-    text = write_page(scores, tmp_path / "page.html", title=nasty, notes=[nasty]).read_text(encoding="utf-8")
-    assert "<script" not in text
-    assert text.count("</style>") == text.count("<style") + text.count("<style/>")
-    Page(text)
+    entrants = {f"x{NASTY}": Entrant(CARD, NASTY, NASTY, (NASTY,))}
+    files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], entrants=entrants)
+    for text in (*pages_of(files).values(), *pages.values()):
+        assert text.count("<script") == text.count("</script>") == 1
+        assert text.count("</title>") == text.count("<title")
+        assert not re.search("[\u202e\u200b\x00]", text)
+        Page(text)
+    assert {name.count("/") for name in files} == {0, 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
 
 
 @needs_matplotlib
 def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
-    from valuegym.leaderboards.site import write_page
+    from valuegym.leaderboards.site import _render
 
-    first, second = (write_page(make_scores(), tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
+    first, second = (make_site(tmp_path / name) for name in ("a", "b"))
     assert first == second
-    assert not re.search(rb"20\d\d-\d\d-\d\d", first)
-    assert write_page([], tmp_path / "a.html").read_bytes().count(b"No scores yet.") == 1  # replaced
+    assert not any(re.search(rb"20\d\d-\d\d-\d\d", content) for name, content in first.items() if "html" in name)
+    assert (_render("valuegym/LQR-v0") == _render("valuegym/LQR-v0")).all()
+    assert make_site(tmp_path / "a", [])["index.html"].count(b"No scores yet.") == 1  # replaced
+
+
+@needs_matplotlib
+def test_addresses_are_unique_and_stay_in_their_folder() -> None:
+    from valuegym.leaderboards.page import addresses
+
+    names = ["a/b", "a-b", "A B", "", "..", "../../x", "\x00", "é", "a--1", "x" * 500, "x" * 501]
+    found = addresses(names)
+    assert list(found) == names and len(set(found.values())) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9-]{1,66}", name) for name in found.values())
+    assert found["a/b"] == "a-b"
 
 
 @needs_matplotlib
 def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from valuegym.leaderboards.site import write_page
+    from valuegym.leaderboards.site import write_site
 
-    path = tmp_path / "page.html"
+    path = tmp_path / "style.css"
     path.write_text("old", encoding="utf-8")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
-        write_page([], path)
-    assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == ["page.html"]
+        write_site([], tmp_path)
+    assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == ["style.css"]
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from valuegym.leaderboards.site import write_page
+    from valuegym.leaderboards.site import write_site
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"valuegym\[site\]"):
-        write_page(make_scores(), tmp_path / "page.html")
+        write_site(make_scores(), tmp_path / "site")
     assert not list(tmp_path.iterdir())
 
 
@@ -317,8 +435,16 @@ def test_labels_are_spread_apart_and_stay_near() -> None:
 
 @needs_matplotlib
 def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
-    from valuegym.leaderboards.site import write_page
-
-    far, near = (write_page([make_score("a", x)], tmp_path / "page.html").read_text("utf-8") for x in (-40.0, 0.5))
+    name = "boards/preference-boards-regret.html"
+    far, near = (make_site(tmp_path, [make_score("a", x)])[name].decode() for x in (-40.0, 0.5))
     assert "The plot shows scores from −1 to 2." in far
     assert "The plot shows" not in near
+
+
+def test_only_reports_have_counts() -> None:
+    """A track whose environment is told something else named "reports" has a single score."""
+    from valuegym.leaderboards.board import report_counts
+
+    assert report_counts(EXPERIMENTS["preference/boards-regret"], 4) == REPORTS
+    assert report_counts(EXPERIMENTS["preference/boards-regret"], 2) == REPORTS[:2]
+    assert report_counts(EXPERIMENTS["coevolution/coevolve-choices"], 1) == (0,)
