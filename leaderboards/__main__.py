@@ -25,7 +25,7 @@ from valuegym.leaderboards.trust import Judgement, commitment_seeds, judge
 from valuegym.leaderboards.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
-DEMO_AGENTS = ("uniform", "constant", "partial_return", "regret", "bayes_regret", "oracle")
+DEMO_AGENTS = ("uniform", "constant", "partial_return", "regret", "oracle")
 DEMO_HUMAN = "preference/human-privileged-control"
 
 
