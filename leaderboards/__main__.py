@@ -166,7 +166,8 @@ def leaderboard(
 
     Returns the tables and where everything lies.
     """
-    scores, known = enter(board.from_verdicts(verdicts), judgements)
+    loose = board.from_verdicts(verdicts)
+    scores, known = enter(loose, judgements)
     if not scores:
         raise ValueError(f"No record in {results} was found true, so there is nothing to put on a board.")
     lines = [table.render(scores)]
@@ -176,8 +177,8 @@ def leaderboard(
         lines.append(f"site   {write_site(scores, Path(results) / 'site', entrants=known).resolve()}")
     except ImportError:
         lines.append("site   not written: pip install 'valuegym[site]' for the plots")
-    if track != "off":
-        lines += track_all(verdicts, scores, results, track)
+    if track != "off":  # submissions are logged one by one, by `valuegym verify --track`
+        lines += track_all(verdicts, loose, results, track)
     return "\n".join(lines)
 
 
