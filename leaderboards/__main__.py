@@ -17,10 +17,11 @@ from valuegym import __version__, envs
 from valuegym.agents import AGENTS
 from valuegym.leaderboards import board, executors, experiments, ledger, table, tracking
 from valuegym.leaderboards.commitment import agent_digest
+from valuegym.leaderboards.entrants import enter, judge_all
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.scores import Score
 from valuegym.leaderboards.submission import read_card
-from valuegym.leaderboards.trust import commitment_seeds, judge
+from valuegym.leaderboards.trust import Judgement, commitment_seeds, judge
 from valuegym.leaderboards.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
@@ -158,16 +159,21 @@ def report(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def leaderboard(verdicts: Sequence[Verdict], results: str, track: str = "offline") -> str:
-    """Write the page and the wandb runs of verified records; returns the tables and where everything lies."""
-    scores = board.from_verdicts(verdicts)
+def leaderboard(
+    verdicts: Sequence[Verdict], results: str, track: str = "offline", judgements: Sequence[Judgement] = ()
+) -> str:
+    """Write the site of verified records and accepted submissions, and the wandb runs of the records.
+
+    Returns the tables and where everything lies.
+    """
+    scores, known = enter(board.from_verdicts(verdicts), judgements)
     if not scores:
         raise ValueError(f"No record in {results} was found true, so there is nothing to put on a board.")
     lines = [table.render(scores)]
     try:
         from valuegym.leaderboards.site import write_site
 
-        lines.append(f"site   {write_site(scores, Path(results) / 'site').resolve()}")
+        lines.append(f"site   {write_site(scores, Path(results) / 'site', entrants=known).resolve()}")
     except ImportError:
         lines.append("site   not written: pip install 'valuegym[site]' for the plots")
     if track != "off":
@@ -342,8 +348,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--track", choices=("offline", "online"), help="log an accepted submission to wandb (default: no)")
     common(sub)
     _board_parser(command("board", "keep a board: periods, commitments and signed verdicts in one book"), common)
-    sub = command("leaderboard", "verify records, print the tables, write the page and the wandb runs")
+    sub = command("leaderboard", "verify records and submissions, print the tables, write the site and the wandb runs")
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
+    sub.add_argument("--board", metavar="BOARD", help="a board's book, for submissions on its seeds or executed by it")
+    sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
     common(sub)
     tracked(sub)
     sub = command("data", "fetch human data from its publisher, check what you have, or accept what nobody knows yet")
@@ -489,8 +497,14 @@ def _board(args: argparse.Namespace) -> int:
 
 
 def _leaderboard(args: argparse.Namespace) -> None:
-    verdicts = verify(args.results, args.data, args.workers)
-    print("\n".join((report(verdicts), "", leaderboard(verdicts, args.results, _track(args)))))
+    found = ledger.read(args.board, _key(args.board_key)) if args.board else None
+    judgements = judge_all(sorted(Path(args.results).glob("*.zip")), args.data, args.workers, found)
+    lines = [judgement.text for judgement in judgements]
+    verdicts: Sequence[Verdict] = ()
+    if not judgements or any(Path(args.results).rglob("seed-*.jsonl")):
+        verdicts = verify(args.results, args.data, args.workers)
+        lines.append(report(verdicts))
+    print("\n".join((*lines, "", leaderboard(verdicts, args.results, _track(args), judgements))))
 
 
 def _likelihood(args: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from valuegym.agents import AGENTS
 from valuegym.envs import ENVS, FOREIGN
+from valuegym.leaderboards.entrants import Entrant
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
 from valuegym.leaderboards.page import (
     SCRIPT,
@@ -47,7 +48,6 @@ from valuegym.leaderboards.page import (
 from valuegym.leaderboards.plots import HIGHEST, LOWEST, assign, clipped, drawn, plot, profile, symbol
 from valuegym.leaderboards.records import write_atomically
 from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import Card
 from valuegym.leaderboards.table import (
     FAMILIES,
     OPEN_BOOK,
@@ -70,19 +70,6 @@ SCALE = (
     "Scores are 0 at the naive reference and 1 at the oracle (or the stated reference), both computed by the suite. "
 )
 NUMBERS = "Numbers are interquartile means over seeds and episodes with 95% bootstrap intervals."
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """What is known of an agent besides its records.
-
-    card: of its submission; file: the submission's name; digest: its SHA-256; notes: what its judgement said besides.
-    """
-
-    card: Card
-    file: str
-    digest: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,13 @@ class Item(NamedTuple):
     data: str | None
 
 
-def judge(path: str | Path, data: str | None = None, workers: int = 2, ledger: Ledger | None = None) -> Judgement:
+def judge(
+    path: str | Path, data: str | None = None, workers: int = 2, ledger: Ledger | None = None, again: bool = False
+) -> Judgement:
     """Read a submission, replay every record in fresh processes, and say what tier it reaches.
 
-    With a board's ledger, committed seeds are known, and what it holds already is told.
+    With a board's ledger, committed seeds are known, and what it holds already is told. What it accepted before is
+    refused, unless it is to be judged again.
 
     Damaged and hostile files give a judgement with the reason, not an exception.
     """
@@ -76,7 +79,8 @@ def judge(path: str | Path, data: str | None = None, workers: int = 2, ledger: L
     try:
         submission = open_submission(path)
         agent, digest = submission.card.name, submission.digest
-        _not_yet(submission, ledger)
+        if not again:
+            _not_yet(submission, ledger)
         seeds = sealed_seeds(submission, ledger)
     except (ValueError, OSError) as error:
         return Judgement(str(path), agent, digest, str(error) or type(error).__name__, "", (), ())
@@ -138,7 +142,7 @@ def _copies(judgement: Judgement, ledger: Ledger) -> list[str]:
         f"the same actions on {experiment} as entry {entry.index} by {entry.body['agent']}"
         for entry in ledger.accepted()
         for experiment, digest in sorted(mine.items())
-        if entry.body["plays"].get(experiment) == digest
+        if entry.body["plays"].get(experiment) == digest and entry.body["submission"] != judgement.digest
     ]
 
 

@@ -206,7 +206,7 @@ def words_of(text: str) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     pytest.importorskip("matplotlib")
-    from valuegym.leaderboards.site import Entrant
+    from valuegym.leaderboards.entrants import Entrant
 
     sent = make_score("sent", 0.8, "control/pendulum", reports=(0,), status="executed")
     entrants = {"sent": Entrant(CARD, "sent file.zip", "ab" * 32, ("a note",))}
@@ -338,7 +338,7 @@ def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
 
 @needs_matplotlib
 def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
-    from valuegym.leaderboards.site import Entrant
+    from valuegym.leaderboards.entrants import Entrant
 
     scores = [
         make_score(NASTY, 0.9, NASTY, status=f"rejected: {NASTY}"),

@@ -1,0 +1,115 @@
+"""Submissions on the boards: which one counts, at what tier, and in whose place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from valuegym.leaderboards import experiments, referee, trust
+from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.entrants import enter, judge_all
+from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.run import run
+from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.submission import EXAMPLE, Card, pack, write
+
+WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
+DIGEST = "a" * 64
+
+
+def serial(function, items, workers, label, executor="pool"):
+    return [function(item) for item in items]
+
+
+@pytest.fixture(autouse=True)
+def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
+    for name in ("run", "verify", "trust"):
+        monkeypatch.setattr(import_module(f"valuegym.leaderboards.{name}"), "spread", serial)
+    yield
+
+
+def packed(folder: Path, name: str, agent: str = "uniform", ledger: book.Ledger | None = None) -> Path:
+    """A submission; on the seeds of the book's only commitment where there is one."""
+    contents = []
+    for seed in WALK.seeds:
+        due = trust.commitment_seeds(ledger, 2, WALK.id, seed) if ledger else None
+        records = folder / ("sealed" if ledger else "open")
+        contents.append(run(agent, WALK.id, seed, records, None, due).read_bytes())
+    seal = {"board": ledger.id, "commitment": 2, "agent": DIGEST} if ledger else None
+    write(folder / name, pack(Card.of(EXAMPLE | {"name": agent}), contents, seal=seal))
+    return folder / name
+
+
+def committed(folder: Path) -> book.Ledger:
+    path, nonce = folder / "board.jsonl", folder / "nonce.txt"
+    referee.begin(path, "A board")
+    referee.open_period(path, nonce)
+    referee.commit(path, "uniform", "A. Person", DIGEST)
+    referee.reveal(path, nonce)
+    return book.read(path)
+
+
+def test_a_submission_takes_the_place_of_loose_records(tmp_path: Path) -> None:
+    claimed = [
+        Score("uniform", WALK.id, (0,), np.zeros((2, 3, 1)), (0, 1)),
+        Score("uniform", "test/other", (0,), np.zeros((2, 3, 1)), (0, 1)),
+    ]
+    (tmp_path / "broken.zip").write_bytes(b"no archive")
+    judgements = judge_all([tmp_path / "broken.zip", packed(tmp_path, "sent.zip")])
+    assert [bool(judgement.reason) for judgement in judgements] == [True, False]
+    scores, known = enter(claimed, judgements)
+    assert [(score.experiment, score.status) for score in scores] == [
+        ("test/other", "claimed"),
+        ("test/walk", "replayed"),
+    ]
+    assert list(known) == ["uniform"] and known["uniform"].file == "sent.zip"
+    assert known["uniform"].card.authors == ("A. Person",) and known["uniform"].digest == judgements[1].digest
+
+
+def test_the_strongest_tier_counts(tmp_path: Path) -> None:
+    ledger = committed(tmp_path)
+    sealed, public = packed(tmp_path, "a.zip", ledger=ledger), packed(tmp_path, "b.zip")
+    judgements = judge_all([sealed, public], ledger=ledger)
+    assert [judgement.tier for judgement in judgements] == ["committed", "replayed"]
+    scores, known = enter([], judgements)
+    assert [score.status for score in scores] == ["committed"] and known["uniform"].file == "a.zip"
+    assert "give that board" in judge_all([sealed])[0].reason  # its seeds are nobody's without the book
+
+
+def test_what_the_book_holds_is_judged_again(tmp_path: Path) -> None:
+    """Its tier stays, executed is taken from the book, and nothing is said to be a copy of itself."""
+    ledger = committed(tmp_path)
+    path = packed(tmp_path, "a.zip", ledger=ledger)
+    judgement, _ = referee.decide(tmp_path / "board.jsonl", path)
+    assert judgement.tier == "committed"
+    [again] = judge_all([path], ledger=book.read(tmp_path / "board.jsonl"))
+    assert (again.reason, again.tier, again.notes) == ("", "committed", judgement.notes)
+    (tmp_path / "board.jsonl").unlink()
+    (tmp_path / "nonce.txt").unlink()
+
+    ledger = committed(tmp_path)
+    path = packed(tmp_path / "new", "a.zip", ledger=ledger)
+    [judgement] = judge_all([path], ledger=ledger)
+    referee.write_down(tmp_path / "board.jsonl", judgement._replace(tier="executed"))
+    [again] = judge_all([path], ledger=book.read(tmp_path / "board.jsonl"))
+    assert again.tier == "executed" and again.limit == trust.LIMITS["executed"]
+
+
+def test_the_command_shows_submissions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    packed(tmp_path, "sent.zip").rename(tmp_path / "results" / "sent.zip")
+    assert main(["leaderboard", "--track", "off"]) == 0
+    output = capsys.readouterr().out
+    assert "accepted  results/sent.zip: uniform on test/walk, 2 records" in output and "site   " in output
+    page = (tmp_path / "results" / "site" / "agents" / "uniform.html").read_text(encoding="utf-8")
+    assert "A. Person" in page and "valuegym verify sent.zip" in page
