@@ -12,7 +12,7 @@ from on its own.
 Fits of one task advance together and tasks go to `--jobs` processes. Every score is one line in
 results/studies/NAME.jsonl, written when it is there, so that an interrupted study goes on where it stopped. All scores
 go to docs/results/NAME.jsonl in a compact form, from which docs/results/NAME.md and NAME.svg are made; `--table` only
-does that.
+does that. What the compact file holds is not fitted again: to begin anew, give another folder with `--docs`.
 """
 
 from __future__ import annotations
@@ -176,9 +176,14 @@ def recorded(path: Path) -> dict[Key, float]:
     return found
 
 
-def fill(path: Path, jobs: list[Job], processes: int) -> None:
-    """Fit what is not recorded yet, and say how long it took."""
-    done = recorded(path)
+def known(path: Path, docs: Path) -> dict[Key, float]:
+    """The scores of the compact file and, where they are recorded in full, of the records."""
+    stored = study_report.stored_scores(docs, path.stem)
+    return {(*k, *at): score for k, found in stored.items() for at, score in found.items()} | recorded(path)
+
+
+def fill(path: Path, jobs: list[Job], processes: int, done: dict[Key, float]) -> None:
+    """Fit what is not done yet, and say how long it took."""
     todo = [job for job in jobs if job.learners and job.reports and not all(key in done for key in job.keys())]
     path.parent.mkdir(parents=True, exist_ok=True)
     began, fits = time.perf_counter(), 0
@@ -220,9 +225,10 @@ def main() -> None:
     options.learners = options.learners or (*LEARNERS, *LIKELIHOOD, *(LIBRARIES if humans else ()))
     path = options.results / f"{options.study}.jsonl"
     if not options.table:
-        fill(path, list(people(options) if humans else synthetic(options)), options.jobs)
+        jobs = list(people(options) if humans else synthetic(options))
+        fill(path, jobs, options.jobs, known(path, options.docs))
     options.docs.mkdir(parents=True, exist_ok=True)
-    study_report.write(options.study, recorded(path), options.docs)
+    study_report.write(options.study, known(path, options.docs), options.docs)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def compact(scores: dict[tuple[str, str, int, int, int], float]) -> str:
     lines = []
     for (annotator, learner, n), units in sorted(groups.items()):
         cut = [
-            [unit, [math.floor(parts[p] * 1000) / 1000 if p in parts else None for p in range(max(parts) + 1)]]
+            [unit, [math.floor(parts[p] * 1000 + 1e-9) / 1000 if p in parts else None for p in range(max(parts) + 1)]]
             for unit, parts in sorted(units.items())
         ]
         row = {"annotator": annotator, "learner": learner, "preferences": n, "scores": cut}

@@ -95,11 +95,17 @@ def test_a_study_goes_on_where_it_stopped(
     whole = path.read_text()
     assert "4 fits" in capsys.readouterr().out
     path.write_text(whole[:-10])  # the last line cut short
+    (tmp_path / "docs" / "near-optimal.jsonl").unlink()
     studies.main()
     assert "2 fits" in capsys.readouterr().out  # those of the task that was not finished
     assert studies.recorded(path) == {tuple(key): score for *key, score in map(json.loads, whole.splitlines())}
     studies.main()
     assert "0 fits" in capsys.readouterr().out
+    page = (tmp_path / "docs" / "near-optimal.md").read_text()
+    path.unlink()
+    studies.main()  # what was published need not be fitted again
+    assert "0 fits" in capsys.readouterr().out
+    assert (tmp_path / "docs" / "near-optimal.md").read_text() == page
     assert (tmp_path / "docs" / "near-optimal.svg").is_file()
     assert "| 3 | 2 x 1 |" in (tmp_path / "docs" / "near-optimal.md").read_text()
 
