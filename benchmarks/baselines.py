@@ -27,10 +27,11 @@ BASELINES: Mapping[str, Sequence[str]] = {
     "uniform": ("preference/delivery",),
     "constant": BOARDS,
     "partial_return": BOARDS,
+    "regret": BOARDS[:1],
     "oracle": ("preference/delivery", *BOARDS),
 }
 HARDWARE = "one core of a virtual machine (AMD EPYC)"
-HOURS = {"uniform": 0.001, "constant": 0.01, "partial_return": 0.01, "oracle": 0.01}
+HOURS = {"uniform": 0.001, "constant": 0.01, "partial_return": 0.01, "regret": 0.03, "oracle": 0.01}
 
 
 def card(agent: str) -> Card:
