@@ -27,8 +27,12 @@ ALL = ["serial", "pool", pytest.param("ray", marks=[needs_ray, pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)
-def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No cluster of whoever runs the tests is used, and Ray's token is not written to their home."""
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No cluster of whoever runs the tests is used, and Ray's token is not written to their home.
+
+    Workers find this module, which pytest alone does not put on their path.
+    """
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     yield
