@@ -32,7 +32,7 @@ def pool(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> 
     Where a process dies, what was being worked on is tried again when all else is done, one at a time, so that an item
     that kills its worker takes no other with it.
 
-    Raises OSError for an item whose workers died more than RETRIES times.
+    Raises OSError for an item that was alone when its workers died, more than RETRIES times.
     """
     waiting, suspects, deaths = deque(range(len(items))), deque[int](), [0] * len(items)
     while waiting or suspects:
@@ -52,7 +52,7 @@ def pool(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> 
                     if future.done() and future.exception() is None:
                         yield place, future.result()
                         continue
-                    deaths[place] += 1
+                    deaths[place] += width == 1  # among several nobody knows whose doing it was
                     if deaths[place] > RETRIES:
                         raise OSError(_died(items[place], deaths[place])) from None
                     suspects.append(place)
