@@ -334,6 +334,7 @@ def plot(scores: Scores, panels: dict[str, str], labels: tuple[str, str], target
     """Shares with their intervals against preferences, one panel for each annotator."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     panels = {name: title for name, title in panels.items() if numbers(scores, name)}
     columns = min(len(panels), 2)
@@ -366,8 +367,12 @@ def plot(scores: Scores, panels: dict[str, str], labels: tuple[str, str], target
         for axes in every[:, 0]:
             axes.set_ylabel(labels[1])
         handles = {
-            label: line for axes in every.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+            label: Line2D([], [], color=line.get_color(), marker="o", markersize=3.5)
+            for axes in every.flat
+            for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
+        if any(line.get_linestyle() == ":" for axes in every.flat for line in axes.get_lines()):
+            handles["dotted: believes something else"] = Line2D([], [], color="grey", linestyle=":")
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
         temporary = target.with_suffix(".part")
         figure.savefig(temporary, format="svg", metadata={"Date": None})
