@@ -32,6 +32,7 @@ from valuegym.envs.functional import episode_keys
 from valuegym.envs.mdp import between
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.aggregate import interquartile_mean, stratified_bootstrap
+from valuegym.leaderboards.pareto import hypervolume
 
 Array = npt.NDArray[Any]
 
@@ -176,7 +177,7 @@ def front(out: Path, development: bool = False) -> None:
         found["both"] = np.concatenate([found["moving_average"], found["kalman"]])
         for label, column in (("mean", 1), ("final", 2)):
             volume = {
-                name: np.array([metrics.hypervolume(x[:, s][:, [0, column]]) for s in range(seeds)])[:, None]
+                name: np.array([hypervolume(x[:, s][:, [0, column]], (0.0, 0.0)) for s in range(seeds)])[:, None]
                 for name, x in found.items()
             }
             cells = [cell(volume[name], digits=3) for name in sweeps]

@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.preference.preference_learner import STARTS, fit
+from valuegym.agents.preference import descent
 from valuegym.agents.preference.regret import Regret
 from valuegym.envs import mdp as tabular
 from valuegym.envs.functional import load
@@ -77,19 +77,19 @@ def main() -> None:
 
     began = time.perf_counter()
     differences = learner.differences(mdp, pairs)
-    result = fit(differences, labels, np.random.default_rng(0), len(true))
+    result = descent.fit(differences, labels, np.random.default_rng(0), len(true))
     took = time.perf_counter() - began
     reward = tabular.reward(mdp, true)
     score = tabular.normalised_return(mdp, reward, tabular.optimal_policy(mdp, tabular.reward(mdp, result.weights)))[0]
-    print(f"{len(labels)} pairs, {source}")
-    print(f"full fit, {STARTS} starts: {took:.2f} s, loss {result.loss / len(labels):.4f} a pair, score {score:.4f}")
+    print(f"{len(labels)} pairs, {source}; full fit, {descent.STARTS} starts: {took:.2f} s")
+    print(f"loss {result.loss / len(labels):.4f} a pair, score {score:.4f}")
 
     # One evaluation each, at weights that wander as an optimiser's do.
     rng = np.random.default_rng(1)
     wander = [result.weights * (1 + 0.05 * step) for step in rng.standard_normal((20, len(true)))]
     policies = rng.integers(0, mdp.features.shape[2], (LIBRARY, *mdp.terminal.shape))
     psi = tabular.successor_features(mdp, policies)[:, 0]
-    ours = seconds(lambda: [differences(w) @ w for w in wander]) / len(wander)
+    ours = seconds(lambda: [differences(w[None])[0] @ w for w in wander]) / len(wander)
     theirs = seconds(lambda: library_pass(psi, pairs, result.weights), 3)
     print(
         f"one evaluation, values exact: {ours * 1e3:.2f} ms; by the loop over a library of {LIBRARY} policies: "

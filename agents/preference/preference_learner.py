@@ -20,7 +20,6 @@ from valuegym.agents.preference import descent
 from valuegym.agents.preference.descent import PRIOR_SCALE, Differences, Fit
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.annotators import labels
-from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.reward_inference import read
 from valuegym.envs.preference.segments import Segment
 
@@ -61,25 +60,6 @@ class Memory:
 
 
 _SEGMENT = ("segment_states", "segment_actions", "segment_features", "segment_mask")
-
-
-def fit(differences: Differences, label: Floats, rng: np.random.Generator, d: int) -> Fit:
-    """Maximum-posterior weights (d,) under Bradley-Terry answers at temperature 1 and the prior N(0, PRIOR_SCALE**2).
-
-    L-BFGS from STARTS points: a linear guess (the statistic's coefficients at 0 against the answers) and standard
-    normal draws; the lowest loss is kept. By the envelope theorem the gradient needs no derivative of the differences.
-    """
-    choice = BradleyTerry()
-
-    def loss(weights: Floats) -> tuple[float, Floats]:
-        D = differences(weights)
-        x = D @ weights
-        gradient = D.T @ (choice.probability(x) - label) + weights / PRIOR_SCALE**2
-        return float(choice.cross_entropy(x, label).sum() + 0.5 * weights @ weights / PRIOR_SCALE**2), gradient
-
-    D = differences(np.zeros(d))
-    guess = np.asarray(np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5))), np.float64)
-    return lowest(loss, (guess, *rng.standard_normal((STARTS - 1, d))))
 
 
 def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floats]) -> Fit:

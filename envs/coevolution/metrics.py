@@ -229,15 +229,3 @@ def objectives(
         "constrained": total(people[..., 1:, :, :], speaks & natural),
         "myopic": total(people[..., :-1, :, :]),
     }
-
-
-def hypervolume(points: Floats) -> float:
-    """Area dominated by points (n, 2) to be maximised, above the reference point (0, 0).
-
-    Points with a coordinate of 0 or less dominate nothing.
-    """
-    best, area = 0.0, 0.0
-    for x, y in sorted(((float(x), float(y)) for x, y in points if x > 0 and y > 0), reverse=True):
-        area += x * max(y - best, 0.0)
-        best = max(best, y)
-    return area

@@ -196,14 +196,6 @@ def test_objectives_of_a_dr_mdp() -> None:
     assert set(map(float, alike.values())) == {1.0}  # without influence all objectives agree
 
 
-def test_hypervolume() -> None:
-    assert metrics.hypervolume(np.array([[1.0, 1], [2, 0.5], [0.5, 0.5]])) == pytest.approx(1.5)
-    assert metrics.hypervolume(np.array([[0.0, 1], [-1, 2], [1, 0]])) == 0
-    points = rng().uniform(size=(30, 2))
-    grid = np.stack(np.meshgrid(*[np.linspace(0, 1, 801)[1:] - 1 / 1600] * 2), -1).reshape(-1, 1, 2)
-    assert metrics.hypervolume(points) == pytest.approx((grid <= points).all(-1).any(-1).mean(), abs=5e-3)
-
-
 @pytest.mark.parametrize("family", trajectories.FAMILIES)
 def test_centred_skill_tells_agents_apart_on_every_family(family: str) -> None:
     """Persistence from frozen, all ones and the mean of what has been, by paired intervals over paths."""
