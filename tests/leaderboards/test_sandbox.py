@@ -409,6 +409,9 @@ def test_no_process_outlives_the_board(agent: Agent, body: str, monkeypatch: pyt
 
     with pytest.raises(AgentFailure):
         ask(agent(answering(body)), answer=1.0)
+    until = time.monotonic() + 10  # the kernel takes a moment to bury what was killed
+    while user in users() and time.monotonic() < until:
+        time.sleep(0.01)
     assert user not in users()
 
 
