@@ -130,8 +130,8 @@ class Training:
         self.log_temperature = torch.cat([x.log_temperature for x in learners])
         for x, view in zip(learners, self.log_temperature.split(1), strict=True):
             x.log_temperature = view
-        self._of_actor = [*self.actor.parameters(), self.log_temperature]
-        self._of_critics = list(self.critics.parameters())
+        self._of_actor: list[Tensor] = [*self.actor.parameters(), self.log_temperature]
+        self._of_critics: list[Tensor] = list(self.critics.parameters())
         self._actor = torch.optim.Adam(self._of_actor, self.settings.actor_rate, fused=True)
         self._critic = torch.optim.Adam(self._of_critics, self.settings.critic_rate, fused=True)
 
