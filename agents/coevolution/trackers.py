@@ -244,12 +244,13 @@ class Kalman(Tracker):
 def reading_variance(channel: Any, spread: float) -> float:
     """Variance of a reading's error in each dimension, for people with standard deviation `spread` around their mean.
 
-    Of choices, by the information of Bradley-Terry about items with loadings uniform on [-1, 1], at indifference:
-    each dimension of a difference has variance 2/3, a choice has information p (1 - p) <= 1/4 a squared temperature.
+    Of choices, by the information of Bradley-Terry at indifference: a choice has information p (1 - p) <= 1/4 a squared
+    temperature, times the mean square of a difference of loadings in each dimension, 2/3 for random items.
     """
     if channel.kind == "values":
         return float((channel.noise**2 + spread**2) / channel.budget)
-    return float((4.0 * channel.noise**2 * 1.5 + spread**2) / channel.budget)
+    scarcity = 1.5 if channel.items is None else 1.0 / float(np.mean(channel.items.differences**2))
+    return float((4.0 * channel.noise**2 * scarcity + spread**2) / channel.budget)
 
 
 class Theta(Tracker):
