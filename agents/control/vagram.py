@@ -125,16 +125,23 @@ class Buffer:
         """The columns."""
         return split(self.table, self.D, self.A)
 
-    def add(self, batch: Batch) -> None:
-        """Append rows (B, ...)."""
-        n = len(batch.reward)
-        index = (self._at + torch.arange(n)) % self.size
-        self.table[index] = torch.cat([x[:, None] if x.ndim == 1 else x for x in batch], -1)
-        self._at, self.rows = (self._at + n) % self.size, min(self.rows + n, self.size)
+    def add(self, rows: Tensor) -> None:
+        """Append rows (B, columns)."""
+        while len(rows):
+            part = rows[: self.size - self._at]
+            self.table[self._at : self._at + len(part)] = part
+            self.rows = max(self.rows, self._at + len(part))
+            self._at = (self._at + len(part)) % self.size
+            rows = rows[len(part) :]
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Rows (*shape, columns) at random, with replacement."""
         return self.table[torch.randint(self.rows, shape, generator=generator)]
+
+
+def rows_of(batch: Batch) -> Tensor:
+    """Rows (B, columns) of transitions (B, ...)."""
+    return torch.cat([column[:, None] if column.ndim == 1 else column for column in batch], -1)
 
 
 def split(table: Tensor, D: int, A: int) -> Batch:
@@ -185,10 +192,10 @@ class VaGraM:
 
     # --- actions ---
 
-    def _scaled(self, action: Tensor) -> Any:
+    def _scaled(self, unit: Any) -> Any:
         """Actions in [-1, 1] in the units of the environment."""
-        unit = action.numpy()
-        return (self.low + (unit + 1) / 2 * (self.high - self.low)).astype(self.env.action_space.dtype)
+        share = (np.asarray(unit) + 1) / 2
+        return (self.low + share * (self.high - self.low)).astype(self.env.action_space.dtype)
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -218,19 +225,13 @@ class VaGraM:
         self._validation = torch.from_numpy(self.rng.random(size) < self.settings.validation)
         self._observation, _ = self.env.reset(seed=self.seed)
 
-    def _play(self) -> None:
-        """One step of the environment, remembered."""
-        observation = self._observation
-        with torch.no_grad():
-            if self.learner is None:
-                unit = torch.from_numpy(self.rng.uniform(-1, 1, self.A).astype(np.float32))
-            else:
-                unit = self.learner.sample(torch.as_tensor(np.asarray(observation, np.float32))[None])[0][0]
+    def _play(self, unit: Any) -> None:
+        """One step of the environment under an action in [-1, 1] (A,), remembered."""
         after, reward, terminated, truncated, _ = self.env.step(self._scaled(unit))
         if terminated and self.terminal is None and self.settings.model_share:
             raise ValueError("An episode terminated, and rollouts of a model must know when: give terminal=.")
-        row = (observation, unit, float(reward), after, float(terminated))
-        self.real.add(Batch(*(torch.as_tensor(np.asarray(x, np.float32))[None] for x in row)))
+        row = np.concatenate([self._observation, unit, [reward], after, [terminated]]).astype(np.float32)
+        self.real.add(torch.from_numpy(row)[None])
         self._observation = self.env.reset()[0] if terminated or truncated else after
 
     def _begin(self) -> SoftActorCritic:
@@ -292,7 +293,7 @@ class VaGraM:
             action, _ = self.learner.sample(observation)
             after, reward = self.model.step(observation, action, self.generator)
             over = torch.as_tensor(np.asarray(ends(after.numpy()), np.bool_))
-            self.imagined.add(Batch(observation, action, reward, after, over.float()))
+            self.imagined.add(rows_of(Batch(observation, action, reward, after, over.float())))
             observation = after[~over]
             if not len(observation):
                 break
@@ -319,9 +320,10 @@ def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
     for steps in range(1, total_timesteps + 1):
         done = steps - s.random_steps
         with _timed(agents, "environment"):
-            for agent in agents:
+            units = _actions(agents, training)
+            for agent, unit in zip(agents, units, strict=True):
                 agent.steps, agent.share = steps, s.share(done)
-                agent._play()
+                agent._play(unit)
         if done < 0:
             continue
         training = training or Training([agent._begin() for agent in agents])
@@ -333,6 +335,14 @@ def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
         with _timed(agents, "critic"):
             for rows in torch.stack([agent._draw() for agent in agents], 1):
                 training.update(split(rows, first.D, first.A))
+
+
+def _actions(agents: Sequence[VaGraM], training: Training | None) -> Any:
+    """Actions (N, A) in [-1, 1] for the present observations of all agents; uniform before they learn."""
+    if training is None:
+        return [agent.rng.uniform(-1, 1, agent.A).astype(np.float32) for agent in agents]
+    observation = np.stack([agent._observation for agent in agents]).astype(np.float32)
+    return training.act(torch.from_numpy(observation)).numpy()
 
 
 def _refresh(agents: Sequence[VaGraM], whole: Ensemble, optimiser: torch.optim.Optimizer) -> None:

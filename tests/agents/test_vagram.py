@@ -22,7 +22,7 @@ from valuegym.agents.control.ensemble import Architecture, Ensemble
 from valuegym.agents.control.losses import LOSSES
 from valuegym.agents.control.model_env import ModelVectorEnv, for_sb3
 from valuegym.agents.control.mpc import plan
-from valuegym.agents.control.vagram import Buffer, Settings, VaGraM, learn_together, split
+from valuegym.agents.control.vagram import Buffer, Settings, VaGraM, learn_together, rows_of, split
 
 PENDULUM = "valuegym/Pendulum-v0"
 TINY: dict[str, Any] = {
@@ -238,7 +238,7 @@ def test_batches_mix_by_the_share() -> None:
     agent.real, agent.imagined = Buffer(10, 3, 1), Buffer(10, 3, 1)
     for buffer, value in ((agent.real, 0.0), (agent.imagined, 1.0)):
         rows = torch.full((10,), value)
-        buffer.add(Batch(torch.zeros(10, 3), torch.zeros(10, 1), rows, torch.zeros(10, 3), rows))
+        buffer.add(rows_of(Batch(torch.zeros(10, 3), torch.zeros(10, 1), rows, torch.zeros(10, 3), rows)))
     for share, expected in ((0.0, 0), (0.5, 8), (0.9, 14)):
         agent.share = share
         assert split(agent._draw(), 3, 1).reward.sum(-1).tolist() == [expected] * 3
@@ -246,10 +246,13 @@ def test_batches_mix_by_the_share() -> None:
 
 def test_the_oldest_rows_are_overwritten() -> None:
     buffer = Buffer(4, 1, 1)
-    for i in range(3):
-        rows = torch.tensor([2.0 * i, 2.0 * i + 1])
-        buffer.add(Batch(rows[:, None], rows[:, None], rows, rows[:, None], rows))
-    assert buffer.rows == 4 and sorted(buffer.fields.reward.tolist()) == [2, 3, 4, 5]
+    for n in ((0, 1), (2, 3, 4), (5, 6), (7, 8, 9, 10, 11)):
+        rows = torch.tensor(n, dtype=torch.float32)
+        batch = Batch(rows[:, None], rows[:, None], rows, rows[:, None], rows)
+        buffer.add(rows_of(batch))
+        assert sorted(buffer.fields.reward[: buffer.rows].tolist()) == list(range(n[-1] + 1))[-4:]
+    for column, kept in zip(split(rows_of(batch), 1, 1), batch, strict=True):
+        assert torch.equal(column, kept)
 
 
 def test_the_range_of_values_holds_what_rewards_allow() -> None:
