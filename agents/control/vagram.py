@@ -268,9 +268,11 @@ class VaGraM:
             hessian=entry.needs == "hessian",
         )
         guide = entry.prepare(self.evidence, self.context, self.generator)
+        share = s.mse_share + (self.refreshes < s.warm_refreshes)
+        loss = losses.mix(entry.loss, share) if share and s.loss != "mse" else entry.loss
         asks = entry.loss in (losses.itervaml, losses.calibrated)
         context = self.context if asks else self.context._replace(values=None)
-        return Fit(self.data, self.training.nonzero()[:, 0], guide, context, self.generator)
+        return Fit(self.data, self.training.nonzero()[:, 0], loss, guide, context, self.generator)
 
     def _draw(self) -> Tensor:
         """Rows (update_ratio, batch, columns) for the updates of one step, the present share of them from the model."""
@@ -299,20 +301,22 @@ class VaGraM:
                 break
 
 
+FREE = ("loss", "mse_share", "warm_refreshes", "ramp", "model_share", "validation", "values", "model_buffer")
+
+
 def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
-    """Let agents of the same settings learn side by side, each as it would alone: their environments and seeds differ.
+    """Let agents learn side by side, each as it would alone.
 
     Their models are fitted as one, and their actors and critics are updated as one, so that with several agents each
-    takes a fraction of the time that it takes alone.
+    takes a fraction of the time that it takes alone. They may differ in environment, seed and the settings in FREE.
 
     Raises:
-        ValueError: the settings or the sizes of the agents differ.
+        ValueError: other settings or the sizes of the agents differ.
     """
+    _alike(agents)
     first, s = agents[0], agents[0].settings
-    if any((a.settings, a.D, a.A) != (s, first.D, first.A) for a in agents):
-        kinds = "; ".join(f"{a.settings}, D = {a.D}, A = {a.A}" for a in agents)
-        raise ValueError(f"Agents that learn side by side must have the same settings and sizes; these have {kinds}.")
-    whole = joined([agent.model for agent in agents])
+    modelled = [agent for agent in agents if agent.settings.model_share]
+    whole = joined([agent.model for agent in modelled]) if modelled else first.model
     optimiser = torch.optim.Adam(whole.parameters(), s.model_rate, fused=True)
     training: Training | None = None
     for agent in agents:
@@ -322,19 +326,32 @@ def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
         with _timed(agents, "environment"):
             units = _actions(agents, training)
             for agent, unit in zip(agents, units, strict=True):
-                agent.steps, agent.share = steps, s.share(done)
+                agent.steps, agent.share = steps, agent.settings.share(done)
                 agent._play(unit)
         if done < 0:
             continue
         training = training or Training([agent._begin() for agent in agents])
         if done % s.refresh == 0:
             _refresh(agents, whole, optimiser)
-        with _timed(agents, "model"):
-            for agent in agents if s.model_share and done % s.rollout_every == 0 else ():
-                agent._imagine()
+        if done % s.rollout_every == 0:
+            with _timed(modelled, "model"):
+                for agent in modelled:
+                    agent._imagine()
         with _timed(agents, "critic"):
             for rows in torch.stack([agent._draw() for agent in agents], 1):
                 training.update(split(rows, first.D, first.A))
+
+
+def _alike(agents: Sequence[VaGraM]) -> None:
+    """Complain of agents that cannot learn side by side."""
+    first, s = agents[0], agents[0].settings
+    for agent in agents:
+        same = replace(agent.settings, **{name: getattr(s, name) for name in FREE})
+        if (same, agent.model.architecture, agent.D, agent.A) != (s, first.model.architecture, first.D, first.A):
+            raise ValueError(
+                f"Agents that learn side by side may differ in {', '.join(FREE)}; one has {s} with {first.D, first.A} "
+                f"dimensions of observation and action, another {agent.settings} with {agent.D, agent.A}."
+            )
 
 
 def _actions(agents: Sequence[VaGraM], training: Training | None) -> Any:
@@ -346,19 +363,16 @@ def _actions(agents: Sequence[VaGraM], training: Training | None) -> Any:
 
 
 def _refresh(agents: Sequence[VaGraM], whole: Ensemble, optimiser: torch.optim.Optimizer) -> None:
-    """Fit the models of all agents, joined into one ensemble, under what their critics say now."""
-    s = agents[0].settings
-    if s.model_share:
-        with _timed(agents, "model"):
-            fits = [agent._ask() for agent in agents]
-            adopt(whole, [agent.model for agent in agents])
-            loss = losses.find(s.loss).loss
-            share = s.mse_share + (agents[0].refreshes < s.warm_refreshes)
-            if share and s.loss != "mse":
-                loss = losses.mix(loss, share)
-            fit_together(whole, optimiser, fits, loss, s.model_steps, s.model_batch)
+    """Fit the models of those that have one, joined into one ensemble, under what their critics say now."""
+    modelled = [agent for agent in agents if agent.settings.model_share]
+    if modelled:
+        s = agents[0].settings
+        with _timed(modelled, "model"):
+            fits = [agent._ask() for agent in modelled]
+            adopt(whole, [agent.model for agent in modelled])
+            fit_together(whole, optimiser, fits, s.model_steps, s.model_batch)
     for agent in agents:
-        agent.refreshes += bool(s.model_share)
+        agent.refreshes += agent in modelled
         if agent.on_refresh is not None:
             agent.on_refresh(agent)
 
