@@ -318,8 +318,8 @@ def _diagnostics(mine: dict[str, dict[int, Row]]) -> str:
     about = (
         "After the last fit, on held-out rows of the run itself: medians over seeds. Errors of states are squared "
         "errors over variances; value errors are root mean squares over standard deviations, under the value function "
-        "computed on a grid. Every arm has data of its own policy, so that errors of arms with other returns are not those of "
-        "one task."
+        "computed on a grid. Every arm has data of its own policy, so that errors of arms with other returns are not "
+        "those of one task."
     )
     return "\n".join([about, "", _study.table(["arm", *MEASURED.values()], body)])
 
