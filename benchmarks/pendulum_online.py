@@ -5,7 +5,7 @@
 
 Arms and settings are those of benchmarks/pendulum_online.json. `--tuning` runs the candidates of every tuned arm on
 seeds that are set aside for it, into docs/results/pendulum-online-tuning.jsonl; what is chosen then stands in the
-settings, before any test seed is run. Arms with the same kind of critic learn side by side, a block of seeds at a time.
+settings, before any test seed is run. Arms of one group learn side by side, a block of seeds at a time.
 Every run is one line of docs/results/pendulum-online.jsonl, written when its block is done, so that an interrupted
 study goes on where it stopped; a line holds a hash of the settings it was run with, and only lines with the present one
 are read. The page is docs/results/pendulum-online.md. `--minutes` stops before the next block, `--table` only writes
@@ -35,7 +35,7 @@ import valuegym  # noqa: F401 - registers the ids
 from valuegym.agents import make
 from valuegym.agents.control import diagnostics, losses
 from valuegym.agents.control.actor_critic import Optimisation
-from valuegym.agents.control.vagram import VaGraM, learn_together
+from valuegym.agents.control.vagram import FREE, VaGraM, learn_together
 from valuegym.leaderboards.aggregate import interquartile_mean, mean, stratified_bootstrap
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,17 +170,19 @@ def train(study: Row, runs: Sequence[Run]) -> list[Row]:
 
 
 def wanted(study: Row, tuning: bool, arms: Sequence[str] | None, seeds: int) -> Iterator[list[Run]]:
-    """Blocks of runs: those with one kind of critic, and a few seeds."""
+    """Runs that learn side by side: arms of one group with the same rates, and a block of seeds."""
     arms = arms or (study["tuned"] if tuning else [arm for arm in study["arms"] if arm != "sac"])
     pool = study["tuning_seeds" if tuning else "test_seeds"][:seeds]
     for first in range(0, len(pool), study["block"]):
-        block = pool[first : first + study["block"]]
-        for critic in ("mse", "hl_gauss"):
-            alike = [arm for arm in arms if study["arms"][arm].get("critic", "mse") == critic and arm != "sac"]
-            options = [(arm, list(study["candidates"]) if tuning else [chosen(study, arm)]) for arm in alike]
-            yield [Run(arm, option, seed) for arm, candidates in options for option in candidates for seed in block]
-        if "sac" in arms:
-            yield from ([Run("sac", "", seed)] for seed in block)
+        for group in study["side_by_side"]:
+            alike: dict[str, list[Run]] = {}
+            for arm in (arm for arm in group if arm in arms):
+                for candidate in study["candidates"] if tuning else [chosen(study, arm)]:
+                    for seed in pool[first : first + study["block"]]:
+                        run = Run(arm, candidate, seed)
+                        same = {name: told for name, told in settings_of(study, run).items() if name not in FREE}
+                        alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
+            yield from alike.values()
 
 
 def chosen(study: Row, arm: str) -> str:

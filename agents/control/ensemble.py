@@ -247,9 +247,12 @@ def _shares(fits: Sequence[Fit], members: int) -> list[_Share]:
             unit = _spread([f.guide.unit for f in own], members)
             fields = zip(*(f.guide[1:] for f in own), strict=True)
             guide = Guide(unit, *(None if field[0] is None else torch.cat(field) for field in fields))
-            scales = [[f.context.scale for f in own], [f.context.reward_scale for f in own]]
-            values = None if context.values is None else _values_of_each([f.context.values for f in own])
-            context = Context(*(_spread(scale, members) for scale in scales), context.discount, values)
+            context = Context(
+                _spread([f.context.scale for f in own], members),
+                _spread([f.context.reward_scale for f in own], members),
+                context.discount,
+                None if context.values is None else _values_of_each([f.context.values for f in own]),
+            )
         shares.append(_Share(slice(at, at + members * len(own)), first, loss, guide, context))
         at, first = at + members * len(own), first + sum(len(f.data.observation) for f in own)
     return shares
