@@ -338,9 +338,10 @@ def _tuned(study: Row, tuning: Rows) -> str:
         body.append([*cells, study["chosen"].get(arm, "")])
     about = (
         "Chosen before any test seed was run. Sizes of the networks and rows of an update are those with which soft "
-        "actor-critic without a model learnt fastest for its cost on six other seeds. Every loss and critic then had "
-        f"the same {len(candidates)} candidates on the same {len(study['tuning_seeds'])} seeds (mean final return, and "
-        "runs):"
+        "actor-critic without a model did well for its cost on six seeds besides; it was given nothing else to choose. "
+        f"Every loss then had the same {len(candidates)} candidates on the same {len(study['tuning_seeds'])} seeds, "
+        "with critics fitted by squared error: mean final return, and how many runs. HL-Gauss critics and the fast "
+        "ramp have the settings of their loss, `vagram_matrix` those of `vagram`."
     )
     return "\n".join([about, "", _study.table(["arm", *candidates, "chosen"], body)])
 
