@@ -342,7 +342,14 @@ def modes(people: Array, starts: Array, bound: float) -> Array:
 
 
 def plan(
-    people: Array, natural: Array, left: Array, bound: float, influence: float, attachment: float, price: float
+    people: Array,
+    natural: Array,
+    left: Array,
+    bound: float,
+    influence: float,
+    attachment: float,
+    price: float,
+    at_end: bool = False,
 ) -> tuple[Array, Array]:
     """The best broadcast (B, D) for what is known of people and of how they would naturally be, and its worth (B,).
 
@@ -356,6 +363,7 @@ def plan(
         influence: share of the way that they follow.
         attachment: share of the way back to their anchors.
         price: of diversity.
+        at_end: whether diversity is paid for at the last step only, rather than at every step.
     """
     starts = np.concatenate([natural[:, :STARTS], dynamics.mean(natural)[:, None]], axis=1)
     options = modes(natural, starts, bound)
@@ -364,19 +372,30 @@ def plan(
     now, usual = metrics.diversity(people), metrics.diversity(natural)
     spread = np.sqrt(now / np.where(usual > 0, usual, 1.0))
     kept = np.sqrt(metrics.diversity(moved) / np.where(now > 0, now, 1.0)[:, None])
-    speech, silence = (outlook(first, service, kept, spread, left, attachment, price) for first in (True, False))
+    speech, silence = (
+        outlook(first, service, kept, spread, left, attachment, price, at_end) for first in (True, False)
+    )
     best, row = speech.argmax(-1), np.arange(len(people))
     return options[row, best], speech[row, best] - silence.max(-1)
 
 
 def outlook(
-    first: bool, service: Array, kept: Array, spread: Array, left: Array, attachment: float, price: float
+    first: bool,
+    service: Array,
+    kept: Array,
+    spread: Array,
+    left: Array,
+    attachment: float,
+    price: float,
+    at_end: bool = False,
 ) -> Array:
     """What is earned until the end by speaking now or not (`first`), silence after that, and speech in the last steps.
 
-    The best over how many last steps. Every word is taken to serve as much as this one and to leave the same share
-    `kept` of what sets people apart, anchors to heal a share `attachment` of what is missing at every step: with c the
-    spread of people over that of the twin, c' = c + attachment (1 - c) - (1 - kept) c where there is speech.
+    The best over how many last steps. Where diversity counts at the end only, what is worn down early heals in time:
+    speech then comes in the next steps, and silence after it. Every word is taken to serve as much as this one and to
+    leave the same share `kept` of what sets people apart, anchors to heal a share `attachment` of what is missing at
+    every step: with c the spread of people over that of the twin, c' = c + attachment (1 - c) - (1 - kept) c where
+    there is speech.
 
     Args:
         first: whether to speak now.
@@ -386,16 +405,20 @@ def outlook(
         left: (B,) steps until the end, this one included.
         attachment: share of the way back.
         price: of diversity.
+        at_end: whether it is paid at the last step only.
 
     Returns:
         (B, K).
     """
     steps = int(left.max(initial=1))
-    last = np.arange(steps)  # how many of the last steps are spoken at
+    many = np.arange(steps)  # how many of the last, or of the next, steps are spoken at
     c, total = np.broadcast_to(spread[:, None, None], (*service.shape, steps)), np.zeros((*service.shape, steps))
     for i in range(steps):
-        speaks = np.float64(first) if i == 0 else (left[:, None, None] - i <= last).astype(np.float64)
+        until = left[:, None, None] - i
+        spoken = (i if at_end else until) <= many
+        speaks = np.float64(first) if i == 0 else spoken.astype(np.float64)
         c = c + attachment * (1.0 - c) - speaks * (1.0 - kept[..., None]) * c
-        earned = speaks * service[..., None] - price * np.abs(1.0 - c * c)
+        paid = price * np.abs(1.0 - c * c)
+        earned = speaks * service[..., None] - (np.where(until == 1, paid, 0.0) if at_end else paid)
         total = total + np.where(i < left[:, None, None], earned, 0.0)
     return total.max(-1)

@@ -199,24 +199,36 @@ def test_the_planner_is_silent_where_diversity_is_dear() -> None:
     assert (last > early).all()  # wear that lasts costs more
 
 
-def test_the_outlook_is_the_best_of_all_plans_of_its_kind() -> None:
+@pytest.mark.parametrize("at_end", [False, True])
+def test_the_outlook_is_the_best_of_all_plans_of_its_kind(at_end: bool) -> None:
     service, kept, spread = np.array([[0.5, 0.1]]), np.array([[0.9, 0.8]]), np.array([0.7])
     left, attachment, price = np.array([4]), 0.1, 1.3
     for first in (True, False):
-        found = coevolve.outlook(first, service, kept, spread, left, attachment, price)
+        found = coevolve.outlook(first, service, kept, spread, left, attachment, price, at_end)
         for k in range(2):
             values = []
-            for last in range(4):
+            for many in range(4):
                 c, total = 0.7, 0.0
                 for i in range(4):
-                    speaks = first if i == 0 else 4 - i <= last
+                    speaks = first if i == 0 else (i if at_end else 4 - i) <= many
                     c = c + attachment * (1 - c) - speaks * (1 - kept[0, k]) * c
-                    total += speaks * service[0, k] - price * abs(1 - c**2)
+                    total += speaks * service[0, k] - (price * abs(1 - c**2) if not at_end or i == 3 else 0)
                 values.append(total)
             assert found[0, k] == pytest.approx(max(values))
-    both = coevolve.outlook(True, service, kept, spread, np.array([2]), attachment, price)
-    more = coevolve.outlook(True, *(np.repeat(x, 2, 0) for x in (service, kept, spread)), np.array([2, 7]), 0.1, 1.3)
+    both = coevolve.outlook(True, service, kept, spread, np.array([2]), attachment, price, at_end)
+    twice = (np.repeat(x, 2, 0) for x in (service, kept, spread))
+    more = coevolve.outlook(True, *twice, np.array([2, 7]), 0.1, 1.3, at_end)
     assert np.allclose(more[:1], both)  # rows with fewer steps left do not see the others' steps
+
+
+def test_whoever_counts_diversity_at_the_end_speaks_early() -> None:
+    people = np.random.default_rng(0).normal(size=(4, 50, 3)) * 0.2
+    worth = [
+        [coevolve.plan(people, people, np.full(4, left), 0.75, 0.15, 0.1, price, at_end)[1] for left in (9, 1)]
+        for price, at_end in ((1.0, False), (4.0, True))
+    ]
+    (early, late), (early_at_end, late_at_end) = worth
+    assert (late > early).all() and (early_at_end > 0).all() and (late_at_end < 0).all()
 
 
 def test_the_reference_is_no_worse_than_speaking_always_or_never() -> None:
