@@ -2,7 +2,8 @@
 
 A study is a list of jobs. Every job has keys, (*cell, unit, seed) each, and gives one value per key, a number or a
 list of numbers. What is done is one JSON line per key in results/studies/NAME.jsonl, so that a study goes on where it
-stopped; all of it, one line per cell, is docs/results/raw/NAME.jsonl, from which the page and the pictures are made.
+stopped; all of it, one line per cell, is docs/results/raw/NAME.jsonl, from which the page and the pictures are made,
+and from which a study in another checkout goes on: to begin anew, give another folder with `--docs`.
 """
 
 from __future__ import annotations
@@ -152,20 +153,18 @@ def recorded(path: Path) -> dict[Key, Any]:
     return values
 
 
-def fill(path: Path, jobs: Iterable[Job], minutes: float = float("inf")) -> list[Key]:
-    """Run the jobs that are not recorded yet, as long as there is time; the keys of all jobs, in order."""
-    done, every, end = recorded(path), [], time.monotonic() + 60 * minutes
+def fill(path: Path, jobs: Iterable[Job], done: Iterable[Key], minutes: float = float("inf")) -> None:
+    """Run the jobs that are not done yet, as long as there is time."""
+    known, end = set(done), time.monotonic() + 60 * minutes
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         for job in jobs:
-            every.extend(job.keys)
-            if all(key in done for key in job.keys) or time.monotonic() > end:
+            if known.issuperset(job.keys) or time.monotonic() > end:
                 continue
             values = [np.round(value, 5).tolist() for value in job.run()]
             lines = (json.dumps([*key, value]) + "\n" for key, value in zip(job.keys, values, strict=True))
             file.write("".join(lines))
             file.flush()
-    return every
 
 
 def gather(values: Mapping[Key, Any], order: Iterable[Key]) -> Raw:
@@ -178,6 +177,20 @@ def gather(values: Mapping[Key, Any], order: Iterable[Key]) -> Raw:
         else:
             incomplete.add(key[:-2])
     return {cell: np.array(list(units.values())) for cell, units in cells.items() if cell not in incomplete}
+
+
+def spread(raw: Raw, order: Iterable[Key]) -> dict[Key, Any]:
+    """The inverse of `gather` for keys in this order; the first units and seeds of a cell are its rows."""
+    cells: dict[Key, dict[Any, list[Key]]] = {}
+    for key in order:
+        cells.setdefault(key[:-2], {}).setdefault(key[-2], []).append(key)
+    return {
+        key: value
+        for cell, units in cells.items()
+        if cell in raw
+        for keys_, row in zip(units.values(), raw[cell].tolist(), strict=False)
+        for key, value in zip(keys_, row, strict=False)
+    }
 
 
 def dump(raw: Raw) -> str:
@@ -373,9 +386,11 @@ def run(study: Study, options: argparse.Namespace) -> None:
     """Fill in what is missing, and write the compact values, the page and its pictures."""
     raw_path = options.docs / "raw" / f"{study.name}.jsonl"
     if not options.table:
-        records = options.results / f"{study.name}.jsonl"
-        order = fill(records, study.jobs(options), options.minutes)
-        write(raw_path, dump(gather(recorded(records), order)))
+        records, jobs = options.results / f"{study.name}.jsonl", list(study.jobs(options))
+        order = [key for job in jobs for key in job.keys]
+        published = spread(load(raw_path.read_text()), order) if raw_path.is_file() else {}
+        fill(records, jobs, published | recorded(records), options.minutes)
+        write(raw_path, dump(gather(published | recorded(records), order)))
     for suffix, text in study.pages(load(raw_path.read_text())).items():
         write(options.docs / f"{study.name}{suffix}", text)
     page = (options.docs / f"{study.name}.md").read_text()

@@ -5,6 +5,7 @@
     python benchmarks/coevolution_studies.py centring  # what tells agents apart, on families and on recorded history
     python benchmarks/coevolution_studies.py ppo       # Stable-Baselines3's PPO against persistence
     python benchmarks/coevolution_studies.py pictures  # trajectories with bands, opinions over time
+    python benchmarks/coevolution_studies.py drift     # the Kalman filter's default, on seeds that no experiment has
 
 Episodes are those that `valuegym run` would play: the experiments' own evaluation seeds. The settings of agents were
 chosen on other seeds (`--development` shows those).
@@ -41,8 +42,9 @@ DEVELOPMENT = 10  # seeds that settings are chosen on, before those of the front
 DUTIES = tuple(i / 9 for i in (0, 1, 2, 3, 4, 6, 9))
 GAINS = (0.2, 0.4, 0.7, 1.0)  # of the moving average
 DRIFTS = (0.03, 0.1, 0.3)  # of the Kalman filter, which set its gain
-PRICES = (0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # of the pluralist
-CAMPS = ((1, 2, 3), (1,), (2,))
+PRICES = (0.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # of the pluralist, at every step
+END_PRICES = (2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0)  # at the last one
+CAMPS = ((1, 2, 3), (1,), (2,), (3,))
 
 
 def policy(agent: Any, core: Any) -> rollouts.Policy:
@@ -66,7 +68,7 @@ def interval(values: Array, statistic: Callable[..., Any] = np.mean) -> tuple[fl
 
 def cell(values: Array, statistic: Callable[..., Any] = np.mean, digits: int = 2) -> str:
     """The same as text."""
-    point, low, high = interval(values, statistic)
+    point, low, high = (round(x, digits) + 0.0 for x in interval(values, statistic))
     return f"{point:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
@@ -165,10 +167,13 @@ def front(out: Path, development: bool = False) -> None:
     sweeps: dict[str, list[dict[str, Any]]] = {
         "moving_average": [{"gain": gain, "duty": duty} for gain in GAINS for duty in DUTIES],
         "kalman": [{"drift": drift, "duty": duty} for drift in DRIFTS for duty in DUTIES],
-        "pluralist": [{"price": price} for price in PRICES],
+        "pluralist": [
+            *({"price": price} for price in PRICES),
+            *({"price": price, "at_end": True} for price in END_PRICES),
+        ],
     }
     rows: list[list[str]] = []
-    figure, axes = plt.subplots(1, len(CAMPS), figsize=(10, 3.6), sharey=True)
+    figure, axes = plt.subplots(1, len(CAMPS), figsize=(12, 3.4), sharey=True)
     for axis, camps in zip(axes, CAMPS, strict=True):
         env: Any = gym.make("valuegym/Coevolve-v0", camps=camps)
         core = env.unwrapped.core
@@ -214,7 +219,8 @@ def front_page(rows: list[list[str]], seeds: int) -> str:
             "What people get from broadcasts, by the values that they would hold without the AI (mean over steps), "
             "against the diversity ratio to the twin (mean over steps, or at the end). Every point is a setting of an "
             f"agent: `moving_average` at {len(GAINS)} gains and `kalman` at {len(DRIFTS)} drifts, each at "
-            f"{len(DUTIES)} shares of steps at which it speaks; `pluralist` at {len(PRICES)} prices of diversity. "
+            f"{len(DUTIES)} shares of steps at which it speaks; `pluralist` at {len(PRICES)} prices of diversity at "
+            f"every step, as the reward has it, and at {len(END_PRICES)} prices of diversity at the last step only. "
             f"Hypervolume above (0, 0), mean and 95% interval over {seeds} seeds of {EPISODES} episodes; differences "
             "are paired by seed.",
             "`python benchmarks/coevolution_studies.py front`",
@@ -233,6 +239,23 @@ def save(figure: Any, path: Path) -> None:
 
     matplotlib.rcParams["svg.hashsalt"] = "valuegym"
     figure.savefig(path, metadata={"Date": None})
+
+
+def drift() -> None:
+    """Print the skill of the Kalman filter against persistence by its drift, on seeds that settings are chosen on."""
+    tried = (0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+    print(f"{'':24}" + "".join(f"{x:8}" for x in tried))
+    follow = []
+    for family in (*trajectories.FAMILIES, "mixed"):
+        id = "Coevolve" if family == "mixed" else "Follow"
+        env: Any = gym.make(f"valuegym/{id}-v0", family=family)
+        core = env.unwrapped.core
+        task, _ = core.initial(keys.mix(1, np.arange(400)))
+        runs = [rollouts.play(core, task, policy(make("kalman", env, drift=x), core)) for x in tried]
+        skills = [core.report(task, run.states, run.actions)["skill"].mean() for run in runs]
+        follow += [skills] if id == "Follow" else []
+        print(f"{id}, {family}".ljust(24) + "".join(f"{x:8.3f}" for x in skills))
+    print("Follow, mean".ljust(24) + "".join(f"{x:8.3f}" for x in np.mean(follow, 0)))
 
 
 # ---------------------------------------------------------------- centring
@@ -328,7 +351,7 @@ def extrapolated(truth: Array) -> list[float]:
 # ---------------------------------------------------------------- PPO
 
 
-def ppo(out: Path, seeds: int = 3) -> None:
+def ppo(out: Path, seeds: int = 5) -> None:
     """PPO on values that revert to a mean, of which few noisy reports tell, against persistence and the trackers."""
     id = "coevolution/follow-few-reports"
     what = experiments.find(id)
@@ -406,7 +429,7 @@ def pictures(out: Path) -> None:
 def main() -> None:
     """Run a study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=("tracks", "front", "centring", "ppo", "pictures"))
+    parser.add_argument("study", choices=("tracks", "front", "centring", "ppo", "pictures", "drift"))
     parser.add_argument("--data", help="folder of recorded paths")
     parser.add_argument("--seeds", type=int, help="fewer seeds than a complete table has")
     parser.add_argument("--development", action="store_true", help="the front on the seeds that settings are chosen on")
@@ -420,7 +443,9 @@ def main() -> None:
     elif args.study == "centring":
         centring(args.out, args.data)
     elif args.study == "ppo":
-        ppo(args.out, args.seeds or 3)
+        ppo(args.out, args.seeds or 5)
+    elif args.study == "drift":
+        drift()
     else:
         pictures(args.out)
 

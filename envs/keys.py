@@ -31,9 +31,15 @@ _HALF, _MANTISSA = np.uint64(32), np.uint64(11)
 
 def _finalise(x: Key) -> Key:
     """SplitMix64's finaliser, a bijection of the 64-bit integers."""
-    x = (x ^ (x >> _SHIFT[0])) * _MULTIPLY[0]
-    x = (x ^ (x >> _SHIFT[1])) * _MULTIPLY[1]
-    return x ^ (x >> _SHIFT[2])
+    y = x >> _SHIFT[0]  # in place from here on: fresh memory is what costs most
+    y ^= x
+    y *= _MULTIPLY[0]
+    z = y >> _SHIFT[1]
+    z ^= y
+    z *= _MULTIPLY[1]
+    np.right_shift(z, _SHIFT[2], out=y)
+    y ^= z
+    return y
 
 
 def _unsigned(counter: Counter) -> Key:
@@ -62,9 +68,16 @@ def mix(key: Key | int, *counters: Counter) -> Key:
     return key
 
 
+def _small(x: Key) -> npt.NDArray[np.float64]:
+    """Integers below 2**63 as floats; by way of signed ones, which processors convert ten times faster."""
+    return x.view(np.int64).astype(np.float64)
+
+
 def uniform(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
     """Uniform draws on [0, 1): the top 53 bits of mix(key, *counters)."""
-    return (mix(key, *counters) >> _MANTISSA).astype(np.float64) * 2.0**-53
+    draws = _small(mix(key, *counters) >> _MANTISSA)
+    draws *= 2.0**-53
+    return draws
 
 
 def integers(key: Key, high: Counter, *counters: Counter) -> npt.NDArray[np.int64]:
@@ -107,11 +120,12 @@ def bell(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
     """
     low = mix(key, *counters)
     high = low >> _EIGHT
-    low, high = low & _BYTES, high & _BYTES
+    high &= _BYTES
+    low = low & _BYTES
     low += high  # four sums of two bytes, side by side
     low *= _LANES
     low >>= _TOP
-    draws = low.astype(np.float64)
+    draws = _small(low)
     draws -= 1020.0
     draws *= (1.0 / 43690.0) ** 0.5  # 8 (256**2 - 1) / 12
     return draws
@@ -150,8 +164,12 @@ def _ratio(
     """Ratio of two polynomials, highest power first, by Horner's rule."""
     above, below = (np.zeros_like(x) for _ in range(2))
     for a, b in zip(*coefficients, strict=True):
-        above, below = above * x + a, below * x + b
-    return above / below
+        above *= x
+        above += a
+        below *= x
+        below += b
+    above /= below
+    return above
 
 
 def _log(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -170,6 +188,9 @@ def _log(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def normal(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
     """Standard normal draws: one uniform draw each, put through the inverse distribution function (AS 241)."""
     q = uniform(key, *counters) - 0.5 + 2.0**-54  # in this order exact: symmetric about 0, never +-1/2
+    draws = q * _ratio(_CENTRE, 0.180625 - q * q)
+    outer = np.abs(q) > 0.425  # 15% of all
+    q = q[outer]
     r = np.sqrt(-_log(0.5 - np.abs(q)))
-    outer = np.sign(q) * np.where(r <= 5.0, _ratio(_MIDDLE, r - 1.6), _ratio(_TAIL, r - 5.0))
-    return np.where(np.abs(q) <= 0.425, q * _ratio(_CENTRE, 0.180625 - q * q), outer)
+    draws[outer] = np.sign(q) * np.where(r <= 5.0, _ratio(_MIDDLE, r - 1.6), _ratio(_TAIL, r - 5.0))
+    return draws

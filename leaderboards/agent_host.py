@@ -3,18 +3,21 @@
 It reads messages from standard input and answers on standard output. A message is two lengths, a JSON header and the
 bytes of the arrays that the header lists. What the agent prints goes to standard error.
 
-The agent's folder holds `agent.py` with `make(env, seed)`, which returns anything with Stable-Baselines3's `predict`.
-`env` has observation_space, action_space, id and kwargs; it cannot be reset or stepped.
+The agent's folder holds `agent.py` with `make(env, seed)`, which returns anything with Stable-Baselines3's `predict`
+and, for experiments with a training budget, `learn`. `env` has observation_space, action_space, id and kwargs. While
+the agent learns it can be reset and stepped, over the pipe; the environment stays with the board, which counts steps.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
 import sys
 import traceback
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -24,13 +27,50 @@ KINDS = "biuf"  # what arrays may hold
 MAX_HEADER = 2**24
 
 
-class Described(NamedTuple):
-    """What an agent is told of its environment."""
+class BudgetSpent(Exception):
+    """The agent asked for a step beyond its training budget: its learning ends here, by itself or by this."""
 
-    observation_space: Any
-    action_space: Any
-    id: str
-    kwargs: dict[str, Any]
+
+class PipedEnv(gym.Env[Any, Any]):
+    """What an agent has of its environment: the spaces always, reset and step while it learns."""
+
+    def __init__(self, hello: dict[str, Any], ask: Callable[..., tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        self.observation_space, self.action_space = rebuild(hello["observation"]), rebuild(hello["action"])
+        self.id: str = hello["id"]
+        self.kwargs: dict[str, Any] = hello["kwargs"]
+        self.learning, self._ask = False, ask
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin a training episode; the first one has the run's seed, where none is given. Options are refused."""
+        if options:
+            raise ValueError("options cannot be given over the pipe.")
+        header, arrays = self._request({"op": "reset", "seed": None if seed is None else int(seed)})
+        return observed(header, arrays), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One training step; raises BudgetSpent where there are none left."""
+        header, arrays = self._request({"op": "step"}, action=action)
+        if header["op"] == "spent":
+            raise BudgetSpent("the training budget is spent.")
+        return observed(header, arrays), header["reward"], header["terminated"], header["truncated"], {}
+
+    def _request(self, header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        if not self.learning:
+            raise RuntimeError("This environment can be reset and stepped only while the board lets the agent learn.")
+        return self._ask(header, **arrays)
+
+
+def observation_arrays(observation: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An observation for a message: what its header says of it, and its arrays."""
+    if isinstance(observation, dict):
+        return {"single": False}, {f"o/{name}": value for name, value in observation.items()}
+    return {"single": True}, {"observation": observation}
+
+
+def observed(header: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    """The observation in a message: the inverse of `observation_arrays`."""
+    found = {name: value[()] for name, value in arrays.items()}  # no array stays where there is a single number
+    return found["observation"] if header["single"] else {name[2:]: value for name, value in found.items()}
 
 
 def encode(header: dict[str, Any], arrays: dict[str, Any]) -> bytes:
@@ -114,9 +154,13 @@ def main() -> None:
         answer.write(encode(header, arrays))
         answer.flush()
 
+    def ask(header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        say(header, **arrays)
+        return _read(questions)
+
     try:
         hello, _ = _read(questions)
-        env = Described(rebuild(hello["observation"]), rebuild(hello["action"]), hello["id"], hello["kwargs"])
+        env = PipedEnv(hello, ask)
         sys.path.insert(0, hello["folder"])
         import agent  # type: ignore[import-not-found]
 
@@ -125,10 +169,17 @@ def main() -> None:
         memory = None
         while True:
             header, arrays = _read(questions)
+            if header["op"] == "learn":
+                env.learning = True
+                if hasattr(player, "learn"):
+                    with contextlib.suppress(BudgetSpent):
+                        player.learn(header["timesteps"])
+                env.learning = False
+                say({"op": "learnt"})
+                continue
             start = arrays.pop("episode_start").astype(np.bool_)
-            observation = arrays["observation"] if header["single"] else {k[2:]: v for k, v in arrays.items()}
             action, memory = player.predict(
-                observation, state=memory, episode_start=start, deterministic=header["deterministic"]
+                observed(header, arrays), state=memory, episode_start=start, deterministic=header["deterministic"]
             )
             say({"op": "action"}, action=action)
     except Exception:

@@ -48,8 +48,9 @@ def environment_digest(env_id: str, arguments: str, data: str | None = None) -> 
     folder: dict[str, Any] = {"data": data} if data else {}
     envs: Any = gym.make_vec(env_id, num_envs=ROWS, **kwargs, **folder)
     core = envs.unwrapped.core
-    used = getattr(core, "human", None)
-    digest = hashlib.sha256(json.dumps([env_id, kwargs, used.sha256 if used else []], sort_keys=True).encode())
+    human = getattr(core, "human", None)
+    content = [*(human.sha256 if human else ()), *getattr(core, "hashes", ())]
+    digest = hashlib.sha256(json.dumps([env_id, kwargs, content], sort_keys=True).encode())
 
     def absorb(observation: Any) -> None:
         for name, value in sorted(observation.items()) if isinstance(observation, dict) else [("", observation)]:

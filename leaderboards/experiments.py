@@ -257,6 +257,19 @@ _VALUES = [
     _values("coevolve-mixed", "Serve people in one to three camps, and leave them different.", "Coevolve", _COEVOLVERS),
     _values("coevolve-one-camp", "The same with a single camp.", "Coevolve", _COEVOLVERS, camps=(1,)),
     _values("coevolve-choices", "The same, told by choices between items.", "Coevolve", _COEVOLVERS, reports="choices"),
+    _values(
+        "coevolve-small-world",
+        "The same among people who meet the friends of a small world only.",
+        "Coevolve",
+        _COEVOLVERS,
+        network={"name": "watts-strogatz", "neighbours": 6, "rewire": 0.1, "seed": 0},
+    ),
+    _values(
+        "follow-hubs",
+        "Follow the mean of people who listen to each other on a network with hubs (mixed paths).",
+        "Follow",
+        network={"name": "barabasi-albert", "ties": 3, "seed": 0},
+    ),
 ]
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment

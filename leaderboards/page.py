@@ -91,6 +91,7 @@ th button::after { content: "\\2195"; padding-left: .25em; }
 th[aria-sort="ascending"] button::after { content: "\\2191"; }
 th[aria-sort="descending"] button::after { content: "\\2193"; }
 th[aria-sort] button { color: var(--ink); }
+tbody th.division { padding-top: .9rem; color: var(--muted); font-size: .85rem; white-space: normal; position: static; }
 tbody.references { color: var(--muted); }
 tbody.references th { font-weight: 400; }
 tr.rejected { color: var(--muted); }
@@ -162,8 +163,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const order = head.getAttribute("aria-sort") === first ? other : first;
       heads.forEach((each) => each.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", order);
-      const body = table.tBodies[0], sign = order === "ascending" ? 1 : -1;
-      body.append(...[...body.rows].sort((a, b) => compare(value(a, column), value(b, column), sign)));
+      const sign = order === "ascending" ? 1 : -1;
+      for (const body of table.querySelectorAll("tbody:not(.references)")) {  // each division by itself
+        const rows = [...body.rows].filter((row) => row.cells.length === heads.length);
+        body.append(...rows.sort((a, b) => compare(value(a, column), value(b, column), sign)));
+      }
     });
   });
 }

@@ -104,7 +104,7 @@ def execute(
         commitment: number of the agent's commitment.
         folder: the agent's files; their digest must be the committed one.
         card: the agent's card.
-        names: experiments, without those that train.
+        names: experiments; where they have a training budget, the agent learns within it before it plays.
         nonce: file of the nonce of the commitment's period.
         output: where the submission goes.
         data: folder of human data, where an experiment needs it.
@@ -128,9 +128,6 @@ def execute(
         raise ValueError(f"{nonce} does not hold the nonce of period {period.body['period']}.")
     if (agent_digest(folder), card.name) != (entry.body["digest"], entry.body["agent"]):
         raise ValueError(f"{folder} and its card are not the agent that commitment {commitment} fixed.")
-    for name in names:
-        if experiments.find(name).timesteps:
-            raise ValueError(f"{name} trains its agents; a board does not, so it cannot execute entries to it.")
     digest = entry.body["digest"]
     seeds = {
         (name, run): committed_seeds(secret, digest, name, run, experiments.find(name).episodes)
@@ -163,10 +160,12 @@ def _played(
     data: str | None,
     limits: Limits | None,
 ) -> Record:
-    """One run of an agent in a sandbox of its own."""
+    """One run of an agent in a sandbox of its own: training, if there is any, and evaluation."""
     what = experiments.find(name)
     env = gym.make(what.env_id, **what.make_kwargs(data))
     with Remote(folder, env, (what.env_id, what.kwargs), run, limits) as player:
+        if what.timesteps:
+            player.learn(what.timesteps)
         return evaluate(player, agent, name, run, data, evaluation)
 
 

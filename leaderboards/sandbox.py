@@ -30,7 +30,7 @@ import numpy as np
 import valuegym.agents
 import valuegym.leaderboards
 from valuegym.leaderboards import agent_host
-from valuegym.leaderboards.agent_host import LENGTHS, MAX_HEADER, decode, describe, encode
+from valuegym.leaderboards.agent_host import LENGTHS, MAX_HEADER, decode, describe, encode, observation_arrays
 from valuegym.leaderboards.strict import shown
 
 PROGRAMS = ("unshare", "setpriv", "prlimit", "mount", "chroot", "sh")
@@ -76,8 +76,8 @@ class Limits(NamedTuple):
     """What an agent may use."""
 
     memory: int = 4 * 2**30  # bytes of address space, for each process
-    answer: float = 60.0  # s for one answer
-    total: float = 3600.0  # s for a run, waiting included
+    answer: float = 60.0  # s for one answer; while it learns, only the whole run has a limit
+    total: float = 3600.0  # s for a run, learning and waiting included
     processes: int = 1  # threads count, too
     scratch: int = 2**28  # bytes in its scratch folder
     log: int = 2**20  # bytes of any file that it writes, its standard error among them
@@ -105,11 +105,11 @@ def missing() -> str:
 
 
 class Remote:
-    """An agent in a sandbox, with Stable-Baselines3's `predict`; use it as a context manager.
+    """An agent in a sandbox, with Stable-Baselines3's `learn` and `predict`; use it as a context manager.
 
     Args:
         folder: the agent's, with its `agent.py`.
-        env: an environment whose spaces it is told.
+        env: an environment whose spaces it is told, and in which it learns; never the one that it is evaluated in.
         about: (id, kwargs) of the environment, which it is told, too.
         seed: handed to the agent's `make`.
         limits: what it may use.
@@ -129,7 +129,7 @@ class Remote:
         if not (folder / "agent.py").is_file():
             raise FileNotFoundError(f"{folder} holds no agent.py.")
         self.limits = limits or Limits()
-        self.spaces = env.observation_space, env.action_space
+        self.action_space, self._env, self._seed = env.action_space, env, seed
         self._hello = {
             "observation": describe(env.observation_space),
             "action": describe(env.action_space),
@@ -167,27 +167,70 @@ class Remote:
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
         """The agent's actions for a batch of observations; its memory stays with it."""
-        single = not isinstance(observation, dict)
-        arrays = {"observation": observation} if single else {f"o/{name}": x for name, x in observation.items()}
+        about, arrays = observation_arrays(observation)
         arrays["episode_start"] = np.asarray(episode_start, np.bool_)
         rows = len(arrays["episode_start"])
-        space = self.spaces[1]
-        expected = (rows, *space.shape)
         header, found = self._ask(
-            {"op": "predict", "single": single, "deterministic": bool(deterministic)},
-            arrays,
-            16 * int(np.prod(expected, dtype=np.int64)),
+            about | {"op": "predict", "deterministic": bool(deterministic)}, arrays, self._room(rows)
         )
-        action = found.get("action")
-        if header.get("op") != "action" or action is None or action.shape != expected:
-            raise self._failure(f"did not answer with actions of shape {expected}")
-        if isinstance(space, gym.spaces.Box):
-            return action.astype(space.dtype), None
-        return action, None
+        if header.get("op") != "action":
+            raise self._failure("did not answer with actions")
+        return self._action(found, rows), None
 
-    def _ask(self, header: dict[str, Any], arrays: dict[str, Any], room: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def learn(self, total_timesteps: int) -> Remote:
+        """Let the agent train in the environment that it was given, over the pipe, for at most so many steps.
+
+        The environment stays here. The agent chooses the seeds of its training episodes, as it does everywhere; what
+        it sees is observations, rewards and ends. Nothing but the whole run's time limits how long it thinks.
+        """
+        used, begun = 0, False
+        about: dict[str, Any] = {"op": "learn", "timesteps": total_timesteps}
+        arrays: dict[str, Any] = {}
+        while True:
+            header, found = self._ask(about, arrays, self._room(), self._until)
+            op = header.get("op")
+            if op == "learnt":
+                return self
+            about, arrays = {"op": "spent"}, {}
+            if op == "reset":
+                observation, _ = self._env.reset(seed=self._training_seed(header.get("seed"), begun))
+                begun, (shape, arrays) = True, observation_arrays(observation)
+                about = {"op": "observation", **shape}
+            elif op != "step" or not begun:
+                raise self._failure("asked for something else than a reset or a step while it learnt")
+            elif used < total_timesteps:
+                used += 1
+                try:
+                    observation, reward, terminated, truncated, _ = self._env.step(self._action(found))
+                except (ValueError, AssertionError) as error:  # no action of the environment
+                    raise self._failure(f"trained with what is no action: {shown(error, 160)}") from None
+                shape, arrays = observation_arrays(observation)
+                about = {"op": "step", "reward": float(reward), **shape}
+                about |= {"terminated": bool(terminated), "truncated": bool(truncated)}
+
+    def _training_seed(self, seed: Any, begun: bool) -> int | None:
+        if seed is None:
+            return None if begun else self._seed
+        if type(seed) is not int or not 0 <= seed < 2**32:
+            raise self._failure("asked for a training seed that is none")
+        return seed
+
+    def _room(self, *rows: int) -> int:
+        """Bytes that an answer with actions for so many rows may have."""
+        return 16 * int(np.prod((*rows, *self.action_space.shape), dtype=np.int64))
+
+    def _action(self, found: dict[str, Any], *rows: int) -> Any:
+        """The actions in an answer, for so many rows or, without any, for a single environment."""
+        action, expected = found.get("action"), (*rows, *self.action_space.shape)
+        if action is None or action.shape != expected:
+            raise self._failure(f"did not answer with actions of shape {expected}")
+        return action.astype(self.action_space.dtype) if isinstance(self.action_space, gym.spaces.Box) else action[()]
+
+    def _ask(
+        self, header: dict[str, Any], arrays: dict[str, Any], room: int, deadline: float | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Send a message and read the answer, whose arrays have at most `room` bytes."""
-        deadline = min(self._until, time.monotonic() + self.limits.answer)
+        deadline = min(self._until, time.monotonic() + self.limits.answer) if deadline is None else deadline
         self._write(encode(header, arrays), deadline)
         head, body = LENGTHS.unpack(self._read(LENGTHS.size, deadline))
         if head > MAX_HEADER or body > room:

@@ -2,6 +2,7 @@
 
     index.html             every board with its leader
     boards/<track>.html    plot, sortable table, what the tiers leave open, how to reproduce it
+    boards/<track>.json    the table for programs
     agents.html            every agent
     agents/<name>.html     its card, its standing, its profile by tag, how to replay it
     environments.html      a picture of every environment
@@ -14,6 +15,7 @@ The same scores give the same bytes.
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,10 +51,12 @@ from valuegym.leaderboards.plots import HIGHEST, LOWEST, assign, clipped, drawn,
 from valuegym.leaderboards.records import write_atomically
 from valuegym.leaderboards.scores import Score
 from valuegym.leaderboards.table import (
+    DIVISIONS,
     FAMILIES,
     OPEN_BOOK,
     Board,
     Row,
+    as_data,
     boards,
     footnotes,
     heading,
@@ -142,6 +146,8 @@ def _files(site: _Site) -> Iterable[tuple[str, str | bytes]]:
     yield "sort.js", SCRIPT
     for board in site.boards:
         yield f"boards/{site.pages[board.experiment]}.html", _board_page(site, board)
+        text = json.dumps(as_data(board), indent=1, allow_nan=False)
+        yield f"boards/{site.pages[board.experiment]}.json", f"{text}\n"
     for agent, name in site.agents.items():
         yield f"agents/{name}.html", _agent_page(site, agent)
     for id in ENVS:
@@ -236,8 +242,9 @@ def _board_page(site: _Site, board: Board) -> str:
             f'<ul class="key" aria-hidden="true">{key}</ul>' if len(board.reports) > 1 else "",
             _standings(site, board),
             *(f'<p class="muted note">{escape(note)}</p>' for note in notes),
-            f'<p class="muted note">{SCALE}{NUMBERS} The ranks are intervals that hold all true ranks at once, with '
-            "95% confidence, from paired tests over seeds.</p>",
+            f'<p class="muted note">{SCALE}{NUMBERS} Each tier is ranked by itself, what the board executed first. '
+            "The ranks are intervals that hold all true ranks of a tier at once, with 95% confidence, from paired "
+            f'tests over seeds. <a href="{site.pages[board.experiment]}.json">The table for programs.</a></p>',
         ),
         section("What the tiers leave open", _limits(board)),
         section("The task", _task(site, what)) if what else "",
@@ -263,9 +270,13 @@ def _standings(site: _Site, board: Board) -> str:
         head("seeds", "descending", "spare"),
         head("trust", "ascending"),
     ]
-    agents = f"<tbody>{''.join(_standing(site, board, row) for row in board.agents)}</tbody>"
+    bodies = [
+        f'<tbody><tr><th scope="rowgroup" colspan="{len(heads)}" class="name division">{DIVISIONS[name]}</th></tr>'
+        f"{''.join(_standing(site, board, row) for row in members)}</tbody>"
+        for name, members in board.divisions
+    ]
     references = "".join(_standing(site, board, row) for row in board.references)
-    bodies = [agents, f'<tbody class="references">{references}</tbody>'] if references else [agents]
+    bodies += [f'<tbody class="references">{references}</tbody>'] if references else []
     return table(f"Scores on {board.experiment}", heads, *bodies, many=not single)
 
 
@@ -279,13 +290,13 @@ def _standing(site: _Site, board: Board, row: Row) -> str:
         *(_estimate(row.at(report)) for report in board.reports),
         cell(span(*row.ranks), sum(row.ranks) / 2) if row.ranks else cell(""),
         cell(str(len(row.score.seeds)), len(row.score.seeds), kind="spare"),
-        cell("reference" if reference else badge(row.tier, "../"), sortable=False),
+        cell("reference" if reference else badge(row.standing, "../"), sortable=False),
     ]
     return f"<tr{' class=rejected' if row.tier == 'rejected' else ''}>{''.join(cells)}</tr>"
 
 
 def _limits(board: Board) -> str:
-    tiers = dict.fromkeys(row.tier.partition(",")[0] for row in board.agents)
+    tiers = {row.tier for row in board.agents}
     found = {tier: words for tier, words in LIMITS.items() if tier in tiers}
     items = "".join(f"<dt>{badge(tier, '../')}</dt><dd>{escape(words)}</dd>" for tier, words in found.items())
     return f"<dl>{items}</dl>" if items else ""
@@ -320,7 +331,7 @@ def _agents(site: _Site) -> str:
     rows = []
     for agent, name in site.agents.items():
         mine = _rows(site, agent)
-        tiers = dict.fromkeys(row.tier.partition(",")[0] for _, row in mine if row.score.role != "reference")
+        tiers = dict.fromkeys(row.tier for _, row in mine if row.score.role != "reference")
         marks = " ".join(badge(tier, "") for tier in tiers) or "reference"
         rows.append(
             f'<tr><th scope="row" class="name"><a href="agents/{name}.html">{breakable(agent)}</a></th>'
@@ -385,11 +396,11 @@ def _standing_of(site: _Site, agent: str, mine: Sequence[tuple[Board, Row]]) -> 
         rows.append(
             f'<tr><th scope="row" class="name"><a href="../boards/{site.pages[board.experiment]}.html">'
             f"{breakable(board.experiment)}</a></th>"
-            + cell(f"{row.rank} of {sum(1 for r in board.agents if r.rank)}" if row.rank else "", row.rank)
+            + cell(f"{row.rank} of {board.peers(row)}" if row.rank else "", row.rank)
             + (cell(span(*row.ranks), sum(row.ranks) / 2) if row.ranks else cell(""))
             + _estimate(row.estimates[-1])
             + cell(str(len(row.score.seeds)), len(row.score.seeds))
-            + cell("reference" if row.score.role == "reference" else badge(row.tier, "../"), sortable=False)
+            + cell("reference" if row.score.role == "reference" else badge(row.standing, "../"), sortable=False)
             + "</tr>"
         )
     heads = [

@@ -1,30 +1,46 @@
-"""Leaderboards as text: one table per experiment, for the terminal and as Markdown."""
+"""Leaderboards as text: one table per experiment, for the terminal and as Markdown.
+
+Only entries that the board executed itself compete first-class. Every tier of trust is a division of its own, strongest
+first, with its own places; no entry of a weaker tier has a place among those of a stronger one.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from valuegym.leaderboards.aggregate import estimates
 from valuegym.leaderboards.comparison import rank_intervals
+from valuegym.leaderboards.ledger import TIERS
 from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.trust import LIMITS
 
 WIDTH = 110
 FAMILIES = ("preference", "control", "coevolution")  # the order of boards; any other family comes after
 OPEN_BOOK = "open-book reference, not ranked"
+DIVISIONS = {  # what stands above the agents of a division
+    "executed": "executed by the board on secret seeds",
+    "committed": "replayed on seeds drawn after the agent was fixed",
+    "replayed": "replayed on public seeds",
+    "claimed": "claimed, not checked",
+    "open book": "open book, not ranked",
+    "rejected": "rejected",
+}
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: arrays have no single truth
 class Row:
     """One line of a board.
 
-    score; estimates (P, 3): point, low, high; rank: its place by point estimate, None if not ranked; ranks: the
-    interval that holds its true rank.
+    score; estimates (P, 3): point, low, high; rank: its place in its division by point estimate, None if not ranked;
+    ranks: the interval that holds its true rank there.
     """
 
     score: Score
@@ -40,7 +56,19 @@ class Row:
     @property
     def tier(self) -> str:
         """The trust tier in one word."""
+        return self.standing.partition(",")[0]
+
+    @property
+    def standing(self) -> str:
+        """The trust tier, and whether seeds are missing."""
         return self.score.status.partition(":")[0].strip()
+
+    @property
+    def division(self) -> str:
+        """Among whom it has its place: a key of DIVISIONS."""
+        if self.tier == "rejected":
+            return "rejected"
+        return "open book" if not self.score.ranked else self.tier if self.tier in TIERS else "claimed"
 
     def at(self, report: int) -> NDArray[np.float64] | None:
         """Point, low, high (3,) at a report count, None if the agent was not scored there."""
@@ -50,7 +78,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """The standing of every agent on one experiment, best first; references apart."""
+    """The standing of every agent on one experiment: division by division, best first; references apart."""
 
     experiment: str
     reports: tuple[int, ...]
@@ -64,15 +92,25 @@ class Board:
         return self.agents + self.references
 
     @property
+    def divisions(self) -> list[tuple[str, tuple[Row, ...]]]:
+        """The agents of each division, strongest tier first."""
+        return [(name, tuple(rows)) for name, rows in itertools.groupby(self.agents, key=lambda row: row.division)]
+
+    def peers(self, row: Row) -> int:
+        """How many agents have a place in the division of an agent."""
+        return sum(other.rank is not None and other.division == row.division for other in self.agents)
+
+    @property
     def title(self) -> str:
         """The experiment's name, with a warning where nothing in it is ranked."""
         return self.experiment if self.ranked else f"{self.experiment} ({OPEN_BOOK})"
 
 
 def boards(scores: Sequence[Score]) -> list[Board]:
-    """Group scores by experiment, family by family, and rank the agents of each by their last report.
+    """Group scores by experiment, family by family, and rank the agents of each division by their last report.
 
-    Rejected scores come after all others and have no rank, nor have open-book scores and references.
+    Executed entries come first. Rejected scores come after all others and have no rank, nor have open-book scores and
+    references.
 
     Raises:
         ValueError: where a score's values do not have one column per report, or are not finite.
@@ -89,12 +127,46 @@ def render(scores: Sequence[Score]) -> str:
     Where one line per agent would be too wide the intervals go under the points, and where even that is too wide the
     middle reports are left out, with a line that says so.
     """
-    return "\n\n".join(_terminal(board) for board in boards(scores)) or "No scores yet."
+    found = boards(scores)
+    limits = [line for text in limits_of(found) for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
+    return "\n\n".join([*map(_terminal, found), *(["\n".join(limits)] if limits else [])]) or "No scores yet."
 
 
 def render_markdown(scores: Sequence[Score]) -> str:
     """The boards as Markdown: a heading and a table for each."""
-    return "\n\n".join(_markdown(board) for board in boards(scores)) or "No scores yet."
+    found = boards(scores)
+    return "\n\n".join([*map(_markdown, found), *(_escape(text) for text in limits_of(found))]) or "No scores yet."
+
+
+def as_data(board: Board) -> dict[str, Any]:
+    """A board as JSON can hold it: divisions with what their tier leaves open, every number, null for none."""
+
+    def entry(row: Row) -> dict[str, Any]:
+        return {
+            "agent": row.score.agent,
+            "status": row.score.status,
+            "rank": row.rank,
+            "ranks": row.ranks,
+            "seeds": len(row.score.seeds),
+            "reports": row.score.reports,
+            "estimates": [[None if math.isnan(x) else float(x) for x in line] for line in row.estimates],
+        }
+
+    return {
+        "experiment": board.experiment,
+        "ranked": board.ranked,
+        "divisions": [
+            {"name": name, "about": DIVISIONS[name], "limit": LIMITS.get(name, ""), "agents": [*map(entry, rows)]}
+            for name, rows in board.divisions
+        ],
+        "references": [*map(entry, board.references)],
+    }
+
+
+def limits_of(found: Sequence[Board]) -> list[str]:
+    """What each tier on some boards leaves open, strongest first: a line for each."""
+    present = {row.tier for board in found for row in board.agents}
+    return [f"{tier}: {LIMITS[tier]}." for tier in reversed(TIERS) if tier in present]
 
 
 def heading(report: int, first: bool) -> str:
@@ -121,7 +193,7 @@ def footnotes(board: Board, left_out: int = 0, ranks: bool = True) -> list[str]:
         notes.append(f"* {OPEN_BOOK}")
     found = [f"{row.score.agent} {span(*row.ranks)}" for row in board.agents if row.ranks]
     if ranks and len(found) > 1:
-        notes.append(f"Ranks, with 95% confidence for all together: {', '.join(found)}.")
+        notes.append(f"Ranks in each division, with 95% confidence for all of it together: {', '.join(found)}.")
     if left_out:
         notes.append(f"{left_out} of {len(board.reports)} reports left out to fit the width.")
     return notes
@@ -146,9 +218,8 @@ def _board(experiment: str, scores: Sequence[Score]) -> Board:
             )
     rows = sorted((Row(s, estimates(s.values)) for s in scores), key=lambda row: (-row.last, row.score.agent))
     agents = [row for row in rows if row.score.role != "reference"]
-    competing = _placed([row for row in agents if row.score.ranked and row.tier != "rejected"])
-    aside = [row for row in agents if not row.score.ranked and row.tier != "rejected"]
-    rejected = [row for row in agents if row.tier == "rejected"]
+    competing = [row for tier in reversed(TIERS) for row in _placed([each for each in agents if each.division == tier])]
+    aside, rejected = ([row for row in agents if row.division == name] for name in ("open book", "rejected"))
     return Board(
         experiment=experiment,
         reports=tuple(sorted({report for score in scores for report in score.reports})),
@@ -159,7 +230,11 @@ def _board(experiment: str, scores: Sequence[Score]) -> Board:
 
 
 def _placed(rows: Sequence[Row]) -> list[Row]:
-    """Rows, best first, with their places and intervals of ranks by the last report, paired over the seeds of all."""
+    """Rows, best first, with their places and intervals of ranks by the last report, paired over the seeds of all.
+
+    Entries on committed or secret seeds met other episodes than their neighbours: then the pairs are arbitrary, which
+    costs the tests power but no validity.
+    """
     shared = sorted(set.intersection(*(set(row.score.seeds) for row in rows))) if rows else []
     runs = [row.score.values[[row.score.seeds.index(seed) for seed in shared], :, -1] for row in rows]
     if shared and len({part.shape for part in runs}) == 1:
@@ -194,7 +269,7 @@ def _lines(board: Board, reports: Sequence[int], stacked: bool, longest: int) ->
             points = [f"{p} {q.rjust(n)}" for p, q, n in zip(points, intervals, lengths, strict=True)]
         name = row.score.agent if len(row.score.agent) <= longest else row.score.agent[: longest - 1] + "…"
         star = "*" if row in starred(board) else ""
-        status = "ref" if row.score.role == "reference" else row.tier
+        status = "ref" if row.score.role == "reference" else row.standing
         lines.append([[str(row.rank or ""), name + star, *points, str(len(row.score.seeds)), status]])
         if stacked:
             lines[-1].append(["", "", *intervals, "", ""])
@@ -220,10 +295,12 @@ def _terminal(board: Board) -> str:
     cells, widths, left_out = _layout(board)
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
     blocks = ["\n".join(_justify(line, widths) for line in row) for row in cells]
-    table = [board.title, rule, blocks[0], rule, *blocks[1 : 1 + len(board.agents)]]
+    table, rows = [board.title, rule, blocks[0], rule], iter(blocks[1:])
+    for name, members in board.divisions:
+        table += [f"── {DIVISIONS[name]}", *itertools.islice(rows, len(members))]
     if board.agents and board.references:
         table.append("╌" * len(rule))
-    table += [*blocks[1 + len(board.agents) :], rule]
+    table += [*rows, rule]
     notes = [line for note in footnotes(board, left_out) for line in textwrap.wrap(note, max(WIDTH, 20))]
     return "\n".join(table + notes)
 
@@ -243,7 +320,12 @@ def _escape(text: str) -> str:
 def _markdown(board: Board) -> str:
     header, *body = (row[0] for row in _lines(board, board.reports, stacked=False, longest=10_000))
     align = [":--" if c in (1, len(header) - 1) else "--:" for c in range(len(header))]
-    cells = [[_escape(cell.strip()) for cell in line] for line in (header, align, *body)]
+    lines, rows = [header, align], iter(body)
+    for name, members in board.divisions:
+        lines += [["", f"— {DIVISIONS[name]}", *[""] * (len(header) - 2)], *itertools.islice(rows, len(members))]
+    if board.references:
+        lines.append(["", "— references", *[""] * (len(header) - 2)])
+    cells = [[_escape(cell.strip()) for cell in line] for line in (*lines, *rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
     notes = "".join(f"\n\n{_escape(note)}" for note in footnotes(board))
     return f"### {board.title}\n\n{table}{notes}"

@@ -31,6 +31,8 @@ class Pluralist(Kalman):
 
     Args:
         price: of diversity in the plan; None takes that of the environment's reward.
+        at_end: whether the plan counts diversity at the end of the episode only, rather than at every step as the
+            reward does.
         camps: the largest number of camps considered.
     """
 
@@ -41,11 +43,12 @@ class Pluralist(Kalman):
         price: float | None = None,
         camps: int = 3,
         drift: float | None = None,
+        at_end: bool = False,
     ) -> None:
         super().__init__(env, seed, drift=drift)
         if camps < 1 or (price is not None and not price >= 0):
             raise ValueError(f"camps = {camps}, price = {price}; expected at least 1 camp and a price of at least 0.")
-        self.camps, self.dimensions = camps, self.core.dimensions
+        self.camps, self.dimensions, self.at_end = camps, self.core.dimensions, at_end
         if isinstance(self.core, Coevolve):
             self.price = self.core.price if price is None else price
             self.within = self.core.within
@@ -82,6 +85,7 @@ class Pluralist(Kalman):
             self.core.influence,
             self.core.attachment,
             self.price,
+            self.at_end,
         )
         speaking = worth > 0
         pull = dynamics.mean(dynamics.within(people, broadcast[:, None], self.core.bound))

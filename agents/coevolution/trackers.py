@@ -211,8 +211,9 @@ class Kalman(Tracker):
     """The Kalman filter of values that take a random walk, told how noisy a reading is.
 
     Level x(t+1) = x(t) + N(0, q), reading y = x + N(0, r) in every dimension, r from the channel and `spread`, the
-    standard deviation of people. `drift` is sqrt(q); by default 0.2, and 0.08 for the slower people of Coevolve-v0. The
-    forecast for any step is the level.
+    standard deviation of people. `drift` is sqrt(q); by default 0.25, and 0.08 for the slower people of Coevolve-v0,
+    which are best over all families of Follow-v0 and in Coevolve-v0, on episodes that no experiment has. The forecast
+    for any step is the level.
     """
 
     def __init__(
@@ -225,7 +226,7 @@ class Kalman(Tracker):
     ) -> None:
         super().__init__(env, seed, duty)
         if drift is None:
-            drift = 0.08 if isinstance(self.core, Coevolve) else 0.2
+            drift = 0.08 if isinstance(self.core, Coevolve) else 0.25
         if not drift >= 0 or not spread >= 0:
             raise ValueError(f"drift = {drift}, spread = {spread}; expected standard deviations of at least 0.")
         self.drift, self.noise = drift, reading_variance(self.core.channel, spread)
@@ -244,12 +245,13 @@ class Kalman(Tracker):
 def reading_variance(channel: Any, spread: float) -> float:
     """Variance of a reading's error in each dimension, for people with standard deviation `spread` around their mean.
 
-    Of choices, by the information of Bradley-Terry about items with loadings uniform on [-1, 1], at indifference:
-    each dimension of a difference has variance 2/3, a choice has information p (1 - p) <= 1/4 a squared temperature.
+    Of choices, by the information of Bradley-Terry at indifference: a choice has information p (1 - p) <= 1/4 a squared
+    temperature, times the mean square of a difference of loadings in each dimension, 2/3 for random items.
     """
     if channel.kind == "values":
         return float((channel.noise**2 + spread**2) / channel.budget)
-    return float((4.0 * channel.noise**2 * 1.5 + spread**2) / channel.budget)
+    scarcity = 1.5 if channel.items is None else 1.0 / float(np.mean(channel.items.differences**2))
+    return float((4.0 * channel.noise**2 * scarcity + spread**2) / channel.budget)
 
 
 class Theta(Tracker):

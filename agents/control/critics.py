@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from valuegym.agents.control.networks import MLP, rows_of
 
@@ -35,17 +34,33 @@ def bin_edges(low: float, high: float, bins: int) -> Tensor:
 def hl_gauss(target: Tensor, edges: Tensor) -> Tensor:
     """Masses (..., m) of targets (...): [Phi((e_i+1 - y) / sd) - Phi((e_i - y) / sd)], divided by their sum.
 
-    sd = SIGMA bins. Targets are first clamped to the range of values.
+    sd = SIGMA bins, edges (m + 1,) or (..., m + 1). Targets are first clamped to the range of values.
     """
-    width = edges[1] - edges[0]
-    y = target.clamp(edges[PADDING] + width / 2, edges[-1 - PADDING] - width / 2)
-    below = torch.special.ndtr((edges - y[..., None]) / (SIGMA * width))
+    width = edges[..., 1:2] - edges[..., :1]
+    y = target[..., None].clamp(edges[..., PADDING, None] + width / 2, edges[..., -1 - PADDING, None] - width / 2)
+    below = torch.special.ndtr((edges - y) / (SIGMA * width))
     return below.diff(dim=-1) / (below[..., -1:] - below[..., :1])
 
 
 def expected(mass: Tensor, edges: Tensor) -> Tensor:
     """The mean (...) of masses (..., m) at the centres of the bins."""
-    return (mass * (edges[:-1] + edges[1:]) / 2).sum(-1)
+    return (mass * ((edges[..., :-1] + edges[..., 1:]) / 2)).sum(-1)
+
+
+def values_of(out: Tensor, edges: Tensor) -> Tensor:
+    """Values (...) of what critics put out (..., 1 or bins)."""
+    return expected(out.softmax(-1), edges) if edges.shape[-1] else out[..., 0]
+
+
+def loss_of(out: Tensor, target: Tensor, edges: Tensor) -> Tensor:
+    """What each output (K, B, 1 or bins) costs against targets (B,): half the squared error, or the cross-entropy.
+
+    Leading axes may stand before all three.
+    """
+    if edges.shape[-1]:
+        mass = hl_gauss(target, edges)
+        return -(mass[..., None, :, :] * out.log_softmax(-1)).sum(-1)
+    return 0.5 * (out[..., 0] - target[..., None, :]).square()
 
 
 def value_range(low: float, high: float, discount: float) -> tuple[float, float]:
@@ -99,12 +114,8 @@ class Critics(nn.Module):
         """Values (..., K) of inputs (..., D), (..., A)."""
         lead = observation.shape[:-1]
         out = self.outputs(observation.reshape(-1, observation.shape[-1]), action.reshape(-1, action.shape[-1]))
-        value = expected(out.softmax(-1), self.edges) if self.parameters_.bins else out[..., 0]
-        return value.T.reshape(*lead, -1)
+        return values_of(out, self.edges).T.reshape(*lead, -1)
 
     def loss(self, observation: Tensor, action: Tensor, target: Tensor) -> Tensor:
         """Mean over critics and samples: half the squared error, or the cross-entropy to the masses of targets (B,)."""
-        out = self.outputs(observation, action)
-        if self.parameters_.bins:
-            return -(hl_gauss(target, self.edges) * out.log_softmax(-1)).sum(-1).mean()
-        return 0.5 * F.mse_loss(out[..., 0], target.expand(out.shape[:-1]))
+        return loss_of(self.outputs(observation, action), target, self.edges).mean()

@@ -9,7 +9,9 @@ Sources: Chua et al. (2018), probabilistic ensembles; Janner et al. (2019), mode
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -18,7 +20,7 @@ from torch.nn import functional as F
 
 from valuegym.agents.control import losses
 from valuegym.agents.control.losses import Context, Guide, Loss, Prediction, Target
-from valuegym.agents.control.networks import MLP
+from valuegym.agents.control.networks import MLP, side_by_side
 
 LOG_STD = (-5.0, 1.0)  # bounds of a Gaussian model's, in units of the targets' standard deviation
 
@@ -93,12 +95,10 @@ class Ensemble(nn.Module):
         self.target_mean, self.target_scale = target.mean(0), scale_of(target)
         self.reward_mean, self.reward_scale = data.target.reward.mean(), scale_of(data.target.reward[:, None])[0]
 
-    def forward(
-        self, observation: Tensor, action: Tensor, draws: int = 0, generator: torch.Generator | None = None
-    ) -> Prediction:
+    def forward(self, observation: Tensor, action: Tensor, noise: Tensor | None = None) -> Prediction:
         """Predictions (E, B, ...) for inputs (E, B, D), (E, B, A), or (B, D), (B, A) shared by all members.
 
-        `draws` are independent samples of a Gaussian model's next observation.
+        Standard normal noise (M, E, B, D) makes M samples of a Gaussian model's next observation.
         """
         inputs = (torch.cat([observation, action], -1) - self.input_mean) / self.input_scale
         if inputs.ndim == 2:
@@ -120,10 +120,7 @@ class Ensemble(nn.Module):
         log_std = torch.cat(parts[2:], -1)
         log_std = LOG_STD[1] - F.softplus(LOG_STD[1] - log_std)
         log_std = LOG_STD[0] + F.softplus(log_std - LOG_STD[0])
-        samples = None
-        if draws:
-            noise = torch.randn(draws, *mean.shape, generator=generator)
-            samples = mean + self.target_scale * torch.exp(log_std[..., :-1]) * noise
+        samples = None if noise is None else mean + self.target_scale * torch.exp(log_std[..., :-1]) * noise
         return Prediction(mean, rewards, log_std, samples)
 
     def context(self, discount: float, values: losses.Values | None = None) -> Context:
@@ -135,10 +132,21 @@ class Ensemble(nn.Module):
         """Next observations (B, D) and rewards (B,), each by a member drawn at random and with its noise, if any."""
         B = len(observation)
         member = torch.randint(self.architecture.members, (B,), generator=generator)
-        out = self(observation, action, draws=1 if self.architecture.gaussian else 0, generator=generator)
+        shape = (1, self.architecture.members, B, self.D)
+        out = self(observation, action, torch.randn(shape, generator=generator) if self.architecture.gaussian else None)
         mean = out.observation if out.samples is None else out.samples[0]
         rows = torch.arange(B)
         return mean[member, rows], out.reward[member, rows]
+
+
+class Fit(NamedTuple):
+    """What one model is fitted to: transitions, the numbers (R,) of those for training, and what critics say of all."""
+
+    data: Transitions
+    rows: Tensor
+    guide: Guide
+    context: Context
+    generator: torch.Generator
 
 
 def fit(
@@ -157,20 +165,77 @@ def fit(
 
     `rows` (R,) are the numbers of the transitions for training. Returns the mean loss of the last tenth of the steps.
     """
-    E = model.architecture.members
-    draws = 2 if model.architecture.gaussian and context.values is not None else 0
+    return fit_together(model, optimiser, [Fit(data, rows, guide, context, generator)], loss, steps, batch)[0]
+
+
+def joined(models: Sequence[Ensemble]) -> Ensemble:
+    """One ensemble with the members of all, whose parameters become views of its own; see `adopt`."""
+    whole = side_by_side(models)
+    whole.architecture = replace(whole.architecture, members=sum(m.architecture.members for m in models))
+    return whole
+
+
+def adopt(whole: Ensemble, models: Sequence[Ensemble]) -> None:
+    """Give all members of a joined ensemble the means and scales of their own model."""
+    for name, _ in models[0].named_buffers():
+        setattr(whole, name, _spread([getattr(m, name) for m in models], models[0].architecture.members))
+
+
+def _spread(values: Sequence[Tensor], members: int) -> Tensor:
+    """Values (...) of N models as (N * members, 1, ...), one for each member of a joined ensemble."""
+    return torch.stack(list(values)).repeat_interleave(members, 0)[:, None]
+
+
+def fit_together(
+    model: Ensemble, optimiser: torch.optim.Optimizer, fits: Sequence[Fit], loss: Loss, steps: int, batch: int = 256
+) -> list[float]:
+    """`fit` for several models joined into one, each with its own transitions and its own random rows.
+
+    Losses are summed over members, so that none has a part in another's step.
+    """
+    members = model.architecture.members // len(fits)
+    first = [0, *itertools.accumulate(len(f.data.observation) for f in fits)]
+    rows = [f.rows + n for f, n in zip(fits, first, strict=False)]
+    observation, action = (torch.cat(column) for column in list(zip(*(f.data for f in fits), strict=True))[:2])
+    target = Target(*(torch.cat(column) for column in zip(*(f.data.target for f in fits), strict=True)))
+    guide, context = fits[0].guide, fits[0].context
+    if len(fits) > 1:
+        columns = zip(*(f.guide[1:] for f in fits), strict=True)
+        guide = Guide(
+            _spread([f.guide.unit for f in fits], members),
+            *(None if column[0] is None else torch.cat(column) for column in columns),
+        )
+        context = Context(
+            _spread([f.context.scale for f in fits], members),
+            _spread([f.context.reward_scale for f in fits], members),
+            context.discount,
+            _values_of_each([f.context.values for f in fits]) if context.values else None,
+        )
+    sampled = model.architecture.gaussian and context.values is not None
+    shape = (2, members, batch, model.D)
     recent = []
     for i in range(steps):
-        index = rows[torch.randint(len(rows), (E, batch), generator=generator)]
-        prediction = model(data.observation[index], data.action[index], draws, generator)
-        target = Target(*(field[index] for field in data.target))
-        mean = loss(prediction, target, guide.rows(index), context).mean((-1,)).sum()  # members do not share a step
+        each = zip(rows, fits, strict=True)
+        index = torch.cat([r[torch.randint(len(r), (members, batch), generator=f.generator)] for r, f in each])
+        noise = torch.cat([torch.randn(shape, generator=f.generator) for f in fits], 1) if sampled else None
+        prediction = model(observation[index], action[index], noise)
+        mean = loss(prediction, Target(*(column[index] for column in target)), guide.rows(index), context).mean(-1)
         optimiser.zero_grad(set_to_none=True)
-        mean.backward()
+        mean.sum().backward()
         optimiser.step()
         if i >= steps - max(steps // 10, 1):
-            recent.append(float(mean.detach()) / E)
-    return sum(recent) / max(len(recent), 1)
+            recent.append(mean.detach())
+    return torch.stack(recent).mean(0).view(len(fits), members).mean(1).tolist() if recent else [0.0] * len(fits)
+
+
+def _values_of_each(values: Sequence[losses.Values | None]) -> losses.Values:
+    """Values at observations (M, N * members, B, D), by the critics of the run that a member belongs to."""
+
+    def joint(observation: Tensor) -> Tensor:
+        parts = zip(values, observation.chunk(len(values), 1), strict=True)
+        return torch.cat([value(part) for value, part in parts if value is not None], 1)
+
+    return joint
 
 
 @torch.no_grad()

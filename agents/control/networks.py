@@ -6,13 +6,17 @@ does the same arithmetic for all of them.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Linear(nn.Module):
@@ -82,3 +86,16 @@ def rows_of(members: int, x: Tensor) -> Tensor:
     """Inputs (..., in) that all members share as (E, B, in), without a copy."""
     flat = x.reshape(-1, x.shape[-1])
     return flat.expand(members, *flat.shape)
+
+
+def side_by_side(networks: Sequence[Network]) -> Network:
+    """One network with the members of all: (E_1 + E_2 + ...) of them, in this order.
+
+    The parameters of the networks become views of its own, so that a step of the whole is a step of each.
+    """
+    whole = copy.deepcopy(networks[0])
+    for joint, *parts in zip(whole.parameters(), *(network.parameters() for network in networks), strict=True):
+        joint.data = torch.cat([part.data for part in parts])
+        for part, view in zip(parts, joint.data.split([len(part) for part in parts]), strict=True):
+            part.data = view
+    return whole

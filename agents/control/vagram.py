@@ -12,7 +12,7 @@ the loop of Janner et al. (2019), "When to trust your model: model-based policy 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from valuegym.agents.control import losses
-from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic
+from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic, Training
 from valuegym.agents.control.critics import CriticParameters, value_range
-from valuegym.agents.control.ensemble import Architecture, Ensemble, Transitions, fit
+from valuegym.agents.control.ensemble import Architecture, Ensemble, Fit, Transitions, adopt, fit_together, joined
 from valuegym.agents.control.losses import Target
 from valuegym.agents.control.model_env import Terminal, never
 
@@ -108,34 +108,45 @@ class Settings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}; expected at least 1.")
 
+    def share(self, done: int) -> float:
+        """Of model data in updates, this many steps after the random ones."""
+        return self.model_share * (min(max(done, 0) / self.ramp, 1.0) if self.ramp else 1.0)
+
 
 class Buffer:
-    """Transitions in tensors, the oldest overwritten; actions are in [-1, 1]."""
+    """Transitions, one row of a table each, the oldest overwritten; actions are in [-1, 1]."""
 
     def __init__(self, size: int, D: int, A: int) -> None:
-        self.size, self.rows, self._at = size, 0, 0
-        self.fields = Batch(
-            torch.zeros(size, D), torch.zeros(size, A), torch.zeros(size), torch.zeros(size, D), torch.zeros(size)
-        )
+        self.D, self.A, self.size, self.rows, self._at = D, A, size, 0, 0
+        self.table = torch.zeros(size, 2 * D + A + 2)
+
+    @property
+    def fields(self) -> Batch:
+        """The columns."""
+        return split(self.table, self.D, self.A)
 
     def add(self, batch: Batch) -> None:
         """Append rows (B, ...)."""
         n = len(batch.reward)
         index = (self._at + torch.arange(n)) % self.size
-        for column, value in zip(self.fields, batch, strict=True):
-            column[index] = value
+        self.table[index] = torch.cat([x[:, None] if x.ndim == 1 else x for x in batch], -1)
         self._at, self.rows = (self._at + n) % self.size, min(self.rows + n, self.size)
 
-    def draw(self, n: int, generator: torch.Generator) -> list[Tensor]:
-        """Rows at random, n of them, with replacement."""
-        index = torch.randint(self.rows, (n,), generator=generator)
-        return [column[index] for column in self.fields]
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Rows (*shape, columns) at random, with replacement."""
+        return self.table[torch.randint(self.rows, shape, generator=generator)]
+
+
+def split(table: Tensor, D: int, A: int) -> Batch:
+    """The columns of rows (..., columns)."""
+    observation, action, reward, after, terminated = table.split([D, A, 1, D, 1], -1)
+    return Batch(observation, action, reward[..., 0], after, terminated[..., 0])
 
 
 class VaGraM:
     """The agent. After `learn` the model, the actor and critics, and the real data are there to be looked at.
 
-    `on_refresh` is called with the agent after every fit of the model.
+    `on_refresh` is called with the agent every `refresh` steps, after the fit of the model if there is one.
 
     Raises:
         ValueError: spaces are not flat boxes, actions are unbounded, or an episode terminated and `terminal` is not
@@ -194,52 +205,22 @@ class VaGraM:
 
     # --- learning ---
 
-    def _begin(self, rewards: Tensor) -> SoftActorCritic:
-        s = self.settings
-        lowest, highest = min(float(rewards.min()), 0.0), max(float(rewards.max()), 0.0)
-        if lowest == highest:  # nothing but rewards of 0 so far
-            lowest, highest = -1.0, 1.0
-        low, high = s.values or value_range(lowest, highest, s.optimisation.discount)
-        bins = s.bins if s.critic == "hl_gauss" else 0
-        critic = CriticParameters(s.critics, s.hidden, 2, bins, low, high, s.layer_norm)
-        return SoftActorCritic(self.D, self.A, critic, s.optimisation, self.generator)
-
     def learn(self, total_timesteps: int) -> VaGraM:
         """Play this many steps and learn from them."""
-        s = self.settings
-        real = self.real = Buffer(max(total_timesteps, 1), self.D, self.A)
-        imagined = Buffer(s.model_buffer, self.D, self.A)
-        optimiser = torch.optim.Adam(self.model.parameters(), s.model_rate, fused=True)
-        validation = torch.from_numpy(self.rng.random(max(total_timesteps, 1)) < s.validation)
-        observation, _ = self.env.reset(seed=self.seed)
-        for self.steps in range(1, total_timesteps + 1):
-            with self._timed("environment"):
-                observation = self._play(observation, real)
-            done = self.steps - s.random_steps
-            if done < 0:
-                continue
-            if self.learner is None:
-                self.learner = self._begin(real.fields.reward[: real.rows])
-            with self._timed("model"):
-                if s.model_share and done % s.refresh == 0:
-                    self.fit_model(real, ~validation[: real.rows], optimiser)
-                if s.model_share and done % s.rollout_every == 0:
-                    self.imagine(real, imagined)
-            with self._timed("critic"):
-                self.share = s.model_share * (min(done / s.ramp, 1.0) if s.ramp else 1.0)
-                for _ in range(s.update_ratio):
-                    self.learner.update(self._batch(real, imagined))
+        learn_together([self], total_timesteps)
         return self
 
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        """Count the seconds of this process."""
-        start = time.process_time()
-        yield
-        self.seconds[what] += time.process_time() - start
+    def _start(self, total_timesteps: int) -> None:
+        """Empty buffers, and the first episode."""
+        size = max(total_timesteps, 1)
+        self.real = Buffer(size, self.D, self.A)
+        self.imagined = Buffer(self.settings.model_buffer, self.D, self.A)
+        self._validation = torch.from_numpy(self.rng.random(size) < self.settings.validation)
+        self._observation, _ = self.env.reset(seed=self.seed)
 
-    def _play(self, observation: Any, real: Buffer) -> Any:
-        """One step of the environment, remembered; the observation that follows."""
+    def _play(self) -> None:
+        """One step of the environment, remembered."""
+        observation = self._observation
         with torch.no_grad():
             if self.learner is None:
                 unit = torch.from_numpy(self.rng.uniform(-1, 1, self.A).astype(np.float32))
@@ -249,24 +230,31 @@ class VaGraM:
         if terminated and self.terminal is None and self.settings.model_share:
             raise ValueError("An episode terminated, and rollouts of a model must know when: give terminal=.")
         row = (observation, unit, float(reward), after, float(terminated))
-        real.add(Batch(*(torch.as_tensor(np.asarray(x, np.float32))[None] for x in row)))
-        return self.env.reset()[0] if terminated or truncated else after
+        self.real.add(Batch(*(torch.as_tensor(np.asarray(x, np.float32))[None] for x in row)))
+        self._observation = self.env.reset()[0] if terminated or truncated else after
 
-    def _batch(self, real: Buffer, imagined: Buffer) -> Batch:
-        """Rows for one update, the present share of them from the model."""
-        size = self.settings.optimisation.batch
-        rows = round(self.share * size)
-        batch = real.draw(size - rows, self.generator)
-        if rows:
-            batch = [torch.cat(pair) for pair in zip(batch, imagined.draw(rows, self.generator), strict=True)]
-        return Batch(*batch)
+    def _begin(self) -> SoftActorCritic:
+        """Actor and critics, made once the rewards of the random steps are there."""
+        s = self.settings
+        if self.learner is None:
+            rewards = self.real.fields.reward[: self.real.rows]
+            lowest, highest = min(float(rewards.min()), 0.0), max(float(rewards.max()), 0.0)
+            if lowest == highest:  # nothing but rewards of 0 so far
+                lowest, highest = -1.0, 1.0
+            low, high = s.values or value_range(lowest, highest, s.optimisation.discount)
+            bins = s.bins if s.critic == "hl_gauss" else 0
+            critic = CriticParameters(s.critics, s.hidden, 2, bins, low, high, s.layer_norm)
+            self.learner = SoftActorCritic(self.D, self.A, critic, s.optimisation, self.generator)
+        return self.learner
 
-    def fit_model(self, real: Buffer, training: Tensor, optimiser: torch.optim.Optimizer) -> None:
-        """Collect what the critics say of all real transitions (once), and fit the ensemble under it."""
+    def _ask(self) -> Fit:
+        """What the critics say of all real transitions, collected once, for the model to be fitted under it."""
         s = self.settings
         assert self.learner is not None
-        observation, action, reward, after, terminated = (column[: real.rows] for column in real.fields)
+        columns = (column[: self.real.rows].contiguous() for column in self.real.fields)
+        observation, action, reward, after, terminated = columns
         self.data = Transitions(observation, action, Target(after, reward, terminated > 0))
+        self.training = ~self._validation[: self.real.rows]
         self.model.standardise(self.data)
         entry = losses.find(s.loss)
         self.context = self.model.context(s.optimisation.discount, self.learner.values)
@@ -275,34 +263,100 @@ class VaGraM:
             observation,
             self.data.target,
             self.context.scale,
-            training,
+            self.training,
             hessian=entry.needs == "hessian",
         )
-        self.training = training
         guide = entry.prepare(self.evidence, self.context, self.generator)
-        share = s.mse_share + (self.refreshes < s.warm_refreshes)
-        loss = losses.mix(entry.loss, share) if share and s.loss != "mse" else entry.loss
-        context = (
-            self.context if entry.loss in (losses.itervaml, losses.calibrated) else self.context._replace(values=None)
-        )
-        rows = torch.arange(real.rows)[training]
-        fit(self.model, optimiser, self.data, rows, loss, guide, context, s.model_steps, self.generator, s.model_batch)
-        self.refreshes += 1
-        if self.on_refresh is not None:
-            self.on_refresh(self)
+        asks = entry.loss in (losses.itervaml, losses.calibrated)
+        context = self.context if asks else self.context._replace(values=None)
+        return Fit(self.data, self.training.nonzero()[:, 0], guide, context, self.generator)
+
+    def _draw(self) -> Tensor:
+        """Rows (update_ratio, batch, columns) for the updates of one step, the present share of them from the model."""
+        updates, size = self.settings.update_ratio, self.settings.optimisation.batch
+        rows = round(self.share * size)
+        drawn = self.real.draw((updates, size - rows), self.generator)
+        if not rows:
+            return drawn
+        return torch.cat([drawn, self.imagined.draw((updates, rows), self.generator)], 1)
 
     @torch.no_grad()
-    def imagine(self, real: Buffer, imagined: Buffer) -> None:
+    def _imagine(self) -> None:
         """Roll the model out from real states under the present actor."""
         s = self.settings
         assert self.learner is not None
-        observation = real.draw(s.rollouts * s.rollout_every // s.rollout_length, self.generator)[0]
+        rows = self.real.draw((s.rollouts * s.rollout_every // s.rollout_length,), self.generator)
+        observation = split(rows, self.D, self.A).observation
         ends = self.terminal or never
         for _ in range(s.rollout_length):
             action, _ = self.learner.sample(observation)
             after, reward = self.model.step(observation, action, self.generator)
             over = torch.as_tensor(np.asarray(ends(after.numpy()), np.bool_))
-            imagined.add(Batch(observation, action, reward, after, over.float()))
+            self.imagined.add(Batch(observation, action, reward, after, over.float()))
             observation = after[~over]
             if not len(observation):
                 break
+
+
+def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
+    """Let agents of the same settings learn side by side, each as it would alone: their environments and seeds differ.
+
+    Their models are fitted as one, and their actors and critics are updated as one, so that with several agents each
+    takes a fraction of the time that it takes alone.
+
+    Raises:
+        ValueError: the settings or the sizes of the agents differ.
+    """
+    first, s = agents[0], agents[0].settings
+    if any((a.settings, a.D, a.A) != (s, first.D, first.A) for a in agents):
+        kinds = "; ".join(f"{a.settings}, D = {a.D}, A = {a.A}" for a in agents)
+        raise ValueError(f"Agents that learn side by side must have the same settings and sizes; these have {kinds}.")
+    whole = joined([agent.model for agent in agents])
+    optimiser = torch.optim.Adam(whole.parameters(), s.model_rate, fused=True)
+    training: Training | None = None
+    for agent in agents:
+        agent._start(total_timesteps)
+    for steps in range(1, total_timesteps + 1):
+        done = steps - s.random_steps
+        with _timed(agents, "environment"):
+            for agent in agents:
+                agent.steps, agent.share = steps, s.share(done)
+                agent._play()
+        if done < 0:
+            continue
+        training = training or Training([agent._begin() for agent in agents])
+        if done % s.refresh == 0:
+            _refresh(agents, whole, optimiser)
+        with _timed(agents, "model"):
+            for agent in agents if s.model_share and done % s.rollout_every == 0 else ():
+                agent._imagine()
+        with _timed(agents, "critic"):
+            for rows in torch.stack([agent._draw() for agent in agents], 1):
+                training.update(split(rows, first.D, first.A))
+
+
+def _refresh(agents: Sequence[VaGraM], whole: Ensemble, optimiser: torch.optim.Optimizer) -> None:
+    """Fit the models of all agents, joined into one ensemble, under what their critics say now."""
+    s = agents[0].settings
+    if s.model_share:
+        with _timed(agents, "model"):
+            fits = [agent._ask() for agent in agents]
+            adopt(whole, [agent.model for agent in agents])
+            loss = losses.find(s.loss).loss
+            share = s.mse_share + (agents[0].refreshes < s.warm_refreshes)
+            if share and s.loss != "mse":
+                loss = losses.mix(loss, share)
+            fit_together(whole, optimiser, fits, loss, s.model_steps, s.model_batch)
+    for agent in agents:
+        agent.refreshes += bool(s.model_share)
+        if agent.on_refresh is not None:
+            agent.on_refresh(agent)
+
+
+@contextmanager
+def _timed(agents: Sequence[VaGraM], what: str) -> Iterator[None]:
+    """Count the seconds of this process, an equal part of them for each agent."""
+    start = time.process_time()
+    yield
+    for agent in agents:
+        agent.seconds[what] += (time.process_time() - start) / len(agents)

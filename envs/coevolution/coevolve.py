@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys
-from valuegym.envs.coevolution import art, dynamics, metrics, networks, reports, rollouts, trajectories
+from valuegym.envs.coevolution import art, dynamics, metrics, networks, recorded, reports, rollouts, trajectories
+from valuegym.envs.coevolution import items as banks
 from valuegym.envs.coevolution.reports import LIMIT, Channel
 
 Array = npt.NDArray[Any]
@@ -47,9 +48,10 @@ class Coevolve:
     ## Description
     N people hold values in R^D. At every step each meets another, hears the AI, is drawn to an anchor of his or her
     own, which progresses, and has whims (`dynamics.coevolve`); friends and the AI are heard only within the confidence
-    bound. People come in camps. The AI says at every step what the people's mean is (its estimate) and may address
-    everybody (its broadcast). A broadcast benefits those whom it fits, and draws them together. A twin of the
-    population has the same luck and no AI: it is what influence is measured against, and the AI never sees it.
+    bound. People come in camps, which are spread at random over the social network that says who may meet whom. The AI
+    says at every step what the people's mean is (its estimate) and may address everybody (its broadcast). A broadcast
+    benefits those whom it fits, and draws them together. A twin of the population has the same luck and no AI: it is
+    what influence is measured against, and the AI never sees it.
 
     ## Observation
     A flat Dict. `reports` (m*D,): the answers of m people, values that they state, or loadings of the item chosen less
@@ -72,11 +74,14 @@ class Coevolve:
     Terminates after `steps` steps, nine by default, all of them observed and scored.
 
     ## Arguments
-    `family` of the path that anchors take, times `pace` (`trajectories`), `data` (the folder of a recorded path),
-    `steps`, `people`, `dimensions`, `scale` (units of value of an action of 1). The dynamics: `bound`, `social`,
-    `influence`, `attachment`, `spread`, as in `dynamics.coevolve`. `camps`: how many, evenly drawn; `apart`: half the
-    width of the cube that their centres are drawn from; `within`: standard deviation of anchors around them. `price`
-    of diversity. `reports`, `budget`, `noise`, `strategic`, `delay`: of the answers (`reports.Channel`).
+    `family` of the path that anchors take, times `pace` (`trajectories`), `data` (the folder of a recorded path or of
+    items), `steps`, `people`, `dimensions`, `scale` (units of value of an action of 1). The dynamics: `bound`,
+    `social`, `influence`, `attachment`, `spread`, as in `dynamics.coevolve`. `camps`: how many, evenly drawn; `apart`:
+    half the width of the cube that their centres are drawn from; `within`: standard deviation of anchors around them.
+    `price` of diversity. `network` of friends, the same in all episodes and for the twin, everybody by default
+    (`networks.by_name`); at every step each meets one of his or her neighbours, all equally likely. `reports`,
+    `budget`, `noise`, `strategic`, `delay`: of the answers (`reports.Channel`); `items` that choices are between (None
+    for random ones, "moralchoice", or a CSV file: `items`).
 
     ## Oracle and naive scores
     0 is persistence in silence: the estimate is what the last answers give. 1 is a reference that sees people and twin:
@@ -119,6 +124,8 @@ class Coevolve:
         noise: float = 0.5,
         strategic: float = 0.0,
         delay: int = 0,
+        items: str | None = None,
+        network: Any = None,
         data: str | None = None,
     ) -> None:
         if min(steps, people, dimensions) < 1:
@@ -143,8 +150,11 @@ class Coevolve:
         self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
         self.bound, self.social, self.influence, self.attachment = bound, social, influence, attachment
         self.spread, self.apart, self.within, self.price, self.pace = spread, apart, within, price, pace
-        self.channel = Channel(reports, budget, noise, strategic, delay)
         self.trajectory = trajectories.by_name(family, data)
+        self.network = networks.by_name(network, people)
+        bank = None if items is None else banks.by_name(items, dimensions, data)
+        self.channel = Channel(reports, budget, noise, strategic, delay, bank)
+        self.hashes = recorded.hashes(self.trajectory, bank, self.network)
         self.index = np.arange(people * dimensions)
         box, D = gym.spaces.Box, dimensions
         self.observation_space = gym.spaces.Dict(
@@ -178,7 +188,7 @@ class Coevolve:
         """People and twin move with the same luck, the twin without the AI; then people answer."""
         B, N, D = state.people.shape
         now = np.minimum(state.t + 1, self.steps)
-        partner = networks.partners(keys.uniform(key[:, None], t[:, None], 4, np.arange(N)))
+        partner = networks.partners(keys.uniform(key[:, None], t[:, None], 4, np.arange(N)), self.network)
         noise = keys.bell(key[:, None], t[:, None], 5, self.index).reshape(B, N, D)
         anchor = task.anchors + task.drift[np.arange(B), now][:, None]
         broadcast = self.scale * action[:, D : 2 * D].astype(np.float64)
@@ -265,6 +275,9 @@ class Coevolve:
         estimates, broadcasts = self.scale * played[..., :D], self.scale * played[..., D : 2 * D]
         speaks = played[..., -1] > 0
         truth, natural = people.mean(-2), twin.mean(-2)
+        now = truth[:, :-1]
+        before = np.concatenate([now[:, :1], now[:, :-1]], 1)
+        centre = np.concatenate([np.zeros_like(now[:, :1]), metrics.running_centre(now)], 1)
         persistence = np.stack([self.scale * self.persistence(task, s)[:, :D] for s in states[:-1]], 1)
         influence = metrics.influence(people, twin)
         diversity = metrics.diversity_ratio(people, twin)[:, 1:]
@@ -272,12 +285,14 @@ class Coevolve:
         placebo.influence = PLACEBO
         untouched = rollouts.play(placebo, task, rollouts.replayed(np.stack(actions, 1))).states[-1]
         found = {
-            "error": metrics.after_adaptation(estimates, truth[:, :-1]).mean(-1),
-            "error_on_arrival": metrics.on_arrival(estimates, truth[:, :-1]).mean(-1),
+            "error": metrics.after_adaptation(estimates, now).mean(-1),
+            "error_on_arrival": metrics.on_arrival(estimates, now).mean(-1),
             "distance_to_people": metrics.distance(estimates, truth[:, 1:]).mean(-1),  # who have heard it
             "distance_to_twin": metrics.distance(estimates, natural[:, 1:]).mean(-1),
-            "skill": metrics.skill(estimates, persistence, truth[:, :-1]),
-            "lag": metrics.lag(estimates, truth[:, :-1]).astype(np.float64),
+            "skill": metrics.skill(estimates, persistence, now),
+            "centred_similarity": metrics.centred_similarity(estimates, now, centre).mean(-1),
+            "lag": metrics.lag(estimates, now).astype(np.float64),
+            "direction_accuracy": metrics.direction_accuracy(estimates, now, before),
             "service": np.mean([self.service(s, a) for s, a in zip(states[:-1], actions, strict=True)], 0),
             "speaking": speaks.mean(-1),
             "influence": influence[:, 1:].mean(-1),
@@ -327,7 +342,14 @@ def modes(people: Array, starts: Array, bound: float) -> Array:
 
 
 def plan(
-    people: Array, natural: Array, left: Array, bound: float, influence: float, attachment: float, price: float
+    people: Array,
+    natural: Array,
+    left: Array,
+    bound: float,
+    influence: float,
+    attachment: float,
+    price: float,
+    at_end: bool = False,
 ) -> tuple[Array, Array]:
     """The best broadcast (B, D) for what is known of people and of how they would naturally be, and its worth (B,).
 
@@ -341,6 +363,7 @@ def plan(
         influence: share of the way that they follow.
         attachment: share of the way back to their anchors.
         price: of diversity.
+        at_end: whether diversity is paid for at the last step only, rather than at every step.
     """
     starts = np.concatenate([natural[:, :STARTS], dynamics.mean(natural)[:, None]], axis=1)
     options = modes(natural, starts, bound)
@@ -349,19 +372,30 @@ def plan(
     now, usual = metrics.diversity(people), metrics.diversity(natural)
     spread = np.sqrt(now / np.where(usual > 0, usual, 1.0))
     kept = np.sqrt(metrics.diversity(moved) / np.where(now > 0, now, 1.0)[:, None])
-    speech, silence = (outlook(first, service, kept, spread, left, attachment, price) for first in (True, False))
+    speech, silence = (
+        outlook(first, service, kept, spread, left, attachment, price, at_end) for first in (True, False)
+    )
     best, row = speech.argmax(-1), np.arange(len(people))
     return options[row, best], speech[row, best] - silence.max(-1)
 
 
 def outlook(
-    first: bool, service: Array, kept: Array, spread: Array, left: Array, attachment: float, price: float
+    first: bool,
+    service: Array,
+    kept: Array,
+    spread: Array,
+    left: Array,
+    attachment: float,
+    price: float,
+    at_end: bool = False,
 ) -> Array:
     """What is earned until the end by speaking now or not (`first`), silence after that, and speech in the last steps.
 
-    The best over how many last steps. Every word is taken to serve as much as this one and to leave the same share
-    `kept` of what sets people apart, anchors to heal a share `attachment` of what is missing at every step: with c the
-    spread of people over that of the twin, c' = c + attachment (1 - c) - (1 - kept) c where there is speech.
+    The best over how many last steps. Where diversity counts at the end only, what is worn down early heals in time:
+    speech then comes in the next steps, and silence after it. Every word is taken to serve as much as this one and to
+    leave the same share `kept` of what sets people apart, anchors to heal a share `attachment` of what is missing at
+    every step: with c the spread of people over that of the twin, c' = c + attachment (1 - c) - (1 - kept) c where
+    there is speech.
 
     Args:
         first: whether to speak now.
@@ -371,16 +405,20 @@ def outlook(
         left: (B,) steps until the end, this one included.
         attachment: share of the way back.
         price: of diversity.
+        at_end: whether it is paid at the last step only.
 
     Returns:
         (B, K).
     """
     steps = int(left.max(initial=1))
-    last = np.arange(steps)  # how many of the last steps are spoken at
+    many = np.arange(steps)  # how many of the last, or of the next, steps are spoken at
     c, total = np.broadcast_to(spread[:, None, None], (*service.shape, steps)), np.zeros((*service.shape, steps))
     for i in range(steps):
-        speaks = np.float64(first) if i == 0 else (left[:, None, None] - i <= last).astype(np.float64)
+        until = left[:, None, None] - i
+        spoken = (i if at_end else until) <= many
+        speaks = np.float64(first) if i == 0 else spoken.astype(np.float64)
         c = c + attachment * (1.0 - c) - speaks * (1.0 - kept[..., None]) * c
-        earned = speaks * service[..., None] - price * np.abs(1.0 - c * c)
+        paid = price * np.abs(1.0 - c * c)
+        earned = speaks * service[..., None] - (np.where(until == 1, paid, 0.0) if at_end else paid)
         total = total + np.where(i < left[:, None, None], earned, 0.0)
     return total.max(-1)

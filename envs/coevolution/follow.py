@@ -10,14 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys
-from valuegym.envs.coevolution import art, dynamics, metrics, reports, rollouts, trajectories
+from valuegym.envs.coevolution import art, dynamics, metrics, networks, recorded, reports, rollouts, trajectories
+from valuegym.envs.coevolution import items as banks
 from valuegym.envs.coevolution.reports import LIMIT, Channel
 
 Array = npt.NDArray[Any]
 
 
 class Task(NamedTuple):
-    """What an episode is: its key (B,), the mean's path (B, T+k, D), what sets each person apart (B, N, D)."""
+    """What an episode is: its key (B,), the mean's path (B, T+k, D), what sets each person apart (B, S, N, D).
+
+    S is 1 where that stays the same, T where people listen to each other.
+    """
 
     key: Array
     path: Array
@@ -38,7 +42,10 @@ class Follow:
     ## Description
     The mean value of N people in R^D takes a path through time that the AI does not influence; each person stands
     apart from it by the same difference always. Nine steps by default, the centuries of ProgressGym, all of them
-    observed.
+    observed. On a `network` people listen to each other besides, x_i(t+1) = listening sum_j w_ij x_j(t) + (1 -
+    listening) b_i(t+1), where b_i is what they would hold by themselves and w_ij how they share out their attention
+    (`dynamics.friedkin_johnsen`): the mean, which is what is asked for, comes after the path and leans towards those
+    whom many listen to. Whoever listens to nobody holds b_i.
 
     ## Observation
     A flat Dict. `reports` (m*D,): the answers of m people, values that they state, or loadings of the item chosen less
@@ -58,7 +65,9 @@ class Follow:
     ## Arguments
     `family` of the path (`trajectories`), `steps`, `people`, `dimensions`, `scale` (units of value of an action of 1),
     `within` (standard deviation of people around the mean), and of the answers `reports` ("values" or "choices"),
-    `budget`, `noise`, `strategic`, `delay` (`reports.Channel`). `data`: the folder of a recorded path.
+    `budget`, `noise`, `strategic`, `delay` (`reports.Channel`), `items` (None for random ones, "moralchoice", or a CSV
+    file: `items`). `network` (None: nobody listens; else `networks.by_name`, "complete" for everybody to all others)
+    and `listening`, from 0 to 1. `data`: the folder of a recorded path or of items.
 
     ## Oracle and naive scores
     0 is persistence, which says what the last answers give by themselves; 1 is to know the path. On squared errors the
@@ -89,6 +98,9 @@ class Follow:
         noise: float = 0.5,
         strategic: float = 0.0,
         delay: int = 0,
+        items: str | None = None,
+        network: Any = None,
+        listening: float = 0.5,
         data: str | None = None,
     ) -> None:
         if min(steps, people, dimensions) < 1:
@@ -97,10 +109,15 @@ class Follow:
             )
         if not scale > 0 or not within >= 0:
             raise ValueError(f"scale = {scale}, within = {within}; expected a number above 0 and one of at least 0.")
+        if not 0 <= listening <= 1:
+            raise ValueError(f"listening = {listening}; expected a share of the way, from 0 to 1.")
         self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
-        self.within = within
-        self.channel = Channel(reports, budget, noise, strategic, delay)
+        self.within, self.listens, self.listening = within, network is not None, listening
         self.trajectory = trajectories.by_name(family, data)
+        self.network = networks.by_name(network, people)
+        bank = None if items is None else banks.by_name(items, dimensions, data)
+        self.channel = Channel(reports, budget, noise, strategic, delay, bank)
+        self.hashes = recorded.hashes(self.trajectory, bank, self.network)
         self.observation_space = gym.spaces.Dict(
             reports=gym.spaces.Box(-LIMIT, LIMIT, (budget * dimensions,), np.float32),
             said=gym.spaces.Box(-1, 1, (dimensions,), np.float32),
@@ -113,8 +130,25 @@ class Follow:
         B, N, D = len(key), self.people, self.dimensions
         path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + self.horizon, D)
         apart = self.within * keys.bell(key[:, None], keys.RESET, 3, np.arange(N * D)).reshape(B, N, D)
-        task = Task(key.copy(), path, apart - dynamics.mean(apart)[:, None])
+        apart -= dynamics.mean(apart)[:, None]
+        if not self.listens:
+            task = Task(key.copy(), path, apart[:, None])
+        else:
+            people = self.listened(path[:, :, None] + apart[:, None])
+            path = dynamics.mean(people, 2)
+            task = Task(key.copy(), path, (people - path[:, :, None])[:, : self.steps])
         return task, self.start(task)
+
+    def listened(self, alone: Array) -> Array:
+        """Values (B, T+k, N, D) of people who would hold `alone` if they did not listen to each other."""
+        network, weight = self.network, np.full(self.people, self.listening)
+        if network is not None:
+            network, heard = networks.listening(network)
+            weight[~heard] = 0.0
+        people = alone.copy()
+        for t in range(1, people.shape[1]):
+            people[:, t] = dynamics.friedkin_johnsen(people[:, t - 1], alone[:, t], weight, network)
+        return people
 
     def start(self, task: Task) -> State:
         """The answers of the first step, before anything is said."""
@@ -124,7 +158,8 @@ class Follow:
 
     def people_at(self, task: Task, t: Array) -> Array:
         """Values (B, N, D) of everybody at steps t (B,); those of the last step from then on."""
-        return task.path[np.arange(len(t)), np.minimum(t, self.steps - 1)][:, None] + task.apart
+        row, now = np.arange(len(t)), np.minimum(t, self.steps - 1)
+        return task.path[row, now][:, None] + task.apart[row, np.minimum(now, task.apart.shape[1] - 1)]
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Time passes, and people answer."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import drawing, keys
-from valuegym.envs.coevolution import dynamics
+from valuegym.envs.coevolution import dynamics, metrics, rollouts
 
 Array = npt.NDArray[Any]
 
@@ -142,13 +142,18 @@ class LockIn:
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
         """A standard normal truth, and one observation by everybody; the AI knows nothing."""
-        truth = keys.normal(key, keys.RESET, TRUTH)
+        task = Task(key.copy(), keys.normal(key, keys.RESET, TRUTH))
+        return task, self.start(task)
+
+    def start(self, task: Task) -> State:
+        """Beliefs after one observation each."""
+        key = task.key
         private = np.zeros((len(key), 1 + self.people))
-        private[:, 1:] = truth[:, None] + self.sigma * self._normals(key, keys.RESET, EVIDENCE)
+        private[:, 1:] = task.truth[:, None] + self.sigma * self._normals(key, keys.RESET, EVIDENCE)
         beliefs = dynamics.belief(private, self._private_precision(np.ones(len(key))))
         reports = self._reports(key, keys.RESET, private)
         nothing = [np.zeros(len(key)) for _ in range(3)]
-        return Task(key.copy(), truth), State(np.zeros(len(key), np.int64), *beliefs, private, reports, *nothing)
+        return State(np.zeros(len(key), np.int64), *beliefs, private, reports, *nothing)
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """The AI speaks and listens at once; everybody observes, and adds up."""
@@ -206,22 +211,43 @@ class LockIn:
 
     def references(self, task: Task) -> tuple[Array, Array]:
         """Returns (B,) of the silent AI and of the one that knows all evidence, in the same episodes."""
-        silence = np.tile(np.array([-1.0, 0.0], np.float32), (len(task.key), 1))
-        returns = []
-        for oracle in (False, True):
-            _, state = self.initial(task.key)
-            total = np.zeros(len(task.key))
-            for _ in range(self.steps):
-                action = self.oracle_action(task, state) if oracle else silence
-                after = self.transition(task, state, action, task.key, state.t)
-                total += self.reward(task, state, action, after)
-                state = after
-            returns.append(total)
-        return returns[0], returns[1]
+        policies = (self.silence, self.oracle_action)
+        silent, told = (rollouts.play(self, task, policy, keep=False).returns for policy in policies)
+        return silent, told
+
+    def silence(self, task: Task, state: State) -> Array:
+        """Trust nobody and say nothing: no AI."""
+        return np.tile(np.array([-1.0, 0.0], np.float32), (len(state.t), 1))
 
     def oracle_action(self, task: Task, state: State) -> Array:
         """Say the mean of all that people have observed, with full trust."""
         return self.encode(state, np.full(len(state.t), self.trust), dynamics.mean(state.private[:, 1:]))
+
+    def report(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
+        """All metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
+        alone = rollouts.play(self, task, self.silence).states  # the twin: the same luck and no AI
+        last, unit = states[-1], self.sigma / np.sqrt(self.steps + 1.0)
+        people, twin = last.mean[:, 1:, None], alone[-1].mean[:, 1:, None]
+        truth = task.truth[:, None]
+        error = np.stack([np.mean((s.mean[:, 1:] - truth) ** 2, -1) * (s.t + 1.0) for s in states[1:]], -1)
+        paths = [np.stack([s.mean[:, 1:].mean(-1) for s in run], -1)[..., None] for run in (states, alone)]
+        top = last.exponent[:, 1:].max(-1)
+        claimed = np.ldexp(last.precision[:, 1:], (last.exponent[:, 1:] - top[:, None]).astype(np.int32))
+        sure = metrics.overconfidence(last.mean[:, 1:] - truth, claimed)
+        trust = np.stack([self.decode(s, a)[0] for s, a in zip(states[:-1], actions, strict=True)], -1)
+        return {
+            "error": error.mean(-1) / self.sigma**2,  # in units of people alone, as the reward has it
+            "final_error": np.sqrt(np.mean((last.mean[:, 1:] - truth) ** 2, -1)),
+            "overconfidence_log10": np.log10(np.maximum(sure, np.finfo(float).tiny)) + top * np.log10(2.0),
+            "gain": trust.mean(-1) / self.threshold,  # above 1 a constant trust locks in
+            "influence": metrics.influence(people, twin),
+            "diversity_ratio": metrics.diversity_ratio(people, twin),
+            "effective_opinions": metrics.effective_opinions(people, unit),
+            "effective_opinions_of_twin": metrics.effective_opinions(twin, unit),
+            "minority_survival": metrics.minority_survival(people, twin, unit),
+            "lock_in_index": metrics.lock_in_index(*paths),
+            "martingale_slope": metrics.martingale_slope(paths[0][:, :-1, 0], paths[0][:, 1:, 0]),
+        }
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """Errors of people's beliefs in units of what they would be alone, the AI's message, and its trust."""

@@ -7,7 +7,7 @@ A network is kept in compressed rows, so that its memory is linear in people and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,12 @@ class Network(NamedTuple):
     def degree(self) -> npt.NDArray[np.int64]:
         """Number of neighbours (N,)."""
         return np.diff(self.offsets)
+
+    @property
+    def sha256(self) -> str:
+        """A hash of who is tied to whom and how strongly."""
+        whole, real = np.concatenate(self[:2]).astype("<i8"), self.weights.astype("<f8")
+        return hashlib.sha256(len(self.degree).to_bytes(8, "little") + whole.tobytes() + real.tobytes()).hexdigest()
 
 
 def from_edges(edges: npt.ArrayLike, people: int, weights: npt.ArrayLike | None = None) -> Network:
@@ -134,6 +140,74 @@ def barabasi_albert(people: int, ties: int, key: keys.Key | int) -> Network:
     return from_edges(ends, people)
 
 
+# Networks that are drawn: how, and the usual parameters in the order in which they are passed.
+MADE: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
+    "watts-strogatz": (watts_strogatz, {"neighbours": 6, "rewire": 0.1, "seed": 0}),
+    "barabasi-albert": (barabasi_albert, {"ties": 3, "seed": 0}),
+}
+
+
+def by_name(network: Any, people: int) -> Network | None:
+    """The network that an argument stands for, among so many people; None is the complete one.
+
+    Args:
+        network: None or "complete"; "watts-strogatz" or "barabasi-albert", alone or as a dictionary of that `name` and
+            its parameters (`MADE`); the path of a file (`read_edges`); edges (M, 2), or (M, 3) with weights; a
+            `Network`.
+        people: N.
+
+    Raises:
+        ValueError: it is none of these, or of other people than these.
+    """
+    if network is None or (isinstance(network, str) and network == "complete"):
+        return None
+    if isinstance(network, str) and network in MADE:
+        network = {"name": network}
+    if isinstance(network, dict):
+        make, usual = MADE.get(str(network.get("name")), (None, {}))
+        given = {key: value for key, value in network.items() if key != "name"}
+        fits = all(key in usual and isinstance(value, int | type(usual[key])) for key, value in given.items())
+        if make is None or not fits:
+            known = "; ".join(f"{name} with {', '.join(by)}" for name, (_, by) in MADE.items())
+            raise ValueError(f"network = {network}; expected a name and numbers: {known}.")
+        return make(people, *(usual | given).values())
+    if isinstance(network, Network):
+        found = network
+    elif isinstance(network, str | Path):
+        if not Path(network).is_file():
+            raise ValueError(
+                f"network = {str(network)!r}; expected one of {['complete', *MADE]}, or the path of a file."
+            )
+        found = read_edges(network)
+    else:
+        found = _from_rows(network)
+    if len(found.degree) != people:
+        raise ValueError(
+            f"The network joins people from 0 to {len(found.degree) - 1} and people = {people}; "
+            f"pass people={len(found.degree)}."
+        )
+    return found
+
+
+def _from_rows(rows: Any) -> Network:
+    """The network of edges (M, 2), or (M, 3) with weights, among people from 0 to the largest number."""
+    try:
+        table = np.asarray(rows, np.float64)
+    except (TypeError, ValueError):
+        table = np.zeros(0)
+    if table.ndim != 2 or not len(table) or table.shape[1] not in (2, 3) or (table[:, :2] % 1).any():
+        raise ValueError("edges must be rows of two numbers of people, or of two and a weight, at least one of them.")
+    pairs = table[:, :2].astype(np.int64)
+    return from_edges(pairs, int(pairs.max()) + 1, table[:, 2] if table.shape[1] == 3 else None)
+
+
+def listening(network: Network) -> tuple[Network, npt.NDArray[np.bool_]]:
+    """The network with weights that add up to 1 for everyone, and who listens to anybody at all (N,)."""
+    person = edges_of(network)[:, 0]
+    total = np.bincount(person, network.weights, len(network.degree))
+    return network._replace(weights=network.weights / np.where(total > 0, total, 1.0)[person]), total > 0
+
+
 def read_edges(path: str | Path) -> Network:
     """A text file with one edge per line: two numbers of people and, on all lines or none, the weight that i gives j.
 
@@ -184,14 +258,6 @@ def dense(network: Network) -> npt.NDArray[np.float64]:
     matrix = np.zeros((len(network.degree),) * 2)
     matrix[tuple(edges_of(network).T)] = network.weights
     return matrix
-
-
-def sha256(network: Network | None) -> str:
-    """A hash of who is tied to whom and how strongly; "complete" for the complete network."""
-    if network is None:
-        return "complete"
-    whole, real = (np.concatenate(network[:2]).astype("<i8"), network.weights.astype("<f8"))
-    return hashlib.sha256(len(network.degree).to_bytes(8, "little") + whole.tobytes() + real.tobytes()).hexdigest()
 
 
 def neighbour(person: Array, u: Array, people: int, network: Network | None = None) -> npt.NDArray[np.int64]:

@@ -57,20 +57,26 @@ class Recorded:
         return self.values[start[:, None] + np.arange(steps)].copy()
 
 
-def find(name: str, data: str | None) -> Path:
-    """The file of a published path: in `data` or the variable VALUEGYM_DATA, or its subfolder progress_values."""
-    if name not in PUBLISHED:
-        raise ValueError(f"name = {name!r}; expected one of {sorted(PUBLISHED)}.")
+def published(name: str, file: str, sha256: str, data: str | None) -> tuple[Path, bytes, str]:
+    """Path, content and SHA-256 of a published file.
+
+    It lies in `data` or the folder that VALUEGYM_DATA names, or in the subfolder progress_values. Raises ValueError
+    where it is not the published one, FileNotFoundError where the folder or the file is missing.
+    """
     root = data or os.environ.get(VARIABLE)
     if not root:
         raise FileNotFoundError(f"{name!r} needs the folder it lies in: pass data=FOLDER or set {VARIABLE}.")
-    for path in (Path(root) / FOLDER / PUBLISHED[name][0], Path(root) / PUBLISHED[name][0]):
+    for path in (Path(root) / FOLDER / file, Path(root) / file):
         if path.is_file():
-            return path
-    raise FileNotFoundError(f"{PUBLISHED[name][0]} is missing from {root} and its subfolder {FOLDER}.")
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise ValueError(f"{path} is not the file known as {name!r}: its SHA-256 differs.")
+            return path, content, sha256
+    raise FileNotFoundError(f"{file} is missing from {root} and its subfolder {FOLDER}.")
 
 
-def _read(content: bytes, where: str | Path) -> list[dict[str, str]]:
+def rows_of(content: bytes, where: str | Path) -> list[dict[str, str]]:
+    """The lines of a CSV file by the names in its first one; ValueError where there are none."""
     try:
         rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -80,7 +86,8 @@ def _read(content: bytes, where: str | Path) -> list[dict[str, str]]:
     return rows
 
 
-def _number(text: str | None, where: str | Path) -> float:
+def number(text: str | None, where: str | Path) -> float:
+    """A finite number from a file; ValueError for anything else."""
     try:
         value = float(text or "")
     except ValueError:
@@ -99,22 +106,20 @@ def load(name: str, data: str | None = None) -> Recorded:
         ValueError: the name is unknown, or the file is not the published one.
         FileNotFoundError: the folder or the file is missing.
     """
-    path = find(name, data)
-    content = path.read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != PUBLISHED[name][1]:
-        raise ValueError(f"{path} is not the file known as {name!r}: its SHA-256 differs.")
-    rows = _read(content, path)
+    if name not in PUBLISHED:
+        raise ValueError(f"name = {name!r}; expected one of {sorted(PUBLISHED)}.")
+    path, content, sha256 = published(name, *PUBLISHED[name], data)
+    rows = rows_of(content, path)
     if name == "history":
         names = [column for column in rows[0] if column not in ("century", "occluded_cells")]
-        time = np.array([_number(row["century"], path) for row in rows])
-        return Recorded(time, np.array([[_number(row[n], path) for n in names] for row in rows]), tuple(names), sha256)
+        time = np.array([number(row["century"], path) for row in rows])
+        return Recorded(time, np.array([[number(row[n], path) for n in names] for row in rows]), tuple(names), sha256)
     names = list(dict.fromkeys(row["variable"] for row in rows))
     time = np.arange(1974.0, 2019.0)
     columns = []
     for variable in names:
         asked = [row for row in rows if row["variable"] == variable]
-        years, percent = ([_number(row[column], path) for row in asked] for column in ("year", "percent"))
+        years, percent = ([number(row[column], path) for row in asked] for column in ("year", "percent"))
         columns.append(np.interp(time, years, np.array(percent) / 100.0))
     return Recorded(time, np.stack(columns, axis=1), tuple(names), sha256)
 
@@ -125,11 +130,16 @@ def read_csv(path: str | Path) -> Recorded:
     Raises ValueError in one sentence for anything else, FileNotFoundError where there is no file.
     """
     content = Path(path).read_bytes()
-    rows = _read(content, path)
+    rows = rows_of(content, path)
     names = list(rows[0])
     if len(names) < 2 or any(None in row for row in rows):
         raise ValueError(f"{path} must have a column of times, at least one of values, and no longer lines.")
-    table = np.array([[_number(row[name], path) for name in names] for row in rows])
+    table = np.array([[number(row[name], path) for name in names] for row in rows])
     if (np.diff(table[:, 0]) <= 0).any():
         raise ValueError(f"{path} must have rising times in its first column, {names[0]!r}.")
     return Recorded(table[:, 0], table[:, 1:], tuple(names[1:]), hashlib.sha256(content).hexdigest())
+
+
+def hashes(*sources: Any) -> tuple[str, ...]:
+    """SHA-256 of everything that has content of its own: what was read from files, and networks."""
+    return tuple(source.sha256 for source in sources if hasattr(source, "sha256"))

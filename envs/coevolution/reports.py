@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics
+from valuegym.envs.coevolution.items import Items
 
 Array = npt.NDArray[Any]
 
@@ -23,18 +24,19 @@ KINDS = ("values", "choices")
 NEWTON = 8  # iterations of a step's estimate from choices
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Channel:
     """How people are asked and how they answer.
 
     Attributes:
         kind: "values": everyone asked states x + noise * xi. "choices": everyone asked chooses between two items with
-            loadings phi, uniform on [-1, 1] in every dimension, by Bradley-Terry: the first with probability
-            1 / (1 + exp(-(phi_1 - phi_2) . x / noise)).
+            loadings phi, by Bradley-Terry: the first with probability 1 / (1 + exp(-(phi_1 - phi_2) . x / noise)).
         budget: people asked at each step, drawn with replacement.
         noise: standard deviation of a stated value, or temperature of a choice, in units of value.
         strategic: how far people overstate: they answer for x + strategic (x - what the AI said last).
         delay: steps until an answer arrives; until then the answers of the start are shown.
+        items: pairs of items to choose between, drawn with replacement. None: loadings of both are drawn uniformly on
+            [-1, 1] in every dimension.
     """
 
     kind: str = "values"
@@ -42,6 +44,7 @@ class Channel:
     noise: float = 0.5
     strategic: float = 0.0
     delay: int = 0
+    items: Items | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -54,6 +57,8 @@ class Channel:
             )
         if self.kind == "choices" and self.noise == 0:
             raise ValueError("noise = 0; choices need a temperature above 0.")
+        if self.kind != "choices" and self.items is not None:
+            raise ValueError(f"items are chosen between: they need reports = 'choices', not {self.kind!r}.")
 
     def draw(self, key: keys.Key, people: Array, said: Array) -> Array:
         """The answers of one step: keys (B,), people (B, N, D), said (B, D) -> (B, m, D)."""
@@ -66,8 +71,14 @@ class Channel:
         if self.kind == "values":
             noise = keys.bell(key[:, None], 1, index).reshape(B, self.budget, D)
             return np.clip(x + self.noise * noise, -LIMIT, LIMIT)
-        first, second = (2.0 * keys.uniform(key[:, None], i, index).reshape(B, self.budget, D) - 1.0 for i in (1, 2))
-        items = first - second
+        if self.items is None:
+            first, second = (
+                2.0 * keys.uniform(key[:, None], i, index).reshape(B, self.budget, D) - 1.0 for i in (1, 2)
+            )
+            items = first - second
+        else:
+            bank = self.items.differences
+            items = bank[keys.integers(key[:, None], len(bank), 1, np.arange(self.budget))]
         liked = dynamics.total(items * x, -1) > self.noise * keys.logistic(key[:, None], 3, np.arange(self.budget))
         return np.where(liked[..., None], items, -items)
 

@@ -20,16 +20,20 @@ class Rollout(NamedTuple):
     returns: Array
 
 
-def play(core: Any, task: Any, policy: Policy, start: Any = None) -> Rollout:
-    """Play `core.steps` steps of the episodes of a task, from the state `start`, by default the task's own."""
-    states, actions = [core.start(task) if start is None else start], []
+def play(core: Any, task: Any, policy: Policy, start: Any = None, keep: bool = True) -> Rollout:
+    """Play `core.steps` steps of the episodes of a task, from the state `start`, by default the task's own.
+
+    Without `keep` only the last state and action are there.
+    """
+    states: list[Any] = [core.start(task) if start is None else start]
+    actions: list[Array] = []
     returns = np.zeros(len(task.key))
     for t in range(core.steps):
         action = policy(task, states[-1]).astype(core.action_space.dtype)
         after = core.transition(task, states[-1], action, task.key, np.full(len(task.key), t))
         returns += core.reward(task, states[-1], action, after)
-        actions.append(action)
-        states.append(after)
+        actions = [*actions, action] if keep else [action]
+        states = [*states, after] if keep else [after]
     return Rollout(states, actions, returns)
 
 

@@ -148,12 +148,11 @@ class PopulationMean:
         anchor = self.within * _normals(key, LEVELS, N, D)
         drift = self.pace * _normals(key, PACE, 1, D)
         x, path = anchor, np.empty((len(key), steps, D))
-        silence = np.zeros((len(key), D))
         for t in range(steps):
             path[:, t] = dynamics.mean(x)
             now = keys.mix(key, t)
             x = dynamics.coevolve(
-                x, networks.partners(_uniforms(now, CHANCE, N)), silence, anchor + (t + 1) * drift,
+                x, networks.partners(_uniforms(now, CHANCE, N)), None, anchor + (t + 1) * drift,
                 _normals(now, START, N, D), bound=self.bound, social=self.social, influence=0.0,
                 attachment=self.attachment, spread=self.spread,
             )  # fmt: skip

@@ -152,7 +152,7 @@ def test_a_gaussian_model_learns_the_noise() -> None:
     data = Transitions(s, a, Target(after, s[:, 0], torch.zeros(N, dtype=torch.bool)))
     model = Ensemble(D, A, Architecture(members=2, width=4, depth=1, gaussian=True), seeded(0))
     train(model, data, 800, loss="nll", lr=1e-2)
-    out = model(s, a, draws=500, generator=seeded(6))
+    out = model(s, a, torch.randn(500, 2, len(s), D, generator=seeded(6)))
     assert out.samples.shape == (500, 2, N, D) and out.log_std.shape == (2, N, D + 1)
     assert out.log_std.min() >= LOG_STD[0] and out.log_std.max() <= LOG_STD[1]
     sd = torch.exp(out.log_std[..., :D]) * model.target_scale

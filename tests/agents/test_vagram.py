@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +16,13 @@ import torch
 
 from valuegym.agents import make
 from valuegym.agents.control import losses
-from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic
+from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic, Training, normal, squashed
 from valuegym.agents.control.critics import CriticParameters
 from valuegym.agents.control.ensemble import Architecture, Ensemble
 from valuegym.agents.control.losses import LOSSES
 from valuegym.agents.control.model_env import ModelVectorEnv, for_sb3
 from valuegym.agents.control.mpc import plan
-from valuegym.agents.control.vagram import Buffer, Settings, VaGraM
+from valuegym.agents.control.vagram import Buffer, Settings, VaGraM, learn_together, split
 
 PENDULUM = "valuegym/Pendulum-v0"
 TINY: dict[str, Any] = {
@@ -74,10 +75,10 @@ def test_a_bandit_is_solved(bins: int) -> None:
     """Reward -(a - 0.5)**2, then the episode ends: the value is the reward, and the best action 0.5."""
     critic = CriticParameters(width=16, bins=bins, low=-3, high=1)
     agent = learner(critic, critic_rate=1e-2, actor_rate=1e-2, temperature=0.01)
-    g = seeded(2)
+    g, training = seeded(2), Training([agent])
     for _ in range(300):
-        s, a = torch.randn(64, 3, generator=g), 2 * torch.rand(64, 1, generator=g) - 1
-        agent.update(Batch(s, a, -((a[:, 0] - 0.5) ** 2), s, torch.ones(64)))
+        s, a = torch.randn(1, 64, 3, generator=g), 2 * torch.rand(1, 64, 1, generator=g) - 1
+        training.update(Batch(s, a, -((a[..., 0] - 0.5) ** 2), s, torch.ones(1, 64)))
     s = torch.randn(32, 3, generator=g)
     assert (agent.mode(s) - 0.5).abs().max() < 0.2
     values = agent.critics(s, torch.zeros(32, 1))
@@ -95,6 +96,76 @@ def test_values_are_partial_derivatives_of_four_critics() -> None:
         (direct,) = torch.autograd.grad(agent.critics(leaf, action)[:, k].sum(), leaf)
         torch.testing.assert_close(gradient[:, k], direct)
     assert all(p.grad is None for p in [*agent.critics.parameters(), *agent.actor.parameters()])
+
+
+def test_updates_follow_the_written_rule() -> None:
+    """One step of gradient descent from fresh optimisers: Adam then moves every parameter by the sign of its gradient.
+
+    Gradients are taken of the losses as they are written down, by finite differences.
+    """
+    agent = learner(CriticParameters(width=4), temperature=0.3)
+    for module in (agent.actor, agent.critics, agent.averaged):
+        module.double()
+    agent.log_temperature = agent.log_temperature.double()
+    training, g, s = Training([agent]), seeded(4), agent.settings
+    rows = [torch.randn(1, 6, n, generator=g, dtype=torch.float64) for n in (3, 1, 1, 3)]
+    batch = Batch(rows[0], torch.tanh(rows[1]), rows[2][..., 0], rows[3], torch.tensor([[0.0, 0, 1, 0, 0, 0]]).double())
+    state = agent.generator.get_state()
+    noise = torch.randn(2, 6, 1, generator=agent.generator)
+    agent.generator.set_state(state)
+    temperature = agent.log_temperature.exp()
+
+    def acted(observation: torch.Tensor, at: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return squashed(*normal(agent.actor(observation)[0]), noise[at])
+
+    with torch.no_grad():
+        action, log_density = acted(batch.next_observation, 0)
+        ahead = agent.averaged(batch.next_observation[0], action).min(-1).values - temperature * log_density
+        target = batch.reward[0] + s.discount * (1 - batch.terminated[0]) * ahead
+
+    def critic_loss() -> torch.Tensor:
+        return 0.5 * (agent.critics(batch.observation[0], batch.action[0]) - target[:, None]).square().mean()
+
+    def actor_loss() -> torch.Tensor:
+        action, log_density = acted(batch.observation, 1)
+        return (temperature * log_density - agent.critics(batch.observation[0], action).min(-1).values).mean()
+
+    with torch.no_grad():
+        slopes = _finite_differences(critic_loss, agent.critics.parameters())
+        entropy = -acted(batch.observation, 1)[1].mean()
+    starts = [p.detach().clone() for p in agent.critics.parameters()]
+    actor_starts, warm = [p.detach().clone() for p in agent.actor.parameters()], agent.log_temperature.clone()
+    slow = [p.clone() for p in agent.averaged.parameters()]
+    training.update(batch)
+    for start, parameter, slope in zip(starts, agent.critics.parameters(), slopes, strict=True):
+        torch.testing.assert_close(parameter.detach() - start, -s.critic_rate * slope.sign(), rtol=1e-3, atol=1e-6)
+    for before, now, fast in zip(slow, agent.averaged.parameters(), agent.critics.parameters(), strict=True):
+        torch.testing.assert_close(now, before + s.average * (fast.detach() - before))
+    torch.testing.assert_close(
+        agent.log_temperature - warm, -s.actor_rate * (entropy + 1).sign()[None], rtol=1e-3, atol=0
+    )
+    moves = [p.detach() - start for p, start in zip(agent.actor.parameters(), actor_starts, strict=True)]
+    with torch.no_grad():  # under the critics after their own step
+        for parameter, start in zip(agent.actor.parameters(), actor_starts, strict=True):
+            parameter.copy_(start)
+        slopes = _finite_differences(actor_loss, agent.actor.parameters())
+    for move, slope in zip(moves, slopes, strict=True):
+        torch.testing.assert_close(move, -s.actor_rate * slope.sign(), rtol=1e-3, atol=1e-6)
+
+
+def _finite_differences(function: Any, parameters: Any, step: float = 1e-6) -> list[torch.Tensor]:
+    slopes = []
+    for parameter in parameters:
+        slope, flat = torch.zeros_like(parameter), parameter.data.view(-1)
+        for i in range(len(flat)):
+            ends = []
+            for sign in (1, -1):
+                flat[i] += sign * step
+                ends.append(float(function()))
+                flat[i] -= sign * step
+            slope.view(-1)[i] = (ends[0] - ends[1]) / (2 * step)
+        slopes.append(slope)
+    return slopes
 
 
 # --- the loop ---
@@ -121,6 +192,34 @@ def test_the_same_seed_learns_the_same() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"critic": "hl_gauss"}, {"loss": "vagram_matrix"}, {"loss": "calibrated"}, {"model_share": 0.0}]
+)
+def test_agents_side_by_side_learn_as_each_does_alone(kwargs: dict[str, Any]) -> None:
+    """Up to the last digits, which depend on where in a vector register a number lies."""
+    together = [tiny(seed, **kwargs) for seed in (3, 4, 5)]
+    learn_together(together, 45)
+    for seed, agent in zip((3, 4, 5), together, strict=True):
+        alone = tiny(seed, **kwargs).learn(45)
+        pairs = [(agent.real.table, alone.real.table), (agent.imagined.table, alone.imagined.table)]
+        for name in ("actor", "critics", "averaged"):
+            ours, theirs = (getattr(a.learner, name).parameters() for a in (agent, alone))
+            pairs += list(zip(ours, theirs, strict=True))
+        pairs += list(zip(agent.model.parameters(), alone.model.parameters(), strict=True))
+        pairs.append((agent.learner.log_temperature, alone.learner.log_temperature))
+        for ours, theirs in pairs:
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+        assert agent.learner.log_temperature != math.log(0.1)
+
+
+def test_agents_side_by_side_must_be_alike() -> None:
+    with pytest.raises(ValueError, match="the same settings"):
+        learn_together([tiny(0), tiny(1, loss="mse")], 5)
+    learners = [SoftActorCritic(3, 1, CriticParameters(width=w), Optimisation(), seeded(0)) for w in (4, 8)]
+    with pytest.raises(ValueError, match="of one kind"):
+        Training(learners)
+
+
 def test_the_share_of_model_data_follows_the_ramp() -> None:
     shares: list[float] = []
     agent = tiny(on_refresh=lambda a: shares.append(a.steps))
@@ -129,24 +228,20 @@ def test_the_share_of_model_data_follows_the_ramp() -> None:
     assert agent.share == pytest.approx(0.9)
     early = tiny().learn(35)
     assert early.share == pytest.approx(0.9 * 15 / 30)
-    assert len(early._batch(*_buffers(early)).reward) == 16
+    assert early._draw().shape == (1, 16, 2 * 3 + 1 + 2)
     plain = tiny(model_share=0.0).learn(50)
     assert plain.share == 0 and plain.refreshes == 0 and plain.data is None
 
 
-def _buffers(agent: VaGraM) -> tuple[Buffer, Buffer]:
-    real, imagined = Buffer(10, 3, 1), Buffer(10, 3, 1)
-    for buffer, value in ((real, 0.0), (imagined, 1.0)):
+def test_batches_mix_by_the_share() -> None:
+    agent = tiny(update_ratio=3)
+    agent.real, agent.imagined = Buffer(10, 3, 1), Buffer(10, 3, 1)
+    for buffer, value in ((agent.real, 0.0), (agent.imagined, 1.0)):
         rows = torch.full((10,), value)
         buffer.add(Batch(torch.zeros(10, 3), torch.zeros(10, 1), rows, torch.zeros(10, 3), rows))
-    return real, imagined
-
-
-def test_batches_mix_by_the_share() -> None:
-    agent = tiny()
     for share, expected in ((0.0, 0), (0.5, 8), (0.9, 14)):
         agent.share = share
-        assert agent._batch(*_buffers(agent)).reward.sum() == expected
+        assert split(agent._draw(), 3, 1).reward.sum(-1).tolist() == [expected] * 3
 
 
 def test_the_oldest_rows_are_overwritten() -> None:
@@ -224,7 +319,7 @@ def test_relatives_play(name: str) -> None:
 class Known(Ensemble):
     """A model that is told the dynamics: s' = s + a, r = -s**2."""
 
-    def forward(self, observation: Any, action: Any, draws: int = 0, generator: Any = None) -> losses.Prediction:
+    def forward(self, observation: Any, action: Any, noise: Any = None) -> losses.Prediction:
         s, a = observation, action
         if s.ndim == 2:
             s, a = s.expand(2, *s.shape), a.expand(2, *a.shape)

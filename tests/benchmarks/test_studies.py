@@ -42,10 +42,11 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
         return study.Job([key], lambda: runs.append(key) or [len(runs) / 3])
 
     every = [("x", unit, 0) for unit in range(4)]
-    assert study.fill(path, map(job, every), minutes=-1) == every and not runs
-    assert study.fill(path, map(job, every[:2])) == every[:2]
+    study.fill(path, map(job, every), (), minutes=-1)
+    assert not runs
+    study.fill(path, map(job, every[:2]), ())
     path.write_text(path.read_text() + '["x", 2, 0, 0.')  # cut short
-    assert study.fill(path, map(job, every)) == every
+    study.fill(path, map(job, every), study.recorded(path))
     assert runs == every
     assert study.recorded(path) == {key: round((i + 1) / 3, 5) for i, key in enumerate(every)}
 
@@ -61,8 +62,26 @@ def test_values_are_gathered_by_cell_and_cells_that_lack_one_left_out() -> None:
     assert list(again) == list(raw)
     for cell in raw:
         np.testing.assert_array_equal(again[cell], raw[cell])
+    assert study.spread(again, order) == values
+    more = [(*cell, unit, seed) for cell in (("b", 2), ("c", 3)) for unit in range(4) for seed in range(3)]
+    assert study.spread(again, more) == {key: values[key] for key in more if key in values}
     del values["b", 2, 1, 1]
     assert list(study.gather(values, order)) == [("a", 1)]
+
+
+def test_a_study_goes_on_from_the_published_values(tmp_path: Path) -> None:
+    study, runs = script("_study"), []
+
+    def jobs(options: Namespace) -> Any:
+        for unit in range(options.units):
+            yield study.Job([("x", unit, 0)], lambda unit=unit: runs.append(unit) or [unit / 2])
+
+    toy = study.Study("toy", jobs, lambda raw: {".md": f"{raw['x',][:, 0].tolist()}"})
+    for units in (2, 4):
+        records = tmp_path / f"records{units}"  # nothing of the first run is left but what it published
+        study.run(toy, Namespace(units=units, results=records, docs=tmp_path, minutes=float("inf"), table=False))
+    assert runs == [0, 1, 2, 3]
+    assert (tmp_path / "toy.md").read_text() == "[0.0, 0.5, 1.0, 1.5]"
 
 
 def test_an_estimate_resamples_whole_units() -> None:

@@ -33,14 +33,20 @@ def same(a: Any, b: Any) -> bool:
     return all(x.dtype == y.dtype and x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
 
 
-def test_a_step_is_the_equation() -> None:
-    core = Coevolve(people=6, dimensions=2, bound=0.9, apart=0.5, scale=1.0)
+EDGES = [[0, 1], [0, 2], [3, 2], [2, 4], [4, 5]]
+
+
+@pytest.mark.parametrize("network", [None, EDGES])
+def test_a_step_is_the_equation(network: Any) -> None:
+    core = Coevolve(people=6, dimensions=2, bound=0.9, apart=0.5, scale=1.0, network=network)
+    friends = [{a + b - i for a, b in EDGES if i in (a, b)} if network else set(range(6)) - {i} for i in range(6)]
     task = begin(core, 3)
     state, played = core.start(task), actions(core, 3)
     for t in range(core.steps):
         action = played[:, t]
         after = core.transition(task, state, action, task.key, np.full(3, t))
-        partner = networks.partners(keys.uniform(task.key[:, None], t, 4, np.arange(6)))
+        partner = networks.partners(keys.uniform(task.key[:, None], t, 4, np.arange(6)), core.network)
+        assert all(partner[b, i] in friends[i] for b in range(3) for i in range(6))
         whim = keys.bell(task.key[:, None], t, 5, np.arange(12)).reshape(3, 6, 2)
         for b in range(3):
             said, speaks = action[b, 2:4].astype(float), action[b, 4] > 0
@@ -71,7 +77,7 @@ def test_a_step_is_the_equation() -> None:
 
 
 def test_an_ai_without_influence_has_none_bit_for_bit() -> None:
-    for core in (Coevolve(influence=0.0), Coevolve()):
+    for core in (Coevolve(influence=0.0), Coevolve(), Coevolve(influence=0.0, network="watts-strogatz")):
         task, played = begin(core, 8), actions(core, 8)
         if core.influence:
             played[..., -1] = -0.5  # a silent AI, whatever it would have said
@@ -81,6 +87,18 @@ def test_an_ai_without_influence_has_none_bit_for_bit() -> None:
         found = core.report(task, run.states, run.actions)
         assert (found["influence"] == 0).all() and (found["diversity_ratio"] == 1).all()
         assert (found["placebo_influence"] <= 1e-6).all() and (found["minority_survival"] == 1).all()
+
+
+def test_a_network_keeps_apart_those_whom_it_does_not_join() -> None:
+    halves = [[a, b] for a in range(10) for b in range(a)] + [[a, b] for a in range(10, 20) for b in range(10, a)]
+    kwargs: dict[str, Any] = {"camps": (1,), "attachment": 0.0, "spread": 0.0, "social": 0.25, "bound": 9.0}
+    core = Coevolve(people=20, steps=80, network=halves, **kwargs)
+    task = core.initial(keys.mix(2, np.arange(4)))[0]
+    run = rollouts.play(core, task, core.persistence)
+    ends = run.states[-1].people.reshape(4, 2, 10, 5)
+    assert ends.std(2).max() < 1e-6 < 0.01 < np.abs(ends[:, 0].mean(1) - ends[:, 1].mean(1)).max()
+    together = rollouts.play(Coevolve(people=20, steps=80, **kwargs), task, core.persistence)
+    assert together.states[-1].people.std(1).max() < 1e-4
 
 
 def test_the_twin_does_not_depend_on_the_ai_and_a_placebo_hardly_moves_anyone() -> None:
@@ -94,7 +112,15 @@ def test_the_twin_does_not_depend_on_the_ai_and_a_placebo_hardly_moves_anyone() 
     assert found["placebo_influence"].mean() > 0 and (found["placebo_influence"] < 1e-5).all()
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"reports": "choices", "delay": 2, "strategic": 0.3, "dimensions": 3}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"reports": "choices", "delay": 2, "strategic": 0.3, "dimensions": 3},
+        {"network": "watts-strogatz"},
+        {"network": {"name": "barabasi-albert", "ties": 1, "seed": 5}},
+    ],
+)
 def test_rows_do_not_depend_on_their_number(kwargs: dict[str, Any]) -> None:
     core = Coevolve(people=40, **kwargs)
     key = keys.mix(3, np.arange(1000))
@@ -173,24 +199,36 @@ def test_the_planner_is_silent_where_diversity_is_dear() -> None:
     assert (last > early).all()  # wear that lasts costs more
 
 
-def test_the_outlook_is_the_best_of_all_plans_of_its_kind() -> None:
+@pytest.mark.parametrize("at_end", [False, True])
+def test_the_outlook_is_the_best_of_all_plans_of_its_kind(at_end: bool) -> None:
     service, kept, spread = np.array([[0.5, 0.1]]), np.array([[0.9, 0.8]]), np.array([0.7])
     left, attachment, price = np.array([4]), 0.1, 1.3
     for first in (True, False):
-        found = coevolve.outlook(first, service, kept, spread, left, attachment, price)
+        found = coevolve.outlook(first, service, kept, spread, left, attachment, price, at_end)
         for k in range(2):
             values = []
-            for last in range(4):
+            for many in range(4):
                 c, total = 0.7, 0.0
                 for i in range(4):
-                    speaks = first if i == 0 else 4 - i <= last
+                    speaks = first if i == 0 else (i if at_end else 4 - i) <= many
                     c = c + attachment * (1 - c) - speaks * (1 - kept[0, k]) * c
-                    total += speaks * service[0, k] - price * abs(1 - c**2)
+                    total += speaks * service[0, k] - (price * abs(1 - c**2) if not at_end or i == 3 else 0)
                 values.append(total)
             assert found[0, k] == pytest.approx(max(values))
-    both = coevolve.outlook(True, service, kept, spread, np.array([2]), attachment, price)
-    more = coevolve.outlook(True, *(np.repeat(x, 2, 0) for x in (service, kept, spread)), np.array([2, 7]), 0.1, 1.3)
+    both = coevolve.outlook(True, service, kept, spread, np.array([2]), attachment, price, at_end)
+    twice = (np.repeat(x, 2, 0) for x in (service, kept, spread))
+    more = coevolve.outlook(True, *twice, np.array([2, 7]), 0.1, 1.3, at_end)
     assert np.allclose(more[:1], both)  # rows with fewer steps left do not see the others' steps
+
+
+def test_whoever_counts_diversity_at_the_end_speaks_early() -> None:
+    people = np.random.default_rng(0).normal(size=(4, 50, 3)) * 0.2
+    worth = [
+        [coevolve.plan(people, people, np.full(4, left), 0.75, 0.15, 0.1, price, at_end)[1] for left in (9, 1)]
+        for price, at_end in ((1.0, False), (4.0, True))
+    ]
+    (early, late), (early_at_end, late_at_end) = worth
+    assert (late > early).all() and (early_at_end > 0).all() and (late_at_end < 0).all()
 
 
 def test_the_reference_is_no_worse_than_speaking_always_or_never() -> None:
@@ -289,13 +327,17 @@ def test_wrong_arguments_are_named() -> None:
         ({"price": -1.0}, "price = -1.0"),
         ({"reports": "shouts"}, "shouts"),
         ({"family": "sideways"}, "sideways"),
+        ({"network": [[0, 1]]}, "pass people=2"),
+        ({"items": "shouts"}, "shouts"),
     ):
         with pytest.raises(ValueError, match=message):
             Coevolve(**kwargs)  # type: ignore[arg-type]
 
 
-def test_vector_rows_are_scalar_environments() -> None:
-    envs, scalars = FunctionalVectorEnv(CORE, num_envs=3), [FunctionalEnv(CORE) for _ in range(3)]
+@pytest.mark.parametrize("network", [None, "barabasi-albert"])
+def test_vector_rows_are_scalar_environments(network: Any) -> None:
+    envs = FunctionalVectorEnv(CORE, num_envs=3, network=network)
+    scalars = [FunctionalEnv(CORE, network=network) for _ in range(3)]
     observation, _ = envs.reset(seed=5)
     assert all(same([v[i] for v in observation.values()], scalars[i].reset(seed=5 + i)[0].values()) for i in range(3))
     envs.action_space.seed(0)

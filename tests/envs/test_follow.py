@@ -150,7 +150,15 @@ def test_the_future_is_not_observed() -> None:
     assert same(core.observation(task, state).values(), core.observation(other, core.start(other)).values())
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"reports": "choices", "strategic": 0.2, "delay": 1}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"reports": "choices", "strategic": 0.2, "delay": 1},
+        {"network": "complete"},
+        {"network": "barabasi-albert"},
+    ],
+)
 def test_rows_do_not_depend_on_their_number(kwargs: dict[str, Any]) -> None:
     core = Follow(people=30, **kwargs)
     played = np.random.default_rng(0).uniform(-1, 1, (1000, 9, 5)).astype(np.float32)
@@ -169,8 +177,51 @@ def test_rows_do_not_depend_on_their_number(kwargs: dict[str, Any]) -> None:
 
 def test_people_stand_around_the_mean() -> None:
     task, _ = Follow(within=0.3, people=100).initial(KEY[:50])
-    assert np.abs(dynamics.mean(task.apart)).max() < 1e-12
+    assert task.apart.shape == (50, 1, 100, 5) and np.abs(dynamics.mean(task.apart, 2)).max() < 1e-12
     assert task.apart.std() == pytest.approx(0.3, rel=0.02)
+
+
+EDGES = [[0, 1, 1.0], [0, 2, 3.0], [1, 0, 0.5], [3, 2, 1.0], [2, 4, 1.0]]  # 4 listens to nobody
+
+
+@pytest.mark.parametrize("network", [EDGES, "complete"])
+def test_people_on_a_network_listen_to_each_other(network: Any) -> None:
+    core = Predict(family="linear", people=5, network=network, listening=0.3, horizon=2)
+    alone = Predict(family="linear", people=5, horizon=2)
+    (task, state), (plain, _) = core.initial(KEY[:3]), alone.initial(KEY[:3])
+    assert task.path.shape == (3, 11, 5) and task.apart.shape == (3, 9, 5, 5)
+    weights = np.zeros((5, 5))
+    if network == "complete":
+        weights[:] = (1 - np.eye(5)) / 4
+    else:
+        for i, j, w in EDGES:
+            weights[int(i), int(j)] = w
+        weights[:4] /= weights[:4].sum(1, keepdims=True)
+    would = plain.path[:, :, None] + plain.apart
+    for b in range(3):
+        x = would[b, 0]
+        for t in range(11):
+            if t:
+                x = np.array(
+                    [
+                        0.3 * weights[i] @ x + 0.7 * would[b, t, i] if weights[i].any() else would[b, t, i]
+                        for i in range(5)
+                    ]
+                )
+            assert np.allclose(task.path[b, t], x.mean(0), atol=1e-12)
+            if t < 9:
+                assert np.allclose(core.people_at(task, np.full(3, t))[b], x, atol=1e-12)
+    assert np.allclose(core.truth(task, state), task.path[:, 2])
+    deaf = Predict(family="linear", people=5, network=network, listening=0.0, horizon=2)
+    assert np.allclose(deaf.initial(KEY[:3])[0].path, plain.path, atol=1e-12)
+
+
+def test_the_mean_on_a_network_comes_after_the_path() -> None:
+    """With everybody listening to everybody at a share s, a steady drift v leaves the mean v s / (1 - s) behind."""
+    core, plain = Follow(family="linear", steps=60, network="complete"), Follow(family="linear", steps=60)
+    (task, _), (alone, _) = core.initial(KEY[:20]), plain.initial(KEY[:20])
+    drift = alone.path[:, -1] - alone.path[:, -2]
+    assert np.allclose(alone.path[:, -1] - task.path[:, -1], drift, atol=1e-9)
 
 
 def test_wrong_arguments_are_named() -> None:
@@ -180,9 +231,18 @@ def test_wrong_arguments_are_named() -> None:
         (Follow, {"within": -1.0}, "within = -1.0"),
         (Follow, {"family": "sideways"}, "sideways"),
         (Predict, {"horizon": 0}, "horizon = 0"),
+        (Follow, {"listening": 1.5}, "listening = 1.5"),
+        (Follow, {"network": "hexagons"}, "hexagons"),
+        (Follow, {"items": "shouts", "reports": "choices"}, "shouts"),
     ):
         with pytest.raises(ValueError, match=message):
             cls(**kwargs)  # type: ignore[arg-type]
+
+
+def test_only_what_has_content_is_hashed() -> None:
+    assert Follow().hashes == ()
+    core = Follow(network=EDGES, people=5)
+    assert core.network is not None and core.hashes == (core.network.sha256,)
 
 
 def test_a_report_holds_every_metric() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from valuegym.agents import make
 from valuegym.envs import keys
-from valuegym.envs.coevolution import dynamics
+from valuegym.envs.coevolution import dynamics, rollouts
 from valuegym.envs.coevolution.lock_in import LockIn, State
 from valuegym.envs.functional import take_rows
 
@@ -170,6 +170,29 @@ def test_terminal_states_stay() -> None:
     after = core.transition(task, states[-1], action, KEYS, states[-1].t)
     assert all((a == b).all() for a, b in zip(after, states[-1], strict=True))
     assert (core.reward(task, states[-1], action, after) == 0).all() and len(rewards) == 3
+
+
+def test_a_report_holds_every_metric() -> None:
+    core = LockIn(people=30, steps=400, noise=0.0)
+    task, _ = core.initial(keys.mix(1, np.arange(20)))
+
+    def measured(trust: float) -> tuple[Array, dict[str, Array]]:
+        run = rollouts.play(core, task, lambda task, state: constant(trust)(core, task, state))
+        return run.returns, core.report(task, run.states, run.actions)
+
+    returns, silent = measured(0.0)
+    assert all(value.shape == (20,) and np.isfinite(value).all() for value in silent.values())
+    assert np.allclose(silent["error"], -returns / 400)
+    assert (silent["influence"] == 0).all() and (silent["diversity_ratio"] == 1).all() and (silent["gain"] == 0).all()
+    assert (silent["effective_opinions"] == silent["effective_opinions_of_twin"]).all()
+    assert abs(silent["overconfidence_log10"].mean()) < 0.05  # people alone are as sure as they should be
+    returns, locked = measured(2.0 * core.threshold)
+    assert np.allclose(locked["gain"], 2, atol=1e-6) and np.allclose(locked["error"], -returns / 400)
+    assert (locked["overconfidence_log10"] > 30).all() and (locked["diversity_ratio"] < 1e-12).all()
+    assert (locked["effective_opinions"] < 1.001).all() and silent["effective_opinions"].mean() > 1.5
+    assert (locked["influence"] > 0).all() and (locked["minority_survival"] <= silent["minority_survival"]).all()
+    careful = measured(0.9 * core.threshold)[1]
+    assert careful["final_error"].mean() < silent["final_error"].mean() < locked["final_error"].mean()
 
 
 @pytest.mark.parametrize("B", [1, 3, 8])

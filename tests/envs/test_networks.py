@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_small_worlds(rewire: float) -> None:
     ring = {((i, (i + d) % 200)) for i in range(200) for d in range(1, 6)}
     kept = sum((a, b) in ring for a, b in networks.edges_of(network).tolist())
     assert kept == 1000 if rewire == 0 else abs(kept / 1000 - (1 - rewire)) < 0.06
-    assert networks.sha256(network) == networks.sha256(networks.watts_strogatz(200, 10, rewire, 7))
+    assert network.sha256 == networks.watts_strogatz(200, 10, rewire, 7).sha256
     for people, neighbours in ((10, 3), (10, 10), (10, 0)):
         with pytest.raises(ValueError, match="even number"):
             networks.watts_strogatz(people, neighbours, rewire, 0)
@@ -79,9 +80,9 @@ def test_hashes() -> None:
     line, other = networks.from_edges([(0, 1)], 3), networks.from_edges([(0, 2)], 3)
     more = networks.from_edges([(0, 1)], 4)
     heavy = networks.from_edges([(0, 1), (1, 0)], 3, [1.0, 2.0])
-    hashes = {networks.sha256(n) for n in (line, other, more, heavy, None)}
-    assert len(hashes) == 5
-    assert networks.sha256(line).startswith("29baf99fb2ac")  # the same on every machine
+    hashes = {n.sha256 for n in (line, other, more, heavy)}
+    assert len(hashes) == 4
+    assert line.sha256.startswith("29baf99fb2ac")  # the same on every machine
 
 
 def test_meetings_are_uniform_over_neighbours() -> None:
@@ -114,7 +115,7 @@ def test_columns_visit_every_tie_once() -> None:
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "edges.csv"
     path.write_text("# friends\n0, 1\n1 2\n")
-    assert networks.sha256(networks.read_edges(path)) == networks.sha256(networks.from_edges([(0, 1), (1, 2)], 3))
+    assert networks.read_edges(path).sha256 == networks.from_edges([(0, 1), (1, 2)], 3).sha256
     path.write_text("0,1,0.5\n1,0,2\n")
     assert networks.dense(networks.read_edges(path)).tolist() == [[0, 0.5], [2, 0]]
     for text in ("", "0 1\n0 1 2\n", "a b\n", "0 1.5\n"):
@@ -126,10 +127,62 @@ def test_files(tmp_path: Path) -> None:
 def test_networkx() -> None:
     networkx = pytest.importorskip("networkx")
     network = networks.barabasi_albert(30, 2, 1)
-    assert networks.sha256(networks.from_networkx(networks.to_networkx(network))) == networks.sha256(network)
+    assert networks.from_networkx(networks.to_networkx(network)).sha256 == network.sha256
     assert networkx.is_connected(networks.to_networkx(network))
     directed = networks.from_edges([(0, 1), (2, 1)], 3, [0.3, 0.4])
     graph = networks.to_networkx(directed)
-    assert graph.is_directed() and networks.sha256(networks.from_networkx(graph)) == networks.sha256(directed)
+    assert graph.is_directed() and networks.from_networkx(graph).sha256 == directed.sha256
     club = networks.from_networkx(networkx.karate_club_graph())
     assert len(club.degree) == 34 and len(club.targets) == 2 * 78
+
+
+def test_arguments_stand_for_networks(tmp_path: Path) -> None:
+    assert networks.by_name(None, 7) is None and networks.by_name("complete", 7) is None
+    path = tmp_path / "edges.txt"
+    path.write_text("0 1\n1 2\n")
+    line = networks.from_edges([(0, 1), (1, 2)], 3)
+    weighted = networks.from_edges([(0, 1), (2, 1)], 3, [0.5, 2.0])
+    for argument, people, expected in (
+        ("watts-strogatz", 20, networks.watts_strogatz(20, 6, 0.1, 0)),
+        ({"name": "watts-strogatz", "seed": 4, "rewire": 1}, 20, networks.watts_strogatz(20, 6, 1.0, 4)),
+        ("barabasi-albert", 20, networks.barabasi_albert(20, 3, 0)),
+        ({"name": "barabasi-albert", "ties": 2}, 20, networks.barabasi_albert(20, 2, 0)),
+        (str(path), 3, line),
+        (path, 3, line),
+        ([[0, 1], [1, 2]], 3, line),
+        (np.array([[0, 1], [1, 2]]), 3, line),
+        ([[0, 1, 0.5], [2, 1, 2]], 3, weighted),
+        (line, 3, line),
+    ):
+        found = networks.by_name(argument, people)
+        assert found is not None and found.sha256 == expected.sha256
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("hexagons", "watts-strogatz"),
+        ({"ties": 2}, "expected a name"),
+        ({"name": "barabasi-albert", "neighbours": 2}, "ties, seed"),
+        ({"name": "barabasi-albert", "ties": "two"}, "expected a name and numbers"),
+        ({"name": "barabasi-albert", "ties": 2.5}, "expected a name and numbers"),
+        ([[0, 1], [1, 2]], "pass people=3"),
+        ([[0, 50]], "pass people=51"),
+        ([], "at least one"),
+        ([[0, 1.5]], "two numbers"),
+        ([[0, -1]], "0 to"),
+        (3, "rows of two"),
+        (networks.from_edges([(0, 1)], 2), "pass people=2"),
+    ],
+)
+def test_arguments_that_stand_for_none_are_named(argument: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        networks.by_name(argument, 20)
+
+
+def test_attention_is_shared_out() -> None:
+    network = networks.from_edges([(0, 1), (0, 2), (2, 1), (3, 0)], 5, [1.0, 3.0, 0.5, 0.0])
+    shared, listens = networks.listening(network)
+    assert networks.dense(shared).sum(1).tolist() == [1, 0, 1, 0, 0]
+    assert listens.tolist() == [True, False, True, False, False]
+    assert networks.dense(shared)[0].tolist() == [0, 0.25, 0.75, 0, 0]

@@ -66,11 +66,16 @@ async function wrongOrder(page, table) {
         const head = element.closest("th"), table = element.closest("table");
         const order = head.getAttribute("aria-sort"), column = head.cellIndex;
         if (table.querySelectorAll("[aria-sort]").length !== 1) return "not one sorted column";
-        const cells = [...table.tBodies[0].rows].map((row) => row.cells[column]);
-        const known = cells.map((cell) => cell.dataset.value).filter((value) => value);
-        if (cells.slice(0, known.length).some((cell) => cell.dataset.value === "")) return "an empty cell is not last";
-        const numbers = known.map(Number), sign = order === "ascending" ? 1 : -1;
-        return numbers.some((x, i) => i && sign * (x - numbers[i - 1]) < 0) ? `not ${order}` : "";
+        for (const body of table.querySelectorAll("tbody:not(.references)")) {
+          const rows = [...body.rows], titles = rows.filter((row) => row.cells.length === 1);
+          if (titles.length > 1 || titles.some((row) => row !== rows[0])) return "a division's title is not on top";
+          const cells = rows.slice(titles.length).map((row) => row.cells[column]);
+          const known = cells.map((cell) => cell.dataset.value).filter((value) => value);
+          if (cells.slice(0, known.length).some((cell) => cell.dataset.value === "")) return "an empty cell is not last";
+          const numbers = known.map(Number), sign = order === "ascending" ? 1 : -1;
+          if (numbers.some((x, i) => i && sign * (x - numbers[i - 1]) < 0)) return `not ${order}`;
+        }
+        return "";
       });
       if (bad) wrong.push(`${await button.textContent()}, turn ${turn}: ${bad}`);
     }

@@ -52,7 +52,8 @@ def test_the_programme_is_complete() -> None:
         "coevolution/lock-in",
         *(f"coevolution/{kind}-{family}" for kind in ("follow", "predict") for family in FAMILIES),
         "coevolution/follow-few-reports",
-        *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-camp", "choices")),
+        *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-camp", "choices", "small-world")),
+        "coevolution/follow-hubs",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
 

@@ -10,6 +10,7 @@ import pytest
 
 from valuegym.leaderboards import experiments, measures
 from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.digest import environment_digest
 from valuegym.leaderboards.records import read
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.verify import verify
@@ -19,7 +20,12 @@ TRACKS = [id for id, row in experiments.EXPERIMENTS.items() if row.env_id.endswi
 
 @pytest.mark.parametrize(
     ("agent", "id"),
-    [("kalman", "coevolution/follow-linear"), ("pluralist", "coevolution/coevolve-mixed")],
+    [
+        ("kalman", "coevolution/follow-linear"),
+        ("theta", "coevolution/follow-hubs"),
+        ("pluralist", "coevolution/coevolve-mixed"),
+        ("kalman", "coevolution/coevolve-small-world"),
+    ],
 )
 def test_records_are_verified_and_measured(agent: str, id: str, tmp_path: Path) -> None:
     path = run(agent, id, 0, tmp_path)
@@ -47,6 +53,17 @@ def test_an_edited_record_of_coevolve_is_rejected(tmp_path: Path) -> None:
     last = json.loads(lines[-1]) | {"sha256": hashlib.sha256(body.encode()).hexdigest()}
     path.write_text(body + json.dumps(last) + "\n")
     assert "does not follow" in verify(path).reason
+
+
+def test_the_digest_knows_the_content_of_files(tmp_path: Path) -> None:
+    path = tmp_path / "edges.csv"
+    arguments = json.dumps({"network": str(path), "people": 4, "budget": 1, "listening": 0.0})
+    digests = []
+    for text in ("0,1\n2,3\n", "0,1\n2,3\n", "0,2\n1,3\n"):  # nobody listens, so that only the file differs
+        path.write_text(text)
+        environment_digest.cache_clear()
+        digests.append(environment_digest("valuegym/Follow-v0", arguments))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_the_command_prints_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from valuegym.leaderboards.agent_host import decode, describe, encode, rebuild
 from valuegym.leaderboards.commitment import agent_digest
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import read
-from valuegym.leaderboards.run import run
+from valuegym.leaderboards.run import evaluate, run
 from valuegym.leaderboards.sandbox import AgentFailure, Limits, Remote
 from valuegym.leaderboards.submission import EXAMPLE, Card, open_submission, read_record
 
 needs_sandbox = pytest.mark.skipif(bool(sandbox.missing()), reason=sandbox.missing())
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
+TRAINED = Experiment("test/trained", "", "valuegym/Delivery-v0", "{}", ("uniform",), 50, 3, (0, 1), "return")
 WEIGHTS = Experiment(
     "test/weights",
     "",
@@ -49,7 +51,7 @@ Agent = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for row in (WALK, WEIGHTS):
+    for row in (WALK, WEIGHTS, TRAINED):
         monkeypatch.setitem(experiments.EXPERIMENTS, row.id, row)
     monkeypatch.setattr(trust, "spread", lambda function, items, workers, label: [function(item) for item in items])
     yield
@@ -230,12 +232,139 @@ def test_only_the_committed_agent_is_executed(agent: Agent, tmp_path: Path) -> N
     agent(UNIFORM)
     with pytest.raises(ValueError, match="are not the agent that commitment 2 fixed"):
         referee.execute(board, 2, folder, other, ["test/walk"], nonce, tmp_path / "x.zip")
-    with pytest.raises(ValueError, match="trains its agents"):
-        referee.execute(board, 2, folder, visitor, ["preference/delivery"], nonce, tmp_path / "x.zip")
     nonce.write_text("07" * 32, encoding="ascii")
     with pytest.raises(ValueError, match="does not hold the nonce of period 0"):
         referee.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
     assert not (tmp_path / "x.zip").exists() and len(book.read(board).entries) == 3
+
+
+# --- training ---
+
+
+def learning(body: str, before: str = "") -> str:
+    """An agent whose learn has this body; afterwards it plays `self.choice`."""
+    lines = "\n".join(f"        {line}" for line in body.splitlines())
+    return (
+        f"{HEAD}import zlib\nclass Agent:\n"
+        f"    def __init__(self, env, seed):\n        self.env, self.seed, self.choice = env, seed, 0\n"
+        f"    def learn(self, timesteps):\n{lines}\n"
+        "    def predict(self, observation, state=None, episode_start=None, deterministic=True):\n"
+        f"        {before}\n        return np.full(len(episode_start), self.choice), None\n"
+        "def make(env, seed):\n    return Agent(env, seed)\n"
+    )
+
+
+# What it plays depends on every observation, reward and end that it trained on.
+TRAINEE = learning("""rng, seen = np.random.default_rng(self.seed), 0
+observation, _ = self.env.reset()
+for _ in range(timesteps):
+    observation, reward, *ends, _ = self.env.step(rng.integers(4))
+    seen = zlib.crc32(repr((observation, reward, *ends)).encode(), seen)
+    if any(ends):
+        self.env.reset(seed=seen)
+self.choice = seen % 4""")
+
+
+@needs_sandbox
+@pytest.mark.parametrize("name", ["test/trained", "control/lqr"])
+def test_an_agent_trains_inside_as_it_does_outside(agent: Agent, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first reset names no seed, the board gives it the run's."""
+    source = TRAINEE
+    if name == "control/lqr":  # actions are numbers
+        monkeypatch.setitem(experiments.EXPERIMENTS, name, replace(experiments.find(name), timesteps=60))
+        source = source.replace("rng.integers(4)", "rng.uniform(-1, 1, self.env.action_space.shape).astype('f4')")
+        source = source.replace("seen % 4", "np.float32(seen % 1000 / 1000)")
+        source = source.replace("np.full(len(episode_start), ", "np.full((len(episode_start), 1), ")
+    what, module = experiments.find(name), {}
+    exec(source, module)
+    outside = module["make"](gym.make(what.env_id), 1)
+    outside.env = Seeded(outside.env, 1)
+    outside.learn(what.timesteps)
+    seeds = what.evaluation_seeds(1)
+    inside = referee._played(agent(source), "visitor", name, 1, seeds, None, None)
+    assert inside == evaluate(outside, "visitor", name, 1, None, seeds)
+
+
+class Seeded(gym.Wrapper):
+    """Gives the first reset a seed."""
+
+    def __init__(self, env: gym.Env, seed: int) -> None:
+        super().__init__(env)
+        self.seed: int | None = seed
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple:
+        first, self.seed = self.seed, None
+        return self.env.reset(seed=first if seed is None else seed, options=options)
+
+
+def train(folder: Path, timesteps: int = 50, **limits: Any) -> Any:
+    """What an agent plays in a sandbox after it was let learn on the delivery task."""
+    env = gym.make("valuegym/Delivery-v0")
+    with Remote(folder, env, ("x", {}), 0, Limits(**limits)) as player:
+        player.learn(timesteps)
+        observation, _ = gym.make_vec("valuegym/Delivery-v0", num_envs=1).reset(seed=0)
+        return player.predict(observation, episode_start=np.ones(1, bool))[0][0]
+
+
+@needs_sandbox
+@pytest.mark.parametrize("catches", [False, True])
+def test_the_board_counts_the_steps(agent: Agent, catches: bool) -> None:
+    body = "self.env.reset()\nwhile True:\n    *_, done, cut, _ = self.env.step(1)\n    self.choice += 1\n"
+    body += "    if done or cut: self.env.reset()"
+    if catches:  # whoever goes on asking gets no more
+        body = "self.env.reset()\nfor _ in range(500):\n    try:\n        *_, done, cut, _ = self.env.step(1)\n"
+        body += "        self.choice += 1\n        if done or cut: self.env.reset()\n    except Exception: pass"
+    assert train(agent(learning(body)), 300) == 300
+    assert train(agent(learning(body)), 0) == 0
+
+
+@needs_sandbox
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("self.env.step(1)", "something else than a reset or a step"),
+        ("self.env.reset(seed=-1)", "a training seed that is none"),
+        ("self.env.reset(seed=2**70)", "a training seed that is none"),
+        ("self.env.reset(options={'cell': 3})", "options cannot be given"),
+        ("self.env.reset()\nself.env.step(4)", "what is no action"),
+        ("self.env.reset()\nself.env.step(0.5)", "what is no action"),
+        ("self.env.reset()\nself.env.step([1, 2])", "sent more than an answer can hold|actions of shape"),
+        ("self.env.reset()\nself.env.step(None)", "sent a message that is none"),
+        ("time.sleep(60)", "used more than 4 s"),
+        ("while True:\n    self.env.reset()", "used more than 4 s"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("os._exit(0)", "ended by itself"),
+    ],
+)
+def test_training_that_is_none_is_named(agent: Agent, body: str, reason: str) -> None:
+    endless = "60" in body or "while" in body
+    with pytest.raises(AgentFailure) as error:
+        train(agent(learning(body)), total=4 if endless else 60)
+    assert any(part in str(error.value) for part in reason.split("|")), error.value
+
+
+@needs_sandbox
+def test_only_learning_has_steps(agent: Agent) -> None:
+    with pytest.raises(AgentFailure, match="only while the board lets the agent learn"):
+        train(agent(learning("pass", before="self.env.reset()")))
+    assert train(agent(answering("return np.full(n, 2), None"))) == 2  # it has no learn: it plays as it is
+
+
+@needs_sandbox
+@pytest.mark.slow
+def test_proximal_policy_optimisation_trains_inside_as_outside(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stable-Baselines3 takes the piped environment for an environment."""
+    pytest.importorskip("stable_baselines3")
+    from valuegym.agents import make
+
+    what = replace(experiments.find("preference/delivery"), timesteps=4096)  # two whole rollouts of PPO
+    monkeypatch.setitem(experiments.EXPERIMENTS, what.id, what)
+    outside = make("ppo", gym.make(what.env_id, **what.kwargs), seed=0)
+    outside.learn(what.timesteps)
+    seeds = what.evaluation_seeds(0)
+    source = "from valuegym.agents.ppo import make\n"
+    inside = referee._played(agent(source), "ppo", what.id, 0, seeds, None, Limits(memory=2**35, processes=64))
+    assert inside == evaluate(outside, "ppo", what.id, 0, None, seeds)
 
 
 # --- others ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import os
 import posixpath
@@ -21,7 +22,7 @@ from valuegym.envs import ENVS
 from valuegym.leaderboards.experiments import EXPERIMENTS
 from valuegym.leaderboards.scores import Score
 from valuegym.leaderboards.submission import Card
-from valuegym.leaderboards.table import WIDTH, boards, render, render_markdown
+from valuegym.leaderboards.table import DIVISIONS, WIDTH, as_data, boards, render, render_markdown
 from valuegym.leaderboards.trust import LIMITS
 
 needs_matplotlib = pytest.mark.skipif(
@@ -53,14 +54,46 @@ def test_boards_rank_agents_by_their_last_report() -> None:
     preference, control, coevolution = boards(make_scores())
     assert control.experiment == "control/distractors"
     assert [(row.score.agent, row.rank) for row in preference.agents] == [
-        ("regret", 1),
-        ("partial-return", 2),
+        ("regret", 1),  # replayed
+        ("partial-return", 1),  # claimed, among its own kind
         ("peeks", None),  # open book
         ("cheat", None),  # rejected
     ]
     assert [row.score.agent for row in preference.references] == ["oracle"]
     assert preference.ranked and control.ranked and not coevolution.ranked
     assert preference.agents[0].estimates[-1, 0] == pytest.approx(0.9, abs=0.03)
+
+
+def test_only_executed_entries_are_ranked_first_class() -> None:
+    """The best claim stands below the worst executed entry, with a place among claims only, and each tier says more."""
+    scores = [
+        make_score("told", 1.4),
+        make_score("public", 0.9, status="replayed"),
+        make_score("luck", 0.8, status="replayed, 1 of 5 seeds missing"),
+        make_score("sealed", 0.95, status="committed"),
+        make_score("run", 0.2, status="executed"),
+        make_score("best", 0.6, status="executed"),
+        make_score("strange", 0.1, status="divine"),  # no tier: a claim
+        make_score("cheat", 5.0, status="rejected: no"),
+    ]
+    (board,) = boards(scores)
+    assert [(name, [(row.score.agent, row.rank) for row in rows]) for name, rows in board.divisions] == [
+        ("executed", [("best", 1), ("run", 2)]),
+        ("committed", [("sealed", 1)]),
+        ("replayed", [("public", 1), ("luck", 2)]),
+        ("claimed", [("told", 1), ("strange", 2)]),
+        ("rejected", [("cheat", None)]),
+    ]
+    assert all(row.ranks[1] <= board.peers(row) for row in board.agents if row.ranks)
+    data = json.loads(json.dumps(as_data(board), allow_nan=False))
+    assert [part["limit"] for part in data["divisions"]] == [*reversed(LIMITS.values()), ""]
+    assert [entry["rank"] for part in data["divisions"] for entry in part["agents"]] == [1, 2, 1, 1, 2, 1, 2, None]
+    for text in (render(scores), render_markdown(scores)):
+        places = [text.index(DIVISIONS[name]) for name, _ in board.divisions]
+        assert places == sorted(places)
+        flat = " ".join(text.split())
+        assert all(f"{tier}: {limit}." in flat for tier, limit in LIMITS.items())
+        assert text.index("best") < text.index("told")
 
 
 def test_intervals_of_ranks_stand_below_the_board() -> None:
@@ -73,7 +106,7 @@ def test_intervals_of_ranks_stand_below_the_board() -> None:
     (board,) = boards([spread("a", 0.3), spread("bb", 0.9), spread("ccc", 0.9)])
     assert {row.score.agent: row.ranks for row in board.agents} == {"bb": (1, 2), "ccc": (1, 2), "a": (3, 3)}
     [note] = [line for line in render([spread("a", 0.3), spread("bb", 0.9)]).splitlines() if line.startswith("Ranks")]
-    assert note.endswith("for all together: bb 1, a 2.")
+    assert note.endswith("for all of it together: bb 1, a 2.")
     assert "Ranks" not in render([spread("a", 0.3)])
     (board,) = boards([spread("a", 0.3), spread("bb", 0.9, seeds=1)])  # one seed in common says nothing
     assert [row.ranks for row in board.agents] == [(1, 2), (1, 2)]
@@ -81,11 +114,12 @@ def test_intervals_of_ranks_stand_below_the_board() -> None:
 
 def test_terminal_table_is_aligned_and_says_what_is_not_ranked() -> None:
     text = render(make_scores())
-    preference, _, history = text.split("\n\n")
+    preference, _, history, limits = text.split("\n\n")
+    assert limits.startswith("replayed: ") and "\nclaimed: " in limits and "executed: " not in limits
     assert history.splitlines()[0] == "coevolution/history (open-book reference, not ranked)"
     lines = preference.splitlines()
     assert re.split(r"\s{2,}", lines[2].strip()) == ["#", "agent", "0 prefs", "10", "100", "1000", "seeds", "status"]
-    ends = {line.index("seeds") + 5 for line in lines if "seeds" in line}
+    ends = {line.index("seeds") + 5 for line in lines if "  seeds  " in line}
     regret = next(line for line in lines if " regret " in line)
     assert ends == {re.search(r"  4  replayed$", regret).start() + 3}
     assert re.search(r"1  regret +0\.4\d \[0\.4\d, 0\.4\d\]", regret)
@@ -138,7 +172,7 @@ def test_values_must_fit_the_reports() -> None:
 
 def test_same_agent_twice_is_two_rows() -> None:
     (board,) = boards([make_score("regret", 0.9), make_score("regret", 0.9, status="replayed")])
-    assert [row.rank for row in board.agents] == [1, 2]
+    assert [row.rank for row in board.agents] == [1, 1]  # one is replayed, the other claimed
 
 
 class Page(HTMLParser):
@@ -224,7 +258,9 @@ def test_there_is_a_page_for_each_board_and_agent_and_a_picture_of_each_environm
     agents = ("cheat", "follow", "oracle", "partial-return", "peeks", "regret", "sent")
     boards_of = ("preference-boards-regret", "control-distractors", "control-pendulum", "coevolution-history")
     expected = {"index.html", "agents.html", "environments.html", "trust.html", "style.css", "sort.js"}
-    expected |= {f"agents/{name}.html" for name in agents} | {f"boards/{name}.html" for name in boards_of}
+    expected |= {f"agents/{name}.html" for name in agents} | {
+        f"boards/{name}.{kind}" for name in boards_of for kind in ("html", "json")
+    }
     pictures = {name for name in site if name.endswith(".png")}
     assert set(site) - pictures == expected
     assert len(pictures) == len(ENVS)
@@ -269,7 +305,7 @@ def test_pages_are_accessible(pages: dict[str, str]) -> None:
         assert len(page.all("h1")) == len(page.all("main")) == page.all("title").count({}) == 1
         levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
         assert levels[0] == 1 and all(after - before <= 1 for before, after in pairwise(levels)), name
-        assert all(th.get("scope") in ("col", "row") for th in page.all("th"))
+        assert all(th.get("scope") in ("col", "row", "rowgroup") for th in page.all("th"))
         assert len(page.all("caption")) == len(page.all("table"))
         assert all(len(img["alt"]) > 20 and img["width"] and img["height"] for img in page.all("img"))
         identifiers = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)
@@ -317,7 +353,7 @@ def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
     for text in pages.values():
         for table in re.findall(r"<table class=sortable>.*?</table>", text):
             heads = len(re.findall(r'<th scope="col"', table))
-            rows = re.findall(r"<tr.*?</tr>", table)[1:]
+            rows = [row for row in re.findall(r"<tr.*?</tr>", table)[1:] if 'scope="rowgroup"' not in row]
             assert rows and all(len(re.findall(r"<t[hd][ >]", row)) == heads for row in rows)
             values = re.findall(r'data-value="([^"]*)"', table)
             assert all(math.isfinite(float(value)) for value in values if value)
