@@ -3,10 +3,10 @@
     python benchmarks/pendulum_offline.py [--seeds 20] [--minutes 60] [--table]
 
 For every seed: a map of 8 distractors, soft actor-critic trained without a model, its buffer and critics frozen, and
-models fitted under each loss of PARTS. Seeds are trained and fitted in blocks of BLOCK, as one batch of networks that
-share nothing but the generator, so that a seed's figures depend on its block. Every fit is one line of
-docs/results/pendulum-offline.jsonl, written when it is done, so that an interrupted study goes on where it stopped;
-the page is docs/results/pendulum-offline.md. `--minutes` stops before the next fit, `--table` only writes the page.
+models fitted under each loss of PARTS. The seeds of a block learn side by side, as one batch of networks. Every fit
+is one line of docs/results/pendulum-offline.jsonl, written when it is done, so that an interrupted study goes on where
+it stopped; the page is docs/results/pendulum-offline.md. `--minutes` stops before the next fit, `--table` only writes
+the page.
 
 Value errors are taken under the value function that is computed on a grid, which knows nothing of the critics that
 supply the weights. Planning searches 128 random action sequences of 8 steps with the critics at their end.
@@ -15,9 +15,7 @@ supply the weights. Planning searches 128 random action sequences of 8 steps wit
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-import math
 import os
 import time
 from pathlib import Path
@@ -28,16 +26,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import valuegym  # noqa: F401 - registers the ids
 from valuegym.agents.control import diagnostics, losses
-from valuegym.agents.control.actor_critic import LOG_STD, Batch, Optimisation, SoftActorCritic
-from valuegym.agents.control.critics import CriticParameters, bin_edges, expected, hl_gauss
-from valuegym.agents.control.ensemble import Architecture, Ensemble, Transitions
-from valuegym.agents.control.losses import LOSSES, Context, Evidence, Guide, Target
+from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic, Training, normal, squashed
+from valuegym.agents.control.critics import CriticParameters, values_of
+from valuegym.agents.control.ensemble import Architecture, Ensemble, Fit, Transitions, adopt, fit_together, joined
+from valuegym.agents.control.losses import LOSSES, Context, Evidence, Target
 from valuegym.agents.control.mpc import CANDIDATES, HORIZON
-from valuegym.agents.control.networks import MLP
+from valuegym.agents.control.vagram import Buffer, split
 
 ENV, NUMBER = "valuegym/Pendulum-D8-v0", 8
 LENGTH, PARALLEL = 200, 4  # steps of an episode; episodes played at once
@@ -69,100 +67,7 @@ Key = tuple[str, str, int, int, str]  # kind, critic, seed, width, loss
 Rows = dict[Key, dict[str, float]]
 
 
-# --- soft actor-critic for a block of seeds ---
-
-
-class Crowd:
-    """`SoftActorCritic` with an axis for seeds: S of them, updated as one batch of networks, none touching another."""
-
-    def __init__(
-        self, S: int, D: int, A: int, critic: CriticParameters, settings: Optimisation, generator: torch.Generator
-    ) -> None:
-        self.S, self.D, self.A, self.critic, self.settings, self.generator = S, D, A, critic, settings, generator
-        c = critic
-        self.actor = MLP(S, D, 2 * A, c.width, c.depth, generator=generator)
-        self.critics = MLP(S * c.critics, D + A, max(c.bins, 1), c.width, c.depth, generator=generator)
-        self.averaged = copy.deepcopy(self.critics).requires_grad_(False)
-        self.edges = bin_edges(c.low, c.high, c.bins).float() if c.bins else torch.zeros(0)
-        self.log_temperature = torch.full((S, 1), math.log(settings.temperature)).requires_grad_()
-        self._actor = torch.optim.Adam(self.actor.parameters(), settings.actor_rate, fused=True)
-        self._critic = torch.optim.Adam(self.critics.parameters(), settings.critic_rate, fused=True)
-        self._temperature = torch.optim.Adam([self.log_temperature], settings.actor_rate)
-
-    def mode(self, observation: Tensor) -> Tensor:
-        """The squashed means (S, B, A) at observations (S, B, D)."""
-        return torch.tanh(self.actor(observation)[..., : self.A])
-
-    def sample(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Actions (S, B, A) and their log-densities (S, B), differentiable."""
-        mean, log_std = self.actor(observation).split(self.A, -1)
-        log_std = LOG_STD[0] + 0.5 * (LOG_STD[1] - LOG_STD[0]) * (torch.tanh(log_std) + 1)
-        noise = torch.randn(mean.shape, generator=self.generator)
-        before = mean + torch.exp(log_std) * noise
-        squash = 2 * (math.log(2) - before - nn.functional.softplus(-2 * before))
-        return torch.tanh(before), (-0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi) - squash).sum(-1)
-
-    def _outputs(self, network: MLP, observation: Tensor, action: Tensor) -> Tensor:
-        """Values or logits (S, K, B, 1 or bins)."""
-        inputs = torch.cat([observation, action], -1).repeat_interleave(self.critic.critics, 0)
-        return network(inputs).unflatten(0, (self.S, -1))
-
-    def _value(self, outputs: Tensor) -> Tensor:
-        return expected(outputs.softmax(-1), self.edges) if self.critic.bins else outputs[..., 0]
-
-    def values(self, observation: Tensor) -> Tensor:
-        """Values (S, B, 2 K) of all critics, online ones first, at the actors' modes, which are constants."""
-        action = self.mode(observation).detach()
-        found = [self._value(self._outputs(network, observation, action)) for network in (self.critics, self.averaged)]
-        return torch.cat(found, 1).mT
-
-    def least(self, observation: Tensor) -> Tensor:
-        """The least (S, B) of the averaged critics at the actors' modes."""
-        return self._value(self._outputs(self.averaged, observation, self.mode(observation))).amin(1)
-
-    def update(self, batch: Batch) -> None:
-        """One step for the critics, the actors and the temperatures, on rows (S, B, ...); losses add up over seeds."""
-        s, temperature = self.settings, self.log_temperature.detach().exp()
-        with torch.no_grad():
-            action, log_density = self.sample(batch.next_observation)
-            ahead = self._value(self._outputs(self.averaged, batch.next_observation, action)).amin(1)
-            target = batch.reward + s.discount * (1 - batch.terminated) * (ahead - temperature * log_density)
-        out = self._outputs(self.critics, batch.observation, batch.action)
-        if self.critic.bins:
-            each = -(hl_gauss(target, self.edges)[:, None] * out.log_softmax(-1)).sum(-1)
-        else:
-            each = 0.5 * (out[..., 0] - target[:, None]).square()
-        self._critic.zero_grad(set_to_none=True)
-        each.mean((1, 2)).sum().backward()
-        self._critic.step()
-        action, log_density = self.sample(batch.observation)
-        self.critics.requires_grad_(False)
-        value = self._value(self._outputs(self.critics, batch.observation, action)).amin(1)
-        self._actor.zero_grad(set_to_none=True)
-        (temperature * log_density - value).mean(-1).sum().backward()
-        self._actor.step()
-        self.critics.requires_grad_(True)
-        self._temperature.zero_grad(set_to_none=True)
-        (-self.log_temperature[:, 0] * (log_density.detach().mean(-1) - self.A)).sum().backward()
-        self._temperature.step()
-        with torch.no_grad():
-            for slow, fast in zip(self.averaged.parameters(), self.critics.parameters(), strict=True):
-                slow.lerp_(fast, s.average)
-
-    @torch.no_grad()
-    def one(self, i: int, generator: torch.Generator) -> SoftActorCritic:
-        """The learner of seed number i by itself."""
-        K = self.critic.critics
-        found = SoftActorCritic(self.D, self.A, self.critic, self.settings, generator)
-        for own, all_, n in (
-            (found.actor, self.actor, 1),
-            (found.critics.network, self.critics, K),
-            (found.averaged.network, self.averaged, K),
-        ):
-            for mine, theirs in zip(own.parameters(), all_.parameters(), strict=True):
-                mine.copy_(theirs[i * n : (i + 1) * n])
-        found.log_temperature.copy_(self.log_temperature[i, 0])
-        return found
+# --- actors, critics and buffers ---
 
 
 class Trained(NamedTuple):
@@ -172,7 +77,7 @@ class Trained(NamedTuple):
     seed: int
     learner: SoftActorCritic
     data: Transitions  # (N, ...)
-    training: Tensor  # (N,) bool; the other rows are held out
+    held: Tensor  # (N,) bool: rows that models are not fitted to
     test: tuple[Tensor, Tensor]  # observations (T + 1, B, D) and actions (T, B, A) of fresh episodes
     actor: float  # undiscounted return of the actor's mode
     core: Any
@@ -216,49 +121,49 @@ def collect(learner: SoftActorCritic, kind: str, seed: int) -> tuple[Tensor, Ten
     return torch.stack(seen), torch.stack(done)
 
 
-def trained(kind: str, critic: str, seeds: list[int]) -> tuple[Crowd, list[Trained]]:
-    """Soft actor-critic without a model for a block of seeds."""
+def trained(kind: str, critic: str, seeds: list[int]) -> tuple[Training, list[Trained]]:
+    """Soft actor-critic without a model for a block of seeds, updated as one."""
     worlds = [environment(kind, seed, PARALLEL) for seed in seeds]
     D, A = worlds[0].single_observation_space.shape[0], worlds[0].single_action_space.shape[0]
-    S, rounds = len(seeds), -(-STEPS // PARALLEL)
-    generator = torch.Generator().manual_seed(seeds[0])
+    rounds, settings = -(-STEPS // PARALLEL), Optimisation()
     parameters = CriticParameters(bins=BINS if critic == "hl_gauss" else 0, low=VALUES[0], high=VALUES[1])
-    crowd = Crowd(S, D, A, parameters, Optimisation(), generator)
-    rows = torch.zeros(S, rounds * PARALLEL, 2 * D + A + 1)  # observation, action, reward, next observation
-    which, size = torch.arange(S)[:, None], crowd.settings.batch
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    learners = [SoftActorCritic(D, A, parameters, settings, generator) for generator in generators]
+    training, buffers = Training(learners), [Buffer(rounds * PARALLEL, D, A) for _ in seeds]
+    never = torch.zeros(PARALLEL)  # the pendulum does not terminate
     for i in range(rounds):
         if i % LENGTH == 0:  # all episodes end there, none before
             first = [world.reset(seed=seed if i == 0 else None)[0] for world, seed in zip(worlds, seeds, strict=True)]
             observation = torch.from_numpy(np.stack(first))
-        with torch.no_grad():
-            if i * PARALLEL < RANDOM:
-                action = 2 * torch.rand(S, PARALLEL, A, generator=generator) - 1
-            else:
-                action = crowd.sample(observation)[0]
+        if i * PARALLEL < RANDOM:
+            action = torch.stack([2 * torch.rand(PARALLEL, A, generator=g) - 1 for g in generators])
+        else:
+            noise = torch.stack([torch.randn(PARALLEL, A, generator=g) for g in generators])
+            with torch.no_grad():
+                action = squashed(*normal(training.actor(observation)), noise)[0]
         played = [world.step(scaled(world, unit)) for world, unit in zip(worlds, action, strict=True)]
         after = torch.from_numpy(np.stack([step[0] for step in played]))
         reward = torch.from_numpy(np.stack([step[1] for step in played])).float()
-        rows[:, i * PARALLEL : (i + 1) * PARALLEL] = torch.cat([observation, action, reward[..., None], after], -1)
-        observation, filled = after, (i + 1) * PARALLEL
-        if filled < RANDOM:
+        for buffer, *row in zip(buffers, observation, action, reward, after, strict=True):
+            buffer.add(Batch(*row, never))
+        observation = after
+        if buffers[0].rows < RANDOM:
             continue
-        for _ in range(PARALLEL * UPDATES):
-            drawn = rows[which, torch.randint(filled, (S, size), generator=generator)]
-            s, a, r, y = drawn.split([D, A, 1, D], -1)
-            crowd.update(Batch(s, a, r[..., 0], y, torch.zeros(S, size)))
-    for network in (crowd.actor, crowd.critics):
-        network.requires_grad_(False)
-    returns = evaluate(crowd.mode, kind, seeds, 8).mean(1)
+        shape = (PARALLEL * UPDATES, settings.batch)
+        for rows in torch.stack([b.draw(shape, g) for b, g in zip(buffers, generators, strict=True)], 1):
+            training.update(split(rows, D, A))
+    with torch.no_grad():
+        returns = evaluate(lambda at: torch.tanh(normal(training.actor(at))[0]), kind, seeds, 8).mean(1)
     found = []
-    for i, seed in enumerate(seeds):
-        learner = crowd.one(i, torch.Generator().manual_seed(seed))
-        s, a, r, y = rows[i].split([D, A, 1, D], -1)
-        data = Transitions(s, a, Target(y, r[..., 0], torch.zeros(len(s), dtype=torch.bool)))
-        training = torch.from_numpy(np.random.default_rng([seed, 7]).permutation(len(s)) >= len(s) // 10)
+    for i, (seed, learner, buffer) in enumerate(zip(seeds, learners, buffers, strict=True)):
+        learner.critics.requires_grad_(False)
         with torch.no_grad():
             test = collect(learner, kind, seed)
-        found.append(Trained(kind, seed, learner, data, training, test, float(returns[i]), worlds[i].unwrapped.core))
-    return crowd, found
+        s, a, r, y, over = (column.contiguous() for column in buffer.fields)
+        data = Transitions(s, a, Target(y, r, over > 0))
+        held = torch.from_numpy(np.random.default_rng([seed, 7]).permutation(len(s)) < len(s) // 10)
+        found.append(Trained(kind, seed, learner, data, held, test, float(returns[i]), worlds[i].unwrapped.core))
+    return training, found
 
 
 # --- models ---
@@ -273,76 +178,51 @@ class Fitted(NamedTuple):
     seconds: float
 
 
-def fitted(crowd: Crowd, block: list[Trained], width: int, arm: str) -> tuple[Ensemble, list[Fitted]]:
-    """Models of one width under one loss for all seeds of a block: the members of one ensemble, and one by one.
-
-    Each member draws from the rows of its own seed, and is fitted under the weights of its own critics.
-    """
-    start, S, entry = time.process_time(), len(block), LOSSES[arm]
-    generator = torch.Generator().manual_seed(block[0].seed)  # so that a fit does not depend on those before it
-    together = Ensemble(crowd.D, crowd.A, Architecture(S, width, 2), generator)
-    found, guides = [], []
+def fitted(block: list[Trained], width: int, arm: str) -> tuple[Ensemble, list[Fitted]]:
+    """Models of one width under one loss for all seeds of a block: as one ensemble, and one by one."""
+    start, entry = time.process_time(), LOSSES[arm]
+    found, fits = [], []
     for one in block:
-        model = Ensemble(crowd.D, crowd.A, Architecture(1, width, 2))
+        generator = torch.Generator().manual_seed(one.seed)  # so that a fit does not depend on those before it
+        D, A = one.data.observation.shape[1], one.data.action.shape[1]
+        model = Ensemble(D, A, Architecture(1, width, 2), generator)
         model.standardise(one.data)
         context = model.context(one.core.discount, one.learner.values)
-        evidence = losses.collect(
-            one.learner.values, one.data.observation, one.data.target, context.scale, one.training
-        )
-        guides.append(entry.prepare(evidence, context, generator))
+        evidence = losses.collect(one.learner.values, one.data.observation, one.data.target, context.scale, ~one.held)
+        guide = entry.prepare(evidence, context, generator)
+        asked = context if entry.loss is losses.itervaml else context._replace(values=None)
+        fits.append(Fit(one.data, (~one.held).nonzero()[:, 0], guide, asked, generator))
         found.append(Fitted(model, context, evidence, 0.0))
-
-    def values(x: Tensor) -> Tensor:
-        """Values (1, S, B, 2 K) of predictions (1, S, B, D), under the critics of their own seeds."""
-        return crowd.values(x[0])[None]
-
-    for name, _ in found[0].model.named_buffers():
-        setattr(together, name, torch.stack([getattr(one.model, name) for one in found])[:, None])
-    context = together.context(block[0].core.discount, values)
-    columns = zip(*(g[1:] for g in guides), strict=True)
-    guide = Guide(
-        torch.stack([g.unit for g in guides])[:, None],
-        *(None if parts[0] is None else torch.cat(parts) for parts in columns),
-    )
-    observation, action = (torch.cat([one.data[i] for one in block]) for i in (0, 1))
-    target = Target(*(torch.cat(parts) for parts in zip(*(one.data.target for one in block), strict=True)))
-    N = len(observation) // S
-    rows = torch.stack([i * N + one.training.nonzero()[:, 0] for i, one in enumerate(block)])  # numbers of transitions
+    models = [one.model for one in found]
+    together = joined(models)
+    adopt(together, models)
     optimiser = torch.optim.Adam(together.parameters(), FIT_RATE, fused=True)
-    for _ in range(FIT_STEPS):
-        index = rows.gather(1, torch.randint(rows.shape[1], (S, FIT_BATCH), generator=generator))
-        prediction = together(observation[index], action[index])
-        each = entry.loss(prediction, Target(*(part[index] for part in target)), guide.rows(index), context)
-        optimiser.zero_grad(set_to_none=True)
-        each.mean(-1).sum().backward()
-        optimiser.step()
+    fit_together(together, optimiser, fits, entry.loss, FIT_STEPS, FIT_BATCH)
     together.requires_grad_(False)
-    with torch.no_grad():
-        for i, one in enumerate(found):
-            for mine, all_ in zip(one.model.parameters(), together.parameters(), strict=True):
-                mine.copy_(all_[i : i + 1])
-    seconds = (time.process_time() - start) / S
+    seconds = (time.process_time() - start) / len(block)
     return together, [one._replace(seconds=seconds) for one in found]
 
 
 @torch.no_grad()
-def plan(model: Ensemble, crowd: Crowd, observation: Tensor, generator: torch.Generator) -> Tensor:
+def plan(model: Ensemble, training: Training, observation: Tensor, generator: torch.Generator) -> Tensor:
     """`mpc.plan` for a block of seeds with one model each: actions (S, N, A) at observations (S, N, D)."""
-    (S, N, D), C, half = observation.shape, CANDIDATES, CANDIDATES // 2
-    s = observation.repeat_interleave(C, 1)
-    total, gamma = torch.zeros(S, N * C), crowd.settings.discount
-    first = torch.zeros(S, N, C, crowd.A)
+    (S, N, D), A, C, half = observation.shape, training.A, CANDIDATES, CANDIDATES // 2
+    s, discount = observation.repeat_interleave(C, 1), training.settings.discount
+    total, first = torch.zeros(S, N * C), torch.zeros(S, N, C, A)
     for t in range(HORIZON):
-        followed, _ = crowd.sample(s.reshape(S, N, C, D)[:, :, half:].flatten(1, 2))
-        drawn = 2 * torch.rand(S, N, half, crowd.A, generator=generator) - 1
-        action = torch.cat([drawn, followed.reshape(S, N, -1, crowd.A)], 2)
+        mean, log_std = normal(training.actor(s.reshape(S, N, C, D)[:, :, half:].flatten(1, 2)))
+        followed, _ = squashed(mean, log_std, torch.randn(mean.shape, generator=generator))
+        drawn = 2 * torch.rand(S, N, half, A, generator=generator) - 1
+        action = torch.cat([drawn, followed.reshape(S, N, -1, A)], 2)
         if t == 0:
             first = action
         out = model(s, action.flatten(1, 2))
-        total, s = total + gamma**t * out.reward, out.observation
-    total = total + gamma**HORIZON * crowd.least(s)
-    best = total.reshape(S, N, C).argmax(-1)[..., None, None]
-    return first.gather(2, best.expand(S, N, 1, crowd.A))[:, :, 0]
+        total, s = total + discount**t * out.reward, out.observation
+    ends = torch.cat([s, torch.tanh(normal(training.actor(s))[0])], -1)
+    K = training.averaged.output.bias.shape[0] // S
+    values = values_of(training.averaged(ends.repeat_interleave(K, 0)).unflatten(0, (S, K)), training.edges[:, None])
+    best = (total + discount**HORIZON * values.amin(1)).reshape(S, N, C).argmax(-1)[..., None, None]
+    return first.gather(2, best.expand(S, N, 1, A))[:, :, 0]
 
 
 def policy_alignment(model: Ensemble, learner: SoftActorCritic, observation: Tensor, discount: float) -> float:
@@ -359,7 +239,7 @@ def policy_alignment(model: Ensemble, learner: SoftActorCritic, observation: Ten
 def measure(one: Trained, found: Fitted) -> dict[str, float]:
     """How good a model is on rows that it was not fitted to, and in fresh episodes."""
     model, context, evidence, seconds = found
-    core, learner, held = one.core, one.learner, ~one.training
+    core, learner, held = one.core, one.learner, one.held
     observation, action = one.data.observation[held], one.data.action[held]
     after, reward, _ = (part[held] for part in one.data.target)
     with torch.no_grad():
@@ -386,12 +266,11 @@ def measure(one: Trained, found: Fitted) -> dict[str, float]:
     }
 
 
-def planned(crowd: Crowd, block: list[Trained], model: Ensemble) -> Any:
+def planned(training: Training, block: list[Trained], model: Ensemble) -> Any:
     """Undiscounted returns (S,) of planning with the model of each seed."""
     generator = torch.Generator().manual_seed(block[0].seed)
-    crowd.generator.manual_seed(block[0].seed)
     seeds = [one.seed for one in block]
-    return evaluate(lambda at: plan(model, crowd, at, generator), block[0].kind, seeds, EPISODES).mean(1)
+    return evaluate(lambda at: plan(model, training, at, generator), block[0].kind, seeds, EPISODES).mean(1)
 
 
 def recorded(path: Path) -> Rows:
@@ -425,12 +304,12 @@ def fill(path: Path, first: int, seeds: int, minutes: float) -> None:
             wanted = [job for job in wanted if job[2]]
             if not wanted or time.monotonic() > end:
                 continue
-            crowd, agents = trained(part.kind, part.critic, block)
+            training, agents = trained(part.kind, part.critic, block)
             for width, arm, missing in wanted:
                 if time.monotonic() > end:
                     break
-                model, models = fitted(crowd, agents, width, arm)
-                returns = planned(crowd, agents, model)
+                model, models = fitted(agents, width, arm)
+                returns = planned(training, agents, model)
                 for one, found, value in zip(agents, models, returns, strict=True):
                     if one.seed not in missing:
                         continue

@@ -14,9 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents.control import diagnostics
-from valuegym.agents.control.actor_critic import Batch, SoftActorCritic
-from valuegym.agents.control.critics import CriticParameters
+from valuegym.agents.control import diagnostics, mpc
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -89,39 +87,16 @@ def test_the_offline_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
     assert settled(path.read_text()) == settled(whole)
 
 
-@pytest.mark.parametrize("bins", [0, 51])
-def test_a_crowd_of_one_learns_as_soft_actor_critic_does(bins: int) -> None:
-    """To the bit, and seeds of a larger crowd do not touch one another."""
+def test_a_block_of_one_seed_plans_as_the_library_does(monkeypatch: pytest.MonkeyPatch) -> None:
     module = script("pendulum_offline")
-    parameters = CriticParameters(bins=bins, low=-10.0, high=10.0, width=8)
-
-    def crowd(S: int) -> Any:
-        return module.Crowd(S, 5, 2, parameters, module.Optimisation(), torch.Generator().manual_seed(3))
-
-    def batch(seed: int) -> Batch:
-        generator = torch.Generator().manual_seed(seed)
-        s, a, r, y = torch.randn(32, 13, generator=generator).split([5, 2, 1, 5], -1)
-        return Batch(s, a.tanh(), r[:, 0], y, torch.zeros(32))
-
-    mine, single = crowd(1), SoftActorCritic(5, 2, parameters, module.Optimisation(), torch.Generator().manual_seed(3))
-    for i in range(5):
-        mine.update(Batch(*(field[None] for field in batch(i))))
-        single.update(batch(i))
-    found = mine.one(0, torch.Generator())
-    for a, b in ((found.actor, single.actor), (found.critics, single.critics), (found.averaged, single.averaged)):
-        for x, y in zip(a.parameters(), b.parameters(), strict=True):
-            torch.testing.assert_close(x, y)
-    observation = batch(9).observation
-    torch.testing.assert_close(mine.values(observation[None])[0], single.values(observation))
-    torch.testing.assert_close(mine.log_temperature[0, 0], single.log_temperature)
-    ends = []
-    for other in (1, 2):  # what the second seed sees
-        pair = crowd(2)
-        for i in range(3):
-            pair.update(Batch(*(torch.stack(fields) for fields in zip(batch(i), batch(100 * other + i), strict=True))))
-        ends.append(pair.values(observation.expand(2, *observation.shape)))
-    torch.testing.assert_close(ends[0][0], ends[1][0])
-    assert not torch.allclose(ends[0][1], ends[1][1])
+    for name, value in {"STEPS": 264, "FIT_STEPS": 2, "LENGTH": 6}.items():
+        monkeypatch.setattr(module, name, value)
+    training, (one,) = module.trained("rotation", "mse", [0])
+    together, (found,) = module.fitted([one], 4, "vagram")
+    at = one.data.observation[:5]
+    one.learner.generator = torch.Generator().manual_seed(1)  # actor and planner draw from one generator
+    alone = mpc.plan(found.model, one.learner, at, one.learner.generator)
+    torch.testing.assert_close(module.plan(together, training, at[None], torch.Generator().manual_seed(1))[0], alone)
 
 
 def test_the_online_study_records_and_reads_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
