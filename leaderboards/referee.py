@@ -20,7 +20,7 @@ from valuegym.leaderboards.records import Record, to_text
 from valuegym.leaderboards.run import evaluate
 from valuegym.leaderboards.sandbox import Limits, Remote, missing
 from valuegym.leaderboards.submission import Card, member, open_submission, pack, write
-from valuegym.leaderboards.trust import Item, Judgement, conclude, judge, played, replay_member
+from valuegym.leaderboards.trust import Item, Judgement, conclude, judge, played, replay_members
 
 
 def begin(board: str | Path, name: str, key: str | Path | None = None) -> Entry:
@@ -147,7 +147,7 @@ def execute(
     written = open_submission(output)
     sums = written.manifest["files"]
     items = [Item(str(output), name, sums[name], card.name, due[name], data) for name in sorted(due)]
-    judgement = conclude(output, written, [replay_member(item) for item in items], "executed")
+    judgement = conclude(output, written, replay_members(items), "executed")
     return judgement, write_down(board, judgement, key)
 
 
