@@ -134,19 +134,23 @@ def data_of(cell: Cell, seeds: int) -> Data:
     return Data(system, start, best, linear_model.moments(x, y), y.var(1))
 
 
-def run(cell: Cell, arm: str, seeds: int) -> Any:
-    """Cost of the planned controllers (seeds,), relative to the optimum."""
+def run(cell: Cell, arm: str, seeds: int, believed: riccati.LinearSystem | None = None) -> Any:
+    """Cost of the planned controllers (seeds,), relative to the optimum.
+
+    Values and plans are those of the costs of `believed`, which are the true ones unless told.
+    """
     system, start, best, moments, spread = data_of(cell._replace(noise=0.0), seeds)
+    believed = believed or system
     K = np.zeros((seeds, 1, system.A.shape[-1]))
-    P, cost = true_cost(system, K, start)
+    P, _ = true_cost(believed, K, start)
     rngs = [np.random.default_rng([23, i]) for i in range(seeds)]
     for _ in range(1 if arm in SQUARED else ROUNDS):
         asked = np.stack([critics(p, cell.noise, rng) for p, rng in zip(P, rngs, strict=True)])
         fit = linear_model.low_rank if arm in linear_model.OWN else linear_model.reduced_rank
-        K = plan(system, fit(form_of(arm, moments, spread, asked), RANK).numpy())
-        after, cost = true_cost(system, K, start)
+        K = plan(believed, fit(form_of(arm, moments, spread, asked), RANK).numpy())
+        after, _ = true_cost(believed, K, start)
         P = np.where(np.isfinite(after), after, P)  # an unstable controller has no value; the last one is kept
-    return cost / best
+    return true_cost(system, K, start)[1] / best
 
 
 def work(job: tuple[list[tuple[Cell, str]], int]) -> list[tuple[Cell, str, list[float]]]:
