@@ -146,7 +146,7 @@ def learn(
     """
     if statistic not in ("regret", "partial_return"):
         raise ValueError(f"statistic = {statistic!r}; expected 'regret' or 'partial_return'.")
-    acting = features.R.any((-1, -2))
+    acting = np.atleast_1d(features.R.any((-1, -2)))
     centre = np.zeros(len(units)) if prior is None else prior
 
     def contrast(costs: Floats) -> Floats:
