@@ -72,6 +72,11 @@ def cell(values: Array, statistic: Callable[..., Any] = np.mean, digits: int = 2
     return f"{point:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def number(value: float) -> str:
+    """Three decimals, or two digits of what these would not show."""
+    return f"{value:.3f}" if abs(value) >= 5e-4 or value == 0 else f"{value:.1e}"
+
+
 def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A table."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
@@ -134,7 +139,7 @@ def tracks(out: Path, limit: int | None = None) -> None:
         if id.startswith("coevolution/coevolve") or id == "coevolution/follow-linear":
             names = list(details[id])
             keys_ = list(details[id][names[0]])
-            rows = [[key, *(f"{details[id][n][key].mean():.3f}" for n in names)] for key in keys_]
+            rows = [[key, *(number(details[id][n][key].mean()) for n in names)] for key in keys_]
             parts += [f"## Every metric, `{id}`", "", markdown(["metric", *(f"`{n}`" for n in names)], rows), ""]
     (out / "coevolution_tracks.md").write_text("\n".join(parts), encoding="utf-8")
 
@@ -145,6 +150,16 @@ def has_core(row: experiments.Experiment) -> bool:
 
 
 # ---------------------------------------------------------------- front
+
+
+SWEEPS: dict[str, list[dict[str, Any]]] = {
+    "moving_average": [{"gain": gain, "duty": duty} for gain in GAINS for duty in DUTIES],
+    "kalman": [{"drift": drift, "duty": duty} for drift in DRIFTS for duty in DUTIES],
+    "pluralist": [
+        *({"price": price} for price in PRICES),
+        *({"price": price, "at_end": True} for price in END_PRICES),
+    ],
+}
 
 
 def points(core: Any, env: Any, task: Any, name: str, settings: list[dict[str, Any]], seeds: int) -> Array:
@@ -164,28 +179,20 @@ def front(out: Path, development: bool = False) -> None:
 
     seeds = DEVELOPMENT if development else SEEDS
     root = 1 if development else 3
-    sweeps: dict[str, list[dict[str, Any]]] = {
-        "moving_average": [{"gain": gain, "duty": duty} for gain in GAINS for duty in DUTIES],
-        "kalman": [{"drift": drift, "duty": duty} for drift in DRIFTS for duty in DUTIES],
-        "pluralist": [
-            *({"price": price} for price in PRICES),
-            *({"price": price, "at_end": True} for price in END_PRICES),
-        ],
-    }
     rows: list[list[str]] = []
     figure, axes = plt.subplots(1, len(CAMPS), figsize=(12, 3.4), sharey=True)
     for axis, camps in zip(axes, CAMPS, strict=True):
         env: Any = gym.make("valuegym/Coevolve-v0", camps=camps)
         core = env.unwrapped.core
         task, _ = core.initial(keys.mix(root, np.arange(seeds * EPISODES)))
-        found = {name: points(core, env, task, name, settings, seeds) for name, settings in sweeps.items()}
+        found = {name: points(core, env, task, name, settings, seeds) for name, settings in SWEEPS.items()}
         found["both"] = np.concatenate([found["moving_average"], found["kalman"]])
         for label, column in (("mean", 1), ("final", 2)):
             volume = {
                 name: np.array([hypervolume(x[:, s][:, [0, column]], (0.0, 0.0)) for s in range(seeds)])[:, None]
                 for name, x in found.items()
             }
-            cells = [cell(volume[name], digits=3) for name in sweeps]
+            cells = [cell(volume[name], digits=3) for name in SWEEPS]
             ahead = [
                 cell(volume["pluralist"] - volume[name], digits=3) for name in ("moving_average", "kalman", "both")
             ]
