@@ -128,11 +128,11 @@ def _finite(matrix: Floats) -> Floats:
 def _inverse(matrix: Floats) -> Floats:
     """Inverses (..., n, n), NaN where a matrix is singular, as it can only be where numbers have grown out of hand."""
     try:
-        return np.linalg.inv(matrix)
+        return np.asarray(np.linalg.inv(matrix), np.float64)
     except np.linalg.LinAlgError:
         regular = np.linalg.slogdet(matrix)[0] != 0
         inverse = np.linalg.inv(np.where(regular[..., None, None], matrix, np.eye(matrix.shape[-1])))
-        return np.where(regular[..., None, None], inverse, np.nan)
+        return np.asarray(np.where(regular[..., None, None], inverse, np.nan), np.float64)
 
 
 def _checked(system: LinearSystem, P: Floats) -> Quadratic:
