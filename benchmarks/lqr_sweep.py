@@ -14,6 +14,7 @@ import argparse
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,6 @@ import numpy as np
 import torch
 
 from valuegym.agents.control import linear_model
-from valuegym.agents.control.losses import LOSSES, Context, Evidence, Guide
 from valuegym.envs.control import lqr, riccati
 
 DISTRACTORS, SCALES, TURNS = (0, 2, 4, 8, 16), (0.3, 1.0, 3.0), (False, True)
@@ -33,7 +33,6 @@ RANK, ROUNDS, CRITICS, TRANSITIONS = 2, 4, 4, 1000
 KICK, FORCE = 0.05, 2.0  # m / s and N, standard deviations
 SQUARED = ("mse", "mse_standardised")
 VALUE = ("vagram", "vagram_mean", "vagram_taylor", "vagram_matrix", "vagram_shrunk", "vagram_agreed")
-CONSTANT = (*SQUARED, "vagram_mean", "vagram_matrix", "vagram_agreed")  # the same weights for all samples
 
 
 class Cell(NamedTuple):
@@ -93,26 +92,12 @@ def critics(P: Any, noise: float, rng: np.random.Generator) -> Any:
     return P + noise * E
 
 
-def guide(arm: str, y: Any, P: Any) -> Guide:
-    """The weights of one arm for next observations y (N, n) and critics P (K, n, n); prepared by `losses`."""
-    N, n = y.shape
-    if arm in SQUARED:
-        weight = 1 / y.var(0) if arm == "mse_standardised" else torch.ones(n, dtype=y.dtype)
-        return Guide(torch.ones(()), weight=weight.expand(N, n))
-    gradient = torch.from_numpy(np.stack([-riccati.gradient(riccati.Quadratic(p, 0.0), y.numpy()) for p in P], 1))
-    nothing = torch.zeros(N, len(P), dtype=y.dtype)
-    evidence = Evidence(nothing, nothing, gradient, torch.ones(N, dtype=torch.bool))
-    one = Context(torch.ones(n, dtype=y.dtype), torch.ones((), dtype=y.dtype), 0.99)
-    return LOSSES[arm].prepare(evidence, one, None)
-
-
-def form_of(arm: str, guide: Guide, x: Any, y: Any) -> linear_model.Form:
-    """The loss of one arm as a quadratic form."""
-    if arm != "vagram_shrunk":
-        return linear_model.form(guide, x, y)
-    own = linear_model.form(guide._replace(matrix=None), x, y)
-    common = linear_model.form(guide._replace(gradient=None), x, y)
-    return linear_model.Form(*((a + b) / 2 for a, b in zip(own, common, strict=True)))
+def form_of(arm: str, moments: linear_model.Moments, spread: Any, P: Any) -> linear_model.Form:
+    """The loss of one arm as a quadratic form, for variances of the next observations and the critics' forms P."""
+    if arm not in SQUARED:
+        return linear_model.value_form(arm, moments, torch.from_numpy(P))
+    W = torch.ones_like(spread) if arm == "mse" else 1 / spread
+    return linear_model.constant_form(torch.diag_embed(W), moments)
 
 
 def plan(system: riccati.LinearSystem, B: Any) -> Any:
@@ -130,40 +115,58 @@ def true_cost(system: riccati.LinearSystem, K: Any, start: Any) -> tuple[Any, An
     return form.P, np.where(bad, np.inf, riccati.mean_cost(form, start))
 
 
-def run(cell: Cell, arm: str, seeds: int) -> Any:
-    """Cost of the planned controllers (seeds,), relative to the optimum."""
+class Data(NamedTuple):
+    """What all arms of a setting share."""
+
+    system: riccati.LinearSystem
+    start: Any
+    best: Any  # (seeds,) cost of the optimal controllers
+    moments: linear_model.Moments
+    spread: Any  # (seeds, n) variances of the next observations
+
+
+@lru_cache(maxsize=1)
+def data_of(cell: Cell, seeds: int) -> Data:
+    """Systems and data of a setting."""
     system, start = systems(cell, seeds)
     x, y = transitions(system, start, seeds)
     best = riccati.mean_cost(riccati.optimal(system), start)
-    n = system.A.shape[-1]
-    K = np.zeros((seeds, 1, n))
-    P, cost = true_cost(system, K, start)
+    return Data(system, start, best, linear_model.moments(x, y), y.var(1))
+
+
+def run(cell: Cell, arm: str, seeds: int, believed: riccati.LinearSystem | None = None) -> Any:
+    """Cost of the planned controllers (seeds,), relative to the optimum.
+
+    Values and plans are those of the costs of `believed`, which are the true ones unless told.
+    """
+    system, start, best, moments, spread = data_of(cell._replace(noise=0.0), seeds)
+    believed = believed or system
+    K = np.zeros((seeds, 1, system.A.shape[-1]))
+    P, _ = true_cost(believed, K, start)
     rngs = [np.random.default_rng([23, i]) for i in range(seeds)]
     for _ in range(1 if arm in SQUARED else ROUNDS):
-        forms = []
-        for i in range(seeds):
-            forms.append(form_of(arm, guide(arm, y[i], critics(P[i], cell.noise, rngs[i])), x[i], y[i]))
-        stacked = linear_model.Form(*(torch.stack(parts) for parts in zip(*forms, strict=True)))
-        fit = linear_model.reduced_rank if arm in CONSTANT else linear_model.low_rank
-        B = fit(stacked, RANK)
-        K = plan(system, B.numpy())
-        after, cost = true_cost(system, K, start)
+        asked = np.stack([critics(p, cell.noise, rng) for p, rng in zip(P, rngs, strict=True)])
+        fit = linear_model.low_rank if arm in linear_model.OWN else linear_model.reduced_rank
+        K = plan(believed, fit(form_of(arm, moments, spread, asked), RANK).numpy())
+        after, _ = true_cost(believed, K, start)
         P = np.where(np.isfinite(after), after, P)  # an unstable controller has no value; the last one is kept
-    return cost / best
+    return true_cost(system, K, start)[1] / best
 
 
-def work(job: tuple[Cell, str, int]) -> tuple[Cell, str, list[float]]:
-    """One setting and arm, in a process of its own."""
+def work(job: tuple[list[tuple[Cell, str]], int]) -> list[tuple[Cell, str, list[float]]]:
+    """All arms of one setting, in a process of its own."""
     torch.set_num_threads(1)
-    return job[0], job[1], run(*job).tolist()
+    return [(cell, arm, run(cell, arm, job[1]).tolist()) for cell, arm in job[0]]
 
 
-def jobs(seeds: int) -> list[tuple[Cell, str, int]]:
-    """All settings, the longest first."""
-    cells = [Cell(*c, noise) for c in product(DISTRACTORS, SCALES, TURNS) for noise in (0.0, NOISE)]
-    plain = [(cell, arm, seeds) for cell in cells for arm in (VALUE if cell.noise else (*SQUARED, *VALUE))]
-    kicked = [(Cell(D, 1.0, turn, 0.0, KICK), arm, seeds) for D in (0, 4) for turn in TURNS for arm in VALUE]
-    return sorted(plain + kicked, key=lambda job: -job[0].distractors)
+def jobs(seeds: int) -> list[tuple[list[tuple[Cell, str]], int]]:
+    """All settings, those with the same data together, the longest first."""
+    plain = [
+        [(Cell(*c, 0.0), arm) for arm in (*SQUARED, *VALUE)] + [(Cell(*c, NOISE), arm) for arm in VALUE]
+        for c in product(DISTRACTORS, SCALES, TURNS)
+    ]
+    kicked = [[(Cell(D, 1.0, turn, 0.0, KICK), arm) for arm in VALUE] for D in (0, 4) for turn in TURNS]
+    return [(job, seeds) for job in sorted(plain + kicked, key=lambda job: -job[0][0].distractors)]
 
 
 def quantile(costs: list[float], q: float) -> float:
@@ -279,7 +282,8 @@ def main() -> None:
     options = parser.parse_args()
     start = time.perf_counter()
     with ProcessPoolExecutor(options.processes) as pool:
-        results = {(cell, arm): costs for cell, arm, costs in pool.map(work, jobs(options.seeds))}
+        done = pool.map(work, jobs(options.seeds))
+        results = {(cell, arm): costs for part in done for cell, arm, costs in part}
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "lqr-sweep.md").write_text(report(results, options.seeds), encoding="utf-8")
     draw(results, options.output / "lqr-sweep.svg")

@@ -1,11 +1,12 @@
-"""Small models of the pendulum with distractors, fitted to one frozen buffer under each loss.
+"""Small models of the pendulum with distractors, fitted to frozen buffers under each loss, and two kinds of critics.
 
-    python benchmarks/pendulum_offline.py [--seeds 20] [--kind rotation] [--critic mse] [--minutes 60]
+    python benchmarks/pendulum_offline.py [--seeds 20] [--minutes 60] [--table]
 
 For every seed: a map of 8 distractors, soft actor-critic trained without a model, its buffer and critics frozen, and
-models of width 8 and 32 fitted under each loss. Every fit is one line of docs/results/pendulum-offline.jsonl, written
-when it is done, so that an interrupted study goes on where it stopped; the page is docs/results/pendulum-offline.md.
-`--minutes` stops before the next fit, `--table` only writes the page.
+models fitted under each loss of PARTS. The seeds of a block learn side by side, as one batch of networks. Every fit
+is one line of docs/results/pendulum-offline.jsonl, written when it is done, so that an interrupted study goes on where
+it stopped; the page is docs/results/pendulum-offline.md. `--minutes` stops before the next fit, `--table` only writes
+the page.
 
 Value errors are taken under the value function that is computed on a grid, which knows nothing of the critics that
 supply the weights. Planning searches 128 random action sequences of 8 steps with the critics at their end.
@@ -15,71 +16,219 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import Tensor
 
 import valuegym  # noqa: F401 - registers the ids
 from valuegym.agents.control import diagnostics, losses
-from valuegym.agents.control.ensemble import Architecture, Ensemble, Transitions, fit
-from valuegym.agents.control.losses import LOSSES, Target
-from valuegym.agents.control.mpc import plan
-from valuegym.agents.control.vagram import VaGraM
+from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic, Training, normal, squashed
+from valuegym.agents.control.critics import CriticParameters, values_of
+from valuegym.agents.control.ensemble import Architecture, Ensemble, Fit, Transitions, adopt, fit_together, joined
+from valuegym.agents.control.losses import LOSSES, Context, Evidence, Target
+from valuegym.agents.control.mpc import CANDIDATES, HORIZON
+from valuegym.agents.control.vagram import Buffer, split
 
 ENV, NUMBER = "valuegym/Pendulum-D8-v0", 8
-ARMS, WIDTHS = ("mse", "vagram", "vagram_mean", "itervaml", "vagram_matrix"), (8, 32)
-STEPS, UPDATES = 4000, 2  # of the environment, and for each of them
-MEMBERS, FIT_STEPS, FIT_RATE = 2, 1500, 3e-3
-VALUES = (-800.0, 20.0)  # that an HL-Gauss critic covers
+LENGTH, PARALLEL = 200, 4  # steps of an episode; episodes played at once
+STEPS, UPDATES, RANDOM = 4000, 2, 250  # of the environment; for each of them; of them with uniform actions
+BLOCK = 10  # seeds in one batch
+FIT_STEPS, FIT_RATE, FIT_BATCH = 1500, 3e-3, 256
+VALUES, BINS = (-800.0, 20.0), 51  # that an HL-Gauss critic covers
 EPISODES, TEST = 3, 4  # that are planned; that errors are measured in besides
-LENGTH, AHEAD = 200, 5
+AHEAD = 5
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
+
+class Part(NamedTuple):
+    """One kind of distractors and of critic, with the models that are fitted."""
+
+    kind: str
+    critic: str
+    widths: tuple[int, ...]
+    arms: tuple[str, ...]
+
+
+ALL = ("mse", "vagram", "vagram_mean", "itervaml", "vagram_matrix")
+PARTS = (
+    Part("rotation", "mse", (8, 32), ALL),
+    Part("chaotic", "mse", (8,), ALL[:3]),
+    Part("chaotic", "hl_gauss", (8,), ALL[:3]),
+    Part("rotation", "hl_gauss", (8,), ALL[:3]),
+)
 Key = tuple[str, str, int, int, str]  # kind, critic, seed, width, loss
+Rows = dict[Key, dict[str, float]]
 
 
-def evaluate(policy: Any, kind: str, seed: int, episodes: int) -> Any:
-    """Undiscounted returns (episodes,) of observations -> actions from starts that no training has seen."""
-    envs = gym.make_vec(ENV, num_envs=episodes, kind=kind, number=NUMBER, map_seed=seed)
-    observation, _ = envs.reset(seed=1_000_000 + 1000 * seed)
-    total = np.zeros(episodes)
+# --- actors, critics and buffers ---
+
+
+class Trained(NamedTuple):
+    """One seed after training: what models are fitted to and measured by."""
+
+    kind: str
+    seed: int
+    learner: SoftActorCritic
+    data: Transitions  # (N, ...)
+    held: Tensor  # (N,) bool: rows that models are not fitted to
+    test: tuple[Tensor, Tensor]  # observations (T + 1, B, D) and actions (T, B, A) of fresh episodes
+    actor: float  # undiscounted return of the actor's mode
+    core: Any
+
+
+def environment(kind: str, seed: int, episodes: int) -> Any:
+    """Episodes side by side, all with the map of this seed."""
+    return gym.make_vec(ENV, num_envs=episodes, kind=kind, number=NUMBER, map_seed=seed)
+
+
+def scaled(envs: Any, unit: Any) -> Any:
+    """Actions in [-1, 1] in the units of the environment."""
+    space = envs.single_action_space
+    return (space.low + (np.asarray(unit) + 1) / 2 * (space.high - space.low)).astype(space.dtype)
+
+
+def evaluate(policy: Any, kind: str, seeds: list[int], episodes: int) -> Any:
+    """Undiscounted returns (S, episodes) of observations (S, episodes, D) -> actions in [-1, 1].
+
+    Episodes begin where no training has begun.
+    """
+    worlds = [environment(kind, seed, episodes) for seed in seeds]
+    observation = np.stack([w.reset(seed=1_000_000 + 1000 * seed)[0] for w, seed in zip(worlds, seeds, strict=True)])
+    total = np.zeros((len(seeds), episodes))
     for _ in range(LENGTH):
-        observation, reward, *_ = envs.step(policy(observation))
-        total += reward
+        units = policy(torch.from_numpy(observation))
+        played = [world.step(scaled(world, unit)) for world, unit in zip(worlds, units, strict=True)]
+        observation = np.stack([step[0] for step in played])
+        total += np.stack([step[1] for step in played])
     return total
 
 
-def collect(agent: VaGraM, kind: str, seed: int) -> tuple[Any, Any]:
+def collect(learner: SoftActorCritic, kind: str, seed: int) -> tuple[Tensor, Tensor]:
     """Observations (T + 1, B, D) and actions (T, B, A) of fresh episodes of the sampling actor, for testing."""
-    envs = gym.make_vec(ENV, num_envs=TEST, kind=kind, number=NUMBER, map_seed=seed)
+    envs = environment(kind, seed, TEST)
     observation, _ = envs.reset(seed=2_000_000 + 1000 * seed)
-    seen, done = [observation], []
+    seen, done = [torch.from_numpy(observation)], []
     for _ in range(LENGTH):
-        action, _ = agent.predict(observation, deterministic=False)
-        observation, *_ = envs.step(action)
-        seen.append(observation)
-        done.append(action)
-    return torch.from_numpy(np.stack(seen)), torch.from_numpy(np.stack(done))
+        done.append(learner.sample(seen[-1])[0])
+        seen.append(torch.from_numpy(envs.step(scaled(envs, done[-1]))[0]))
+    return torch.stack(seen), torch.stack(done)
 
 
-def trained(kind: str, critic: str, seed: int) -> VaGraM:
-    """Soft actor-critic without a model, and its buffer."""
-    env = gym.make(ENV, kind=kind, number=NUMBER, map_seed=seed)
-    agent = VaGraM(env, seed, critic=critic, values=VALUES, model_share=0.0, update_ratio=UPDATES)
-    return agent.learn(STEPS)
+def trained(kind: str, critic: str, seeds: list[int]) -> tuple[Training, list[Trained]]:
+    """Soft actor-critic without a model for a block of seeds, updated as one."""
+    worlds = [environment(kind, seed, PARALLEL) for seed in seeds]
+    D, A = worlds[0].single_observation_space.shape[0], worlds[0].single_action_space.shape[0]
+    rounds, settings = -(-STEPS // PARALLEL), Optimisation()
+    parameters = CriticParameters(bins=BINS if critic == "hl_gauss" else 0, low=VALUES[0], high=VALUES[1])
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    learners = [SoftActorCritic(D, A, parameters, settings, generator) for generator in generators]
+    training, buffers = Training(learners), [Buffer(rounds * PARALLEL, D, A) for _ in seeds]
+    never = torch.zeros(PARALLEL)  # the pendulum does not terminate
+    for i in range(rounds):
+        if i % LENGTH == 0:  # all episodes end there, none before
+            first = [world.reset(seed=seed if i == 0 else None)[0] for world, seed in zip(worlds, seeds, strict=True)]
+            observation = torch.from_numpy(np.stack(first))
+        if i * PARALLEL < RANDOM:
+            action = torch.stack([2 * torch.rand(PARALLEL, A, generator=g) - 1 for g in generators])
+        else:
+            noise = torch.stack([torch.randn(PARALLEL, A, generator=g) for g in generators])
+            with torch.no_grad():
+                action = squashed(*normal(training.actor(observation)), noise)[0]
+        played = [world.step(scaled(world, unit)) for world, unit in zip(worlds, action, strict=True)]
+        after = torch.from_numpy(np.stack([step[0] for step in played]))
+        reward = torch.from_numpy(np.stack([step[1] for step in played])).float()
+        for buffer, *row in zip(buffers, observation, action, reward, after, strict=True):
+            buffer.add(Batch(*row, never))
+        observation = after
+        if buffers[0].rows < RANDOM:
+            continue
+        shape = (PARALLEL * UPDATES, settings.batch)
+        for rows in torch.stack([b.draw(shape, g) for b, g in zip(buffers, generators, strict=True)], 1):
+            training.update(split(rows, D, A))
+    with torch.no_grad():
+        returns = evaluate(lambda at: torch.tanh(normal(training.actor(at))[0]), kind, seeds, 8).mean(1)
+    found = []
+    for i, (seed, learner, buffer) in enumerate(zip(seeds, learners, buffers, strict=True)):
+        learner.critics.requires_grad_(False)
+        with torch.no_grad():
+            test = collect(learner, kind, seed)
+        s, a, r, y, over = (column.contiguous() for column in buffer.fields)
+        data = Transitions(s, a, Target(y, r, over > 0))
+        held = torch.from_numpy(np.random.default_rng([seed, 7]).permutation(len(s)) < len(s) // 10)
+        found.append(Trained(kind, seed, learner, data, held, test, float(returns[i]), worlds[i].unwrapped.core))
+    return training, found
 
 
-def policy_alignment(model: Ensemble, agent: VaGraM, observation: Any, discount: float) -> float:
+# --- models ---
+
+
+class Fitted(NamedTuple):
+    """One seed's model, with the evidence that its weights came from."""
+
+    model: Ensemble
+    context: Context
+    evidence: Evidence
+    seconds: float
+
+
+def fitted(block: list[Trained], width: int, arm: str) -> tuple[Ensemble, list[Fitted]]:
+    """Models of one width under one loss for all seeds of a block: as one ensemble, and one by one."""
+    start, entry = time.process_time(), LOSSES[arm]
+    found, fits = [], []
+    for one in block:
+        generator = torch.Generator().manual_seed(one.seed)  # so that a fit does not depend on those before it
+        D, A = one.data.observation.shape[1], one.data.action.shape[1]
+        model = Ensemble(D, A, Architecture(1, width, 2), generator)
+        model.standardise(one.data)
+        context = model.context(one.core.discount, one.learner.values)
+        evidence = losses.collect(one.learner.values, one.data.observation, one.data.target, context.scale, ~one.held)
+        guide = entry.prepare(evidence, context, generator)
+        asked = context if entry.loss is losses.itervaml else context._replace(values=None)
+        fits.append(Fit(one.data, (~one.held).nonzero()[:, 0], guide, asked, generator))
+        found.append(Fitted(model, context, evidence, 0.0))
+    models = [one.model for one in found]
+    together = joined(models)
+    adopt(together, models)
+    optimiser = torch.optim.Adam(together.parameters(), FIT_RATE, fused=True)
+    fit_together(together, optimiser, fits, entry.loss, FIT_STEPS, FIT_BATCH)
+    together.requires_grad_(False)
+    seconds = (time.process_time() - start) / len(block)
+    return together, [one._replace(seconds=seconds) for one in found]
+
+
+@torch.no_grad()
+def plan(model: Ensemble, training: Training, observation: Tensor, generator: torch.Generator) -> Tensor:
+    """`mpc.plan` for a block of seeds with one model each: actions (S, N, A) at observations (S, N, D)."""
+    (S, N, D), A, C, half = observation.shape, training.A, CANDIDATES, CANDIDATES // 2
+    s, discount = observation.repeat_interleave(C, 1), training.settings.discount
+    total, first = torch.zeros(S, N * C), torch.zeros(S, N, C, A)
+    for t in range(HORIZON):
+        mean, log_std = normal(training.actor(s.reshape(S, N, C, D)[:, :, half:].flatten(1, 2)))
+        followed, _ = squashed(mean, log_std, torch.randn(mean.shape, generator=generator))
+        drawn = 2 * torch.rand(S, N, half, A, generator=generator) - 1
+        action = torch.cat([drawn, followed.reshape(S, N, -1, A)], 2)
+        if t == 0:
+            first = action
+        out = model(s, action.flatten(1, 2))
+        total, s = total + discount**t * out.reward, out.observation
+    ends = torch.cat([s, torch.tanh(normal(training.actor(s))[0])], -1)
+    K = training.averaged.output.bias.shape[0] // S
+    values = values_of(training.averaged(ends.repeat_interleave(K, 0)).unflatten(0, (S, K)), training.edges[:, None])
+    best = (total + discount**HORIZON * values.amin(1)).reshape(S, N, C).argmax(-1)[..., None, None]
+    return first.gather(2, best.expand(S, N, 1, A))[:, :, 0]
+
+
+def policy_alignment(model: Ensemble, learner: SoftActorCritic, observation: Tensor, discount: float) -> float:
     """Cosine of the policy's gradients under the model and under the critics."""
-    assert agent.learner is not None
-    learner = agent.learner
     action = learner.mode(observation)
     out = model(observation, action)
     after = out.observation.mean(0)
@@ -89,66 +238,46 @@ def policy_alignment(model: Ensemble, agent: VaGraM, observation: Any, discount:
     )
 
 
-def measure(agent: VaGraM, kind: str, seed: int, width: int, arm: str, test: tuple[Any, Any]) -> dict[str, float]:
-    """Fit one model and say how good it is."""
-    core = agent.env.unwrapped.core  # type: ignore[attr-defined]
-    learner, real = agent.learner, agent.real
-    assert learner is not None
-    observation, action, reward, after, terminated = (column[: real.rows] for column in real.fields)
-    data = Transitions(observation, action, Target(after, reward, terminated > 0))
-    rng = np.random.default_rng([seed, 7])
-    training = torch.from_numpy(rng.random(real.rows) >= 0.1)
-    held, rows = torch.arange(real.rows)[~training], torch.arange(real.rows)[training]
-    generator = torch.Generator().manual_seed(seed)
-    learner.generator.manual_seed(seed)  # so that a fit does not depend on those before it
-    model = Ensemble(agent.D, agent.A, Architecture(MEMBERS, width, 2), generator)
-    model.standardise(data)
-    context = model.context(core.discount, learner.values)
-    evidence = losses.collect(learner.values, observation, data.target, context.scale, training)
-    entry = LOSSES[arm]
-    start = time.process_time()
-    guide = entry.prepare(evidence, context, generator)
-    optimiser = torch.optim.Adam(model.parameters(), FIT_RATE, fused=True)
-    fit(model, optimiser, data, rows, entry.loss, guide, context, FIT_STEPS, generator)
-    seconds = time.process_time() - start
+def measure(one: Trained, found: Fitted) -> dict[str, float]:
+    """How good a model is on rows that it was not fitted to, and in fresh episodes."""
+    model, context, evidence, seconds = found
+    core, learner, held = one.core, one.learner, one.held
+    observation, action = one.data.observation[held], one.data.action[held]
+    after, reward, _ = (part[held] for part in one.data.target)
     with torch.no_grad():
-        out = model(observation[held], action[held]).observation
-        seen, done = test
-        state, actions = seen[:-AHEAD].reshape(-1, agent.D), done.unfold(0, AHEAD, 1)  # windows (T - 4, B, A, 5)
-        windows = actions.reshape(-1, agent.A, AHEAD)
-        state = state.expand(MEMBERS, *state.shape)
+        out = model(observation, action)
+        seen, done = one.test
+        state, windows = seen[:-AHEAD].flatten(0, 1), done.unfold(0, AHEAD, 1).flatten(0, 1)  # (rows, A, AHEAD)
         for i in range(AHEAD):
-            state = model(state, windows[..., i].expand(MEMBERS, *windows.shape[:-1])).observation
-        later = seen[AHEAD:].reshape(-1, agent.D)
-    weight = losses.diagonal_weight(evidence.gradient[evidence.fit])
-    unit = (out - after[held]) / context.scale
-
-    def planned(at: Any) -> Any:
-        return agent._scaled(plan(model, learner, torch.from_numpy(at), generator))
-
-    returns = evaluate(planned, kind, seed, EPISODES)
+            state = model(state, windows[..., i]).observation[0]
+        later = seen[AHEAD:].flatten(0, 1)
+    predicted, fit = out.observation, evidence.gradient[evidence.fit]
     return {
-        "physical": diagnostics.normalised_error(out, after[held], core.physical),
-        "distracting": diagnostics.normalised_error(out, after[held], core.distracting),
-        "value_error": diagnostics.value_error(core.value, out, after[held]),
+        "actor": one.actor,
+        "physical": diagnostics.normalised_error(predicted, after, core.physical),
+        "distracting": diagnostics.normalised_error(predicted, after, core.distracting),
+        "value_error": diagnostics.value_error(core.value, predicted, after),
         "value_error_5": diagnostics.value_error(core.value, state, later),
-        "reward_error": float(
-            (model(observation[held], action[held]).reward - reward[held]).square().mean().sqrt().detach()
-            / reward[held].std(correction=0)
-        ),
-        "out_of_distribution": diagnostics.out_of_distribution(out, after),
-        "error_alignment": diagnostics.error_alignment(evidence.gradient[held], unit),
-        "policy_alignment": policy_alignment(model, agent, observation[held], core.discount),
-        "gradient_ratio": diagnostics.gradient_ratio(evidence.gradient[evidence.fit], core.physical, core.distracting),
-        "effective_samples": diagnostics.effective_sample_size(weight),
-        "planned": float(returns.mean()),
+        "reward_error": float((out.reward - reward).square().mean().sqrt() / reward.std(correction=0)),
+        "out_of_distribution": diagnostics.out_of_distribution(predicted, one.data.target.observation),
+        "error_alignment": diagnostics.error_alignment(evidence.gradient[held], (predicted - after) / context.scale),
+        "policy_alignment": policy_alignment(model, learner, observation, core.discount),
+        "gradient_ratio": diagnostics.gradient_ratio(fit, core.physical, core.distracting),
+        "effective_samples": diagnostics.effective_sample_size(losses.diagonal_weight(fit)),
         "seconds": seconds,
     }
 
 
-def recorded(path: Path) -> dict[Key, dict[str, float]]:
+def planned(training: Training, block: list[Trained], model: Ensemble) -> Any:
+    """Undiscounted returns (S,) of planning with the model of each seed."""
+    generator = torch.Generator().manual_seed(block[0].seed)
+    seeds = [one.seed for one in block]
+    return evaluate(lambda at: plan(model, training, at, generator), block[0].kind, seeds, EPISODES).mean(1)
+
+
+def recorded(path: Path) -> Rows:
     """What is there; a line that an interruption cut short is dropped."""
-    found: dict[Key, dict[str, float]] = {}
+    found: Rows = {}
     if path.is_file():
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
@@ -160,27 +289,37 @@ def recorded(path: Path) -> dict[Key, dict[str, float]]:
     return found
 
 
-def fill(path: Path, options: argparse.Namespace) -> None:
-    """Fit what is not recorded yet, until time is up."""
+def fill(path: Path, first: int, seeds: int, minutes: float) -> None:
+    """Fit what is not recorded yet, block after block, until time is up."""
     torch.set_num_threads(1)
-    end = time.monotonic() + 60 * options.minutes
+    end = time.monotonic() + 60 * minutes
     done = recorded(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for seed in range(options.first, options.first + options.seeds):
-        wanted = [(width, arm) for width in WIDTHS for arm in ARMS]
-        wanted = [pair for pair in wanted if (options.kind, options.critic, seed, *pair) not in done]
-        if not wanted or time.monotonic() > end:
-            continue
-        agent = trained(options.kind, options.critic, seed)
-        own = float(evaluate(lambda at, a=agent: a.predict(at, deterministic=True)[0], options.kind, seed, 8).mean())
-        test = collect(agent, options.kind, seed)
-        for width, arm in wanted:
-            if time.monotonic() > end:
-                break
-            key = {"kind": options.kind, "critic": options.critic, "seed": seed, "width": width, "loss": arm}
-            row = key | {"actor": own} | measure(agent, options.kind, seed, width, arm, test)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+    for begin in range(first, first + seeds, BLOCK):
+        block = list(range(begin, min(begin + BLOCK, first + seeds)))
+        for part in PARTS:
+            wanted = [
+                (width, arm, [s for s in block if (part.kind, part.critic, s, width, arm) not in done])
+                for width in part.widths
+                for arm in part.arms
+            ]
+            wanted = [job for job in wanted if job[2]]
+            if not wanted or time.monotonic() > end:
+                continue
+            training, agents = trained(part.kind, part.critic, block)
+            for width, arm, missing in wanted:
+                if time.monotonic() > end:
+                    break
+                model, models = fitted(agents, width, arm)
+                returns = planned(training, agents, model)
+                for one, found, value in zip(agents, models, returns, strict=True):
+                    if one.seed not in missing:
+                        continue
+                    key = {"kind": part.kind, "critic": part.critic, "seed": one.seed, "width": width, "loss": arm}
+                    measured = measure(one, found) | {"planned": float(value)}
+                    row = key | {k: round(v, 6) for k, v in measured.items()}
+                    with path.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(row) + "\n")
 
 
 # --- the page ---
@@ -194,87 +333,226 @@ COLUMNS = {
     "policy_alignment": "policy alignment",
     "planned": "planned return",
 }
+CHECKED = {8: "at most 0.5", 32: "an interval inside 0.8 to 1.25"}  # what was asked of value errors beforehand
 
 
 def interval(values: Any, statistic: Any = np.median) -> tuple[float, float, float]:
-    """The median and its 95% percentile interval over 4,000 resamples of the seeds."""
+    """A statistic of values (n, ...) over their first axis, and its 95% percentile interval over 4,000 resamples."""
     values = np.asarray(values)
     rng = np.random.default_rng(0)
-    draws = statistic(values[rng.integers(len(values), size=(4000, len(values)))], axis=1)
+    draws = np.array([statistic(values[i], axis=0) for i in rng.integers(len(values), size=(4000, len(values)))])
     low, high = np.quantile(draws, [0.025, 0.975])
-    return float(statistic(values)), float(low), float(high)
+    return float(statistic(values, axis=0)), float(low), float(high)
 
 
-def _shown(numbers: tuple[float, float, float], digits: int) -> str:
-    point, low, high = numbers
-    return f"{point:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def _of_medians(pairs: Any, axis: int) -> Any:
+    """The ratio of the medians of two columns (n, 2)."""
+    first, second = np.moveaxis(np.median(pairs, axis=axis), -1, 0)
+    return first / second
 
 
-def _section(rows: dict[Key, dict[str, float]], kind: str, critic: str) -> list[str]:
-    complete = [
-        seed
-        for seed in sorted({key[2] for key in rows if key[:2] == (kind, critic)})
-        if all((kind, critic, seed, width, arm) in rows for width in WIDTHS for arm in ARMS)
-    ]
-    if not complete:
+def _number(x: float) -> str:
+    """Three significant digits, none beyond the fourth decimal."""
+    whole = math.floor(math.log10(abs(x))) if x else 0
+    return f"{x:,.{min(max(2 - whole, 0), 4)}f}"
+
+
+def _shown(numbers: tuple[float, float, float]) -> str:
+    point, low, high = (_number(x) for x in numbers)
+    return f"{point} [{low}, {high}]"
+
+
+def seeds_of(rows: Rows, part: Part) -> list[int]:
+    """Seeds for which every model of a part is there."""
+    found = sorted({key[2] for key in rows if key[:2] == part[:2]})
+    wanted = [(width, arm) for width in part.widths for arm in part.arms]
+    return [seed for seed in found if all((part.kind, part.critic, seed, *pair) in rows for pair in wanted)]
+
+
+def column(rows: Rows, part: Part, width: int, arm: str, name: str) -> Any:
+    """One figure of one arm for all complete seeds."""
+    return np.array([rows[part.kind, part.critic, seed, width, arm][name] for seed in seeds_of(rows, part)])
+
+
+def _section(rows: Rows, part: Part) -> list[str]:
+    seeds = seeds_of(rows, part)
+    if not seeds:
         return []
-    pick = [
-        [rows[kind, critic, seed, WIDTHS[0], ARMS[0]][name] for seed in complete]
-        for name in ("actor", "gradient_ratio")
-    ]
+    own = [column(rows, part, part.widths[0], part.arms[0], name) for name in ("actor", "gradient_ratio")]
     lines = [
-        f"## {kind.capitalize()} distractors, {critic} critic, {len(complete)} seeds",
+        f"## {part.kind.capitalize()} distractors, {part.critic} critic, {len(seeds)} seeds",
         "",
-        f"The actor's own return: {_shown(interval(pick[0]), 0)}. Critic gradients, distracting / physical: "
-        f"{_shown(interval(pick[1]), 2)}.",
+        f"The actor's own return: {_shown(interval(own[0]))}. Critic gradients, distracting / physical: "
+        f"{_shown(interval(own[1]))}.",
         "",
         "| width | loss | " + " | ".join(COLUMNS.values()) + " |",
         "|" + "---|" * (len(COLUMNS) + 2),
     ]
-    for width in WIDTHS:
-        for arm in ARMS:
-            cells = [
-                _shown(
-                    interval([rows[kind, critic, seed, width, arm][name] for seed in complete]),
-                    0 if name == "planned" else 3,
-                )
-                for name in COLUMNS
-            ]
+    for width in part.widths:
+        for arm in part.arms:
+            cells = [_shown(interval(column(rows, part, width, arm, name))) for name in COLUMNS]
             lines.append(f"| {width} | `{arm}` | " + " | ".join(cells) + " |")
-    lines += ["", "Ratios to `mse` with the same seed, and paired differences of planned returns:", ""]
     lines += [
-        "| width | loss | value error / that of `mse` | physical error / that of `mse` | planned return, less `mse`'s |"
+        "",
+        "Compared with `mse`: the ratio of median value errors, medians of the ratios and of the difference within "
+        "seeds, and the seeds in which planning returns more.",
+        "",
+        "| width | loss | median value error / `mse`'s | value error / `mse`'s | physical error / `mse`'s | planned "
+        "return, less `mse`'s | better |",
+        "|---|---|---|---|---|---|---|",
     ]
-    lines += ["|---|---|---|---|---|"]
-    for width in WIDTHS:
-        for arm in ARMS[1:]:
-            pairs = [
-                (rows[kind, critic, seed, width, arm], rows[kind, critic, seed, width, "mse"]) for seed in complete
+    for width in part.widths:
+        for arm in part.arms[1:]:
+            mine, its = (
+                {name: column(rows, part, width, which, name) for name in COLUMNS} for which in (arm, part.arms[0])
+            )
+            gain = mine["planned"] - its["planned"]
+            cells = [
+                _shown(interval(np.stack([mine["value_error"], its["value_error"]], 1), _of_medians)),
+                *(_shown(interval(mine[name] / its[name])) for name in ("value_error", "physical")),
+                _shown(interval(gain)),
+                f"{(gain > 0).sum()} of {len(gain)}",
             ]
-            cells = [_shown(interval([a[name] / b[name] for a, b in pairs]), 2) for name in ("value_error", "physical")]
-            cells.append(_shown(interval([a["planned"] - b["planned"] for a, b in pairs]), 0))
             lines.append(f"| {width} | `{arm}` | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 
-def report(rows: dict[Key, dict[str, float]]) -> str:
-    """The page, of the seeds for which every loss and width is there."""
+def _critics(rows: Rows) -> list[str]:
+    """HL-Gauss against squared error, for the kinds that have both."""
+    lines: list[str] = []
+    for kind in sorted({part.kind for part in PARTS}):
+        parts = {part.critic: part for part in PARTS if part.kind == kind}
+        if set(parts) != {"mse", "hl_gauss"}:
+            continue
+        seeds = sorted(set.intersection(*(set(seeds_of(rows, part)) for part in parts.values())))
+        if not seeds:
+            continue
+
+        def of(critic: str, arm: str, name: str, parts: Any = parts, seeds: Any = seeds) -> Any:
+            part = parts[critic]
+            return np.array([rows[part.kind, critic, seed, part.widths[0], arm][name] for seed in seeds])
+
+        ratio = {critic: of(critic, "mse", "gradient_ratio") for critic in parts}
+        fall = ratio["mse"] / ratio["hl_gauss"]
+        lines += [
+            f"## The critic: {kind} distractors, {len(seeds)} seeds",
+            "",
+            "Root mean square of the critics' gradients over distracting dimensions, divided by that over physical "
+            f"ones: {_shown(interval(ratio['mse']))} with squared error, {_shown(interval(ratio['hl_gauss']))} "
+            f"with HL-Gauss. HL-Gauss is lower in {(fall > 1).sum()} of {len(seeds)} seeds, "
+            f"{_shown(interval(fall))} times in the median, {fall.min():.2f} to {fall.max():.2f} times over all.",
+            "",
+            "| planned with | return, less that of `mse` and the mse critic | better |",
+            "|---|---|---|",
+        ]
+        base = of("mse", "mse", "planned")
+        for critic in ("mse", "hl_gauss"):
+            for arm in parts[critic].arms:
+                gain = of(critic, arm, "planned") - base
+                if (critic, arm) != ("mse", "mse"):
+                    cell = f"{_shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
+                    lines.append(f"| `{arm}`, {critic} critic | {cell}")
+        for arm in parts["hl_gauss"].arms[1:]:
+            gain = of("hl_gauss", arm, "planned") - of("hl_gauss", "mse", "planned")
+            cell = f"{_shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
+            lines.append(f"| `{arm}`, less `mse`, both with the hl_gauss critic | {cell}")
+        gain = of("hl_gauss", "mse", "actor") - of("mse", "mse", "actor")
+        cell = f"{_shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
+        lines += [f"| the actor alone, hl_gauss critic less mse critic | {cell}", ""]
+    return lines
+
+
+def _asked(rows: Rows) -> list[str]:
+    """What was asked of value errors before the study, and what came out."""
+    part, lines = PARTS[0], []
+    for width, wanted in CHECKED.items():
+        if width in part.widths and "vagram" in part.arms and len(seeds_of(rows, part)):
+            pairs = [column(rows, part, width, arm, "value_error") for arm in ("vagram", "mse")]
+            found = interval(np.stack(pairs, 1), _of_medians)
+            held = found[0] <= 0.5 if width == 8 else found[1] >= 0.8 and found[2] <= 1.25
+            lines.append(
+                f"- Width {width}: median value error of `vagram` over that of `mse` {_shown(found)}; asked "
+                f"beforehand was {wanted}, which {'holds' if held else 'does not hold'}."
+            )
+    return [*lines, ""] if lines else []
+
+
+def report(rows: Rows) -> str:
+    """The page, of the seeds for which every model of a part is there."""
     text = [
-        "# Small models of the pendulum with 8 distractors, from one buffer",
+        "# Small models of the pendulum with 8 distractors, from frozen buffers",
         "",
-        f"Soft actor-critic plays {STEPS:,} steps without a model ({UPDATES} updates each); its buffer and critics "
-        f"are frozen, and {MEMBERS} models with two hidden layers are fitted to it in {FIT_STEPS:,} steps under each "
-        "loss. Medians over seeds with 95% bootstrap intervals. Errors of states are squared errors over variances on "
-        "held-out rows (1 is as good as the mean); value errors are root mean squares over standard deviations, under "
-        f"the value function computed on a grid, on held-out rows and, after {AHEAD} steps, in fresh episodes. Planned "
-        f"returns are undiscounted, over {EPISODES} episodes: differences of a hundred in single seeds are noise.",
+        f"Soft actor-critic plays {STEPS:,} steps without a model ({UPDATES} updates each, {PARALLEL} episodes at a "
+        f"time); its buffer and critics are frozen, and models with two hidden layers are fitted to it in "
+        f"{FIT_STEPS:,} steps under each loss. Medians over seeds with 95% bootstrap intervals. Errors of states are "
+        "squared errors over variances on held-out rows (1 is as good as the mean); value errors are root mean squares "
+        "over standard deviations, under the value function computed on a grid, on held-out rows and, after "
+        f"{AHEAD} steps, in fresh episodes. Planned returns are undiscounted, over {EPISODES} episodes a seed: "
+        "differences of a hundred in single seeds are noise. Planning ends in the critics of its own seed.",
         "",
         "Written by `python benchmarks/pendulum_offline.py`, from `pendulum-offline.jsonl`.",
         "",
+        *_asked(rows),
     ]
-    for kind, critic in sorted({key[:2] for key in rows}, key=lambda pair: (pair[0] != "rotation", pair)):
-        text += _section(rows, kind, critic)
-    return "\n".join(text)
+    if any(seeds_of(rows, part) for part in PARTS):
+        text += ["![Value errors, planned returns and gradients of critics](pendulum-offline.svg)", ""]
+    for part in PARTS:
+        text += _section(rows, part)
+    return "\n".join([*text, *_critics(rows)])
+
+
+STYLE = {
+    "mse": "0.45",
+    "vagram": "#d55e00",
+    "vagram_mean": "#e69f00",
+    "itervaml": "#0072b2",
+    "vagram_matrix": "#009e73",
+}
+
+
+def draw(rows: Rows, path: Path) -> None:
+    """Value errors and planned returns of the first part, and the gradients of both kinds of critics."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "valuegym"
+    part = PARTS[0]
+    critics = [p for p in sorted(PARTS, key=lambda p: p.kind) if seeds_of(rows, p)]
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.9), width_ratios=(5, 5, 2.5))
+    rng = np.random.default_rng(0)
+
+    def dots(panel: Any, at: float, values: Any, colour: str) -> None:
+        panel.plot(at + rng.uniform(-0.18, 0.18, len(values)), values, "o", ms=3, color=colour, alpha=0.45, mew=0)
+        panel.plot([at - 0.3, at + 0.3], [np.median(values)] * 2, color=colour, lw=2.2)
+
+    for panel, name in zip(panels, ("value_error", "planned"), strict=False):
+        ticks = []
+        for i, width in enumerate(part.widths):
+            for j, arm in enumerate(part.arms):
+                ticks.append((i * (len(part.arms) + 1) + j, arm))
+                dots(panel, ticks[-1][0], column(rows, part, width, arm, name), STYLE[arm])
+            middle = i * (len(part.arms) + 1) + (len(part.arms) - 1) / 2
+            panel.text(middle, 1.02, f"width {width}", transform=panel.get_xaxis_transform(), ha="center", fontsize=9)
+        panel.set_xticks(*zip(*ticks, strict=True), rotation=55, ha="right", fontsize=8)
+    panels[0].set_yscale("log")
+    panels[0].set_ylabel("value error / sd of value")
+    panels[1].set_ylabel("planned return")
+    colours = {"mse": "0.45", "hl_gauss": "#cc79a7"}
+    for i, p in enumerate(critics):
+        dots(panels[2], i, column(rows, p, p.widths[0], p.arms[0], "gradient_ratio"), colours[p.critic])
+    names = [f"{p.kind}, {p.critic}" for p in critics]
+    panels[2].set_xticks(range(len(critics)), names, rotation=55, ha="right", fontsize=8)
+    panels[2].set_xlim(-0.7, max(len(critics), 1) - 0.3)
+    panels[2].set_yscale("log")
+    panels[2].set_ylabel("critic gradient, distracting / physical")
+    for panel in panels:
+        panel.grid(axis="y", alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
 
 
 def main() -> None:
@@ -282,16 +560,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--kind", default="rotation")
-    parser.add_argument("--critic", default="mse", choices=("mse", "hl_gauss"))
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     path = options.output / "pendulum-offline.jsonl"
     if not options.table:
-        fill(path, options)
-    (options.output / "pendulum-offline.md").write_text(report(recorded(path)), encoding="utf-8")
+        fill(path, options.first, options.seeds, options.minutes)
+    rows = recorded(path)
+    (options.output / "pendulum-offline.md").write_text(report(rows), encoding="utf-8")
+    if seeds_of(rows, PARTS[0]):
+        draw(rows, options.output / "pendulum-offline.svg")
 
 
 if __name__ == "__main__":

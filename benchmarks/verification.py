@@ -3,10 +3,11 @@
     python benchmarks/verification.py              # verification, one core
     python benchmarks/verification.py --jobs 200   # and 200 empty and 200 small jobs by every executor there is
 
-Verification: records of the uniform agent with as many episodes as make `--steps` steps, checked as `valuegym verify`
-does: reading, decoding, building the environment, every transition, the scores. The environment's digest is computed
-once per process and not counted again. Steps are environment steps, seconds are seconds of the processor, so that a
-busy machine does not count; the median of `--rounds` is printed.
+Verification: records of the uniform agent, as many of a track's runs as make `--steps` steps, checked together as
+`valuegym verify` does with a submission: reading, decoding, building the environment, every transition, both
+references, the scores. It is done in a fresh process, which has seen one other run of the track: imports and the
+environment's digest are not counted, and nothing of what was computed while the records were made helps. Steps are
+environment steps, seconds are seconds of the processor, so that a busy machine does not count.
 
 Jobs: an empty job returns its number; a small one plays two episodes of the delivery task and writes its record. The
 start of workers is measured apart: it lasts until each has done WARM jobs on average, for modules are imported with the
@@ -17,10 +18,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,49 +34,59 @@ from valuegym.leaderboards.executors import EXECUTORS
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import read
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.verify import verify_together
 
 WARM = 10  # jobs for each worker that belong to its start
-TRACKS = {
-    "valuegym/Delivery-v0": ("return", {}),
-    "valuegym/RandomDelivery-v0": ("return", {}),
-    "valuegym/RewardInference-v0": ("reports", {"annotator": "regret", "reports": [0, 10, 100, 1000]}),
-}
+TRACKS = (  # and two environments that no track has
+    "preference/delivery", "preference/boards-regret", "control/lqr", "control/pendulum", "control/pendulum-d8",
+    "control/mountain-car", "control/cartpole-swingup", "control/acrobot", "coevolution/lock-in",
+    "coevolution/follow-linear", "coevolution/predict-linear", "coevolution/coevolve-mixed",
+)  # fmt: skip
+OTHERS = ("valuegym/RandomDelivery-v0", "valuegym/RiskyDelivery-v0")
 
 
-def measure_verification(steps: int, rounds: int) -> None:
-    """Print a line for each environment: steps per second of `verify` on one record."""
-    print(f"{'verified on one core':<32}{'episodes':>10}{'steps':>10}{'bytes/step':>12}{'steps/s':>12}")
-    for env_id, (score, kwargs) in TRACKS.items():
-        if env_id not in valuegym.envs.ENVS:
-            continue
-        rate, record, size = _verification_rate(env_id, score, kwargs, steps, rounds)
-        played = sum(len(episode.actions) for episode in record.episodes)
-        print(f"{env_id:<32}{len(record.episodes):>10}{played:>10}{size / played:>12.1f}{rate:>12,.0f}")
+def register() -> None:
+    """Add tracks of twenty episodes for the environments that have none."""
+    for env_id in OTHERS:
+        row = Experiment(f"bench/{env_id[9:]}", "", env_id, "{}", ("uniform",), 0, 20, tuple(range(200)), "return")
+        experiments.EXPERIMENTS[row.id] = row
 
 
-def _verification_rate(
-    env_id: str, score: str, kwargs: dict[str, Any], steps: int, rounds: int
-) -> tuple[float, Any, int]:
-    with tempfile.TemporaryDirectory() as folder:
-        episodes = 10
-        while True:
-            row = Experiment("bench/track", "", env_id, json.dumps(kwargs), ("uniform",), 0, episodes, (0,), score)
-            experiments.EXPERIMENTS[row.id] = row
-            path = run("uniform", row.id, 0, Path(folder) / str(episodes))
-            record = read(path)
-            played = sum(len(episode.actions) for episode in record.episodes)
-            if played >= steps:
-                break
-            episodes = int(episodes * 1.1 * steps / played) + 1
-        verify(path)
-        times = []
-        for _ in range(rounds):
-            began = time.process_time()
-            verdict = verify(path)
-            times.append(time.process_time() - began)
-            assert not verdict.reason, verdict.reason
-        return played / float(np.median(times)), record, path.stat().st_size
+def measure_verification(steps: int, only: str) -> None:
+    """Print a line for each track: steps per second of verifying some of its runs."""
+    print(f"{'verified on one core':<32}{'runs':>6}{'episodes':>10}{'steps':>10}{'bytes/step':>12}{'steps/s':>12}")
+    for track in (*TRACKS, *(f"bench/{env_id[9:]}" for env_id in OTHERS)):
+        if only in track:
+            with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+                paths, played, episodes, size = _records(track, steps, folder)
+                seconds = fresh.submit(_seconds, paths).result()
+            rate = played / seconds
+            print(f"{track:<32}{len(paths) - 1:>6}{episodes:>10}{played:>10}{size / played:>12.1f}{rate:>12,.0f}")
+
+
+def _records(track: str, steps: int, folder: str) -> tuple[list[str], int, int, int]:
+    """Runs of a track, the first one for warming up; steps, episodes and bytes of the others."""
+    register()
+    paths, played, episodes, size = [str(run("uniform", track, 0, folder))], 0, 0, 0
+    for seed in experiments.find(track).seeds[1:]:
+        if played >= steps:
+            break
+        paths.append(str(run("uniform", track, seed, folder)))
+        found = read(Path(paths[-1])).episodes
+        episodes, size = episodes + len(found), size + Path(paths[-1]).stat().st_size
+        played += sum(len(episode.actions) for episode in found)
+    return paths, played, episodes, size
+
+
+def _seconds(paths: Sequence[str]) -> float:
+    """Seconds of the processor for verifying all but the first, in a process that has verified that one."""
+    register()
+    verify_together(paths[:1])
+    began = time.process_time()
+    verdicts = verify_together(paths[1:])
+    used = time.process_time() - began
+    assert not any(verdict.reason for verdict in verdicts), verdicts[0].reason
+    return used
 
 
 def empty(item: int) -> int:
@@ -118,13 +130,13 @@ def measure_jobs(jobs: int, workers: int) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=20_000, help="steps of each verified record (default 20,000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of verification (default 5)")
+    parser.add_argument("--steps", type=int, default=20_000, help="steps that are verified at least (default 20,000)")
+    parser.add_argument("--only", default="", help="tracks whose names hold this (default: all)")
     parser.add_argument("--jobs", type=int, default=0, help="measure executors with that many jobs (default: none)")
     parser.add_argument("--workers", type=int, default=2, help="workers of the executors (default 2)")
     args = parser.parse_args()
     print(f"valuegym {valuegym.__version__}, numpy {np.__version__}")
-    measure_verification(args.steps, args.rounds)
+    measure_verification(args.steps, args.only)
     if args.jobs:
         measure_jobs(args.jobs, args.workers)
 

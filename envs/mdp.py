@@ -167,7 +167,8 @@ def _solve(mdp: TabularMDP, policy: Floats, signal: Floats, transpose: bool = Fa
     else:
         assert mdp.probability is not None
         matrix = np.einsum("...bsa,bsat->...bst", policy, mdp.probability)
-    matrix = np.eye(S) - mdp.discount * matrix
+    matrix *= -mdp.discount  # in place: for many processes at once the matrices are most of the memory
+    matrix[..., np.arange(S), np.arange(S)] += 1.0
     solution = np.linalg.solve(np.swapaxes(matrix, -1, -2) if transpose else matrix, signal)
     return solution.astype(np.float64, copy=False)
 

@@ -347,6 +347,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--board", metavar="BOARD", help="a board's book, for submissions on its seeds")
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
     sub.add_argument("--track", choices=("offline", "online"), help="log an accepted submission to wandb (default: no)")
+    sub.add_argument(
+        "--project", default="valuegym", metavar="ENTITY/PROJECT", help="where it is logged, such as a board's inbox"
+    )
     common(sub)
     _board_parser(command("board", "keep a board: periods, commitments and signed verdicts in one book"), common)
     sub = command("leaderboard", "verify records and submissions, print the tables, write the site and the wandb runs")
@@ -355,6 +358,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
     common(sub)
     tracked(sub)
+    sub.add_argument(
+        "--report", metavar="ENTITY/PROJECT", help="also as a wandb report, where wandb-workspaces is installed"
+    )
+    sub = command("online", "show what a wandb project holds: an open inbox, or a public board")
+    sub.add_argument("project", metavar="ENTITY/PROJECT", help="the project")
+    sub.add_argument("--tag", action="append", metavar="TAG", help="only runs with this tag; repeatable")
+    sub.add_argument("--results", default="results", metavar="FOLDER", help="where copies are kept (default: results)")
+    sub.add_argument("--fresh", action="store_true", help="ask the server even if there is a copy of five minutes ago")
     sub = command("data", "fetch human data from its publisher, check what you have, or accept what nobody knows yet")
     sub.add_argument("action", choices=("check", "fetch", "accept"))
     sub.add_argument("name", help="name of the dataset: human-delivery")
@@ -410,6 +421,11 @@ def _board_parser(parser: argparse.ArgumentParser, common: Callable[[argparse.Ar
     sub.add_argument(
         "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
     )
+    sub = action("collect", "judge what is new in an open wandb project, and publish what was accepted in another")
+    sub.add_argument("--inbox", required=True, metavar="ENTITY/PROJECT", help="where anybody may log submissions")
+    sub.add_argument("--publish", metavar="ENTITY/PROJECT", help="the public project (default: publish nothing)")
+    sub.add_argument("--folder", default="inbox", metavar="FOLDER", help="where submissions go (default: inbox)")
+    common(sub)
     sub = action("show", "check a book and print it", writes=False)
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
 
@@ -456,7 +472,10 @@ def _verify(args: argparse.Namespace) -> int:
         judgement = judge(args.results, args.data, args.workers, found)
         print(judgement.text)
         if args.track and not judgement.reason:
-            print(f"wandb     {tracking.log_submission(judgement, Path(args.results).parent, args.track).message}")
+            entity, _, project = args.project.rpartition("/")
+            folder = Path(args.results).parent
+            tracked = tracking.log_submission(judgement, folder, args.track, project, entity or None)
+            print(f"wandb     {tracked.message}")
         return int(bool(judgement.reason))
     verdicts = verify(args.results, args.data, args.workers)
     print(report(verdicts))
@@ -482,6 +501,12 @@ def _board(args: argparse.Namespace) -> int:
         )
         print(f"{judgement.text}\nentry     {entry.index} of {args.board}")
         return int(bool(judgement.reason))
+    if args.action == "collect":
+        for line in referee.collect(
+            args.board, args.inbox, args.folder, args.publish, args.data, args.workers, args.key
+        ):
+            print(line, flush=True)
+        return 0
     if args.action == "show":
         print(referee.show(ledger.read(args.board, _key(args.board_key))))
         return 0
@@ -506,6 +531,29 @@ def _leaderboard(args: argparse.Namespace) -> None:
         verdicts = verify(args.results, args.data, args.workers)
         lines.append(report(verdicts))
     print("\n".join((*lines, "", leaderboard(verdicts, args.results, _track(args), judgements))))
+    if args.report:
+        print(write_report(enter(board.from_verdicts(verdicts), judgements)[0], args.results, args.report))
+
+
+def _online(args: argparse.Namespace) -> None:
+    from valuegym.leaderboards import online
+
+    age = 0.0 if args.fresh else online.MAX_AGE
+    print(online.render(online.read_project(args.project, args.results, age, args.tag or ())))
+
+
+def write_report(scores: Sequence[Score], results: str, project: str) -> str:
+    """The tables as Markdown in results/report.md, and as a report in a wandb project where that can be had."""
+    from valuegym.leaderboards import online
+    from valuegym.leaderboards.records import write_atomically
+
+    path, text = Path(results) / "report.md", table.render_markdown(scores)
+    write_atomically(path, f"{text}\n")
+    where = f"report {path}"
+    try:
+        return f"{where} and {online.publish_report(project, 'valuegym leaderboards', text, results)}"
+    except (ImportError, OSError) as error:
+        return f"{where}; {error}"
 
 
 def _likelihood(args: argparse.Namespace) -> None:
@@ -526,6 +574,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "digest": lambda args: print(agent_digest(args.path)),
     "verify": _verify,
     "leaderboard": _leaderboard,
+    "online": _online,
     "data": lambda args: print(data(args)),
     "likelihood": _likelihood,
     "demo": lambda args: print(demo(args.results, args.data, args.workers, _track(args))),

@@ -9,12 +9,13 @@ Shapes: A agents, R runs (paired over agents by their position), E whatever belo
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from valuegym.leaderboards.aggregate import Statistic, interquartile_mean
+from valuegym.leaderboards.aggregate import Statistic, interquartile_mean, resampled_interquartile_means
 
 BLOCK = 2**21  # resampled values held in memory at once
 EXACT = 14  # runs up to which all sign patterns are enumerated
@@ -98,18 +99,19 @@ def paired_bootstrap(
     if runs == 1:
         return np.ones((agents, agents))
     values = values.reshape(agents, runs, -1)
-    point, error = _differences(values[:, None], statistic)  # (A, A, 1)
+    resample = _interquartile_means if statistic is interquartile_mean else partial(_any_statistic, statistic=statistic)
+    point, error, _ = _differences(*resample(values, np.arange(runs)[None]))  # (A, A, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         observed = np.nan_to_num(point / error, nan=0.0, posinf=np.inf, neginf=-np.inf)
     chosen = rng.integers(runs, size=(repeats, runs))
-    step = max(1, BLOCK // (values.size * runs))
+    step = max(1, BLOCK // (agents * max(agents, values[0].size) * runs))
     hits = np.zeros((agents, agents))
     for start in range(0, repeats, step):
-        again, spread = _differences(values[:, chosen[start : start + step]], statistic)
-        # (D* - D) / s* >= t without the division: where s* = 0 a resample counts only if it moved up at all.
-        moved = again - point
-        reached = np.where(spread > 0, moved >= np.where(spread > 0, observed, 0.0) * spread, moved >= 0)
-        hits += reached.sum(-1)
+        again, spread, rounding = _differences(*resample(values, chosen[start : start + step]))
+        # (D* - D) / s* >= t without the division: where s* = 0 a resample counts only if it moved up at all. What is
+        # equal but for rounding counts as reached.
+        bound = np.where(spread > 0, np.where(spread > 0, observed, 0.0) * spread, 0.0)
+        hits += (again - point >= bound - rounding).sum(-1)
     p = (1 + hits) / (1 + repeats)
     flat = error[..., 0] == 0
     p[flat] = np.where(point[..., 0] > 0, max(0.5**runs, 1 / (1 + repeats)), 1.0)[flat]
@@ -117,21 +119,46 @@ def paired_bootstrap(
     return p
 
 
-def _differences(values: NDArray[np.float64], statistic: Statistic) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Differences of the statistic between agents and their jackknife standard errors, (A, A, B) each, of (A, B, R, E).
+def _interquartile_means(
+    values: NDArray[np.float64], chosen: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As `_any_statistic` with the interquartile mean, from how often each run is drawn alone."""
+    (B, runs), agents = chosen.shape, len(values)
+    counts = (chosen[..., None] == np.arange(runs)).sum(1)
+    sample, run = np.nonzero(counts)  # leaving out a run that was drawn twice is the same either time
+    fewer = counts[sample]
+    fewer[np.arange(len(fewer)), run] -= 1
+    whole, without, table = np.empty((agents, B)), np.empty((agents, B, runs)), np.zeros((B, runs))
+    for agent, own in enumerate(values):
+        whole[agent] = resampled_interquartile_means(own, counts)
+        table[sample, run] = resampled_interquartile_means(own, fewer)
+        without[agent] = np.take_along_axis(table, chosen, 1)
+    return whole, without
 
-    s^2 = (R - 1) / R times the sum over runs of (D without the run - their mean)^2.
-    """
-    runs = values.shape[2]
-    whole = statistic(values, axis=(2, 3))
+
+def _any_statistic(
+    values: NDArray[np.float64], chosen: NDArray[np.int64], statistic: Statistic
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A statistic (A, B) of the runs chosen (B, R) of all agents (A, R, E), and (A, B, R) without one of them each."""
+    sample, runs = values[:, chosen], chosen.shape[1]
     kept = np.arange(runs - 1) + (np.arange(runs - 1) >= np.arange(runs)[:, None])  # (R, R - 1), row r lacks run r
-    without = statistic(values[:, :, kept], axis=(3, 4))  # (A, B, R)
-    point = whole[:, None] - whole[None]
+    return statistic(sample, axis=(2, 3)), statistic(sample[:, :, kept], axis=(3, 4))
+
+
+def _differences(
+    whole: NDArray[np.float64], without: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Differences of a statistic (A, B) between agents, and their jackknife standard errors: (A, A, B) each.
+
+    s^2 = (R - 1) / R times the sum over runs of (D without the run - their mean)^2, of the statistic without each run
+    (A, B, R). The last value is what rounding may make of nothing.
+    """
+    runs = without.shape[-1]
     parts = without[:, None] - without[None]
-    parts = parts - parts.mean(-1, keepdims=True)
-    scale = np.abs(without).max(initial=0.0)
-    error = np.sqrt((runs - 1) / runs * (parts**2).sum(-1))
-    return point, np.where(error <= 1e-12 * scale, 0.0, error)  # what rounding leaves of no spread is none
+    parts -= parts.mean(-1, keepdims=True)
+    rounding = 1e-12 * float(np.abs(without).max(initial=0.0))
+    error = np.sqrt((runs - 1) / runs * np.einsum("ijbr,ijbr->ijb", parts, parts))
+    return whole[:, None] - whole[None], np.where(error <= rounding, 0.0, error), rounding
 
 
 class Ranks(NamedTuple):

@@ -11,6 +11,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,7 @@ def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: 
         return _element(figure, name, "", f"Scores of {agent}: {tags}", f"Interquartile mean scores: {spoken}.")
 
 
+@cache
 def symbol(index: int) -> str:
     """The colour and marker with this index as an SVG symbol with id `agent-<index>`, for keys."""
     import matplotlib

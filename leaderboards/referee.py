@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 
-from valuegym.leaderboards import experiments
+from valuegym.leaderboards import experiments, tracking
 from valuegym.leaderboards import ledger as book
 from valuegym.leaderboards.aggregate import estimates
 from valuegym.leaderboards.board import from_verdicts
 from valuegym.leaderboards.commitment import agent_digest, binding, committed_seeds, new_nonce
+from valuegym.leaderboards.entrants import judge_all
 from valuegym.leaderboards.ledger import Entry, Ledger
+from valuegym.leaderboards.online import fetch_submissions, read_project
 from valuegym.leaderboards.records import Record, to_text
 from valuegym.leaderboards.run import evaluate
 from valuegym.leaderboards.sandbox import Limits, Remote, missing
 from valuegym.leaderboards.submission import Card, member, open_submission, pack, write
-from valuegym.leaderboards.trust import Item, Judgement, conclude, judge, played, replay_member
+from valuegym.leaderboards.trust import Item, Judgement, conclude, judge, played, replay_members
 
 
 def begin(board: str | Path, name: str, key: str | Path | None = None) -> Entry:
@@ -147,7 +149,7 @@ def execute(
     written = open_submission(output)
     sums = written.manifest["files"]
     items = [Item(str(output), name, sums[name], card.name, due[name], data) for name in sorted(due)]
-    judgement = conclude(output, written, [replay_member(item) for item in items], "executed")
+    judgement = conclude(output, written, replay_members(items), "executed")
     return judgement, write_down(board, judgement, key)
 
 
@@ -167,6 +169,59 @@ def _played(
         if what.timesteps:
             player.learn(what.timesteps)
         return evaluate(player, agent, name, run, data, evaluation)
+
+
+def collect(
+    board: str | Path,
+    inbox: str,
+    folder: str | Path,
+    publish: str | None = None,
+    data: str | None = None,
+    workers: int = 2,
+    key: str | Path | None = None,
+) -> Iterator[str]:
+    """Judge what is new in an open wandb project, write it down, and publish what was accepted; a line for each step.
+
+    A submission is known by the SHA-256 of its file: what the book has a verdict on is not judged again, whoever logs
+    it once more, and what the public project holds is not published again. So a call that was cut short is repeated.
+
+    Args:
+        board: the book.
+        inbox: "entity/project" where anybody may log submissions.
+        folder: where they are downloaded to, one folder for each run.
+        publish: "entity/project" that only the board writes to; None to publish nothing.
+        data: folder of human data, where an experiment needs it.
+        workers: parallel processes.
+        key: private key of the board, if it signs.
+
+    Raises:
+        OSError: where the inbox cannot be read. A single submission that cannot be fetched is told in its line.
+    """
+    reading = read_project(inbox, folder, max_age=0)
+    yield reading.message
+    files: dict[str, Path] = {}
+    for run in reading.runs:
+        try:
+            found = sorted((Path(folder) / run.id).glob("*.zip")) or fetch_submissions(inbox, run.id, folder)
+        except (OSError, ValueError) as error:
+            yield str(error)
+            continue
+        for path in found:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            judged = {entry.body["submission"] for entry in book.read(board).of("verdict")}
+            if files.setdefault(digest, path) == path and digest not in judged:
+                yield decide(board, path, data, workers, key)[0].text
+    if publish is None:
+        return
+    ledger, there = book.read(board), read_project(publish, folder, max_age=0)
+    yield there.message
+    known = {run.config.get("submission") for run in there.runs}
+    accepted = [entry.body["submission"] for entry in ledger.accepted()]
+    todo = [files[digest] for digest in accepted if digest in files and digest not in known]
+    entity, _, project = publish.partition("/")
+    for judgement in judge_all(todo, data, workers, ledger):
+        tracked = tracking.log_submission(judgement, Path(folder) / "published", "online", project, entity)
+        yield f"{judgement.agent}: {tracked.message}"
 
 
 def write_down(board: str | Path, judgement: Judgement, key: str | Path | None = None) -> Entry:

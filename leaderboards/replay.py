@@ -15,11 +15,15 @@ Array = npt.NDArray[Any]
 
 
 class Replay(NamedTuple):
-    """What E episodes come to: discounted true returns (E,), the last states, and the tasks that were played."""
+    """What E episodes come to: discounted true returns (E,), the last states, and the tasks that were played.
+
+    alike (E,): the first episode that began as each one does, with the same seed and options, and so with its task.
+    """
 
     returns: Array
     last: Any
     task: Any
+    alike: Array
 
 
 def checkpoints(steps: int, every: int) -> list[int]:
@@ -95,6 +99,11 @@ def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict
 
     Raises RecordError with the first thing that is not as the environment would have it.
     """
+    begun: dict[tuple[Any, ...], int] = {}
+    chosen = zip(*(value.tolist() for value in options.values()), strict=True) if options else [()] * len(episodes)
+    alike = [
+        begun.setdefault((episode.seed, *own), e) for e, (episode, own) in enumerate(zip(episodes, chosen, strict=True))
+    ]
     key = episode_keys([episode.seed for episode in episodes])
     task, start = core.initial(key, **options)
     every, tolerance = getattr(core, "checkpoint", 1), getattr(core, "tolerance", 0.0)
@@ -157,4 +166,4 @@ def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict
             raise RecordError(f"the episode of seed {claim.seed} stops after {steps[e]} steps, before its end.")
         if limit is not None and steps[e] > limit:
             raise RecordError(f"the episode of seed {claim.seed} has {steps[e]} steps; the limit is {limit}.")
-    return Replay(returns, last, task)
+    return Replay(returns, last, task, np.array(alike))

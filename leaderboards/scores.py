@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from valuegym.envs.functional import Core
+from valuegym.envs.functional import Core, take_rows
 from valuegym.envs.mdp import between
 from valuegym.leaderboards.replay import Replay
 
@@ -28,8 +28,13 @@ class Score:
 
 
 def normalised_returns(core: Core, replay: Replay) -> NDArray[np.float64]:
-    """Discounted true returns between those of the naive reference and of the oracle: (E, 1)."""
-    naive, best = (np.asarray(reference) for reference in core.references(replay.task))
+    """Discounted true returns between those of the naive reference and of the oracle: (E, 1).
+
+    References play each task once, however many agents met it.
+    """
+    once, which = np.unique(replay.alike, return_inverse=True)
+    found = core.references(take_rows(replay.task, once))
+    naive, best = (np.broadcast_to(np.asarray(reference), once.shape)[which] for reference in found)
     return between(replay.returns, naive, best)[:, None]
 
 

@@ -7,6 +7,9 @@ import math
 import unicodedata
 from typing import Any
 
+# Digits become 0, both signs of an exponent e, and everything else a space: what is left shows how long numbers are.
+_SHAPE = bytes(0x30 if chr(i).isdigit() else 0x65 if chr(i) in "eE" else 0x20 for i in range(128)) + b" " * 128
+
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not a finite number")
@@ -15,6 +18,12 @@ def _refuse(constant: str) -> Any:
 def _finite(text: str) -> float:
     value = float(text)
     return value if math.isfinite(value) else _refuse(text[:40])
+
+
+def _perhaps_large(text: str) -> bool:
+    """Whether a number may be too large for a float: it has an exponent of three digits, or 200 digits in a row."""
+    shape = text.encode(errors="replace").translate(_SHAPE, delete=b"+")
+    return b"e000" in shape or b"0" * 200 in shape
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -26,8 +35,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def decode(text: str, where: str, error: type[ValueError] = ValueError) -> Any:
     """The value of a JSON text, or `error` with one sentence that names the place."""
+    number = _finite if _perhaps_large(text) else None  # a look at each number takes longer than all the rest
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_once)
+        return json.loads(text, parse_constant=_refuse, parse_float=number, object_pairs_hook=_once)
     except (ValueError, RecursionError) as problem:
         raise error(f"{where} is not valid JSON ({str(problem)[:80]}).") from None
 

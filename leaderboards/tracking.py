@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from valuegym._version import __version__
+from valuegym.envs.functional import load
 from valuegym.leaderboards.aggregate import estimates, interquartile_mean
 from valuegym.leaderboards.board import gather
 from valuegym.leaderboards.offline_run import read_offline, relocate
@@ -99,26 +100,46 @@ def log_scores(
     request |= {"mode": mode, "directory": str(folder), "project": project, "entity": entity}
     request |= {"init_timeout": INIT_TIMEOUT, "finish_timeout": FINISH_TIMEOUT}
     try:
-        payload = json.dumps(request)
+        json.dumps(request)
     except TypeError as error:
         raise TypeError(f"config cannot be written as JSON: {error}; use text, numbers, lists and dicts.") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        answer = in_child(f"{__name__}:_write_run", request, folder, mode)
+    except RuntimeError as error:
+        raise RuntimeError(f"wandb could not write the run of {request['name']}: {error}") from None
+    return TrackedRun(answer["mode"], Path(answer["directory"]), answer["url"], answer["message"])
+
+
+def in_child(
+    function: str, request: dict[str, Any], folder: Path, mode: str, patience: float | None = None
+) -> dict[str, Any]:
+    """Answer a request by a function of this suite ("module:name"), JSON to JSON, in a process of its own.
+
+    Raises:
+        ImportError: if wandb is not installed.
+        RuntimeError: with wandb's last words, or where it took more than `patience` seconds.
+    """
     spec = importlib.util.find_spec("wandb")
     if spec is None or spec.origin is None:  # a plain folder called wandb, full of runs, has no origin
         raise ImportError('Tracking needs wandb, which is not installed: pip install "valuegym[tracking]".')
-    folder.mkdir(parents=True, exist_ok=True)
-    finished = subprocess.run(
-        [sys.executable, "-c", "from valuegym.leaderboards.tracking import _child; _child()"],
-        input=payload,
-        env=_environment(folder, mode),
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    command = "import sys; from valuegym.leaderboards.tracking import _child; _child(sys.argv[1])"
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-c", command, function],
+            input=json.dumps(request),
+            env=_environment(folder, mode),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            timeout=patience,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the server did not answer within {patience:g} s") from None
     if finished.returncode:
-        reason = (finished.stderr.strip() or f"exit status {finished.returncode}").splitlines()[-1]
-        raise RuntimeError(f"wandb could not write the run of {request['name']}: {reason}")
-    answer = json.loads(finished.stdout)
-    return TrackedRun(answer["mode"], Path(answer["directory"]), answer["url"], answer["message"])
+        raise RuntimeError((finished.stderr.strip() or f"exit status {finished.returncode}").splitlines()[-1][:500])
+    answer: dict[str, Any] = json.loads(finished.stdout)
+    return answer
 
 
 def log_submission(
@@ -218,10 +239,10 @@ def _environment(folder: Path, mode: str) -> dict[str, str]:
     return kept
 
 
-def _child() -> None:
+def _child(function: str) -> None:
     """Answer one request: JSON on standard input and output."""
     answer, sys.stdout = sys.stdout, sys.stderr
-    result = _write_run(json.load(sys.stdin))
+    result = load(function)(json.load(sys.stdin))
     answer.write(json.dumps(result))
     answer.flush()
 

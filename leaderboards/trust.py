@@ -13,7 +13,7 @@ from valuegym.leaderboards.commitment import committed_seeds
 from valuegym.leaderboards.ledger import Ledger
 from valuegym.leaderboards.run import spread
 from valuegym.leaderboards.submission import Submission, member, open_submission, read_record
-from valuegym.leaderboards.verify import Verdict, check, found_true
+from valuegym.leaderboards.verify import Candidate, Verdict, decide, parcels
 
 LIMITS = {  # weakest first: what each tier leaves open
     "claimed": "nothing was checked but the form",
@@ -86,7 +86,12 @@ def judge(
         return Judgement(str(path), agent, digest, str(error) or type(error).__name__, "", (), ())
     sums = submission.manifest["files"]
     items = [Item(str(path), name, sums[name], agent, seeds.get(name), data) for name in sorted(submission.records)]
-    verdicts = spread(replay_member, items, workers, "verifying")
+    sizes = [len(submission.records[item.member]) for item in items]
+    runs = [(track, seed) for track, _, seed in (item.member.rpartition("/") for item in items)]
+    together = parcels(runs, sizes, workers)
+    parts = spread(replay_members, [[items[place] for place in places] for places in together], workers, "verifying")
+    replayed = {verdict.path: verdict for part in parts for verdict in part}
+    verdicts = [replayed[item.member] for item in items]
     found = conclude(path, submission, verdicts, "committed" if submission.seal else "replayed")
     if found.reason or ledger is None:
         return found
@@ -179,15 +184,18 @@ def conclude(path: str | Path, submission: Submission, verdicts: Sequence[Verdic
     return bad._replace(tier=tier, notes=tuple(notes), commitment=commitment)
 
 
-def replay_member(item: Item) -> Verdict:
-    """Replay one record of a submission whose form was checked."""
-    try:
-        with zipfile.ZipFile(item.path) as file:
-            content = file.read(item.member)
-        if hashlib.sha256(content).hexdigest() != item.sum:
-            raise ValueError("the file was changed while it was judged.")
-        record = read_record(item.member, content, item.agent)
-        check(record, item.data, item.seeds)
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        return Verdict(item.member, str(error) or type(error).__name__)
-    return found_true(item.member, record)
+def replay_members(items: Sequence[Item]) -> list[Verdict]:
+    """Replay records of one submission whose form was checked."""
+    found: dict[str, Verdict] = {}
+    candidates = []
+    for item in items:
+        try:
+            with zipfile.ZipFile(item.path) as file:
+                content = file.read(item.member)
+            if hashlib.sha256(content).hexdigest() != item.sum:
+                raise ValueError("the file was changed while it was judged.")
+            candidates.append(Candidate(item.member, read_record(item.member, content, item.agent), item.seeds))
+        except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+            found[item.member] = Verdict(item.member, str(error) or type(error).__name__)
+    found |= {verdict.path: verdict for verdict in decide(candidates, items[0].data)}
+    return [found[item.member] for item in items]

@@ -26,6 +26,7 @@ PURE = {
     "valuegym.agents.control.ensemble",
     "valuegym.agents.control.linear_model",
     "valuegym.agents.control.losses",
+    "valuegym.agents.control.lqr_preferences",
     "valuegym.agents.control.networks",
     "valuegym.agents.preference.posterior",
     "valuegym.agents.preference.values",

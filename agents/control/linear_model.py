@@ -6,7 +6,8 @@ The model predicts y = B x from x = (s, u); its rank is its capacity. Under per-
 
 is a quadratic form of B whatever the number of samples: M_(ax)(by) = sum_i W_i,ab x_ix x_iy,
 C_ax = sum_i (W_i y_i)_a x_ix. W_i is diag(w_i) for `vagram`, mean_k g_k g_k^T for `vagram_taylor` and one matrix for
-`vagram_matrix` and squared error.
+`vagram_matrix` and squared error. Where values are quadratic, so that their gradients are linear in y, moments of the
+data are all that this takes, once for all values and weights.
 
 Source of the least-squares value: Lagoudakis, Parr (2003), "Least-squares policy iteration".
 """
@@ -18,11 +19,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from valuegym.agents.control.losses import Guide, second_moment
+from valuegym.agents.control.losses import Guide, agreed_moment, second_moment
 
 RIDGE = 1e-10  # relative to the mean diagonal; decides only what the loss leaves open
 STEPS = 200
 SETTLED = 1e-6
+CONSTANT = ("mse", "vagram_mean", "vagram_matrix", "vagram_agreed")  # the same weights for all samples
+OWN = ("vagram", "vagram_taylor", "vagram_shrunk")  # weights of their own for each
 
 
 class Form(NamedTuple):
@@ -63,6 +66,85 @@ def form(guide: Guide, x: Tensor, y: Tensor) -> Form:
         W = guide.matrix[0]
         return Form(W[:, None, :, None] * xx[None, :, None, :], W @ (y.T @ x / N), xx, W)
     raise ValueError("This guide holds no weights; expected that of a value-gradient loss.")
+
+
+class Moments(NamedTuple):
+    """Averages over the samples (x, y) of a system, with any leading axes for systems.
+
+    xx is (..., m, m), yx (..., n, m), yy (..., n, n), yxyx (..., n, m, n, m) and yyyx (..., n, n, n, m).
+    """
+
+    xx: Tensor
+    yx: Tensor
+    yy: Tensor
+    yxyx: Tensor
+    yyyx: Tensor
+
+
+def moments(x: Tensor, y: Tensor) -> Moments:
+    """Moments of inputs x (..., N, m) and targets y (..., N, n)."""
+    (N, m), n, lead = x.shape[-2:], y.shape[-1], x.shape[:-2]
+    yx, yy = ((y[..., None] * z[..., None, :]).flatten(-2) for z in (x, y))
+    return Moments(
+        x.mT @ x / N,
+        y.mT @ x / N,
+        y.mT @ y / N,
+        (yx.mT @ yx / N).reshape(*lead, n, m, n, m),
+        (yy.mT @ yx / N).reshape(*lead, n, n, n, m),
+    )
+
+
+def constant_form(W: Tensor, moments: Moments) -> Form:
+    """The loss under one weight matrix W (..., n, n) for all samples."""
+    M = W[..., :, None, :, None] * moments.xx[..., None, :, None, :]
+    return Form(M, W @ moments.yx, moments.xx, W)
+
+
+def value_form(name: str, moments: Moments, P: Tensor) -> Form:
+    """The loss of this name where the critics' values are s'P_k s, P (..., K, n, n) symmetric, up to their signs.
+
+    It is `form` of the guide that `losses` prepares from their gradients g_k = 2 P_k y, from moments alone:
+
+        vagram_taylor   M = mean_k (G_k x 1) E[yx yx'] (G_k x 1),  C_ax = mean_k sum G_k,ac G_k,bd E[y_b y_d y_c x_x]
+        vagram          M_(ax)(ay) = mean_k sum G_k,ac G_k,ad E[y_c x_x y_d x_y], and 0 between different a
+        vagram_matrix   W = mean_k G_k E[yy'] G_k; its diagonal for `vagram_mean`
+
+    with G_k = 2 P_k.
+
+    Raises:
+        ValueError: the loss has no such form.
+    """
+    if name not in (*CONSTANT[1:], *OWN):
+        raise ValueError(f"loss {name!r} has no form for quadratic values; expected one of {(*CONSTANT[1:], *OWN)}.")
+    G = 2 * P
+    W = (G @ moments.yy[..., None, :, :] @ G).mean(-3)
+    if name == "vagram_matrix":
+        return constant_form(W, moments)
+    if name == "vagram_mean":
+        return constant_form(torch.diag_embed(W.diagonal(dim1=-2, dim2=-1)), moments)
+    if name == "vagram_agreed":
+        lead, n = G.shape[:-3], G.shape[-1]
+        roots = n**0.5 * _root(moments.yy)[0]  # n samples with the same second moment
+        gradients = (roots[..., None, :, :] @ G).movedim(-3, -2).reshape(-1, n, *G.shape[-3:-1])
+        return constant_form(torch.stack([agreed_moment(g) for g in gradients]).reshape(*lead, n, n), moments)
+    if name == "vagram":
+        pairs = (G[..., :, None] * G[..., None, :]).mean(-4).flatten(-2)  # (..., a, c d)
+        n, m = moments.yx.shape[-2:]
+        blocks = pairs @ moments.yxyx.transpose(-3, -2).flatten(-4, -3).flatten(-2)
+        M = torch.diag_embed(blocks.unflatten(-1, (m, m)).movedim(-3, -1)).movedim(-4, -2).movedim(-1, -4)
+        cubic = pairs[..., None, :] @ moments.yyyx.flatten(-4, -3).movedim(-3, -2)
+        return Form(M, cubic[..., 0, :], moments.xx, torch.diag_embed(W.diagonal(dim1=-2, dim2=-1)))
+    M, C = torch.zeros_like(moments.yxyx), torch.zeros_like(moments.yx)
+    size = M.shape[-1] * M.shape[-2]
+    for g in G.unbind(-3):
+        once = (g @ moments.yxyx.flatten(-3)).reshape(*M.shape[:-4], size, size)
+        M += (g @ once.mT.reshape(M.shape).flatten(-3)).reshape(M.shape)  # both sides, because yxyx is symmetric
+        C += g @ (g.flatten(-2)[..., None, :] @ moments.yyyx.flatten(-4, -3).flatten(-2)).reshape(C.shape)
+    M, C = M / G.shape[-3], C / G.shape[-3]
+    own = Form(M, C, moments.xx, W)
+    if name == "vagram_taylor":
+        return own
+    return Form(*((a + b) / 2 for a, b in zip(own, constant_form(W, moments), strict=True)))
 
 
 def loss(form: Form, B: Tensor) -> Tensor:
@@ -111,25 +193,30 @@ def low_rank(form: Form, rank: int, steps: int = STEPS) -> Tensor:
     longer change by more than SETTLED, relative to their largest entry, are left alone.
     """
     found = reduced_rank(form, rank)
-    lead = found.shape[:-2]
-    B = found.reshape(-1, *found.shape[-2:]).clone()
-    M, C = form.M.reshape(len(B), *form.M.shape[-4:]), form.C.reshape(B.shape)
-    active = torch.arange(len(B))
+    n, m = found.shape[-2:]
+    B = found.reshape(-1, n, m).clone()
+    V = torch.linalg.svd(B, full_matrices=False)[2][:, :rank]
+    M = form.M.reshape(len(B), n, m, n, m)
+    parts = [M.flatten(1, 3), M.transpose(-1, -2).flatten(1, 3), form.C.reshape(B.shape), V]  # both axes of B last
+    active, moving = torch.arange(len(B)), torch.ones(len(B), dtype=torch.bool)
     for _ in range(steps):
-        V = torch.linalg.svd(B[active], full_matrices=False)[2][:, :rank]
-        half = torch.einsum("iaxby,iqy->iaxbq", M, V)
-        U = _solve(torch.einsum("iaxbq,ipx->iapbq", half, V), C @ V.mT)
-        U = torch.linalg.svd(U, full_matrices=False)[0]  # its columns, orthonormal
-        half = torch.einsum("iaxby,ibq->iaxqy", M, U)
-        V = _solve(torch.einsum("iaxqy,iap->ipxqy", half, U), U.mT @ C)
-        before, B[active] = B[active], U @ V
-        change = (B[active] - before).abs().amax((-1, -2)) / before.abs().amax((-1, -2)).clamp_min(1e-300)
-        moving = change > SETTLED
-        if not moving.all():
-            active, M, C = active[moving], M[moving], C[moving]
+        if 4 * moving.sum() <= 3 * len(active):  # to leave them out takes a copy of the others
+            active, parts = active[moving], [part[moving] for part in parts]
+            moving = moving[moving]
             if not len(active):
                 break
-    return B.reshape(*lead, *B.shape[-2:])
+        by_x, by_y, C, V = parts
+        half = (by_x @ V.mT).reshape(-1, n, m, n * rank)
+        U = _solve((V[:, None] @ half).unflatten(-1, (n, rank)), C @ V.mT)
+        U = torch.linalg.qr(U)[0]
+        half = (by_y @ U).reshape(-1, n, m * m * rank)
+        right = _solve((U.mT @ half).reshape(-1, rank, m, m, rank).transpose(-1, -2), U.mT @ C)
+        parts[3] = torch.linalg.qr(right.mT)[0].mT
+        before = B[active]
+        after = torch.where(moving[:, None, None], U @ right, before)
+        B[active] = after
+        moving = (after - before).abs().amax((-1, -2)) > SETTLED * before.abs().amax((-1, -2))
+    return B.reshape(found.shape)
 
 
 def quadratic_features(z: Tensor) -> Tensor:

@@ -20,8 +20,7 @@ from valuegym.agents.control.losses import Context, Evidence, Guide
 from valuegym.envs.control import riccati
 
 Floats = npt.NDArray[np.float64]
-CONSTANT = ("mse", "vagram_mean", "vagram_matrix", "vagram_agreed")
-ARMS = (*CONSTANT, "vagram", "vagram_taylor")
+ARMS = (*linear_model.CONSTANT, "vagram", "vagram_taylor")
 
 
 class LQRModelBased:
@@ -97,7 +96,7 @@ class LQRModelBased:
                 for rows in halves
             ]
             form = linear_model.form(self._guide(y, parts), x, y)
-            fit = linear_model.reduced_rank if self.loss in CONSTANT else linear_model.low_rank
+            fit = linear_model.reduced_rank if self.loss in linear_model.CONSTANT else linear_model.low_rank
             B = fit(form, self.rank).numpy()
             nothing = np.zeros((self.n, self.n))
             system = riccati.LinearSystem(B[:, : self.n], B[:, self.n :], Q, R, nothing, self.discount)

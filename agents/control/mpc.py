@@ -37,15 +37,15 @@ def plan(
     on its own, and returns are averaged over members; after `horizon` steps the least of the averaged critics counts.
     """
     N, D = observation.shape
-    E, gamma = model.architecture.members, learner.settings.discount
+    E, gamma, half = model.architecture.members, learner.settings.discount, candidates // 2
     s = observation.repeat_interleave(candidates, 0).expand(E, N * candidates, D)
-    random = (torch.arange(N * candidates) % candidates) < candidates // 2
     total, weight = torch.zeros(E, N * candidates), torch.ones(E, N * candidates)
     first = torch.zeros(N * candidates, learner.A)
     for t in range(horizon):
-        followed, _ = learner.sample(s[0] if t == 0 else s.mean(0))
-        drawn = 2 * torch.rand(followed.shape, generator=generator) - 1
-        action = torch.where(random[:, None], drawn, followed)
+        mean = s[0] if t == 0 else s.mean(0)
+        followed, _ = learner.sample(mean.reshape(N, candidates, D)[:, half:].flatten(0, 1))
+        drawn = 2 * torch.rand(N, half, learner.A, generator=generator) - 1
+        action = torch.cat([drawn, followed.reshape(N, -1, learner.A)], 1).flatten(0, 1)
         if t == 0:
             first = action
         out = model(s, action.expand(E, *action.shape))

@@ -83,6 +83,7 @@ class Follow:
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
     discount = 1.0
     tolerance = 1e-9
+    checkpoint = 1_000  # records hold the first and the last state of nine steps; replays make the others
     horizon = 0  # steps between what is observed and what is asked for
 
     def __init__(

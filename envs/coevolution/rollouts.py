@@ -32,8 +32,10 @@ def play(core: Any, task: Any, policy: Policy, start: Any = None, keep: bool = T
         action = policy(task, states[-1]).astype(core.action_space.dtype)
         after = core.transition(task, states[-1], action, task.key, np.full(len(task.key), t))
         returns += core.reward(task, states[-1], action, after)
-        actions = [*actions, action] if keep else [action]
-        states = [*states, after] if keep else [after]
+        if not keep:
+            del states[:], actions[:]
+        actions.append(action)
+        states.append(after)
     return Rollout(states, actions, returns)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -223,17 +223,38 @@ def _named(board: str, data: str | None) -> list[tuple[Array, Sequence[float]]]:
     return [(maps.parse(board), delivery.WEIGHTS)]
 
 
-@lru_cache(maxsize=256)
-def _solution(
-    process: Callable[[Array], tabular.TabularMDP], board: bytes, shape: tuple[int, int], weights: bytes
-) -> tuple[Array, Array, Array]:
+class Solution(NamedTuple):
     """A best action, the optimal value and that of uniformly random actions in every state (S,), of one task."""
-    mdp = process(np.frombuffer(board, np.int8).reshape(1, *shape).astype(np.int64))
-    reward = tabular.reward(mdp, np.frombuffer(weights))
-    best, action_values = tabular.optimal_values(mdp, reward)
-    policy = tabular.greedy_policy(action_values, tabular.reward_scale(reward))
-    naive = tabular.evaluate(mdp, tabular.uniform_policy(mdp), reward)
-    return policy[0].argmax(-1), best[0], naive[0]
+
+    action: Array
+    best: Array
+    naive: Array
+
+
+_KNOWN: dict[tuple[Any, ...], Solution] = {}  # the latest tasks, oldest first
+KEPT, TOGETHER = 2048, 16  # tasks whose solutions are kept, and that are solved at once
+
+
+def solutions(
+    process: Callable[[Array], tabular.TabularMDP], boards: Array, weights: Array, shape: tuple[int, int]
+) -> list[Solution]:
+    """The solution of each task: boards (B, S), weights (B, 6). What is not known yet is solved together."""
+    rows = list(zip(boards, weights, strict=True))
+    names = [(process, shape, board.tobytes(), own.tobytes()) for board, own in rows]
+    found = {name: _KNOWN.get(name) for name in names}
+    todo = {name: row for name, row in zip(names, rows, strict=True) if found[name] is None}
+    for chunk in range(0, len(todo), TOGETHER):
+        some = dict(list(todo.items())[chunk : chunk + TOGETHER])
+        mdp = process(np.stack([board for board, _ in some.values()]).reshape(-1, *shape).astype(np.int64))
+        reward = tabular.reward(mdp, np.stack([own for _, own in some.values()]))
+        best, action_values = tabular.optimal_values(mdp, reward)
+        action = tabular.greedy_policy(action_values, tabular.reward_scale(reward)).argmax(-1)
+        naive = tabular.evaluate(mdp, tabular.uniform_policy(mdp), reward)
+        found.update(zip(some, map(Solution, action, best, naive), strict=True))
+    _KNOWN.update((name, solution) for name, solution in found.items() if name in todo and solution)
+    for name in list(_KNOWN)[: max(0, len(_KNOWN) - KEPT)]:
+        del _KNOWN[name]
+    return [found[name] for name in names]  # type: ignore[misc]
 
 
 # What each cell code means, as tables that codes index, OUTSIDE (-1) being the last entry.
@@ -406,22 +427,18 @@ class RandomDelivery:
         there = np.where(_BLOCKS[task.board[rows, target]], here, target)
         return self._features(task, np.broadcast_to(here, there.shape), there)
 
-    def _solve(self, task: Task) -> list[tuple[Array, Array, Array]]:
+    def _solve(self, task: Task) -> list[Solution]:
         """The solution of every row's task; each is computed once."""
-        tasks = zip(task.board, task.weights, strict=True)
-        return [_solution(self.process, board.tobytes(), self.shape, weights.tobytes()) for board, weights in tasks]
+        return solutions(self.process, task.board, task.weights, self.shape)
 
     def references(self, task: Task) -> tuple[Array, Array]:
         """Values (B,) of the start cells under uniformly random actions and under an optimal policy, for scoring."""
-        solutions = list(zip(self._solve(task), task.start.tolist(), strict=True))
-        naive = np.array([naive[cell] for (_, _, naive), cell in solutions])
-        return naive, np.array([best[cell] for (_, best, _), cell in solutions])
+        found = list(zip(self._solve(task), task.start.tolist(), strict=True))
+        return np.array([own.naive[cell] for own, cell in found]), np.array([own.best[cell] for own, cell in found])
 
     def oracle_action(self, task: Task, state: State) -> Array:
         """An optimal action for every row, for the oracle agent."""
-        return np.array(
-            [actions[cell] for (actions, _, _), cell in zip(self._solve(task), state.cell.tolist(), strict=True)]
-        )
+        return np.array([own.action[cell] for own, cell in zip(self._solve(task), state.cell.tolist(), strict=True)])
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """The board with the vehicle and its last steps."""

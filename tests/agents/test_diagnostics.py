@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents.control import diagnostics
+from valuegym.agents.control import diagnostics, mpc
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -63,16 +63,21 @@ def test_effective_samples_and_cosines() -> None:
 
 def test_the_offline_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = script("pendulum_offline")
-    for name, value in {"STEPS": 270, "FIT_STEPS": 2, "WIDTHS": (4,), "ARMS": ("mse", "vagram"), "LENGTH": 6}.items():
+    small = {"STEPS": 264, "FIT_STEPS": 2, "LENGTH": 6, "BLOCK": 2}
+    parts = [module.Part("rotation", "mse", (4,), ("mse", "itervaml"))]
+    parts += [module.Part("chaotic", critic, (4,), ("mse", "vagram")) for critic in ("mse", "hl_gauss")]
+    for name, value in (small | {"PARTS": tuple(parts)}).items():
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr("sys.argv", ["x", "--seeds", "1", "--output", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["x", "--seeds", "2", "--output", str(tmp_path)])
     module.main()
     path = tmp_path / "pendulum-offline.jsonl"
     whole = path.read_text()
-    assert len(whole.splitlines()) == 2
-    row = json.loads(whole.splitlines()[1])
-    assert row["loss"] == "vagram" and all(np.isfinite(row[name]) for name in module.COLUMNS)
-    assert "1 seeds" in (tmp_path / "pendulum-offline.md").read_text()
+    assert len(whole.splitlines()) == 12
+    row = json.loads(whole.splitlines()[2])
+    assert row["loss"] == "itervaml" and all(np.isfinite(row[name]) for name in module.COLUMNS)
+    page = (tmp_path / "pendulum-offline.md").read_text()
+    assert "2 seeds" in page and "The critic: chaotic distractors" in page
+    assert (tmp_path / "pendulum-offline.svg").is_file()
     path.write_text(whole[: len(whole) - 20])  # interrupted
     module.main()
 
@@ -80,6 +85,18 @@ def test_the_offline_study_goes_on_where_it_stopped(tmp_path: Path, monkeypatch:
         return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in text.splitlines()]
 
     assert settled(path.read_text()) == settled(whole)
+
+
+def test_a_block_of_one_seed_plans_as_the_library_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("pendulum_offline")
+    for name, value in {"STEPS": 264, "FIT_STEPS": 2, "LENGTH": 6}.items():
+        monkeypatch.setattr(module, name, value)
+    training, (one,) = module.trained("rotation", "mse", [0])
+    together, (found,) = module.fitted([one], 4, "vagram")
+    at = one.data.observation[:5]
+    one.learner.generator = torch.Generator().manual_seed(1)  # actor and planner draw from one generator
+    alone = mpc.plan(found.model, one.learner, at, one.learner.generator)
+    torch.testing.assert_close(module.plan(together, training, at[None], torch.Generator().manual_seed(1))[0], alone)
 
 
 def test_the_online_study_records_and_reads_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,37 @@ def test_several_systems_are_fitted_as_one_by_one() -> None:
         close(found[i], linear_model.low_rank(form, 2), rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", [*FORMS, "vagram_shrunk"])
+def test_moments_give_the_form_of_quadratic_values(name: str) -> None:
+    """The same as from the gradients of every sample, for several systems at once."""
+    normal = draws(4)
+    x = normal(2, N, m)
+    y = x @ normal(2, m, n) + 0.5 * normal(2, N, n)
+    P = normal(2, K, n, n)
+    P = P + P.mT
+    found = linear_model.value_form(name, linear_model.moments(x, y), P)
+    unit = Context(torch.ones(n, dtype=torch.float64), torch.ones((), dtype=torch.float64), 0.9)
+    nothing = torch.zeros(N, K, dtype=torch.float64)
+    for i in range(2):
+        gradient = torch.stack([-2 * y[i] @ p for p in P[i]], 1)
+        evidence = Evidence(nothing, nothing, gradient, torch.ones(N, dtype=torch.bool))
+        guide = LOSSES[name].prepare(evidence, unit, None)
+        if name == "vagram_shrunk":
+            parts = [linear_model.form(guide._replace(**{field: None}), x[i], y[i]) for field in ("matrix", "gradient")]
+            direct = linear_model.Form(*((a + b) / 2 for a, b in zip(*parts, strict=True)))
+        else:
+            direct = linear_model.form(guide, x[i], y[i])
+        for a, b in zip(found, direct, strict=True):
+            close(a[i], b)
+
+
+def test_losses_without_a_quadratic_form_are_refused() -> None:
+    with pytest.raises(ValueError, match="no form for quadratic values"):
+        linear_model.value_form(
+            "itervaml", linear_model.moments(torch.ones(2, m), torch.ones(2, n)), torch.ones(1, n, n)
+        )
+
+
 def test_a_guide_without_weights_is_refused() -> None:
     x, y, _, _ = problem()
     with pytest.raises(ValueError, match="holds no weights"):

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.envs import keys
+from valuegym.envs import functional, keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, maps, random_delivery
 from valuegym.envs.preference.delivery import COIN, GOAL, OUTSIDE, ROADBLOCK, SHEEP, State
@@ -345,3 +345,22 @@ def test_stored_boards_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_arguments_are_checked(kwargs: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         RandomDelivery(**kwargs)
+
+
+def test_tasks_are_solved_together_as_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each once: what was solved is kept, up to a number."""
+    core = gym.make("valuegym/RandomDelivery-v0").unwrapped.core
+    task, _ = core.initial(functional.episode_keys(list(range(40))))
+    monkeypatch.setattr(random_delivery, "_KNOWN", {})
+    together = core._solve(task)
+    assert len(random_delivery._KNOWN) == 40
+    solved = [own.best for own in together]
+    assert all(own.best is best for own, best in zip(core._solve(task), solved, strict=True))
+    monkeypatch.setattr(random_delivery, "KEPT", 5)
+    for row in range(40):
+        monkeypatch.setattr(random_delivery, "_KNOWN", {})
+        (alone,) = core._solve(functional.take_rows(task, np.array([row])))
+        for one, other in zip(alone, together[row], strict=True):
+            np.testing.assert_array_equal(one, other, strict=True)
+    core._solve(task)
+    assert len(random_delivery._KNOWN) == 5

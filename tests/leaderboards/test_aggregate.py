@@ -15,6 +15,7 @@ from valuegym.leaderboards.aggregate import (
     performance_profile,
     probability_interval,
     probability_of_improvement,
+    resampled_interquartile_means,
     stratified_bootstrap,
 )
 
@@ -45,6 +46,22 @@ def test_interquartile_mean_ignores_outliers_and_leaves_its_input_alone() -> Non
     before = scores.copy()
     assert interquartile_mean(scores) == pytest.approx(2.5)
     np.testing.assert_array_equal(scores, before)
+
+
+@pytest.mark.parametrize(("runs", "own"), [(1, 1), (2, 1), (5, 1), (5, 3), (10, 20), (7, 4)])
+@pytest.mark.parametrize("kind", ["normal", "few values", "outliers"])
+def test_interquartile_means_of_samples_that_are_never_made(runs: int, own: int, kind: str) -> None:
+    rng = np.random.default_rng(runs * own)
+    values = rng.normal(size=(runs, own))
+    if kind == "few values":
+        values = np.round(values)
+    if kind == "outliers":
+        values[rng.random(values.shape) < 0.1] *= 1e12
+    for size in (1, runs, max(1, runs - 1)):
+        chosen = rng.integers(runs, size=(50, size))
+        found = resampled_interquartile_means(values, (chosen[..., None] == np.arange(runs)).sum(1))
+        expected = interquartile_mean(values[chosen], axis=(1, 2))
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_bootstrap_interval_of_the_mean_approaches_the_normal_one() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from valuegym.leaderboards.aggregate import mean
+from valuegym.leaderboards.aggregate import interquartile_mean, mean
 from valuegym.leaderboards.comparison import holm, paired_bootstrap, rank_intervals, sign_flip_test
 
 
@@ -100,6 +100,21 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = paired_bootstrap(scores, rng(3), repeats=200)
     monkeypatch.setattr("valuegym.leaderboards.comparison.BLOCK", 400)
     np.testing.assert_array_equal(paired_bootstrap(scores, rng(3), repeats=200), whole)
+
+
+@pytest.mark.parametrize("kind", ["normal", "few values"])
+def test_the_short_way_for_interquartile_means_is_the_long_one(kind: str) -> None:
+    """By counting which runs were drawn, and by making every sample and sorting it."""
+
+    def long(values, axis):
+        return interquartile_mean(values, axis)
+
+    for agents, runs, own in ((3, 5, 5), (6, 10, 4), (2, 3, 1)):
+        scores = rng(agents).normal(size=(agents, runs, own)) + 0.4 * np.arange(agents)[:, None, None]
+        scores = np.round(4 * scores) / 4 if kind == "few values" else scores
+        short, other = (rank_intervals(scores, rng(2), statistic) for statistic in (interquartile_mean, long))
+        for one, two in zip(short, other, strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 def test_clear_differences_are_found_and_equal_agents_are_not_split() -> None:

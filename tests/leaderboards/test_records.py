@@ -326,7 +326,18 @@ def test_a_wrong_sum_is_refused(checksum: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" + "0" * 400 + ".0"], ids=range(6)
+    "number",
+    [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e999",
+        "-1E+0999",
+        "1" + "0" * 400 + ".0",
+        "9" * 250 + "e99",
+        "9" * 199 + "e110",
+    ],
+    ids=range(8),
 )
 @pytest.mark.parametrize(
     ("line", "old"),

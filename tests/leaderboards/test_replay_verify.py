@@ -22,12 +22,21 @@ from valuegym.agents.preference import constant
 from valuegym.envs import functional
 from valuegym.envs.preference import datasets
 from valuegym.envs.preference.delivery import DISCOUNT, WEIGHTS, Delivery
+from valuegym.envs.preference.random_delivery import RandomDelivery
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import read
-from valuegym.leaderboards.replay import checkpoints
+from valuegym.leaderboards.replay import checkpoints, replay
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import check, record_files, verify, verify_all
+from valuegym.leaderboards.verify import (
+    MAX_PARCEL,
+    check,
+    parcels,
+    record_files,
+    verify,
+    verify_all,
+    verify_together,
+)
 
 INFERENCE = "valuegym/RewardInference-v0"
 LEARNERS = ("uniform", "oracle", "constant", "partial_return", "regret")
@@ -632,6 +641,60 @@ def test_an_action_that_answers_no_report_changes_nothing(
     stale = json.loads(honest("uniform", "test/weights").read_text(encoding="utf-8").splitlines()[-1])
     path.write_text("".join(line + "\n" for line in (*lines[:-1], json.dumps(stale))), encoding="utf-8")
     assert "SHA-256" in rejected(path)
+
+
+# --- several at once ---
+
+
+def test_records_are_judged_together_as_each_by_itself(
+    honest: Callable[..., Path], forge: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A record that is not true neither spoils others nor hides among them."""
+    forged = forge("uniform", "test/weights", setting(-1, "scores", 0, 0, value=0.5))
+    (tmp_path / "seed-1.jsonl").write_text("no record\n", encoding="utf-8")
+    paths = [honest("uniform", "test/weights", 0), honest("uniform", "test/weights", 1), forged]
+    paths += [honest("oracle", "test/weights", 0), honest("uniform", "test/walk", 0), honest("uniform", "test/drive")]
+    paths.append(tmp_path / "seed-1.jsonl")
+    together = verify_together([str(path) for path in paths])
+    assert together == [verify(path) for path in paths]
+    assert [bool(verdict.reason) for verdict in together] == [False, False, True, False, False, False, True]
+
+
+def test_references_play_each_task_once(honest: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents that met the same episodes share what these are worth; a start cell of one's own makes another episode."""
+    asked: list[int] = []
+    true = RandomDelivery.references
+
+    def counted(self: Any, task: Any) -> Any:
+        asked.append(len(task.start))
+        return true(self, task)
+
+    monkeypatch.setattr(RandomDelivery, "references", counted)
+    row = experiment("test/random", "valuegym/RandomDelivery-v0", "return")
+    monkeypatch.setitem(experiments.EXPERIMENTS, row.id, row)
+    paths = [honest(agent, row.id, seed) for agent in ("uniform", "oracle") for seed in (0, 1)]
+    asked.clear()
+    assert not any(verdict.reason for verdict in verify_together([str(path) for path in paths]))
+    assert asked == [6]  # two seeds of three episodes, whoever played them
+    core = gym.make("valuegym/Delivery-v0").unwrapped.core
+    cells = {"cell": np.array([0, 54, 0])}
+    episodes = read(honest("uniform", "test/drive")).episodes
+    assert replay(core, [episodes[i] for i in (0, 1, 0)], 200, cells).alike.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 50])
+def test_parcels_hold_every_run_of_a_track_once(workers: int) -> None:
+    rng = np.random.default_rng(workers)
+    runs = [(f"track-{rng.integers(3)}", f"seed-{rng.integers(9)}") for _ in range(100)]
+    sizes = [int(10 ** rng.uniform(2, 8)) for _ in runs]
+    found = parcels(runs, sizes, workers)
+    assert sorted(place for places in found for place in places) == list(range(100))
+    for places in found:
+        assert len({runs[place][0] for place in places}) == 1
+        assert [runs[place][1] for place in places] == sorted(runs[place][1] for place in places)
+        assert len(places) == 1 or sum(sizes[place] for place in places) <= MAX_PARCEL
+    small = parcels(runs[:10], [1] * 10, workers)
+    assert len(small) >= min(workers, 10 // len({track for track, _ in runs[:10]}))
 
 
 # --- fuzz ---

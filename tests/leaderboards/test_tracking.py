@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from valuegym.leaderboards.tracking import TrackedRun, log_scores, read_offline,
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
 KEY = "0" * 40
+pytestmark = pytest.mark.usefixtures("nobody_logged_in")
 
 
 def make_score(agent: str = "regret", experiment: str = "preference/boards-regret", **changes) -> Score:
@@ -54,32 +54,10 @@ def expected_summary() -> dict[str, float]:
     return expected
 
 
-@pytest.fixture(autouse=True)
-def nobody_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No key, no settings and no server are left over from whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setattr(tracking, "INIT_TIMEOUT", 2.0)
-
-
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> TrackedRun:
     folder = tmp_path_factory.mktemp("offline")
     return log_scores(make_scores(), make_files(folder / "records"), folder, mode="offline", config={"digest": "1a2b"})
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    path = Path(__file__).with_name("wandb_stub.py")
-    spec = importlib.util.spec_from_file_location("wandb_stub", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.Server() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield server
 
 
 @needs_wandb

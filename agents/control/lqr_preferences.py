@@ -1,0 +1,170 @@
+"""Rewards of linear systems from preferences between segments, where the regret of every candidate is exact.
+
+A segment is s_0, u_0, s_1, u_1, ..., and x_t = A s_t + B u_t is what was to be expected of its next state. Costs are
+linear in weights w (d,) on known quadratic features: c(s, u) = sum_i w_i (s'Q_i s + u'R_i u), the reward is -c. Of a
+candidate w the Riccati equation gives the optimal controller u = -K s, and Lyapunov equations what each feature costs
+under it, s'P_i s. By definition of the optimal advantage the regret of a segment is
+
+    regret(w) = sum_t discount**t (V*(s_t) - Q*(s_t, u_t)) = w . f(K),
+    f_i(K) = sum_t discount**t (s_t'Q_i s_t + u_t'R_i u_t + discount x_t'P_i x_t - s_t'P_i s_t),
+
+in which the offsets that noise adds to values cancel. K is optimal for w, so that by the envelope theorem f is also the
+gradient of the regret. The partial return is linear in w throughout. Preferences are Bradley-Terry in either.
+
+What preferences cannot tell. Multiplying w multiplies every regret and every partial return: noiseless answers leave
+the scale open, noisy ones fix it in units of their temperature. Adding s'X s - discount E[s''X s'] to the cost changes
+no regret; within costs that are quadratic in s and u without products of both these are the X with A'X B = 0. A weight
+on a feature of states that no action influences changes no regret either. None of this changes the optimal controller.
+But it changes the value function and its gradients, which then come from the prior.
+
+Sources: Knox et al. (2024), "Models of human preference for learning reward functions"; Anderson and Moore (1990).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from valuegym.envs.control import riccati
+from valuegym.envs.control.riccati import Floats, LinearSystem
+
+PRIOR_SCALE = 5.0  # of weights, in units in which the partial returns of features differ by 1 between two segments
+SMALLEST = 1e-3  # least weight of a cost of actions, in the same units; without any there is no optimal controller
+
+
+class Features(NamedTuple):
+    """d quadratic costs: Q (d, n, n) of states and R (d, m, m) of actions, symmetric and positive semidefinite."""
+
+    Q: Floats
+    R: Floats
+
+
+class Segments(NamedTuple):
+    """states (..., L, n) in which actions (..., L, m) were taken."""
+
+    states: Floats
+    actions: Floats
+
+
+def axes(n: int, m: int, turn: Floats | None = None) -> Features:
+    """The squares of all n coordinates of a state and m of an action: d = n + m.
+
+    `turn` (n, n) is the orthogonal matrix from those coordinates to the observed ones.
+    """
+    T = np.eye(n) if turn is None else turn
+    Q, R = np.zeros((n + m, n, n)), np.zeros((n + m, m, m))
+    Q[:n] = T.T[:, :, None] * T.T[:, None, :]
+    R[n + np.arange(m), np.arange(m), np.arange(m)] = 1
+    return Features(Q, R)
+
+
+def priced(system: LinearSystem, features: Features, weights: Floats) -> LinearSystem:
+    """The system with the costs of weights (..., d)."""
+    Q, R = (np.einsum("...i,ijk->...jk", weights, part) for part in features)
+    return system._replace(Q=Q, R=R)
+
+
+def controller(system: LinearSystem, features: Features, weights: Floats) -> Floats:
+    """The gain (..., m, n) that is optimal for weights (..., d), none of whose costs of actions vanishes."""
+    candidate = priced(system, features, weights)
+    return riccati.gain(candidate, riccati.optimal(candidate).P)
+
+
+def _quadratic(form: Floats, vectors: Floats) -> Floats:
+    """v'F_i v for forms (d, n, n) and vectors (..., n): (..., d)."""
+    return np.asarray(np.einsum("...j,ijk,...k->...i", vectors, form, vectors, optimize=True), np.float64)
+
+
+def _discounted(values: Floats, discount: float) -> Floats:
+    """Sums (..., d) over the steps of values (..., L, d)."""
+    return np.einsum("t,...td->...d", discount ** np.arange(values.shape[-2]), values)
+
+
+def partial_costs(segments: Segments, features: Features, discount: float) -> Floats:
+    """What each feature costs in segments, discounted: (..., d). The partial return is its product with -w."""
+    each = _quadratic(features.Q, segments.states) + _quadratic(features.R, segments.actions)
+    return _discounted(each, discount)
+
+
+def regret_features(segments: Segments, features: Features, system: LinearSystem, K: Floats) -> Floats:
+    """The f (..., d) of a gain K (m, n). Under weights w that K is optimal for, the regret is w . f."""
+    own = system._replace(Q=features.Q, R=features.R)
+    P = riccati.cost_of(own, K).P
+    s, u = segments
+    after = s @ system.A.T + u @ system.B.T
+    ahead = system.discount * _quadratic(P, after) - _quadratic(P, s)
+    return partial_costs(segments, features, system.discount) + _discounted(ahead, system.discount)
+
+
+def regret(segments: Segments, system: LinearSystem) -> Floats:
+    """The regret (...) under a system's own costs, by completing the square.
+
+    V*(s) - Q*(s, u) = (u + K s)'(R + discount B'P B)(u + K s).
+    """
+    P = riccati.optimal(system).P
+    S = system.R + system.discount * system.B.T @ P @ system.B
+    off = segments.actions + segments.states @ riccati.gain(system, P).T
+    return _discounted(((off @ S) * off).sum(-1, keepdims=True), system.discount)[..., 0]
+
+
+def answers(costs: Floats, temperature: float, rng: np.random.Generator) -> Floats:
+    """Preferences (N,) between pairs whose regrets, or costs, are (N, 2): 1 where the second is preferred, else 0."""
+    return (rng.random(len(costs)) < expit((costs[:, 0] - costs[:, 1]) / temperature)).astype(np.float64)
+
+
+class Pairs(NamedTuple):
+    """N pairs of segments (N, 2, L, ...) and preferences (N,), 1 where the second is preferred."""
+
+    segments: Segments
+    preferred: Floats
+
+
+def loss(difference: Floats, preferred: Floats) -> tuple[float, Floats]:
+    """Negative log-likelihood of preferences (N,), and its gradient (N,).
+
+    Differences (N,) are costs or regrets, first less second, in units of the temperature.
+    """
+    value = np.logaddexp(0, difference) - preferred * difference
+    return float(value.sum()), expit(difference) - preferred
+
+
+def learn(
+    pairs: Pairs, features: Features, system: LinearSystem, statistic: str, units: Floats, prior: Floats | None = None
+) -> Floats:
+    """Weights (d,), at least 0 and in units of the temperature, of greatest posterior probability.
+
+    `statistic` is "regret" or "partial_return"; `units` (d,) are the standard deviations of the differences in
+    `partial_costs` between two segments. The prior is normal about `prior` / units (0 unless told) with the standard
+    deviation PRIOR_SCALE / units. Partial returns make this a convex problem; for regret, which makes it smooth but
+    not convex, the best of three starts is taken: those of the weights for actions 10 times apart.
+
+    Raises:
+        ValueError: the statistic is neither.
+    """
+    if statistic not in ("regret", "partial_return"):
+        raise ValueError(f"statistic = {statistic!r}; expected 'regret' or 'partial_return'.")
+    acting = np.atleast_1d(features.R.any((-1, -2)))
+    centre = np.zeros(len(units)) if prior is None else prior
+
+    def contrast(costs: Floats) -> Floats:
+        return costs[:, 0] - costs[:, 1]
+
+    constant = contrast(partial_costs(pairs.segments, features, system.discount)) / units
+
+    def objective(scaled: Floats) -> tuple[float, Floats]:
+        f = constant
+        if statistic == "regret":
+            K = controller(system, features, scaled / units)
+            f = contrast(regret_features(pairs.segments, features, system, K)) / units
+        value, slope = loss(f @ scaled, pairs.preferred)
+        off = (scaled - centre) / PRIOR_SCALE**2
+        return value + 0.5 * float(off @ (scaled - centre)), f.T @ slope + off
+
+    bounds = [(SMALLEST if acts else 0.0, None) for acts in acting]
+    starts = [np.where(acting, size, 1.0) for size in ((0.1, 1.0, 10.0) if statistic == "regret" else (1.0,))]
+    found = [minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-10) for start in starts]
+    best = min(found, key=lambda result: float(result.fun))
+    return np.asarray(best.x / units, np.float64)
