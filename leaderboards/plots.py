@@ -140,8 +140,8 @@ def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: in
 
     Scores beyond are drawn at the end of their spoke. Args as for `profile`.
     """
-    centre, radius, n = (180.0, 150.0), 96.0, len(members)
-    frame = Frame((360, 300), (0, 0, 0, 0), (0, 1), (0, 1))
+    centre, radius, n = (180.0, 125.0), 90.0, len(members)
+    frame = Frame((360, 250), (0, 0, 0, 0), (0, 1), (0, 1))
     turns = [(math.sin(2 * math.pi * i / n), -math.cos(2 * math.pi * i / n)) for i in range(n)]
 
     def at(i: int, score: float) -> tuple[float, float]:

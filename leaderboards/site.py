@@ -282,7 +282,8 @@ def _standings(site: _Site, board: Board) -> str:
         head("trust", "ascending"),
     ]
     bodies = [
-        f'<tbody><tr><th scope="rowgroup" colspan="{len(heads)}" class="name division">{DIVISIONS[name]}</th></tr>'
+        f'<tbody><tr><th scope="rowgroup" colspan="{len(heads)}" class="name division"><span>{DIVISIONS[name]}'
+        "</span></th></tr>"
         f"{''.join(_standing(site, board, row) for row in members)}</tbody>"
         for name, members in board.divisions
     ]

@@ -493,9 +493,9 @@ def test_stars_hold_what_they_show() -> None:
     ]
     text = radar("control", "x", [(board, board.agents[0]) for board in found], 0, "r")
     [corners] = re.findall(r'<path d="M([^"]*)Z" fill="var\(--agent-0\)" opacity', text)
-    points = np.array([pair.split(",") for pair in corners.split()], float) - (180, 150)
-    np.testing.assert_allclose(np.hypot(*points.T), [48, 96, 0], atol=0.1)
-    assert points[0] == pytest.approx([0, -48], abs=0.1)
+    points = np.array([pair.split(",") for pair in corners.split()], float) - (180, 125)
+    np.testing.assert_allclose(np.hypot(*points.T), [45, 90, 0], atol=0.1)
+    assert points[0] == pytest.approx([0, -45], abs=0.1)
     assert "control/a 0.50, control/b 7.00, control/c -3.00" in text
     Page(text)
 
