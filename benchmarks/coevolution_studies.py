@@ -14,6 +14,7 @@ chosen on other seeds (`--development` shows those).
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,7 @@ from valuegym.envs.functional import episode_keys
 from valuegym.envs.mdp import between
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.aggregate import interquartile_mean, stratified_bootstrap
-from valuegym.leaderboards.pareto import hypervolume
+from valuegym.leaderboards.pareto import hypervolume, pareto_front
 
 Array = npt.NDArray[Any]
 
@@ -73,8 +74,8 @@ def cell(values: Array, statistic: Callable[..., Any] = np.mean, digits: int = 2
 
 
 def number(value: float) -> str:
-    """Three decimals, or two digits of what these would not show."""
-    return f"{value:.3f}" if abs(value) >= 5e-4 or value == 0 else f"{value:.1e}"
+    """Three decimals, or two digits of what these would not show, down to rounding errors."""
+    return f"{value:.1e}" if 1e-8 < abs(value) < 5e-4 else f"{value:.3f}"
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -173,23 +174,40 @@ def points(core: Any, env: Any, task: Any, name: str, settings: list[dict[str, A
     return np.array(out)
 
 
+def measured_fronts(path: Path, root: int, seeds: int) -> dict[tuple[int, ...], dict[str, Array]]:
+    """The points of all settings (settings, seeds, 3) by camps and agent: those of the file, the others are added."""
+    known = {}
+    if path.exists():
+        lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        known = {(tuple(camps), name): (settings, values) for camps, name, settings, values in lines}
+    found: dict[tuple[int, ...], dict[str, Array]] = {}
+    for camps in CAMPS:
+        env: Any = gym.make("valuegym/Coevolve-v0", camps=camps)
+        core = env.unwrapped.core
+        task, _ = core.initial(keys.mix(root, np.arange(seeds * EPISODES)))
+        for name, settings in SWEEPS.items():
+            if known.get((camps, name), [None])[0] != settings:
+                values = points(core, env, task, name, settings, seeds).round(4).tolist()
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps([camps, name, settings, values]) + "\n")
+                known[camps, name] = (settings, values)
+            found.setdefault(camps, {})[name] = np.array(known[camps, name][1])
+    return found
+
+
 def front(out: Path, development: bool = False) -> None:
     """Hypervolumes of service against diversity, ours against swept baselines, paired by seed."""
     from matplotlib import pyplot as plt
 
-    seeds = DEVELOPMENT if development else SEEDS
-    root = 1 if development else 3
+    seeds, root, folder = (DEVELOPMENT, 1, out / "development") if development else (SEEDS, 3, out / "raw")
     rows: list[list[str]] = []
-    figure, axes = plt.subplots(1, len(CAMPS), figsize=(12, 3.4), sharey=True)
-    for axis, camps in zip(axes, CAMPS, strict=True):
-        env: Any = gym.make("valuegym/Coevolve-v0", camps=camps)
-        core = env.unwrapped.core
-        task, _ = core.initial(keys.mix(root, np.arange(seeds * EPISODES)))
-        found = {name: points(core, env, task, name, settings, seeds) for name, settings in SWEEPS.items()}
+    figure, axes = plt.subplots(2, len(CAMPS), figsize=(12, 6.2), sharey=True, sharex="col")
+    for column, (camps, found) in enumerate(measured_fronts(folder / "coevolution_front.jsonl", root, seeds).items()):
         found["both"] = np.concatenate([found["moving_average"], found["kalman"]])
-        for label, column in (("mean", 1), ("final", 2)):
+        for row, label in enumerate(("mean", "final")):
             volume = {
-                name: np.array([hypervolume(x[:, s][:, [0, column]], (0.0, 0.0)) for s in range(seeds)])[:, None]
+                name: np.array([hypervolume(x[:, s][:, [0, 1 + row]], (0.0, 0.0)) for s in range(seeds)])[:, None]
                 for name, x in found.items()
             }
             cells = [cell(volume[name], digits=3) for name in SWEEPS]
@@ -198,20 +216,25 @@ def front(out: Path, development: bool = False) -> None:
             ]
             rows.append([f"{' or '.join(map(str, camps))}", label, *cells, *ahead])
             print(rows[-1], flush=True)
-        for name, colour in (("moving_average", "#457b9d"), ("kalman", "#e9a03b"), ("pluralist", "#e63946")):
-            x = found[name].mean(1)
-            axis.scatter(x[:, 0], x[:, 1], s=12, color=colour, label=name)
-            best = np.array([p for p in x if not (x[:, :2] > p[:2] + 1e-12).all(1).any()])
-            best = best[np.argsort(best[:, 0])]
-            axis.plot(best[:, 0], best[:, 1], color=colour, lw=1)
-        axis.set_title(f"camps: {' or '.join(map(str, camps))}", fontsize=10)
-        axis.set_xlabel("service")
-        axes[0].set_ylabel("diversity ratio to the twin")
-        axes[0].legend(fontsize=8)
-        figure.tight_layout()
-        if not development:
-            save(figure, out / "coevolution_front.svg")
-            (out / "coevolution_front.md").write_text(front_page(rows, seeds), encoding="utf-8")
+            axis = axes[row, column]
+            for name, colour in (("moving_average", "#457b9d"), ("kalman", "#e9a03b"), ("pluralist", "#e63946")):
+                x = found[name].mean(1)[:, [0, 1 + row]]
+                at_end = np.array(["at_end" in setting for setting in SWEEPS[name]])
+                axis.scatter(*x[~at_end].T, s=14, color=colour, label=name)
+                if at_end.any():
+                    axis.scatter(
+                        *x[at_end].T, s=14, facecolor="white", edgecolor=colour, label=f"{name}, at_end", zorder=3
+                    )
+                best = x[pareto_front(x)]
+                axis.plot(*best[np.argsort(best[:, 0])].T, color=colour, lw=1)
+            axes[0, column].set_title(f"camps: {' or '.join(map(str, camps))}", fontsize=10)
+            axes[1, column].set_xlabel("service")
+            axes[row, 0].set_ylabel(f"diversity ratio, {label}")
+    axes[0, 0].legend(fontsize=8)
+    figure.tight_layout()
+    if not development:
+        save(figure, out / "coevolution_front.svg")
+        (out / "coevolution_front.md").write_text(front_page(rows, seeds), encoding="utf-8")
 
 
 def front_page(rows: list[list[str]], seeds: int) -> str:
@@ -230,7 +253,7 @@ def front_page(rows: list[list[str]], seeds: int) -> str:
             f"every step, as the reward has it, and at {len(END_PRICES)} prices of diversity at the last step only. "
             f"Hypervolume above (0, 0), mean and 95% interval over {seeds} seeds of {EPISODES} episodes; differences "
             "are paired by seed.",
-            "`python benchmarks/coevolution_studies.py front`",
+            "`python benchmarks/coevolution_studies.py front`; [points of every seed](raw/coevolution_front.jsonl).",
             "",
             markdown(header, rows),
             "",

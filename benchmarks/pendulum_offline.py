@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -62,6 +63,7 @@ PARTS = (
     Part("rotation", "mse", (8, 32), ALL),
     Part("chaotic", "mse", (8,), ALL[:3]),
     Part("chaotic", "hl_gauss", (8,), ALL[:3]),
+    Part("rotation", "hl_gauss", (8,), ALL[:3]),
 )
 Key = tuple[str, str, int, int, str]  # kind, critic, seed, width, loss
 Rows = dict[Key, dict[str, float]]
@@ -349,9 +351,15 @@ def _of_medians(pairs: Any, axis: int) -> Any:
     return first / second
 
 
-def _shown(numbers: tuple[float, float, float], digits: int) -> str:
-    point, low, high = numbers
-    return f"{point:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+def _number(x: float) -> str:
+    """Three significant digits, none beyond the fourth decimal."""
+    whole = math.floor(math.log10(abs(x))) if x else 0
+    return f"{x:,.{min(max(2 - whole, 0), 4)}f}"
+
+
+def _shown(numbers: tuple[float, float, float]) -> str:
+    point, low, high = (_number(x) for x in numbers)
+    return f"{point} [{low}, {high}]"
 
 
 def seeds_of(rows: Rows, part: Part) -> list[int]:
@@ -374,18 +382,15 @@ def _section(rows: Rows, part: Part) -> list[str]:
     lines = [
         f"## {part.kind.capitalize()} distractors, {part.critic} critic, {len(seeds)} seeds",
         "",
-        f"The actor's own return: {_shown(interval(own[0]), 0)}. Critic gradients, distracting / physical: "
-        f"{_shown(interval(own[1]), 2)}.",
+        f"The actor's own return: {_shown(interval(own[0]))}. Critic gradients, distracting / physical: "
+        f"{_shown(interval(own[1]))}.",
         "",
         "| width | loss | " + " | ".join(COLUMNS.values()) + " |",
         "|" + "---|" * (len(COLUMNS) + 2),
     ]
     for width in part.widths:
         for arm in part.arms:
-            cells = [
-                _shown(interval(column(rows, part, width, arm, name)), 0 if name == "planned" else 3)
-                for name in COLUMNS
-            ]
+            cells = [_shown(interval(column(rows, part, width, arm, name))) for name in COLUMNS]
             lines.append(f"| {width} | `{arm}` | " + " | ".join(cells) + " |")
     lines += [
         "",
@@ -403,9 +408,9 @@ def _section(rows: Rows, part: Part) -> list[str]:
             )
             gain = mine["planned"] - its["planned"]
             cells = [
-                _shown(interval(np.stack([mine["value_error"], its["value_error"]], 1), _of_medians), 2),
-                *(_shown(interval(mine[name] / its[name]), 2) for name in ("value_error", "physical")),
-                _shown(interval(gain), 0),
+                _shown(interval(np.stack([mine["value_error"], its["value_error"]], 1), _of_medians)),
+                *(_shown(interval(mine[name] / its[name])) for name in ("value_error", "physical")),
+                _shown(interval(gain)),
                 f"{(gain > 0).sum()} of {len(gain)}",
             ]
             lines.append(f"| {width} | `{arm}` | " + " | ".join(cells) + " |")
@@ -433,9 +438,9 @@ def _critics(rows: Rows) -> list[str]:
             f"## The critic: {kind} distractors, {len(seeds)} seeds",
             "",
             "Root mean square of the critics' gradients over distracting dimensions, divided by that over physical "
-            f"ones: {_shown(interval(ratio['mse']), 2)} with squared error, {_shown(interval(ratio['hl_gauss']), 2)} "
+            f"ones: {_shown(interval(ratio['mse']))} with squared error, {_shown(interval(ratio['hl_gauss']))} "
             f"with HL-Gauss. HL-Gauss is lower in {(fall > 1).sum()} of {len(seeds)} seeds, "
-            f"{_shown(interval(fall), 2)} times in the median, {fall.min():.2f} to {fall.max():.2f} times over all.",
+            f"{_shown(interval(fall))} times in the median, {fall.min():.2f} to {fall.max():.2f} times over all.",
             "",
             "| planned with | return, less that of `mse` and the mse critic | better |",
             "|---|---|---|",
@@ -445,14 +450,14 @@ def _critics(rows: Rows) -> list[str]:
             for arm in parts[critic].arms:
                 gain = of(critic, arm, "planned") - base
                 if (critic, arm) != ("mse", "mse"):
-                    cell = f"{_shown(interval(gain), 0)} | {(gain > 0).sum()} of {len(gain)} |"
+                    cell = f"{_shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
                     lines.append(f"| `{arm}`, {critic} critic | {cell}")
         for arm in parts["hl_gauss"].arms[1:]:
             gain = of("hl_gauss", arm, "planned") - of("hl_gauss", "mse", "planned")
-            cell = f"{_shown(interval(gain), 0)} | {(gain > 0).sum()} of {len(gain)} |"
+            cell = f"{_shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
             lines.append(f"| `{arm}`, less `mse`, both with the hl_gauss critic | {cell}")
         gain = of("hl_gauss", "mse", "actor") - of("mse", "mse", "actor")
-        cell = f"{_shown(interval(gain), 0)} | {(gain > 0).sum()} of {len(gain)} |"
+        cell = f"{_shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
         lines += [f"| the actor alone, hl_gauss critic less mse critic | {cell}", ""]
     return lines
 
@@ -466,7 +471,7 @@ def _asked(rows: Rows) -> list[str]:
             found = interval(np.stack(pairs, 1), _of_medians)
             held = found[0] <= 0.5 if width == 8 else found[1] >= 0.8 and found[2] <= 1.25
             lines.append(
-                f"- Width {width}: median value error of `vagram` over that of `mse` {_shown(found, 2)}; asked "
+                f"- Width {width}: median value error of `vagram` over that of `mse` {_shown(found)}; asked "
                 f"beforehand was {wanted}, which {'holds' if held else 'does not hold'}."
             )
     return [*lines, ""] if lines else []
@@ -514,8 +519,8 @@ def draw(rows: Rows, path: Path) -> None:
 
     plt.rcParams["svg.hashsalt"] = "valuegym"
     part = PARTS[0]
-    critics = [p for p in PARTS if p.kind != part.kind and seeds_of(rows, p)]
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3.9), width_ratios=(5, 5, 2))
+    critics = [p for p in sorted(PARTS, key=lambda p: p.kind) if seeds_of(rows, p)]
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.9), width_ratios=(5, 5, 2.5))
     rng = np.random.default_rng(0)
 
     def dots(panel: Any, at: float, values: Any, colour: str) -> None:
@@ -537,11 +542,11 @@ def draw(rows: Rows, path: Path) -> None:
     colours = {"mse": "0.45", "hl_gauss": "#cc79a7"}
     for i, p in enumerate(critics):
         dots(panels[2], i, column(rows, p, p.widths[0], p.arms[0], "gradient_ratio"), colours[p.critic])
-    panels[2].set_xticks(range(len(critics)), [p.critic for p in critics], rotation=55, ha="right", fontsize=8)
+    names = [f"{p.kind}, {p.critic}" for p in critics]
+    panels[2].set_xticks(range(len(critics)), names, rotation=55, ha="right", fontsize=8)
     panels[2].set_xlim(-0.7, max(len(critics), 1) - 0.3)
     panels[2].set_yscale("log")
     panels[2].set_ylabel("critic gradient, distracting / physical")
-    panels[2].set_title(critics[0].kind if critics else "", fontsize=9)
     for panel in panels:
         panel.grid(axis="y", alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)

@@ -64,7 +64,7 @@ def optimal(system: LinearSystem) -> Quadratic:
     one, settled = np.eye(shape[-1]), np.zeros(shape[:-2], np.bool_)
     with np.errstate(all="ignore"):
         for _ in range(DOUBLINGS):
-            T, inverse = A.swapaxes(-1, -2), np.linalg.inv(_finite(one + G @ P))
+            T, inverse = A.swapaxes(-1, -2), _inverse(_finite(one + G @ P))
             step = T @ P @ inverse @ A
             A, G = A @ inverse @ A, G + A @ inverse @ G @ T
             P, settled = _more(P, (step + step.swapaxes(-1, -2)) / 2, settled)
@@ -123,6 +123,16 @@ def _finite(matrix: Floats) -> Floats:
     """Matrices that hold something infinite replaced by the identity, so that the others go on."""
     bad = ~np.isfinite(matrix).all((-1, -2), keepdims=True)
     return np.where(bad, np.eye(matrix.shape[-1]), matrix)
+
+
+def _inverse(matrix: Floats) -> Floats:
+    """Inverses (..., n, n), NaN where a matrix is singular, as it can only be where numbers have grown out of hand."""
+    try:
+        return np.asarray(np.linalg.inv(matrix), np.float64)
+    except np.linalg.LinAlgError:
+        regular = np.linalg.slogdet(matrix)[0] != 0
+        inverse = np.linalg.inv(np.where(regular[..., None, None], matrix, np.eye(matrix.shape[-1])))
+        return np.asarray(np.where(regular[..., None, None], inverse, np.nan), np.float64)
 
 
 def _checked(system: LinearSystem, P: Floats) -> Quadratic:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ def test_the_pluralists_front_is_ahead_of_the_baselines_together(studies: Any, c
             for s in range(3)
         ]
         assert min(ahead) > 0.01, (camps, column)
+
+
+def test_the_committed_page_of_fronts_follows_from_the_committed_points(studies: Any, tmp_path: Path) -> None:
+    results = ROOT / "docs/results"
+    (tmp_path / "raw").mkdir()
+    raw = results / "raw/coevolution_front.jsonl"
+    shutil.copy(raw, tmp_path / "raw")
+    studies.front(tmp_path)
+    assert (tmp_path / "raw/coevolution_front.jsonl").read_bytes() == raw.read_bytes()  # nothing was missing
+    name = "coevolution_front.md"
+    assert (tmp_path / name).read_text(encoding="utf-8") == (results / name).read_text(encoding="utf-8")
 
 
 def test_an_interval_is_of_whole_runs(studies: Any) -> None:

@@ -71,3 +71,12 @@ def test_the_study_goes_on_where_it_stopped(study: Any, tmp_path: Path, monkeypa
     path.write_text(whole[: len(whole) - 9])  # interrupted
     study.main()
     assert path.read_text() == whole and (tmp_path / "lqr-preferences.md").read_text() == page
+
+
+@pytest.mark.slow
+def test_the_committed_page_follows_from_the_committed_weights(study: Any) -> None:
+    results = ROOT / "docs" / "results"
+    weights = study.recorded(results / "raw" / "lqr-preferences.jsonl")
+    assert len(weights) >= 20
+    costs = study.costs_of([np.array(weights[i]["regret/regret/300"]) for i in sorted(weights)], study.KNOWN, False)
+    assert study._cell(costs) in (results / "lqr-preferences.md").read_text()

@@ -217,3 +217,10 @@ def test_starts_can_be_chosen() -> None:
 def test_bad_parameters_name_themselves(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         LQR(**kwargs)
+
+
+def test_one_singular_system_does_not_stop_the_others() -> None:
+    stack = np.stack([2 * np.eye(2), np.ones((2, 2))])
+    found = riccati._inverse(stack)
+    np.testing.assert_array_equal(found[0], np.eye(2) / 2)
+    assert np.isnan(found[1]).all()
