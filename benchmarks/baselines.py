@@ -34,7 +34,7 @@ from valuegym.leaderboards.scores import Score
 from valuegym.leaderboards.submission import Card, pack, write
 from valuegym.leaderboards.table import render_markdown
 from valuegym.leaderboards.trust import LIMITS
-from valuegym.leaderboards.verify import verify_together
+from valuegym.leaderboards.verify import parcels, verify_together
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results" / "baselines.md"
 RECORDS = "records.jsonl"
@@ -75,16 +75,17 @@ def make(results: str, folder: Path, minutes: float) -> None:
         write(folder / f"{agent}.zip", pack(card(agent), (path.read_bytes() for path in paths)))
     began, lines = time.monotonic(), dict(published(folder))
     for what in experiments.EXPERIMENTS.values():
+        paths: list[Path] = []
         for agent in what.agents if not what.data else ():
             work = jobs([agent], [what.id], results)
             there = all(job.path.is_file() for job in work)
-            if what.id in BASELINES.get(agent, ()) or not (there or time.monotonic() - began < 60 * minutes):
-                continue
-            paths = [str(path) for path in run_all(work)]
-            for verdict in verify_together(paths):
+            if what.id not in BASELINES.get(agent, ()) and (there or time.monotonic() - began < 60 * minutes):
+                paths += run_all(work)
+        for places in parcels([(what.id, path.name) for path in paths], [path.stat().st_size for path in paths], 1):
+            for verdict in verify_together([str(paths[place]) for place in places]):
                 if verdict.record is None:
                     raise ValueError(f"{verdict.path}: {verdict.reason}")
-                lines[agent, what.id, verdict.record.seed] = line(verdict.record)
+                lines[verdict.record.agent, what.id, verdict.record.seed] = line(verdict.record)
     order = {name: place for place, name in enumerate(experiments.EXPERIMENTS)}
     found = sorted(lines.items(), key=lambda item: (order[item[0][1]], item[0][0], item[0][2]))
     write_atomically(folder / RECORDS, "".join(f"{json.dumps(value)}\n" for _, value in found))

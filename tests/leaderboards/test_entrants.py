@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, referee, trust
 from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards import referee, trust
 from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.entrants import curves, enter, judge_all
 from valuegym.leaderboards.experiments import Experiment
@@ -23,16 +22,9 @@ WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0
 DIGEST = "a" * 64
 
 
-def serial(function, items, workers, label, executor="pool"):
-    return [function(item) for item in items]
-
-
-@pytest.fixture(autouse=True)
-def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
-    for name in ("run", "verify", "trust"):
-        monkeypatch.setattr(import_module(f"valuegym.leaderboards.{name}"), "spread", serial)
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def small_experiments(enrol: Callable[..., None]) -> None:
+    enrol(WALK)
 
 
 def packed(folder: Path, name: str, agent: str = "uniform", ledger: book.Ledger | None = None) -> Path:

@@ -7,14 +7,15 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, online, referee, submission, tracking, trust
 from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards import online, referee, submission, tracking, trust
 from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.online import OnlineRun, Reading, fetch_submissions, read_project, render
@@ -27,10 +28,9 @@ WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0
 INBOX, BOARD = "lab/inbox", "lab/board"
 
 
-@pytest.fixture(autouse=True)
-def small_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
-    monkeypatch.setattr(trust, "spread", lambda function, items, *_: [function(item) for item in items])
+@pytest.fixture(autouse=True, scope="module")
+def small_experiments(enrol: Callable[..., None]) -> None:
+    enrol(WALK)
 
 
 def sent(folder: Path, name: str = "uniform", spoil: bool = False) -> trust.Judgement:
