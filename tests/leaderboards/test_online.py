@@ -217,3 +217,15 @@ def test_a_report_is_markdown_where_wandb_cannot_have_it(
     assert "report.md; Reports on wandb need its package wandb-workspaces" in capsys.readouterr().out
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert text.startswith("### test/walk\n") and trust.LIMITS["replayed"] in text
+
+
+@needs_wandb
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("wandb_workspaces") is None, reason="needs wandb-workspaces")
+def test_a_report_arrives(tmp_path: Path, server: Any) -> None:
+    server.runs["lab", "board", "x"] = {"config": {}, "summary": {}}
+    url = online.publish_report(BOARD, "Title", "### test/walk", tmp_path)
+    assert url.startswith(f"{server.url}/lab/board/reports/Title--") and not server.unknown
+    [report] = server.reports
+    assert (report["entityName"], report["projectName"], report["displayName"]) == ("lab", "board", "Title")
+    assert "### test/walk" in report["spec"]
