@@ -439,8 +439,8 @@ def _critics(rows: Rows) -> list[str]:
             "",
             "Root mean square of the critics' gradients over distracting dimensions, divided by that over physical "
             f"ones: {_shown(interval(ratio['mse']))} with squared error, {_shown(interval(ratio['hl_gauss']))} "
-            f"with HL-Gauss. HL-Gauss is lower in {(fall > 1).sum()} of {len(seeds)} seeds; squared error's over its own: "
-            f"{_shown(interval(fall))} in the median, {fall.min():.2f} to {fall.max():.2f} over all.",
+            f"with HL-Gauss. HL-Gauss is lower in {(fall > 1).sum()} of {len(seeds)} seeds; squared error's ratio over "
+            f"its own: {_shown(interval(fall))} in the median, {fall.min():.2f} to {fall.max():.2f} over all.",
             "",
             "| planned with | return, less that of `mse` and the mse critic | better |",
             "|---|---|---|",

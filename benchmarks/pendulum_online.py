@@ -1,13 +1,15 @@
 """Learning to swing up among distractors with a small model: loss x kind of critic, and SAC without a model.
 
-    python benchmarks/pendulum_online.py [--arms mse vagram sac] [--seeds 20] [--minutes 60]
-    python benchmarks/pendulum_online.py --tuning --arms vagram
+    python benchmarks/pendulum_online.py [--arms mse vagram] [--seeds 20] [--minutes 60]
+    python benchmarks/pendulum_online.py --tuning
 
-Arms and settings are those of benchmarks/pendulum_online.json, the same for all arms but for what the arm is named
-after. Every run is one line of docs/results/pendulum-online.jsonl, written when it is done, so that an interrupted
-study goes on where it stopped; the page is docs/results/pendulum-online.md. A line holds a hash of the settings it was
-run with, and only lines with the present one are read. `--tuning` takes the seeds that are set aside for choosing
-settings; the page never shows them. `--minutes` stops before the next run, `--table` only writes the page.
+Arms and settings are those of benchmarks/pendulum_online.json. `--tuning` runs the candidates of every tuned arm on
+seeds that are set aside for it, into docs/results/pendulum-online-tuning.jsonl; what is chosen then stands in the
+settings, before any test seed is run. Arms of one group learn side by side, a block of seeds at a time.
+Every run is one line of docs/results/pendulum-online.jsonl, written when its block is done, so that an interrupted
+study goes on where it stopped; a line holds a hash of the settings it was run with, and only lines with the present one
+are read. The page is docs/results/pendulum-online.md. `--minutes` stops before the next block, `--table` only writes
+the page. The arm `sac`, Stable-Baselines3's, takes minutes for every seed and is run if it is named in `--arms`.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import _study
 import gymnasium as gym
 import numpy as np
 import torch
@@ -29,20 +34,41 @@ import torch
 import valuegym  # noqa: F401 - registers the ids
 from valuegym.agents import make
 from valuegym.agents.control import diagnostics, losses
-from valuegym.agents.control.vagram import VaGraM
-from valuegym.leaderboards.aggregate import interquartile_mean, stratified_bootstrap
+from valuegym.agents.control.actor_critic import Optimisation
+from valuegym.agents.control.vagram import FREE, VaGraM, learn_together
+from valuegym.leaderboards.aggregate import interquartile_mean, mean, stratified_bootstrap
 
 ROOT = Path(__file__).resolve().parents[1]
+STUDY = ROOT / "benchmarks" / "pendulum_online.json"
 LENGTH = 200
+SHARED = ("env", "steps", "evaluate_every", "episodes", "settings")
+
+Row = dict[str, Any]
 
 
-def fingerprint(study: dict[str, Any], arm: str) -> str:
+class Run(NamedTuple):
+    """One agent to be trained."""
+
+    arm: str
+    candidate: str  # of settings; "" where the arm has nothing to choose
+    seed: int
+
+
+Rows = dict[Run, Row]
+
+
+def settings_of(study: Row, run: Run) -> Row:
+    """Everything that its agent is told."""
+    return study["settings"] | study["candidates"].get(run.candidate, {}) | study["arms"][run.arm]
+
+
+def fingerprint(study: Row, run: Run) -> str:
     """What decides a run besides its seed, in short."""
-    parts = [study[name] for name in ("env", "steps", "evaluate_every", "episodes", "settings")] + [study["arms"][arm]]
+    parts = [study[name] for name in SHARED] + [settings_of(study, run)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def evaluate(agent: Any, study: dict[str, Any], seed: int) -> list[float]:
+def evaluate(agent: Any, study: Row, seed: int) -> list[float]:
     """Undiscounted returns of the deterministic policy from starts that no training sees; the map is the same."""
     envs = gym.make_vec(study["env"], num_envs=study["episodes"], map_seed=seed)
     observation, _ = envs.reset(seed=1_000_000 + 1000 * seed)
@@ -65,65 +91,109 @@ def look(agent: VaGraM) -> dict[str, float]:
         out = agent.model(data.observation[held], data.action[held]).observation
     found = {
         "step": agent.steps,
-        "share": agent.share,
         "gradient_ratio": diagnostics.gradient_ratio(gradient[agent.evidence.fit], core.physical, core.distracting),
         "physical": diagnostics.normalised_error(out, after, core.physical),
         "distracting": diagnostics.normalised_error(out, after, core.distracting),
         "value_error": diagnostics.value_error(core.value, out, after),
         "out_of_distribution": diagnostics.out_of_distribution(out, data.target.observation),
-        "error_alignment": diagnostics.error_alignment(gradient[held], (out - after) / agent.context.scale),
         "effective_samples": diagnostics.effective_sample_size(losses.diagonal_weight(gradient)),
     }
     return {name: round(float(value), 5) for name, value in found.items()}
 
 
-def run(study: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
-    """One agent trained, its evaluations, diagnostics and seconds."""
-    env = gym.make(study["env"], map_seed=seed)
-    curve: list[list[float]] = []
-    trace: list[dict[str, float]] = []
-    start = time.process_time()
-    spent = 0.0  # on evaluation and diagnostics
-    every = study["evaluate_every"]
-    split: dict[str, float] = {}
+class Watch:
+    """What is seen of an agent while it learns, and the seconds that looking took."""
 
-    def pause(agent: Any, steps: int) -> None:
-        nonlocal spent
+    def __init__(self, study: Row, seed: int) -> None:
+        self.study, self.seed = study, seed
+        self.curve: list[list[float]] = []
+        self.trace: list[dict[str, float]] = []
+        self.spent = 0.0
+
+    def __call__(self, agent: Any, steps: int) -> None:
+        """Evaluate every `evaluate_every` steps but the last, and look at the model twice as rarely and at the end."""
         began = time.process_time()
-        if steps % every == 0:
-            curve.append(evaluate(agent, study, seed))
-        if isinstance(agent, VaGraM) and agent.data is not None:
-            trace.append(look(agent))
-        spent += time.process_time() - began
+        if steps % self.study["evaluate_every"] == 0 and steps < self.study["steps"]:
+            self.curve.append(evaluate(agent, self.study, self.seed))
+        due = steps % (2 * self.study["evaluate_every"]) == 0 or steps == self.study["steps"]
+        if due and isinstance(agent, VaGraM) and agent.data is not None:
+            self.trace.append(look(agent))
+        self.spent += time.process_time() - began
 
-    if arm == "sac":
-        agent: Any = make("sac", env, seed=seed)
-        for steps in range(every, study["steps"] + 1, every):
-            agent.learn(every, reset_num_timesteps=False)
-            pause(agent, steps)
+
+def train(study: Row, runs: Sequence[Run]) -> list[Row]:
+    """Agents trained side by side, their evaluations, diagnostics and seconds."""
+    start = time.process_time()
+    watches = [Watch(study, run.seed) for run in runs]
+    envs = [gym.make(study["env"], map_seed=run.seed) for run in runs]
+    if runs[0].arm == "sac":
+        s = study["settings"]
+        net = {"net_arch": [s["hidden"]] * 2}
+        agents = [
+            make("sac", env, seed=r.seed, batch_size=s["batch"], policy_kwargs=net)
+            for env, r in zip(envs, runs, strict=True)
+        ]
+        for agent, watch in zip(agents, watches, strict=True):
+            for steps in range(study["evaluate_every"], study["steps"] + 1, study["evaluate_every"]):
+                agent.learn(study["evaluate_every"], reset_num_timesteps=False)
+                watch(agent, steps)
     else:
-        settings = study["settings"] | study["arms"][arm]
-        agent = make("vagram", env, seed=seed, on_refresh=lambda a: pause(a, a.steps), **settings)
-        agent.learn(study["steps"])
-        if not settings.get("model_share", 1.0):
-            curve.append(evaluate(agent, study, seed))
-        split = {name: round(value, 2) for name, value in agent.seconds.items()}
-    final = evaluate(agent, study, seed)
-    return {
-        "arm": arm,
-        "seed": seed,
-        "settings": fingerprint(study, arm),
-        "final": final,
-        "curve": curve,
-        "trace": trace,
-        "cpu_seconds": round(time.process_time() - start - spent, 1),
-        "split": split,
-    }
+        names = {field.name for field in fields(Optimisation)}
+        agents = []
+        for env, run, watch in zip(envs, runs, watches, strict=True):
+            told = settings_of(study, run)
+            optimisation = Optimisation(**{name: told.pop(name) for name in names & told.keys()})
+            agents.append(
+                make(
+                    "vagram",
+                    env,
+                    seed=run.seed,
+                    on_refresh=lambda agent, watch=watch: watch(agent, agent.steps),
+                    optimisation=optimisation,
+                    **told,
+                )
+            )
+        learn_together(agents, study["steps"])
+    seconds = (time.process_time() - start - sum(watch.spent for watch in watches)) / len(runs)
+    return [
+        run._asdict()
+        | {
+            "settings": fingerprint(study, run),
+            "final": evaluate(agent, study, run.seed),
+            "curve": watch.curve,
+            "trace": watch.trace,
+            "side_by_side": len(runs),
+            "cpu_seconds": round(seconds, 1),
+        }
+        for run, agent, watch in zip(runs, agents, watches, strict=True)
+    ]
 
 
-def recorded(path: Path, study: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+def wanted(study: Row, tuning: bool, arms: Sequence[str] | None, seeds: int) -> Iterator[list[Run]]:
+    """Runs that learn side by side: arms of one group with the same rates, and a block of seeds."""
+    arms = arms or (study["tuned"] if tuning else [arm for arm in study["arms"] if arm != "sac"])
+    pool = study["tuning_seeds" if tuning else "test_seeds"][:seeds]
+    for first in range(0, len(pool), study["block"]):
+        for group in study["side_by_side"]:
+            alike: dict[str, list[Run]] = {}
+            for arm in (arm for arm in group if arm in arms):
+                for candidate in study["candidates"] if tuning else [chosen(study, arm)]:
+                    for seed in pool[first : first + study["block"]]:
+                        run = Run(arm, candidate, seed)
+                        same = {name: told for name, told in settings_of(study, run).items() if name not in FREE}
+                        alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
+            yield from alike.values()
+
+
+def chosen(study: Row, arm: str) -> str:
+    """The candidate of settings that an arm was given; "" where it has nothing to choose."""
+    found: str = study["chosen"].get(arm, "")
+    return found
+
+
+def recorded(path: Path, study: Row) -> Rows:
     """The runs under the present settings; a line that an interruption cut short is dropped."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    found: Rows = {}
     if path.is_file():
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
@@ -131,47 +201,174 @@ def recorded(path: Path, study: dict[str, Any]) -> dict[tuple[str, int], dict[st
             path.write_text(whole, encoding="utf-8")
         for line in whole.splitlines():
             row = json.loads(line)
-            if row["arm"] in study["arms"] and row["settings"] == fingerprint(study, row["arm"]):
-                found[row["arm"], row["seed"]] = row
+            run = Run(row["arm"], row["candidate"], row["seed"])
+            if run.arm in study["arms"] and row["settings"] == fingerprint(study, run):
+                found[run] = row
     return found
 
 
-def _shown(values: list[float], statistic: Any, digits: int) -> str:
-    runs = np.array(values)[:, None]
-    low, high = stratified_bootstrap(runs, statistic, np.random.default_rng(0))
-    return f"{statistic(runs):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+# --- the page ---
 
 
-def report(study: dict[str, Any], rows: dict[tuple[str, int], dict[str, Any]]) -> str:
+def estimate(values: Sequence[float], statistic: Any = mean) -> _study.Estimate:
+    """A statistic over seeds with its 95% bootstrap interval."""
+    runs = np.array(values, float)[:, None]
+    return _study.Estimate(float(statistic(runs)), *stratified_bootstrap(runs, statistic, np.random.default_rng(0)))
+
+
+def shown(found: _study.Estimate, digits: int) -> str:
+    """As tables show it."""
+    point, low, high = (f"{x:.{digits}f}".replace("-0" + "." * (digits > 0) + "0" * digits, "0") for x in found)
+    return f"{point} [{low}, {high}]"
+
+
+def final(row: Row) -> float:
+    """Mean over episodes of the return after the last step."""
+    return float(np.mean(row["final"]))
+
+
+def rival(arm: str) -> str:
+    """The arm that differs from this one in the loss alone, and has squared error."""
+    return ", ".join(["mse", *arm.split(", ")[1:]])
+
+
+def report(study: Row, rows: Rows, tuning: Rows) -> str:
     """The page, of the test seeds."""
+    s = study["settings"]
+    mine = {
+        arm: {seed: row for seed in study["test_seeds"] if (row := rows.get(Run(arm, chosen(study, arm), seed)))}
+        for arm in study["arms"]
+    }
+    mine = {arm: found for arm, found in mine.items() if found}
     text = [
         "# Learning to swing up among 8 distractors with a small model",
         "",
-        f"{study['steps']:,} steps, {study['settings']['update_ratio']} updates of actor and critics each, models of "
-        f"width {study['settings']['width']}. Interquartile means over seeds of the final undiscounted return (mean of "
-        f"{study['episodes']} episodes), and the share of seeds above {study['solved']}, with 95% bootstrap intervals. "
-        "Settings were fixed before any of these seeds was run, and are the same for all arms.",
+        f"{study['steps']:,} steps on `{study['env']}`, another map of the distractors in every seed, "
+        f"{s['update_ratio']} updates of actor and critics in each step ({s['batch']} rows, hidden layers of "
+        f"{s['hidden']} units), {s['members']} models with two hidden layers of {s['width']} units, whose share of the "
+        f"rows grows from 0 to {s['model_share']:.0%} along the ramp. Arms are named after the loss of the model and "
+        "the kind of critic (squared error unless it says `hl_gauss`); `no model` is the same soft actor-critic "
+        "without a model, `sac` is Stable-Baselines3's.",
         "",
-        "Written by `python benchmarks/pendulum_online.py`, from `pendulum-online.jsonl`. Where fewer than "
-        f"{len(study['test_seeds'])} seeds are there, the study is unfinished and nothing is claimed.",
+        "Written by `python benchmarks/pendulum_online.py`, from `pendulum-online.jsonl` and "
+        f"`pendulum-online-tuning.jsonl`. Intervals are 95% bootstrap intervals over seeds; {len(study['test_seeds'])} "
+        "test seeds are set apart, and the tables say how many of them have been run.",
         "",
-        "| arm | seeds | final return | solved | CPU-s |",
-        "|---|---|---|---|---|",
+        "## Returns",
+        "",
+        f"Final undiscounted return, mean of {study['episodes']} episodes: its interquartile mean over seeds, the "
+        f"share of seeds above {study['solved']}, and the mean over seeds of the {study['steps'] // 500} evaluations "
+        "during learning. CPU-seconds are those of one run, on a machine that was busy with other work.",
+        "",
     ]
-    for arm in study["arms"]:
-        mine = [rows[arm, seed] for seed in study["test_seeds"] if (arm, seed) in rows]
-        if not mine:
-            text.append(f"| {arm} | 0 | | | |")
-            continue
-        finals = [float(np.mean(row["final"])) for row in mine]
-        solved = [float(final > study["solved"]) for final in finals]
-        seconds = np.median([row["cpu_seconds"] for row in mine])
-        mean = lambda x, axis=None: np.mean(x, axis=axis)  # noqa: E731
-        text.append(
-            f"| {arm} | {len(mine)} | {_shown(finals, interquartile_mean, 0)} | {_shown(solved, mean, 2)} "
-            f"| {seconds:.0f} |"
+    head = ["arm", "seeds", "final return", "solved", "mean evaluation", "CPU-s"]
+    body = []
+    for arm, found in mine.items():
+        finals = [final(row) for row in found.values()]
+        body.append(
+            [
+                f"`{arm}`",
+                len(found),
+                shown(estimate(finals, interquartile_mean), 0),
+                shown(estimate([float(x > study["solved"]) for x in finals]), 2),
+                shown(estimate([_mean_evaluation(row) for row in found.values()]), 0),
+                f"{np.median([row['cpu_seconds'] for row in found.values()]):.0f}",
+            ]
         )
-    return "\n".join([*text, ""])
+    text += [_study.table(head, body), "", "![Learning curves](pendulum-online.svg)", ""]
+    text += ["## Against squared error, seed by seed", ""]
+    text += [
+        "Mean differences of the same seeds to the arm with squared error in its model and the same critic and ramp.",
+        "",
+    ]
+    body = []
+    for arm, found in mine.items():
+        other = mine.get("mse" if arm in ("no model", "sac") else rival(arm), {})
+        both = [seed for seed in found if seed in other]
+        if arm == rival(arm) or not both:
+            continue
+        gains = [final(found[seed]) - final(other[seed]) for seed in both]
+        curves = [_mean_evaluation(found[seed]) - _mean_evaluation(other[seed]) for seed in both]
+        better = f"{sum(gain > 0 for gain in gains)} of {len(both)}"
+        body.append([f"`{arm}`", shown(estimate(gains), 0), better, shown(estimate(curves), 0)])
+    text += [_study.table(["arm", "final return", "better", "mean evaluation"], body), ""]
+    text += ["## What was in the models and critics", "", _diagnostics(mine), ""]
+    text += ["## Settings", "", _tuned(study, tuning), ""]
+    return "\n".join(text)
+
+
+def _mean_evaluation(row: Row) -> float:
+    return float(np.mean([np.mean(x) for x in [*row["curve"], row["final"]]]))
+
+
+MEASURED = {
+    "gradient_ratio": "critic gradients, distracting / physical",
+    "physical": "physical error",
+    "distracting": "distractor error",
+    "value_error": "value error",
+    "out_of_distribution": "out of distribution",
+    "effective_samples": "effective samples",
+}
+
+
+def _diagnostics(mine: dict[str, dict[int, Row]]) -> str:
+    body = [
+        [f"`{arm}`", *(f"{np.median([row['trace'][-1][name] for row in found.values()]):.3f}" for name in MEASURED)]
+        for arm, found in mine.items()
+        if all(row["trace"] for row in found.values())
+    ]
+    about = (
+        "After the last fit, on held-out rows of the run itself: medians over seeds. Errors of states are squared "
+        "errors over variances; value errors are root mean squares over standard deviations, under the value function "
+        "computed on a grid. Every arm has data of its own policy, so that errors of arms with other returns are not "
+        "those of one task."
+    )
+    return "\n".join([about, "", _study.table(["arm", *MEASURED.values()], body)])
+
+
+def _tuned(study: Row, tuning: Rows) -> str:
+    candidates = list(study["candidates"])
+    body = []
+    for arm in study["tuned"]:
+        cells = [f"`{arm}`"]
+        for candidate in candidates:
+            found = [tuning.get(Run(arm, candidate, seed)) for seed in study["tuning_seeds"]]
+            returns = [final(row) for row in found if row]
+            cells.append(f"{np.mean(returns):.0f} ({len(returns)})" if returns else "")
+        body.append([*cells, study["chosen"].get(arm, "")])
+    about = (
+        "Chosen before any test seed was run. Sizes of the networks and rows of an update are those with which soft "
+        "actor-critic without a model did well for its cost on six seeds besides; it was given nothing else to choose. "
+        f"Every loss then had the same {len(candidates)} candidates on the same {len(study['tuning_seeds'])} seeds, "
+        "with critics fitted by squared error: mean final return, and how many runs. HL-Gauss critics and the fast "
+        "ramp have the settings of their loss, `vagram_matrix` those of `vagram`."
+    )
+    return "\n".join([about, "", _study.table(["arm", *candidates, "chosen"], body)])
+
+
+PANELS = (
+    ("Critics fitted by squared error", ("mse", "vagram", "vagram_mean", "shuffled", "vagram_matrix", "no model")),
+    ("HL-Gauss critics", ("mse, hl_gauss", "vagram, hl_gauss", "vagram_mean, hl_gauss", "shuffled, hl_gauss")),
+    ("Ramp of 500 steps", ("mse, ramp 500", "vagram, ramp 500")),
+)
+
+
+def picture(study: Row, rows: Rows) -> str:
+    """Learning curves: interquartile means over seeds."""
+    panels = []
+    every = study["evaluate_every"]
+    for title, arms in PANELS:
+        curves = []
+        for arm in arms:
+            found = [rows.get(Run(arm, chosen(study, arm), seed)) for seed in study["test_seeds"]]
+            traces = np.array([[np.mean(x) for x in [*row["curve"], row["final"]]] for row in found if row])
+            if len(traces):
+                points = [estimate(column.tolist(), interquartile_mean) for column in traces.T]
+                style = PANELS[0][1].index(arm.split(",")[0])
+                x = [float(every * (i + 1) + 30 * (style - 2)) for i in range(len(points))]  # side by side
+                curves.append(_study.Curve(arm.split(",")[0], x, points, style))
+        panels.append(_study.Panel(title, "steps", "return" if not panels else "", curves, (), (-1700.0, 0.0)))
+    return _study.picture(panels, line=float(study["solved"]))
 
 
 def main() -> None:
@@ -182,23 +379,24 @@ def main() -> None:
     parser.add_argument("--tuning", action="store_true")
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--study", type=Path, default=ROOT / "benchmarks" / "pendulum_online.json")
+    parser.add_argument("--study", type=Path, default=STUDY)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
     options = parser.parse_args()
     study = json.loads(options.study.read_text(encoding="utf-8"))
-    path = options.output / "pendulum-online.jsonl"
+    paths = [options.output / f"pendulum-online{suffix}.jsonl" for suffix in ("", "-tuning")]
     if not options.table:
         torch.set_num_threads(1)
         end = time.monotonic() + 60 * options.minutes
-        seeds = study["tuning_seeds" if options.tuning else "test_seeds"][: options.seeds]
-        for seed in seeds:
-            for arm in options.arms or study["arms"]:
-                if (arm, seed) in recorded(path, study) or time.monotonic() > end:
-                    continue
-                row = run(study, arm, seed)
+        for runs in wanted(study, options.tuning, options.arms, options.seeds):
+            path = paths[options.tuning]
+            left = [run for run in runs if run not in recorded(path, study)]
+            if left and time.monotonic() < end:
+                found = train(study, left)
                 with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-    (options.output / "pendulum-online.md").write_text(report(study, recorded(path, study)), encoding="utf-8")
+                    file.write("".join(json.dumps(row) + "\n" for row in found))
+    rows, tuning = (recorded(path, study) for path in paths)
+    _study.write(options.output / "pendulum-online.md", report(study, rows, tuning))
+    _study.write(options.output / "pendulum-online.svg", picture(study, rows))
 
 
 if __name__ == "__main__":

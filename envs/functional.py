@@ -159,6 +159,15 @@ def _check_render_mode(core: Core, render_mode: str | None) -> None:
         raise ValueError(f"render_mode {render_mode!r} is unknown; choose one of {modes} or None.")
 
 
+def _keep_memory() -> None:
+    """Free a large block, so that glibc keeps what arrays of a step leave behind instead of giving it back every time.
+
+    It returns memory beyond twice the largest block freed so far (mallopt(3), M_MMAP_THRESHOLD); page by page to get it
+    again costs a tenth to a fifth of the time of steps of 64 rows with 500 numbers each.
+    """
+    np.empty(2**23, np.uint8)  # never touched, so that no page of it exists
+
+
 class _Episodes:
     """Begins episodes of rows with given roots.
 
@@ -322,6 +331,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         self._done = np.zeros(num_envs, np.bool_)
         self._ready = False
         self._history: deque[tuple[Any, Array]] = deque(maxlen=TRAIL)
+        _keep_memory()
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

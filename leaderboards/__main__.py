@@ -199,7 +199,10 @@ def track_all(verdicts: Sequence[Verdict], scores: Sequence[Score], results: str
 
 
 def check_data(name: str, data: str | None) -> str:
-    """Reproduce the stored statistics of every condition in the folder; raises ValueError if any row differs."""
+    """Reproduce the stored statistics of every condition in the folder.
+
+    Raises ValueError, with the whole table, if any row differs or any condition cannot be read.
+    """
     from valuegym.envs.preference import answers, datasets
 
     _dataset(name)
@@ -209,16 +212,22 @@ def check_data(name: str, data: str | None) -> str:
             f"{datasets.find(data)} holds none of the published conditions {sorted(datasets.CONDITIONS)}."
         )
     known, wrong, pairs = datasets.present(data), 0, 0
+    unread: list[str] = []
     lines = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}{'agreement':>11}  known by"]
     for condition in found:
-        human = datasets.load(condition, data, unverified=True)
+        try:
+            human = datasets.load(condition, data, unverified=True)
+        except (ValueError, OSError) as error:
+            unread.append(f"{condition}: {error}")
+            continue
         bad, agree = answers.mismatches(human), answers.agreement(human.segments, human.labels).share
         pairs, wrong = pairs + len(human.labels), wrong + bad
         by = "its hash" if condition in datasets.CONDITIONS else "its card" if condition in known else "nothing yet"
         lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}{100 * agree:>10.0f}%  {by}")
     lines.append(f"{'all':<24}{pairs:>7}{wrong:>12}")
-    if wrong:
-        raise ValueError("\n".join((*lines, f"{wrong} rows do not follow from the delivery task.")))
+    faults = [*unread, *([f"{wrong} rows do not follow from the delivery task."] if wrong else [])]
+    if faults:
+        raise ValueError("\n".join((*lines, *faults)))
     return "\n".join(lines)
 
 

@@ -99,12 +99,13 @@ def paired_bootstrap(
     if runs == 1:
         return np.ones((agents, agents))
     values = values.reshape(agents, runs, -1)
-    resample = _interquartile_means if statistic is interquartile_mean else partial(_any_statistic, statistic=statistic)
+    short = statistic is interquartile_mean
+    resample = _interquartile_means if short else partial(_any_statistic, statistic=statistic)
     point, error, _ = _differences(*resample(values, np.arange(runs)[None]))  # (A, A, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         observed = np.nan_to_num(point / error, nan=0.0, posinf=np.inf, neginf=-np.inf)
     chosen = rng.integers(runs, size=(repeats, runs))
-    step = max(1, BLOCK // (agents * max(agents, values[0].size) * runs))
+    step = max(1, BLOCK // (agents * (agents if short else max(agents, values[0].size)) * runs))
     hits = np.zeros((agents, agents))
     for start in range(0, repeats, step):
         again, spread, rounding = _differences(*resample(values, chosen[start : start + step]))

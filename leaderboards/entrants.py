@@ -2,28 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.aggregate import estimates
 from valuegym.leaderboards.board import gather
 from valuegym.leaderboards.ledger import TIERS, Ledger
 from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import Card, open_submission
+from valuegym.leaderboards.submission import Card, Submission, open_submission
 from valuegym.leaderboards.trust import Judgement, judge
+
+
+class Curve(NamedTuple):
+    """A learning curve: steps (T,) of training, and point, low, high (T, 3) of the score after each."""
+
+    steps: tuple[int, ...]
+    estimates: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Entrant:
     """What is known of an agent besides its records.
 
-    card: of its submission; file: the submission's name; digest: its SHA-256; notes: what its judgement said besides.
+    card: of its submission; file: the submission's name; digest: its SHA-256; notes: what its judgement said besides;
+    curves: its learning curves by track, which are claims.
     """
 
     card: Card
     file: str
     digest: str
     notes: tuple[str, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+
+
+def curves(submission: Submission) -> dict[str, Curve]:
+    """The learning curves in a submission's evidence `learning.json`; what is none is left out, it is evidence only.
+
+    The file holds, for each of the submission's experiments with a training budget, {"timesteps": [...], "scores":
+    [[...], ...]}: increasing numbers of steps within the budget, and a list of as many scores for each seed.
+    """
+    found: dict[str, Curve] = {}
+    value = json.loads(submission.evidence.get("evidence/learning.json", b"{}"))
+    for track, curve in value.items() if isinstance(value, dict) else ():
+        if track in submission.manifest["experiments"] and isinstance(curve, dict):
+            try:
+                steps, scores = np.array(curve["timesteps"]), np.array(curve["scores"], np.float64)
+            except (KeyError, ValueError, TypeError, OverflowError):
+                continue
+            if _is_curve(steps, scores, experiments.find(track).timesteps):
+                found[track] = Curve(tuple(steps.tolist()), estimates(scores[:, None, :]))
+    return found
+
+
+def _is_curve(steps: NDArray[Any], scores: NDArray[np.float64], budget: int) -> bool:
+    good = steps.ndim == 1 and 2 <= len(steps) <= 1000 and steps.dtype.kind == "i"
+    good = good and bool((np.diff(steps) > 0).all()) and 0 <= steps[0] and steps[-1] <= budget
+    return good and scores.ndim == 2 and 1 <= len(scores) <= 1000 and scores.shape[1] == len(steps)
 
 
 def judge_all(
@@ -57,7 +98,8 @@ def enter(scores: Sequence[Score], judgements: Iterable[Judgement]) -> tuple[lis
     known: dict[str, Entrant] = {}
     for agent, judgement in chosen.items():
         entered += gather((v.record for v in judgement.verdicts if v.record is not None), judgement.tier)
-        card = open_submission(judgement.path).card
-        known[agent] = Entrant(card, Path(judgement.path).name, judgement.digest, judgement.notes)
+        sent = open_submission(judgement.path)
+        file = Path(judgement.path).name
+        known[agent] = Entrant(sent.card, file, judgement.digest, judgement.notes, curves(sent))
     taken = {(score.agent, score.experiment) for score in entered}
     return [*(score for score in scores if (score.agent, score.experiment) not in taken), *entered], known

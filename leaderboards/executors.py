@@ -79,7 +79,7 @@ def ray(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> I
         variables = {"OMP_NUM_THREADS": "1"}
         engine.init(log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables}, **local)
     remote = engine.remote(num_cpus=1, max_retries=RETRIES)(_call)
-    width = 2 * max(workers, int(engine.cluster_resources().get("CPU", 1)))
+    width = 8 * max(workers, int(engine.cluster_resources().get("CPU", 1)))  # no worker waits for this process
     line = deque(range(len(items)))
     running: dict[Any, int] = {}
     try:
@@ -87,14 +87,15 @@ def ray(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> I
             while line and len(running) < width:
                 place = line.popleft()
                 running[remote.remote(function, items[place])] = place
-            [finished], _ = engine.wait(list(running), num_returns=1)
-            place = running.pop(finished)
-            try:
-                yield place, engine.get(finished)
-            except engine.exceptions.RayTaskError as error:
-                raise error.cause if isinstance(error.cause, Exception) else error from None
-            except engine.exceptions.WorkerCrashedError:
-                raise OSError(_died(items[place], RETRIES + 1)) from None
+            engine.wait(list(running), num_returns=1)
+            for finished in engine.wait(list(running), num_returns=len(running), timeout=0)[0]:
+                place = running.pop(finished)
+                try:
+                    yield place, engine.get(finished)
+                except engine.exceptions.RayTaskError as error:
+                    raise error.cause if isinstance(error.cause, Exception) else error from None
+                except engine.exceptions.WorkerCrashedError:
+                    raise OSError(_died(items[place], RETRIES + 1)) from None
     finally:
         for unfinished in running:
             engine.cancel(unfinished, force=True)

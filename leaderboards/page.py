@@ -91,7 +91,8 @@ th button::after { content: "\\2195"; padding-left: .25em; }
 th[aria-sort="ascending"] button::after { content: "\\2191"; }
 th[aria-sort="descending"] button::after { content: "\\2193"; }
 th[aria-sort] button { color: var(--ink); }
-tbody th.division { padding-top: .9rem; color: var(--muted); font-size: .85rem; white-space: normal; position: static; }
+tbody th.division { padding-top: .9rem; color: var(--muted); font-size: .85rem; position: static !important; }
+.division span { position: sticky; left: 0; display: inline-block; white-space: normal; max-width: min(34rem, 80vw); }
 tbody.references { color: var(--muted); }
 tbody.references th { font-weight: 400; }
 tr.rejected { color: var(--muted); }

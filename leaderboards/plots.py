@@ -1,52 +1,96 @@
 """Plots of boards as SVG that takes its colours and typeface from the page it is put into.
 
-Everything is drawn in stand-in colours, which become CSS variables at the end: one drawing serves a light and a dark
-page. The same board gives the same bytes.
+Every colour is a CSS variable, so that one drawing serves a light and a dark page, and every shape is written down as
+it is: a page of plots is made in milliseconds and is small. The same board gives the same bytes.
 """
 
 from __future__ import annotations
 
 import html
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from valuegym.leaderboards.entrants import Curve
 from valuegym.leaderboards.table import Board, Row, heading
 
-INK, MUTED, FAINT, CARD = "#010203", "#010204", "#010205", "#010206"  # stand-ins: text, references, grid, background
-SERIES = [f"#0a0b0{i}" for i in range(8)]
-VARIABLES = {INK: "--ink", MUTED: "--muted", FAINT: "--faint", CARD: "--card"}
-VARIABLES |= {colour: f"--agent-{i}" for i, colour in enumerate(SERIES)}
-MARKERS = "os^DvPXp"
+INK, MUTED, FAINT, CARD = (f"var(--{name})" for name in ("ink", "muted", "faint", "card"))
+SERIES = [f"var(--agent-{i})" for i in range(8)]
+DASHED, DOTTED = "6 5", "2 4"
+_CROSS = "M-5,-2 -2,-2 -2,-5 2,-5 2,-2 5,-2 5,2 2,2 2,5 -2,5 -2,2 -5,2Z"
+MARKERS = (  # about the origin, in pixels
+    "M4,0A4,4 0 1 1 -4,0A4,4 0 1 1 4,0Z", "M-3.7,-3.7 3.7,-3.7 3.7,3.7 -3.7,3.7Z", "M0,-5 4.8,3.6 -4.8,3.6Z",
+    "M0,-5.2 5.2,0 0,5.2 -5.2,0Z", "M0,5 4.8,-3.6 -4.8,-3.6Z", _CROSS, "M-5,-2.3 -2.3,-5 0,-2.7 2.3,-5 5,-2.3 2.7,0 "
+    "5,2.3 2.3,5 0,2.7 -2.3,5 -5,2.3 -2.7,0Z", "M0,-4.9 4.7,-1.5 2.9,4 -2.9,4 -4.7,-1.5Z",
+)  # fmt: skip
 LABELLED = 16  # more names than this do not fit beside a plot
 LOWEST, HIGHEST = -1.0, 2.0  # far outside the references nothing is worth the loss of detail within them
-STYLE: Any = {
-    "axes.edgecolor": FAINT,
-    "axes.facecolor": "none",
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.facecolor": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 12,
-    "grid.color": FAINT,
-    "lines.linewidth": 2.2,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "valuegym",
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": INK,
-    "xtick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.color": INK,
-    "ytick.major.size": 0,
-}
+CHARACTER = 6.6  # pixels of a letter of the plots' size, in the mean and a little more
+
+
+class Frame:
+    """A drawing of a size, with an area inside its margins (left, right, top, bottom) that numbers are mapped to."""
+
+    def __init__(
+        self,
+        size: tuple[float, float],
+        margins: tuple[float, float, float, float],
+        x: tuple[float, float],
+        y: tuple[float, float],
+    ) -> None:
+        self.width, self.height = size
+        self.left, right, self.top, bottom = margins
+        self.right, self.bottom = self.width - right, self.height - bottom
+        self._x, self._y = x, y
+        self.parts: list[str] = []
+
+    def x(self, value: float) -> float:
+        """Where a number stands from left to right."""
+        low, high = self._x
+        return self.left + (value - low) / (high - low) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        """Where a number stands from top to bottom: the second limit is on top."""
+        low, high = self._y
+        return self.bottom + (value - low) / (high - low) * (self.top - self.bottom)
+
+    def line(
+        self, points: Sequence[tuple[float, float]], colour: str, width: float = 1.2, dash: str = "", opacity: float = 1
+    ) -> None:
+        """A line through points in pixels."""
+        marks = (f' stroke-dasharray="{dash}"' if dash else "") + (f' opacity="{opacity}"' if opacity < 1 else "")
+        self.parts.append(f'<path d="{_path(points)}" fill="none" stroke="{colour}" stroke-width="{width}"{marks}/>')
+
+    def area(self, points: Sequence[tuple[float, float]], colour: str, opacity: float) -> None:
+        """A filled shape with these corners in pixels."""
+        self.parts.append(f'<path d="{_path(points)}Z" fill="{colour}" opacity="{opacity}"/>')
+
+    def text(self, x: float, y: float, words: str, colour: str = INK, anchor: str = "start", size: int = 12) -> None:
+        """Words whose middle line is at y."""
+        place = f'x="{x:.1f}" y="{y + 0.35 * size:.1f}" fill="{colour}" font-size="{size}" text-anchor="{anchor}"'
+        self.parts.append(f"<text {place}>{html.escape(words)}</text>")
+
+    def mark(self, x: float, y: float, index: int | None) -> None:
+        """A series' marker; hollow for a reference."""
+        shape = f'd="{MARKERS[0]}" fill="{CARD}" stroke="{MUTED}" stroke-width="1.4"' if index is None else _look(index)
+        self.parts.append(f'<path transform="translate({x:.1f},{y:.1f})" {shape}/>')
+
+    def clip(self, start: int, name: str) -> None:
+        """Cut what was drawn since then to the area inside the margins."""
+        box = f'x="{self.left}" y="{self.top}" width="{self.right - self.left:.1f}" height="{self.bottom - self.top}"'
+        inside = "".join(self.parts[start:])
+        self.parts[start:] = [f'<clipPath id="{name}"><rect {box}/></clipPath><g clip-path="url(#{name})">{inside}</g>']
+
+    def element(self, name: str, kind: str, title: str, description: str) -> str:
+        """The drawing as an SVG element that says what it shows; kind is its class besides "plot"."""
+        return (
+            f'<svg class="plot{f" {kind}" if kind else ""}" viewBox="0 0 {self.width:g} {self.height:g}" role="img" '
+            f'aria-labelledby="{name}-title" aria-describedby="{name}-words">'
+            f'<title id="{name}-title">{html.escape(title)}</title>'
+            f'<desc id="{name}-words">{html.escape(description)}</desc>{"".join(self.parts)}</svg>'
+        )
 
 
 def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = False) -> str:
@@ -58,18 +102,10 @@ def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = Fals
         name: prefix of the ids within the SVG, unique on the page; begins with a letter.
         narrow: 360 pixels wide for phones, without names beside the curves, instead of 800.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     rows = drawn(board)
-    with matplotlib.rc_context(STYLE):
-        if len(board.reports) > 1:
-            figure = Figure(figsize=_inches(360 if narrow else 800, 300 if narrow else 360))
-            _curves(figure, board, rows, series, narrow)
-        else:
-            figure = Figure(figsize=_inches(360 if narrow else 800, 62 + 30 * (len(rows) + len(board.references))))
-            _dots(figure, rows, board.references, series, narrow)
-        return _element(figure, name, "narrow" if narrow else "wide", f"Scores on {board.experiment}", describe(board))
+    draw = _curves if len(board.reports) > 1 else _dots
+    frame = draw(board, rows, series, name, narrow)
+    return frame.element(name, "narrow" if narrow else "wide", f"Scores on {board.experiment}", describe(board))
 
 
 def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> str:
@@ -82,37 +118,96 @@ def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: 
         index: of its colour and marker; None for a reference.
         name: prefix of the ids within the SVG, unique on the page; begins with a letter.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
+    tracks = [_shorten(_track(board), 22) for board, _ in members]
+    everyone = [other for board, _ in members for other in (*drawn(board), *board.references)]
+    frame = _lines(360, 58 + 28 * len(tracks), tracks, _limits(everyone), "score")
+    start = len(frame.parts)
+    for y, (board, row) in enumerate(members):
+        for other in (*drawn(board), *board.references):
+            if other is not row:
+                frame.parts.append(
+                    f'<circle cx="{frame.x(other.last):.1f}" cy="{frame.y(y):.1f}" r="2.4" fill="{CARD}" '
+                    f'stroke="{MUTED}" stroke-width="0.9"/>'
+                )
+        _dot(frame, y, row, index)
+    frame.clip(start, f"{name}-clip")
+    spoken = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
+    return frame.element(name, "", f"Scores of {agent}: {tags}", f"Interquartile mean scores: {spoken}.")
 
-    tracks = [_shorten(board.experiment.partition("/")[2] or board.experiment, 22) for board, _ in members]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=_inches(360, 58 + 28 * len(tracks)))
-        everyone = [other for board, _ in members for other in (*drawn(board), *board.references)]
-        axes = _lines(figure, tracks, _limits(everyone), "score")
-        for y, (board, row) in enumerate(members):
-            others = [other.last for other in (*drawn(board), *board.references) if other is not row]
-            axes.plot(others, [y] * len(others), marker="o", markersize=4, linestyle="none", **_hollow(0.9))
-            _dot(axes, y, row, index)
-        spoken = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
-        return _element(figure, name, "", f"Scores of {agent}: {tags}", f"Interquartile mean scores: {spoken}.")
+
+def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> str:
+    """The same as a star: a spoke for each of three or more tracks, 0 in the middle, 1 on the outer ring.
+
+    Scores beyond are drawn at the end of their spoke. Args as for `profile`.
+    """
+    centre, radius, n = (180.0, 125.0), 90.0, len(members)
+    frame = Frame((360, 250), (0, 0, 0, 0), (0, 1), (0, 1))
+    turns = [(math.sin(2 * math.pi * i / n), -math.cos(2 * math.pi * i / n)) for i in range(n)]
+
+    def at(i: int, score: float) -> tuple[float, float]:
+        length = radius * min(max(score, 0.0), 1.0)
+        return centre[0] + length * turns[i][0], centre[1] + length * turns[i][1]
+
+    for ring in (0.25, 0.5, 0.75, 1.0):
+        corners = [at(i, ring) for i in range(n)]
+        frame.line([*corners, corners[0]], MUTED if ring == 1.0 else FAINT, 1.2 if ring == 1.0 else 0.8)
+    colour = MUTED if index is None else _colour(index)
+    for i, (board, row) in enumerate(members):
+        frame.line([centre, at(i, 1.0)], FAINT, 0.8)
+        across, down = turns[i]
+        anchor = "middle" if abs(across) < 0.2 else "start" if across > 0 else "end"
+        place = centre[0] + (radius + 12) * across, centre[1] + (radius + 14) * down
+        room = (
+            34
+            if anchor == "middle"
+            else int((min(place[0], 360 - place[0]) if anchor == "end" else 360 - place[0]) / 6)
+        )
+        frame.text(*place, _shorten(_track(board), max(room, 4)), size=11, anchor=anchor)
+        _, low, high = row.estimates[-1]
+        if not math.isnan(low):
+            frame.line([at(i, low), at(i, high)], colour, 6, opacity=0.35)
+    frame.area([at(i, row.last) for i, (_, row) in enumerate(members)], colour, 0.16)
+    corners = [at(i, row.last) for i, (_, row) in enumerate(members)]
+    frame.line([*corners, corners[0]], colour, 2)
+    for corner in corners:
+        frame.mark(*corner, index)
+    spoken = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
+    words = f"A star with a spoke for each track, from 0 in the middle to 1 on the ring: {spoken}."
+    return frame.element(name, "", f"Scores of {agent} around: {tags}", words)
 
 
-@cache
+def learning(track: str, agent: str, curve: Curve, index: int | None, name: str) -> str:
+    """A learning curve with its interval as an SVG element 360 pixels wide."""
+    points, values = curve.estimates, curve.estimates[~np.isnan(curve.estimates)]
+    limits = float(max(min(values.min(), 0.0), LOWEST)) - 0.06, float(min(max(values.max(), 1.0), HIGHEST)) + 0.06
+    frame = Frame((360, 240), (34, 14, 22, 42), (0, max(curve.steps)), limits)
+    _grid(frame, limits)
+    for step in ticks(0, max(curve.steps), 4):
+        frame.text(frame.x(step), frame.bottom + 14, f"{step:,.0f}", anchor="middle")
+    frame.text((frame.left + frame.right) / 2, frame.bottom + 32, "steps of training", anchor="middle")
+    colour, start, across = (
+        MUTED if index is None else _colour(index),
+        len(frame.parts),
+        [frame.x(x) for x in curve.steps],
+    )
+    known = ~np.isnan(points[:, 1])
+    band = [(x, frame.y(y)) for x, y, good in zip(across, points[:, 1], known, strict=True) if good]
+    band += [(x, frame.y(y)) for x, y, good in zip(across[::-1], points[::-1, 2], known[::-1], strict=True) if good]
+    if band:
+        frame.area(band, colour, 0.16)
+    frame.line([(x, frame.y(y)) for x, y in zip(across, points[:, 0], strict=True)], colour, 2.2)
+    frame.clip(start, f"{name}-clip")
+    words = (
+        f"Scores of {agent} on {track} from {points[0, 0]:.2f} to {points[-1, 0]:.2f} after {curve.steps[-1]} steps."
+    )
+    return frame.element(name, "", f"Learning curve of {agent} on {track}", words)
+
+
 def symbol(index: int) -> str:
     """The colour and marker with this index as an SVG symbol with id `agent-<index>`, for keys."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=_inches(26, 12))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(-1, 1), ylim=(-1, 1))
-        axes.axis("off")
-        axes.plot([-1, 1], [0, 0], color=_colour(index))
-        axes.plot([0], [0], **_marker(index))
-        box, body = _embeddable(figure, f"symbol-{index}")
-    return f'<symbol id="agent-{index}" viewBox="{box}">{body.removesuffix("</svg>")}</symbol>'
+    line = f'<path d="M0,6 26,6" stroke="{_colour(index)}" stroke-width="2.2"/>'
+    mark = f'<path transform="translate(13,6)" {_look(index)}/>'
+    return f'<symbol id="agent-{index}" viewBox="0 0 26 12">{line}{mark}</symbol>'
 
 
 def assign(all_boards: Sequence[Board]) -> dict[str, int]:
@@ -157,6 +252,14 @@ def positions(reports: Sequence[int]) -> list[float]:
     return [math.log10(report) - logs[0] + step if report > 0 else 0.0 for report in reports]
 
 
+def ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers within limits, evenly apart by 1, 2, 2.5 or 5 times a power of ten, and at most so many steps."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * times for times in (1, 2, 2.5, 5, 10, 20) if power * times >= rough * (1 - 1e-9))
+    return [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
     """Move ascending values apart until neighbours are at least `gap` apart, each cluster about its own mean."""
     clusters: list[tuple[float, int]] = []  # (mean of the wanted values, how many)
@@ -169,81 +272,103 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     return [mean + (i - (count - 1) / 2) * gap for mean, count in clusters for i in range(count)]
 
 
-def _curves(figure: Any, board: Board, rows: Sequence[Row], series: Mapping[str, int], narrow: bool) -> None:
+def _curves(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: str, narrow: bool) -> Frame:
     labels = [] if narrow else _labels(board, rows, series)
-    room = 6.4 * max((len(text) for _, text, _ in labels), default=0) + 22
-    axes = _axes(figure, left=34, right=12 if narrow else min(room, 260), bottom=44, top=26)
-    low, high = _limits([*rows, *board.references])
+    room = CHARACTER * max((len(text) for _, text, _ in labels), default=0) + 22
     place = dict(zip(board.reports, positions(board.reports), strict=True))
-    end = place[board.reports[-1]]
-    axes.set(xlim=(-0.03 * end, end * 1.02), ylim=(low, high))
-    axes.set_xticks(list(place.values()), [heading(report, False) for report in place])
-    axes.set_xlabel("preferences shown", color=INK)
-    axes.set_title("score", loc="left", x=-26 / _pixels(axes)[0], size=12, color=INK)
-    axes.yaxis.set_major_locator(_steps())
-    axes.grid(axis="y", linewidth=0.8)
-    for anchor in (0, 1):
-        axes.axhline(anchor, color=MUTED, linewidth=1.2, dashes=(5, 4))
+    end, limits = place[board.reports[-1]], _limits([*rows, *board.references])
+    size = (360.0, 300.0) if narrow else (800.0, 360.0)
+    frame = Frame(size, (34, 12 if narrow else min(room, 260), 26, 44), (-0.03 * end, end * 1.02), limits)
+    _grid(frame, limits)
+    for report, x in place.items():
+        frame.text(frame.x(x), frame.bottom + 14, heading(report, False), anchor="middle")
+    frame.text((frame.left + frame.right) / 2, frame.bottom + 33, "preferences shown", anchor="middle")
+    start = len(frame.parts)
     for row in board.references:
         if _anchor(row) is None:
-            points = [place[report] for report in row.score.reports]
-            axes.plot(points, row.estimates[:, 0], color=MUTED, linewidth=1.2, dashes=(2, 3))
+            frame.line(_points(frame, place, row, 0), MUTED, dash=DOTTED)
     for row in reversed(rows):  # the best on top
         index = series[row.score.agent]
-        points = [place[report] for report in row.score.reports]
-        point, below, above = row.estimates.T
-        axes.fill_between(points, below, above, color=_colour(index), alpha=0.16, linewidth=0)
-        axes.plot(points, point, color=_colour(index), solid_capstyle="round")
-        axes.plot(points, point, linestyle="none", clip_on=clipped(board), **_marker(index))
+        band = _points(frame, place, row, 1) + _points(frame, place, row, 2)[::-1]
+        if not np.isnan(row.estimates).any():
+            frame.area(band, _colour(index), 0.16)
+        points = _points(frame, place, row, 0)
+        frame.line(points, _colour(index), 2.2)
+        for x, y in points:
+            frame.mark(x, y, index)
+    if clipped(board):
+        frame.clip(start, f"{name}-clip")
     if narrow:
-        names = _anchor_names(board)
-        lift = 3 * (high - low) / _pixels(axes)[1]
-        axes.text(0, 1.0 + lift, names[1], size=11, color=MUTED, va="bottom")
-        axes.text(end, 0.0 - lift, names[0], size=11, color=MUTED, va="top", ha="right")
-        for row in board.references:
-            if _anchor(row) is None:
-                axes.text(end, row.last + lift, row.score.agent, size=11, color=MUTED, va="bottom", ha="right")
-    pixels = (high - low) / _pixels(axes)[1]
-    for y, (_, text, colour) in zip(spread([y for y, _, _ in labels], 15.5 * pixels), labels, strict=True):
-        axes.text(end * 1.02 + 10 * end / _pixels(axes)[0], y, text, color=colour, va="center", clip_on=False)
+        _names_inside(frame, board, end)
+    heights = spread([-frame.y(y) for y, _, _ in labels], 15.5)
+    for height, (_, text, colour) in zip(heights, labels, strict=True):
+        frame.text(frame.right + 10, -height, text, colour)
+    return frame
 
 
-def _dots(figure: Any, rows: Sequence[Row], references: Sequence[Row], series: Mapping[str, int], narrow: bool) -> None:
-    everyone = [*rows, *references]
+def _names_inside(frame: Frame, board: Board, end: float) -> None:
+    """The names of references, where there is no room beside the curves."""
+    names = _anchor_names(board)
+    frame.text(frame.x(0), frame.y(1) - 9, names[1], MUTED, size=11)
+    frame.text(frame.x(end), frame.y(0) + 9, names[0], MUTED, anchor="end", size=11)
+    for row in board.references:
+        if _anchor(row) is None:
+            frame.text(frame.x(end), frame.y(row.last) - 9, row.score.agent, MUTED, anchor="end", size=11)
+
+
+def _points(frame: Frame, place: Mapping[int, float], row: Row, column: int) -> list[tuple[float, float]]:
+    values = zip(row.score.reports, row.estimates[:, column], strict=True)
+    return [(frame.x(place[report]), frame.y(value)) for report, value in values]
+
+
+def _dots(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: str, narrow: bool) -> Frame:
+    everyone = [*rows, *board.references]
     names = [_shorten(row.score.agent, 18 if narrow else 40) for row in everyone]
-    axes = _lines(figure, names, _limits(everyone), "score" if narrow else "score (0 = naive reference, 1 = oracle)")
+    label = "score" if narrow else "score (0 = naive reference, 1 = oracle)"
+    frame = _lines(360 if narrow else 800, 62 + 30 * len(everyone), names, _limits(everyone), label)
+    start = len(frame.parts)
     for y, row in enumerate(everyone):
-        _dot(axes, y, row, series[row.score.agent] if row.score.role != "reference" else None)
+        _dot(frame, y, row, series[row.score.agent] if row.score.role != "reference" else None)
+    frame.clip(start, f"{name}-clip")
+    return frame
 
 
-def _lines(figure: Any, names: Sequence[str], limits: tuple[float, float], label: str) -> Any:
-    """Axes with a horizontal line for each name, and the two anchors."""
-    axes = _axes(figure, left=6.6 * max(map(len, names), default=0) + 16, right=16, bottom=44, top=12)
-    axes.set(xlim=limits, ylim=(len(names) - 0.5, -0.5))
-    axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel(label, color=INK)
-    axes.xaxis.set_major_locator(_steps())
-    axes.grid(axis="x", linewidth=0.8)
+def _lines(width: float, height: float, names: Sequence[str], limits: tuple[float, float], label: str) -> Frame:
+    """A frame with a line of its own for each name, from the top down, and the two anchors."""
+    left = CHARACTER * max(map(len, names), default=0) + 16
+    frame = Frame((width, height), (left, 16, 12, 44), limits, (len(names) - 0.5, -0.5))
+    for tick in ticks(*limits):
+        frame.line([(frame.x(tick), frame.top), (frame.x(tick), frame.bottom)], FAINT, 0.8)
+        frame.text(frame.x(tick), frame.bottom + 13, _tick(tick), anchor="middle")
     for anchor in (0, 1):
-        axes.axvline(anchor, color=MUTED, linewidth=1.2, dashes=(5, 4))
-    return axes
+        frame.line([(frame.x(anchor), frame.top), (frame.x(anchor), frame.bottom)], MUTED, dash=DASHED)
+    for y, words in enumerate(names):
+        frame.text(frame.left - 8, frame.y(y), words, anchor="end")
+    frame.text((frame.left + frame.right) / 2, frame.bottom + 32, label, anchor="middle")
+    return frame
 
 
-def _dot(axes: Any, y: float, row: Row, index: int | None) -> None:
+def _grid(frame: Frame, limits: tuple[float, float]) -> None:
+    """Lines across at round scores, with the two anchors and the word for what is drawn upwards."""
+    for tick in ticks(*limits):
+        frame.line([(frame.left, frame.y(tick)), (frame.right, frame.y(tick))], FAINT, 0.8)
+        frame.text(frame.left - 6, frame.y(tick), _tick(tick), anchor="end")
+    for anchor in (0, 1):
+        frame.line([(frame.left, frame.y(anchor)), (frame.right, frame.y(anchor))], MUTED, dash=DASHED)
+    frame.text(8, 11, "score")
+
+
+def _dot(frame: Frame, y: float, row: Row, index: int | None) -> None:
     """A point with its interval; index None for a reference."""
-    point, below, above = row.estimates[-1]
-    colour = MUTED if index is None else _colour(index)
-    axes.plot([below, above], [y, y], color=colour, alpha=0.45, linewidth=7, solid_capstyle="butt")
-    marker = {"marker": "o", **_hollow(1.4)} if index is None else _marker(index)
-    axes.plot([point], [y], **marker, clip_on=True)
-
-
-def _hollow(width: float) -> dict[str, Any]:
-    return {"color": MUTED, "markerfacecolor": CARD, "markeredgecolor": MUTED, "markeredgewidth": width}
+    point, low, high = row.estimates[-1]
+    if not math.isnan(low):
+        colour = MUTED if index is None else _colour(index)
+        frame.line([(frame.x(low), frame.y(y)), (frame.x(high), frame.y(y))], colour, 7, opacity=0.45)
+    frame.mark(frame.x(point), frame.y(y), index)
 
 
 def _labels(board: Board, rows: Sequence[Row], series: Mapping[str, int]) -> list[tuple[float, str, str]]:
-    """(height, text, colour) of the names beside the curves, from the bottom up."""
+    """(score, text, colour) of the names beside the curves, from the bottom up."""
     labels = [(float(anchor), name, MUTED) for anchor, name in _anchor_names(board).items()]
     labels += [(row.last, row.score.agent, MUTED) for row in board.references if _anchor(row) is None]
     labels += [(row.last, row.score.agent, _colour(series[row.score.agent])) for row in rows[:LABELLED]]
@@ -273,62 +398,27 @@ def _values(rows: Sequence[Row]) -> NDArray[np.float64]:
     return values[~np.isnan(values)]
 
 
-def _axes(figure: Any, left: float, right: float, bottom: float, top: float) -> Any:
-    """Axes with these margins in pixels."""
-    width, height = figure.get_size_inches() * 72
-    return figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def _pixels(axes: Any) -> tuple[float, float]:
-    """Width and height of the axes in pixels."""
-    width, height = axes.figure.get_size_inches() * 72
-    box = axes.get_position()
-    return width * box.width, height * box.height
-
-
-def _steps() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10])
-
-
-def _inches(width: float, height: float) -> tuple[float, float]:
-    return width / 72, height / 72  # SVG is written at 72 units to the inch
+def _tick(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".").replace("-", "−") if abs(value) > 1e-9 else "0"
 
 
 def _colour(index: int) -> str:
     return SERIES[index % len(SERIES)]
 
 
-def _marker(index: int) -> dict[str, Any]:
+def _look(index: int) -> str:
+    """The shape and colour of a marker as attributes of a path."""
     turn = index // len(SERIES)  # past the last colour the pairs of colour and marker shift
-    return {"marker": MARKERS[(index + turn) % len(MARKERS)], "color": _colour(index), "markersize": 6.5}
+    return f'd="{MARKERS[(index + turn) % len(MARKERS)]}" fill="{_colour(index)}"'
+
+
+def _track(board: Board) -> str:
+    return board.experiment.partition("/")[2] or board.experiment
 
 
 def _shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _element(figure: Any, name: str, kind: str, title: str, description: str) -> str:
-    """A figure as an SVG element that says what it shows."""
-    box, body = _embeddable(figure, name)
-    title, description = html.escape(title), html.escape(description)
-    return (
-        f'<svg class="plot{f" {kind}" if kind else ""}" viewBox="{box}" role="img" '
-        f'aria-labelledby="{name}-title" aria-describedby="{name}-words">'
-        f'<title id="{name}-title">{title}</title><desc id="{name}-words">{description}</desc>{body}'
-    )
-
-
-def _embeddable(figure: Any, name: str) -> tuple[str, str]:
-    """A figure's view box and the inside of its SVG up to `</svg>`, with ids and colours that fit into a page."""
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
-    svg = drawn.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    box = svg.split('viewBox="', 1)[1].split('"', 1)[0]
-    body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index(">") + 1 :], flags=re.DOTALL)
-    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
-    for stand_in, variable in VARIABLES.items():
-        body = body.replace(stand_in, f"var({variable})")
-    return box, body

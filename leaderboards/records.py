@@ -7,6 +7,7 @@ trusts nothing: sizes are limited, types checked, NaN and infinity refused, and 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -14,6 +15,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def sweep(folder: Path, age: float = 60.0) -> None:
+    """Remove what killed writes of records left in a folder: hidden files that nobody has touched for `age` seconds.
+
+    A write takes no longer, for a record is whole before it begins; younger files may be another process's.
+    """
+    for left in folder.glob(".seed-*.jsonl.*"):
+        with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
+            if time.time() - left.stat().st_mtime > age:
+                left.unlink()
 
 
 def _line(value: dict[str, Any]) -> str:

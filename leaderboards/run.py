@@ -15,7 +15,7 @@ import numpy as np
 from valuegym.agents import AGENTS, make
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.digest import environment_digest, provenance
-from valuegym.leaderboards.records import Episode, Record, path_of, write
+from valuegym.leaderboards.records import Episode, Record, path_of, sweep, write
 from valuegym.leaderboards.replay import replay
 from valuegym.leaderboards.scores import SCORES
 
@@ -165,7 +165,12 @@ def spread(
 
 
 def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> list[Path]:
-    """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped."""
+    """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped.
+
+    What a write that was killed left behind is removed.
+    """
     todo = [job for job in chosen if not job.path.is_file()]
+    for folder in {job.path.parent for job in chosen}:
+        sweep(folder)
     spread(_work, todo, workers, "running", executor)
     return [job.path for job in chosen]

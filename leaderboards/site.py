@@ -47,7 +47,18 @@ from valuegym.leaderboards.page import (
     section,
     table,
 )
-from valuegym.leaderboards.plots import HIGHEST, LOWEST, assign, clipped, drawn, plot, profile, symbol
+from valuegym.leaderboards.plots import (
+    HIGHEST,
+    LOWEST,
+    assign,
+    clipped,
+    drawn,
+    learning,
+    plot,
+    profile,
+    radar,
+    symbol,
+)
 from valuegym.leaderboards.records import write_atomically
 from valuegym.leaderboards.scores import Score
 from valuegym.leaderboards.table import (
@@ -110,7 +121,7 @@ def write_site(
         The path of the first page.
 
     Raises:
-        ImportError: if matplotlib is not installed.
+        ImportError: if pillow is not installed.
         ValueError: for scores that do not fit their reports, or are not finite.
     """
     readable = [
@@ -132,9 +143,9 @@ def write_site(
     try:
         files = dict(_files(site))
     except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
+        if error.name != "PIL":
             raise
-        raise ImportError('The site needs matplotlib: pip install "valuegym[site]".') from error
+        raise ImportError('The site needs pillow for its pictures: pip install "valuegym[site]".') from error
     target = Path(folder)
     for name, content in files.items():  # the first page comes last, so that it never points at what is not there yet
         write_atomically(target / name, content)
@@ -271,7 +282,8 @@ def _standings(site: _Site, board: Board) -> str:
         head("trust", "ascending"),
     ]
     bodies = [
-        f'<tbody><tr><th scope="rowgroup" colspan="{len(heads)}" class="name division">{DIVISIONS[name]}</th></tr>'
+        f'<tbody><tr><th scope="rowgroup" colspan="{len(heads)}" class="name division"><span>{DIVISIONS[name]}'
+        "</span></th></tr>"
         f"{''.join(_standing(site, board, row) for row in members)}</tbody>"
         for name, members in board.divisions
     ]
@@ -365,6 +377,7 @@ def _agent_page(site: _Site, agent: str) -> str:
         section("Card", _card(entrant)) if entrant else "",
         section("Standing", _standing_of(site, agent, mine)),
         section("Profile", _profile(site, agent, mine)),
+        section("Learning", _learning(site, agent, entrant)) if entrant else "",
         section("Replay it", _replay(agent, mine, entrant)),
     ]
     about = f"Scores of {agent} with intervals and ranks, and how to replay them."
@@ -422,11 +435,25 @@ def _profile(site: _Site, agent: str, mine: Sequence[tuple[Board, Row]]) -> str:
         tags = what.tags if what else (board.experiment.partition("/")[0],)
         if row.tier != "rejected":
             grouped.setdefault(", ".join(tags), []).append((board, row))
-    panels = "".join(
-        f"<figure><h3>{escape(tags)}</h3>{profile(tags, agent, members, site.series.get(agent), f'p{i}')}</figure>"
-        for i, (tags, members) in enumerate(grouped.items())
+    index, panels = site.series.get(agent), []
+    for i, (shared, members) in enumerate(grouped.items()):
+        star = radar(shared, agent, members, index, f"r{i}") if len(members) > 2 else ""
+        lines = profile(shared, agent, members, index, f"p{i}")
+        panels.append(f"<figure><h3>{escape(shared)}</h3>{star}{lines}</figure>")
+    words = (
+        "<p>The last score on each track with its interval, 0 in the middle of a star and 1 on its ring; small circles "
+        "are the other agents and references.</p>"
     )
-    words = "<p>The last score on each track with its interval; small circles are the other agents and references.</p>"
+    return f'{words}<div class="grid">{"".join(panels)}</div>' if panels else ""
+
+
+def _learning(site: _Site, agent: str, entrant: Entrant) -> str:
+    """Curves from the submission's evidence: a claim, and said to be one."""
+    panels = "".join(
+        f"<figure><h3>{escape(track)}</h3>{learning(track, agent, curve, site.series.get(agent), f'l{i}')}</figure>"
+        for i, (track, curve) in enumerate(entrant.curves.items())
+    )
+    words = "<p>Scores during training, as the submission reports them: nobody has replayed these.</p>"
     return f'{words}<div class="grid">{panels}</div>' if panels else ""
 
 

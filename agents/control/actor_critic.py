@@ -135,6 +135,13 @@ class Training:
         self._actor = torch.optim.Adam(self._of_actor, self.settings.actor_rate, fused=True)
         self._critic = torch.optim.Adam(self._of_critics, self.settings.critic_rate, fused=True)
 
+    @torch.no_grad()
+    def act(self, observation: Tensor) -> Tensor:
+        """Sampled actions (N, A), one for each learner at its observation (N, D)."""
+        noise = torch.stack([torch.randn(1, self.A, generator=x.generator) for x in self.learners])
+        mean, log_std = normal(self.actor(observation[:, None]))
+        return torch.tanh(torch.addcmul(mean, log_std.exp(), noise))[:, 0]
+
     def _ask(self, network: MLP, observation: Tensor, action: Tensor) -> Tensor:
         """What all critics put out (N, K, B, 1 or bins) for inputs (N, B, D), (N, B, A)."""
         N = len(self.learners)

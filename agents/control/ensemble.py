@@ -140,10 +140,11 @@ class Ensemble(nn.Module):
 
 
 class Fit(NamedTuple):
-    """What one model is fitted to: transitions, the numbers (R,) of those for training, and what critics say of all."""
+    """What one model is fitted to: transitions, the numbers (R,) of those for training, and what errors cost."""
 
     data: Transitions
     rows: Tensor
+    loss: Loss
     guide: Guide
     context: Context
     generator: torch.Generator
@@ -165,7 +166,7 @@ def fit(
 
     `rows` (R,) are the numbers of the transitions for training. Returns the mean loss of the last tenth of the steps.
     """
-    return fit_together(model, optimiser, [Fit(data, rows, guide, context, generator)], loss, steps, batch)[0]
+    return fit_together(model, optimiser, [Fit(data, rows, loss, guide, context, generator)], steps, batch)[0]
 
 
 def joined(models: Sequence[Ensemble]) -> Ensemble:
@@ -187,45 +188,74 @@ def _spread(values: Sequence[Tensor], members: int) -> Tensor:
 
 
 def fit_together(
-    model: Ensemble, optimiser: torch.optim.Optimizer, fits: Sequence[Fit], loss: Loss, steps: int, batch: int = 256
+    model: Ensemble, optimiser: torch.optim.Optimizer, fits: Sequence[Fit], steps: int, batch: int = 256
 ) -> list[float]:
-    """`fit` for several models joined into one, each with its own transitions and its own random rows.
+    """`fit` for several models joined into one, each with its own transitions, random rows and loss.
 
-    Losses are summed over members, so that none has a part in another's step.
+    Losses are summed over members, so that none has a part in another's step. Neighbours with the same loss are
+    evaluated as one.
     """
     members = model.architecture.members // len(fits)
-    first = [0, *itertools.accumulate(len(f.data.observation) for f in fits)]
-    rows = [f.rows + n for f, n in zip(fits, first, strict=False)]
-    observation, action = (torch.cat(column) for column in list(zip(*(f.data for f in fits), strict=True))[:2])
+    columns = [torch.cat(column) for column in zip(*(f.data[:2] for f in fits), strict=True)]
     target = Target(*(torch.cat(column) for column in zip(*(f.data.target for f in fits), strict=True)))
-    guide, context = fits[0].guide, fits[0].context
-    if len(fits) > 1:
-        columns = zip(*(f.guide[1:] for f in fits), strict=True)
-        guide = Guide(
-            _spread([f.guide.unit for f in fits], members),
-            *(None if column[0] is None else torch.cat(column) for column in columns),
-        )
-        context = Context(
-            _spread([f.context.scale for f in fits], members),
-            _spread([f.context.reward_scale for f in fits], members),
-            context.discount,
-            _values_of_each([f.context.values for f in fits]) if context.values else None,
-        )
-    sampled = model.architecture.gaussian and context.values is not None
+    first = itertools.accumulate((len(f.data.observation) for f in fits), initial=0)
+    rows = [f.rows + n for f, n in zip(fits, first, strict=False)]
+    shares = _shares(fits, members)
+    sampled = model.architecture.gaussian and any(f.context.values is not None for f in fits)
     shape = (2, members, batch, model.D)
     recent = []
     for i in range(steps):
         each = zip(rows, fits, strict=True)
         index = torch.cat([r[torch.randint(len(r), (members, batch), generator=f.generator)] for r, f in each])
         noise = torch.cat([torch.randn(shape, generator=f.generator) for f in fits], 1) if sampled else None
-        prediction = model(observation[index], action[index], noise)
-        mean = loss(prediction, Target(*(column[index] for column in target)), guide.rows(index), context).mean(-1)
+        prediction = model(*(column[index] for column in columns), noise)
+        actual = Target(*(column[index] for column in target))
+        mean = torch.cat([share.cost(prediction, actual, index).mean(-1) for share in shares])
         optimiser.zero_grad(set_to_none=True)
         mean.sum().backward()
         optimiser.step()
         if i >= steps - max(steps // 10, 1):
             recent.append(mean.detach())
     return torch.stack(recent).mean(0).view(len(fits), members).mean(1).tolist() if recent else [0.0] * len(fits)
+
+
+class _Share(NamedTuple):
+    """Neighbouring members of a joined ensemble under the same loss."""
+
+    members: slice
+    first: int  # number of their first transition
+    loss: Loss
+    guide: Guide
+    context: Context
+
+    def cost(self, prediction: Prediction, target: Target, index: Tensor) -> Tensor:
+        """Losses (members, B) of these members, of what all of them predict."""
+        m = self.members
+        samples = None if prediction.samples is None else prediction.samples[:, m]
+        log_std = None if prediction.log_std is None else prediction.log_std[m]
+        own = Prediction(prediction.observation[m], prediction.reward[m], log_std, samples)
+        guide = self.guide.rows(index[m] - self.first)
+        return self.loss(own, Target(*(column[m] for column in target)), guide, self.context)
+
+
+def _shares(fits: Sequence[Fit], members: int) -> list[_Share]:
+    shares, at, first = [], 0, 0
+    for loss, group in itertools.groupby(fits, lambda f: f.loss):
+        own = list(group)
+        guide, context = own[0].guide, own[0].context
+        if len(own) > 1:
+            unit = _spread([f.guide.unit for f in own], members)
+            fields = zip(*(f.guide[1:] for f in own), strict=True)
+            guide = Guide(unit, *(None if field[0] is None else torch.cat(field) for field in fields))
+            context = Context(
+                _spread([f.context.scale for f in own], members),
+                _spread([f.context.reward_scale for f in own], members),
+                context.discount,
+                None if context.values is None else _values_of_each([f.context.values for f in own]),
+            )
+        shares.append(_Share(slice(at, at + members * len(own)), first, loss, guide, context))
+        at, first = at + members * len(own), first + sum(len(f.data.observation) for f in own)
+    return shares
 
 
 def _values_of_each(values: Sequence[losses.Values | None]) -> losses.Values:

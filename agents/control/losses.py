@@ -24,6 +24,7 @@ Voelcker et al. (2025, arXiv 2505.22772), calibrated value-aware losses. `vagram
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -423,6 +424,7 @@ def vagram_shrunk(prediction: Prediction, target: Target, guide: Guide, context:
     return _bellman(prediction, target, (1 - SHRINKAGE) * own + SHRINKAGE * common, guide, context)
 
 
+@functools.cache
 def mix(loss: Loss, share: float) -> Loss:
     """The loss plus `share` times `mse`."""
 

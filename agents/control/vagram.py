@@ -125,16 +125,23 @@ class Buffer:
         """The columns."""
         return split(self.table, self.D, self.A)
 
-    def add(self, batch: Batch) -> None:
-        """Append rows (B, ...)."""
-        n = len(batch.reward)
-        index = (self._at + torch.arange(n)) % self.size
-        self.table[index] = torch.cat([x[:, None] if x.ndim == 1 else x for x in batch], -1)
-        self._at, self.rows = (self._at + n) % self.size, min(self.rows + n, self.size)
+    def add(self, rows: Tensor) -> None:
+        """Append rows (B, columns)."""
+        while len(rows):
+            part = rows[: self.size - self._at]
+            self.table[self._at : self._at + len(part)] = part
+            self.rows = max(self.rows, self._at + len(part))
+            self._at = (self._at + len(part)) % self.size
+            rows = rows[len(part) :]
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Rows (*shape, columns) at random, with replacement."""
         return self.table[torch.randint(self.rows, shape, generator=generator)]
+
+
+def rows_of(batch: Batch) -> Tensor:
+    """Rows (B, columns) of transitions (B, ...)."""
+    return torch.cat([column[:, None] if column.ndim == 1 else column for column in batch], -1)
 
 
 def split(table: Tensor, D: int, A: int) -> Batch:
@@ -185,10 +192,10 @@ class VaGraM:
 
     # --- actions ---
 
-    def _scaled(self, action: Tensor) -> Any:
+    def _scaled(self, unit: Any) -> Any:
         """Actions in [-1, 1] in the units of the environment."""
-        unit = action.numpy()
-        return (self.low + (unit + 1) / 2 * (self.high - self.low)).astype(self.env.action_space.dtype)
+        share = (np.asarray(unit) + 1) / 2
+        return (self.low + share * (self.high - self.low)).astype(self.env.action_space.dtype)
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
@@ -218,19 +225,13 @@ class VaGraM:
         self._validation = torch.from_numpy(self.rng.random(size) < self.settings.validation)
         self._observation, _ = self.env.reset(seed=self.seed)
 
-    def _play(self) -> None:
-        """One step of the environment, remembered."""
-        observation = self._observation
-        with torch.no_grad():
-            if self.learner is None:
-                unit = torch.from_numpy(self.rng.uniform(-1, 1, self.A).astype(np.float32))
-            else:
-                unit = self.learner.sample(torch.as_tensor(np.asarray(observation, np.float32))[None])[0][0]
+    def _play(self, unit: Any) -> None:
+        """One step of the environment under an action in [-1, 1] (A,), remembered."""
         after, reward, terminated, truncated, _ = self.env.step(self._scaled(unit))
         if terminated and self.terminal is None and self.settings.model_share:
             raise ValueError("An episode terminated, and rollouts of a model must know when: give terminal=.")
-        row = (observation, unit, float(reward), after, float(terminated))
-        self.real.add(Batch(*(torch.as_tensor(np.asarray(x, np.float32))[None] for x in row)))
+        row = np.concatenate([self._observation, unit, [reward], after, [terminated]]).astype(np.float32)
+        self.real.add(torch.from_numpy(row)[None])
         self._observation = self.env.reset()[0] if terminated or truncated else after
 
     def _begin(self) -> SoftActorCritic:
@@ -267,9 +268,11 @@ class VaGraM:
             hessian=entry.needs == "hessian",
         )
         guide = entry.prepare(self.evidence, self.context, self.generator)
+        share = s.mse_share + (self.refreshes < s.warm_refreshes)
+        loss = losses.mix(entry.loss, share) if share and s.loss != "mse" else entry.loss
         asks = entry.loss in (losses.itervaml, losses.calibrated)
         context = self.context if asks else self.context._replace(values=None)
-        return Fit(self.data, self.training.nonzero()[:, 0], guide, context, self.generator)
+        return Fit(self.data, self.training.nonzero()[:, 0], loss, guide, context, self.generator)
 
     def _draw(self) -> Tensor:
         """Rows (update_ratio, batch, columns) for the updates of one step, the present share of them from the model."""
@@ -292,26 +295,28 @@ class VaGraM:
             action, _ = self.learner.sample(observation)
             after, reward = self.model.step(observation, action, self.generator)
             over = torch.as_tensor(np.asarray(ends(after.numpy()), np.bool_))
-            self.imagined.add(Batch(observation, action, reward, after, over.float()))
+            self.imagined.add(rows_of(Batch(observation, action, reward, after, over.float())))
             observation = after[~over]
             if not len(observation):
                 break
 
 
+FREE = ("loss", "mse_share", "warm_refreshes", "ramp", "model_share", "validation", "values", "model_buffer")
+
+
 def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
-    """Let agents of the same settings learn side by side, each as it would alone: their environments and seeds differ.
+    """Let agents learn side by side, each as it would alone.
 
     Their models are fitted as one, and their actors and critics are updated as one, so that with several agents each
-    takes a fraction of the time that it takes alone.
+    takes a fraction of the time that it takes alone. They may differ in environment, seed and the settings in FREE.
 
     Raises:
-        ValueError: the settings or the sizes of the agents differ.
+        ValueError: other settings or the sizes of the agents differ.
     """
+    _alike(agents)
     first, s = agents[0], agents[0].settings
-    if any((a.settings, a.D, a.A) != (s, first.D, first.A) for a in agents):
-        kinds = "; ".join(f"{a.settings}, D = {a.D}, A = {a.A}" for a in agents)
-        raise ValueError(f"Agents that learn side by side must have the same settings and sizes; these have {kinds}.")
-    whole = joined([agent.model for agent in agents])
+    modelled = [agent for agent in agents if agent.settings.model_share]
+    whole = joined([agent.model for agent in modelled]) if modelled else first.model
     optimiser = torch.optim.Adam(whole.parameters(), s.model_rate, fused=True)
     training: Training | None = None
     for agent in agents:
@@ -319,36 +324,55 @@ def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
     for steps in range(1, total_timesteps + 1):
         done = steps - s.random_steps
         with _timed(agents, "environment"):
-            for agent in agents:
-                agent.steps, agent.share = steps, s.share(done)
-                agent._play()
+            units = _actions(agents, training)
+            for agent, unit in zip(agents, units, strict=True):
+                agent.steps, agent.share = steps, agent.settings.share(done)
+                agent._play(unit)
         if done < 0:
             continue
         training = training or Training([agent._begin() for agent in agents])
         if done % s.refresh == 0:
             _refresh(agents, whole, optimiser)
-        with _timed(agents, "model"):
-            for agent in agents if s.model_share and done % s.rollout_every == 0 else ():
-                agent._imagine()
+        if done % s.rollout_every == 0:
+            with _timed(modelled, "model"):
+                for agent in modelled:
+                    agent._imagine()
         with _timed(agents, "critic"):
             for rows in torch.stack([agent._draw() for agent in agents], 1):
                 training.update(split(rows, first.D, first.A))
 
 
-def _refresh(agents: Sequence[VaGraM], whole: Ensemble, optimiser: torch.optim.Optimizer) -> None:
-    """Fit the models of all agents, joined into one ensemble, under what their critics say now."""
-    s = agents[0].settings
-    if s.model_share:
-        with _timed(agents, "model"):
-            fits = [agent._ask() for agent in agents]
-            adopt(whole, [agent.model for agent in agents])
-            loss = losses.find(s.loss).loss
-            share = s.mse_share + (agents[0].refreshes < s.warm_refreshes)
-            if share and s.loss != "mse":
-                loss = losses.mix(loss, share)
-            fit_together(whole, optimiser, fits, loss, s.model_steps, s.model_batch)
+def _alike(agents: Sequence[VaGraM]) -> None:
+    """Complain of agents that cannot learn side by side."""
+    first, s = agents[0], agents[0].settings
     for agent in agents:
-        agent.refreshes += bool(s.model_share)
+        same = replace(agent.settings, **{name: getattr(s, name) for name in FREE})
+        if (same, agent.model.architecture, agent.D, agent.A) != (s, first.model.architecture, first.D, first.A):
+            raise ValueError(
+                f"Agents that learn side by side may differ in {', '.join(FREE)}; one has {s} with {first.D, first.A} "
+                f"dimensions of observation and action, another {agent.settings} with {agent.D, agent.A}."
+            )
+
+
+def _actions(agents: Sequence[VaGraM], training: Training | None) -> Any:
+    """Actions (N, A) in [-1, 1] for the present observations of all agents; uniform before they learn."""
+    if training is None:
+        return [agent.rng.uniform(-1, 1, agent.A).astype(np.float32) for agent in agents]
+    observation = np.stack([agent._observation for agent in agents]).astype(np.float32)
+    return training.act(torch.from_numpy(observation)).numpy()
+
+
+def _refresh(agents: Sequence[VaGraM], whole: Ensemble, optimiser: torch.optim.Optimizer) -> None:
+    """Fit the models of those that have one, joined into one ensemble, under what their critics say now."""
+    modelled = [agent for agent in agents if agent.settings.model_share]
+    if modelled:
+        s = agents[0].settings
+        with _timed(modelled, "model"):
+            fits = [agent._ask() for agent in modelled]
+            adopt(whole, [agent.model for agent in modelled])
+            fit_together(whole, optimiser, fits, s.model_steps, s.model_batch)
+    for agent in agents:
+        agent.refreshes += agent in modelled
         if agent.on_refresh is not None:
             agent.on_refresh(agent)
 

@@ -350,13 +350,16 @@ def _arrays(content: bytes) -> list[Array]:
 
 def _contents(folder: Path, names: list[str], hashes: tuple[str, ...] | None, meant: str) -> list[bytes]:
     """The content of files, checked by SHA-256 where hashes are given."""
-    contents = []
-    for i, name in enumerate(names):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{name} is missing from {folder}.")
-        contents.append((folder / name).read_bytes())
-        if hashes is not None and _sha256(contents[-1]) != hashes[i]:
-            raise ValueError(f"{folder / name} is not {meant}: its SHA-256 differs. Get it again.")
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing from {folder}.")
+    contents = [(folder / name).read_bytes() for name in names]
+    found = map(_sha256, contents)
+    wrong = [name for name, sha256, due in zip(names, found, hashes or (), strict=False) if sha256 != due]
+    if wrong:
+        raise ValueError(
+            " ".join(f"{folder / name} is not {meant}: its SHA-256 differs. Get it again." for name in wrong)
+        )
     return contents
 
 

@@ -22,7 +22,7 @@ from valuegym.agents.control.ensemble import Architecture, Ensemble
 from valuegym.agents.control.losses import LOSSES
 from valuegym.agents.control.model_env import ModelVectorEnv, for_sb3
 from valuegym.agents.control.mpc import plan
-from valuegym.agents.control.vagram import Buffer, Settings, VaGraM, learn_together, split
+from valuegym.agents.control.vagram import Buffer, Settings, VaGraM, learn_together, rows_of, split
 
 PENDULUM = "valuegym/Pendulum-v0"
 TINY: dict[str, Any] = {
@@ -192,14 +192,24 @@ def test_the_same_seed_learns_the_same() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize(
-    "kwargs", [{}, {"critic": "hl_gauss"}, {"loss": "vagram_matrix"}, {"loss": "calibrated"}, {"model_share": 0.0}]
-)
-def test_agents_side_by_side_learn_as_each_does_alone(kwargs: dict[str, Any]) -> None:
+MIXED: list[dict[str, Any]] = [
+    {"loss": "mse"},
+    {"loss": "vagram", "warm_refreshes": 1},
+    {"loss": "vagram", "warm_refreshes": 1},
+    {"loss": "shuffled"},
+    {"loss": "vagram_matrix", "ramp": 10},
+    {"loss": "itervaml"},
+    {"loss": "itervaml"},
+    {"model_share": 0.0},
+]
+
+
+@pytest.mark.parametrize("kinds", [MIXED, [{"critic": "hl_gauss"}] * 2, [{"loss": "calibrated"}] * 2])
+def test_agents_side_by_side_learn_as_each_does_alone(kinds: list[dict[str, Any]]) -> None:
     """Up to the last digits, which depend on where in a vector register a number lies."""
-    together = [tiny(seed, **kwargs) for seed in (3, 4, 5)]
+    together = [tiny(seed, **kwargs) for seed, kwargs in enumerate(kinds)]
     learn_together(together, 45)
-    for seed, agent in zip((3, 4, 5), together, strict=True):
+    for seed, (agent, kwargs) in enumerate(zip(together, kinds, strict=True)):
         alone = tiny(seed, **kwargs).learn(45)
         pairs = [(agent.real.table, alone.real.table), (agent.imagined.table, alone.imagined.table)]
         for name in ("actor", "critics", "averaged"):
@@ -213,8 +223,8 @@ def test_agents_side_by_side_learn_as_each_does_alone(kwargs: dict[str, Any]) ->
 
 
 def test_agents_side_by_side_must_be_alike() -> None:
-    with pytest.raises(ValueError, match="the same settings"):
-        learn_together([tiny(0), tiny(1, loss="mse")], 5)
+    with pytest.raises(ValueError, match="may differ in loss"):
+        learn_together([tiny(0), tiny(1, hidden=9)], 5)
     learners = [SoftActorCritic(3, 1, CriticParameters(width=w), Optimisation(), seeded(0)) for w in (4, 8)]
     with pytest.raises(ValueError, match="of one kind"):
         Training(learners)
@@ -238,7 +248,7 @@ def test_batches_mix_by_the_share() -> None:
     agent.real, agent.imagined = Buffer(10, 3, 1), Buffer(10, 3, 1)
     for buffer, value in ((agent.real, 0.0), (agent.imagined, 1.0)):
         rows = torch.full((10,), value)
-        buffer.add(Batch(torch.zeros(10, 3), torch.zeros(10, 1), rows, torch.zeros(10, 3), rows))
+        buffer.add(rows_of(Batch(torch.zeros(10, 3), torch.zeros(10, 1), rows, torch.zeros(10, 3), rows)))
     for share, expected in ((0.0, 0), (0.5, 8), (0.9, 14)):
         agent.share = share
         assert split(agent._draw(), 3, 1).reward.sum(-1).tolist() == [expected] * 3
@@ -246,10 +256,13 @@ def test_batches_mix_by_the_share() -> None:
 
 def test_the_oldest_rows_are_overwritten() -> None:
     buffer = Buffer(4, 1, 1)
-    for i in range(3):
-        rows = torch.tensor([2.0 * i, 2.0 * i + 1])
-        buffer.add(Batch(rows[:, None], rows[:, None], rows, rows[:, None], rows))
-    assert buffer.rows == 4 and sorted(buffer.fields.reward.tolist()) == [2, 3, 4, 5]
+    for n in ((0, 1), (2, 3, 4), (5, 6), (7, 8, 9, 10, 11)):
+        rows = torch.tensor(n, dtype=torch.float32)
+        batch = Batch(rows[:, None], rows[:, None], rows, rows[:, None], rows)
+        buffer.add(rows_of(batch))
+        assert sorted(buffer.fields.reward[: buffer.rows].tolist()) == list(range(n[-1] + 1))[-4:]
+    for column, kept in zip(split(rows_of(batch), 1, 1), batch, strict=True):
+        assert torch.equal(column, kept)
 
 
 def test_the_range_of_values_holds_what_rewards_allow() -> None:

@@ -7,12 +7,32 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from valuegym.leaderboards import tracking
+from valuegym.leaderboards import experiments, tracking
+from valuegym.leaderboards.experiments import Experiment
+
+
+@pytest.fixture(scope="module")
+def enrol() -> Iterator[Callable[..., None]]:
+    """Adds experiments to the table for the tests of a module, and lets replays and runs work in this process."""
+
+    def serial(function: Any, items: Any, workers: int, label: str, executor: str = "pool") -> list[Any]:
+        return [function(item) for item in items]
+
+    with pytest.MonkeyPatch.context() as patch:
+
+        def add(*rows: Experiment) -> None:
+            for row in rows:
+                patch.setitem(experiments.EXPERIMENTS, row.id, row)
+
+        for name in ("run", "verify", "trust"):
+            patch.setattr(import_module(f"valuegym.leaderboards.{name}"), "spread", serial)
+        yield add
 
 
 @pytest.fixture

@@ -59,6 +59,7 @@ function picture(name, scheme, width) {
 async function wrongOrder(page, table) {
   const wrong = [];
   for (const button of await table.$$("thead button")) {
+    if (!(await button.isVisible())) continue; // a column that phones do without
     for (const turn of [0, 1]) {
       await button.focus();
       await page.keyboard.press("Enter");

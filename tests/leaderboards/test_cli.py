@@ -344,7 +344,11 @@ def test_data_that_is_missing_or_unknown_is_one_line(valuegym: Command, tmp_path
     assert "nowhere is not a folder" in failed(valuegym("data", "check", "human-delivery", "--data", "nowhere"))
     for name in datasets.file_names("Regret-Question"):
         (tmp_path / "empty" / name).write_bytes(b"\x80\x04K*.")
-    assert "is not the published file" in failed(valuegym("data", "check", "human-delivery", "--data", "empty"))
+    for name in datasets.file_names("Pr-Question"):
+        (tmp_path / "empty" / name).write_bytes(b"")
+    status, output, errors = valuegym("data", "check", "human-delivery", "--data", "empty")
+    assert (status, output) == (2, "") and errors.count("is not the published file") == 6  # all of them
+    assert all(name in errors for c in ("Regret-Question", "Pr-Question") for name in datasets.file_names(c))
     human = ["run", "--experiment", "preference/human-regret-question", "--agent", "uniform"]
     assert "pass data=FOLDER or set VALUEGYM_DATA" in failed(valuegym(*human))
     assert "is not the published file" in failed(valuegym(*human, "--data", "empty"))

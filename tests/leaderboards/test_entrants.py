@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib import import_module
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, referee, trust
 from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards import referee, trust
 from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.entrants import enter, judge_all
+from valuegym.leaderboards.entrants import curves, enter, judge_all
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import EXAMPLE, Card, pack, write
+from valuegym.leaderboards.submission import EXAMPLE, Card, Submission, pack, write
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 DIGEST = "a" * 64
 
 
-def serial(function, items, workers, label, executor="pool"):
-    return [function(item) for item in items]
-
-
-@pytest.fixture(autouse=True)
-def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
-    for name in ("run", "verify", "trust"):
-        monkeypatch.setattr(import_module(f"valuegym.leaderboards.{name}"), "spread", serial)
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def small_experiments(enrol: Callable[..., None]) -> None:
+    enrol(WALK)
 
 
 def packed(folder: Path, name: str, agent: str = "uniform", ledger: book.Ledger | None = None) -> Path:
@@ -113,3 +106,26 @@ def test_the_command_shows_submissions(
     assert "accepted  results/sent.zip: uniform on test/walk, 2 records" in output and "site   " in output
     page = (tmp_path / "results" / "site" / "agents" / "uniform.html").read_text(encoding="utf-8")
     assert "A. Person" in page and "valuegym verify sent.zip" in page
+
+
+def test_learning_curves_are_read_from_evidence_and_nothing_else_is(tmp_path: Path) -> None:
+    def found(evidence: object, track: str = "control/lqr") -> dict:
+        text = json.dumps({track: evidence}).encode() if evidence != "none" else b"[1]"
+        manifest = {"experiments": {"control/lqr": {}, "test/walk": {}}}
+        return curves(Submission(Card.of(EXAMPLE), manifest, {}, {"evidence/learning.json": text}, "x"))
+
+    good = {"timesteps": [0, 1000, 2000], "scores": [[0, 0.5, 1], [0.2, 0.5, 1], [0.4, 0.5, 1]]}
+    curve = found(good)["control/lqr"]
+    assert curve.steps == (0, 1000, 2000)
+    np.testing.assert_allclose(curve.estimates[:, 0], [0.2, 0.5, 1])
+    assert curve.estimates[0, 1] < 0.2 < curve.estimates[0, 2] and curves_of_nothing() == {}
+    assert found(good, "control/pendulum") == found(good, "test/walk") == found("none") == {}  # test/walk trains nobody
+    bad: list[object] = [3, {}, {"timesteps": [0, 1]}, good | {"timesteps": [0, 1]}, good | {"timesteps": [0, 2000, 1]}]
+    bad += [good | {"timesteps": [0, 1, 2001]}, good | {"timesteps": [0.5, 1, 2]}, good | {"timesteps": [-1, 1, 2]}]
+    bad += [good | {"scores": x} for x in ([], [[1, 2]], [[1, 2, 3], [1]], [1, 2, 3], [["a", 1, 2]], [[10**400, 1, 2]])]
+    for evidence in bad:
+        assert found(evidence) == {}, evidence
+
+
+def curves_of_nothing() -> dict:
+    return curves(Submission(Card.of(EXAMPLE), {"experiments": {}}, {}, {}, "x"))

@@ -7,14 +7,15 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, online, referee, submission, tracking, trust
 from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards import online, referee, submission, tracking, trust
 from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.online import OnlineRun, Reading, fetch_submissions, read_project, render
@@ -27,10 +28,9 @@ WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0
 INBOX, BOARD = "lab/inbox", "lab/board"
 
 
-@pytest.fixture(autouse=True)
-def small_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
-    monkeypatch.setattr(trust, "spread", lambda function, items, *_: [function(item) for item in items])
+@pytest.fixture(autouse=True, scope="module")
+def small_experiments(enrol: Callable[..., None]) -> None:
+    enrol(WALK)
 
 
 def sent(folder: Path, name: str = "uniform", spoil: bool = False) -> trust.Judgement:
@@ -217,3 +217,15 @@ def test_a_report_is_markdown_where_wandb_cannot_have_it(
     assert "report.md; Reports on wandb need its package wandb-workspaces" in capsys.readouterr().out
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert text.startswith("### test/walk\n") and trust.LIMITS["replayed"] in text
+
+
+@needs_wandb
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("wandb_workspaces") is None, reason="needs wandb-workspaces")
+def test_a_report_arrives(tmp_path: Path, server: Any) -> None:
+    server.runs["lab", "board", "x"] = {"config": {}, "summary": {}}
+    url = online.publish_report(BOARD, "Title", "### test/walk", tmp_path)
+    assert url.startswith(f"{server.url}/lab/board/reports/Title--") and not server.unknown
+    [report] = server.reports
+    assert (report["entityName"], report["projectName"], report["displayName"]) == ("lab", "board", "Title")
+    assert "### test/walk" in report["spec"]

@@ -54,12 +54,8 @@ Forgery = Callable[[Members], Any]  # edits the members, which are summed again,
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small_experiments() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for row in (WALK, OTHER, WEIGHTS):
-            patch.setitem(experiments.EXPERIMENTS, row.id, row)
-        patch.setattr(trust, "spread", lambda function, items, workers, label: [function(item) for item in items])
-        yield
+def small_experiments(enrol: Callable[..., None]) -> None:
+    enrol(WALK, OTHER, WEIGHTS)
 
 
 @pytest.fixture(scope="module")

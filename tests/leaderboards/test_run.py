@@ -137,6 +137,13 @@ def test_what_a_killed_write_left_is_not_a_record(tmp_path: Path) -> None:
     path = run("uniform", "test/tiny", 0, tmp_path / "cut")
     assert record_files(tmp_path / "cut") == [path]
     assert path.read_bytes() == files(tmp_path / "whole")["test/tiny/uniform/seed-0.jsonl"]
+    work = jobs(["uniform"], ["test/tiny"], tmp_path / "cut", [0])
+    assert run_all(work, workers=1) == [path] and len(files(tmp_path / "cut")) == 2  # another may be writing it
+    os.utime(tmp_path / "cut" / left, (1, 1))
+    (path.parent / ".mine").touch()
+    os.utime(path.parent / ".mine", (1, 1))
+    assert run_all(work, workers=1) == [path]
+    assert {Path(name).name for name in files(tmp_path / "cut")} == {"seed-0.jsonl", ".mine"}
 
 
 @pytest.mark.parametrize("where", ["learn", "predict"])

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,9 @@ HEAD = "import os, sys, time\nimport numpy as np\n"
 Agent = Callable[..., Path]
 
 
-@pytest.fixture(autouse=True)
-def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for row in (WALK, WEIGHTS, TRAINED):
-        monkeypatch.setitem(experiments.EXPERIMENTS, row.id, row)
-    monkeypatch.setattr(trust, "spread", lambda function, items, workers, label: [function(item) for item in items])
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def small_experiments(enrol: Callable[..., None]) -> None:
+    enrol(WALK, WEIGHTS, TRAINED)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import posixpath
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -25,9 +26,7 @@ from valuegym.leaderboards.submission import Card
 from valuegym.leaderboards.table import DIVISIONS, WIDTH, as_data, boards, render, render_markdown
 from valuegym.leaderboards.trust import LIMITS
 
-needs_matplotlib = pytest.mark.skipif(
-    importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib: valuegym[site]"
-)
+needs_pillow = pytest.mark.skipif(importlib.util.find_spec("PIL") is None, reason="needs pillow: valuegym[site]")
 REPORTS = (0, 10, 100, 1000)
 
 
@@ -239,13 +238,17 @@ def words_of(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    pytest.importorskip("matplotlib")
-    from valuegym.leaderboards.entrants import Entrant
+    pytest.importorskip("PIL")
+    from valuegym.leaderboards.entrants import Curve, Entrant
 
-    sent = make_score("sent", 0.8, "control/pendulum", reports=(0,), status="executed")
-    entrants = {"sent": Entrant(CARD, "sent file.zip", "ab" * 32, ("a note",))}
+    sent = [
+        make_score("sent", 0.8, f"control/{name}", reports=(0,), status="executed")
+        for name in ("pendulum", "lqr", "mountain-car")
+    ]
+    curve = Curve((0, 1000, 5000), np.array([[0.0, -0.1, 0.1], [0.5, 0.4, 0.6], [0.8, np.nan, np.nan]]))
+    entrants = {"sent": Entrant(CARD, "sent file.zip", "ab" * 32, ("a note",), {"control/pendulum": curve})}
     folder = tmp_path_factory.mktemp("site") / "folder"
-    return make_site(folder, [*make_scores(), sent], title="Boards", notes=["First.", "Second."], entrants=entrants)
+    return make_site(folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], entrants=entrants)
 
 
 @pytest.fixture(scope="module")
@@ -253,10 +256,11 @@ def pages(site: dict[str, bytes]) -> dict[str, str]:
     return pages_of(site)
 
 
-@needs_matplotlib
+@needs_pillow
 def test_there_is_a_page_for_each_board_and_agent_and_a_picture_of_each_environment(site: dict[str, bytes]) -> None:
     agents = ("cheat", "follow", "oracle", "partial-return", "peeks", "regret", "sent")
-    boards_of = ("preference-boards-regret", "control-distractors", "control-pendulum", "coevolution-history")
+    boards_of = ("preference-boards-regret", "control-distractors", "coevolution-history")
+    boards_of += ("control-pendulum", "control-lqr", "control-mountain-car")
     expected = {"index.html", "agents.html", "environments.html", "trust.html", "style.css", "sort.js"}
     expected |= {f"agents/{name}.html" for name in agents} | {
         f"boards/{name}.{kind}" for name in boards_of for kind in ("html", "json")
@@ -268,7 +272,7 @@ def test_there_is_a_page_for_each_board_and_agent_and_a_picture_of_each_environm
         assert site[name].startswith(b"\x89PNG\r\n") and len(site[name]) < 200_000
 
 
-@needs_matplotlib
+@needs_pillow
 def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(
     site: dict[str, bytes], pages: dict[str, str]
 ) -> None:
@@ -296,7 +300,7 @@ def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(
     assert "http" not in site["sort.js"].decode() and "eval" not in site["sort.js"].decode()
 
 
-@needs_matplotlib
+@needs_pillow
 def test_pages_are_accessible(pages: dict[str, str]) -> None:
     for name, text in pages.items():
         page = Page(text)
@@ -321,7 +325,7 @@ def test_pages_are_accessible(pages: dict[str, str]) -> None:
         assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(identifiers)
 
 
-@needs_matplotlib
+@needs_pillow
 def test_plots_take_every_colour_from_the_style(site: dict[str, bytes], pages: dict[str, str]) -> None:
     body = "".join(pages.values())
     assert not re.findall(r"(?<!&)#[0-9a-fA-F]{6}\b", body)
@@ -329,7 +333,7 @@ def test_plots_take_every_colour_from_the_style(site: dict[str, bytes], pages: d
     assert used and used <= set(re.findall(r"(--[a-z0-9-]+):", site["style.css"].decode()))
 
 
-@needs_matplotlib
+@needs_pillow
 def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]) -> None:
     board = pages["boards/preference-boards-regret.html"]
     for expected in (
@@ -347,7 +351,7 @@ def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]
     assert "Boards" in index and "First." in index and "Second." in index
 
 
-@needs_matplotlib
+@needs_pillow
 def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
     """Each row of a sortable table has a cell for each heading; numbers stand in data-value at their full length."""
     for text in pages.values():
@@ -361,7 +365,7 @@ def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
     assert scores and all(len(score) > 4 for score in scores)
 
 
-@needs_matplotlib
+@needs_pillow
 def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
     regret = words_of(pages["agents/regret.html"])
     assert "valuegym verify results/preference/boards-regret/regret" in regret
@@ -369,10 +373,12 @@ def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
     assert "preference/boards-regret" in regret and "control/distractors" in regret  # the profile's lines, too
     sent = words_of(pages["agents/sent.html"])
     assert "valuegym verify 'sent file.zip'" in sent and "ab" * 32 in sent and "0.5 hours" in sent and "a note" in sent
+    assert "Learning curve of sent on control/pendulum" in sent and "nobody has replayed these" in sent
+    assert "A star with a spoke for each track" in sent and "A star" not in regret
     assert "valuegym run" not in sent
 
 
-@needs_matplotlib
+@needs_pillow
 def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
     from valuegym.leaderboards.entrants import Entrant
 
@@ -395,7 +401,7 @@ def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
 
 
-@needs_matplotlib
+@needs_pillow
 def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
     from valuegym.leaderboards.site import _render
 
@@ -406,7 +412,7 @@ def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
     assert make_site(tmp_path / "a", [])["index.html"].count(b"No scores yet.") == 1  # replaced
 
 
-@needs_matplotlib
+@needs_pillow
 def test_addresses_are_unique_and_stay_in_their_folder() -> None:
     from valuegym.leaderboards.page import addresses
 
@@ -417,7 +423,7 @@ def test_addresses_are_unique_and_stay_in_their_folder() -> None:
     assert found["a/b"] == "a-b"
 
 
-@needs_matplotlib
+@needs_pillow
 def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from valuegym.leaderboards.site import write_site
 
@@ -429,22 +435,23 @@ def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Mo
     assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == ["style.css"]
 
 
-def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from valuegym.leaderboards.site import write_site
+def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from valuegym.leaderboards.site import picture, write_site
 
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    picture.cache_clear()
+    monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r"valuegym\[site\]"):
         write_site(make_scores(), tmp_path / "site")
     assert not list(tmp_path.iterdir())
 
 
-@needs_matplotlib
+@needs_pillow
 def test_agents_on_one_board_never_share_colour_and_marker() -> None:
-    from valuegym.leaderboards.plots import _marker, assign
+    from valuegym.leaderboards.plots import _look, assign
 
     scores = [make_score(f"agent-{i}", 0.5, e) for e in ("a", "b") for i in range(20)] + [make_score("c", 0.1, "c")]
     series = assign(boards(scores))
-    looks = {tuple(sorted(_marker(series[f"agent-{i}"]).items())) for i in range(20)}
+    looks = {_look(series[f"agent-{i}"]) for i in range(20)}
     assert len(looks) == 20
     assert series["c"] == 0
 
@@ -458,6 +465,41 @@ def test_positions_give_zero_a_place_of_its_own() -> None:
     assert positions((1, 10))[0] == pytest.approx(1.0)
 
 
+def test_ticks_are_round_and_few() -> None:
+    from valuegym.leaderboards.plots import ticks
+
+    assert ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert ticks(-1.06, 2.06) == pytest.approx([-1, -0.5, 0, 0.5, 1, 1.5, 2])
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        low = rng.normal() * 10 ** rng.uniform(-3, 3)
+        high = low + 10 ** rng.uniform(-3, 3)
+        found = ticks(low, high)
+        slack = 1e-6 * (high - low)
+        assert 2 <= len(found) <= 8 and found[0] >= low - slack and found[-1] <= high + slack
+        assert np.ptp(np.diff(found)) <= slack
+
+
+@needs_pillow
+def test_stars_hold_what_they_show() -> None:
+    """A corner for each track at its score, from the middle to the ring; what is beyond ends there."""
+    from valuegym.leaderboards.plots import radar
+
+    last = {"a": 0.5, "b": 7.0, "c": -3.0}
+    found = [boards([make_score("x", last[track], f"control/{track}", reports=(0,))])[0] for track in "abc"]
+    found = [
+        replace(board, agents=(replace(board.agents[0], estimates=np.full((1, 3), last[t])),))
+        for t, board in zip("abc", found, strict=True)
+    ]
+    text = radar("control", "x", [(board, board.agents[0]) for board in found], 0, "r")
+    [corners] = re.findall(r'<path d="M([^"]*)Z" fill="var\(--agent-0\)" opacity', text)
+    points = np.array([pair.split(",") for pair in corners.split()], float) - (180, 125)
+    np.testing.assert_allclose(np.hypot(*points.T), [45, 90, 0], atol=0.1)
+    assert points[0] == pytest.approx([0, -45], abs=0.1)
+    assert "control/a 0.50, control/b 7.00, control/c -3.00" in text
+    Page(text)
+
+
 def test_labels_are_spread_apart_and_stay_near() -> None:
     from valuegym.leaderboards.plots import spread
 
@@ -469,7 +511,7 @@ def test_labels_are_spread_apart_and_stay_near() -> None:
     assert np.mean(placed) == pytest.approx(np.mean(wanted))
 
 
-@needs_matplotlib
+@needs_pillow
 def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
     name = "boards/preference-boards-regret.html"
     far, near = (make_site(tmp_path, [make_score("a", x)])[name].decode() for x in (-40.0, 0.5))

@@ -33,7 +33,7 @@ MISSING = [
 @pytest.mark.slow  # two minutes: every page four times
 @pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 def test_a_browser_finds_nothing_wrong(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("PIL")
     from valuegym.leaderboards.entrants import Entrant
 
     scores = [*make_scores(), make_score("sent", 0.8, "control/pendulum", reports=(0,), status="executed")]

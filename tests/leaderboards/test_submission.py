@@ -7,14 +7,14 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, submission, trust
+from valuegym.leaderboards import submission, trust
 from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import RecordError
@@ -40,12 +40,8 @@ CARD = Card.of(EXAMPLE | {"name": "uniform"})
 
 
 @pytest.fixture(autouse=True, scope="module")
-def small_experiments() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for row in ROWS:
-            patch.setitem(experiments.EXPERIMENTS, row.id, row)
-        patch.setattr(trust, "spread", lambda function, items, workers, label: [function(item) for item in items])
-        yield
+def small_experiments(enrol: Callable[..., None]) -> None:
+    enrol(*ROWS)
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, referee, trust
 from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards import referee, trust
 from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.aggregate import estimates
 from valuegym.leaderboards.commitment import agent_digest, committed_seeds
@@ -24,17 +23,9 @@ from valuegym.leaderboards.submission import EXAMPLE, Card, open_submission, pac
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 
 
-def serial(function, items, workers, label, executor="pool"):
-    return [function(item) for item in items]
-
-
-@pytest.fixture(autouse=True)
-def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
-    monkeypatch.setattr(trust, "spread", serial)
-    for name in ("run", "verify"):
-        monkeypatch.setattr(import_module(f"valuegym.leaderboards.{name}"), "spread", serial)
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def small_experiments(enrol: Callable[..., None]) -> None:
+    enrol(WALK)
 
 
 def submission(folder: Path, agent: str = "uniform", name: str = "") -> Path:

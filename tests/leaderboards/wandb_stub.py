@@ -31,6 +31,7 @@ class Server:
         dies_at: name of the operation at which the server falls silent for good, None for never.
         busy: how many requests are still turned away with 429, "too many requests".
         downloads: paths of what was fetched.
+        reports: what was sent to be one.
     """
 
     key: str | None = None
@@ -45,6 +46,7 @@ class Server:
         self.operations: list[str] = []
         self.unknown: list[str] = []
         self.downloads: list[str] = []
+        self.reports: list[dict[str, Any]] = []
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"stub": self})
         self.http = _Quiet(("127.0.0.1", 0), handler)
@@ -75,6 +77,26 @@ class Server:
 
     def on_GetDefaultEntity(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"viewer": {"id": "user", "entity": "tester"}}
+
+    def on_GetProjects(self, sent: dict[str, Any]) -> dict[str, Any]:
+        names = sorted({project for _, project, _ in self.runs})
+        times = {"createdAt": "2026-01-01T00:00:00Z", "entityName": sent["entity"], "isBenchmark": False, "user": None}
+        edges = [
+            {"cursor": name, "node": {"__typename": "Project", "id": name, "name": name, **times}} for name in names
+        ]
+        return {
+            "models": {"edges": edges, "pageInfo": {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}}
+        }
+
+    def on_ProjectInternalId(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"id": "project", "internalId": "project"}}
+
+    def on_upsertView(self, sent: dict[str, Any]) -> dict[str, Any]:
+        self.reports.append(sent)
+        told = {key: sent.get(key) for key in ("type", "name", "displayName", "description", "spec")}
+        project = {"id": "project", "name": sent["projectName"], "entityName": sent["entityName"]}
+        times = {name: "2026-01-01T00:00:00Z" for name in ("createdAt", "updatedAt")}
+        return {"upsertView": {"view": {"id": "Vmlldzox", "project": project, **told, **times}, "inserted": True}}
 
     def on_ServerFeaturesQuery(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"features": []}}
