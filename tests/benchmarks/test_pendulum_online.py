@@ -67,10 +67,10 @@ def test_groups_learn_side_by_side_in_blocks_of_seeds(study: Any) -> None:
 def test_settings_were_chosen_on_other_seeds_with_the_same_effort_for_every_arm(study: Any) -> None:
     assert not set(STUDY["tuning_seeds"]) & set(STUDY["test_seeds"])
     rows = study.recorded(RESULTS / "pendulum-online-tuning.jsonl", STUDY)
-    for arm in STUDY["tuned"]:
+    for arm, candidates in STUDY["tuned"].items():
         means = {
             candidate: np.mean([study.final(rows[study.Run(arm, candidate, seed)]) for seed in STUDY["tuning_seeds"]])
-            for candidate in STUDY["candidates"]
+            for candidate in candidates
         }
         best = max(means, key=lambda candidate: means[candidate])
         alike = [other for other in STUDY["chosen"] if other.split(",")[0] == arm]
