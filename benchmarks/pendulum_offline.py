@@ -36,7 +36,7 @@ from valuegym.agents.control.critics import CriticParameters, values_of
 from valuegym.agents.control.ensemble import Architecture, Ensemble, Fit, Transitions, adopt, fit_together, joined
 from valuegym.agents.control.losses import LOSSES, Context, Evidence, Target
 from valuegym.agents.control.mpc import CANDIDATES, HORIZON
-from valuegym.agents.control.vagram import Buffer, split
+from valuegym.agents.control.vagram import Buffer, rows_of, split
 
 ENV, NUMBER = "valuegym/Pendulum-D8-v0", 8
 LENGTH, PARALLEL = 200, 4  # steps of an episode; episodes played at once
@@ -147,7 +147,7 @@ def trained(kind: str, critic: str, seeds: list[int]) -> tuple[Training, list[Tr
         after = torch.from_numpy(np.stack([step[0] for step in played]))
         reward = torch.from_numpy(np.stack([step[1] for step in played])).float()
         for buffer, *row in zip(buffers, observation, action, reward, after, strict=True):
-            buffer.add(Batch(*row, never))
+            buffer.add(rows_of(Batch(*row, never)))
         observation = after
         if buffers[0].rows < RANDOM:
             continue
