@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import math
-import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -153,7 +152,8 @@ def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: in
         corners = [at(i, ring) for i in range(n)]
         frame.line([*corners, corners[0]], MUTED if ring == 1.0 else FAINT, 1.2 if ring == 1.0 else 0.8)
     colour = MUTED if index is None else _colour(index)
-    shared = os.path.commonprefix([_track(board) for board, _ in members]).rfind("-") + 1  # it says nothing here
+    first = {_track(board).partition("-")[:2] for board, _ in members}
+    shared = len("".join(first.pop())) if len(first) == 1 else 0  # a word that all begin with says nothing here
     for i, (board, row) in enumerate(members):
         frame.line([centre, at(i, 1.0)], FAINT, 0.8)
         across, down = turns[i]
