@@ -193,13 +193,13 @@ def fitted(block: list[Trained], width: int, arm: str) -> tuple[Ensemble, list[F
         evidence = losses.collect(one.learner.values, one.data.observation, one.data.target, context.scale, ~one.held)
         guide = entry.prepare(evidence, context, generator)
         asked = context if entry.loss is losses.itervaml else context._replace(values=None)
-        fits.append(Fit(one.data, (~one.held).nonzero()[:, 0], guide, asked, generator))
+        fits.append(Fit(one.data, (~one.held).nonzero()[:, 0], entry.loss, guide, asked, generator))
         found.append(Fitted(model, context, evidence, 0.0))
     models = [one.model for one in found]
     together = joined(models)
     adopt(together, models)
     optimiser = torch.optim.Adam(together.parameters(), FIT_RATE, fused=True)
-    fit_together(together, optimiser, fits, entry.loss, FIT_STEPS, FIT_BATCH)
+    fit_together(together, optimiser, fits, FIT_STEPS, FIT_BATCH)
     together.requires_grad_(False)
     seconds = (time.process_time() - start) / len(block)
     return together, [one._replace(seconds=seconds) for one in found]
