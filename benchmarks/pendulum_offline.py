@@ -36,7 +36,7 @@ from valuegym.agents.control.critics import CriticParameters, values_of
 from valuegym.agents.control.ensemble import Architecture, Ensemble, Fit, Transitions, adopt, fit_together, joined
 from valuegym.agents.control.losses import LOSSES, Context, Evidence, Target
 from valuegym.agents.control.mpc import CANDIDATES, HORIZON
-from valuegym.agents.control.vagram import Buffer, split
+from valuegym.agents.control.vagram import Buffer, rows_of, split
 
 ENV, NUMBER = "valuegym/Pendulum-D8-v0", 8
 LENGTH, PARALLEL = 200, 4  # steps of an episode; episodes played at once
@@ -147,7 +147,7 @@ def trained(kind: str, critic: str, seeds: list[int]) -> tuple[Training, list[Tr
         after = torch.from_numpy(np.stack([step[0] for step in played]))
         reward = torch.from_numpy(np.stack([step[1] for step in played])).float()
         for buffer, *row in zip(buffers, observation, action, reward, after, strict=True):
-            buffer.add(Batch(*row, never))
+            buffer.add(rows_of(Batch(*row, never)))
         observation = after
         if buffers[0].rows < RANDOM:
             continue
@@ -193,13 +193,13 @@ def fitted(block: list[Trained], width: int, arm: str) -> tuple[Ensemble, list[F
         evidence = losses.collect(one.learner.values, one.data.observation, one.data.target, context.scale, ~one.held)
         guide = entry.prepare(evidence, context, generator)
         asked = context if entry.loss is losses.itervaml else context._replace(values=None)
-        fits.append(Fit(one.data, (~one.held).nonzero()[:, 0], guide, asked, generator))
+        fits.append(Fit(one.data, (~one.held).nonzero()[:, 0], entry.loss, guide, asked, generator))
         found.append(Fitted(model, context, evidence, 0.0))
     models = [one.model for one in found]
     together = joined(models)
     adopt(together, models)
     optimiser = torch.optim.Adam(together.parameters(), FIT_RATE, fused=True)
-    fit_together(together, optimiser, fits, entry.loss, FIT_STEPS, FIT_BATCH)
+    fit_together(together, optimiser, fits, FIT_STEPS, FIT_BATCH)
     together.requires_grad_(False)
     seconds = (time.process_time() - start) / len(block)
     return together, [one._replace(seconds=seconds) for one in found]
@@ -439,8 +439,8 @@ def _critics(rows: Rows) -> list[str]:
             "",
             "Root mean square of the critics' gradients over distracting dimensions, divided by that over physical "
             f"ones: {_shown(interval(ratio['mse']))} with squared error, {_shown(interval(ratio['hl_gauss']))} "
-            f"with HL-Gauss. HL-Gauss is lower in {(fall > 1).sum()} of {len(seeds)} seeds, "
-            f"{_shown(interval(fall))} times in the median, {fall.min():.2f} to {fall.max():.2f} times over all.",
+            f"with HL-Gauss. HL-Gauss is lower in {(fall > 1).sum()} of {len(seeds)} seeds; squared error's ratio over "
+            f"its own: {_shown(interval(fall))} in the median, {fall.min():.2f} to {fall.max():.2f} over all.",
             "",
             "| planned with | return, less that of `mse` and the mse critic | better |",
             "|---|---|---|",

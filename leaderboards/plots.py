@@ -152,17 +152,15 @@ def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: in
         corners = [at(i, ring) for i in range(n)]
         frame.line([*corners, corners[0]], MUTED if ring == 1.0 else FAINT, 1.2 if ring == 1.0 else 0.8)
     colour = MUTED if index is None else _colour(index)
+    first = {_track(board).partition("-")[:2] for board, _ in members}
+    shared = len("".join(first.pop())) if len(first) == 1 else 0  # a word that all begin with says nothing here
     for i, (board, row) in enumerate(members):
         frame.line([centre, at(i, 1.0)], FAINT, 0.8)
         across, down = turns[i]
         anchor = "middle" if abs(across) < 0.2 else "start" if across > 0 else "end"
         place = centre[0] + (radius + 12) * across, centre[1] + (radius + 14) * down
-        room = (
-            34
-            if anchor == "middle"
-            else int((min(place[0], 360 - place[0]) if anchor == "end" else 360 - place[0]) / 6)
-        )
-        frame.text(*place, _shorten(_track(board), max(room, 4)), size=11, anchor=anchor)
+        room = 34 if anchor == "middle" else int((place[0] if anchor == "end" else 360 - place[0]) / 6.8)
+        frame.text(*place, _shorten(_track(board)[shared:], room), size=11, anchor=anchor)
         _, low, high = row.estimates[-1]
         if not math.isnan(low):
             frame.line([at(i, low), at(i, high)], colour, 6, opacity=0.35)

@@ -97,31 +97,3 @@ def test_a_block_of_one_seed_plans_as_the_library_does(monkeypatch: pytest.Monke
     one.learner.generator = torch.Generator().manual_seed(1)  # actor and planner draw from one generator
     alone = mpc.plan(found.model, one.learner, at, one.learner.generator)
     torch.testing.assert_close(module.plan(together, training, at[None], torch.Generator().manual_seed(1))[0], alone)
-
-
-def test_the_online_study_records_and_reads_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = script("pendulum_online")
-    monkeypatch.setattr(module, "LENGTH", 5)
-    study = json.loads((BENCHMARKS / "pendulum_online.json").read_text())
-    assert not set(study["tuning_seeds"]) & set(study["test_seeds"]) and len(study["test_seeds"]) >= 20
-    study |= {"steps": 60, "evaluate_every": 30, "test_seeds": [0, 1], "tuning_seeds": [2]}
-    study["settings"] |= {"random_steps": 30, "refresh": 30, "model_steps": 2, "update_ratio": 1}
-    (tmp_path / "study.json").write_text(json.dumps(study))
-    arms = ["--arms", "vagram", "no model"]
-    monkeypatch.setattr("sys.argv", ["x", *arms, "--study", str(tmp_path / "study.json"), "--output", str(tmp_path)])
-    module.main()
-    lines = (tmp_path / "pendulum-online.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    assert [(row["arm"], row["seed"]) for row in rows] == [
-        ("vagram", 0),
-        ("no model", 0),
-        ("vagram", 1),
-        ("no model", 1),
-    ]
-    assert len(rows[0]["final"]) == 8 and len(rows[0]["curve"]) == 2 and len(rows[0]["trace"]) == 2
-    module.main()  # nothing is left to do
-    assert len((tmp_path / "pendulum-online.jsonl").read_text().splitlines()) == 4
-    page = (tmp_path / "pendulum-online.md").read_text()
-    assert "| vagram | 2 |" in page and "| sac | 0 |" in page
-    study["settings"]["width"] = 13  # other settings, other runs
-    assert not module.recorded(tmp_path / "pendulum-online.jsonl", study)
