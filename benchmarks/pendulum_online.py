@@ -338,12 +338,12 @@ def _tuned(study: Row, tuning: Rows) -> str:
         body.append([*cells, study["chosen"].get(arm, "")])
     about = (
         "Chosen before any test seed was run. Sizes of the networks and rows of an update are those with which soft "
-        "actor-critic without a model did well for its cost on six seeds besides. Every loss then had the same "
-        f"{len(candidates)} candidates on the same {len(study['tuning_seeds'])} seeds, with critics fitted by squared "
-        "error: mean final return, and how many runs. HL-Gauss critics and the fast ramp have the settings of their "
-        "loss, `vagram_matrix` those of `vagram`. The arm without a model has the slower rates and was not tried with "
-        "the faster ones, which were chosen for the value-gradient losses alone: it is the less favoured in a "
-        "comparison with them."
+        "actor-critic without a model did well for its cost on seeds 0 to 5, in trials that were not recorded. Every "
+        f"loss then had the same {len(candidates)} candidates on the same {len(study['tuning_seeds'])} seeds, with "
+        "critics fitted by squared error: mean final return, and how many runs. HL-Gauss critics and the fast ramp "
+        "have the settings of their loss, `vagram_matrix` those of `vagram`. The arm without a model has the slower "
+        "rates and was not tried with the faster ones, which were chosen for the value-gradient losses alone: it is "
+        "the less favoured in a comparison with them."
     )
     return "\n".join([about, "", _study.table(["arm", *candidates, "chosen"], body)])
 
