@@ -26,15 +26,21 @@ kills = pytest.mark.skipif(sys.platform == "win32", reason="kills a process grou
 ALL = ["serial", "pool", pytest.param("ray", marks=[needs_ray, pytest.mark.slow])]  # Ray takes ten seconds to start
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all tests: Ray writes its token there once for each process."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def surroundings(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[None]:
     """No cluster of whoever runs the tests is used, and Ray's token is not written to their home.
 
     Workers find this module, which pytest alone does not put on their path.
     """
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(home))
     yield
 
 
