@@ -1,10 +1,9 @@
-"""How fast populations step: a million people in one process, and whole environments.
+"""How fast populations step: a million people in one process. `coevolution.py` measures whole environments.
 
     python benchmarks/coevolution_stepping.py [--people 1000000]
 
 One step of `dynamics.coevolve` in which everybody meets one of ten neighbours, and one of `dynamics.hegselmann_krause`
-in which everybody hears all ten, in D = 5; then environment steps per second. Peak memory is what numpy allocated,
-arguments included.
+in which everybody hears all ten, in D = 5. Peak memory is what numpy allocated, arguments included.
 """
 
 from __future__ import annotations
@@ -15,10 +14,8 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-import valuegym  # noqa: F401 - registers the ids
 from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics, networks
 
@@ -63,16 +60,6 @@ def population(people: int) -> None:
           f"{held / people:.0f} bytes a person held, {(peak - held) / people:.0f} more at the peak")  # fmt: skip
 
 
-def environment(id: str, rows: int, steps: int) -> None:
-    """Print the environment steps per second of one id."""
-    envs = gym.make_vec(id, num_envs=rows)
-    envs.reset(seed=0)
-    envs.action_space.seed(0)
-    actions = [envs.action_space.sample() for _ in range(steps)]
-    spent = fastest(lambda: [envs.step(action) for action in actions], 3)
-    print(f"{id}: {rows * steps / spent:.0f} steps a second in {rows} rows")
-
-
 def main() -> None:
     """Measure all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,8 +67,6 @@ def main() -> None:
     arguments = parser.parse_args()
     for people in (arguments.people // 10, arguments.people):
         population(people)
-    for id in [id for id in gym.registry if id.startswith("valuegym/") and "coevolution" in str(gym.spec(id).kwargs)]:
-        environment(id, 64, 100)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Soft actor-critic on small networks: what a model-based agent updates many times per step of the environment.
 
-Critics are `agents.critics`, so that they may be fitted by squared error or as HL-Gauss distributions, and give their
+Critics are those of `critics`, so that they may be fitted by squared error or as HL-Gauss distributions, and give their
 gradients with respect to states. The agent `sac` is Stable-Baselines3's own.
 
 Source: Haarnoja et al. (2018), "Soft actor-critic algorithms and applications".
