@@ -100,14 +100,10 @@ def regret_features(segments: Segments, features: Features, system: LinearSystem
 
 
 def regret(segments: Segments, system: LinearSystem) -> Floats:
-    """The regret (...) under a system's own costs, by completing the square.
-
-    V*(s) - Q*(s, u) = (u + K s)'(R + discount B'P B)(u + K s).
-    """
+    """The regret (...) under a system's own costs."""
     P = riccati.optimal(system).P
-    S = system.R + system.discount * system.B.T @ P @ system.B
-    off = segments.actions + segments.states @ riccati.gain(system, P).T
-    return _discounted(((off @ S) * off).sum(-1, keepdims=True), system.discount)[..., 0]
+    each = riccati.regret(riccati.gain(system, P), riccati.curvature(system, P), *segments)
+    return _discounted(each[..., None], system.discount)[..., 0]
 
 
 def answers(costs: Floats, temperature: float, rng: np.random.Generator) -> Floats:
