@@ -82,8 +82,10 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any]):
         assert isinstance(self.single_action_space, gym.spaces.Box)
         low, high = self.single_action_space.low, self.single_action_space.high
         scaled = 2 * (actions - low) / (high - low) - 1
-        asked = (torch.from_numpy(x).to(self.model.input_mean.device) for x in (self._observation, np.float32(scaled)))
-        after, reward = (x.cpu().numpy() for x in self.model.step(*asked, self._torch))
+        device = self.model.input_mean.device
+        observation, unit = torch.from_numpy(self._observation), torch.from_numpy(scaled.astype(np.float32))
+        moved = self.model.step(observation.to(device), unit.to(device), self._torch)
+        after, reward = (x.cpu().numpy() for x in moved)
         self._observation = after.astype(np.float32)
         self._t += 1
         terminated = np.asarray(self.terminal(self._observation), np.bool_)
