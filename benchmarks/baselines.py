@@ -162,7 +162,7 @@ def page(folder: Path, workers: int = 2) -> str:
     scores, known = enter([], judgements)
     files = "\n".join(
         f"| [{entrant.file}](baselines/{entrant.file}) | {entrant.card.about} | `{entrant.digest}` |"
-        for entrant in known.values()
+        for [entrant] in map(known.get, sorted(known))
     )
     lines = published(folder)
     size = sum(int(str(value["bytes"])) for value in lines.values()) / 1e6
