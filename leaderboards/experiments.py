@@ -189,6 +189,34 @@ _CONTROL = [
     ),
     _control("acrobot", "Raise a two-link robot; score 1 is a reference.", "Acrobot", 20_000, "reference"),
 ]
+_PREFERENCES = [
+    Experiment(
+        id=f"control/{id}",
+        about=about,
+        env_id="valuegym/LQRFromPreferences-v0",
+        arguments=json.dumps({"annotator": annotator, "reports": (0, 10, 30, 100, 300), "rotated": rotated}),
+        agents=(
+            "uniform",
+            "no_force",
+            "lqr_regret",
+            "lqr_partial_return",
+            "lqr_regret_mse",
+            "lqr_regret_diagonal",
+            "lqr_regret_full",
+            "oracle",
+        ),
+        timesteps=0,
+        episodes=5,
+        seeds=tuple(range(10)),
+        score="reports",
+        tags=("control", "preference", "random"),
+    )
+    for id, about, annotator, rotated in (
+        ("lqr-preferences", "A regulator known from preferences, answered by regret.", "regret", False),
+        ("lqr-preferences-rotated", "The same, its observation turned.", "regret", True),
+        ("lqr-preferences-partial-return", "The same, answered by partial return.", "partial-return", False),
+    )
+]
 LOCK_IN = Experiment(
     id="coevolution/lock-in",
     about="Help a hundred people to learn a truth together for a thousand steps, without locking them in.",
@@ -273,7 +301,18 @@ _VALUES = [
 ]
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
-    for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN, *_CONTROL, LOCK_IN, *_VALUES)
+    for experiment in (
+        DELIVERY,
+        *_BOARDS,
+        *_POLICY,
+        _ASKING,
+        *_PUBLISHED,
+        *_HUMAN,
+        *_CONTROL,
+        *_PREFERENCES,
+        LOCK_IN,
+        *_VALUES,
+    )
 }
 
 

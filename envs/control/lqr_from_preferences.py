@@ -16,6 +16,7 @@ from valuegym.envs.control import lqr, pictures, riccati
 from valuegym.envs.control.lqr import PHYSICAL
 from valuegym.envs.preference import annotators, models, queries
 from valuegym.envs.preference.queries import State
+from valuegym.envs.preference.random_delivery import SPLITS
 
 __all__ = ["REPORTS", "LQRFromPreferences", "Query", "State", "Task", "read"]
 
@@ -137,7 +138,8 @@ class LQRFromPreferences:
 
     ## Arguments
     `annotator`: "regret" or "partial-return" (Bradley-Terry; the median difference between two segments, over 64 other
-    pairs of the task, is 2 temperatures), or the same with "-noiseless". `reports`: as above. `length` (5): steps of a
+    pairs of the task, is 2 temperatures), or the same with "-noiseless". `split`: "train", "dev" or "test", whose
+    regulators are drawn apart. `reports`: as above. `length` (5): steps of a
     segment. `transitions` (1000): N. `distractors` (4), `distractor_scale` (1), `rotated` (False): as in `LQR-v0`.
 
     ## Oracle and naive scores
@@ -156,11 +158,13 @@ class LQRFromPreferences:
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}
     discount = 0.99
     tolerance = 1e-9  # scores come from linear solves, which differ between processors in the last digits
+    random = True  # every task is drawn
     checkpoint = 250  # a record holds every 250th state
 
     def __init__(
         self,
         annotator: str = "regret",
+        split: str = "test",
         reports: Sequence[int] = REPORTS,
         length: int = 5,
         transitions: int = 1000,
@@ -170,12 +174,14 @@ class LQRFromPreferences:
     ) -> None:
         if annotator not in ANNOTATORS:
             raise ValueError(f"annotator = {annotator!r}; expected one of {ANNOTATORS}.")
+        if split not in SPLITS:
+            raise ValueError(f"split = {split!r}; expected one of {tuple(SPLITS)}.")
         for name, number in (("length", length), ("transitions", transitions)):
             if type(number) is not int or number < 1:
                 raise ValueError(f"{name} = {number!r}; expected an integer of at least 1.")
         self.reports = queries.check_reports(reports)
         self.annotator = annotators.by_name(annotator)
-        self.length, self.transitions, self.rotated = length, transitions, rotated
+        self.split, self.length, self.transitions, self.rotated = split, length, transitions, rotated
         self.plain = lqr.Parameters(distractors=distractors, distractor_scale=distractor_scale)
         n, box = PHYSICAL + distractors, gym.spaces.Box
         self.n = n
@@ -228,27 +234,36 @@ class LQRFromPreferences:
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
         """Draw a regulator, solve it for scoring, and let it move under random forces."""
+        key = keys.mix(key, keys.RESET, tuple(SPLITS).index(self.split))
         B, n, discount = len(key), self.n, self.discount
         parameters = self.parameters(key)
         each = [lqr.system(p) for p in parameters]
-        system = riccati.LinearSystem(*(np.stack([s[i] for s in each]) for i in range(5)), discount)
+        A, drive, Q, R, W = (np.stack([s[i] for s in each]) for i in range(5))
+        system = riccati.LinearSystem(A, drive, Q, R, W, discount)
         start = np.stack([lqr.start_covariance(p) for p in parameters])
         least = riccati.optimal(system)
         naive = riccati.mean_cost(riccati.cost_of(system, np.zeros((B, 1, n))), start)
         turn = self._turns(key, parameters)
         listed = turn[np.arange(B)[:, None], :, keys.permutation(key, n, keys.RESET, _ORDER)]  # (B, n, n), an axis each
+        unseen = np.zeros((B, self.transitions, n), np.float32)
         task = Task(
-            key.copy(),
-            turn,
-            *(np.zeros((B, self.transitions, size), np.float32) for size in (n, 1, n)),
-            (listed[..., :, None] * listed[..., None, :]).astype(np.float32),
-            *system[:5],
-            start,
-            riccati.gain(system, least.P),
-            riccati.curvature(system, least.P),
-            np.ones(B),
-            naive,
-            riccati.mean_cost(least, start),
+            key=key,
+            turn=turn,
+            states=unseen,
+            actions=unseen[..., :1],
+            next_states=unseen,
+            features=(listed[..., :, None] * listed[..., None, :]).astype(np.float32),
+            A=A,
+            B=drive,
+            Q=Q,
+            R=R,
+            W=W,
+            start=start,
+            K=riccati.gain(system, least.P),
+            curvature=riccati.curvature(system, least.P),
+            temperature=np.ones(B),
+            naive=naive,
+            best=riccati.mean_cost(least, start),
         )
         states, forces = self.play(task, keys.mix(key[:, None], _TRANSITIONS, np.arange(self.transitions)), 1)
         seen = _times(turn, states).astype(np.float32)
@@ -288,7 +303,8 @@ class LQRFromPreferences:
         else:
             Q, R = (np.diagonal(field, axis1=1, axis2=2)[:, None, None] for field in (task.Q, task.R))
             each = elementary.dot(Q, s * s) + elementary.dot(R, forces * forces)
-        return elementary.dot(self.discount ** np.arange(each.shape[-1]), each)
+        discounts = np.asarray(self.discount ** np.arange(each.shape[-1]), np.float64)
+        return elementary.dot(discounts, each)
 
     def query(self, task: Task, shown: Array) -> tuple[Floats, Floats, Array]:
         """Pair number `shown` (B,), from 1: states (B, 2, L + 1, n), forces (B, 2, L, 1) and answers (B,).

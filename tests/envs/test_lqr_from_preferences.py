@@ -13,6 +13,7 @@ from valuegym.envs import keys
 from valuegym.envs.control import lqr, riccati
 from valuegym.envs.control.lqr_from_preferences import MAX_GAIN, LQRFromPreferences, Query, State, Task, read
 from valuegym.envs.preference import annotators
+from valuegym.envs.preference.random_delivery import SPLITS
 
 close = np.testing.assert_allclose
 ID = "valuegym/LQRFromPreferences-v0"
@@ -107,6 +108,11 @@ def test_the_bound_on_gains_does_not_bind() -> None:
         )
         K = riccati.gain(system, riccati.optimal(system).P)
         assert np.linalg.norm(K) < MAX_GAIN  # no rotation makes an entry larger than this
+
+
+def test_splits_are_apart() -> None:
+    masses = [begin(LQRFromPreferences(split=split, **QUICK), 20)[0].B[:, 1, 0] for split in SPLITS]
+    assert len(np.unique(masses)) == 60
 
 
 # --- what is shown ---
@@ -242,6 +248,7 @@ def test_rows_do_not_depend_on_how_many_there_are(rotated: bool) -> None:
     ("kwargs", "said"),
     [
         ({"annotator": "end-state"}, "annotator = 'end-state'; expected one of"),
+        ({"split": "all"}, "split = 'all'; expected one of"),
         ({"length": 0}, "length = 0; expected an integer of at least 1"),
         ({"transitions": 1.5}, "transitions = 1.5; expected an integer"),
         ({"reports": (3, 2)}, "reports"),
