@@ -33,8 +33,8 @@ def value_error(value: Callable[[Any], Any], predicted: Tensor, actual: Tensor) 
 
     `value` maps arrays of observations (..., D) to values (...); predictions are (..., N, D), what happened (N, D).
     """
-    true = torch.as_tensor(value(actual.numpy()))
-    error = torch.as_tensor(value(predicted.numpy())) - true
+    true = torch.as_tensor(value(actual.cpu().numpy()))
+    error = torch.as_tensor(value(predicted.cpu().numpy())) - true
     return float(error.square().mean().sqrt() / true.std(correction=0))
 
 
