@@ -3,6 +3,7 @@
     python benchmarks/baselines.py --results FOLDER --minutes M          # run what is missing, replay it, write it down
     python benchmarks/baselines.py --results FOLDER --minutes M --again  # and make published records that are not here
     python benchmarks/baselines.py --table                               # only the page, from what is published
+    python benchmarks/baselines.py --site FOLDER                         # the published baselines as a site
     python benchmarks/baselines.py --results FOLDER --check              # whether records here are the published ones
     python benchmarks/baselines.py --results FOLDER --archive FILE       # the records as one archive for a release
 
@@ -35,10 +36,11 @@ import numpy as np
 from valuegym.agents import AGENTS
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.board import REFERENCES, report_counts
-from valuegym.leaderboards.entrants import enter, judge_all
+from valuegym.leaderboards.entrants import Entrant, enter, judge_all
 from valuegym.leaderboards.records import Record, read, to_text, write_atomically
 from valuegym.leaderboards.run import Job, jobs, run, run_all, spread
 from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.site import write_site
 from valuegym.leaderboards.submission import Card, pack, write
 from valuegym.leaderboards.table import render_markdown
 from valuegym.leaderboards.trust import LIMITS
@@ -55,6 +57,10 @@ BASELINES: Mapping[str, Sequence[str]] = {
     "regret": BOARDS[:1],
     "oracle": ("preference/delivery", *BOARDS),
 }
+NOTE = (
+    "These are the baselines that come with the suite. Submissions were replayed when this page was made; of all other records, "
+    "scores and SHA-256 are in docs/results/baselines/records.jsonl, written after each was replayed."
+)
 HARDWARE = "one core of a virtual machine (AMD EPYC)"
 HOURS = {"uniform": 0.001, "constant": 0.01, "partial_return": 0.01, "regret": 0.03, "oracle": 0.01}
 
@@ -283,8 +289,8 @@ def archive(results: str, folder: Path, target: str) -> str:
     return f"{target}: {count} of {len(lines)} published records, SHA-256 {about['sha256']}"
 
 
-def page(folder: Path, workers: int = 2) -> str:
-    """The page, from the submissions in a folder, every one replayed, and the lines of all other records.
+def found_true(folder: Path, workers: int = 2) -> tuple[list[Score], dict[str, tuple[Entrant, ...]]]:
+    """Scores of the submissions in a folder, every one replayed, and of the lines; and the submissions by agent.
 
     ValueError where a submission does not replay.
     """
@@ -292,7 +298,12 @@ def page(folder: Path, workers: int = 2) -> str:
     for judgement in judgements:
         if judgement.reason:
             raise ValueError(judgement.text)
-    scores, known = enter([], judgements)
+    return enter(published_scores(folder), judgements)
+
+
+def page(folder: Path, workers: int = 2) -> str:
+    """The page, from the submissions in a folder, every one replayed, and the lines of all other records."""
+    scores, known = found_true(folder, workers)
     files = "\n".join(
         f"| [{entrant.file}](baselines/{entrant.file}) | {entrant.card.about} | `{entrant.digest}` |"
         for [entrant] in map(known.get, sorted(known))
@@ -317,7 +328,7 @@ open: {LIMITS["replayed"]}.
 
 {_about_archive(folder, len(lines))}
 
-{render_markdown([*scores, *published_scores(folder)])}
+{render_markdown(scores)}
 
 ## Not here
 
@@ -329,6 +340,12 @@ open: {LIMITS["replayed"]}.
 | :-- | :-- | :-- |
 {files}
 """
+
+
+def site(folder: Path, target: str, workers: int = 2) -> Path:
+    """Write the published baselines as a site; the path of its first page."""
+    scores, known = found_true(folder, workers)
+    return write_site(scores, target, "valuegym baselines", [NOTE], known)
 
 
 def _about_archive(folder: Path, records: int) -> str:
@@ -386,11 +403,14 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only replay the submissions and write the page")
     parser.add_argument("--check", action="store_true", help="only compare records with what is published")
     parser.add_argument("--archive", metavar="FILE", help="only write the published records into one archive")
+    parser.add_argument("--site", metavar="FOLDER", help="only write the site of the published baselines")
     args = parser.parse_args()
     folder = PAGE.with_suffix("")
     if args.check or args.archive:
         print(check(args.results, folder) if args.check else archive(args.results, folder, args.archive))
-    if args.check:
+    if args.site:
+        print(site(folder, args.site, args.workers))
+    if args.check or args.site:
         return
     if not args.table and not args.archive:
         make(args.results, folder, args.minutes, args.data, args.again, args.workers)
