@@ -377,17 +377,17 @@ def _missing(folder: Path) -> str:
         for cell in cells:
             cost = hours(*cell, known)
             total, unknown = total + (cost or 0.0), unknown + (cost is None)
-            words.append(f"`{cell[1]}` {'not measured' if cost is None else f'{cost:.2g}'}")
+            words.append(f"`{cell[1]}` {'not measured' if cost is None else f'{60 * cost:.2g}'}")
         rows += [f"| {what.id} | {len(what.seeds)} | {', '.join(words)} |"] if words else []
     if not rows:
         return "Nothing: every agent of every track is there."
     more = f", and {unknown} whose cost is not measured" if unknown else ""
     table = "\n".join(rows)
-    return f"""Cells that take longer, with hours of one core for all their seeds, as one of them took or the same agent
+    return f"""Cells that take longer, with minutes of one core for all their seeds, as one of them took or the same agent
 on another track of the environment: {total:.1f} hours together{more}.
 `python benchmarks/baselines.py --results FOLDER --minutes M` runs the cheapest first, and goes on where it stopped.
 
-| track | seeds | agents, hours |
+| track | seeds | agents, minutes |
 | :-- | --: | :-- |
 {table}"""
 

@@ -128,7 +128,7 @@ figcaption p { margin: 0; }
   td small { font-size: .72rem; }
   tbody .name { white-space: normal; }
   wbr { display: inline; }
-  header nav { gap: .1rem .8rem; font-size: .95rem; }
+  header nav { gap: .1rem .6rem; font-size: .9rem; }
   header .brand { margin-right: 0; }
   .many .name { position: sticky; left: 0; background: var(--card); }
   dl { grid-template-columns: 1fr; gap: 0; }

@@ -176,7 +176,7 @@ def test_the_cheapest_cells_come_first_and_what_is_there_is_not_run_again(
     lines = written.decode().splitlines(keepends=True)
     (folder / baselines.RECORDS).write_text("".join(lines[1:]))  # one seed of kalman is not published
     assert baselines.hours(follow, "kalman", baselines.costs(folder)) == 20 / 3600
-    assert f"| {follow} | 2 | `kalman` 0.0056 |" in baselines._missing(folder)
+    assert f"| {follow} | 2 | `kalman` 0.33 |" in baselines._missing(folder)
 
 
 def test_a_record_that_does_not_replay_is_not_published(baselines, small: list[str], tmp_path: Path) -> None:
