@@ -58,8 +58,8 @@ BASELINES: Mapping[str, Sequence[str]] = {
     "oracle": ("preference/delivery", *BOARDS),
 }
 NOTE = (
-    "These are the baselines that come with the suite. Submissions were replayed when this page was made; of all other records, "
-    "scores and SHA-256 are in docs/results/baselines/records.jsonl, written after each was replayed."
+    "These are the baselines that come with the suite. Submissions were replayed when this page was made; of all other "
+    "records, scores and SHA-256 are in docs/results/baselines/records.jsonl, written after each was replayed."
 )
 HARDWARE = "one core of a virtual machine (AMD EPYC)"
 HOURS = {"uniform": 0.001, "constant": 0.01, "partial_return": 0.01, "regret": 0.03, "oracle": 0.01}
@@ -383,8 +383,8 @@ def _missing(folder: Path) -> str:
         return "Nothing: every agent of every track is there."
     more = f", and {unknown} whose cost is not measured" if unknown else ""
     table = "\n".join(rows)
-    return f"""Cells that take longer, with minutes of one core for all their seeds, as one of them took or the same agent
-on another track of the environment: {total:.1f} hours together{more}.
+    return f"""Cells that take longer, with minutes of one core for all their seeds, as one of them took or the same
+agent on another track of the environment: {total:.1f} hours together{more}.
 `python benchmarks/baselines.py --results FOLDER --minutes M` runs the cheapest first, and goes on where it stopped.
 
 | track | seeds | agents, minutes |
