@@ -53,37 +53,50 @@ def _system(B: Floats, discount: float) -> LinearSystem:
 def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, rounds: int) -> Floats:
     """The gain (1, n) for transitions and preferences.
 
-    The first reward is the one by partial return. The value that weights a model is that of the last gain, at first of
-    no force, by a linear model that may hold everything, for critics are not what is small here. A gain that is not
-    finite, or whose value is not, ends the rounds.
+    The value that weights a model is that of the last gain, at first of no force, by a linear model that may hold
+    everything, for critics are not what is small here. With regret rounds begin once with the reward by partial return
+    and once with that by regret under the model that holds everything, and end with whatever explains the answers
+    better. A gain that is not finite, or whose value is not, ends the rounds.
     """
     features, n = _features(query), len(query.features)
     x = np.concatenate([query.states, query.actions], 1)
     everything = _system(np.linalg.lstsq(x, query.next_states, rcond=None)[0].T, query.discount)
     y = torch.from_numpy(query.next_states)
     moments = linear_model.moments(torch.from_numpy(x), y)
-    fit = linear_model.low_rank if loss in linear_model.OWN else linear_model.reduced_rank
     units = preferences.units_of(pairs, features, query.discount)
-    K = np.zeros((1, n))
-    with np.errstate(all="ignore"):
-        weights = preferences.learn(pairs, features, everything, "partial_return", units)
+
+    def fitted(P: Floats) -> LinearSystem:
+        """The small model whose errors are weighted by the value s'P s."""
+        if loss == "mse":
+            form = linear_model.constant_form(torch.diag(1 / y.var(0)), moments)
+        else:
+            form = linear_model.value_form(loss, moments, torch.from_numpy(P)[None])
+        fit = linear_model.low_rank if loss in linear_model.OWN else linear_model.reduced_rank
+        return _system(fit(form, min(rank, n)).numpy(), query.discount)
+
+    def settled(weights: Floats) -> tuple[float, Floats]:
+        """The gain after all rounds, and how badly its reward explains the answers."""
+        K, surprise = np.zeros((1, n)), np.inf
         for _ in range(1 if loss == "mse" else rounds):
             P = riccati.cost_of(preferences.priced(everything, features, weights), K).P
             if not np.isfinite(P).all():
                 break
-            form = (
-                linear_model.constant_form(torch.diag(1 / y.var(0)), moments)
-                if loss == "mse"
-                else linear_model.value_form(loss, moments, torch.from_numpy(P)[None])
-            )
-            model = _system(fit(form, min(rank, n)).numpy(), query.discount)
+            model = fitted(P)
             if statistic == "regret":
                 weights = preferences.learn(pairs, features, model, "regret", units, start=weights)
             gain = preferences.controller(model, features, weights)
             if not np.isfinite(gain).all():
                 break
             K = gain
-    return K
+            surprise = preferences.posterior(pairs, features, model, statistic, units)(weights * units)[0]
+        return surprise, K
+
+    with np.errstate(all="ignore"):
+        first = preferences.learn(pairs, features, everything, "partial_return", units)
+        found = [settled(first)]
+        if statistic == "regret":
+            found.append(settled(preferences.learn(pairs, features, everything, "regret", units, start=first)))
+    return min(found, key=lambda each: each[0])[1]
 
 
 class LQRPreferenceLearner:

@@ -22,6 +22,7 @@ Sources: Knox et al. (2024), "Models of human preference for learning reward fun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -142,6 +143,40 @@ def units_of(pairs: Pairs, features: Features, discount: float) -> Floats:
     return np.sqrt(np.mean((costs[:, 0] - costs[:, 1]) ** 2, 0))
 
 
+def posterior(
+    pairs: Pairs,
+    features: Features,
+    system: LinearSystem,
+    statistic: str,
+    units: Floats,
+    prior: Floats | None = None,
+) -> Callable[[Floats], tuple[float, Floats]]:
+    """The negative logarithm of the posterior probability, up to a constant, of weights (d,) times `units`.
+
+    The function returns it and its gradient (d,). Arguments are those of `learn`, and so are errors.
+    """
+    if statistic not in ("regret", "partial_return"):
+        raise ValueError(f"statistic = {statistic!r}; expected 'regret' or 'partial_return'.")
+    centre = np.zeros(len(units)) if prior is None else prior
+
+    def contrast(each: Floats) -> Floats:
+        return each[:, 0] - each[:, 1]
+
+    constant = contrast(partial_costs(pairs.segments, features, system.discount)) / units
+    moved = contrast(motion(pairs.segments, system)).reshape(len(constant), -1)
+
+    def at(scaled: Floats) -> tuple[float, Floats]:
+        f = constant
+        if statistic == "regret":
+            P = values(features, system, controller(system, features, scaled / units))
+            f = f + moved @ P.reshape(len(P), -1).T / units
+        value, slope = loss(f @ scaled, pairs.preferred)
+        off = (scaled - centre) / PRIOR_SCALE**2
+        return value + 0.5 * float(off @ (scaled - centre)), f.T @ slope + off
+
+    return at
+
+
 def learn(
     pairs: Pairs,
     features: Features,
@@ -162,26 +197,8 @@ def learn(
     Raises:
         ValueError: the statistic is neither.
     """
-    if statistic not in ("regret", "partial_return"):
-        raise ValueError(f"statistic = {statistic!r}; expected 'regret' or 'partial_return'.")
+    objective = posterior(pairs, features, system, statistic, units, prior)
     acting = np.atleast_1d(features.R.any((-1, -2)))
-    centre = np.zeros(len(units)) if prior is None else prior
-
-    def contrast(each: Floats) -> Floats:
-        return each[:, 0] - each[:, 1]
-
-    constant = contrast(partial_costs(pairs.segments, features, system.discount)) / units
-    moved = contrast(motion(pairs.segments, system)).reshape(len(constant), -1)
-
-    def objective(scaled: Floats) -> tuple[float, Floats]:
-        f = constant
-        if statistic == "regret":
-            P = values(features, system, controller(system, features, scaled / units))
-            f = f + moved @ P.reshape(len(P), -1).T / units
-        value, slope = loss(f @ scaled, pairs.preferred)
-        off = (scaled - centre) / PRIOR_SCALE**2
-        return value + 0.5 * float(off @ (scaled - centre)), f.T @ slope + off
-
     bounds = [(SMALLEST if acts else 0.0, None) for acts in acting]
     if start is not None:
         starts = [np.maximum(start * units, np.where(acting, SMALLEST, 0.0))]

@@ -71,6 +71,7 @@ def test_preferences_over_a_regulator_from_run_to_board(tmp_path: Path, monkeypa
     board = {score.agent: score for score in from_verdicts(checked.values())}
     assert set(board) == set(row.agents) and board["lqr_regret"].reports == (0, 3, 40)
     assert all(score.status == "replayed" and score.ranked for score in board.values())
+    assert board["no_force"].role == "reference" and board["lqr_regret"].role == "agent"
     assert "lqr_regret" in render(list(board.values()))
     # a gain that was edited where it answers a report does not give the recorded score
     record = read(paths["lqr_regret"])
