@@ -249,8 +249,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 # --- pictures ---
 
 INK, MUTED, FAINT = "#1f2430", "#7a8190", "#e3e6eb"
-COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0f766e")
-MARKERS = "os^Dvp"
+COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0f766e", "#be185d")
+MARKERS = "os^DvpX"
 
 
 class Curve(NamedTuple):

@@ -38,7 +38,7 @@ from valuegym.agents.control.losses import LOSSES, Context, Evidence, Target
 from valuegym.agents.control.mpc import CANDIDATES, HORIZON
 from valuegym.agents.control.vagram import Buffer, rows_of, split
 
-ENV, NUMBER = "valuegym/Pendulum-D8-v0", 8
+NUMBER = 8
 LENGTH, PARALLEL = 200, 4  # steps of an episode; episodes played at once
 STEPS, UPDATES, RANDOM = 4000, 2, 250  # of the environment; for each of them; of them with uniform actions
 BLOCK = 10  # seeds in one batch
@@ -72,10 +72,17 @@ Rows = dict[Key, dict[str, float]]
 # --- actors, critics and buffers ---
 
 
+class World(NamedTuple):
+    """The pendulum among distractors of this kind, so many of them."""
+
+    kind: str = "rotation"
+    number: int = NUMBER
+
+
 class Trained(NamedTuple):
     """One seed after training: what models are fitted to and measured by."""
 
-    kind: str
+    world: World
     seed: int
     learner: SoftActorCritic
     data: Transitions  # (N, ...)
@@ -85,9 +92,11 @@ class Trained(NamedTuple):
     core: Any
 
 
-def environment(kind: str, seed: int, episodes: int) -> Any:
+def environment(world: World, seed: int, episodes: int) -> Any:
     """Episodes side by side, all with the map of this seed."""
-    return gym.make_vec(ENV, num_envs=episodes, kind=kind, number=NUMBER, map_seed=seed)
+    if world.number == 0:
+        return gym.make_vec("valuegym/Pendulum-v0", num_envs=episodes)
+    return gym.make_vec("valuegym/Pendulum-D8-v0", num_envs=episodes, map_seed=seed, **world._asdict())
 
 
 def scaled(envs: Any, unit: Any) -> Any:
@@ -96,25 +105,25 @@ def scaled(envs: Any, unit: Any) -> Any:
     return (space.low + (np.asarray(unit) + 1) / 2 * (space.high - space.low)).astype(space.dtype)
 
 
-def evaluate(policy: Any, kind: str, seeds: list[int], episodes: int) -> Any:
+def evaluate(policy: Any, world: World, seeds: list[int], episodes: int) -> Any:
     """Undiscounted returns (S, episodes) of observations (S, episodes, D) -> actions in [-1, 1].
 
     Episodes begin where no training has begun.
     """
-    worlds = [environment(kind, seed, episodes) for seed in seeds]
-    observation = np.stack([w.reset(seed=1_000_000 + 1000 * seed)[0] for w, seed in zip(worlds, seeds, strict=True)])
+    envs = [environment(world, seed, episodes) for seed in seeds]
+    observation = np.stack([e.reset(seed=1_000_000 + 1000 * seed)[0] for e, seed in zip(envs, seeds, strict=True)])
     total = np.zeros((len(seeds), episodes))
     for _ in range(LENGTH):
         units = policy(torch.from_numpy(observation))
-        played = [world.step(scaled(world, unit)) for world, unit in zip(worlds, units, strict=True)]
+        played = [each.step(scaled(each, unit)) for each, unit in zip(envs, units, strict=True)]
         observation = np.stack([step[0] for step in played])
         total += np.stack([step[1] for step in played])
     return total
 
 
-def collect(learner: SoftActorCritic, kind: str, seed: int) -> tuple[Tensor, Tensor]:
+def collect(learner: SoftActorCritic, world: World, seed: int) -> tuple[Tensor, Tensor]:
     """Observations (T + 1, B, D) and actions (T, B, A) of fresh episodes of the sampling actor, for testing."""
-    envs = environment(kind, seed, TEST)
+    envs = environment(world, seed, TEST)
     observation, _ = envs.reset(seed=2_000_000 + 1000 * seed)
     seen, done = [torch.from_numpy(observation)], []
     for _ in range(LENGTH):
@@ -123,10 +132,10 @@ def collect(learner: SoftActorCritic, kind: str, seed: int) -> tuple[Tensor, Ten
     return torch.stack(seen), torch.stack(done)
 
 
-def trained(kind: str, critic: str, seeds: list[int]) -> tuple[Training, list[Trained]]:
+def trained(world: World, critic: str, seeds: list[int]) -> list[Trained]:
     """Soft actor-critic without a model for a block of seeds, updated as one."""
-    worlds = [environment(kind, seed, PARALLEL) for seed in seeds]
-    D, A = worlds[0].single_observation_space.shape[0], worlds[0].single_action_space.shape[0]
+    envs = [environment(world, seed, PARALLEL) for seed in seeds]
+    D, A = envs[0].single_observation_space.shape[0], envs[0].single_action_space.shape[0]
     rounds, settings = -(-STEPS // PARALLEL), Optimisation()
     parameters = CriticParameters(bins=BINS if critic == "hl_gauss" else 0, low=VALUES[0], high=VALUES[1])
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -135,7 +144,7 @@ def trained(kind: str, critic: str, seeds: list[int]) -> tuple[Training, list[Tr
     never = torch.zeros(PARALLEL)  # the pendulum does not terminate
     for i in range(rounds):
         if i % LENGTH == 0:  # all episodes end there, none before
-            first = [world.reset(seed=seed if i == 0 else None)[0] for world, seed in zip(worlds, seeds, strict=True)]
+            first = [each.reset(seed=seed if i == 0 else None)[0] for each, seed in zip(envs, seeds, strict=True)]
             observation = torch.from_numpy(np.stack(first))
         if i * PARALLEL < RANDOM:
             action = torch.stack([2 * torch.rand(PARALLEL, A, generator=g) - 1 for g in generators])
@@ -143,7 +152,7 @@ def trained(kind: str, critic: str, seeds: list[int]) -> tuple[Training, list[Tr
             noise = torch.stack([torch.randn(PARALLEL, A, generator=g) for g in generators])
             with torch.no_grad():
                 action = squashed(*normal(training.actor(observation)), noise)[0]
-        played = [world.step(scaled(world, unit)) for world, unit in zip(worlds, action, strict=True)]
+        played = [each.step(scaled(each, unit)) for each, unit in zip(envs, action, strict=True)]
         after = torch.from_numpy(np.stack([step[0] for step in played]))
         reward = torch.from_numpy(np.stack([step[1] for step in played])).float()
         for buffer, *row in zip(buffers, observation, action, reward, after, strict=True):
@@ -155,17 +164,17 @@ def trained(kind: str, critic: str, seeds: list[int]) -> tuple[Training, list[Tr
         for rows in torch.stack([b.draw(shape, g) for b, g in zip(buffers, generators, strict=True)], 1):
             training.update(split(rows, D, A))
     with torch.no_grad():
-        returns = evaluate(lambda at: torch.tanh(normal(training.actor(at))[0]), kind, seeds, 8).mean(1)
+        returns = evaluate(lambda at: torch.tanh(normal(training.actor(at))[0]), world, seeds, 8).mean(1)
     found = []
     for i, (seed, learner, buffer) in enumerate(zip(seeds, learners, buffers, strict=True)):
         learner.critics.requires_grad_(False)
         with torch.no_grad():
-            test = collect(learner, kind, seed)
+            test = collect(learner, world, seed)
         s, a, r, y, over = (column.contiguous() for column in buffer.fields)
         data = Transitions(s, a, Target(y, r, over > 0))
         held = torch.from_numpy(np.random.default_rng([seed, 7]).permutation(len(s)) < len(s) // 10)
-        found.append(Trained(kind, seed, learner, data, held, test, float(returns[i]), worlds[i].unwrapped.core))
-    return training, found
+        found.append(Trained(world, seed, learner, data, held, test, float(returns[i]), envs[i].unwrapped.core))
+    return found
 
 
 # --- models ---
@@ -180,14 +189,14 @@ class Fitted(NamedTuple):
     seconds: float
 
 
-def fitted(block: list[Trained], width: int, arm: str) -> tuple[Ensemble, list[Fitted]]:
-    """Models of one width under one loss for all seeds of a block: as one ensemble, and one by one."""
-    start, entry = time.process_time(), LOSSES[arm]
+def fitted(jobs: list[tuple[Trained, str]], width: int, depth: int = 2) -> list[Fitted]:
+    """Models of one size, each for a seed and under a loss; all of them are fitted as one ensemble."""
+    start = time.process_time()
     found, fits = [], []
-    for one in block:
-        generator = torch.Generator().manual_seed(one.seed)  # so that a fit does not depend on those before it
+    for one, arm in jobs:
+        entry, generator = LOSSES[arm], torch.Generator().manual_seed(one.seed)  # of its own: no fit depends on another
         D, A = one.data.observation.shape[1], one.data.action.shape[1]
-        model = Ensemble(D, A, Architecture(1, width, 2), generator)
+        model = Ensemble(D, A, Architecture(1, width, depth), generator)
         model.standardise(one.data)
         context = model.context(one.core.discount, one.learner.values)
         evidence = losses.collect(one.learner.values, one.data.observation, one.data.target, context.scale, ~one.held)
@@ -195,14 +204,20 @@ def fitted(block: list[Trained], width: int, arm: str) -> tuple[Ensemble, list[F
         asked = context if entry.loss is losses.itervaml else context._replace(values=None)
         fits.append(Fit(one.data, (~one.held).nonzero()[:, 0], entry.loss, guide, asked, generator))
         found.append(Fitted(model, context, evidence, 0.0))
-    models = [one.model for one in found]
-    together = joined(models)
-    adopt(together, models)
+    together = side_by_side([one.model for one in found])
     optimiser = torch.optim.Adam(together.parameters(), FIT_RATE, fused=True)
     fit_together(together, optimiser, fits, FIT_STEPS, FIT_BATCH)
-    together.requires_grad_(False)
-    seconds = (time.process_time() - start) / len(block)
-    return together, [one._replace(seconds=seconds) for one in found]
+    for one in found:
+        one.model.requires_grad_(False)
+    seconds = (time.process_time() - start) / len(jobs)
+    return [one._replace(seconds=seconds) for one in found]
+
+
+def side_by_side(models: list[Ensemble]) -> Ensemble:
+    """One ensemble of all models, each with its own means and scales."""
+    whole = joined(models)
+    adopt(whole, models)
+    return whole
 
 
 @torch.no_grad()
@@ -268,25 +283,28 @@ def measure(one: Trained, found: Fitted) -> dict[str, float]:
     }
 
 
-def planned(training: Training, block: list[Trained], model: Ensemble) -> Any:
+def planned(block: list[Trained], models: list[Ensemble]) -> Any:
     """Undiscounted returns (S,) of planning with the model of each seed."""
     generator = torch.Generator().manual_seed(block[0].seed)
+    training, model = Training([one.learner for one in block]), side_by_side(models)
     seeds = [one.seed for one in block]
-    return evaluate(lambda at: plan(model, training, at, generator), block[0].kind, seeds, EPISODES).mean(1)
+    return evaluate(lambda at: plan(model, training, at, generator), block[0].world, seeds, EPISODES).mean(1)
+
+
+def lines_of(path: Path) -> list[Any]:
+    """The records that are there; a line that an interruption cut short is dropped."""
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def recorded(path: Path) -> Rows:
-    """What is there; a line that an interruption cut short is dropped."""
-    found: Rows = {}
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            path.write_text(whole, encoding="utf-8")
-        for line in whole.splitlines():
-            row = json.loads(line)
-            found[row["kind"], row["critic"], row["seed"], row["width"], row["loss"]] = row
-    return found
+    """What is there, by its key."""
+    return {(row["kind"], row["critic"], row["seed"], row["width"], row["loss"]): row for row in lines_of(path)}
 
 
 def fill(path: Path, first: int, seeds: int, minutes: float) -> None:
@@ -306,12 +324,12 @@ def fill(path: Path, first: int, seeds: int, minutes: float) -> None:
             wanted = [job for job in wanted if job[2]]
             if not wanted or time.monotonic() > end:
                 continue
-            training, agents = trained(part.kind, part.critic, block)
+            agents = trained(World(part.kind), part.critic, block)
             for width, arm, missing in wanted:
                 if time.monotonic() > end:
                     break
-                model, models = fitted(agents, width, arm)
-                returns = planned(training, agents, model)
+                models = fitted([(one, arm) for one in agents], width)
+                returns = planned(agents, [found.model for found in models])
                 for one, found, value in zip(agents, models, returns, strict=True):
                     if one.seed not in missing:
                         continue
@@ -340,7 +358,7 @@ def interval(values: Any, statistic: Any = np.median) -> tuple[float, float, flo
     """A statistic of values (n, ...) over their first axis, and its 95% percentile interval over 4,000 resamples."""
     values = np.asarray(values)
     rng = np.random.default_rng(0)
-    draws = np.array([statistic(values[i], axis=0) for i in rng.integers(len(values), size=(4000, len(values)))])
+    draws = statistic(values[rng.integers(len(values), size=(4000, len(values)))], axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(statistic(values, axis=0)), float(low), float(high)
 
@@ -357,7 +375,8 @@ def _number(x: float) -> str:
     return f"{x:,.{min(max(2 - whole, 0), 4)}f}"
 
 
-def _shown(numbers: tuple[float, float, float]) -> str:
+def shown(numbers: tuple[float, float, float]) -> str:
+    """A statistic with its interval."""
     point, low, high = (_number(x) for x in numbers)
     return f"{point} [{low}, {high}]"
 
@@ -382,15 +401,15 @@ def _section(rows: Rows, part: Part) -> list[str]:
     lines = [
         f"## {part.kind.capitalize()} distractors, {part.critic} critic, {len(seeds)} seeds",
         "",
-        f"The actor's own return: {_shown(interval(own[0]))}. Critic gradients, distracting / physical: "
-        f"{_shown(interval(own[1]))}.",
+        f"The actor's own return: {shown(interval(own[0]))}. Critic gradients, distracting / physical: "
+        f"{shown(interval(own[1]))}.",
         "",
         "| width | loss | " + " | ".join(COLUMNS.values()) + " |",
         "|" + "---|" * (len(COLUMNS) + 2),
     ]
     for width in part.widths:
         for arm in part.arms:
-            cells = [_shown(interval(column(rows, part, width, arm, name))) for name in COLUMNS]
+            cells = [shown(interval(column(rows, part, width, arm, name))) for name in COLUMNS]
             lines.append(f"| {width} | `{arm}` | " + " | ".join(cells) + " |")
     lines += [
         "",
@@ -408,9 +427,9 @@ def _section(rows: Rows, part: Part) -> list[str]:
             )
             gain = mine["planned"] - its["planned"]
             cells = [
-                _shown(interval(np.stack([mine["value_error"], its["value_error"]], 1), _of_medians)),
-                *(_shown(interval(mine[name] / its[name])) for name in ("value_error", "physical")),
-                _shown(interval(gain)),
+                shown(interval(np.stack([mine["value_error"], its["value_error"]], 1), _of_medians)),
+                *(shown(interval(mine[name] / its[name])) for name in ("value_error", "physical")),
+                shown(interval(gain)),
                 f"{(gain > 0).sum()} of {len(gain)}",
             ]
             lines.append(f"| {width} | `{arm}` | " + " | ".join(cells) + " |")
@@ -438,9 +457,9 @@ def _critics(rows: Rows) -> list[str]:
             f"## The critic: {kind} distractors, {len(seeds)} seeds",
             "",
             "Root mean square of the critics' gradients over distracting dimensions, divided by that over physical "
-            f"ones: {_shown(interval(ratio['mse']))} with squared error, {_shown(interval(ratio['hl_gauss']))} "
+            f"ones: {shown(interval(ratio['mse']))} with squared error, {shown(interval(ratio['hl_gauss']))} "
             f"with HL-Gauss. HL-Gauss is lower in {(fall > 1).sum()} of {len(seeds)} seeds; squared error's ratio over "
-            f"its own: {_shown(interval(fall))} in the median, {fall.min():.2f} to {fall.max():.2f} over all.",
+            f"its own: {shown(interval(fall))} in the median, {fall.min():.2f} to {fall.max():.2f} over all.",
             "",
             "| planned with | return, less that of `mse` and the mse critic | better |",
             "|---|---|---|",
@@ -450,14 +469,14 @@ def _critics(rows: Rows) -> list[str]:
             for arm in parts[critic].arms:
                 gain = of(critic, arm, "planned") - base
                 if (critic, arm) != ("mse", "mse"):
-                    cell = f"{_shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
+                    cell = f"{shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
                     lines.append(f"| `{arm}`, {critic} critic | {cell}")
         for arm in parts["hl_gauss"].arms[1:]:
             gain = of("hl_gauss", arm, "planned") - of("hl_gauss", "mse", "planned")
-            cell = f"{_shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
+            cell = f"{shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
             lines.append(f"| `{arm}`, less `mse`, both with the hl_gauss critic | {cell}")
         gain = of("hl_gauss", "mse", "actor") - of("mse", "mse", "actor")
-        cell = f"{_shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
+        cell = f"{shown(interval(gain))} | {(gain > 0).sum()} of {len(gain)} |"
         lines += [f"| the actor alone, hl_gauss critic less mse critic | {cell}", ""]
     return lines
 
@@ -471,7 +490,7 @@ def _asked(rows: Rows) -> list[str]:
             found = interval(np.stack(pairs, 1), _of_medians)
             held = found[0] <= 0.5 if width == 8 else found[1] >= 0.8 and found[2] <= 1.25
             lines.append(
-                f"- Width {width}: median value error of `vagram` over that of `mse` {_shown(found)}; asked "
+                f"- Width {width}: median value error of `vagram` over that of `mse` {shown(found)}; asked "
                 f"beforehand was {wanted}, which {'holds' if held else 'does not hold'}."
             )
     return [*lines, ""] if lines else []

@@ -29,15 +29,16 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class Entrant:
-    """What is known of an agent besides its records.
+    """What is known of an agent besides its records, from one submission.
 
-    card: of its submission; file: the submission's name; digest: its SHA-256; notes: what its judgement said besides;
-    curves: its learning curves by track, which are claims.
+    card: of the submission; file: its name; digest: its SHA-256; tracks: where it counts; notes: what its judgement
+    said besides; curves: its learning curves by track, which are claims.
     """
 
     card: Card
     file: str
     digest: str
+    tracks: tuple[str, ...]
     notes: tuple[str, ...] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)
 
@@ -83,23 +84,27 @@ def judge_all(
     ]
 
 
-def enter(scores: Sequence[Score], judgements: Iterable[Judgement]) -> tuple[list[Score], dict[str, Entrant]]:
-    """Scores with those of accepted submissions, and their agents.
+def enter(
+    scores: Sequence[Score], judgements: Iterable[Judgement]
+) -> tuple[list[Score], dict[str, tuple[Entrant, ...]]]:
+    """Scores with those of accepted submissions, and the submissions that count of each agent, strongest tier first.
 
-    A submission takes the place of loose records of its agent on the same experiments. Of several submissions of one
-    agent, that of the strongest tier counts, and of those the last.
+    A submission takes the place of loose records of its agent on the same experiments. Track by track, of several
+    submissions of one agent that of the strongest tier counts, and of those the last.
     """
-    chosen: dict[str, Judgement] = {}
-    for judgement in judgements:
-        other = chosen.get(judgement.agent)
-        if not judgement.reason and (other is None or TIERS.index(judgement.tier) >= TIERS.index(other.tier)):
-            chosen[judgement.agent] = judgement
-    entered: list[Score] = []
-    known: dict[str, Entrant] = {}
-    for agent, judgement in chosen.items():
-        entered += gather((v.record for v in judgement.verdicts if v.record is not None), judgement.tier)
-        sent = open_submission(judgement.path)
-        file = Path(judgement.path).name
-        known[agent] = Entrant(sent.card, file, judgement.digest, judgement.notes, curves(sent))
-    taken = {(score.agent, score.experiment) for score in entered}
-    return [*(score for score in scores if (score.agent, score.experiment) not in taken), *entered], known
+    accepted = [judgement for judgement in judgements if not judgement.reason]
+    strongest = sorted(accepted[::-1], key=lambda judgement: -TIERS.index(judgement.tier))  # and of those the last
+    chosen: dict[tuple[str, str], Score] = {}
+    known: dict[str, tuple[Entrant, ...]] = {}
+    for judgement in strongest:
+        found = gather((v.record for v in judgement.verdicts if v.record is not None), judgement.tier)
+        new = [score for score in found if (score.agent, score.experiment) not in chosen]
+        if new:
+            chosen |= {(score.agent, score.experiment): score for score in new}
+            sent, tracks = open_submission(judgement.path), tuple(score.experiment for score in new)
+            drawn = {track: curve for track, curve in curves(sent).items() if track in tracks}
+            file = Path(judgement.path).name
+            entrant = Entrant(sent.card, file, judgement.digest, tracks, judgement.notes, drawn)
+            known[judgement.agent] = (*known.get(judgement.agent, ()), entrant)
+    loose = [score for score in scores if (score.agent, score.experiment) not in chosen]
+    return [*loose, *chosen.values()], known

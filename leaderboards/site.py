@@ -97,7 +97,7 @@ class _Site:
     pages: Mapping[str, str]  # experiment -> name of its page
     agents: Mapping[str, str]  # agent -> name of its page
     pictures: Mapping[str, str]  # environment -> its id on the page of environments
-    entrants: Mapping[str, Entrant]
+    entrants: Mapping[str, Sequence[Entrant]]
     notes: tuple[str, ...]
 
 
@@ -106,7 +106,7 @@ def write_site(
     folder: str | os.PathLike[str],
     title: str = TITLE,
     notes: Sequence[str] = (),
-    entrants: Mapping[str, Entrant] | None = None,
+    entrants: Mapping[str, Sequence[Entrant]] | None = None,
 ) -> Path:
     """Write the site; every file is replaced in one step, and none that is not of the site is touched.
 
@@ -115,7 +115,7 @@ def write_site(
         folder: where it goes; made if needed.
         title: heading of the first page.
         notes: paragraphs of plain text at its end.
-        entrants: agent -> its submission, for those that came in one.
+        entrants: agent -> its submissions that count, strongest first, for those that came in some.
 
     Returns:
         The path of the first page.
@@ -137,7 +137,7 @@ def write_site(
         pages=addresses(board.experiment for board in found),
         agents=addresses(sorted(names)),
         pictures=addresses(id.removeprefix("valuegym/") for id in ENVS),
-        entrants={plain(agent): entrant for agent, entrant in (entrants or {}).items()},
+        entrants={plain(agent): sent for agent, sent in (entrants or {}).items()},
         notes=tuple(notes),
     )
     try:
@@ -370,21 +370,21 @@ def _agents(site: _Site) -> str:
 
 def _agent_page(site: _Site, agent: str) -> str:
     mine = _rows(site, agent)
-    entrant = site.entrants.get(agent)
+    entrants = site.entrants.get(agent, ())
     body = [
         f"<h1><bdi>{escape(agent)}</bdi></h1>",
         f"<p>{escape(_about(site, agent))}</p>",
-        section("Card", _card(entrant)) if entrant else "",
+        section("Card", *(_card(entrant, len(entrants) > 1) for entrant in entrants)),
         section("Standing", _standing_of(site, agent, mine)),
         section("Profile", _profile(site, agent, mine)),
-        section("Learning", _learning(site, agent, entrant)) if entrant else "",
-        section("Replay it", _replay(agent, mine, entrant)),
+        section("Learning", _learning(site, agent, entrants)),
+        section("Replay it", _replay(agent, mine, entrants)),
     ]
     about = f"Scores of {agent} with intervals and ranks, and how to replay them."
     return frame(f"{agent} – {site.title}", body, "../", "agents.html", about)
 
 
-def _card(entrant: Entrant) -> str:
+def _card(entrant: Entrant, one_of_several: bool) -> str:
     card = entrant.card
     # Cards hold checked https links only; the address is shown, so that nobody follows it unawares.
     code = f'<a href="{escape(card.code)}" rel="noreferrer nofollow">{escape(card.code)}</a>' if card.code else ""
@@ -398,6 +398,7 @@ def _card(entrant: Entrant) -> str:
             "compute": escape(hours),
             "submission": f"<code>{escape(entrant.file)}</code>",
             "SHA-256": f"<code>{escape(entrant.digest)}</code>",
+            "counts on": escape(", ".join(entrant.tracks)) if one_of_several else "",
             "notes": escape("; ".join(entrant.notes)),
         }
     )
@@ -447,26 +448,27 @@ def _profile(site: _Site, agent: str, mine: Sequence[tuple[Board, Row]]) -> str:
     return f'{words}<div class="grid">{"".join(panels)}</div>' if panels else ""
 
 
-def _learning(site: _Site, agent: str, entrant: Entrant) -> str:
-    """Curves from the submission's evidence: a claim, and said to be one."""
+def _learning(site: _Site, agent: str, entrants: Sequence[Entrant]) -> str:
+    """Curves from the submissions' evidence: a claim, and said to be one."""
+    curves = [item for entrant in entrants for item in entrant.curves.items()]
     panels = "".join(
         f"<figure><h3>{escape(track)}</h3>{learning(track, agent, curve, site.series.get(agent), f'l{i}')}</figure>"
-        for i, (track, curve) in enumerate(entrant.curves.items())
+        for i, (track, curve) in enumerate(curves)
     )
     words = "<p>Scores during training, as the submission reports them: nobody has replayed these.</p>"
     return f'{words}<div class="grid">{panels}</div>' if panels else ""
 
 
-def _replay(agent: str, mine: Sequence[tuple[Board, Row]], entrant: Entrant | None) -> str:
-    parts = []
-    if entrant:
+def _replay(agent: str, mine: Sequence[tuple[Board, Row]], entrants: Sequence[Entrant]) -> str:
+    parts, sent = [], {track for entrant in entrants for track in entrant.tracks}
+    for entrant in entrants:
         file = shlex.quote(entrant.file)
         parts += [
             "<p>Take the submission, see that it is this one, and play every action again:</p>",
             commands(f"sha256sum {file}    # {entrant.digest}", f"valuegym verify {file}"),
         ]
-    else:
-        folders = [shlex.quote(f"results/{board.experiment}/{agent}") for board, _ in mine]
+    folders = [shlex.quote(f"results/{board.experiment}/{agent}") for board, _ in mine if board.experiment not in sent]
+    if folders:
         parts += [
             "<p>With the records, play every action again:</p>",
             commands(*(f"valuegym verify {folder}" for folder in folders)),
@@ -600,7 +602,7 @@ def _rows(site: _Site, agent: str) -> list[tuple[Board, Row]]:
 
 def _about(site: _Site, agent: str) -> str:
     if agent in site.entrants:
-        return site.entrants[agent].card.about
+        return site.entrants[agent][0].card.about
     about = AGENTS[agent].about if agent in AGENTS else ""
     return f"{about[:1].upper()}{about[1:]}." if about else "Nothing is known of it but its records."
 

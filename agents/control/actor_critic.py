@@ -3,6 +3,8 @@
 Critics are those of `critics`, so that they may be fitted by squared error or as HL-Gauss distributions, and give their
 gradients with respect to states. The agent `sac` is Stable-Baselines3's own.
 
+Noise is drawn on the CPU, so that a seed means the same draws on every device.
+
 Source: Haarnoja et al. (2018), "Soft actor-critic algorithms and applications".
 """
 
@@ -58,13 +60,19 @@ class SoftActorCritic:
     """Actor, critics, their averages and the temperature of one run; actions are in [-1, 1]."""
 
     def __init__(
-        self, D: int, A: int, critic: CriticParameters, settings: Optimisation, generator: torch.Generator
+        self,
+        D: int,
+        A: int,
+        critic: CriticParameters,
+        settings: Optimisation,
+        generator: torch.Generator,
+        device: str = "cpu",
     ) -> None:
         self.D, self.A, self.settings, self.generator = D, A, settings, generator
-        self.actor = MLP(1, D, 2 * A, critic.width, critic.depth, generator=generator)
-        self.critics = Critics(D, A, critic, generator)
+        self.actor = MLP(1, D, 2 * A, critic.width, critic.depth, generator=generator).to(device)
+        self.critics = Critics(D, A, critic, generator).to(device)
         self.averaged = copy.deepcopy(self.critics).requires_grad_(False)
-        self.log_temperature = torch.full((1,), math.log(settings.temperature))
+        self.log_temperature = torch.full((1,), math.log(settings.temperature), device=device)
 
     def _head(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the standard deviation before the squashing, each (B, A)."""
@@ -78,7 +86,7 @@ class SoftActorCritic:
     def sample(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Actions (B, A) and their log-densities (B,), differentiable."""
         mean, log_std = self._head(observation)
-        return squashed(mean, log_std, torch.randn(mean.shape, generator=self.generator))
+        return squashed(mean, log_std, torch.randn(mean.shape, generator=self.generator).to(mean.device))
 
     def values(self, observation: Tensor) -> Tensor:
         """Values (..., 2 K) of all critics, online ones first, at the actor's mode.
@@ -126,6 +134,7 @@ class Training:
         self.actor = side_by_side([x.actor for x in learners])
         self.critics = side_by_side([x.critics.network for x in learners])
         self.averaged = side_by_side([x.averaged.network for x in learners])
+        self.device = first.log_temperature.device
         self.edges = torch.stack([x.critics.edges for x in learners])[:, None]  # (N, 1, bins + 1)
         self.log_temperature = torch.cat([x.log_temperature for x in learners])
         for x, view in zip(learners, self.log_temperature.split(1), strict=True):
@@ -139,8 +148,8 @@ class Training:
     def act(self, observation: Tensor) -> Tensor:
         """Sampled actions (N, A), one for each learner at its observation (N, D)."""
         noise = torch.stack([torch.randn(1, self.A, generator=x.generator) for x in self.learners])
-        mean, log_std = normal(self.actor(observation[:, None]))
-        return torch.tanh(torch.addcmul(mean, log_std.exp(), noise))[:, 0]
+        mean, log_std = normal(self.actor(observation[:, None].to(self.device)))
+        return torch.tanh(torch.addcmul(mean, log_std.exp(), noise.to(self.device)))[:, 0]
 
     def _ask(self, network: MLP, observation: Tensor, action: Tensor) -> Tensor:
         """What all critics put out (N, K, B, 1 or bins) for inputs (N, B, D), (N, B, A)."""
@@ -154,7 +163,7 @@ class Training:
         """One step for all critics, then all actors and temperatures, on rows (N, B, ...)."""
         s, N = self.settings, len(self.learners)
         shape = (2, batch.reward.shape[1], self.A)
-        noise = torch.stack([torch.randn(shape, generator=x.generator) for x in self.learners], 1)
+        noise = torch.stack([torch.randn(shape, generator=x.generator) for x in self.learners], 1).to(self.device)
         temperature = self.log_temperature.exp()[:, None]
         with torch.no_grad():
             action, log_density = squashed(*normal(self.actor(batch.next_observation)), noise[0])

@@ -22,8 +22,13 @@ def gradient_ratio(gradient: Tensor, physical: Any, distracting: Any) -> float:
 
 
 def normalised_error(predicted: Tensor, actual: Tensor, dimensions: Any) -> float:
-    """Mean over dimensions of squared error / variance, of predictions (..., N, D) of what happened (N, D)."""
+    """Mean over dimensions of squared error / variance, of predictions (..., N, D) of what happened (N, D).
+
+    NaN without dimensions.
+    """
     index = torch.as_tensor(dimensions)
+    if not len(index):
+        return float("nan")
     variance = actual[..., index].var(0, correction=0)
     return float(((predicted - actual)[..., index].square() / variance).mean())
 
@@ -33,8 +38,8 @@ def value_error(value: Callable[[Any], Any], predicted: Tensor, actual: Tensor) 
 
     `value` maps arrays of observations (..., D) to values (...); predictions are (..., N, D), what happened (N, D).
     """
-    true = torch.as_tensor(value(actual.numpy()))
-    error = torch.as_tensor(value(predicted.numpy())) - true
+    true = torch.as_tensor(value(actual.cpu().numpy()))
+    error = torch.as_tensor(value(predicted.cpu().numpy())) - true
     return float(error.square().mean().sqrt() / true.std(correction=0))
 
 

@@ -133,10 +133,11 @@ class Ensemble(nn.Module):
         B = len(observation)
         member = torch.randint(self.architecture.members, (B,), generator=generator)
         shape = (1, self.architecture.members, B, self.D)
-        out = self(observation, action, torch.randn(shape, generator=generator) if self.architecture.gaussian else None)
+        noise = torch.randn(shape, generator=generator) if self.architecture.gaussian else None
+        out = self(observation, action, None if noise is None else noise.to(observation.device))
         mean = out.observation if out.samples is None else out.samples[0]
-        rows = torch.arange(B)
-        return mean[member, rows], out.reward[member, rows]
+        index = member.to(mean.device), torch.arange(B, device=mean.device)
+        return mean[index], out.reward[index]
 
 
 class Fit(NamedTuple):
@@ -164,7 +165,8 @@ def fit(
 ) -> float:
     """`steps` steps of gradient descent on the mean loss over random rows, other ones for each member.
 
-    `rows` (R,) are the numbers of the transitions for training. Returns the mean loss of the last tenth of the steps.
+    `rows` (R,) are the numbers of the transitions for training, on the CPU. Returns the mean loss of the last tenth of
+    the steps.
     """
     return fit_together(model, optimiser, [Fit(data, rows, loss, guide, context, generator)], steps, batch)[0]
 
@@ -206,8 +208,10 @@ def fit_together(
     recent = []
     for i in range(steps):
         each = zip(rows, fits, strict=True)
-        index = torch.cat([r[torch.randint(len(r), (members, batch), generator=f.generator)] for r, f in each])
+        drawn = torch.cat([r[torch.randint(len(r), (members, batch), generator=f.generator)] for r, f in each])
+        index = drawn.to(target.reward.device)
         noise = torch.cat([torch.randn(shape, generator=f.generator) for f in fits], 1) if sampled else None
+        noise = None if noise is None else noise.to(index.device)
         prediction = model(*(column[index] for column in columns), noise)
         actual = Target(*(column[index] for column in target))
         mean = torch.cat([share.cost(prediction, actual, index).mean(-1) for share in shares])

@@ -106,7 +106,7 @@ def value_gradients(values: Values, observation: Tensor) -> tuple[Tensor, Tensor
         s = observation.detach().requires_grad_()
         v = values(s)
         if not v.requires_grad:  # constant critics
-            return v, torch.zeros(*v.shape, s.shape[-1], dtype=s.dtype)
+            return v, torch.zeros(*v.shape, s.shape[-1], dtype=s.dtype, device=s.device)
         gradients = [
             torch.autograd.grad(v[..., k].sum(), s, retain_graph=True, materialize_grads=True)[0]
             for k in range(v.shape[-1])
@@ -232,7 +232,7 @@ def _matrix_unit(matrix: Tensor, context: Context) -> Tensor:
 
 
 def _no_guide(evidence: Evidence, context: Context, generator: torch.Generator | None = None) -> Guide:
-    return Guide(torch.ones((), dtype=context.scale.dtype))
+    return Guide(torch.ones_like(context.scale[..., 0]))
 
 
 def _value_guide(evidence: Evidence, context: Context, generator: torch.Generator | None = None) -> Guide:
@@ -258,7 +258,7 @@ def _mean_guide(evidence: Evidence, context: Context, generator: torch.Generator
 
 def _shuffled_guide(evidence: Evidence, context: Context, generator: torch.Generator | None = None) -> Guide:
     weight = diagonal_weight(evidence.gradient)
-    order = torch.rand(weight.shape, generator=generator).argsort(-1)
+    order = torch.rand(weight.shape, generator=generator).argsort(-1).to(weight.device)
     return Guide(_diagonal_unit(weight[evidence.fit], context), weight=weight.gather(-1, order))
 
 

@@ -23,6 +23,11 @@ def never(observation: Any) -> Any:
     return np.zeros(len(observation), np.bool_)
 
 
+def ended(terminal: Terminal, observation: torch.Tensor) -> torch.Tensor:
+    """Which of the observations (B, D) are terminal (B,) bool, on their device."""
+    return torch.as_tensor(np.asarray(terminal(observation.cpu().numpy()), np.bool_), device=observation.device)
+
+
 class ModelVectorEnv(VectorEnv[Any, Any, Any]):
     """Episodes begin at states of a pool, move by a member of the ensemble drawn anew in every step, and are cut off.
 
@@ -77,10 +82,11 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any]):
         assert isinstance(self.single_action_space, gym.spaces.Box)
         low, high = self.single_action_space.low, self.single_action_space.high
         scaled = 2 * (actions - low) / (high - low) - 1
-        after, reward = self.model.step(
-            torch.from_numpy(self._observation), torch.from_numpy(scaled.astype(np.float32)), self._torch
-        )
-        self._observation = after.numpy().astype(np.float32)
+        device = self.model.input_mean.device
+        observation, unit = torch.from_numpy(self._observation), torch.from_numpy(scaled.astype(np.float32))
+        moved = self.model.step(observation.to(device), unit.to(device), self._torch)
+        after, reward = (x.cpu().numpy() for x in moved)
+        self._observation = after.astype(np.float32)
         self._t += 1
         terminated = np.asarray(self.terminal(self._observation), np.bool_)
         truncated = (self._t >= self.max_episode_steps) & ~terminated
@@ -93,7 +99,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any]):
             info = {"final_obs": final, "_final_obs": done.copy(), "final_info": {}, "_final_info": done.copy()}
             self._observation[done] = self._begin(int(done.sum()))
             self._t[done] = 0
-        return self._observation.copy(), reward.numpy().astype(np.float64), terminated, truncated, info
+        return self._observation.copy(), reward.astype(np.float64), terminated, truncated, info
 
 
 def for_sb3(env: ModelVectorEnv) -> Any:  # noqa: C901 - the interface has that many methods

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from valuegym.agents.control.actor_critic import SoftActorCritic
 from valuegym.agents.control.ensemble import Ensemble
-from valuegym.agents.control.model_env import Terminal, never
+from valuegym.agents.control.model_env import Terminal, ended, never
 from valuegym.agents.control.vagram import VaGraM
 
 HORIZON, CANDIDATES = 8, 128
@@ -39,23 +39,24 @@ def plan(
     N, D = observation.shape
     E, gamma, half = model.architecture.members, learner.settings.discount, candidates // 2
     s = observation.repeat_interleave(candidates, 0).expand(E, N * candidates, D)
-    total, weight = torch.zeros(E, N * candidates), torch.ones(E, N * candidates)
-    first = torch.zeros(N * candidates, learner.A)
+    total = torch.zeros(E, N * candidates, device=s.device)
+    weight = torch.ones_like(total)
+    first = torch.zeros(N * candidates, learner.A, device=s.device)
     for t in range(horizon):
         mean = s[0] if t == 0 else s.mean(0)
         followed, _ = learner.sample(mean.reshape(N, candidates, D)[:, half:].flatten(0, 1))
-        drawn = 2 * torch.rand(N, half, learner.A, generator=generator) - 1
+        drawn = 2 * torch.rand(N, half, learner.A, generator=generator).to(s.device) - 1
         action = torch.cat([drawn, followed.reshape(N, -1, learner.A)], 1).flatten(0, 1)
         if t == 0:
             first = action
         out = model(s, action.expand(E, *action.shape))
         total = total + weight * out.reward
         s = out.observation
-        over = torch.as_tensor(np.asarray(terminal(s.reshape(-1, D).numpy()), np.bool_)).reshape(weight.shape)
+        over = ended(terminal, s.reshape(-1, D)).reshape(weight.shape)
         weight = torch.where(over, 0.0, gamma * weight)
     total = total + weight * learner.averaged(s, learner.mode(s)).amin(-1)
     best = total.mean(0).reshape(N, candidates).argmax(-1)
-    return first.reshape(N, candidates, -1)[torch.arange(N), best]
+    return first.reshape(N, candidates, -1)[torch.arange(N, device=best.device), best]
 
 
 class MPC(VaGraM):
@@ -78,7 +79,7 @@ class MPC(VaGraM):
         """The first action of the best sequence; at random before a model is learnt."""
         if self.learner is None or self.data is None:
             return super().predict(observation, state)
-        s = torch.as_tensor(np.asarray(observation, np.float32))
+        s = torch.as_tensor(np.asarray(observation, np.float32), device=self.settings.device)
         flat = s.reshape(-1, self.D)
         unit = plan(
             self.model,
@@ -89,4 +90,4 @@ class MPC(VaGraM):
             self.candidates,
             self.terminal or never,
         )
-        return self._scaled(unit.reshape(*s.shape[:-1], self.A)), state
+        return self._scaled(unit.reshape(*s.shape[:-1], self.A).cpu()), state

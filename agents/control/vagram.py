@@ -27,7 +27,7 @@ from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorC
 from valuegym.agents.control.critics import CriticParameters, value_range
 from valuegym.agents.control.ensemble import Architecture, Ensemble, Fit, Transitions, adopt, fit_together, joined
 from valuegym.agents.control.losses import Target
-from valuegym.agents.control.model_env import Terminal, never
+from valuegym.agents.control.model_env import Terminal, ended, never
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Settings:
         rollouts: rows that are rolled out for each step of the environment.
         rollout_every: steps between rollouts.
         model_buffer: rows of model data kept.
+        device: of networks and fits, such as "cpu" or "cuda"; data are kept and random numbers drawn on the CPU.
     """
 
     loss: str = "vagram"
@@ -97,6 +98,7 @@ class Settings:
     rollouts: int = 80
     rollout_every: int = 50
     model_buffer: int = 20_000
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         losses.find(self.loss)
@@ -104,6 +106,10 @@ class Settings:
             raise ValueError(f"critic = {self.critic!r}; expected 'mse' or 'hl_gauss'.")
         if not 0 <= self.model_share <= 1 or not 0 <= self.validation < 1:
             raise ValueError(f"model_share = {self.model_share}, validation = {self.validation}; expected shares.")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as reason:
+            raise ValueError(f"device = {self.device!r}; expected one that torch can use here: {reason}") from None
         for name in ("random_steps", "refresh", "rollout_length", "rollout_every", "model_buffer", "update_ratio"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}; expected at least 1.")
@@ -184,7 +190,7 @@ class VaGraM:
         architecture = Architecture(
             s.members, s.width, s.depth, s.rank, s.reward_width, s.residual, s.gaussian or entry.needs == "gaussian"
         )
-        self.model = Ensemble(self.D, self.A, architecture, self.generator)
+        self.model = Ensemble(self.D, self.A, architecture, self.generator).to(s.device)
         self.learner: SoftActorCritic | None = None
         self.data: Transitions | None = None
         self.refreshes, self.steps, self.share = 0, 0, 0.0
@@ -201,14 +207,14 @@ class VaGraM:
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
         """The actor's action, for one observation (D,) or several (N, D); at random before anything is learnt."""
-        s = torch.as_tensor(np.asarray(observation, np.float32))
+        s = torch.as_tensor(np.asarray(observation, np.float32), device=self.settings.device)
         flat = s.reshape(-1, self.D)
         with torch.no_grad():
             if self.learner is None:
                 unit = 2 * torch.rand(len(flat), self.A, generator=self.generator) - 1
             else:
                 unit = self.learner.mode(flat) if deterministic else self.learner.sample(flat)[0]
-        return self._scaled(unit.reshape(*s.shape[:-1], self.A)), state
+        return self._scaled(unit.reshape(*s.shape[:-1], self.A).cpu()), state
 
     # --- learning ---
 
@@ -245,14 +251,14 @@ class VaGraM:
             low, high = s.values or value_range(lowest, highest, s.optimisation.discount)
             bins = s.bins if s.critic == "hl_gauss" else 0
             critic = CriticParameters(s.critics, s.hidden, 2, bins, low, high, s.layer_norm)
-            self.learner = SoftActorCritic(self.D, self.A, critic, s.optimisation, self.generator)
+            self.learner = SoftActorCritic(self.D, self.A, critic, s.optimisation, self.generator, s.device)
         return self.learner
 
     def _ask(self) -> Fit:
         """What the critics say of all real transitions, collected once, for the model to be fitted under it."""
         s = self.settings
         assert self.learner is not None
-        columns = (column[: self.real.rows].contiguous() for column in self.real.fields)
+        columns = (column[: self.real.rows].contiguous().to(s.device) for column in self.real.fields)
         observation, action, reward, after, terminated = columns
         self.data = Transitions(observation, action, Target(after, reward, terminated > 0))
         self.training = ~self._validation[: self.real.rows]
@@ -264,7 +270,7 @@ class VaGraM:
             observation,
             self.data.target,
             self.context.scale,
-            self.training,
+            self.training.to(s.device),
             hessian=entry.needs == "hessian",
         )
         guide = entry.prepare(self.evidence, self.context, self.generator)
@@ -289,13 +295,13 @@ class VaGraM:
         s = self.settings
         assert self.learner is not None
         rows = self.real.draw((s.rollouts * s.rollout_every // s.rollout_length,), self.generator)
-        observation = split(rows, self.D, self.A).observation
+        observation = split(rows, self.D, self.A).observation.to(s.device)
         ends = self.terminal or never
         for _ in range(s.rollout_length):
             action, _ = self.learner.sample(observation)
             after, reward = self.model.step(observation, action, self.generator)
-            over = torch.as_tensor(np.asarray(ends(after.numpy()), np.bool_))
-            self.imagined.add(rows_of(Batch(observation, action, reward, after, over.float())))
+            over = ended(ends, after)
+            self.imagined.add(rows_of(Batch(observation, action, reward, after, over.float())).cpu())
             observation = after[~over]
             if not len(observation):
                 break
@@ -338,7 +344,7 @@ def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
                 for agent in modelled:
                     agent._imagine()
         with _timed(agents, "critic"):
-            for rows in torch.stack([agent._draw() for agent in agents], 1):
+            for rows in torch.stack([agent._draw() for agent in agents], 1).to(s.device):
                 training.update(split(rows, first.D, first.A))
 
 
@@ -359,7 +365,7 @@ def _actions(agents: Sequence[VaGraM], training: Training | None) -> Any:
     if training is None:
         return [agent.rng.uniform(-1, 1, agent.A).astype(np.float32) for agent in agents]
     observation = np.stack([agent._observation for agent in agents]).astype(np.float32)
-    return training.act(torch.from_numpy(observation)).numpy()
+    return training.act(torch.from_numpy(observation)).cpu().numpy()
 
 
 def _refresh(agents: Sequence[VaGraM], whole: Ensemble, optimiser: torch.optim.Optimizer) -> None:

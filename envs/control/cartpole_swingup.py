@@ -105,6 +105,14 @@ def pay(p: Parameters, s: State, action: Floats, sin_cos: SinCos = elementary.si
     return upright * (1 - 0.5 * (aside * aside)) * (1 - 0.1 * (action * action))
 
 
+def off_track(observation: Array, track: float = Parameters.track) -> Array:
+    """Whether an episode ends at observations (..., 5): the cart is beyond the end of the track; (...) bool.
+
+    What an agent with a model needs to know, whose rollouts have no other sign of it.
+    """
+    return np.asarray(np.abs(np.asarray(observation)[..., 0]) > track)
+
+
 @lru_cache(maxsize=8)
 def catch_gain(p: Parameters) -> tuple[float, float, float, float]:
     """Gains in N on position, velocity, angle and spin: the best for the task made linear at the top."""

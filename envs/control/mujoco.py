@@ -14,9 +14,24 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 
 from valuegym.envs.control.distractors import DistractingDimensions
 from valuegym.envs.functional import load
+
+HOPPER = 11  # dimensions of Hopper's own observation; distracting ones come behind
+
+
+def fallen(observation: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Whether Hopper's episode ends at observations (..., at least 11); (...) bool.
+
+    It does unless the torso is higher than 0.7 m and leans by less than 0.2 rad, and angles and velocities are within
+    100 of 0: Gymnasium's `is_healthy`, which sees velocities before they are cut to 10 for the observation. What an
+    agent with a model needs to know, whose rollouts have no other sign of it.
+    """
+    body = np.asarray(observation)[..., :HOPPER]
+    upright = (body[..., 0] > 0.7) & (np.abs(body[..., 1]) < 0.2)
+    return np.asarray(~(upright & (np.abs(body[..., 1:]) < 100).all(-1)))
 
 
 def make(

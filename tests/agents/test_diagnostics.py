@@ -40,6 +40,7 @@ def test_normalised_errors() -> None:
     assert diagnostics.normalised_error(
         actual + actual.std(0, correction=0) * torch.tensor([2.0, 0, 0]), actual, [0]
     ) == (pytest.approx(4, rel=1e-5))
+    assert np.isnan(diagnostics.normalised_error(mean, actual, np.arange(0)))
     assert diagnostics.value_error(lambda s: s[..., 1] ** 2, actual, actual) == 0
     assert diagnostics.value_error(lambda s: s[..., 1], mean, actual) == pytest.approx(1, rel=1e-5)
 
@@ -91,9 +92,10 @@ def test_a_block_of_one_seed_plans_as_the_library_does(monkeypatch: pytest.Monke
     module = script("pendulum_offline")
     for name, value in {"STEPS": 264, "FIT_STEPS": 2, "LENGTH": 6}.items():
         monkeypatch.setattr(module, name, value)
-    training, (one,) = module.trained("rotation", "mse", [0])
-    together, (found,) = module.fitted([one], 4, "vagram")
+    (one,) = module.trained(module.World(), "mse", [0])
+    (found,) = module.fitted([(one, "vagram")], 4)
     at = one.data.observation[:5]
     one.learner.generator = torch.Generator().manual_seed(1)  # actor and planner draw from one generator
     alone = mpc.plan(found.model, one.learner, at, one.learner.generator)
+    training, together = module.Training([one.learner]), module.side_by_side([found.model])
     torch.testing.assert_close(module.plan(together, training, at[None], torch.Generator().manual_seed(1))[0], alone)

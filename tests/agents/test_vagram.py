@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -417,3 +418,46 @@ def test_sac_is_stable_baselines_with_the_same_ratio() -> None:
     assert agent._n_updates == 5 * 3 and agent.batch_size == 128
     action, _ = agent.predict(np.zeros(3, np.float32), deterministic=True)
     assert action.shape == (1,)
+
+
+# --- another device ---
+
+
+class Elsewhere(torch.overrides.TorchFunctionMode):
+    """Lets the device "meta", which holds no numbers, pass for an accelerator, wherever code has to look at numbers.
+
+    Operations on tensors of two devices fail there as they do on any accelerator.
+    """
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Zeros for what is brought to the CPU, all rows for those chosen by a mask."""
+        meta = bool(args) and isinstance(args[0], torch.Tensor) and args[0].is_meta
+        if meta and func in (torch.Tensor.cpu, torch.Tensor.tolist, torch.Tensor.any):
+            found = torch.zeros(args[0].shape, dtype=args[0].dtype)
+            return {torch.Tensor.cpu: found, torch.Tensor.tolist: found.tolist(), torch.Tensor.any: True}[func]
+        if meta and func is torch.Tensor.__getitem__:
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            return func(args[0], tuple(slice(None) if getattr(i, "dtype", None) is torch.bool else i for i in index))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("loss", "critic"), [*((loss, "hl_gauss") for loss in LOSSES), ("vagram", "mse")])
+def test_everything_is_computed_on_one_device(loss: str, critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    adam = torch.optim.Adam
+    monkeypatch.setattr(torch.optim, "Adam", lambda *args, fused: adam(*args))  # fused for real accelerators only
+    agents = [
+        make(name, gym.make(PENDULUM), seed=0, device="meta", critic=critic, **TINY | {"loss": loss})
+        for name in ("vagram", "mpc")
+    ]
+    with Elsewhere():
+        learn_together(agents, 45)
+        for agent in agents:
+            assert agent.predict(np.zeros((2, 3)))[0].shape == (2, 1)
+    assert all(p.is_meta for p in [*agents[0].model.parameters(), *agents[0].learner.critics.parameters()])
+    assert agents[0].refreshes == 2
+    assert not agents[0].imagined.table.is_meta and agents[0].imagined.rows
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="device = 'cudo'; expected"):
+        tiny(device="cudo")

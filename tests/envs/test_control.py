@@ -162,6 +162,17 @@ def test_values_of_the_mountain_car() -> None:
     assert np.abs(a - b).mean() < 0.5
 
 
+def test_observations_tell_when_the_cart_is_off_the_track() -> None:
+    env = gym.make("valuegym/CartPoleSwingUp-v0")
+    for seed in range(4):
+        observation, terminated = env.reset(seed=seed)[0], False
+        while not terminated:
+            assert not cartpole_swingup.off_track(observation)
+            observation, _, terminated, truncated, _ = env.step(np.array([1 - 2 * (seed % 2)], np.float32))
+            assert not truncated
+        assert cartpole_swingup.off_track(observation[None]).tolist() == [True]
+
+
 def test_the_cart_poles_reference_swings_up_and_stays() -> None:
     core = cartpole_swingup.CartPoleSwingUp()
     task, state, key, _ = begun(core, 100)

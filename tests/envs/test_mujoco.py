@@ -13,6 +13,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 
 import valuegym.envs
+from valuegym.envs.control import mujoco
 
 FOREIGN = valuegym.envs.FOREIGN
 
@@ -88,3 +89,25 @@ def test_vector_environments_and_checkers() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         checker.check_env(gym.make("valuegym/InvertedPendulum-D5-v0"))
+
+
+def test_observations_tell_when_hopper_has_fallen() -> None:
+    env = gym.make("valuegym/Hopper-D5-v0")
+    rng, said, ended = np.random.default_rng(0), [], []
+    for seed in range(12):
+        observation, _ = env.reset(seed=seed)
+        assert not mujoco.fallen(observation)
+        terminated = False
+        while not terminated:
+            observation, _, terminated, truncated, _ = env.step(rng.uniform(-1, 1, 3).astype(np.float32))
+            said.append(bool(mujoco.fallen(observation[None])[0]))
+            ended.append(terminated)
+            assert not truncated
+    assert said == ended and sum(ended) == 12
+    body: Any = gym.make("valuegym/Hopper-v0").unwrapped
+    body.reset(seed=0)
+    for qpos, value in ((1, 0.69), (1, 0.71), (2, 0.19), (2, 0.21), (2, -0.19), (2, -0.21), (4, 99.0), (5, -101.0)):
+        at = body.init_qpos.copy()
+        at[qpos] = value
+        body.set_state(at, body.init_qvel)
+        assert mujoco.fallen(body._get_obs()) == (not body.is_healthy), (qpos, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from valuegym.leaderboards.scores import Score
 from valuegym.leaderboards.submission import EXAMPLE, Card, Submission, pack, write
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
+STROLL = replace(WALK, id="test/stroll", arguments='{"observation": "onehot"}')
 DIGEST = "a" * 64
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small_experiments(enrol: Callable[..., None]) -> None:
-    enrol(WALK)
+    enrol(WALK, STROLL)
 
 
 def packed(folder: Path, name: str, agent: str = "uniform", ledger: book.Ledger | None = None) -> Path:
@@ -61,8 +63,10 @@ def test_a_submission_takes_the_place_of_loose_records(tmp_path: Path) -> None:
         ("test/other", "claimed"),
         ("test/walk", "replayed"),
     ]
-    assert list(known) == ["uniform"] and known["uniform"].file == "sent.zip"
-    assert known["uniform"].card.authors == ("A. Person",) and known["uniform"].digest == judgements[1].digest
+    assert list(known) == ["uniform"]
+    [sent] = known["uniform"]
+    assert (sent.file, sent.card.authors, sent.tracks) == ("sent.zip", ("A. Person",), ("test/walk",))
+    assert sent.digest == judgements[1].digest
 
 
 def test_the_strongest_tier_counts(tmp_path: Path) -> None:
@@ -71,8 +75,33 @@ def test_the_strongest_tier_counts(tmp_path: Path) -> None:
     judgements = judge_all([sealed, public], ledger=ledger)
     assert [judgement.tier for judgement in judgements] == ["committed", "replayed"]
     scores, known = enter([], judgements)
-    assert [score.status for score in scores] == ["committed"] and known["uniform"].file == "a.zip"
+    assert [score.status for score in scores] == ["committed"]
+    assert [sent.file for sent in known["uniform"]] == ["a.zip"]
     assert "give that board" in judge_all([sealed])[0].reason  # its seeds are nobody's without the book
+
+
+def test_the_strongest_tier_counts_on_each_track_by_itself(tmp_path: Path) -> None:
+    """A stronger submission on one track leaves weaker ones on others standing; of equals the last counts."""
+
+    def sent(file: str, tier: str, *tracks: str) -> trust.Judgement:
+        write(tmp_path / file, pack(Card.of(EXAMPLE | {"name": "uniform"}), records(*tracks)))
+        [judgement] = judge_all([tmp_path / file])
+        return judgement._replace(tier=tier)
+
+    def records(*tracks: str) -> list[bytes]:
+        return [run("uniform", track, seed, tmp_path / "open").read_bytes() for track in tracks for seed in (0, 1)]
+
+    judgements = [
+        sent("early.zip", "replayed", WALK.id, STROLL.id),
+        sent("run.zip", "executed", WALK.id),
+        sent("late.zip", "replayed", WALK.id, STROLL.id),
+    ]
+    scores, known = enter([], judgements)
+    assert {score.experiment: score.status for score in scores} == {WALK.id: "executed", STROLL.id: "replayed"}
+    assert [(entrant.file, entrant.tracks) for entrant in known["uniform"]] == [
+        ("run.zip", (WALK.id,)),
+        ("late.zip", (STROLL.id,)),
+    ]
 
 
 def test_what_the_book_holds_is_judged_again(tmp_path: Path) -> None:

@@ -246,7 +246,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         for name in ("pendulum", "lqr", "mountain-car")
     ]
     curve = Curve((0, 1000, 5000), np.array([[0.0, -0.1, 0.1], [0.5, 0.4, 0.6], [0.8, np.nan, np.nan]]))
-    entrants = {"sent": Entrant(CARD, "sent file.zip", "ab" * 32, ("a note",), {"control/pendulum": curve})}
+    tracks = tuple(score.experiment for score in sent)
+    entrants = {"sent": [Entrant(CARD, "sent file.zip", "ab" * 32, tracks, ("a note",), {"control/pendulum": curve})]}
     folder = tmp_path_factory.mktemp("site") / "folder"
     return make_site(folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], entrants=entrants)
 
@@ -390,7 +391,7 @@ def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
         make_score("x" * 3000, 0.3, "z" * 3000, reports=(0,)),
         make_score("\ud800", 0.3, "\ud800", reports=(0,)),
     ]
-    entrants = {f"x{NASTY}": Entrant(CARD, NASTY, NASTY, (NASTY,))}
+    entrants = {f"x{NASTY}": [Entrant(CARD, NASTY, NASTY, (NASTY,), (NASTY,))] * 2}
     files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], entrants=entrants)
     for text in (*pages_of(files).values(), *pages.values()):
         assert text.count("<script") == text.count("</script>") == 1
@@ -517,6 +518,16 @@ def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
     far, near = (make_site(tmp_path, [make_score("a", x)])[name].decode() for x in (-40.0, 0.5))
     assert "The plot shows scores from −1 to 2." in far
     assert "The plot shows" not in near
+
+
+def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
+    from valuegym.leaderboards.plots import assign, plot
+
+    scores = [make_score(name, last, "control/x", reports=(0,)) for name, last in (("a", -400), ("b", 5.0), ("c", 0.5))]
+    found = boards(scores)
+    text = plot(found[0], assign(found), "n")
+    assert re.findall(r">(← −[0-9.]+|[0-9.]+ →)<", text) == ["2.50 →", "← −200"]
+    assert re.search(r"c *\| 0\.25 ", render_markdown(scores)) and re.search(r"a *\| -200 ", render_markdown(scores))
 
 
 def test_only_reports_have_counts() -> None:

@@ -38,7 +38,8 @@ def test_a_browser_finds_nothing_wrong(tmp_path: Path) -> None:
 
     scores = [*make_scores(), make_score("sent", 0.8, "control/pendulum", reports=(0,), status="executed")]
     scores.append(make_score("a-name-that-goes-on-and-on" * 3, 0.2, status="committed, 1 of 5 seeds missing"))
-    make_site(tmp_path / "site", scores, notes=["A note."], entrants={"sent": Entrant(CARD, "sent.zip", "ab" * 32)})
+    sent = {"sent": [Entrant(CARD, f"{i}.zip", f"{i:064x}", (f"control/{i}",)) for i in range(2)]}
+    make_site(tmp_path / "site", scores, notes=["A note."], entrants=sent)
     script = Path(__file__).with_name("look_at_site.mjs")
     command = ["node", str(script), TOOLS, str(CHROMIUM), str(tmp_path / "site")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

@@ -1,15 +1,16 @@
-"""Learning to swing up among distractors with a small model: loss x kind of critic, and SAC without a model.
+"""Control learnt online with a model: the loss of the model, the kind of critic, no model, and Stable-Baselines3's SAC.
 
-    python benchmarks/pendulum_online.py [--arms mse vagram] [--seeds 20] [--minutes 60]
-    python benchmarks/pendulum_online.py --tuning
+    python benchmarks/online.py --study pendulum [--arms mse vagram] [--seeds 20] [--minutes 60]
+    python benchmarks/online.py --study pendulum --tuning
 
-Arms and settings are those of benchmarks/pendulum_online.json. `--tuning` runs the candidates of every tuned arm on
-seeds that are set aside for it, into docs/results/pendulum-online-tuning.jsonl; what is chosen then stands in the
-settings, before any test seed is run. Arms of one group learn side by side, a block of seeds at a time.
-Every run is one line of docs/results/pendulum-online.jsonl, written when its block is done, so that an interrupted
-study goes on where it stopped; a line holds a hash of the settings it was run with, and only lines with the present one
-are read. The page is docs/results/pendulum-online.md. `--minutes` stops before the next block, `--table` only writes
-the page. The arm `sac`, Stable-Baselines3's, takes minutes for every seed and is run if it is named in `--arms`.
+Arms and settings are those of benchmarks/online_NAME.json, the page is docs/results/NAME-online.md. `--tuning` runs the
+candidates of every tuned arm on seeds that are set aside for it, into docs/results/NAME-online-tuning.jsonl; what is
+chosen then stands in the settings, before any test seed is run. Arms of one group learn side by side, a block of seeds
+at a time.
+Every run is one line of docs/results/NAME-online.jsonl, written when its block is done, so that an interrupted study
+goes on where it stopped; a line holds a hash of the settings it was run with, and only lines with the present one are
+read. `--minutes` stops before the next block, `--table` only writes the page. The arm `sac`, Stable-Baselines3's, takes
+minutes for every seed and is run if it is named in `--arms`; its seeds are run one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,12 +37,16 @@ from valuegym.agents import make
 from valuegym.agents.control import diagnostics, losses
 from valuegym.agents.control.actor_critic import Optimisation
 from valuegym.agents.control.vagram import FREE, VaGraM, learn_together
+from valuegym.envs.control import cartpole_swingup, mujoco
 from valuegym.leaderboards.aggregate import interquartile_mean, mean, stratified_bootstrap
 
 ROOT = Path(__file__).resolve().parents[1]
-STUDY = ROOT / "benchmarks" / "pendulum_online.json"
-LENGTH = 200
 SHARED = ("env", "steps", "evaluate_every", "episodes", "settings")
+ENDS: dict[str, Callable[[Any], Any]] = {  # observations (B, D) -> whether the episode has ended there (B,)
+    "valuegym/CartPoleSwingUp-v0": cartpole_swingup.off_track,
+    "valuegym/Hopper-v0": mujoco.fallen,
+    "valuegym/Hopper-D10-v0": mujoco.fallen,
+}
 
 Row = dict[str, Any]
 
@@ -68,44 +73,64 @@ def fingerprint(study: Row, run: Run) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def made(study: Row, seed: int) -> Row:
+    """Arguments of its environment: in every seed another map of the distractors, if there are any."""
+    return {"map_seed": seed} if study["distractors"] else {}
+
+
 def evaluate(agent: Any, study: Row, seed: int) -> list[float]:
     """Undiscounted returns of the deterministic policy from starts that no training sees; the map is the same."""
-    envs = gym.make_vec(study["env"], num_envs=study["episodes"], map_seed=seed)
+    envs = gym.make_vec(study["env"], num_envs=study["episodes"], **made(study, seed))
     observation, _ = envs.reset(seed=1_000_000 + 1000 * seed)
-    total = np.zeros(study["episodes"])
-    for _ in range(LENGTH):
+    total, playing = np.zeros(study["episodes"]), np.ones(study["episodes"], np.bool_)
+    while playing.any():
         action, _ = agent.predict(observation, deterministic=True)
-        observation, reward, *_ = envs.step(action)
-        total += reward
+        observation, reward, terminated, truncated, _ = envs.step(action)
+        total += np.where(playing, reward, 0.0)
+        playing &= ~(terminated | truncated)
+    envs.close()
     return [round(x, 2) for x in total.tolist()]
 
 
 def look(agent: VaGraM) -> dict[str, float]:
-    """Diagnostics after a fit of the model, on the rows that it was not fitted to."""
-    core = agent.env.unwrapped.core  # type: ignore[attr-defined]
+    """Diagnostics after a fit of the model, on the rows that it was not fitted to.
+
+    What asks for distractors or for a solution is left out where there are none.
+    """
+    core = getattr(agent.env.unwrapped, "core", None) or _Dimensions(agent.env)
     assert agent.data is not None
     data, gradient = agent.data, agent.evidence.gradient
     held = torch.arange(len(agent.training))[~agent.training]
     after = data.target.observation[held]
     with torch.no_grad():
         out = agent.model(data.observation[held], data.action[held]).observation
-    found = {
-        "step": agent.steps,
-        "gradient_ratio": diagnostics.gradient_ratio(gradient[agent.evidence.fit], core.physical, core.distracting),
-        "physical": diagnostics.normalised_error(out, after, core.physical),
-        "distracting": diagnostics.normalised_error(out, after, core.distracting),
-        "value_error": diagnostics.value_error(core.value, out, after),
-        "out_of_distribution": diagnostics.out_of_distribution(out, data.target.observation),
-        "effective_samples": diagnostics.effective_sample_size(losses.diagonal_weight(gradient)),
-    }
+    found = {"step": agent.steps, "physical": diagnostics.normalised_error(out, after, core.physical)}
+    if len(core.distracting):
+        found["gradient_ratio"] = diagnostics.gradient_ratio(
+            gradient[agent.evidence.fit], core.physical, core.distracting
+        )
+        found["distracting"] = diagnostics.normalised_error(out, after, core.distracting)
+    if hasattr(core, "value"):
+        found["value_error"] = diagnostics.value_error(core.value, out, after)
+    found["out_of_distribution"] = diagnostics.out_of_distribution(out, data.target.observation)
+    found["effective_samples"] = diagnostics.effective_sample_size(losses.diagonal_weight(gradient))
     return {name: round(float(value), 5) for name, value in found.items()}
 
 
-class Watch:
-    """What is seen of an agent while it learns, and the seconds that looking took."""
+class _Dimensions:
+    """Which dimensions of a simulator that is not of this suite are distracting."""
 
-    def __init__(self, study: Row, seed: int) -> None:
-        self.study, self.seed = study, seed
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        self.distracting = env.get_wrapper_attr("distracting") if env.has_wrapper_attr("distracting") else np.arange(0)
+        assert env.observation_space.shape is not None
+        self.physical = np.setdiff1d(np.arange(env.observation_space.shape[0]), self.distracting)
+
+
+class Watch:
+    """What is seen of an agent while it learns, and the seconds that looking took; returns are printed at once."""
+
+    def __init__(self, study: Row, run: Run) -> None:
+        self.study, self.run = study, run
         self.curve: list[list[float]] = []
         self.trace: list[dict[str, float]] = []
         self.spent = 0.0
@@ -114,7 +139,8 @@ class Watch:
         """Evaluate every `evaluate_every` steps but the last, and look at the model twice as rarely and at the end."""
         began = time.process_time()
         if steps % self.study["evaluate_every"] == 0 and steps < self.study["steps"]:
-            self.curve.append(evaluate(agent, self.study, self.seed))
+            self.curve.append(evaluate(agent, self.study, self.run.seed))
+            print(*self.run, steps, round(float(np.mean(self.curve[-1])), 1), sep="; ", flush=True)
         due = steps % (2 * self.study["evaluate_every"]) == 0 or steps == self.study["steps"]
         if due and isinstance(agent, VaGraM) and agent.data is not None:
             self.trace.append(look(agent))
@@ -124,15 +150,10 @@ class Watch:
 def train(study: Row, runs: Sequence[Run]) -> list[Row]:
     """Agents trained side by side, their evaluations, diagnostics and seconds."""
     start = time.process_time()
-    watches = [Watch(study, run.seed) for run in runs]
-    envs = [gym.make(study["env"], map_seed=run.seed) for run in runs]
+    watches = [Watch(study, run) for run in runs]
+    envs = [gym.make(study["env"], **made(study, run.seed)) for run in runs]
     if runs[0].arm == "sac":
-        s = study["settings"]
-        net = {"net_arch": [s["hidden"]] * 2}
-        agents = [
-            make("sac", env, seed=r.seed, batch_size=s["batch"], policy_kwargs=net)
-            for env, r in zip(envs, runs, strict=True)
-        ]
+        agents = [stable_baselines(study, run, env) for run, env in zip(runs, envs, strict=True)]
         for agent, watch in zip(agents, watches, strict=True):
             for steps in range(study["evaluate_every"], study["steps"] + 1, study["evaluate_every"]):
                 agent.learn(study["evaluate_every"], reset_num_timesteps=False)
@@ -148,6 +169,7 @@ def train(study: Row, runs: Sequence[Run]) -> list[Row]:
                     "vagram",
                     env,
                     seed=run.seed,
+                    terminal=ENDS.get(study["env"]),
                     on_refresh=lambda agent, watch=watch: watch(agent, agent.steps),
                     optimisation=optimisation,
                     **told,
@@ -169,8 +191,23 @@ def train(study: Row, runs: Sequence[Run]) -> list[Row]:
     ]
 
 
+def stable_baselines(study: Row, run: Run, env: gym.Env[Any, Any]) -> Any:
+    """Stable-Baselines3's SAC with the sizes, rows and updates of the study, and the rate of its candidate."""
+    told = settings_of(study, run)
+    return make(
+        "sac",
+        env,
+        seed=run.seed,
+        learning_rate=told.get("critic_rate", Optimisation().critic_rate),
+        batch_size=told["batch"],
+        gradient_steps=told["update_ratio"],
+        learning_starts=told["random_steps"],
+        policy_kwargs={"net_arch": [told["hidden"]] * 2, "optimizer_kwargs": {"fused": True}},
+    )
+
+
 def wanted(study: Row, tuning: bool, arms: Sequence[str] | None, seeds: int) -> Iterator[list[Run]]:
-    """Runs that learn side by side: arms of one group with the same rates, and a block of seeds."""
+    """Runs that learn side by side: arms of one group with the same rates, and a block of seeds; `sac` learns alone."""
     arms = arms or (list(study["tuned"]) if tuning else [arm for arm in study["arms"] if arm != "sac"])
     pool = study["tuning_seeds" if tuning else "test_seeds"][:seeds]
     for first in range(0, len(pool), study["block"]):
@@ -181,7 +218,8 @@ def wanted(study: Row, tuning: bool, arms: Sequence[str] | None, seeds: int) -> 
                     for seed in pool[first : first + study["block"]]:
                         run = Run(arm, candidate, seed)
                         same = {name: told for name, told in settings_of(study, run).items() if name not in FREE}
-                        alike.setdefault(json.dumps(same, sort_keys=True), []).append(run)
+                        kind = [same, seed if arm == "sac" else None]
+                        alike.setdefault(json.dumps(kind, sort_keys=True), []).append(run)
             yield from alike.values()
 
 
@@ -234,31 +272,33 @@ def rival(arm: str) -> str:
 
 def report(study: Row, rows: Rows, tuning: Rows) -> str:
     """The page, of the test seeds."""
-    s = study["settings"]
+    s, name = study["settings"], study["name"]
     mine = {
         arm: {seed: row for seed in study["test_seeds"] if (row := rows.get(Run(arm, chosen(study, arm), seed)))}
         for arm in study["arms"]
     }
     mine = {arm: found for arm, found in mine.items() if found}
     text = [
-        "# Learning to swing up among 8 distractors with a small model",
+        f"# {study['title']}",
         "",
-        f"{study['steps']:,} steps on `{study['env']}`, another map of the distractors in every seed, "
-        f"{s['update_ratio']} updates of actor and critics in each step ({s['batch']} rows, hidden layers of "
-        f"{s['hidden']} units), {s['members']} models with two hidden layers of {s['width']} units, whose share of the "
-        f"rows grows from 0 to {s['model_share']:.0%} along the ramp. Arms are named after the loss of the model and "
-        "the kind of critic (squared error unless it says `hl_gauss`); `no model` is the same soft actor-critic "
-        "without a model, `sac` is Stable-Baselines3's.",
+        f"{study['steps']:,} steps on `{study['env']}`, {study['about']}{s['update_ratio']} "
+        f"updates of actor and critics in each step ({s['batch']} rows, hidden "
+        f"layers of {s['hidden']} units), {s['members']} models with two hidden layers of {s['width']} units, whose "
+        f"share of the rows grows from 0 to {s['model_share']:.0%} along the ramp. Arms are named after the loss of "
+        "the model and the kind of critic (squared error unless it says `hl_gauss`); `no model` is the same soft "
+        "actor-critic without a model, `sac` is Stable-Baselines3's.",
         "",
-        "Written by `python benchmarks/pendulum_online.py`, from `pendulum-online.jsonl` and "
-        f"`pendulum-online-tuning.jsonl`. Intervals are 95% bootstrap intervals over seeds; {len(study['test_seeds'])} "
-        "test seeds are set apart, and the tables say how many of them have been run.",
+        f"Written by `python benchmarks/online.py --study {name}`, from `{name}-online.jsonl`"
+        f"{f' and `{name}-online-tuning.jsonl`' if study['tuned'] else ''}. Intervals are 95% bootstrap intervals over "
+        f"seeds; {len(study['test_seeds'])} test seeds are set apart, and the tables say how many of them have been "
+        "run.",
         "",
         "## Returns",
         "",
         f"Final undiscounted return, mean of {study['episodes']} episodes: its interquartile mean over seeds, the "
-        f"share of seeds above {study['solved']}, and the mean over seeds of the {study['steps'] // 500} evaluations "
-        "during learning. CPU-seconds are those of one run, on a machine that was busy with other work.",
+        f"share of seeds above {study['solved']}, and the mean over seeds of the "
+        f"{study['steps'] // study['evaluate_every']} evaluations during learning. CPU-seconds are those of one run, "
+        "on a machine that was busy with other work.",
         "",
     ]
     head = ["arm", "seeds", "final return", "solved", "mean evaluation", "CPU-s"]
@@ -275,26 +315,36 @@ def report(study: Row, rows: Rows, tuning: Rows) -> str:
                 f"{np.median([row['cpu_seconds'] for row in found.values()]):.0f}",
             ]
         )
-    text += [_study.table(head, body), "", "![Learning curves](pendulum-online.svg)", ""]
+    text += [_study.table(head, body), "", f"![Learning curves]({name}-online.svg)", ""]
     text += ["## Against squared error, seed by seed", ""]
     text += [
         "Mean differences of the same seeds to the arm with squared error in its model and the same critic and ramp.",
         "",
+        _differences(mine, {arm: rival(arm) for arm in mine}),
+        "",
     ]
+    for other in study["against"]:
+        text += [f"## Against `{other}`, seed by seed", "", "Mean differences of the same seeds.", ""]
+        text += [_differences(mine, dict.fromkeys(mine, other)), ""]
+    if any(row["trace"] for found in mine.values() for row in found.values()):
+        text += ["## What was in the models and critics", "", _diagnostics(mine), ""]
+    text += ["## Settings", "", study["why"], ""]
+    return "\n".join([*text, _tuned(study, tuning), ""] if study["tuned"] else text)
+
+
+def _differences(mine: dict[str, dict[int, Row]], others: dict[str, str]) -> str:
+    """A table of arms minus others, of the seeds that both have."""
     body = []
     for arm, found in mine.items():
-        other = mine.get("mse" if arm in ("no model", "sac") else rival(arm), {})
+        other = mine.get(others[arm], {})
         both = [seed for seed in found if seed in other]
-        if arm == rival(arm) or not both:
+        if arm == others[arm] or not both:
             continue
         gains = [final(found[seed]) - final(other[seed]) for seed in both]
         curves = [_mean_evaluation(found[seed]) - _mean_evaluation(other[seed]) for seed in both]
         better = f"{sum(gain > 0 for gain in gains)} of {len(both)}"
         body.append([f"`{arm}`", shown(estimate(gains), 0), better, shown(estimate(curves), 0)])
-    text += [_study.table(["arm", "final return", "better", "mean evaluation"], body), ""]
-    text += ["## What was in the models and critics", "", _diagnostics(mine), ""]
-    text += ["## Settings", "", _tuned(study, tuning), ""]
-    return "\n".join(text)
+    return _study.table(["arm", "final return", "better", "mean evaluation"], body)
 
 
 def _mean_evaluation(row: Row) -> float:
@@ -312,18 +362,22 @@ MEASURED = {
 
 
 def _diagnostics(mine: dict[str, dict[int, Row]]) -> str:
+    found = {arm: [row["trace"][-1] for row in runs.values() if row["trace"]] for arm, runs in mine.items()}
+    found = {arm: last for arm, last in found.items() if len(last) == len(mine[arm])}
+    names = [name for name in MEASURED if all(name in last for runs in found.values() for last in runs)]
     body = [
-        [f"`{arm}`", *(f"{np.median([row['trace'][-1][name] for row in found.values()]):.3f}" for name in MEASURED)]
-        for arm, found in mine.items()
-        if all(row["trace"] for row in found.values())
+        [f"`{arm}`", *(f"{np.median([last[name] for last in runs]):.3f}" for name in names)]
+        for arm, runs in found.items()
     ]
+    values = (
+        "; value errors are root mean squares over standard deviations, under the value function computed on a grid"
+    )
     about = (
         "After the last fit, on held-out rows of the run itself: medians over seeds. Errors of states are squared "
-        "errors over variances; value errors are root mean squares over standard deviations, under the value function "
-        "computed on a grid. Every arm has data of its own policy, so that errors of arms with other returns are not "
-        "those of one task."
+        f"errors over variances{values if 'value_error' in names else ''}. Every arm has data of its own policy, so "
+        "that errors of arms with other returns are not those of one task."
     )
-    return "\n".join([about, "", _study.table(["arm", *MEASURED.values()], body)])
+    return "\n".join([about, "", _study.table(["arm", *(MEASURED[name] for name in names)], body)])
 
 
 def _tuned(study: Row, tuning: Rows) -> str:
@@ -336,57 +390,45 @@ def _tuned(study: Row, tuning: Rows) -> str:
             returns = [final(row) for row in found if row]
             cells.append(f"{np.mean(returns):.0f} ({len(returns)})" if returns else "")
         body.append([*cells, study["chosen"].get(arm, "")])
-    about = (
-        "Chosen before any test seed was run. Sizes of the networks and rows of an update are those with which soft "
-        "actor-critic without a model did well for its cost on seeds 0 to 5, in trials that were not recorded. Every "
-        f"loss then had the same {len(candidates)} candidates on the same {len(study['tuning_seeds'])} seeds, with "
-        "critics fitted by squared error: mean final return, and how many runs. HL-Gauss critics and the fast ramp "
-        "have the settings of their loss, `vagram_matrix` those of `vagram`. The arm without a model has the slower "
-        "rates and was not tried with the faster ones, which were chosen for the value-gradient losses alone: it is "
-        "the less favoured in a comparison with them."
-    )
-    return "\n".join([about, "", _study.table(["arm", *candidates, "chosen"], body)])
-
-
-PANELS = (
-    ("Critics fitted by squared error", ("mse", "vagram", "vagram_mean", "shuffled", "vagram_matrix", "no model")),
-    ("HL-Gauss critics", ("mse, hl_gauss", "vagram, hl_gauss", "vagram_mean, hl_gauss", "shuffled, hl_gauss")),
-    ("Ramp of 500 steps", ("mse, ramp 500", "vagram, ramp 500")),
-)
+    return _study.table(["arm", *candidates, "chosen"], body)
 
 
 def picture(study: Row, rows: Rows) -> str:
     """Learning curves: interquartile means over seeds."""
     panels = []
     every = study["evaluate_every"]
-    for title, arms in PANELS:
+    styles = list(dict.fromkeys(arm.split(",")[0] for arms in study["panels"].values() for arm in arms))
+    for title, arms in study["panels"].items():
         curves = []
         for arm in arms:
             found = [rows.get(Run(arm, chosen(study, arm), seed)) for seed in study["test_seeds"]]
             traces = np.array([[np.mean(x) for x in [*row["curve"], row["final"]]] for row in found if row])
             if len(traces):
+                name = arm.split(",")[0]
                 points = [estimate(column.tolist(), interquartile_mean) for column in traces.T]
-                style = PANELS[0][1].index(arm.split(",")[0])
-                x = [float(every * (i + 1) + 30 * (style - 2)) for i in range(len(points))]  # side by side
-                curves.append(_study.Curve(arm.split(",")[0], x, points, style, dashed=arm == "no model"))
+                style = styles.index(name)
+                x = [every * (i + 1 + 0.06 * (style - 2)) for i in range(len(points))]  # side by side
+                curves.append(_study.Curve(name, x, points, style, dashed=name in ("no model", "sac")))
         if curves or not panels:
-            panels.append(_study.Panel(title, "steps", "return" if not panels else "", curves, (), (-1800.0, 0.0)))
+            limits = (float(study["limits"][0]), float(study["limits"][1]))
+            panels.append(_study.Panel(title, "steps", "return" if not panels else "", curves, (), limits))
     return _study.picture(panels, line=float(study["solved"]))
 
 
 def main() -> None:
     """Go on with the study and write its page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", required=True, help="NAME of benchmarks/online_NAME.json, or a file")
     parser.add_argument("--arms", nargs="+")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--tuning", action="store_true")
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--study", type=Path, default=STUDY)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results")
     options = parser.parse_args()
-    study = json.loads(options.study.read_text(encoding="utf-8"))
-    paths = [options.output / f"pendulum-online{suffix}.jsonl" for suffix in ("", "-tuning")]
+    own = ROOT / "benchmarks" / f"online_{options.study}.json"
+    study = json.loads((own if own.is_file() else Path(options.study)).read_text(encoding="utf-8"))
+    paths = [options.output / f"{study['name']}-online{suffix}.jsonl" for suffix in ("", "-tuning")]
     if not options.table:
         torch.set_num_threads(1)
         end = time.monotonic() + 60 * options.minutes
@@ -398,8 +440,8 @@ def main() -> None:
                 with path.open("a", encoding="utf-8") as file:
                     file.write("".join(json.dumps(row) + "\n" for row in found))
     rows, tuning = (recorded(path, study) for path in paths)
-    _study.write(options.output / "pendulum-online.md", report(study, rows, tuning))
-    _study.write(options.output / "pendulum-online.svg", picture(study, rows))
+    _study.write(options.output / f"{study['name']}-online.md", report(study, rows, tuning))
+    _study.write(options.output / f"{study['name']}-online.svg", picture(study, rows))
 
 
 if __name__ == "__main__":

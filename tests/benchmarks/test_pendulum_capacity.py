@@ -1,0 +1,85 @@
+"""The capacity study at tiny scale: it goes on where it stopped, and compares within seeds."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("pendulum_capacity")
+
+
+def test_it_goes_on_where_it_stopped(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"STEPS": 264, "FIT_STEPS": 2, "LENGTH": 6}.items():
+        monkeypatch.setattr(study.offline, name, value)
+    small, large = (study.Size(2, 4),), (study.Size(3, 5),)
+    reduced = {"ORDER": (2, 0), "NUMBERS": (0, 2), "CRITICS": ("mse",), "SMALL": small, "LARGE": large}
+    for name, value in (reduced | {"SIZES": small + large, "FEW": 1}).items():
+        monkeypatch.setattr(study, name, value)
+    monkeypatch.setattr(sys, "argv", ["x", "--seeds", "2", "--output", str(tmp_path)])
+    study.main()
+    path = tmp_path / "raw" / "pendulum-capacity.jsonl"
+    whole = path.read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in whole.splitlines()]
+    assert [(line["distractors"], line["width"], line["seeds"]) for line in lines[::3]] == [
+        *((2, 4, [0, 1]), (0, 4, [0, 1])),  # small models with every number come first
+        *((2, 5, [0]), (0, 5, [0])),
+    ]
+    assert [line["loss"] for line in lines[:3]] == list(study.ARMS)
+    rows = study.recorded(path)
+    assert len(rows) == 3 * (2 + 2 + 1 + 1)
+    for key, row in rows.items():
+        bare = {name for name in study.KEPT if math.isnan(row[name])}
+        assert bare == ({"gradient_ratio", "distracting"} if key[1] == 0 else set())
+    page = (tmp_path / "pendulum-capacity.md").read_text(encoding="utf-8")
+    assert "| mse, 4 to 4 | 2 | 2 |" in page and "| mse, 3x5 | 1 | 1 |" in page and "nan" not in page
+    path.write_text("".join(whole.splitlines(keepends=True)[:9]) + whole[:30], encoding="utf-8")  # interrupted
+    study.main()
+    assert path.read_text(encoding="utf-8") == whole
+
+
+def test_losses_are_compared_within_seeds(study: Any) -> None:
+    size = study.Size(2, 4)
+    figures = {"mse": ([1.0, 2.0, 4.0], [-300.0, -200.0, -100.0]), "vagram": ([0.5, 1.0, 1.0], [-200.0, -150.0, -90.0])}
+    figures["vagram_mean"] = ([2.0, 2.0, 8.0], [-310.0, -100.0, -100.0])
+    rows = {
+        ("mse", 8, size, arm, seed): {"value_error": errors[seed], "planned": returns[seed]}
+        for arm, (errors, returns) in figures.items()
+        for seed in range(3)
+    }
+    rows["mse", 8, size, "mse", 3] = {"value_error": 1.0, "planned": 0.0}  # the other losses are yet to come
+    assert study.seeds_of(rows, "mse", 8, size) == [0, 1, 2]
+    np.testing.assert_allclose(study.compared(rows, "mse", 8, size, "vagram", "value_error"), [0.5, 0.5, 0.25])
+    np.testing.assert_allclose(study.compared(rows, "mse", 8, size, "vagram_mean", "planned"), [-10, 100, 0])
+    table = study._where(rows, "mse")
+    assert "| 8 | `vagram` | 4 | none | 4 | none |" in table
+    assert "| 8 | `vagram_mean` | none | none | none | none |" in table
+
+
+@pytest.mark.parametrize(
+    ("values", "higher", "found"),
+    [
+        ([1.1, 1.2, 1.3], False, "worse"),
+        ([1.1, 1.2, 1.3], True, "better"),
+        ([0.5, 0.6, 0.9], False, "better"),
+        ([0.5, 0.6, 0.9], True, "worse"),
+        ([0.5, 1.0, 1.1], False, "open"),
+    ],
+)
+def test_a_verdict_needs_an_interval_on_one_side(study: Any, values: list[float], higher: bool, found: str) -> None:
+    assert study.verdict(values, 1.0, higher) == found
