@@ -118,6 +118,10 @@ def references(core: Rollable, task: Any, guess: Callable[[Any, Any], Array] | N
     for some in np.array_split(np.arange(len(best)), -(-len(best) * NAIVE // ROWS)):
         own = keys.mix(task.key[some, None], np.arange(NAIVE)).reshape(-1)
         many = take_rows(task, np.repeat(some, NAIVE))
-        played = returns(core, many, lambda state, t, own=own: random_actions(core, own, t))
+
+        def at_random(state: Any, t: int, own: keys.Key = own) -> Array:
+            return random_actions(core, own, t)
+
+        played = returns(core, many, at_random)
         naive[some] = played.reshape(-1, NAIVE).sum(-1) / NAIVE
     return naive, best
