@@ -390,8 +390,8 @@ class LQRFromPreferences:
             return "\n".join((*lines, f"pair {number}: {said}"))
         panels = []
         for i, name in enumerate(names):
-            said = {i: "preferred", annotators.SAME: "the same", annotators.CANNOT_TELL: "no answer"}
-            caption = f"pair {number}, {name}: {said.get(code, 'not preferred')}"
+            words = {i: "preferred", annotators.SAME: "the same", annotators.CANNOT_TELL: "no answer"}
+            caption = f"pair {number}, {name}: {words.get(code, 'not preferred')}"
             panels.append(_panel(pair[0, i], forces[0, i, :, 0], caption, code == i))
         return np.concatenate(panels, 1)
 
