@@ -90,6 +90,21 @@ AGENTS: dict[str, Entry] = {
         "agents",
         "a linear model of rank 2 and the Riccati equation",
     ),
+    "no_force": Entry("valuegym.agents.control.no_force:NoForce", "", "no force at all"),
+    **{
+        name: Entry(f"valuegym.agents.control.lqr_preference_learner:{entry}", "agents", about)
+        for name, entry, about in (
+            (
+                "lqr_regret",
+                "LQRPreferenceLearner",
+                "reward by regret, a model of rank 2 by value gradients; Gaussian prior",
+            ),
+            ("lqr_partial_return", "partial_return", "the same with a reward by partial return"),
+            ("lqr_regret_mse", "squared_error", "lqr_regret with a model of rank 2 by squared error"),
+            ("lqr_regret_diagonal", "diagonal", "lqr_regret with the published, diagonal value-gradient weights"),
+            ("lqr_regret_full", "unrestricted", "lqr_regret with a model of full rank by squared error"),
+        )
+    },
     "vagram": Entry("valuegym.agents.control.vagram:VaGraM", "agents", "Dyna with a model weighted by value gradients"),
     "mbpo": Entry(
         "valuegym.agents.control.mbpo:make", "agents", "the same loop with a Gaussian model fitted by likelihood"

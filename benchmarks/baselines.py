@@ -1,43 +1,53 @@
 """The baselines of the suite, published so that anyone can replay or make them again.
 
-    python benchmarks/baselines.py --results FOLDER [--minutes M]   # run what is missing, replay all, write it down
-    python benchmarks/baselines.py --table                          # only the page, from what is published
-    python benchmarks/baselines.py --results FOLDER --check         # whether records made here are the published ones
-    python benchmarks/baselines.py --results FOLDER --archive FILE  # all records as one tar archive
+    python benchmarks/baselines.py --results FOLDER --minutes M          # run what is missing, replay it, write it down
+    python benchmarks/baselines.py --results FOLDER --minutes M --again  # and make published records that are not here
+    python benchmarks/baselines.py --table                               # only the page, from what is published
+    python benchmarks/baselines.py --site FOLDER                         # the published baselines as a site
+    python benchmarks/baselines.py --results FOLDER --check              # whether records here are the published ones
+    python benchmarks/baselines.py --results FOLDER --archive FILE       # the records as one archive for a release
 
 Records of a few tracks are small: they are in docs/results/baselines/ as one submission for each agent, and replayed
 whenever the page is made. Records of the others are some hundred megabytes; docs/results/baselines/records.jsonl holds
 a line for each: its size, its SHA-256 without the provenance (which names the machine), and its scores, written after
-it was replayed. Whoever runs the same agent gets the same SHA-256.
+it was replayed. Whoever runs the same agent gets the same SHA-256; where an agent trains networks, with the same
+version of torch on the same kind of processor.
+
+Tracks of people's answers need `--data FOLDER`. Neither lines nor records hold the answers: a record has the agent's
+estimates, how many answers it had seen, and scores.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
+import io
 import json
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from valuegym.agents import AGENTS
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.board import REFERENCES, report_counts
-from valuegym.leaderboards.entrants import enter, judge_all
+from valuegym.leaderboards.entrants import Entrant, enter, judge_all
 from valuegym.leaderboards.records import Record, read, to_text, write_atomically
-from valuegym.leaderboards.run import jobs, run_all
+from valuegym.leaderboards.run import Job, jobs, run, run_all, spread
 from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.site import write_site
 from valuegym.leaderboards.submission import Card, pack, write
 from valuegym.leaderboards.table import render_markdown
 from valuegym.leaderboards.trust import LIMITS
-from valuegym.leaderboards.verify import parcels, verify_together
+from valuegym.leaderboards.verify import verify_together
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results" / "baselines.md"
-RECORDS = "records.jsonl"
+RECORDS, COSTS, ARCHIVE = "records.jsonl", "costs.jsonl", "archive.json"
 BOARDS = ("preference/boards-regret", "preference/boards-partial-return")
 # Tracks whose records are small enough for a repository: a few kilobytes for each run.
 BASELINES: Mapping[str, Sequence[str]] = {
@@ -47,6 +57,10 @@ BASELINES: Mapping[str, Sequence[str]] = {
     "regret": BOARDS[:1],
     "oracle": ("preference/delivery", *BOARDS),
 }
+NOTE = (
+    "These are the baselines that come with the suite. Submissions were replayed when this page was made; of all other "
+    "records, scores and SHA-256 are in docs/results/baselines/records.jsonl, written after each was replayed."
+)
 HARDWARE = "one core of a virtual machine (AMD EPYC)"
 HOURS = {"uniform": 0.001, "constant": 0.01, "partial_return": 0.01, "regret": 0.03, "oracle": 0.01}
 
@@ -65,38 +79,129 @@ def card(agent: str) -> Card:
     )
 
 
-def make(results: str, folder: Path, minutes: float) -> None:
-    """Run what is missing, track by track, pack the small ones, replay the others and write their lines down.
+def programme() -> list[tuple[str, str]]:
+    """Track and agent of every cell whose records are published as lines."""
+    return [
+        (what.id, agent)
+        for what in experiments.EXPERIMENTS.values()
+        for agent in what.agents
+        if what.id not in BASELINES.get(agent, ())
+    ]
 
-    No track is begun after that many minutes. A track counts once all its seeds are there.
+
+def make(results: str, folder: Path, minutes: float, data: str | None, again: bool, workers: int) -> None:
+    """Run what is missing, the cheapest cells first, replay it and write its lines down, cell by cell.
+
+    No cell is begun after that many minutes; what is in the results folder already costs nothing. A cell counts once
+    all its seeds are there. Where nobody knows what a cell costs, its first seed tells.
     """
     for agent, tracks in BASELINES.items():
-        paths = run_all(jobs([agent], tracks, results))
-        write(folder / f"{agent}.zip", pack(card(agent), (path.read_bytes() for path in paths)))
-    began, lines = time.monotonic(), dict(published(folder))
-    for what in experiments.EXPERIMENTS.values():
-        paths: list[Path] = []
-        for agent in what.agents if not what.data else ():
-            work = jobs([agent], [what.id], results)
-            there = all(job.path.is_file() for job in work)
-            if what.id not in BASELINES.get(agent, ()) and (there or time.monotonic() - began < 60 * minutes):
-                paths += run_all(work)
-        for places in parcels([(what.id, path.name) for path in paths], [path.stat().st_size for path in paths], 1):
-            for verdict in verify_together([str(paths[place]) for place in places]):
-                if verdict.record is None:
-                    raise ValueError(f"{verdict.path}: {verdict.reason}")
-                lines[verdict.record.agent, what.id, verdict.record.seed] = line(verdict.record)
+        if not (folder / f"{agent}.zip").is_file():
+            paths = run_all(jobs([agent], tracks, results), workers)
+            write(folder / f"{agent}.zip", pack(card(agent), (path.read_bytes() for path in paths)))
+    end, known, lines = time.monotonic() + 60 * minutes, costs(folder), published(folder)
+    cells = [cell for cell in programme() if data or not experiments.find(cell[0]).data]
+    cells = [cell for cell in cells if again or not complete(*cell, lines)]
+    for cell in cells:
+        first = work(*cell, results, data)[0]
+        if expected(*cell, known) is None and not first.path.is_file() and time.monotonic() < end:
+            record_cost(folder, known, *cell, _timed(first))
+    for track, agent in sorted(cells, key=lambda cell: hours(*cell, known) or 0.0):
+        todo = work(track, agent, results, data)
+        missing = [job for job in todo if not job.path.is_file()]
+        if not missing or time.monotonic() < end:
+            label, executor = f"{agent} on {track}", "pool" if workers > 1 else "serial"
+            seconds = spread(_timed, missing, workers, label, executor)
+            if len(missing) > 1:
+                record_cost(folder, known, track, agent, float(np.mean(seconds)))
+            publish(folder, todo)
+
+
+def publish(folder: Path, done: Sequence[Job]) -> None:
+    """Write down the lines of a cell whose runs are done, replayed unless they are published.
+
+    ValueError where one does not replay.
+    """
+    lines = published(folder)
+    found = {(job.agent, job.experiment, job.seed): line(read(job.path)) for job in done}
+    if all(lines.get(key) == value for key, value in found.items()):
+        return
+    for verdict in verify_together([str(job.path) for job in done], done[0].data):
+        if verdict.record is None:
+            raise ValueError(f"{verdict.path}: {verdict.reason}")
+    _write_lines(folder / RECORDS, lines | found)
+
+
+def work(track: str, agent: str, results: str, data: str | None) -> list[Job]:
+    """The runs of a cell."""
+    return jobs([agent], [track], results, None, data if experiments.find(track).data else None)
+
+
+def _timed(job: Job) -> float:
+    """Seconds of the processor that a run takes."""
+    began = time.process_time()
+    run(*job)
+    return time.process_time() - began
+
+
+def complete(track: str, agent: str, lines: Mapping[tuple[str, str, int], Any]) -> bool:
+    """Whether all seeds of a cell have their lines."""
+    return all((agent, track, seed) in lines for seed in experiments.find(track).seeds)
+
+
+def costs(folder: Path) -> dict[tuple[str, str], float]:
+    """Measured seconds of the processor for one seed of each cell, by track and agent."""
+    path = folder / COSTS
+    values = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+    found = {(value["experiment"], value["agent"]): value["seconds"] for value in values}
+    return {cell: seconds for cell, seconds in found.items() if cell[0] in experiments.EXPERIMENTS}
+
+
+def expected(track: str, agent: str, known: Mapping[tuple[str, str], float]) -> float | None:
+    """Seconds for a seed of a cell: measured, or else as the agent took for an episode of the same environment."""
+    what = experiments.find(track)
+    alike = [
+        seconds / experiments.find(other).episodes
+        for (other, name), seconds in known.items()
+        if name == agent and experiments.find(other).env_id == what.env_id
+    ]
+    return known.get((track, agent), float(np.mean(alike)) * what.episodes if alike else None)
+
+
+def hours(track: str, agent: str, known: Mapping[tuple[str, str], float]) -> float | None:
+    """Expected hours of the processor for all seeds of a cell."""
+    seconds = expected(track, agent, known)
+    return None if seconds is None else seconds * len(experiments.find(track).seeds) / 3600
+
+
+def record_cost(folder: Path, known: dict[tuple[str, str], float], track: str, agent: str, seconds: float) -> None:
+    """Write down what one seed of a cell costs."""
+    known[track, agent] = float(f"{seconds:.2g}")
+    lines = {
+        (agent, track, 0): {"experiment": track, "agent": agent, "seconds": known[track, agent]}
+        for track, agent in known
+    }
+    _write_lines(folder / COSTS, lines)
+
+
+def _write_lines(path: Path, lines: Mapping[tuple[str, str, int], Any]) -> None:
+    """One JSON object a line, in the order of tracks, agents and seeds."""
     order = {name: place for place, name in enumerate(experiments.EXPERIMENTS)}
     found = sorted(lines.items(), key=lambda item: (order[item[0][1]], item[0][0], item[0][2]))
-    write_atomically(folder / RECORDS, "".join(f"{json.dumps(value)}\n" for _, value in found))
+    write_atomically(path, "".join(f"{json.dumps(value)}\n" for _, value in found))
 
 
 def line(record: Record) -> dict[str, object]:
     """What is published of a record: whose it is, its size, its SHA-256 without provenance, and its scores."""
-    text = to_text(replace(record, provenance={}))
+    text = bare(record)
     scores = [[round(x, 9) for x in row] for row in record.scores]
     about = {"experiment": record.experiment, "agent": record.agent, "seed": record.seed}
     return about | {"bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest(), "scores": scores}
+
+
+def bare(record: Record) -> str:
+    """The text of a record without its provenance, which names the machine: the same wherever it was made."""
+    return to_text(replace(record, provenance={}))
 
 
 def published(folder: Path) -> dict[tuple[str, str, int], dict[str, object]]:
@@ -134,24 +239,58 @@ def check(results: str, folder: Path) -> str:
     return f"{same} of {len(lines)} published records are here, and the same."
 
 
+class _Hashed(io.RawIOBase):
+    """Writes on to another file, and knows the SHA-256 of what went through."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self.file, self.digest = file, hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self.digest.update(content)
+        return self.file.write(content)
+
+
 def archive(results: str, folder: Path, target: str) -> str:
-    """All published records as one tar archive without times and owners; its SHA-256."""
-    with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as file:
-        for agent, name, seed in sorted(published(folder)):
-            [job] = jobs([agent], [name], results, [seed])
-            info = tarfile.TarInfo(job.path.relative_to(results).as_posix())
-            info.size = job.path.stat().st_size
-            with job.path.open("rb") as stream:
-                file.addfile(info, stream)
-    digest = hashlib.sha256()
-    with open(target, "rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return f"{target}: SHA-256 {digest.hexdigest()}"
+    """The published records that are in a results folder as one compressed tar archive; writes its hashes down.
+
+    Its members are the records without provenance, so that the SHA-256 of each is the published one, and without times
+    and owners: the tar archive is the same wherever it is made, its compressed form with the same version of zlib.
+    ValueError names a record that is not the published one.
+    """
+    count, lines = 0, published(folder)
+    with open(target, "wb") as file:
+        whole = _Hashed(file)
+        with gzip.GzipFile("", "wb", 6, whole, mtime=0) as packed:
+            inside = _Hashed(packed)
+            with tarfile.open(fileobj=inside, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+                for (agent, name, seed), value in sorted(lines.items()):
+                    [job] = jobs([agent], [name], results, [seed])
+                    if not job.path.is_file():
+                        continue
+                    content = bare(read(job.path)).encode()
+                    if hashlib.sha256(content).hexdigest() != value["sha256"]:
+                        raise ValueError(f"{job.path} is not the published record.")
+                    info = tarfile.TarInfo(job.path.relative_to(results).as_posix())
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+                    count += 1
+    about = {
+        "file": Path(target).name,
+        "records": count,
+        "bytes": Path(target).stat().st_size,
+        "sha256": whole.digest.hexdigest(),
+        "tar_sha256": inside.digest.hexdigest(),
+    }
+    write_atomically(folder / ARCHIVE, f"{json.dumps(about)}\n")
+    return f"{target}: {count} of {len(lines)} published records, SHA-256 {about['sha256']}"
 
 
-def page(folder: Path, workers: int = 2) -> str:
-    """The page, from the submissions in a folder, every one replayed, and the lines of all other records.
+def found_true(folder: Path, workers: int = 2) -> tuple[list[Score], dict[str, tuple[Entrant, ...]]]:
+    """Scores of the submissions in a folder, every one replayed, and of the lines; and the submissions by agent.
 
     ValueError where a submission does not replay.
     """
@@ -159,27 +298,41 @@ def page(folder: Path, workers: int = 2) -> str:
     for judgement in judgements:
         if judgement.reason:
             raise ValueError(judgement.text)
-    scores, known = enter([], judgements)
+    return enter(published_scores(folder), judgements)
+
+
+def page(folder: Path, workers: int = 2) -> str:
+    """The page, from the submissions in a folder, every one replayed, and the lines of all other records."""
+    scores, known = found_true(folder, workers)
     files = "\n".join(
         f"| [{entrant.file}](baselines/{entrant.file}) | {entrant.card.about} | `{entrant.digest}` |"
         for [entrant] in map(known.get, sorted(known))
     )
     lines = published(folder)
     size = sum(int(str(value["bytes"])) for value in lines.values()) / 1e6
+    there = sum(complete(track, agent, lines) for track, agent in programme())
     return f"""# Baselines
 
-The cheap baselines on the tracks that need no human data, all seeds: {len(lines)} records of {size:.0f} MB, and those
-in five submissions. Scores are 0 at the naive reference and 1 at the oracle: interquartile means over seeds and
-episodes with 95% bootstrap intervals. All are *replayed*, which leaves open: {LIMITS["replayed"]}.
+All baselines whose records are there with all seeds: {there} cells (an agent on a track) of {len(programme())}, with
+{len(lines)} records of {size:.0f} MB, and those in five submissions. Scores are 0 at the naive reference and 1 at the
+oracle: interquartile means over seeds and episodes with 95% bootstrap intervals. All are *replayed*, which leaves
+open: {LIMITS["replayed"]}.
 
 - The tracks whose records are small are [here as submissions](baselines/): their scores below are recomputed from the
   actions in these files by `python benchmarks/baselines.py --table`, and `valuegym verify` plays any of them again.
 - Of every other record [records.jsonl](baselines/records.jsonl) holds the scores, found true by replay, and a SHA-256
   without the line that names the machine. `valuegym run --agent AGENT --experiment TRACK` makes the same record, and
-  `python benchmarks/baselines.py --results results --check` says whether it is the same to the bit. With
-  `--archive FILE` all of them become one archive.
+  `python benchmarks/baselines.py --results results --check` says whether it is the same to the bit. Agents that train
+  networks (those that need the extra `agents`) do so with the same version of torch on the same kind of processor.
+- On the tracks of people's answers (`human-...`) a record holds an agent's estimates and scores, and no answer.
 
-{render_markdown([*scores, *published_scores(folder)])}
+{_about_archive(folder, len(lines))}
+
+{render_markdown(scores)}
+
+## Not here
+
+{_missing(folder)}
 
 ## Files
 
@@ -189,22 +342,79 @@ episodes with 95% bootstrap intervals. All are *replayed*, which leaves open: {L
 """
 
 
+def site(folder: Path, target: str, workers: int = 2) -> Path:
+    """Write the published baselines as a site; the path of its first page."""
+    scores, known = found_true(folder, workers)
+    return write_site(scores, target, "valuegym baselines", [NOTE], known)
+
+
+def _about_archive(folder: Path, records: int) -> str:
+    """Which file the records are in, and how to know it; nothing where none was made."""
+    path = folder / ARCHIVE
+    if not path.is_file():
+        return ""
+    about = json.loads(path.read_text(encoding="utf-8"))
+    return f"""## Archive
+
+`{about["file"]}`, a file of releases, holds {about["records"]:,} of the {records:,} records, each without the line that
+names the machine, so that its SHA-256 is the one in records.jsonl. `python benchmarks/baselines.py --results FOLDER
+--archive FILE` makes it again.
+
+| file | MB | SHA-256 |
+| :-- | --: | :-- |
+| `{about["file"]}` | {about["bytes"] / 1e6:.1f} | `{about["sha256"]}` |
+| the tar archive in it | | `{about["tar_sha256"]}` |
+"""
+
+
+def _missing(folder: Path) -> str:
+    """The cells of the programme whose records are not published, and what they would cost."""
+    lines, known = published(folder), costs(folder)
+    rows, total, unknown = [], 0.0, 0
+    for what in experiments.EXPERIMENTS.values():
+        cells = [(t, agent) for t, agent in programme() if t == what.id and not complete(t, agent, lines)]
+        words = []
+        for cell in cells:
+            cost = hours(*cell, known)
+            total, unknown = total + (cost or 0.0), unknown + (cost is None)
+            words.append(f"`{cell[1]}` {'not measured' if cost is None else f'{60 * cost:.2g}'}")
+        rows += [f"| {what.id} | {len(what.seeds)} | {', '.join(words)} |"] if words else []
+    if not rows:
+        return "Nothing: every agent of every track is there."
+    more = f", and {unknown} whose cost is not measured" if unknown else ""
+    table = "\n".join(rows)
+    return f"""Cells that take longer, with minutes of one core for all their seeds, as one of them took or the same
+agent on another track of the environment: {total:.1f} hours together{more}.
+`python benchmarks/baselines.py --results FOLDER --minutes M` runs the cheapest first, and goes on where it stopped.
+
+| track | seeds | agents, minutes |
+| :-- | --: | :-- |
+{table}"""
+
+
 def main() -> None:
     """Run, pack, replay, write."""
     parser = argparse.ArgumentParser(description="Run, pack, replay and write down the baselines.")
     parser.add_argument("--results", default="baselines", help="where records go that are not there yet")
-    parser.add_argument("--minutes", type=float, default=0.0, help="begin no track after that (default: what is there)")
+    parser.add_argument("--minutes", type=float, default=0.0, help="begin no cell after that (default: what is there)")
+    parser.add_argument("--again", action="store_true", help="also make published records that are not in --results")
+    parser.add_argument("--data", metavar="FOLDER", help="people's answers, for the tracks that need them")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--table", action="store_true", help="only replay the submissions and write the page")
     parser.add_argument("--check", action="store_true", help="only compare records with what is published")
-    parser.add_argument("--archive", metavar="FILE", help="only write all published records into one archive")
+    parser.add_argument("--archive", metavar="FILE", help="only write the published records into one archive")
+    parser.add_argument("--site", metavar="FOLDER", help="only write the site of the published baselines")
     args = parser.parse_args()
     folder = PAGE.with_suffix("")
     if args.check or args.archive:
         print(check(args.results, folder) if args.check else archive(args.results, folder, args.archive))
+    if args.site:
+        print(site(folder, args.site, args.workers))
+    if args.check or args.site:
         return
-    if not args.table:
-        make(args.results, folder, args.minutes)
-    write_atomically(PAGE, page(folder))
+    if not args.table and not args.archive:
+        make(args.results, folder, args.minutes, args.data, args.again, args.workers)
+    write_atomically(PAGE, page(folder, args.workers))
     print(PAGE)
 
 

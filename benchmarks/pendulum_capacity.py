@@ -11,6 +11,7 @@ before the next fit, `--table` only writes the page. The largest model is fitted
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import time
@@ -23,7 +24,6 @@ import torch
 from pendulum_offline import interval, shown
 
 NUMBERS = (0, 2, 5, 8, 10, 15)  # of distractors
-ORDER = (8, 0, 15, 2, 10, 5)  # in which they are run
 CRITICS = ("mse", "hl_gauss")
 ARMS = ("mse", "vagram", "vagram_mean")
 BLOCK, FEW = 5, 3  # seeds in one batch; those of them with the largest model
@@ -46,6 +46,11 @@ class Size(NamedTuple):
 SMALL = tuple(Size(2, width) for width in (4, 8, 16, 32, 64))
 LARGE = (Size(4, 200),)
 SIZES = SMALL + LARGE
+FIRST, REST = (8, 0, 15, 2), (10, 5)  # numbers of distractors, so ordered that an interrupted study spans them
+PASSES = (
+    *((SMALL, FIRST, (critic,)) for critic in CRITICS),
+    *((sizes, numbers, CRITICS) for sizes, numbers in ((SMALL, REST), (LARGE, FIRST), (LARGE, REST))),
+)
 Key = tuple[str, int, Size, str, int]  # critic, number of distractors, size, loss, seed
 Rows = dict[Key, dict[str, float]]
 
@@ -84,7 +89,7 @@ def measured(agents: list[offline.Trained], size: Size) -> dict[str, list[dict[s
 
 
 def fill(path: Path, first: int, seeds: int, minutes: float) -> None:
-    """Fit what is not recorded yet until time is up: small models with either critic before large ones."""
+    """Fit what is not recorded yet until time is up, pass after pass."""
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * minutes
     done = recorded(path)
@@ -92,23 +97,21 @@ def fill(path: Path, first: int, seeds: int, minutes: float) -> None:
     for begin in range(first, first + seeds, BLOCK):
         block = list(range(begin, min(begin + BLOCK, first + seeds)))
         frozen: dict[tuple[str, int], list[offline.Trained]] = {}
-        for sizes, few in ((SMALL, BLOCK), (LARGE, FEW)):
-            for critic in CRITICS:
-                for number in ORDER:
-                    for size in sizes:
-                        wanted = block[:few]
-                        if all((critic, number, size, arm, seed) in done for arm in ARMS for seed in wanted):
-                            continue
-                        if time.monotonic() > end:
-                            return
-                        if (critic, number) not in frozen:
-                            frozen[critic, number] = offline.trained(offline.World(number=number), critic, block)
-                        found = measured(frozen[critic, number][:few], size)
-                        with path.open("a", encoding="utf-8") as file:
-                            for arm, rows in found.items():
-                                key = {"critic": critic, "distractors": number, **size._asdict(), "loss": arm}
-                                columns = {name: [brief(row[name]) for row in rows] for name in KEPT}
-                                file.write(json.dumps(key | {"seeds": wanted} | columns) + "\n")
+        for sizes, numbers, critics in PASSES:
+            few = block[:FEW] if sizes == LARGE else block
+            for critic, number, size in itertools.product(critics, numbers, sizes):
+                if all((critic, number, size, arm, seed) in done for arm in ARMS for seed in few):
+                    continue
+                if time.monotonic() > end:
+                    return
+                if (critic, number) not in frozen:
+                    frozen[critic, number] = offline.trained(offline.World(number=number), critic, block)
+                found = measured(frozen[critic, number][: len(few)], size)
+                with path.open("a", encoding="utf-8") as file:
+                    for arm, rows in found.items():
+                        key = {"critic": critic, "distractors": number, **size._asdict(), "loss": arm, "seeds": few}
+                        columns = {name: [brief(row[name]) for row in rows] for name in KEPT}
+                        file.write(json.dumps(key | columns) + "\n")
 
 
 # --- the page ---
@@ -132,13 +135,12 @@ def compared(rows: Rows, critic: str, number: int, size: Size, arm: str, name: s
 
 
 def _table(rows: Rows, critic: str, cell: Any) -> list[str]:
-    """A table of sizes by numbers of distractors of cell(number, size) (S,)."""
-    lines = ["| size | " + " | ".join(map(str, NUMBERS)) + " |", "|" + "---|" * (len(NUMBERS) + 1)]
-    for size in SIZES:
-        cells = []
-        for number in NUMBERS:
-            there = seeds_of(rows, critic, number, size)
-            cells.append(shown(interval(cell(number, size))) if there else "")
+    """A table of cell(number, size) (S,), of the sizes and the numbers of distractors that were run."""
+    there = {(number, size) for number in NUMBERS for size in SIZES if seeds_of(rows, critic, number, size)}
+    numbers = [number for number in NUMBERS if any(number == pair[0] for pair in there)]
+    lines = ["| size | " + " | ".join(map(str, numbers)) + " |", "|" + "---|" * (len(numbers) + 1)]
+    for size in (size for size in SIZES if any(size == pair[1] for pair in there)):
+        cells = [shown(interval(cell(number, size))) if (number, size) in there else "" for number in numbers]
         lines.append(f"| {size} | " + " | ".join(cells) + " |")
     return [*lines, ""]
 
@@ -237,21 +239,16 @@ def draw(rows: Rows, path: Path) -> None:
 
     plt.rcParams["svg.hashsalt"] = "valuegym"
     critics = [critic for critic in CRITICS if any(key[0] == critic for key in rows)]
-    figure, panels = plt.subplots(
-        len(critics), 5, figsize=(14, 3.3 * len(critics) + 0.5), sharex=True, squeeze=False, sharey="none"
-    )
+    sizes = [size for size in SIZES if any(key[2] == size for key in rows)]
+    figure, panels = plt.subplots(len(critics), 5, figsize=(14, 3.3 * len(critics) + 0.5), sharex=True, squeeze=False)
     colours = dict(zip(NUMBERS, plt.get_cmap("viridis")(np.linspace(0, 0.92, len(NUMBERS))), strict=True))
     for critic, line in zip(critics, panels, strict=True):
         kinds = [(arm, "value_error") for arm in ARMS[1:]] + [(arm, "planned") for arm in ARMS]
         for panel, (arm, name) in zip(line, kinds, strict=True):
             for j, number in enumerate(NUMBERS):
-                there = [i for i, size in enumerate(SIZES) if seeds_of(rows, critic, number, size)]
-                values = [
-                    compared(rows, critic, number, SIZES[i], arm, name)
-                    if name == "value_error"
-                    else column(rows, critic, number, SIZES[i], arm, name)
-                    for i in there
-                ]
+                there = [i for i, size in enumerate(sizes) if seeds_of(rows, critic, number, size)]
+                of = compared if name == "value_error" else column
+                values = [of(rows, critic, number, sizes[i], arm, name) for i in there]
                 if not there:
                     continue
                 middle, low, high = np.array([interval(value) for value in values]).T
@@ -259,8 +256,8 @@ def draw(rows: Rows, path: Path) -> None:
                 panel.plot(at, middle, "o-", ms=3, lw=1.3, color=colours[number], label=str(number))
                 panel.vlines(at, low, high, color=colours[number], lw=0.9, alpha=0.6)
             ratio = name == "value_error"
-            panel.set_title(f"`{arm}`: " + ("value error / mse's" if ratio else "planned return"), fontsize=9)
-            panel.set_xticks(range(len(SIZES)), [str(size) for size in SIZES])
+            panel.set_title(f"{arm}: " + ("value error / mse's" if ratio else "planned return"), fontsize=9)
+            panel.set_xticks(range(len(sizes)), [str(size) for size in sizes], fontsize=8)
             panel.grid(axis="y", alpha=0.25)
             panel.spines[["top", "right"]].set_visible(False)
             if ratio:

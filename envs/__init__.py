@@ -58,6 +58,9 @@ ENVS: dict[str, Entry] = {
     ),
     "valuegym/Acrobot-v0": Entry("valuegym.envs.control.acrobot:Acrobot", {}, 500, ("control", "reference")),
     "valuegym/LQR-D4-v0": Entry(_LQR, {"distractors": 4}, 200, ("control", "oracle", "distractors", "stochastic")),
+    "valuegym/LQRFromPreferences-v0": Entry(
+        "valuegym.envs.control.lqr_from_preferences:LQRFromPreferences", {}, None, ("control", "preference", "query")
+    ),
     "valuegym/LockIn-v0": Entry("valuegym.envs.coevolution.lock_in:LockIn", {}, None, ("coevolution", "stochastic")),
 }
 

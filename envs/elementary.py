@@ -42,9 +42,15 @@ def _horner(coefficients: tuple[float, ...], z: Any) -> Any:
 
 def _reduced(x: Any, quarters: Any) -> tuple[Any, Any]:
     """Sine and cosine of x less this many quarter turns, for arrays or numbers."""
-    y = (x - quarters * _HALF_PI[0]) - quarters * _HALF_PI[1]
+    y = x - quarters * _HALF_PI[0]
+    y -= quarters * _HALF_PI[1]
     z = y * y
-    return y + y * _horner(_SINE, z), 1.0 - z * (0.5 - _horner(_COSINE, z))
+    sine, cosine = _horner(_SINE, z), _horner(_COSINE, z)
+    sine *= y  # in place where it can be: fresh memory is what costs most
+    sine += y
+    cosine = 0.5 - cosine
+    cosine *= z
+    return sine, 1.0 - cosine
 
 
 def sin_cos(x: Floats) -> tuple[Floats, Floats]:
@@ -59,10 +65,18 @@ def sin_cos(x: Floats) -> tuple[Floats, Floats]:
         one, other = (pair[1], pair[0]) if turn & 1 else pair
         return np.full(x.shape, one * (1 - (turn & 2))), np.full(x.shape, other * (1 - ((turn + 1) & 2)))
     quarters = np.rint(x * _PER_QUARTER)
-    sine, cosine = _reduced(x, quarters)
     turns = quarters.astype(np.int64)
-    odd = (turns & 1).astype(np.bool_)
-    return np.where(odd, cosine, sine) * (1 - (turns & 2)), np.where(odd, sine, cosine) * (1 - ((turns + 1) & 2))
+    sine, cosine = _reduced(x, quarters)
+    # An odd quarter exchanges the two, and their signs change with the second bit of turns and of turns + 1: done to
+    # the bits of the numbers, for a choice between arrays takes as long as half of the polynomials.
+    s, c = sine.view(np.int64), cosine.view(np.int64)
+    swapped = s ^ c
+    swapped &= -(turns & 1)
+    s ^= swapped
+    c ^= swapped
+    s ^= (turns & 2) << 62
+    c ^= ((turns + 1) & 2) << 62
+    return sine, cosine
 
 
 class LastSinCos:

@@ -162,8 +162,8 @@ def _ratio(
     coefficients: tuple[tuple[float, ...], tuple[float, ...]], x: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Ratio of two polynomials, highest power first, by Horner's rule."""
-    above, below = (np.zeros_like(x) for _ in range(2))
-    for a, b in zip(*coefficients, strict=True):
+    above, below = (np.full_like(x, highest[0]) for highest in coefficients)
+    for a, b in zip(*(lower[1:] for lower in coefficients), strict=True):
         above *= x
         above += a
         below *= x
@@ -179,9 +179,11 @@ def _log(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """
     mantissa, exponent = np.frexp(x)  # mantissa in [1/2, 1)
     z = (mantissa - 0.75) / (mantissa + 0.75)  # ln(m / 0.75) = 2 artanh(z), |z| <= 1/5
-    series = np.zeros_like(z)
-    for n in range(23, 0, -2):
-        series = series * z * z + 1.0 / n
+    series = np.full_like(z, 1.0 / 23)
+    for n in range(21, 0, -2):
+        series *= z
+        series *= z
+        series += 1.0 / n
     return 2.0 * z * series + exponent * 0.6931471805599453 - 0.2876820724517809
 
 
@@ -192,5 +194,8 @@ def normal(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
     outer = np.abs(q) > 0.425  # 15% of all
     q = q[outer]
     r = np.sqrt(-_log(0.5 - np.abs(q)))
-    draws[outer] = np.sign(q) * np.where(r <= 5.0, _ratio(_MIDDLE, r - 1.6), _ratio(_TAIL, r - 5.0))
+    far = _ratio(_MIDDLE, r - 1.6)
+    if (r > 5.0).any():  # one in 10^10
+        far = np.where(r <= 5.0, far, _ratio(_TAIL, r - 5.0))
+    draws[outer] = np.sign(q) * far
     return draws

@@ -11,7 +11,7 @@ from valuegym.leaderboards.records import Record
 from valuegym.leaderboards.scores import Score
 from valuegym.leaderboards.verify import Verdict
 
-REFERENCES = ("uniform", "constant", "oracle")
+REFERENCES = ("uniform", "no_force", "constant", "oracle")
 
 
 def gather(records: Iterable[Record], status: str) -> list[Score]:

@@ -151,15 +151,21 @@ _HUMAN = [
 
 
 def _control(
-    id: str, about: str, env: str, timesteps: int, *tags: str, options: tuple[str, tuple[int, ...]] | None = None
+    id: str,
+    about: str,
+    env: str,
+    timesteps: int,
+    *tags: str,
+    agents: tuple[str, ...] = (),
+    options: tuple[str, tuple[int, ...]] | None = None,
 ) -> Experiment:
-    """A control task: learn within a budget, then play 20 episodes."""
+    """A control task: learn within a budget, then play 20 episodes; agents besides those of every control task."""
     return Experiment(
         id=f"control/{id}",
         about=about,
         env_id=f"valuegym/{env}-v0",
         arguments="{}",
-        agents=("uniform", "oracle"),
+        agents=("uniform", *agents, "ppo", "oracle"),
         timesteps=timesteps,
         episodes=20,
         seeds=tuple(range(10)),
@@ -170,11 +176,29 @@ def _control(
 
 
 _REST = ("velocity", (0,) * 20)
+_SWING_UP = ("sac", "mbpo", "vagram", "mpc")  # minutes for each seed
 _CONTROL = [
-    _control("lqr", "The linear quadratic regulator, from rest.", "LQR", 2_000, options=_REST),
-    _control("lqr-d4", "The same among four distracting dimensions.", "LQR-D4", 2_000, "distractors", options=_REST),
-    _control("pendulum", "Swing up a pendulum.", "Pendulum", 5_000),
-    _control("pendulum-d8", "The pendulum among eight turning dimensions.", "Pendulum-D8", 5_000, "distractors"),
+    _control(
+        "lqr", "The linear quadratic regulator, from rest.", "LQR", 2_000, agents=("lqr_model_based",), options=_REST
+    ),
+    _control(
+        "lqr-d4",
+        "The same among four distracting dimensions.",
+        "LQR-D4",
+        2_000,
+        "distractors",
+        agents=("lqr_model_based",),
+        options=_REST,
+    ),
+    _control("pendulum", "Swing up a pendulum.", "Pendulum", 5_000, agents=_SWING_UP),
+    _control(
+        "pendulum-d8",
+        "The pendulum among eight turning dimensions.",
+        "Pendulum-D8",
+        5_000,
+        "distractors",
+        agents=_SWING_UP,
+    ),
     _control("mountain-car", "Leave a valley with a weak engine.", "MountainCarContinuous", 20_000),
     _control(
         "cartpole-swingup", "Swing up a pole on a cart; score 1 is a reference.", "CartPoleSwingUp", 10_000, "reference"
@@ -188,6 +212,34 @@ _CONTROL = [
         "distractors",
     ),
     _control("acrobot", "Raise a two-link robot; score 1 is a reference.", "Acrobot", 20_000, "reference"),
+]
+_PREFERENCES = [
+    Experiment(
+        id=f"control/{id}",
+        about=about,
+        env_id="valuegym/LQRFromPreferences-v0",
+        arguments=json.dumps({"annotator": annotator, "reports": (0, 10, 30, 100, 300), "rotated": rotated}),
+        agents=(
+            "uniform",
+            "no_force",
+            "lqr_regret",
+            "lqr_partial_return",
+            "lqr_regret_mse",
+            "lqr_regret_diagonal",
+            "lqr_regret_full",
+            "oracle",
+        ),
+        timesteps=0,
+        episodes=5,
+        seeds=tuple(range(10)),
+        score="reports",
+        tags=("control", "preference", "random"),
+    )
+    for id, about, annotator, rotated in (
+        ("lqr-preferences", "A regulator known from preferences, answered by regret.", "regret", False),
+        ("lqr-preferences-rotated", "The same, its observation turned.", "regret", True),
+        ("lqr-preferences-partial-return", "The same, answered by partial return.", "partial-return", False),
+    )
 ]
 LOCK_IN = Experiment(
     id="coevolution/lock-in",
@@ -273,7 +325,18 @@ _VALUES = [
 ]
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
-    for experiment in (DELIVERY, *_BOARDS, *_POLICY, _ASKING, *_PUBLISHED, *_HUMAN, *_CONTROL, LOCK_IN, *_VALUES)
+    for experiment in (
+        DELIVERY,
+        *_BOARDS,
+        *_POLICY,
+        _ASKING,
+        *_PUBLISHED,
+        *_HUMAN,
+        *_CONTROL,
+        *_PREFERENCES,
+        LOCK_IN,
+        *_VALUES,
+    )
 }
 
 

@@ -43,7 +43,7 @@ STYLE = """\
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-header, main, footer { max-width: 60rem; margin: 0 auto; padding: 0 1.25rem; }
+header, main, footer { max-width: 70rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 1rem; padding-bottom: .75rem; }
 header nav { display: flex; flex-wrap: wrap; gap: .1rem 1.25rem; align-items: baseline; }
 header a { color: var(--ink); text-decoration: none; padding: .3rem 0; }
@@ -128,7 +128,7 @@ figcaption p { margin: 0; }
   td small { font-size: .72rem; }
   tbody .name { white-space: normal; }
   wbr { display: inline; }
-  header nav { gap: .1rem .8rem; font-size: .95rem; }
+  header nav { gap: .1rem .6rem; font-size: .9rem; }
   header .brand { margin-right: 0; }
   .many .name { position: sticky; left: 0; background: var(--card); }
   dl { grid-template-columns: 1fr; gap: 0; }

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuegym.leaderboards.entrants import Curve
-from valuegym.leaderboards.table import Board, Row, heading
+from valuegym.leaderboards.table import Board, Row, heading, point_text
 
 INK, MUTED, FAINT, CARD = (f"var(--{name})" for name in ("ink", "muted", "faint", "card"))
 SERIES = [f"var(--agent-{i})" for i in range(8)]
@@ -357,8 +357,13 @@ def _grid(frame: Frame, limits: tuple[float, float]) -> None:
 
 
 def _dot(frame: Frame, y: float, row: Row, index: int | None) -> None:
-    """A point with its interval; index None for a reference."""
+    """A point with its interval; index None for a reference. Beyond the plot an arrow and the number stand for it."""
     point, low, high = row.estimates[-1]
+    if not LOWEST <= point <= HIGHEST:
+        words = f"← {point_text(row.estimates[-1])}" if point < LOWEST else f"{point_text(row.estimates[-1])} →"
+        side, anchor = (frame.left + 6, "start") if point < LOWEST else (frame.right - 6, "end")
+        frame.text(side, frame.y(y), words.replace("-", "−"), MUTED if index is None else _colour(index), anchor)
+        return
     if not math.isnan(low):
         colour = MUTED if index is None else _colour(index)
         frame.line([(frame.x(low), frame.y(y)), (frame.x(high), frame.y(y))], colour, 7, opacity=0.45)

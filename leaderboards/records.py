@@ -195,9 +195,8 @@ def from_text(text: str) -> Record:
 
 def _episode(value: Any, line: int, room: int) -> Episode:
     fields = _fields(value, line, seed=int, actions=list, states=dict, terminated=bool, truncated=bool)
-    for run in fields["actions"]:
-        good = isinstance(run, list) and len(run) == 2 and type(run[0]) is int and run[0] > 0
-        _require(good, f"line {line}: actions must be [count, action] pairs with a positive count.")
+    good = all(type(run) is list and len(run) == 2 and type(run[0]) is int and run[0] > 0 for run in fields["actions"])
+    _require(good, f"line {line}: actions must be [count, action] pairs with a positive count.")
     total = sum(count for count, _ in fields["actions"])
     _require(1 <= total <= room, f"line {line}: an episode has at least 1 step, and all together at most {MAX_STEPS}.")
     actions = [action for count, action in fields["actions"] for _ in range(count)]

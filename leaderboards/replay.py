@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,16 +15,20 @@ from valuegym.leaderboards.records import Episode, RecordError
 
 Array = npt.NDArray[Any]
 
+CACHE = 2**18  # bytes of states that are advanced at a time: what a processor's caches hold with all that is computed
+
 
 class Replay(NamedTuple):
     """What E episodes come to: discounted true returns (E,), the last states, and the tasks that were played.
 
-    alike (E,): the first episode that began as each one does, with the same seed and options, and so with its task.
+    begun: with what seed and options each episode began. alike (E,): the first episode that began as each one does,
+    and so with its task.
     """
 
     returns: Array
     last: Any
     task: Any
+    begun: list[tuple[Any, ...]]
     alike: Array
 
 
@@ -72,10 +78,13 @@ def _states(core: Core, template: Any, episodes: list[Episode]) -> Any:
 def _actions(space: Any, episodes: list[Episode]) -> Array:
     """All actions of all episodes, one after another; RecordError where one is outside the action space."""
     flat = [action for episode in episodes for action in episode.actions]
-    plain = not space.shape and set(map(type, flat)) <= {int, float}  # the common case, without a look at each
+    # The common case, without a look at each.
+    n, lists = math.prod(space.shape), bool(space.shape) and set(map(type, flat)) <= {list}
+    plain = set(map(len, flat)) <= {n} if lists else not space.shape
+    plain = plain and set(map(type, itertools.chain.from_iterable(flat) if lists else flat)) <= {int, float}
     for action in () if plain else flat:  # before any array is made: a run of long lists may not fit into memory
         numbers = action if space.shape and isinstance(action, list) else [action]
-        if len(numbers) != math.prod(space.shape) or not all(type(x) in (int, float) for x in numbers):
+        if len(numbers) != n or not all(type(x) in (int, float) for x in numbers):
             raise RecordError(f"an action is not in the action space: expected numbers of shape {space.shape}.")
     try:
         return Actions.of(space).check(np.array(flat), (len(flat),))
@@ -92,6 +101,14 @@ def _agree(recorded: Any, replayed: Any, tolerance: float) -> Array:
     return equal
 
 
+def _parts(length: Array, together: int) -> Iterator[tuple[int, Array]]:
+    """Step i and which segments have one, at most so many at a time, for all segments of these lengths."""
+    for i in range(length.max()):
+        going = np.flatnonzero(length > i)
+        for rows in np.array_split(going, -(-len(going) // together)):
+            yield i, rows
+
+
 def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict[str, Array]) -> Replay:
     """Check E recorded episodes against the core and compute their returns.
 
@@ -99,11 +116,10 @@ def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict
 
     Raises RecordError with the first thing that is not as the environment would have it.
     """
-    begun: dict[tuple[Any, ...], int] = {}
     chosen = zip(*(value.tolist() for value in options.values()), strict=True) if options else [()] * len(episodes)
-    alike = [
-        begun.setdefault((episode.seed, *own), e) for e, (episode, own) in enumerate(zip(episodes, chosen, strict=True))
-    ]
+    begun = [(episode.seed, *own) for episode, own in zip(episodes, chosen, strict=True)]
+    firsts: dict[tuple[Any, ...], int] = {}
+    alike = [firsts.setdefault(what, e) for e, what in enumerate(begun)]
     key = episode_keys([episode.seed for episode in episodes])
     task, start = core.initial(key, **options)
     every, tolerance = getattr(core, "checkpoint", 1), getattr(core, "tolerance", 0.0)
@@ -131,8 +147,8 @@ def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict
     returns = np.zeros(len(episodes))
     true_reward = getattr(core, "true_reward", core.reward)
     discount = getattr(core, "discount", 1.0)
-    for i in range(length.max()):
-        rows = np.flatnonzero(length > i)
+    together = max(1, CACHE // sum(field[:1].nbytes for field in now))
+    for i, rows in _parts(length, together):
         here, played, t = take_rows(now, rows), take_rows(task_rows, rows), first[rows] + i
         try:
             over = core.terminal(played, here)
@@ -166,4 +182,4 @@ def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict
             raise RecordError(f"the episode of seed {claim.seed} stops after {steps[e]} steps, before its end.")
         if limit is not None and steps[e] > limit:
             raise RecordError(f"the episode of seed {claim.seed} has {steps[e]} steps; the limit is {limit}.")
-    return Replay(returns, last, task, np.array(alike))
+    return Replay(returns, last, task, begun, np.array(alike))

@@ -113,7 +113,7 @@ def evaluate(
     options = {what.options[0]: np.array(what.options[1])} if what.options else {}
     episodes = play(player, envs, seeds, options)
     core = envs.unwrapped.core  # type: ignore[attr-defined]
-    scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options))
+    scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options), {})
     digest = environment_digest(what.env_id, what.arguments, data if what.data else None)
     return Record(agent, experiment, seed, spec, digest, provenance(), episodes, scores.tolist())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +28,37 @@ class Score:
     role: str = "agent"  # "agent" or "reference" (uniform, best constant, oracle): drawn as lines, never ranked
 
 
-def normalised_returns(core: Core, replay: Replay) -> NDArray[np.float64]:
-    """Discounted true returns between those of the naive reference and of the oracle: (E, 1).
+Known = dict[tuple[Any, ...], tuple[float, float]]  # both references of episodes, by what each began with
 
-    References play each task once, however many agents met it.
+
+def references(core: Core, replay: Replay, known: Known) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns (E,) of the naive reference and of the oracle in the replayed episodes.
+
+    Each task is played once, however many agents met it. What is known by the episode's seed and options is not played
+    again, and what was not is added: a reference depends on nothing else in a record.
     """
-    once, which = np.unique(replay.alike, return_inverse=True)
-    found = core.references(take_rows(replay.task, once))
-    naive, best = (np.broadcast_to(np.asarray(reference), once.shape)[which] for reference in found)
-    return between(replay.returns, naive, best)[:, None]
+    once = np.unique(replay.alike)
+    new = np.array([e for e in once if replay.begun[e] not in known], np.int64)
+    if new.size:
+        found = (
+            np.broadcast_to(np.asarray(r, np.float64), new.shape) for r in core.references(take_rows(replay.task, new))
+        )
+        known.update(zip((replay.begun[e] for e in new), zip(*(r.tolist() for r in found), strict=True), strict=True))
+    naive, best = np.array([known[what] for what in replay.begun]).T
+    return naive, best
 
 
-def reports(core: Core, replay: Replay) -> NDArray[np.float64]:
+def normalised_returns(core: Core, replay: Replay, known: Known) -> NDArray[np.float64]:
+    """Discounted true returns between those of the naive reference and of the oracle: (E, 1)."""
+    return between(replay.returns, *references(core, replay, known))[:, None]
+
+
+def reports(core: Core, replay: Replay, known: Known) -> NDArray[np.float64]:
     """The scored reports of a query environment: (E, R)."""
     return np.asarray(replay.last.scores)
 
 
-SCORES: dict[str, Callable[[Core, Replay], NDArray[np.float64]]] = {"return": normalised_returns, "reports": reports}
+SCORES: dict[str, Callable[[Core, Replay, Known], NDArray[np.float64]]] = {
+    "return": normalised_returns,
+    "reports": reports,
+}

@@ -175,7 +175,7 @@ def heading(report: int, first: bool) -> str:
 
 
 def point_text(estimate: NDArray[np.float64] | None) -> str:
-    """The point estimate with two decimals, or a dash."""
+    """The point estimate with two decimals (none from 100 on), or a dash."""
     return "–" if estimate is None else _number(estimate[0])
 
 
@@ -251,7 +251,7 @@ def span(low: int, high: int) -> str:
 
 
 def _number(x: float) -> str:
-    return f"{round(float(x), 2) + 0.0:.2f}"  # adding zero turns -0.0 into 0.0
+    return f"{x:.0f}" if abs(x) >= 100 else f"{round(float(x), 2) + 0.0:.2f}"  # adding zero turns -0.0 into 0.0
 
 
 def _headings(reports: Sequence[int]) -> list[str]:

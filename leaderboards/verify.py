@@ -5,7 +5,6 @@ A record is compared, never obeyed.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +12,12 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from valuegym.leaderboards import experiments
+from valuegym.leaderboards import experiments, known
 from valuegym.leaderboards.digest import environment_digest, provenance
 from valuegym.leaderboards.records import Record, RecordError, read
 from valuegym.leaderboards.replay import replay
 from valuegym.leaderboards.run import spread
-from valuegym.leaderboards.scores import SCORES
+from valuegym.leaderboards.scores import SCORES, Known
 
 MAX_PARCEL = 2**24  # bytes of records that are replayed together
 
@@ -56,7 +55,7 @@ def check(record: Record, data: str | None = None, seeds: Sequence[int] | None =
     Raises RecordError if anything in it is not as this installation has it.
     """
     _expected(record, data, seeds)
-    return _replayed([record], data)[0]
+    return _replayed([record], data, {})[0]
 
 
 def _expected(record: Record, data: str | None, seeds: Sequence[int] | None) -> None:
@@ -79,19 +78,31 @@ def _expected(record: Record, data: str | None, seeds: Sequence[int] | None) -> 
         raise RecordError(f"the episodes' seeds are not those that were due, {seeds[0]} to {seeds[-1]}.")
 
 
-def _replayed(records: Sequence[Record], data: str | None) -> list[np.ndarray[Any, Any]]:
-    """The scores (E, R) of records of one experiment, all played at once; RecordError if any of them is not true."""
+def _replayed(records: Sequence[Record], data: str | None, references: Known) -> list[np.ndarray[Any, Any]]:
+    """The scores (E, R) of records of one experiment, all played at once; RecordError if any of them is not true.
+
+    References that are known are not computed again, and what is computed is added to them.
+    """
     what, counts = experiments.find(records[0].experiment), [len(record.episodes) for record in records]
     env: Any = gym.make(what.env_id, **what.make_kwargs(data)).unwrapped
     options = {what.options[0]: np.tile(what.options[1], len(records))} if what.options else {}
     episodes = [episode for record in records for episode in record.episodes]
     found = replay(env.core, episodes, what.spec()["max_episode_steps"], options)
-    scores = np.split(SCORES[what.score](env.core, found), np.cumsum(counts)[:-1])
+    scores = np.split(SCORES[what.score](env.core, found, references), np.cumsum(counts)[:-1])
     for record, own in zip(records, scores, strict=True):
         claimed = np.array(record.scores) if len({len(row) for row in record.scores}) == 1 else np.zeros(0)
         if claimed.shape != own.shape or not np.allclose(claimed, own, rtol=0, atol=1e-9):
             raise RecordError("the scores are not those that the actions earn.")
     return scores
+
+
+def _reason(records: Sequence[Record], data: str | None, references: Known) -> str:
+    """Why the records are not all true; "" where they are."""
+    try:
+        _replayed(records, data, references)
+    except (ValueError, OSError) as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 def decide(candidates: Sequence[Candidate], data: str | None = None) -> list[Verdict]:
@@ -100,23 +111,22 @@ def decide(candidates: Sequence[Candidate], data: str | None = None) -> list[Ver
     Where one of them is not true, each is played by itself, so that no record's verdict depends on another's.
     """
     reasons = [""] * len(candidates)
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, bool], list[int]] = {}
     for place, candidate in enumerate(candidates):
         try:
             _expected(candidate.record, data, candidate.seeds)
-            groups.setdefault(candidate.record.experiment, []).append(place)
+            groups.setdefault((candidate.record.experiment, candidate.seeds is None), []).append(place)
         except (ValueError, OSError) as error:
             reasons[place] = str(error) or type(error).__name__
-    for places in groups.values():
-        if len(places) > 1:
-            with contextlib.suppress(ValueError, OSError):
-                _replayed([candidates[place].record for place in places], data)
-                continue
-        for place in places:
-            try:
-                _replayed([candidates[place].record], data)
-            except (ValueError, OSError) as error:
-                reasons[place] = str(error) or type(error).__name__
+    for (_, public), places in groups.items():
+        digest = candidates[places[0]].record.digest  # is this installation's own
+        there = known.load(digest) if public else {}
+        references = dict(there)
+        untrue = _reason([candidates[place].record for place in places], data, references)
+        for place in places if untrue else ():
+            reasons[place] = _reason([candidates[place].record], data, references) if len(places) > 1 else untrue
+        if public and len(references) > len(there):
+            known.save(digest, references)
     return [
         Verdict(candidate.path, reason) if reason else found_true(candidate.path, candidate.record)
         for candidate, reason in zip(candidates, reasons, strict=True)

@@ -22,6 +22,7 @@ Sources: Knox et al. (2024), "Models of human preference for learning reward fun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -89,25 +90,30 @@ def partial_costs(segments: Segments, features: Features, discount: float) -> Fl
     return _discounted(each, discount)
 
 
-def regret_features(segments: Segments, features: Features, system: LinearSystem, K: Floats) -> Floats:
-    """The f (..., d) of a gain K (m, n). Under weights w that K is optimal for, the regret is w . f."""
-    own = system._replace(Q=features.Q, R=features.R)
-    P = riccati.cost_of(own, K).P
+def motion(segments: Segments, system: LinearSystem) -> Floats:
+    """M (..., n, n) = sum_t discount**t (discount x_t x_t' - s_t s_t'): what moves the cost to go, s'P s by <P, M>."""
     s, u = segments
     after = s @ system.A.T + u @ system.B.T
-    ahead = system.discount * _quadratic(P, after) - _quadratic(P, s)
-    return partial_costs(segments, features, system.discount) + _discounted(ahead, system.discount)
+    discounts = (system.discount ** np.arange(s.shape[-2]))[:, None]
+    return np.asarray((system.discount * discounts * after).mT @ after - (discounts * s).mT @ s, np.float64)
+
+
+def values(features: Features, system: LinearSystem, K: Floats) -> Floats:
+    """P (d, n, n): what each feature costs for ever under u = -K s."""
+    return riccati.cost_of(system._replace(Q=features.Q, R=features.R), K).P
+
+
+def regret_features(segments: Segments, features: Features, system: LinearSystem, K: Floats) -> Floats:
+    """The f (..., d) of a gain K (m, n). Under weights w that K is optimal for, the regret is w . f."""
+    ahead = np.einsum("ijk,...jk->...i", values(features, system, K), motion(segments, system))
+    return partial_costs(segments, features, system.discount) + ahead
 
 
 def regret(segments: Segments, system: LinearSystem) -> Floats:
-    """The regret (...) under a system's own costs, by completing the square.
-
-    V*(s) - Q*(s, u) = (u + K s)'(R + discount B'P B)(u + K s).
-    """
+    """The regret (...) under a system's own costs."""
     P = riccati.optimal(system).P
-    S = system.R + system.discount * system.B.T @ P @ system.B
-    off = segments.actions + segments.states @ riccati.gain(system, P).T
-    return _discounted(((off @ S) * off).sum(-1, keepdims=True), system.discount)[..., 0]
+    each = riccati.regret(riccati.gain(system, P), riccati.curvature(system, P), *segments)
+    return _discounted(each[..., None], system.discount)[..., 0]
 
 
 def answers(costs: Floats, temperature: float, rng: np.random.Generator) -> Floats:
@@ -131,40 +137,73 @@ def loss(difference: Floats, preferred: Floats) -> tuple[float, Floats]:
     return float(value.sum()), expit(difference) - preferred
 
 
+def units_of(pairs: Pairs, features: Features, discount: float) -> Floats:
+    """Root mean squares (d,) of the differences in `partial_costs` between two segments."""
+    costs = partial_costs(pairs.segments, features, discount)
+    return np.sqrt(np.mean((costs[:, 0] - costs[:, 1]) ** 2, 0))
+
+
+def posterior(
+    pairs: Pairs,
+    features: Features,
+    system: LinearSystem,
+    statistic: str,
+    units: Floats,
+    prior: Floats | None = None,
+) -> Callable[[Floats], tuple[float, Floats]]:
+    """The negative logarithm of the posterior probability, up to a constant, of weights (d,) times `units`.
+
+    The function returns it and its gradient (d,). Arguments are those of `learn`, and so are errors.
+    """
+    if statistic not in ("regret", "partial_return"):
+        raise ValueError(f"statistic = {statistic!r}; expected 'regret' or 'partial_return'.")
+    centre = np.zeros(len(units)) if prior is None else prior
+
+    def contrast(each: Floats) -> Floats:
+        return each[:, 0] - each[:, 1]
+
+    constant = contrast(partial_costs(pairs.segments, features, system.discount)) / units
+    moved = contrast(motion(pairs.segments, system)).reshape(len(constant), -1)
+
+    def at(scaled: Floats) -> tuple[float, Floats]:
+        f = constant
+        if statistic == "regret":
+            P = values(features, system, controller(system, features, scaled / units))
+            f = f + moved @ P.reshape(len(P), -1).T / units
+        value, slope = loss(f @ scaled, pairs.preferred)
+        off = (scaled - centre) / PRIOR_SCALE**2
+        return value + 0.5 * float(off @ (scaled - centre)), f.T @ slope + off
+
+    return at
+
+
 def learn(
-    pairs: Pairs, features: Features, system: LinearSystem, statistic: str, units: Floats, prior: Floats | None = None
+    pairs: Pairs,
+    features: Features,
+    system: LinearSystem,
+    statistic: str,
+    units: Floats,
+    prior: Floats | None = None,
+    start: Floats | None = None,
 ) -> Floats:
     """Weights (d,), at least 0 and in units of the temperature, of greatest posterior probability.
 
     `statistic` is "regret" or "partial_return"; `units` (d,) are the standard deviations of the differences in
     `partial_costs` between two segments. The prior is normal about `prior` / units (0 unless told) with the standard
     deviation PRIOR_SCALE / units. Partial returns make this a convex problem; for regret, which makes it smooth but
-    not convex, the best of three starts is taken: those of the weights for actions 10 times apart.
+    not convex, the descent begins at the weights `start` (d,) or, without them, is the best of three: from those of
+    the weights for actions 10 times apart.
 
     Raises:
         ValueError: the statistic is neither.
     """
-    if statistic not in ("regret", "partial_return"):
-        raise ValueError(f"statistic = {statistic!r}; expected 'regret' or 'partial_return'.")
+    objective = posterior(pairs, features, system, statistic, units, prior)
     acting = np.atleast_1d(features.R.any((-1, -2)))
-    centre = np.zeros(len(units)) if prior is None else prior
-
-    def contrast(costs: Floats) -> Floats:
-        return costs[:, 0] - costs[:, 1]
-
-    constant = contrast(partial_costs(pairs.segments, features, system.discount)) / units
-
-    def objective(scaled: Floats) -> tuple[float, Floats]:
-        f = constant
-        if statistic == "regret":
-            K = controller(system, features, scaled / units)
-            f = contrast(regret_features(pairs.segments, features, system, K)) / units
-        value, slope = loss(f @ scaled, pairs.preferred)
-        off = (scaled - centre) / PRIOR_SCALE**2
-        return value + 0.5 * float(off @ (scaled - centre)), f.T @ slope + off
-
     bounds = [(SMALLEST if acts else 0.0, None) for acts in acting]
-    starts = [np.where(acting, size, 1.0) for size in ((0.1, 1.0, 10.0) if statistic == "regret" else (1.0,))]
-    found = [minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-10) for start in starts]
+    if start is not None:
+        starts = [np.maximum(start * units, np.where(acting, SMALLEST, 0.0))]
+    else:
+        starts = [np.where(acting, size, 1.0) for size in ((0.1, 1.0, 10.0) if statistic == "regret" else (1.0,))]
+    found = [minimize(objective, first, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-10) for first in starts]
     best = min(found, key=lambda result: float(result.fun))
     return np.asarray(best.x / units, np.float64)

@@ -127,18 +127,17 @@ class LockIn:
         """The trust in people above which the model of the source locks in: 1 / (n lambda2)."""
         return 1.0 / (self.people * self.trust_in_ai)
 
-    def _normals(self, key: keys.Key, t: int | Array, purpose: int) -> Array:
-        return keys.normal(key[:, None], t if isinstance(t, int) else t[:, None], purpose, np.arange(self.people))
+    def _normals(self, key: keys.Key, t: int | Array) -> tuple[Array, Array]:
+        """Normal draws (B, n) of a step: for what people observe, and for how they report it."""
+        step, purpose = t if isinstance(t, int) else t[:, None, None], np.array([[EVIDENCE], [REPORT]])
+        draws = keys.normal(key[:, None, None], step, purpose, np.arange(self.people))
+        return draws[:, 0], draws[:, 1]
 
     def _private_precision(self, count: Array) -> Array:
         """Precision (B, 1 + n) of everyone's own evidence after `count` observations (B,): none for the AI."""
         own = np.repeat((count / self.sigma**2)[:, None], 1 + self.people, axis=1)
         own[:, 0] = 0.0
         return own
-
-    def _reports(self, key: keys.Key, t: int | Array, mean: Array) -> Array:
-        """What the people (B, n) say they believe."""
-        return mean[:, 1:] + self.noise * self._normals(key, t, REPORT) if self.noise else mean[:, 1:].copy()
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
         """A standard normal truth, and one observation by everybody; the AI knows nothing."""
@@ -149,9 +148,10 @@ class LockIn:
         """Beliefs after one observation each."""
         key = task.key
         private = np.zeros((len(key), 1 + self.people))
-        private[:, 1:] = task.truth[:, None] + self.sigma * self._normals(key, keys.RESET, EVIDENCE)
+        evidence, whims = self._normals(key, keys.RESET)
+        private[:, 1:] = task.truth[:, None] + self.sigma * evidence
         beliefs = dynamics.belief(private, self._private_precision(np.ones(len(key))))
-        reports = self._reports(key, keys.RESET, private)
+        reports = private[:, 1:] + self.noise * whims
         nothing = [np.zeros(len(key)) for _ in range(3)]
         return State(np.zeros(len(key), np.int64), *beliefs, private, reports, *nothing)
 
@@ -160,13 +160,14 @@ class LockIn:
         trust, said = self.decode(state, action)
         count = state.t + 1.0
         observed = np.zeros_like(state.private)
-        observed[:, 1:] = task.truth[:, None] + self.sigma * self._normals(key, t, EVIDENCE)
+        evidence, whims = self._normals(key, t)
+        observed[:, 1:] = task.truth[:, None] + self.sigma * evidence
         private = dynamics.observe(state.private, count[:, None], observed)
         told = np.concatenate([said[:, None], state.reports], axis=1)
         heard = dynamics.hear_star(dynamics.Belief(told, state.precision, state.exponent), trust, self.trust_in_ai)
         beliefs = dynamics.Belief(state.mean, state.precision, state.exponent)
         after = dynamics.exchange(beliefs, private, self._private_precision(count + 1.0), heard)
-        reports = self._reports(key, t, after.mean)
+        reports = after.mean[:, 1:] + self.noise * whims
         new = State(state.t + 1, *after, private, reports, said, self.next_voice(state), trust)
         over = self.terminal(task, state)
         if over.any():
@@ -193,9 +194,13 @@ class LockIn:
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Less people's mean squared error, in units of what they would have alone."""
-        error = next_state.mean[:, 1:] - task.truth[:, None]
-        alone = self.sigma**2 / (next_state.t + 1.0)
-        return np.where(self.terminal(task, state), 0.0, -dynamics.mean(error * error) / alone)
+        return np.where(self.terminal(task, state), 0.0, self._earned(task, next_state.t, next_state.mean[:, 1:]))
+
+    def _earned(self, task: Task, t: Array, mean: Array) -> Array:
+        """What is earned where people believe in `mean` (B, n) after t steps: (B,)."""
+        error = mean - task.truth[:, None]
+        alone = self.sigma**2 / (t + 1.0)
+        return -dynamics.mean(error * error) / alone
 
     def terminal(self, task: Task, state: State) -> Array:
         """After the last step."""
@@ -210,9 +215,19 @@ class LockIn:
         return np.clip(np.stack(seen, axis=1), space.low, space.high).astype(np.float32)
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns (B,) of the silent AI and of the one that knows all evidence, in the same episodes."""
-        policies = (self.silence, self.oracle_action)
-        silent, told = (rollouts.play(self, task, policy, keep=False).returns for policy in policies)
+        """Returns (B,) of the silent AI and of the one that knows all evidence, in the same episodes.
+
+        People who hear nothing believe what they have observed, which those who are told have observed, too: one
+        rollout gives both.
+        """
+        state, silent, told = self.start(task), np.zeros(len(task.key)), np.zeros(len(task.key))
+        for t in range(self.steps):
+            action = self.oracle_action(task, state)
+            after = self.transition(task, state, action, task.key, np.full(len(task.key), t))
+            told += self.reward(task, state, action, after)
+            precision = np.frexp((after.t + 1.0) / self.sigma**2)[0][:, None]
+            silent += self._earned(task, after.t, after.private[:, 1:] * precision / precision)  # `exchange`'s rounding
+            state = after
         return silent, told
 
     def silence(self, task: Task, state: State) -> Array:

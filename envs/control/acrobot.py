@@ -6,7 +6,7 @@ Gymnasium's Acrobot-v1, whose transitions and rewards these are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -81,57 +81,72 @@ class State(NamedTuple):
     second_spin: Floats
 
 
-Angles = tuple[Floats, Floats, Floats, Floats]
+SinCos = Callable[[Floats], tuple[Floats, Floats]]
 
 
-def accelerations(p: Parameters, s: Angles, torque: Floats) -> tuple[Floats, Floats]:
-    """Of both joints, rad / s^2: Lagrange's equations of two equal links whose centres of mass lie in their middles.
+def turned(s: State | Floats) -> Floats:
+    """The angles (3, B) whose sines and cosines everything is made of: the first, the second, and their sum."""
+    angles = np.empty((3, len(s[0])))
+    angles[0], angles[1] = s[0], s[1]
+    np.add(s[0], s[1], out=angles[2])
+    return angles
 
-    d1 = inertia of both about the hinge, d2 = that of the second joint's motion about it; phi1, phi2 the moments of
-    gravity and of the centrifugal and Coriolis forces.
+
+def accelerations(p: Parameters, s: Floats, torque: Floats, sin_cos: SinCos = elementary.sin_cos) -> Floats:
+    """Of both joints, (2, B) rad / s^2, of angles and spins (4, B).
+
+    Lagrange's equations of two equal links whose centres of mass lie in their middles. d1 = inertia of both about the
+    hinge, d2 = that of the second joint's motion about it; phi1, phi2 the moments of gravity and of the centrifugal and
+    Coriolis forces.
     """
-    first, second, w1, w2 = s
+    w1, w2 = s[2], s[3]
     m, length, c = p.mass, p.length, p.length / 2
-    sines, cosines = elementary.sin_cos(np.stack([second, first, first + second]))
-    sine, cosine = sines[0], cosines[0]
+    sines, cosines = sin_cos(turned(s))
+    sine, cosine = sines[1], cosines[1]
     d1 = m * c * c + m * (length * length + c * c + 2 * length * c * cosine) + 2 * p.inertia
     d2 = m * (c * c + length * c * cosine) + p.inertia
     fall = m * c * p.gravity * sines[2]
     swing = m * length * c * sine
     phi1 = -swing * (w2 * w2) - 2 * swing * w2 * w1
-    phi1 = phi1 + (m * c + m * length) * p.gravity * sines[1] + fall
-    a2 = (torque + d2 / d1 * phi1 - swing * (w1 * w1) - fall) / (m * c * c + p.inertia - d2 * d2 / d1)
-    return -(d2 * a2 + phi1) / d1, a2
+    phi1 = phi1 + (m * c + m * length) * p.gravity * sines[0] + fall
+    both = np.empty((2, len(w1)))
+    both[1] = a2 = (torque + d2 / d1 * phi1 - swing * (w1 * w1) - fall) / (m * c * c + p.inertia - d2 * d2 / d1)
+    both[0] = -(d2 * a2 + phi1) / d1
+    return both
 
 
-def move(p: Parameters, s: State, torque: Floats) -> State:
-    """One step of the classical Runge-Kutta method of fourth order, with velocities cut and angles wrapped."""
+def move(p: Parameters, s: State, torque: Floats, sin_cos: SinCos = elementary.sin_cos) -> State:
+    """One step of the classical Runge-Kutta method of fourth order, with velocities cut and angles wrapped.
 
-    def slope(y: Angles) -> Angles:
-        return (y[2], y[3], *accelerations(p, y, torque))
+    `sin_cos` is asked for the angles of s alone.
+    """
 
-    def along(k: Angles, h: float) -> Angles:
-        a, b, c, d = (y + h * part for y, part in zip(s, k, strict=True))
-        return a, b, c, d
+    def slope(y: Floats, sin_cos: SinCos = elementary.sin_cos) -> Floats:
+        k = np.empty_like(y)
+        k[:2], k[2:] = y[2:], accelerations(p, y, torque, sin_cos)
+        return k
 
-    k1 = slope((s.first, s.second, s.first_spin, s.second_spin))
-    k2 = slope(along(k1, p.dt / 2))
-    k3 = slope(along(k2, p.dt / 2))
-    k4 = slope(along(k3, p.dt))
-    after = [y + p.dt / 6 * (a + 2 * b + 2 * c + d) for y, a, b, c, d in zip(s, k1, k2, k3, k4, strict=True)]
-    w1, w2 = (np.minimum(np.maximum(w, -limit), limit) for w, limit in zip(after[2:], p.max_speed, strict=True))
-    return State(elementary.wrap(after[0]), elementary.wrap(after[1]), w1, w2)
+    y = np.array(s)
+    k1 = slope(y, sin_cos)
+    k2 = slope(y + p.dt / 2 * k1)
+    k3 = slope(y + p.dt / 2 * k2)
+    k4 = slope(y + p.dt * k3)
+    after = y + p.dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    after[:2] = elementary.wrap(after[:2])
+    limit = np.array(p.max_speed)[:, None]
+    np.minimum(np.maximum(after[2:], -limit), limit, out=after[2:])
+    return State(*after)
 
 
-def tip(p: Parameters, s: State) -> Floats:
+def tip(p: Parameters, s: State, sin_cos: SinCos = elementary.sin_cos) -> Floats:
     """Height of the tip above the hinge, m."""
-    cosines = elementary.sin_cos(np.stack([s.first, s.first + s.second]))[1]
-    return -p.length * (cosines[0] + cosines[1])
+    cosines = sin_cos(turned(s))[1]
+    return -p.length * (cosines[0] + cosines[2])
 
 
-def base_action(s: State) -> Floats:
+def base_action(s: State, sin_cos: SinCos = elementary.sin_cos) -> Floats:
     """An action (B,) that pumps energy: the linear policy with these weights, cut at -1 and 1."""
-    sines = elementary.sin_cos(np.stack([s.first, s.second, s.first + s.second]))[0]
+    sines = sin_cos(turned(s))[0]
     total = WEIGHTS[0] * s.first_spin + WEIGHTS[1] * s.second_spin
     total = total + WEIGHTS[2] * sines[0] + WEIGHTS[3] * sines[1] + WEIGHTS[4] * sines[2]
     return np.minimum(np.maximum(total, -1.0), 1.0)
@@ -192,6 +207,7 @@ class Acrobot:
         high = np.array([1, 1, 1, 1, *p.max_speed], np.float32)
         self.observation_space = gym.spaces.Box(-high, high, dtype=np.float32)
         self.action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+        self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, first: Array | None = None, second: Array | None = None) -> tuple[Task, State]:
         """Hanging almost still, or with the angles asked for."""
@@ -207,13 +223,14 @@ class Acrobot:
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """One step of Runge and Kutta's method; a tip that is up stays."""
-        return self._move(state, action[:, 0].astype(np.float64))
-
-    def _move(self, state: State, action: Floats) -> State:
-        p = self.parameters
-        over = tip(p, state) > p.height
-        after = move(p, state, p.max_torque * action)
-        return State(*(np.where(over, a, b) for a, b in zip(state, after, strict=True)))
+        after = move(
+            self.parameters, state, self.parameters.max_torque * action[:, 0].astype(np.float64), self._sin_cos
+        )
+        over = self.terminal(task, state)
+        if over.any():
+            for field, before in zip(after, state, strict=True):
+                field[over] = before[over]
+        return after
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """-1 for a step after which the tip is not up."""
@@ -221,34 +238,44 @@ class Acrobot:
 
     def terminal(self, task: Task, state: State) -> Array:
         """The tip is up."""
-        return tip(self.parameters, state) > self.parameters.height
+        return tip(self.parameters, state, self._sin_cos) > self.parameters.height
 
     def observation(self, task: Task, state: State) -> Array:
         """Cosines, sines and velocities."""
         observation = np.empty((len(state.first), 6), np.float32)
-        observation[:, 1], observation[:, 0] = elementary.sin_cos(state.first)
-        observation[:, 3], observation[:, 2] = elementary.sin_cos(state.second)
+        sines, cosines = self._sin_cos(turned(state))
+        observation[:, 0], observation[:, 1] = cosines[0], sines[0]
+        observation[:, 2], observation[:, 3] = cosines[1], sines[1]
         observation[:, 4], observation[:, 5] = state.first_spin, state.second_spin
         return observation
 
     def oracle_action(self, task: Task, state: State) -> Array:
         """The reference's action: the first step of the best of three plans."""
-        base, B = base_action(state), len(state.first)
-        first = np.concatenate([base, np.full(B, -1.0), np.full(B, 1.0)])
-        ahead = self._move(State(*(np.tile(part, 3) for part in state)), first)
-        steps = np.zeros(3 * B, np.int64)
+        p, B, sin_cos = self.parameters, len(state.first), elementary.LastSinCos()
+        first = np.stack([base_action(state, self._sin_cos), np.full(B, -1.0), np.full(B, 1.0)])
+        best = np.zeros(B, np.int64)  # the base policy, unless another plan comes first
+        row = np.flatnonzero(~self.terminal(task, state))
+        ahead, push = State(*(np.tile(part[row], 3) for part in state)), first[:, row].reshape(-1)
         for _ in range(FORESIGHT):
-            going = tip(self.parameters, ahead) <= self.parameters.height
-            if not going.any():
+            ahead = move(p, ahead, p.max_torque * push, sin_cos)
+            up = (tip(p, ahead, sin_cos) > p.height).reshape(3, -1)
+            reached = up.any(0)
+            if reached.any():  # whatever the other plans would take
+                best[row[reached]] = up[:, reached].argmax(0)
+                row, going = row[~reached], np.tile(~reached, 3)
+                ahead = State(*(part[going] for part in ahead))
+            if not row.size:
                 break
-            steps += going
-            ahead = self._move(ahead, base_action(ahead))
-        best = steps.reshape(3, B).argmin(0)
-        return first.reshape(3, B)[best, np.arange(B)].astype(np.float32)[:, None]
+            push = base_action(ahead, sin_cos)
+        return first[best, np.arange(B)].astype(np.float32)[:, None]
 
     def references(self, task: Task) -> tuple[Array, Array]:
         """Returns of random actions and of the reference from these very starts, for scoring."""
-        return rollouts.references(self, task)
+        return rollouts.references(self, task, self._base_action)
+
+    def _base_action(self, task: Task, state: State) -> Array:
+        """What the reference mostly does."""
+        return base_action(state, self._sin_cos).astype(np.float32)[:, None]
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """Both links with where they were, the height to reach, and the torque on the elbow."""

@@ -110,6 +110,13 @@ class Scene:
             shaft = arrow(self._flip([at, tip]), self._px(5), self._px(min(16.0, abs(share) * reach)))
             self.paint(shaft, GOLD, 1.5)
 
+    def lift(self, at: Point, share: float, reach: float = 90.0) -> None:
+        """The same upwards."""
+        if abs(share) * reach > 6:
+            tip = (at[0], at[1] + self._px(reach * share))
+            shaft = arrow(self._flip([at, tip]), self._px(5), self._px(min(16.0, abs(share) * reach)))
+            self.paint(shaft, GOLD, 1.5)
+
     def turn(self, at: Point, share: float, radius: float) -> None:
         """An arc with an arrowhead around a point, counter-clockwise for positive shares; 1 is half a turn."""
         if abs(share) > 0.03:

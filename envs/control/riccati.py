@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import elementary
+
 Floats = npt.NDArray[np.float64]
 
 DOUBLINGS = 60  # more than 10^18 steps
@@ -78,6 +80,20 @@ def gain(system: LinearSystem, P: Floats) -> Floats:
     T = system.B.swapaxes(-1, -2) @ P
     more = system.discount * T @ system.B
     return np.asarray(system.discount * np.linalg.solve(system.R + more, T @ system.A), np.float64)
+
+
+def curvature(system: LinearSystem, P: Floats) -> Floats:
+    """What deviating from the greedy gain costs, (..., m, m), where the cost to go is s'P s: R + gamma B'P B."""
+    return np.asarray(system.R + system.discount * system.B.swapaxes(-1, -2) @ P @ system.B, np.float64)
+
+
+def regret(K: Floats, S: Floats, states: Floats, actions: Floats) -> Floats:
+    """V*(s) - Q*(s, u) = (u + K s)'S (u + K s), by completing the square, for the optimal gain and its curvature.
+
+    K (..., m, n), S (..., m, m), states (..., n) and actions (..., m) broadcast; sums in a fixed order.
+    """
+    off = actions + elementary.dot(K, states[..., None, :])
+    return elementary.dot(off, elementary.dot(S, off[..., None, :]))
 
 
 def cost_of(system: LinearSystem, K: Floats) -> Quadratic:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from valuegym.leaderboards import experiments, trust
 from valuegym.leaderboards.records import read, write
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.submission import open_submission
+from valuegym.leaderboards.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "results" / "baselines"
@@ -86,13 +89,147 @@ def test_records_made_again_are_the_published_ones(baselines, tmp_path: Path, tr
         baselines.check(str(tmp_path), FOLDER)
 
 
-def test_an_archive_holds_the_published_records(baselines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = run("persistence", "coevolution/follow-linear", 0, tmp_path / "results")
-    key = ("persistence", "coevolution/follow-linear", 0)
-    monkeypatch.setattr(baselines, "published", lambda folder: {key: {}})
-    said = [baselines.archive(str(tmp_path / "results"), FOLDER, str(tmp_path / name)) for name in "ab"]
-    assert said[0].split()[-1] == said[1].split()[-1] == hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()
-    with tarfile.open(tmp_path / "a") as file:
-        [member] = file.getmembers()
-        assert member.name == "coevolution/follow-linear/persistence/seed-0.jsonl"
-        assert file.extractfile(member).read() == path.read_bytes()
+def test_an_archive_holds_the_published_records_and_is_the_same_bytes_wherever_it_is_made(
+    baselines, tmp_path: Path
+) -> None:
+    """Records come from two folders, in another order of making and with other provenance."""
+    folder = tmp_path / "published"
+    cells = [("persistence", "coevolution/follow-linear", 1), ("kalman", "coevolution/follow-linear", 0)]
+    for name, order in (("a", cells), ("b", cells[::-1])):
+        for agent, track, seed in order:
+            path = run(agent, track, seed, tmp_path / name)
+            write(path, replace(read(path), provenance={"machine": name}))
+    lines = [baselines.line(read(run(*cell, tmp_path / "a"))) for cell in cells]
+    folder.mkdir()
+    text = "".join(
+        json.dumps(value) + "\n" for value in [*lines, lines[0] | {"seed": 7}, lines[0] | {"experiment": "x"}]
+    )
+    (folder / baselines.RECORDS).write_text(text, encoding="utf-8")
+    said, about = [], []
+    for name in "ab":
+        said.append(baselines.archive(str(tmp_path / name), folder, str(tmp_path / f"{name}.tar.gz")))
+        about.append(json.loads((folder / baselines.ARCHIVE).read_text(encoding="utf-8")))
+    first, second = ((tmp_path / f"{name}.tar.gz").read_bytes() for name in "ab")
+    assert first == second and about[0] == about[1] | {"file": "a.tar.gz"}
+    assert "2 of 3 published records" in said[0] and said[0].endswith(hashlib.sha256(first).hexdigest())
+    assert about[0]["bytes"] == len(first) and about[0]["sha256"] == hashlib.sha256(first).hexdigest()
+    assert about[0]["tar_sha256"] == hashlib.sha256(gzip.decompress(first)).hexdigest()
+    with tarfile.open(tmp_path / "a.tar.gz") as file:
+        members = {member.name: member for member in file.getmembers()}
+        assert set(members) == {f"{track}/{agent}/seed-{seed}.jsonl" for agent, track, seed in cells}
+        for value in lines:
+            member = members["{experiment}/{agent}/seed-{seed}.jsonl".format(**value)]
+            content = file.extractfile(member).read()
+            assert hashlib.sha256(content).hexdigest() == value["sha256"] and len(content) == value["bytes"]
+            assert (member.mtime, member.uid, member.uname) == (0, 0, "")
+            (tmp_path / "seed-0.jsonl").write_bytes(content)
+            assert not verify(tmp_path / "seed-0.jsonl").reason
+    page = baselines._about_archive(folder, 3)
+    assert about[1]["sha256"] in page and about[1]["tar_sha256"] in page and "2 of the 3 records" in page
+    record = read(tmp_path / "a" / "coevolution/follow-linear/kalman/seed-0.jsonl")
+    record.episodes[0].actions[0] = record.episodes[0].actions[1]
+    write(tmp_path / "a" / "coevolution/follow-linear/kalman/seed-0.jsonl", record)
+    with pytest.raises(ValueError, match=r"kalman/seed-0.jsonl is not the published record"):
+        baselines.archive(str(tmp_path / "a"), folder, str(tmp_path / "c.tar.gz"))
+
+
+@pytest.fixture
+def small(baselines, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A programme of two tracks, one of them of people's answers, and none among the submissions."""
+    follow = replace(
+        experiments.find("coevolution/follow-linear"), agents=("persistence", "kalman"), seeds=(0, 1), episodes=2
+    )
+    human = replace(experiments.find("preference/human-privileged-control"), agents=("oracle",), seeds=(0, 1))
+    monkeypatch.setattr(experiments, "EXPERIMENTS", {follow.id: follow, human.id: human})
+    monkeypatch.setattr(baselines, "BASELINES", {})
+    return [follow.id, human.id]
+
+
+def test_the_cheapest_cells_come_first_and_what_is_there_is_not_run_again(
+    baselines, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow, human = small
+    results, folder, played = str(tmp_path / "results"), tmp_path / "published", []
+
+    def timed(job) -> float:
+        played.append((job.agent, job.seed))
+        run(*job)
+        return {"persistence": 20.0, "kalman": 10.0}[job.agent]
+
+    monkeypatch.setattr(baselines, "_timed", timed)
+    baselines.make(results, folder, 0.0, None, False, 1)
+    assert not played and not folder.exists()  # no time for anything
+    assert "3 whose cost is not measured" in baselines._missing(folder)
+    baselines.make(results, folder, 1.0, None, False, 1)
+    assert played == [("persistence", 0), ("kalman", 0), ("kalman", 1), ("persistence", 1)]
+    assert baselines.costs(folder) == {(follow, "persistence"): 20.0, (follow, "kalman"): 10.0}
+    assert len(baselines.published(folder)) == 4 and baselines.check(results, folder).startswith("4 of 4")
+    text = baselines._missing(folder)
+    assert f"| {human} | 2 | `oracle` not measured |" in text and follow not in text
+    written = (folder / baselines.RECORDS).read_bytes()
+    baselines.make(results, folder, 1.0, None, True, 1)
+    (tmp_path / "results" / follow / "kalman" / "seed-1.jsonl").unlink()
+    baselines.make(results, folder, 1.0, None, False, 1)
+    assert len(played) == 4
+    baselines.make(results, folder, 1.0, None, True, 1)  # published, but not here
+    assert played[4:] == [("kalman", 1)] and (folder / baselines.RECORDS).read_bytes() == written
+    lines = written.decode().splitlines(keepends=True)
+    (folder / baselines.RECORDS).write_text("".join(lines[1:]))  # one seed of kalman is not published
+    assert baselines.hours(follow, "kalman", baselines.costs(folder)) == 20 / 3600
+    assert f"| {follow} | 2 | `kalman` 0.33 |" in baselines._missing(folder)
+
+
+def test_a_record_that_does_not_replay_is_not_published(baselines, small: list[str], tmp_path: Path) -> None:
+    path = run("kalman", small[0], 0, tmp_path / "results")
+    record = read(path)
+    record.scores[0] = [9.0]
+    write(path, record)
+    with pytest.raises(ValueError, match="not those that the actions earn"):
+        baselines.make(str(tmp_path / "results"), tmp_path / "published", 1.0, None, False, 1)
+    assert not baselines.published(tmp_path / "published")
+
+
+def test_costs_are_measured_or_those_of_an_episode_elsewhere(baselines) -> None:
+    known = {("preference/boards-regret", "regret"): 10.0, ("control/lqr", "ppo"): 3.0}
+    assert baselines.expected("preference/boards-regret", "regret", known) == 10.0
+    assert baselines.expected("preference/human-pr-question", "regret", known) == pytest.approx(
+        1.0
+    )  # one episode, not ten
+    assert baselines.expected("preference/published-regret", "cpl", known) is None
+    assert baselines.expected("control/pendulum", "ppo", known) is None
+    assert baselines.hours("control/lqr", "ppo", known) == pytest.approx(30 / 3600)
+
+
+def test_nothing_of_peoples_answers_is_in_a_record(baselines, data_folder: Path, tmp_path: Path) -> None:
+    """A record of a track of people's answers holds estimates, how many answers were shown, and scores."""
+    record = read(run("oracle", "preference/human-privileged-control", 0, tmp_path, str(data_folder)))
+    [episode] = record.episodes
+    assert set(episode.states) == {"shown", "scores"} and set(episode.states["shown"]) == {0, 250, 500, 750, 1000, 1001}
+    assert len(episode.actions) == 1001 and {len(action) for action in episode.actions} == {6}
+    assert str(data_folder) not in baselines.bare(record)
+    assert set(baselines.line(record)) == {"experiment", "agent", "seed", "bytes", "sha256", "scores"}
+
+
+def test_the_published_cells_and_what_the_others_cost_are_the_programme(baselines) -> None:
+    lines, known = baselines.published(FOLDER), baselines.costs(FOLDER)
+    programme = baselines.programme()
+    assert {(track, agent) for agent, track, _ in lines} <= set(programme) and set(known) <= set(programme)
+    assert all(seconds > 0 for seconds in known.values())
+    text = baselines._missing(FOLDER)
+    for what in experiments.EXPERIMENTS.values():
+        missing = [
+            agent for track, agent in programme if track == what.id and not baselines.complete(track, agent, lines)
+        ]
+        row = next((line for line in text.splitlines() if line.startswith(f"| {what.id} |")), "")
+        assert all(f"`{agent}`" in row for agent in missing) and row.count("`") == 2 * len(missing)
+
+
+def test_the_site_of_the_baselines_shows_every_board(baselines, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple] = []
+    monkeypatch.setattr(baselines, "write_site", lambda *about: shown.append(about))
+    monkeypatch.setattr(baselines, "judge_all", lambda files, data, workers: [])
+    baselines.site(FOLDER, "folder")
+    [(scores, target, title, notes, known)] = shown
+    assert (target, title, notes, known) == ("folder", "valuegym baselines", [baselines.NOTE], {})
+    cells = {(agent, track) for agent, track, _ in baselines.published(FOLDER)}
+    assert {(score.agent, score.experiment) for score in scores} == cells

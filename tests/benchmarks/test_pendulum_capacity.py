@@ -1,4 +1,4 @@
-"""The capacity study at tiny scale: it goes on where it stopped, and compares within seeds."""
+"""The capacity study: it goes on where it stopped, compares within seeds, and the page is what was recorded."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
 ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs/results"
 
 
 @pytest.fixture
@@ -28,8 +29,9 @@ def test_it_goes_on_where_it_stopped(study: Any, tmp_path: Path, monkeypatch: py
     for name, value in {"STEPS": 264, "FIT_STEPS": 2, "LENGTH": 6}.items():
         monkeypatch.setattr(study.offline, name, value)
     small, large = (study.Size(2, 4),), (study.Size(3, 5),)
-    reduced = {"ORDER": (2, 0), "NUMBERS": (0, 2), "CRITICS": ("mse",), "SMALL": small, "LARGE": large}
-    for name, value in (reduced | {"SIZES": small + large, "FEW": 1}).items():
+    reduced = {"NUMBERS": (0, 2), "SMALL": small, "LARGE": large, "SIZES": small + large, "FEW": 1}
+    reduced["PASSES"] = tuple((sizes, (2, 0), ("mse",)) for sizes in (small, large))
+    for name, value in reduced.items():
         monkeypatch.setattr(study, name, value)
     monkeypatch.setattr(sys, "argv", ["x", "--seeds", "2", "--output", str(tmp_path)])
     study.main()
@@ -83,3 +85,9 @@ def test_losses_are_compared_within_seeds(study: Any) -> None:
 )
 def test_a_verdict_needs_an_interval_on_one_side(study: Any, values: list[float], higher: bool, found: str) -> None:
     assert study.verdict(values, 1.0, higher) == found
+
+
+def test_the_committed_page_follows_from_the_committed_records(study: Any) -> None:
+    rows = study.recorded(RESULTS / "raw" / "pendulum-capacity.jsonl")
+    assert (RESULTS / "pendulum-capacity.md").read_text(encoding="utf-8") == study.report(rows)
+    assert (RESULTS / "pendulum-capacity.svg").is_file()

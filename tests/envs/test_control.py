@@ -235,7 +235,38 @@ def test_the_acrobots_reference_is_quick() -> None:
     assert steps.mean() < 72
     base = rollouts.returns(core, task, lambda s, t: acrobot.base_action(s).astype(np.float32)[:, None])
     assert base.mean() < best.mean()
+    assert (core.references(task)[1] == best).all()  # though it is asked for many steps at once, after guesses
     assert acrobot.Acrobot(max_speed=[1.0, 2.0]).parameters.max_speed == (1.0, 2.0)
+
+
+def test_the_acrobots_plans_are_followed_as_far_as_it_takes_to_tell_the_best() -> None:
+    core, B = acrobot.Acrobot(), 60
+    rng = np.random.default_rng(2)
+    state = acrobot.State(*(rng.uniform(-r, r, B) for r in (3.1, 3.1, 6.0, 12.0)))
+    base = acrobot.base_action(state)
+    needed = []
+    for first in (base, np.full(B, -1.0), np.full(B, 1.0)):  # each plan to its end, or for as long as is looked ahead
+        steps, over, ahead, push = np.zeros(B), core.terminal(None, state), state, first
+        for _ in range(acrobot.FORESIGHT):
+            moved = acrobot.move(core.parameters, ahead, push)
+            ahead = acrobot.State(*(np.where(over, a, b) for a, b in zip(ahead, moved, strict=True)))
+            over |= core.terminal(None, ahead)
+            steps, push = steps + ~over, acrobot.base_action(ahead)
+        needed.append(steps)
+    best = np.choose(np.argmin(needed, 0), [base, np.full(B, -1.0), np.full(B, 1.0)]).astype(np.float32)
+    assert (core.oracle_action(None, state)[:, 0] == best).all() and len(set(np.argmin(needed, 0))) == 3
+    some = acrobot.State(*(part[7:8] for part in state))
+    assert core.oracle_action(None, some)[0, 0] == best[7]
+
+
+def test_the_acrobots_reference_does_not_depend_on_how_much_is_played_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = acrobot.Acrobot()
+    task, _, _, _ = begun(core, 3)
+    together = core.references(task)
+    monkeypatch.setattr(rollouts, "ROWS", 64)
+    monkeypatch.setattr(rollouts, "AHEAD", 5)
+    alone = core.references(acrobot.Task(*(part[1:] for part in task)))
+    assert all((a[1:] == b).all() for a, b in zip(together, alone, strict=True))
 
 
 @pytest.mark.parametrize("id", [id for id, row in ENVS.items() if "control" in row.tags])

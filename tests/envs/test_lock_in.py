@@ -278,3 +278,12 @@ def test_agents_play_one_environment_as_they_play_several() -> None:
             one = env.step(action)[0]
     with pytest.raises(ValueError, match="LockIn"):
         make("echo_free", gym.make("valuegym/Delivery-v0"))
+
+
+@pytest.mark.parametrize("sigma", [1.0, 0.7])
+def test_both_references_come_from_one_rollout(sigma: float) -> None:
+    core = LockIn(people=7, steps=40, sigma=sigma)
+    task, _ = core.initial(keys.mix(5, np.arange(3)))
+    silent, told = core.references(task)
+    assert (silent == rollouts.play(core, task, core.silence).returns).all()  # to the bit
+    assert (told == rollouts.play(core, task, core.oracle_action).returns).all()

@@ -50,6 +50,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("valuegym/RewardInferenceActive-v0", {"board": "risky", "action": "policy", "candidates": 3, "reports": [0, 2]}),
     (INFERENCE, {"board": "published", "annotator": "partial-return", "reports": [0, 1, 2], "length": 1}),
     *(("valuegym/Pendulum-D8-v0", {"kind": kind, "number": 3}) for kind in ("published", "correlated")),
+    (
+        "valuegym/LQRFromPreferences-v0",
+        {"annotator": "partial-return", "rotated": True, "reports": [0, 2], "length": 2},
+    ),
     ("valuegym/LQR-v0", {"distractors": 3, "rotated": True, "noise": 0.1}),
     (POLICY, {"annotator": "regret-noiseless", "split": "train", "reports": [0, 1, 2], "length": 5}),
 ]

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
+from valuegym.leaderboards.board import from_verdicts
 from valuegym.leaderboards.records import read, write
 from valuegym.leaderboards.run import run
+from valuegym.leaderboards.table import render
 from valuegym.leaderboards.verify import verify
 
 
@@ -51,3 +53,31 @@ def test_edited_states_and_actions_are_found(tmp_path: Path) -> None:
         path, dataclasses.replace(record, episodes=[dataclasses.replace(first, actions=actions), *record.episodes[1:]])
     )
     assert "does not follow" in verify(path).reason
+
+
+def test_preferences_over_a_regulator_from_run_to_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    id = "control/lqr-preferences"
+    row = experiments.EXPERIMENTS[id]
+    short = dataclasses.replace(row, episodes=2, seeds=(0,), arguments='{"reports": [0, 3, 40], "transitions": 300}')
+    monkeypatch.setitem(experiments.EXPERIMENTS, id, short)
+    paths = {agent: run(agent, id, 0, tmp_path) for agent in row.agents}
+    checked = {agent: verify(path) for agent, path in paths.items()}
+    assert {agent: verdict.reason for agent, verdict in checked.items()} == dict.fromkeys(row.agents, "")
+    scores = {agent: np.array(read(path).scores) for agent, path in paths.items()}
+    np.testing.assert_allclose(scores["oracle"], 1, atol=1e-12)
+    assert not scores["no_force"].any() and (scores["uniform"] < 0).all()
+    assert (scores["lqr_regret"][:, 0] == 0).all() and (scores["lqr_regret"][:, 2] > 0.9).all()
+    board = {score.agent: score for score in from_verdicts(checked.values())}
+    assert set(board) == set(row.agents) and board["lqr_regret"].reports == (0, 3, 40)
+    assert all(score.status == "replayed" and score.ranked for score in board.values())
+    assert board["no_force"].role == "reference" and board["lqr_regret"].role == "agent"
+    assert "lqr_regret" in render(list(board.values()))
+    # a gain that was edited where it answers a report does not give the recorded score
+    record = read(paths["lqr_regret"])
+    first = record.episodes[0]
+    actions = [list(action) for action in first.actions]
+    actions[40] = [0.0] * len(actions[40])
+    edited = dataclasses.replace(first, actions=actions)
+    write(paths["lqr_regret"], dataclasses.replace(record, episodes=[edited, *record.episodes[1:]]))
+    assert "does not follow" in verify(paths["lqr_regret"]).reason

@@ -49,6 +49,7 @@ def test_the_programme_is_complete() -> None:
         "control/cartpole-swingup",
         "control/cartpole-swingup-d8",
         "control/acrobot",
+        *(f"control/lqr-preferences{end}" for end in ("", "-rotated", "-partial-return")),
         "coevolution/lock-in",
         *(f"coevolution/{kind}-{family}" for kind in ("follow", "predict") for family in FAMILIES),
         "coevolution/follow-few-reports",
@@ -106,7 +107,7 @@ def test_human_environments_can_be_made_where_the_data_is(id: str, data_folder: 
 
 def test_ranked_tracks_are_played_on_tasks_that_nobody_trains_on() -> None:
     ranked = [row for row in EXPERIMENTS.values() if row.ranked and row.score == "reports"]
-    assert len(ranked) == 7
+    assert len(ranked) == 10
     for row in ranked:
         core = gym.make(row.env_id, **row.kwargs).unwrapped.core  # type: ignore[attr-defined]
         assert core.split == "test" and core.random

@@ -520,6 +520,16 @@ def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
     assert "The plot shows" not in near
 
 
+def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
+    from valuegym.leaderboards.plots import assign, plot
+
+    scores = [make_score(name, last, "control/x", reports=(0,)) for name, last in (("a", -400), ("b", 5.0), ("c", 0.5))]
+    found = boards(scores)
+    text = plot(found[0], assign(found), "n")
+    assert re.findall(r">(← −[0-9.]+|[0-9.]+ →)<", text) == ["2.50 →", "← −200"]
+    assert re.search(r"c *\| 0\.25 ", render_markdown(scores)) and re.search(r"a *\| -200 ", render_markdown(scores))
+
+
 def test_only_reports_have_counts() -> None:
     """A track whose environment is told something else named "reports" has a single score."""
     from valuegym.leaderboards.board import report_counts

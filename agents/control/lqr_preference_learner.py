@@ -1,0 +1,188 @@
+"""Control of a linear regulator whose cost is known from preferences only.
+
+Model, reward and value are learnt in turn, each from the others: the model is a linear one of low rank, fitted to
+transitions under the weights of a value-gradient loss; the reward is learnt from preferences by their regret under that
+very model; the controller is the best one for model and reward; and the critic is its value, which weights the next
+model. A model that has no room for what the force does not move cannot mistake it for part of a regret.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from valuegym.agents.base import batch_size
+from valuegym.agents.control import linear_model
+from valuegym.agents.control import lqr_preferences as preferences
+from valuegym.agents.control.lqr_preferences import Features, Pairs, Segments
+from valuegym.envs.control import riccati
+from valuegym.envs.control.lqr_from_preferences import MAX_GAIN, LQRFromPreferences, Query, read
+from valuegym.envs.control.riccati import LinearSystem
+from valuegym.envs.preference.annotators import labels
+
+Floats = npt.NDArray[np.float64]
+STATISTICS, LOSSES = ("regret", "partial_return"), ("mse", "vagram", "vagram_taylor", "vagram_mean", "vagram_matrix")
+
+
+class Answers(NamedTuple):
+    """The answered pairs of one environment so far, oldest first, and its latest gain (n,) as an action."""
+
+    states: list[Floats]  # (2, L + 1, n) each
+    actions: list[Floats]  # (2, L, m) each
+    label: list[float]
+    gain: npt.NDArray[np.float32]
+
+
+def _features(query: Query) -> Features:
+    """The features of the cost: those of states, and the force squared."""
+    n = len(query.features)
+    return Features(np.concatenate([query.features, np.zeros((1, n, n))]), np.eye(n + 1)[:, -1:, None])
+
+
+def _system(B: Floats, discount: float) -> LinearSystem:
+    """The dynamics y = B (s, u), B (n, n + 1), without a cost of its own."""
+    n = len(B)
+    nothing = np.zeros((n, n))
+    return LinearSystem(B[:, :n], B[:, n:], nothing, np.zeros((1, 1)), nothing, discount)
+
+
+def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, rounds: int) -> Floats:
+    """The gain (1, n) for transitions and preferences.
+
+    The value that weights a model is that of the last gain, at first of no force, by a linear model that may hold
+    everything, for critics are not what is small here. With regret rounds begin once with the reward by partial return
+    and once with that by regret under the model that holds everything, and end with whatever explains the answers
+    better. A gain that is not finite, or whose value is not, ends the rounds.
+    """
+    features, n = _features(query), len(query.features)
+    x = np.concatenate([query.states, query.actions], 1)
+    everything = _system(np.linalg.lstsq(x, query.next_states, rcond=None)[0].T, query.discount)
+    y = torch.from_numpy(query.next_states)
+    moments = linear_model.moments(torch.from_numpy(x), y)
+    units = preferences.units_of(pairs, features, query.discount)
+
+    def fitted(P: Floats) -> LinearSystem:
+        """The small model whose errors are weighted by the value s'P s."""
+        if loss == "mse":
+            form = linear_model.constant_form(torch.diag(1 / y.var(0)), moments)
+        else:
+            form = linear_model.value_form(loss, moments, torch.from_numpy(P)[None])
+        fit = linear_model.low_rank if loss in linear_model.OWN else linear_model.reduced_rank
+        return _system(fit(form, min(rank, n)).numpy(), query.discount)
+
+    def settled(weights: Floats) -> tuple[float, Floats]:
+        """The gain after all rounds, and how badly its reward explains the answers."""
+        K, surprise = np.zeros((1, n)), np.inf
+        for _ in range(1 if loss == "mse" else rounds):
+            P = riccati.cost_of(preferences.priced(everything, features, weights), K).P
+            if not np.isfinite(P).all():
+                break
+            model = fitted(P)
+            if statistic == "regret":
+                weights = preferences.learn(pairs, features, model, "regret", units, start=weights)
+            gain = preferences.controller(model, features, weights)
+            if not np.isfinite(gain).all():
+                break
+            K = gain
+            surprise = preferences.posterior(pairs, features, model, statistic, units)(weights * units)[0]
+        return surprise, K
+
+    with np.errstate(all="ignore"):
+        first = preferences.learn(pairs, features, everything, "partial_return", units)
+        found = [settled(first)]
+        if statistic == "regret":
+            found.append(settled(preferences.learn(pairs, features, everything, "regret", units, start=first)))
+    return min(found, key=lambda each: each[0])[1]
+
+
+class LQRPreferenceLearner:
+    """Remembers every answered pair and plans anew when a report is due; no force before the first answer.
+
+    Knows the features of the cost, as every agent is shown them, and that weights are at least 0, with a normal prior
+    about 0 whose standard deviation is 5 where partial returns differ by 1 between two segments. Gains are cut to the
+    action space.
+
+    Raises:
+        ValueError: another environment, an unknown statistic or loss, or a rank or rounds below 1.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        seed: int = 0,
+        statistic: str = "regret",
+        loss: str = "vagram_matrix",
+        rank: int = 2,
+        rounds: int = 4,
+    ) -> None:
+        if not isinstance(getattr(env.unwrapped, "core", None), LQRFromPreferences):
+            raise ValueError("LQRPreferenceLearner answers gains; it plays in valuegym/LQRFromPreferences-v0 only.")
+        for name, value, known in (("statistic", statistic, STATISTICS), ("loss", loss, LOSSES)):
+            if value not in known:
+                raise ValueError(f"{name} = {value!r}; expected one of {known}.")
+        if min(rank, rounds) < 1:
+            raise ValueError(f"rank = {rank}, rounds = {rounds}; expected both to be at least 1.")
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+        self.statistic, self.loss, self.rank, self.rounds = statistic, loss, rank, rounds
+
+    def learn(self, total_timesteps: int) -> LQRPreferenceLearner:
+        """Everything is learnt within the episode at hand."""
+        return self
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        """The gains, planned anew where a report is due."""
+        n = batch_size(observation, self.observation_space)
+        rows = [observation] if n is None else [{name: x[i] for name, x in observation.items()} for i in range(n)]
+        starts = np.zeros(len(rows), np.bool_) if episode_start is None else np.atleast_1d(episode_start)
+        memory = [
+            self._watch(row, None if state is None or start else state[i])
+            for i, (row, start) in enumerate(zip(rows, starts, strict=True))
+        ]
+        gains = np.stack([answers.gain for answers in memory])
+        return (gains if n is not None else gains[0]), memory
+
+    def _watch(self, row: dict[str, Any], before: Answers | None) -> Answers:
+        """What is remembered after one more observation."""
+        shape: Any = self.action_space.shape
+        now = before or Answers([], [], [], np.zeros(shape, np.float32))
+        label = float(labels(np.array(int(row["label"]))))
+        if np.isnan(label) and not (row["report"] and now.label):
+            return now
+        query = read(row)
+        if not np.isnan(label):
+            now.states.append(query.pair_states)
+            now.actions.append(query.pair_actions)
+            now.label.append(label)
+        if not query.report:
+            return now
+        segments = Segments(np.stack(now.states)[:, :, :-1], np.stack(now.actions))
+        pairs = Pairs(segments, np.array(now.label))
+        K = plan(query, pairs, self.statistic, self.loss, self.rank, self.rounds)
+        return now._replace(gain=np.clip(K[0] / MAX_GAIN, -1, 1).astype(np.float32))
+
+
+def partial_return(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
+    """The same learner with a reward by partial return."""
+    return LQRPreferenceLearner(env, seed, statistic="partial_return")
+
+
+def squared_error(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
+    """The same learner with a model by squared error, in standard deviations of each dimension."""
+    return LQRPreferenceLearner(env, seed, loss="mse")
+
+
+def diagonal(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
+    """The same learner with a model by the published loss, whose weights are one for each dimension and sample."""
+    return LQRPreferenceLearner(env, seed, loss="vagram")
+
+
+def unrestricted(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
+    """The same learner with a model of full rank, by squared error."""
+    n: int = env.action_space.shape[0]  # type: ignore[index]
+    return LQRPreferenceLearner(env, seed, loss="mse", rank=n)
