@@ -61,7 +61,17 @@ def values() -> None:
     figure.savefig(FOLDER / "pendulum_value.png", dpi=100, metadata={"Software": None})
 
 
+def preferences() -> None:
+    """An answered pair of segments of a regulator that is known from preferences."""
+    env = gym.make("valuegym/LQRFromPreferences-v0", render_mode="rgb_array")
+    env.reset(seed=3)
+    for _ in range(2):
+        env.step(np.zeros(6, np.float32))
+    imsave(FOLDER / "lqr_from_preferences.png", np.asarray(env.render()), metadata={"Software": None})
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     tasks()
     values()
+    preferences()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -77,10 +78,13 @@ def _states(core: Core, template: Any, episodes: list[Episode]) -> Any:
 def _actions(space: Any, episodes: list[Episode]) -> Array:
     """All actions of all episodes, one after another; RecordError where one is outside the action space."""
     flat = [action for episode in episodes for action in episode.actions]
-    plain = not space.shape and set(map(type, flat)) <= {int, float}  # the common case, without a look at each
+    # The common case, without a look at each.
+    n, lists = math.prod(space.shape), bool(space.shape) and set(map(type, flat)) <= {list}
+    plain = set(map(len, flat)) <= {n} if lists else not space.shape
+    plain = plain and set(map(type, itertools.chain.from_iterable(flat) if lists else flat)) <= {int, float}
     for action in () if plain else flat:  # before any array is made: a run of long lists may not fit into memory
         numbers = action if space.shape and isinstance(action, list) else [action]
-        if len(numbers) != math.prod(space.shape) or not all(type(x) in (int, float) for x in numbers):
+        if len(numbers) != n or not all(type(x) in (int, float) for x in numbers):
             raise RecordError(f"an action is not in the action space: expected numbers of shape {space.shape}.")
     try:
         return Actions.of(space).check(np.array(flat), (len(flat),))

@@ -95,7 +95,10 @@ def motion(segments: Segments, system: LinearSystem) -> Floats:
     s, u = segments
     after = s @ system.A.T + u @ system.B.T
     discounts = (system.discount ** np.arange(s.shape[-2]))[:, None]
-    return np.asarray((system.discount * discounts * after).mT @ after - (discounts * s).mT @ s, np.float64)
+    return np.asarray(
+        (system.discount * discounts * after).swapaxes(-1, -2) @ after - (discounts * s).swapaxes(-1, -2) @ s,
+        np.float64,
+    )
 
 
 def values(features: Features, system: LinearSystem, K: Floats) -> Floats:

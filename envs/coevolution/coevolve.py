@@ -18,6 +18,7 @@ from valuegym.envs.coevolution.reports import LIMIT, Channel
 Array = npt.NDArray[Any]
 
 STARTS = 12  # people from whom the oracle looks for what to say
+CACHED = 2**14  # numbers that are computed at a time
 SHIFTS = 8  # steps of mean shift from each
 PLACEBO = 1e-6  # influence of the placebo, in place of the environment's
 TOLERANCE = 1e-3  # of influence, for the constrained objective
@@ -332,13 +333,27 @@ def modes(people: Array, starts: Array, bound: float) -> Array:
 
     It climbs the sum over people of max(0, 1 - |a - x_i|^2 / bound^2) (Comaniciu, Meer 2002, "Mean shift").
     """
-    at = starts
-    for _ in range(SHIFTS):
-        near = (metrics.squared_distances(at, people) < bound**2).astype(np.float64)
-        total = np.stack([(near * people[:, None, :, d]).sum(-1) for d in range(people.shape[-1])], -1)
-        count = near.sum(-1)[..., None]
-        at = np.where(count > 0, total / np.maximum(count, 1.0), at)
-    return at
+    B, K, D = starts.shape
+    at, axes = starts.reshape(B * K, D).copy(), [np.ascontiguousarray(people[..., d]) for d in range(D)]
+    for rows in parts(B * K, people.shape[1]):
+        for _ in range(SHIFTS):
+            here, others = at[rows], [axis[rows // K] for axis in axes]
+            square = (here[:, :1] - others[0]) ** 2
+            for d in range(1, D):
+                square += (here[:, d : d + 1] - others[d]) ** 2
+            near = (square < bound**2).astype(np.float64)
+            total = np.stack([(near * other).sum(-1) for other in others], -1)
+            count = near.sum(-1)[:, None]
+            at[rows] = np.where(count > 0, total / np.maximum(count, 1.0), here)
+            rows = rows[(at[rows] != here).any(-1)]  # the others have arrived
+            if not rows.size:
+                break
+    return at.reshape(B, K, D)
+
+
+def parts(rows: int, size: int) -> list[Array]:
+    """Rows of `size` numbers each, so many at a time as a processor's caches hold."""
+    return np.array_split(np.arange(rows), max(1, rows * size // CACHED))
 
 
 def plan(
@@ -368,10 +383,13 @@ def plan(
     starts = np.concatenate([natural[:, :STARTS], dynamics.mean(natural)[:, None]], axis=1)
     options = modes(natural, starts, bound)
     service = metrics.benefit(options, natural[:, None], bound)
-    moved = people[:, None] + influence * dynamics.within(people[:, None], options[:, :, None], bound)
+    after = np.empty(options.shape[:2])  # diversity after each
+    for rows in parts(len(people), options.shape[1] * people[0].size):
+        here = people[rows, None]
+        after[rows] = metrics.diversity(here + influence * dynamics.within(here, options[rows, :, None], bound))
     now, usual = metrics.diversity(people), metrics.diversity(natural)
     spread = np.sqrt(now / np.where(usual > 0, usual, 1.0))
-    kept = np.sqrt(metrics.diversity(moved) / np.where(now > 0, now, 1.0)[:, None])
+    kept = np.sqrt(after / np.where(now > 0, now, 1.0)[:, None])
     speech, silence = (
         outlook(first, service, kept, spread, left, attachment, price, at_end) for first in (True, False)
     )

@@ -31,7 +31,9 @@ def total(x: Array, axis: int = 1) -> Real:
 
     np.sum may add in another order for another shape or memory layout, and so give other bits.
     """
-    x = np.moveaxis(np.asarray(x, np.float64), axis, 0)
+    x = np.asarray(x, np.float64)
+    axis %= x.ndim
+    x = x.transpose(axis, *range(axis), *range(axis + 1, x.ndim))
     if not len(x):
         return np.zeros(x.shape[1:])
     while len(x) > 1:
@@ -387,7 +389,7 @@ def _normal(mean: Real, precision: Real, exponent: Array) -> Belief:
 
 def _shift(x: Real, exponent: Array) -> Real:
     """X times 2^exponent, exactly, for exponents of at most 0; far below the largest term it becomes 0."""
-    return np.ldexp(x, np.clip(exponent, -2000, 0).astype(np.int32))
+    return np.ldexp(x, np.maximum(np.minimum(exponent, 0), -2000).astype(np.int32))
 
 
 def observe(private_mean: Array, count: Array, observation: Array) -> Real:

@@ -376,10 +376,9 @@ class LQRFromPreferences:
         """The last pair side by side, positions over steps with the forces as arrows, and its answer."""
         shown = states[-1].shown
         pair, forces, answer = self.query(task, shown)
-        said = ("first preferred", "second preferred", "the same", "no answer")[int(answer[0])]
-        caption = f"pair {int(shown[0])}: {said}"
-        names = ("first", "second")
+        number, code, names = int(shown[0]), int(answer[0]), ("first", "second")
         if mode == "ansi":
+            said = ("first preferred", "second preferred", "the same", "no answer")[code]
             lines = [
                 f"{name:>6}: position "
                 + " ".join(f"{x:+.2f}" for x in pair[0, i, :, 0])
@@ -388,11 +387,12 @@ class LQRFromPreferences:
                 + " N"
                 for i, name in enumerate(names)
             ]
-            return "\n".join((*lines, caption))
-        panels = [
-            _panel(pair[0, i], forces[0, i, :, 0], (f"{caption}; first", "second")[i], int(answer[0]) == i)
-            for i in range(2)
-        ]
+            return "\n".join((*lines, f"pair {number}: {said}"))
+        panels = []
+        for i, name in enumerate(names):
+            words = {i: "preferred", annotators.SAME: "the same", annotators.CANNOT_TELL: "no answer"}
+            caption = f"pair {number}, {name}: {words.get(code, 'not preferred')}"
+            panels.append(_panel(pair[0, i], forces[0, i, :, 0], caption, code == i))
         return np.concatenate(panels, 1)
 
 

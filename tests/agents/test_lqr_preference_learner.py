@@ -71,6 +71,30 @@ def test_thirty_answers_do_in_most_tasks() -> None:
     assert np.sort(own)[1] > 0.95 and np.sort(partial)[1] < 0.6
 
 
+def test_a_small_model_leaves_distractors_out_of_the_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their largest weight over the mass's largest one, with the model that holds everything and the last small one."""
+    core = LQRFromPreferences()
+    task, queries, pairs = answered(core, 6, 100)
+    found: list[Any] = []
+    learn = preferences.learn
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        found.append((np.linalg.matrix_rank(args[2].A, tol=1e-8), learn(*args, **kwargs) * args[4]))
+        return found[-1][1] / args[4]
+
+    monkeypatch.setattr(preferences, "learn", watched)
+    shares = []
+    for row, (query, answers) in enumerate(zip(queries, pairs, strict=True)):
+        found.clear()
+        plan(query, answers, "regret", "vagram_matrix", 2, 4)
+        Q = task.turn[row] @ task.Q[row] @ task.turn[row].T
+        mass = np.einsum("ijk,jk->i", query.features, Q) > 1e-4
+        last = [[w for rank, w in found if (rank > 2) == large][-1][:6] for large in (True, False)]
+        shares.append([w[~mass].max() / w[mass].max() for w in last])
+    full, small = np.array(shares).T
+    assert np.median(full) > 0.3 and small.max() < 0.05
+
+
 def test_partial_return_is_right_where_people_compare_it() -> None:
     core = LQRFromPreferences("partial-return")
     given = answered(core, 5, 150)
