@@ -120,15 +120,13 @@ def _require(condition: bool, message: str) -> None:
 def _fields(value: Any, line: int, **types: type | tuple[type, ...]) -> dict[str, Any]:
     """The object on a line, if it has exactly these fields of these types; bool is no int."""
     _require(isinstance(value, dict), f"line {line} is not a JSON object.")
-    _require(
-        set(value) == set(types),
-        f"line {line} has the fields {[name[:40] for name in sorted(value)[:12]]}; expected {sorted(types)}.",
-    )
+    if value.keys() != types.keys():  # messages are made where they are needed: there are many lines
+        found = [name[:40] for name in sorted(value)[:12]]
+        raise RecordError(f"line {line} has the fields {found}; expected {sorted(types)}.")
     for name, kind in types.items():
-        good = isinstance(value[name], kind) and (kind is bool or not isinstance(value[name], bool))
-        _require(
-            good, f"line {line}: {name} is a {type(value[name]).__name__}, which is not what a record holds there."
-        )
+        if not isinstance(value[name], kind) or (kind is not bool and isinstance(value[name], bool)):
+            wrong = type(value[name]).__name__
+            raise RecordError(f"line {line}: {name} is a {wrong}, which is not what a record holds there.")
     fields: dict[str, Any] = value
     return fields
 

@@ -7,8 +7,12 @@ import math
 import unicodedata
 from typing import Any
 
-# Digits become 0, both signs of an exponent e, and everything else a space: what is left shows how long numbers are.
-_SHAPE = bytes(0x30 if chr(i).isdigit() else 0x65 if chr(i) in "eE" else 0x20 for i in range(128)) + b" " * 128
+# Digits become 0, both signs of an exponent e, and everything but a plus a space: what is left shows how long numbers
+# are.
+_SHAPE = bytes(
+    0x30 if chr(i).isdigit() else 0x65 if chr(i) in "eE" else 0x2B if chr(i) == "+" else 0x20 for i in range(128)
+)
+_SHAPE += b" " * 128
 
 
 def _refuse(constant: str) -> Any:
@@ -22,8 +26,8 @@ def _finite(text: str) -> float:
 
 def _perhaps_large(text: str) -> bool:
     """Whether a number may be too large for a float: it has an exponent of three digits, or 200 digits in a row."""
-    shape = text.encode(errors="replace").translate(_SHAPE, delete=b"+")
-    return b"e000" in shape or b"0" * 200 in shape
+    shape = text.encode(errors="replace").translate(_SHAPE)
+    return b"e000" in shape or b"e+000" in shape or b"0" * 200 in shape
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -33,11 +37,15 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+# Made once: there are many lines, and a look at each number takes longer than all the rest.
+_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_once)
+_CAREFUL = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_once, parse_float=_finite)
+
+
 def decode(text: str, where: str, error: type[ValueError] = ValueError) -> Any:
     """The value of a JSON text, or `error` with one sentence that names the place."""
-    number = _finite if _perhaps_large(text) else None  # a look at each number takes longer than all the rest
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=number, object_pairs_hook=_once)
+        return (_CAREFUL if _perhaps_large(text) else _DECODER).decode(text)
     except (ValueError, RecursionError) as problem:
         raise error(f"{where} is not valid JSON ({str(problem)[:80]}).") from None
 

@@ -204,9 +204,12 @@ class Follow:
         return self.action(self.channel.estimate(state.waiting[:, 0]))
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns (B,) of persistence, and of knowing the path."""
-        naive, best = (rollouts.play(self, task, policy).returns for policy in (self.persistence, self.oracle_action))
-        return naive, best
+        """Returns (B,) of persistence, and of knowing the path, which needs no answers."""
+        state, best = self.start(task), np.zeros(len(task.key))
+        for _ in range(self.steps):
+            best += self.reward(task, state, self.oracle_action(task, state), state)
+            state = state._replace(t=state.t + 1)
+        return rollouts.play(self, task, self.persistence, keep=False).returns, best
 
     def oracle_action(self, task: Task, state: State) -> Array:
         """The truth."""

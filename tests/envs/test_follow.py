@@ -254,3 +254,10 @@ def test_a_report_holds_every_metric() -> None:
     assert np.allclose(found["error"], 0, atol=1e-6) and np.allclose(found["centred_skill"], 1, atol=1e-6)
     assert (found["lag"] == 0).all() and (found["error_on_arrival"] > 0).all()
     assert reports.LIMIT == 4
+
+
+@pytest.mark.parametrize("core", [Follow(), Predict(family="logistic", horizon=2, strategic=0.5, delay=1)])
+def test_knowing_the_path_earns_what_it_does_in_an_episode(core: Any) -> None:
+    task, _ = core.initial(KEY[:3])
+    for reference, policy in zip(core.references(task), (core.persistence, core.oracle_action), strict=True):
+        assert (reference == rollouts.play(core, task, policy).returns).all()  # to the bit
