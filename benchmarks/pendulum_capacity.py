@@ -179,7 +179,7 @@ def _section(rows: Rows, critic: str) -> list[str]:
             ratio = [] if number == 0 else [shown(interval(ratio))]
             actors.append(f"| {number} | {shown(interval(actor))} | {''.join(ratio)} |")
     lines += ["| distractors | the actor's own return | critic gradients, distracting / physical |", "|---|---|---|"]
-    lines += [*actors, "", "Sizes at which the interval of the difference from `mse` leaves no doubt:", ""]
+    lines += [*actors, "", "Sizes at which the interval excludes that there is no difference from `mse`:", ""]
     lines += _where(rows, critic)
     lines += ["Value error under `mse`, by size and number of distractors:", ""]
     lines += _table(rows, critic, lambda n, s: column(rows, critic, n, s, "mse", "value_error"))
@@ -215,12 +215,15 @@ def report(rows: Rows) -> str:
         "[pendulum-offline](pendulum-offline.md). Value errors are root mean squares over standard deviations, on "
         "held-out rows, under the value function computed on a grid. Planned returns are undiscounted, over "
         f"{offline.EPISODES} episodes a seed from starts that all losses share, and planning ends in the critics of "
-        "its own seed. Medians over seeds with 95% bootstrap intervals; with five seeds or fewer such an interval "
-        "reaches from the least to the greatest, so that it leaves no doubt only where all seeds agree.",
+        "its own seed. Medians over seeds with 95% bootstrap intervals; with five seeds such an interval reaches from "
+        "the least to the greatest, so that it excludes no difference where all seeds agree, which they do by chance "
+        "in one cell of sixteen.",
         "",
         "Written by `python benchmarks/pendulum_capacity.py`, from `raw/pendulum-capacity.jsonl`.",
         "",
         *_run(rows),
+        "Cells without seeds have not been run.",
+        "",
     ]
     there = [critic for critic in CRITICS if any(key[0] == critic for key in rows)]
     if there:
