@@ -266,11 +266,11 @@ def draw(rows: Rows, path: Path) -> None:
             if ratio:
                 panel.set_yscale("log")
                 panel.axhline(1, color="0.4", lw=0.8, ls="--")
-        for group in (line[:2], line[2:]):
-            limits = [panel.get_ylim() for panel in group]
-            for panel in group:
-                panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         line[0].set_ylabel(f"{critic} critic")
+    for group in (list(panels[:, :2].flat), list(panels[:, 2:].flat)):
+        limits = [panel.get_ylim() for panel in group]
+        for panel in group:
+            panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
     for panel in panels[-1]:
         panel.set_xlabel("units in hidden layers")
     panels[0, -1].legend(title="distractors", fontsize=7, title_fontsize=8, loc="lower right", ncols=2)

@@ -25,7 +25,6 @@ STUDIES = {
 }
 SMALL = {"hidden": 4, "batch": 4, "random_steps": 8, "refresh": 8, "model_steps": 1, "members": 2, "width": 4}
 NAMES = pytest.mark.parametrize("name", STUDIES)
-WITH_RECORDS = pytest.mark.parametrize("name", [x for x in STUDIES if (RESULTS / f"{x}-online.jsonl").is_file()])
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def test_groups_learn_side_by_side_in_blocks_of_seeds(online: Any, name: str) ->
     assert all(len(block) == 1 for block in online.wanted(study, False, ["sac"], seeds))
 
 
-@WITH_RECORDS
+@NAMES
 def test_settings_were_chosen_on_other_seeds_with_the_same_effort(online: Any, name: str) -> None:
     study = STUDIES[name]
     assert not set(study["tuning_seeds"]) & set(study["test_seeds"])
@@ -119,7 +118,7 @@ def test_settings_were_chosen_on_other_seeds_with_the_same_effort(online: Any, n
         assert {study["chosen"][other] for other in [arm, *followers]} == {best}
 
 
-@WITH_RECORDS
+@NAMES
 def test_the_committed_page_follows_from_the_committed_records(online: Any, name: str) -> None:
     study = STUDIES[name]
     found = [online.recorded(RESULTS / f"{name}-online{suffix}.jsonl", study) for suffix in ("", "-tuning")]
