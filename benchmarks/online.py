@@ -104,7 +104,9 @@ def look(agent: VaGraM) -> dict[str, float]:
     after = data.target.observation[held]
     with torch.no_grad():
         out = agent.model(data.observation[held], data.action[held]).observation
-    found = {"step": agent.steps, "physical": diagnostics.normalised_error(out, after, core.physical)}
+    found = {"step": agent.steps, "share_of_model_data": agent.share}
+    found |= {f"{part}_seconds": seconds for part, seconds in agent.seconds.items()}
+    found["physical"] = diagnostics.normalised_error(out, after, core.physical)
     if len(core.distracting):
         found["gradient_ratio"] = diagnostics.gradient_ratio(
             gradient[agent.evidence.fit], core.physical, core.distracting
