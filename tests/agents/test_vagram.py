@@ -445,16 +445,15 @@ class Elsewhere(torch.overrides.TorchFunctionMode):
 def test_everything_is_computed_on_one_device(loss: str, critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
     adam = torch.optim.Adam
     monkeypatch.setattr(torch.optim, "Adam", lambda *args, fused: adam(*args))  # fused for real accelerators only
-    agents = [
-        make(name, gym.make(PENDULUM), seed=0, device="meta", critic=critic, **TINY | {"loss": loss})
-        for name in ("vagram", "mpc")
-    ]
+    names = ("vagram", "mpc") if loss == "vagram" else ("vagram",)
+    told = TINY | {"loss": loss, "critic": critic, "model_steps": 1, "device": "meta"}
+    agents = [make(name, gym.make(PENDULUM), seed=0, **told) for name in names]
     with Elsewhere():
-        learn_together(agents, 45)
+        learn_together(agents, 22)
         for agent in agents:
             assert agent.predict(np.zeros((2, 3)))[0].shape == (2, 1)
     assert all(p.is_meta for p in [*agents[0].model.parameters(), *agents[0].learner.critics.parameters()])
-    assert agents[0].refreshes == 2
+    assert agents[0].refreshes == 1
     assert not agents[0].imagined.table.is_meta and agents[0].imagined.rows
 
 
