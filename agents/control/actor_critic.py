@@ -57,7 +57,7 @@ class Batch(NamedTuple):
 
 
 class SoftActorCritic:
-    """Actor, critics, their averages and the temperature of one run; actions are in [-1, 1]."""
+    """Actor, critics, their averages and the temperature of one run, all on one device; actions are in [-1, 1]."""
 
     def __init__(
         self,
