@@ -217,7 +217,7 @@ def report(rows: Rows) -> str:
         f"{offline.EPISODES} episodes a seed from starts that all losses share, and planning ends in the critics of "
         "its own seed. Medians over seeds with 95% bootstrap intervals; with five seeds such an interval reaches from "
         "the least to the greatest, so that it excludes no difference where all seeds agree, which they do by chance "
-        "in one cell of sixteen.",
+        "in one cell of sixteen; the largest model has three, which agree in one of four.",
         "",
         "Written by `python benchmarks/pendulum_capacity.py`, from `raw/pendulum-capacity.jsonl`.",
         "",
@@ -261,6 +261,7 @@ def draw(rows: Rows, path: Path) -> None:
             ratio = name == "value_error"
             panel.set_title(f"{arm}: " + ("value error / mse's" if ratio else "planned return"), fontsize=9)
             panel.set_xticks(range(len(sizes)), [str(size) for size in sizes], fontsize=8)
+            panel.tick_params(axis="y", labelsize=8)
             panel.grid(axis="y", alpha=0.25)
             panel.spines[["top", "right"]].set_visible(False)
             if ratio:
