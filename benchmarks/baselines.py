@@ -205,10 +205,11 @@ def bare(record: Record) -> str:
 
 
 def published(folder: Path) -> dict[tuple[str, str, int], dict[str, object]]:
-    """The published lines by agent, track and seed; those of tracks that are no more are left out."""
-    path = folder / RECORDS
+    """The published lines by agent, track and seed; those of tracks or seeds that are no more are left out."""
+    path, tracks = folder / RECORDS, experiments.EXPERIMENTS
     values = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
-    return {(v["agent"], v["experiment"], v["seed"]): v for v in values if v["experiment"] in experiments.EXPERIMENTS}
+    there = (v for v in values if v["experiment"] in tracks and v["seed"] in tracks[v["experiment"]].seeds)
+    return {(v["agent"], v["experiment"], v["seed"]): v for v in there}
 
 
 def published_scores(folder: Path) -> list[Score]:

@@ -158,6 +158,7 @@ def _control(
     *tags: str,
     agents: tuple[str, ...] = (),
     options: tuple[str, tuple[int, ...]] | None = None,
+    seeds: int = 10,
 ) -> Experiment:
     """A control task: learn within a budget, then play 20 episodes; agents besides those of every control task."""
     return Experiment(
@@ -168,7 +169,7 @@ def _control(
         agents=("uniform", *agents, "ppo", "oracle"),
         timesteps=timesteps,
         episodes=20,
-        seeds=tuple(range(10)),
+        seeds=tuple(range(seeds)),
         score="return",
         options=options,
         tags=("control", *tags),
@@ -176,7 +177,7 @@ def _control(
 
 
 _REST = ("velocity", (0,) * 20)
-_SWING_UP = ("sac", "mbpo", "vagram", "mpc")  # minutes for each seed
+_SWING_UP = ("sac", "mbpo", "vagram", "mpc")  # minutes for each seed, so that there are five
 _CONTROL = [
     _control(
         "lqr", "The linear quadratic regulator, from rest.", "LQR", 2_000, agents=("lqr_model_based",), options=_REST
@@ -190,7 +191,7 @@ _CONTROL = [
         agents=("lqr_model_based",),
         options=_REST,
     ),
-    _control("pendulum", "Swing up a pendulum.", "Pendulum", 5_000, agents=_SWING_UP),
+    _control("pendulum", "Swing up a pendulum.", "Pendulum", 5_000, agents=_SWING_UP, seeds=5),
     _control(
         "pendulum-d8",
         "The pendulum among eight turning dimensions.",
@@ -198,6 +199,7 @@ _CONTROL = [
         5_000,
         "distractors",
         agents=_SWING_UP,
+        seeds=5,
     ),
     _control("mountain-car", "Leave a valley with a weak engine.", "MountainCarContinuous", 20_000),
     _control(
