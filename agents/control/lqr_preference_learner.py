@@ -156,9 +156,11 @@ class LQRPreferenceLearner:
             return now
         query = read(row)
         if not np.isnan(label):
-            now.states.append(query.pair_states)
-            now.actions.append(query.pair_actions)
-            now.label.append(label)
+            now = now._replace(  # new lists: a caller may go on from an older memory
+                states=[*now.states, query.pair_states],
+                actions=[*now.actions, query.pair_actions],
+                label=[*now.label, label],
+            )
         if not query.report:
             return now
         segments = Segments(np.stack(now.states)[:, :, :-1], np.stack(now.actions))

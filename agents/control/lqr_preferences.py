@@ -191,11 +191,10 @@ def learn(
 ) -> Floats:
     """Weights (d,), at least 0 and in units of the temperature, of greatest posterior probability.
 
-    `statistic` is "regret" or "partial_return"; `units` (d,) are the standard deviations of the differences in
-    `partial_costs` between two segments. The prior is normal about `prior` / units (0 unless told) with the standard
-    deviation PRIOR_SCALE / units. Partial returns make this a convex problem; for regret, which makes it smooth but
-    not convex, the descent begins at the weights `start` (d,) or, without them, is the best of three: from those of
-    the weights for actions 10 times apart.
+    `statistic` is "regret" or "partial_return"; `units` (d,) are those of `units_of`. The prior is normal about
+    `prior` / units (0 unless told) with the standard deviation PRIOR_SCALE / units. Partial returns make this a convex
+    problem; for regret, which makes it smooth but not convex, the descent begins at the weights `start` (d,) or,
+    without them, is the best of three: from those of the weights for actions 10 times apart.
 
     Raises:
         ValueError: the statistic is neither.

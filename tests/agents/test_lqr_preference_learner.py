@@ -155,6 +155,17 @@ def test_a_new_episode_starts_without_answers() -> None:
     assert not memory[0].label and not action.any()
 
 
+def test_an_older_memory_stays_as_it_was() -> None:
+    """A caller may branch: two continuations of one memory know of each other's answers nothing."""
+    env = gym.make(ID, **SMALL)
+    agent = make("lqr_regret", env)
+    observation, _ = env.reset(seed=5)
+    action, before = agent.predict(observation)
+    observation, *_ = env.step(action)
+    ends = [agent.predict(observation, before)[1][0] for _ in range(2)]
+    assert [len(end.label) for end in ends] == [1, 1] and not before[0].label
+
+
 def test_no_force_is_no_force() -> None:
     env, envs = gym.make(ID, **SMALL), gym.make_vec(ID, num_envs=2, **SMALL)
     agent = make("no_force", env)
