@@ -327,10 +327,9 @@ open: {LIMITS["replayed"]}.
   networks (those that need the extra `agents`) do so with the same version of torch on the same kind of processor.
 - On the tracks of people's answers (`human-...`) a record holds an agent's estimates and scores, and no answer.
 
-{_about_archive(folder, len(lines))}
-
 {render_markdown(scores)}
 
+{_about_archive(folder, len(lines))}
 ## Not here
 
 {_missing(folder)}
