@@ -156,7 +156,7 @@ def test_a_new_episode_starts_without_answers() -> None:
 
 
 def test_an_older_memory_stays_as_it_was() -> None:
-    """A caller may branch: two continuations of one memory know of each other's answers nothing."""
+    """A caller may branch: two continuations of one memory know nothing of each other's answers."""
     env = gym.make(ID, **SMALL)
     agent = make("lqr_regret", env)
     observation, _ = env.reset(seed=5)

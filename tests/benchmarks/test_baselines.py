@@ -89,6 +89,14 @@ def test_records_made_again_are_the_published_ones(baselines, tmp_path: Path, tr
         baselines.check(str(tmp_path), FOLDER)
 
 
+def test_lines_of_tracks_and_seeds_that_are_no_more_are_left_out(baselines, tmp_path: Path) -> None:
+    [line, *_] = map(json.loads, (FOLDER / baselines.RECORDS).read_text(encoding="utf-8").splitlines())
+    changes: list[dict[str, object]] = [{}, {"seed": 10_000}, {"experiment": "gone/track"}]
+    content = "".join(f"{json.dumps(line | change)}\n" for change in changes)
+    (tmp_path / baselines.RECORDS).write_text(content, encoding="utf-8")
+    assert list(baselines.published(tmp_path).values()) == [line]
+
+
 def test_an_archive_holds_the_published_records_and_is_the_same_bytes_wherever_it_is_made(
     baselines, tmp_path: Path
 ) -> None:
