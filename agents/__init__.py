@@ -64,8 +64,8 @@ AGENTS: dict[str, Entry] = {
         name: Entry(f"valuegym.agents.coevolution.trackers:{entry}", "", about)
         for name, entry, about in (
             ("silent", "Silent", "values by a Kalman filter, and never a broadcast"),
-            ("frozen", "Frozen", "values as first told, for ever"),
-            ("persistence", "Persistence", "values as last told; lifelong learning of order 0"),
+            ("frozen", "Frozen", "the first reading, always"),
+            ("persistence", "Persistence", "the last reading; lifelong learning of order 0"),
             ("lifelong", "Lifelong", "values, four fifths of the way from the last estimate"),
             ("lifelong_independent", "lifelong_independent", "values, four fifths of the way from the first reading"),
             ("extrapolative", "Extrapolative", "values by finite differences, order 1, as published"),
@@ -76,14 +76,14 @@ AGENTS: dict[str, Entry] = {
             ),
             ("extrapolative_shrunk", "extrapolative_shrunk", "values by a quarter of the extrapolated step"),
             ("moving_average", "MovingAverage", "values by exponential smoothing, gain 0.3"),
-            ("kalman", "Kalman", "values by a Kalman filter; told the noise of the reports"),
+            ("kalman", "Kalman", "values by a Kalman filter; privileged: the noise of responses"),
             ("theta", "Theta", "values by the Theta method"),
         )
     },
     "pluralist": Entry(
         "valuegym.agents.coevolution.pluralist:Pluralist",
         "",
-        "serves clusters and keeps diversity; told the constants of the dynamics",
+        "serves clusters and keeps diversity; privileged: the dynamics",
     ),
     "lqr_model_based": Entry(
         "valuegym.agents.control.lqr_model_based:LQRModelBased",
@@ -114,13 +114,15 @@ AGENTS: dict[str, Entry] = {
         "valuegym.agents.control.sac:make", "agents", "Stable-Baselines3's SAC, with as many updates as vagram"
     ),
     "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
-    "no_trust": Entry("valuegym.agents.coevolution.trust:none", "", "hears nobody, stays silent"),
-    "full_trust": Entry("valuegym.agents.coevolution.trust:full", "", "believes everybody as much as it can"),
+    "no_trust": Entry("valuegym.agents.coevolution.trust_policies:none", "", "ignores people, stays silent"),
+    "full_trust": Entry("valuegym.agents.coevolution.trust_policies:full", "", "believes everybody as much as it can"),
     "threshold_trust": Entry(
-        "valuegym.agents.coevolution.trust:below_threshold", "", "0.9 of the trust that locks people in"
+        "valuegym.agents.coevolution.trust_policies:below_threshold", "", "0.9 of the trust that locks people in"
     ),
     "echo_free": Entry(
-        "valuegym.agents.coevolution.trust:EchoFree", "", "takes its echo out of reports; the laws of the model"
+        "valuegym.agents.coevolution.trust_policies:EchoFree",
+        "",
+        "subtracts its echo from reports; privileged: laws of the model",
     ),
 }
 
