@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.records import Record
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.verify import Verdict
+from valuegym.leaderboards.records.record import Record
+from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.verification.verify import Verdict
 
 REFERENCES = ("uniform", "no_force", "constant", "oracle")
 

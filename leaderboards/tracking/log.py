@@ -23,12 +23,12 @@ import numpy as np
 
 from valuegym._version import __version__
 from valuegym.envs.functional import load
-from valuegym.leaderboards.aggregate import estimates, interquartile_mean
-from valuegym.leaderboards.board import gather
-from valuegym.leaderboards.offline_run import read_offline, relocate
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import open_submission
-from valuegym.leaderboards.trust import Judgement
+from valuegym.leaderboards.records.submission import open_submission
+from valuegym.leaderboards.standings.gather import gather
+from valuegym.leaderboards.stats.bootstrap import estimates, interquartile_mean
+from valuegym.leaderboards.tracking.offline_run import read_offline, relocate
+from valuegym.leaderboards.trust.judgement import Judgement
+from valuegym.leaderboards.verification.scores import Score
 
 __all__ = ["TrackedRun", "log_scores", "log_submission", "read_offline", "relocate"]
 
@@ -123,7 +123,7 @@ def in_child(
     spec = importlib.util.find_spec("wandb")
     if spec is None or spec.origin is None:  # a plain folder called wandb, full of runs, has no origin
         raise ImportError('Tracking needs wandb, which is not installed: pip install "valuegym[tracking]".')
-    command = "import sys; from valuegym.leaderboards.tracking import _child; _child(sys.argv[1])"
+    command = "import sys; from valuegym.leaderboards.tracking.log import _child; _child(sys.argv[1])"
     try:
         finished = subprocess.run(
             [sys.executable, "-c", command, function],

@@ -10,7 +10,7 @@ import numpy as np
 
 from valuegym.envs.functional import episode_keys
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.records import Record
+from valuegym.leaderboards.records.record import Record
 
 WIDTH = 12
 

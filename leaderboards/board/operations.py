@@ -10,19 +10,20 @@ from typing import Any
 
 import gymnasium as gym
 
-from valuegym.leaderboards import experiments, tracking
-from valuegym.leaderboards import ledger as book
-from valuegym.leaderboards.aggregate import estimates
-from valuegym.leaderboards.board import from_verdicts
-from valuegym.leaderboards.commitment import agent_digest, binding, committed_seeds, new_nonce
-from valuegym.leaderboards.entrants import judge_all
-from valuegym.leaderboards.ledger import Entry, Ledger
-from valuegym.leaderboards.online import fetch_submissions, read_project
-from valuegym.leaderboards.records import Record, to_text
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.board.sandbox import Limits, Remote, missing
+from valuegym.leaderboards.records.record import Record, to_text
+from valuegym.leaderboards.records.submission import Card, member, open_submission, pack, write
 from valuegym.leaderboards.run import evaluate
-from valuegym.leaderboards.sandbox import Limits, Remote, missing
-from valuegym.leaderboards.submission import Card, member, open_submission, pack, write
-from valuegym.leaderboards.trust import Item, Judgement, conclude, judge, played, replay_members
+from valuegym.leaderboards.standings.entries import judge_all
+from valuegym.leaderboards.standings.gather import from_verdicts
+from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.tracking import log as tracking
+from valuegym.leaderboards.tracking.online import fetch_submissions, read_project
+from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
+from valuegym.leaderboards.trust.judgement import Item, Judgement, conclude, judge, played, replay_members
+from valuegym.leaderboards.trust.ledger import Entry, Ledger
 
 
 def begin(board: str | Path, name: str, key: str | Path | None = None) -> Entry:

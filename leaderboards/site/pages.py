@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from valuegym.agents import AGENTS
 from valuegym.envs import ENVS, FOREIGN
-from valuegym.leaderboards.entrants import Entrant
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
-from valuegym.leaderboards.page import (
+from valuegym.leaderboards.records.record import write_atomically
+from valuegym.leaderboards.site.elements import (
     SCRIPT,
     STYLE,
     addresses,
@@ -47,7 +47,7 @@ from valuegym.leaderboards.page import (
     section,
     table,
 )
-from valuegym.leaderboards.plots import (
+from valuegym.leaderboards.site.plots import (
     HIGHEST,
     LOWEST,
     assign,
@@ -59,9 +59,8 @@ from valuegym.leaderboards.plots import (
     radar,
     symbol,
 )
-from valuegym.leaderboards.records import write_atomically
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.table import (
+from valuegym.leaderboards.standings.entries import Entrant
+from valuegym.leaderboards.standings.text import (
     DIVISIONS,
     FAMILIES,
     OPEN_BOOK,
@@ -76,7 +75,8 @@ from valuegym.leaderboards.table import (
     span,
     starred,
 )
-from valuegym.leaderboards.trust import LIMITS
+from valuegym.leaderboards.trust.judgement import LIMITS
+from valuegym.leaderboards.verification.scores import Score
 
 TITLE = "valuegym leaderboards"
 STEPS = 12  # random steps before the picture of an environment

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from valuegym.leaderboards.aggregate import estimates
-from valuegym.leaderboards.comparison import rank_intervals
-from valuegym.leaderboards.ledger import TIERS
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.trust import LIMITS
+from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.stats.ranks import rank_intervals
+from valuegym.leaderboards.trust.judgement import LIMITS
+from valuegym.leaderboards.trust.ledger import TIERS
+from valuegym.leaderboards.verification.scores import Score
 
 WIDTH = 110
 FAMILIES = ("preference", "control", "coevolution")  # the order of boards; any other family comes after

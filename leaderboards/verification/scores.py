@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from valuegym.envs.functional import Core, take_rows
 from valuegym.envs.mdp import between
-from valuegym.leaderboards.replay import Replay
+from valuegym.leaderboards.verification.replay import Replay
 
 
 @dataclass(frozen=True)

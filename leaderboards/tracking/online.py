@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from valuegym.leaderboards.ledger import TIERS
-from valuegym.leaderboards.records import write_atomically
-from valuegym.leaderboards.strict import shown
-from valuegym.leaderboards.submission import MAX_FILE
-from valuegym.leaderboards.tracking import in_child
+from valuegym.leaderboards.records.record import write_atomically
+from valuegym.leaderboards.records.strict_json import shown
+from valuegym.leaderboards.records.submission import MAX_FILE
+from valuegym.leaderboards.tracking.log import in_child
+from valuegym.leaderboards.trust.ledger import TIERS
 
 MAX_AGE = 300.0  # s for which what was read is taken for what there is
 PATIENCE = 180.0  # s for all attempts at one reading together
