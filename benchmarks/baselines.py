@@ -35,7 +35,7 @@ import numpy as np
 
 from valuegym.agents import AGENTS
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.board import REFERENCES, report_counts
+from valuegym.leaderboards.board import REFERENCES, evaluation_points
 from valuegym.leaderboards.entrants import Entrant, enter, judge_all
 from valuegym.leaderboards.records import Record, read, to_text, write_atomically
 from valuegym.leaderboards.run import Job, jobs, run, run_all, spread
@@ -222,8 +222,8 @@ def published_scores(folder: Path) -> list[Score]:
         what = experiments.find(name)
         values = np.array([found[seed]["scores"] for seed in what.seeds], np.float64)
         role = "reference" if agent in REFERENCES else "agent"
-        reports = report_counts(what, values.shape[-1])
-        scores.append(Score(agent, name, reports, values, what.seeds, "replayed", what.ranked, role))
+        points = evaluation_points(what, values.shape[-1])
+        scores.append(Score(agent, name, points, values, what.seeds, "replayed", what.ranked, role))
     return scores
 
 
