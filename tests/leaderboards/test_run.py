@@ -29,12 +29,12 @@ TINY = Experiment(
     id="test/tiny",
     about="",
     env_id="valuegym/RewardInference-v0",
-    arguments='{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+    arguments='{"annotator": "regret", "evaluation_points": [0, 3], "split": "dev"}',
     agents=("uniform", "partial_return"),
     timesteps=0,
     episodes=3,
     seeds=(0, 1),
-    score="reports",
+    score="evaluation_points",
 )
 TRAINED = Experiment("test/trained", "", "valuegym/Delivery-v0", "{}", ("spy",), 77, 4, (0, 1), "return")
 

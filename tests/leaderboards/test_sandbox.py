@@ -40,12 +40,12 @@ WEIGHTS = Experiment(
     "test/weights",
     "",
     "valuegym/RewardInference-v0",
-    '{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+    '{"annotator": "regret", "evaluation_points": [0, 3], "split": "dev"}',
     ("uniform",),
     0,
     2,
     (0,),
-    "reports",
+    "evaluation_points",
 )
 UNIFORM = "from valuegym.agents.uniform import Uniform as make\n"
 HEAD = "import os, sys, time\nimport numpy as np\n"

@@ -36,7 +36,7 @@ ROWS = [
         "test/weights",
         "",
         "valuegym/RewardInference-v0",
-        '{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+        '{"annotator": "regret", "evaluation_points": [0, 3], "split": "dev"}',
         ("uniform",),
         0,
         2,
