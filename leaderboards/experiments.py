@@ -297,8 +297,8 @@ _VALUES = [
     ),
     replace(
         _values(
-            "follow-few-reports",
-            "Follow one value that reverts to a mean, from three noisy reports a step.",
+            "follow-few-responses",
+            "Follow one value that reverts to a mean, from three noisy responses a step.",
             "Follow",
             ("persistence", "moving_average", "kalman", "ppo", "oracle"),
             family="ornstein-uhlenbeck",
@@ -309,9 +309,13 @@ _VALUES = [
         timesteps=20_000,
         seeds=tuple(range(5)),
     ),
-    _values("coevolve-mixed", "Serve people in one to three camps, and leave them different.", "Coevolve", _COEVOLVERS),
-    _values("coevolve-one-camp", "The same with a single camp.", "Coevolve", _COEVOLVERS, camps=(1,)),
-    _values("coevolve-choices", "The same, told by choices between items.", "Coevolve", _COEVOLVERS, reports="choices"),
+    _values(
+        "coevolve-mixed", "Serve people in one to three clusters, and leave them different.", "Coevolve", _COEVOLVERS
+    ),
+    _values("coevolve-one-cluster", "The same with a single cluster.", "Coevolve", _COEVOLVERS, clusters=(1,)),
+    _values(
+        "coevolve-choices", "The same, told by choices between items.", "Coevolve", _COEVOLVERS, responses="choices"
+    ),
     _values(
         "coevolve-small-world",
         "The same among people who meet the friends of a small world only.",

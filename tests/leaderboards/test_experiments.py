@@ -52,8 +52,8 @@ def test_the_programme_is_complete() -> None:
         *(f"control/lqr-preferences{end}" for end in ("", "-rotated", "-partial-return")),
         "coevolution/lock-in",
         *(f"coevolution/{kind}-{family}" for kind in ("follow", "predict") for family in FAMILIES),
-        "coevolution/follow-few-reports",
-        *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-camp", "choices", "small-world")),
+        "coevolution/follow-few-responses",
+        *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-cluster", "choices", "small-world")),
         "coevolution/follow-hubs",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
