@@ -33,8 +33,8 @@ from valuegym.envs.coevolution import metrics, recorded, trajectories
 from valuegym.envs.functional import episode_keys
 from valuegym.envs.mdp import between
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.aggregate import interquartile_mean, stratified_bootstrap
-from valuegym.leaderboards.pareto import hypervolume, pareto_front
+from valuegym.leaderboards.stats.bootstrap import interquartile_mean, stratified_bootstrap
+from valuegym.leaderboards.stats.pareto import hypervolume, pareto_front
 
 Array = npt.NDArray[Any]
 

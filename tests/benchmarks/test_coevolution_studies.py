@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from valuegym.envs import keys
-from valuegym.leaderboards.pareto import hypervolume
+from valuegym.leaderboards.stats.pareto import hypervolume
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, measures
+from valuegym.leaderboards import experiments
 from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.digest import environment_digest
-from valuegym.leaderboards.records import read
+from valuegym.leaderboards.records.fingerprint import environment_digest
+from valuegym.leaderboards.records.record import read
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.verification import measures
+from valuegym.leaderboards.verification.verify import verify
 
 TRACKS = [id for id, row in experiments.EXPERIMENTS.items() if row.env_id.endswith(("Follow-v0", "Coevolve-v0"))]
 
