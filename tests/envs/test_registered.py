@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 import valuegym
-from valuegym.envs import ENVS, FOREIGN, register_all
+from valuegym.envs import ENVS, THIRD_PARTY, register_all
 from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv, load
 
 HEADINGS = [
@@ -213,7 +213,7 @@ def test_registration_is_done_once() -> None:
     before = {id: gym.spec(id) for id in ENVS}
     register_all()
     assert all(gym.spec(id) is spec for id, spec in before.items())
-    assert {id for id in gym.registry if id.startswith("valuegym/")} == {*ENVS, *FOREIGN}
+    assert {id for id in gym.registry if id.startswith("valuegym/")} == {*ENVS, *THIRD_PARTY}
     assert valuegym.envs.ENVS is ENVS
 
 
