@@ -29,18 +29,12 @@ FORESIGHT = 120  # steps for which the reference follows its base policy in thou
 
 @dataclass(frozen=True)
 class Parameters:
-    """Two links hanging from a hinge, both of the same kind.
+    """Parameters of two equal links that hang from a hinge.
 
-    Attributes:
-        gravity: m / s^2.
-        mass: of each link, kg.
-        length: of each link, m.
-        inertia: of each link about its middle, kg m^2.
-        max_torque: N m, the torque of action 1.
-        max_speed: of the first and of the second joint, at which velocities are cut, rad / s.
-        height: of the tip above the hinge at which the episode ends, m.
-        dt: time step, s.
-        discount: per step.
+    Fields, units and defaults are the arguments of `Acrobot`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     gravity: float = 9.8
@@ -176,7 +170,20 @@ class Acrobot:
     says.
 
     ## Arguments
-    Those of `Parameters`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `gravity` | float | 9.8 | m/s^2 | acceleration of gravity |
+    | `mass` | float | 1.0 | kg | mass of each link |
+    | `length` | float | 1.0 | m | length of each link |
+    | `inertia` | float | 1.0 | kg m^2 | moment of inertia of each link about its middle |
+    | `max_torque` | float | 1.0 | N m | torque of action 1 |
+    | `max_speed` | two floats | (4 pi, 9 pi) | rad/s | largest velocities of both joints, at which they are clipped |
+    | `height` | float | 1.0 | m | height of the tip above the hinge at which the episode ends |
+    | `dt` | float | 0.2 | s | time step |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     No exact solution is known. Score 1 is a *reference*, which a good agent may pass: at every step it tries full

@@ -33,17 +33,12 @@ CATCH, LEAD, SLACK = 0.638, 0.189, 0.012
 
 @dataclass(frozen=True)
 class Parameters:
-    """A cart on a track, and a pole that turns freely on it.
+    """Parameters of a cart on a track, and a pole that turns freely on it.
 
-    Attributes:
-        gravity: m / s^2.
-        cart_mass: kg.
-        pole_mass: kg.
-        half_length: from the pole's axis to its centre of mass, m.
-        max_force: N, the force of action 1.
-        track: distance from the middle at which the track ends, m.
-        dt: time step, s.
-        discount: per step.
+    Fields, units and defaults are the arguments of `CartPoleSwingUp`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     gravity: float = 9.8
@@ -156,7 +151,19 @@ class CartPoleSwingUp:
     `reset(options={"position": x, "angle": y})` says.
 
     ## Arguments
-    Those of `Parameters`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `gravity` | float | 9.8 | m/s^2 | acceleration of gravity |
+    | `cart_mass` | float | 1.0 | kg | mass of the cart |
+    | `pole_mass` | float | 0.1 | kg | mass of the pole |
+    | `half_length` | float | 0.5 | m | distance from the pole's axis to its centre of mass |
+    | `max_force` | float | 10.0 | N | force of action 1 |
+    | `track` | float | 2.4 | m | distance of the track's ends from the middle |
+    | `dt` | float | 0.02 | s | time step |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     No exact solution is known. Score 1 is a *reference*, which a good agent may pass: pump energy and keep to the

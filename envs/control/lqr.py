@@ -26,23 +26,12 @@ _SPEEDS, _ROTATION = 1, 2  # streams of the map's own seed
 
 @dataclass(frozen=True)
 class Parameters:
-    """A mass pushed along a line towards the origin, and what surrounds it in the observation.
+    """Parameters of a mass pushed along a line towards the origin, and of its distractors.
 
-    Attributes:
-        mass: kg.
-        dt: time step, s.
-        position_cost: 1 / m^2.
-        velocity_cost: s^2 / m^2.
-        force_cost: 1 / N^2.
-        max_force: N, the force of action 1.
-        start: half-width of the box from which position (m) and velocity (m / s) are drawn.
-        noise: standard deviation of the velocity's kick in each step, m / s.
-        discount: per step.
-        distractors: number of distracting dimensions.
-        distractor_scale: their standard deviation, m.
-        distractor_memory: what is left of their state after one step, in [0, 1).
-        rotated: whether the observation is turned by a random orthogonal matrix.
-        map_seed: what decides the distractors' speeds and the rotation.
+    Fields, units and defaults are the arguments of `LQR`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     mass: float = 1.0
@@ -165,8 +154,27 @@ class LQR:
     stationary distribution.
 
     ## Arguments
-    Those of `Parameters`. What decides the distractors' speeds and the rotation is `map_seed` alone, so that training
-    and evaluation share them.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `mass` | float | 1.0 | kg | mass |
+    | `dt` | float | 0.1 | s | time step |
+    | `position_cost` | float | 1.0 | 1/m^2 | weight of the squared position |
+    | `velocity_cost` | float | 0.1 | s^2/m^2 | weight of the squared velocity |
+    | `force_cost` | float | 0.1 | 1/N^2 | weight of the squared force |
+    | `max_force` | float | 6.0 | N | force of action 1 |
+    | `start` | float | 1.0 | m, m/s | half-width of the box from which position and velocity are drawn |
+    | `noise` | float | 0.0 | m/s | standard deviation of the velocity's noise in each step |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+    | `distractors` | int | 0 | | D, number of distracting dimensions |
+    | `distractor_scale` | float | 1.0 | m | standard deviation of the distractors |
+    | `distractor_memory` | float | 0.95 | | share of the distractors' state that one step keeps, in [0, 1) |
+    | `rotated` | bool | False | | whether a random orthogonal matrix rotates the observation |
+    | `map_seed` | int | 0 | | seed of the distractors' speeds and of the rotation |
+
+    The distractors' speeds and the rotation depend on `map_seed` alone, so that training and evaluation share them.
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     Score 1 is the optimal gain, from the discounted Riccati equation, score 0 no force at all, for random forces cost

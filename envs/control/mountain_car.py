@@ -29,17 +29,12 @@ TOLERANCE = 1e-3  # of the fixed point
 
 @dataclass(frozen=True)
 class Parameters:
-    """A car in a valley between two hills; lengths in units of the landscape, time in steps.
+    """Parameters of a car in a valley between two hills.
 
-    Attributes:
-        power: acceleration by action 1, per step^2.
-        gravity: acceleration on the steepest slope, per step^2.
-        max_speed: at which the velocity is cut, per step.
-        left, right: where the landscape ends.
-        goal: position from which on the episode ends, unless the car rolls back.
-        prize: reward of the goal.
-        effort: cost of action 1.
-        discount: per step.
+    Fields, units and defaults are the arguments of `MountainCarContinuous`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     power: float = 0.0015
@@ -136,7 +131,22 @@ class MountainCarContinuous:
     Positions start uniformly in [-0.6, -0.4], at rest, or where `reset(options={"position": x, "velocity": v})` says.
 
     ## Arguments
-    Those of `Parameters`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `power` | float | 0.0015 | 1/step^2 | acceleration by action 1 |
+    | `gravity` | float | 0.0025 | 1/step^2 | acceleration on the steepest slope |
+    | `max_speed` | float | 0.07 | 1/step | largest velocity, at which it is clipped |
+    | `left` | float | -1.2 | | left end of the landscape |
+    | `right` | float | 0.6 | | right end of the landscape |
+    | `goal` | float | 0.45 | | position from which on the episode ends, unless the car rolls back |
+    | `prize` | float | 100.0 | | reward of the goal |
+    | `effort` | float | 0.1 | | cost of action 1 |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+
+    Lengths have no unit: they are those of the landscape.
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     Score 1 is the policy that is greedy for the optimal values on a grid of 331 x 141 nodes, score 0 the mean

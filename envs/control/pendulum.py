@@ -30,16 +30,12 @@ TOLERANCE = 1e-3  # of the fixed point
 
 @dataclass(frozen=True)
 class Parameters:
-    """A rod that hangs from one end, turned by a motor too weak to lift it at once.
+    """Parameters of a rod that hangs from one end, turned by a motor too weak to lift it at once.
 
-    Attributes:
-        gravity: m / s^2.
-        mass: kg.
-        length: m.
-        max_torque: N m, the torque of action 1.
-        max_speed: rad / s, at which the velocity is cut.
-        dt: time step, s.
-        discount: per step.
+    Fields, units and defaults are the arguments of `Pendulum`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     gravity: float = 10.0
@@ -133,7 +129,18 @@ class Pendulum:
     [-pi, pi], velocities in [-1, 1], or where `reset(options={"angle": x, "velocity": v})` says.
 
     ## Arguments
-    Those of `Parameters`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `gravity` | float | 10.0 | m/s^2 | acceleration of gravity |
+    | `mass` | float | 1.0 | kg | mass of the rod |
+    | `length` | float | 1.0 | m | length of the rod |
+    | `max_torque` | float | 2.0 | N m | torque of action 1 |
+    | `max_speed` | float | 8.0 | rad/s | largest velocity, at which it is clipped |
+    | `dt` | float | 0.05 | s | time step |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     Score 1 is the policy that is greedy for the optimal values on a grid of 200 x 161 nodes, score 0 the mean
