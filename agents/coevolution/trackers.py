@@ -22,11 +22,11 @@ from valuegym.envs.coevolution.trajectories import extrapolate
 Floats: TypeAlias = npt.NDArray[np.float64]
 Memory: TypeAlias = "dict[str, Floats]"
 
-KEPT = 16  # readings that an agent with a history looks back on
+KEPT = 16  # readings in the history of an agent
 
 
 class Tracker:
-    """What the agents share: reading observations, keeping memories, and speaking at a share of the steps."""
+    """Base of the trackers: it decodes observations, keeps memories, and speaks at a share of the steps."""
 
     speaking_rate = 1.0
 
@@ -45,46 +45,46 @@ class Tracker:
         self.speaking_rate = self.speaking_rate if speaking_rate is None else speaking_rate
 
     def learn(self, total_timesteps: int) -> Tracker:
-        """Nothing to learn beforehand."""
+        """Return at once: there is nothing to learn beforehand."""
         return self
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
-        """The next estimate, and in Coevolve-v0 the broadcast, for one environment or several."""
+        """Return the next estimate, and in Coevolve-v0 the broadcast, for one environment or several."""
         single = batch_size(observation, self.observation_space) is None
         if single:
             observation = {name: value[None] for name, value in observation.items()}
         t = np.rint(observation["time"][:, 0].astype(np.float64) * self.core.steps).astype(np.int64)
         B, D = len(t), self.core.dimensions
-        told = observation["responses"].astype(np.float64).reshape(B, -1, D)
+        responses = observation["responses"].astype(np.float64).reshape(B, -1, D)
         memory = {} if state is None else {name: value.copy() for name, value in state.items()}
-        action, memory = self.act(told, self.core.channel.estimate(told), t, memory)
+        action, memory = self.act(responses, self.core.channel.estimate(responses), t, memory)
         return (action[0] if single else action), memory
 
-    def act(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
-        """Actions for responses (B, m, D), their readings (B, D) and steps t (B,); memory as after the last step."""
+    def act(self, responses: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+        """Return actions for responses (B, m, D), their readings (B, D) and steps t (B,), and the new memory."""
         estimate, memory = self.update(reading, t, memory)
         return self.say(estimate, estimate, speaks(self.speaking_rate, t)), memory
 
     def say(self, estimate: Floats, broadcast: Floats, speaking: npt.NDArray[np.bool_]) -> Any:
-        """The action, with a broadcast where the environment has one."""
+        """Return the action, with a broadcast where the environment has one."""
         if isinstance(self.core, Coevolve):
             return self.core.action(estimate, broadcast, speaking)
         return self.core.action(estimate)
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """Estimates (B, D) of the mean `ahead` steps on, and the new memory."""
+        """Return estimates (B, D) of the mean `ahead` steps ahead, and the new memory."""
         raise NotImplementedError
 
 
 def speaks(speaking_rate: float, t: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Whether to speak at steps t, at a share `speaking_rate` of them, as evenly as may be."""
+    """Tell at which steps t to speak: a share `speaking_rate` of them, as evenly spaced as possible."""
     return np.floor((t + 1) * speaking_rate + 1e-9) > np.floor(t * speaking_rate + 1e-9)
 
 
 def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) -> Floats:
-    """A memory (B, ...), with `start` in the rows that begin an episode."""
+    """Return a memory (B, ...), with `start` in the rows that begin an episode."""
     if name not in memory:
         return start.copy()
     first = (t == 0).reshape(-1, *[1] * (start.ndim - 1))
@@ -92,33 +92,33 @@ def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) 
 
 
 def history(memory: Memory, reading: Floats, t: npt.NDArray[np.int64]) -> Floats:
-    """The last KEPT readings (B, KEPT, D), the newest last; before an episode's start its first one is repeated."""
+    """Return the last KEPT readings (B, KEPT, D), the newest last, padded with the episode's first one."""
     past = carried(memory, "history", np.repeat(reading[:, None], KEPT, axis=1), t)
     return np.concatenate([past[:, 1:], reading[:, None]], axis=1)
 
 
 class Persistence(Tracker):
-    """What was just told: lifelong learning from each step's answers alone (extrapolation of order 0)."""
+    """The last reading: lifelong learning from each step's responses alone (extrapolation of order 0)."""
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The reading."""
+        """Return the reading."""
         return reading, memory
 
 
 class Frozen(Tracker):
-    """The first reading for ever: an AI that is aligned once, to the values of its time."""
+    """The first reading, always: an AI that is aligned once, to the values of its time."""
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The first reading of the episode."""
+        """Return the first reading of the episode."""
         first = carried(memory, "first", reading, t)
         return first, {"first": first}
 
 
 class Lifelong(Tracker):
-    """Learning that goes part of the way to each reading: `rate` of it, from where it starts.
+    """Learning that moves by a share `rate` of the way to each reading.
 
-    `start="iterative"` continues from the last estimate, `"independent"` begins again from the first one at every
-    step, as the two lifelong algorithms of ProgressGym do with models.
+    `start="iterative"` continues from the last estimate, `"independent"` restarts from the first one at every step, as
+    the two lifelong algorithms of ProgressGym do with models.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Lifelong(Tracker):
         self.rate, self.start = rate, start
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """From the last estimate or the first reading, `rate` of the way to the new one."""
+        """Move from the last estimate or the first reading, `rate` of the way to the new one."""
         first, last = carried(memory, "first", reading, t), carried(memory, "last", reading, t)
         origin = last if self.start == "iterative" else first
         estimate = origin + self.rate * (reading - origin)
@@ -145,7 +145,7 @@ class Lifelong(Tracker):
 
 
 def lifelong_independent(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Lifelong:
-    """`Lifelong` that begins again at every step."""
+    """Make a `Lifelong` that restarts from the first reading at every step."""
     return Lifelong(env, seed, start="independent", **kwargs)
 
 
@@ -161,18 +161,18 @@ class MovingAverage(Tracker):
         self.gain = gain
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The average, beginning at the first reading."""
+        """Return the average, which starts at the first reading."""
         last = carried(memory, "last", reading, t)
         estimate = last + self.gain * (reading - last)
         return estimate, {"last": estimate}
 
 
 class Extrapolative(Tracker):
-    """Forecast `steps` steps on by the rule that the (order + 1)-th difference of the readings is zero.
+    """Forecast `steps` steps ahead by the rule that the (order + 1)-th difference of the readings is zero.
 
-    v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is cut to the readings
-    that there are (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` takes back that share of
-    the step from the last reading: 0 is as published, 1 is persistence.
+    v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is at most the number
+    of earlier readings (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` removes that share
+    of the step from the last reading: 0 is as published, 1 is persistence.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class Extrapolative(Tracker):
         self.order, self.steps, self.shrinkage = order, steps, shrinkage
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The forecast; rows with a shorter history have a lower order."""
+        """Return the forecast; rows with a shorter history have a lower order."""
         past = history(memory, reading, t)
         forecast = reading.copy()
         for K in range(1, self.order + 1):
@@ -203,17 +203,17 @@ class Extrapolative(Tracker):
 
 
 def extrapolative_2(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
-    """`Extrapolative` of order 2, two steps ahead."""
+    """Make an `Extrapolative` of order 2, two steps ahead."""
     return Extrapolative(env, seed, order=2, steps=2, **kwargs)
 
 
 def extrapolative_shrunk(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
-    """`Extrapolative` that takes back three quarters of the step."""
+    """Make an `Extrapolative` that shrinks the step by three quarters."""
     return Extrapolative(env, seed, shrinkage=kwargs.pop("shrinkage", 0.75), **kwargs)
 
 
 class Kalman(Tracker):
-    """The Kalman filter of values that take a random walk, told how noisy a reading is.
+    """Kalman filter of values that follow a random walk, given the noise of a reading.
 
     Level x(t+1) = x(t) + N(0, q), reading y = x + N(0, r) in every dimension, r from the channel and `cluster_std`, the
     standard deviation of people. `drift` is sqrt(q); by default 0.25, and 0.08 for the slower people of Coevolve-v0,
@@ -262,7 +262,7 @@ def reading_variance(channel: Any, cluster_std: float) -> float:
 
 
 class Theta(Tracker):
-    """The Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
+    """Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
 
     Forecast h steps on: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of the
     episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
@@ -277,7 +277,7 @@ class Theta(Tracker):
         self.gain = gain
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The forecast `ahead` steps on."""
+        """Return the forecast `ahead` steps ahead."""
         level = carried(memory, "level", reading, t)
         level = level + self.gain * (reading - level)
         past = history(memory, reading, t)
@@ -291,6 +291,6 @@ class Theta(Tracker):
 
 
 class Silent(Kalman):
-    """The Kalman filter's estimate, and never a word: influence and diversity as if there were no AI."""
+    """The Kalman filter's estimate, without any broadcast: influence and diversity as if there were no AI."""
 
     speaking_rate = 0.0

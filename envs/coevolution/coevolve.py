@@ -283,7 +283,7 @@ class Coevolve:
         return self.action(estimate, np.zeros_like(estimate), np.zeros(len(estimate), np.bool_))
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Return returns (B,) of persistence in silence, and of the reference that sees both populations."""
+        """Episode returns (B,) of persistence in silence, and of the reference that sees both populations."""
         naive, best = (rollouts.play(self, task, policy).returns for policy in (self.persistence, self.oracle_action))
         return naive, best
 

@@ -220,7 +220,7 @@ class Follow:
         return self.action(self.channel.estimate(state.pending_responses[:, 0]))
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Return returns (B,) of persistence, and of knowing the path, which needs no responses."""
+        """Episode returns (B,) of persistence, and of knowing the path, which needs no responses."""
         state, best = self.start(task), np.zeros(len(task.key))
         for _ in range(self.steps):
             best += self.reward(task, state, self.oracle_action(task, state), state)
