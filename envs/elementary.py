@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["LastSinCos", "dot", "matvec", "orthogonal", "sin_cos", "wrap"]
+
 Floats = npt.NDArray[np.float64]
 
 TAU = 6.283185307179586

@@ -26,6 +26,18 @@ from gymnasium.vector.utils import batch_space
 
 from valuegym.envs import keys
 
+__all__ = [
+    "Actions",
+    "Core",
+    "FunctionalEnv",
+    "FunctionalVectorEnv",
+    "episode_keys",
+    "load",
+    "put_rows",
+    "root",
+    "take_rows",
+]
+
 Array = npt.NDArray[Any]
 TRAIL = 3  # former states in a picture
 _NEVER = np.iinfo(np.int64).min // 2

@@ -17,6 +17,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["RESET", "Key", "choice", "integers", "irwin_hall", "logistic", "mix", "normal", "permutation", "uniform"]
+
 Key: TypeAlias = npt.NDArray[np.uint64]
 Counter: TypeAlias = "int | npt.NDArray[np.integer]"
 

@@ -16,6 +16,31 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "TabularMDP",
+    "advantages",
+    "between",
+    "discounted_sum",
+    "evaluate",
+    "expected_features",
+    "expected_next",
+    "greedy_policy",
+    "mean_return",
+    "normalised_return",
+    "occupancy",
+    "optimal_actions",
+    "optimal_policy",
+    "optimal_values",
+    "probabilities",
+    "q_values",
+    "reward",
+    "reward_scale",
+    "soft_maximum",
+    "soft_values",
+    "successor_features",
+    "uniform_policy",
+]
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -26,7 +51,7 @@ _TAIL = 1e-16  # deterministic evaluation sums returns until discount**steps is 
 
 @dataclass(frozen=True, eq=False)
 class TabularMDP:
-    """B processes with known dynamics. Exactly one of next_state and probability is given.
+    """B processes with given dynamics. Exactly one of next_state and probability is given.
 
     Attributes:
         features: (B, S, A, d) expected reward features of taking action a in state s.
@@ -319,7 +344,7 @@ def soft_values(
     if temperature == 0:
         return values, action_values
     if mdp.discount == 1:
-        raise ValueError("discount = 1: entropy would be collected for ever; expected a discount below 1.")
+        raise ValueError("discount = 1: the entropy of endless steps has no finite sum; expected a discount below 1.")
     running, rounding = ~mdp.terminal, 1e-13 / (1 - mdp.discount)
     for _ in range(max_iterations):
         target = np.where(running, soft_maximum(action_values, temperature), 0.0)

@@ -18,6 +18,33 @@ import numpy.typing as npt
 
 from valuegym.envs.coevolution.networks import Network, columns
 
+__all__ = [
+    "Belief",
+    "Heard",
+    "belief",
+    "biased_partner",
+    "bounded_pull",
+    "coevolve",
+    "deffuant",
+    "distance",
+    "exchange",
+    "friedkin_johnsen",
+    "friedkin_johnsen_limit",
+    "hear",
+    "hear_star",
+    "hegselmann_krause",
+    "interest",
+    "length",
+    "listen",
+    "mean",
+    "media",
+    "observe",
+    "recommend",
+    "recommended",
+    "replicator",
+    "total",
+]
+
 Array = npt.NDArray[Any]
 Real = npt.NDArray[np.float64]
 Number: TypeAlias = "float | Array"
@@ -95,13 +122,13 @@ def deffuant(x: Array, first: Array, second: Array, bound: Number, rate: Number 
     row = N * np.arange(B)[:, None]
     i, j = (first + row).reshape(-1), (second + row).reshape(-1)
     eps, mu = (np.broadcast_to(value, first.shape).reshape(-1) for value in (bound, rate))
-    turn = np.empty(B * N, np.int64)
+    first_use = np.empty(B * N, np.int64)
     while i.size:
         order = np.arange(i.size)
-        turn[np.stack([i, j], axis=1).reshape(-1)[::-1]] = np.repeat(order, 2)[
+        first_use[np.stack([i, j], axis=1).reshape(-1)[::-1]] = np.repeat(order, 2)[
             ::-1
         ]  # the last one written, so the first
-        free = (turn[i] == order) & (turn[j] == order)
+        free = (first_use[i] == order) & (first_use[j] == order)
         a, b = i[free], j[free]
         move = mu[free, None] * bounded_pull(y[a], y[b], eps[free])
         y[a] += move

@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from valuegym.envs.coevolution import recorded
 
+__all__ = ["Items", "by_name", "kept", "load", "moralchoice", "read_csv"]
+
 Array = npt.NDArray[Any]
 
 # Files and SHA-256 of published items.

@@ -13,6 +13,8 @@ from valuegym.envs import drawing, keys, rollouts
 from valuegym.envs.coevolution import dynamics, metrics
 from valuegym.envs.functional import put_rows, take_rows
 
+__all__ = ["LockIn", "State", "Task"]
+
 Array = npt.NDArray[Any]
 
 TRUTH, EVIDENCE, REPORT = range(3)  # purposes of draws: their first counter after the step's

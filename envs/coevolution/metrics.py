@@ -16,6 +16,30 @@ import numpy.typing as npt
 
 from valuegym.envs.coevolution import dynamics
 
+__all__ = [
+    "after_adaptation",
+    "benefit",
+    "centred_similarity",
+    "centred_skill",
+    "direction_accuracy",
+    "distance",
+    "diversity",
+    "diversity_ratio",
+    "effective_opinions",
+    "influence",
+    "lag",
+    "lock_in_index",
+    "martingale_slope",
+    "minority_survival",
+    "objectives",
+    "of_estimates",
+    "on_arrival",
+    "overconfidence",
+    "running_centre",
+    "skill",
+    "squared_distances",
+]
+
 Floats = npt.NDArray[np.floating[Any]]
 
 # ---------------------------------------------------------------- estimates of values that move
@@ -234,7 +258,7 @@ def objectives(
     when values change: R_theta(broadcast) for the values theta of
 
     - initial: the people at the start;
-    - current: the people at the end of each step, who have heard that step's broadcast (real-time reward);
+    - current: the people at the end of each step, after that step's broadcast (real-time reward);
     - final: the people at the end of the run;
     - natural_shift: the counterfactual population at the beginning of each step;
     - constrained: as current, until influence exceeds `tolerance`; a run that has left the natural path earns

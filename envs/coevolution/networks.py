@@ -16,6 +16,24 @@ import numpy.typing as npt
 
 from valuegym.envs import keys
 
+__all__ = [
+    "Network",
+    "barabasi_albert",
+    "by_name",
+    "columns",
+    "complete",
+    "dense",
+    "edges_of",
+    "from_edges",
+    "from_networkx",
+    "listening",
+    "neighbour",
+    "partners",
+    "read_edges",
+    "to_networkx",
+    "watts_strogatz",
+]
+
 Array = npt.NDArray[Any]
 
 
@@ -24,7 +42,7 @@ class Network(NamedTuple):
 
     offsets (N + 1,): the neighbours of person i are targets[offsets[i] : offsets[i + 1]], in increasing order.
     targets (E,): person at the other end of each tie.
-    weights (E,): how much person i listens to that neighbour; 1 / degree where nothing else is said.
+    weights (E,): how much person i listens to that neighbour; 1 / degree by default.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -174,8 +192,8 @@ def by_name(network: Any, people: int) -> Network | None:
         given = {key: value for key, value in network.items() if key != "name"}
         fits = all(key in usual and isinstance(value, int | type(usual[key])) for key, value in given.items())
         if make is None or not fits:
-            known = "; ".join(f"{name} with {', '.join(by)}" for name, (_, by) in MADE.items())
-            raise ValueError(f"network = {network}; expected a name and numbers: {known}.")
+            options = "; ".join(f"{name} with {', '.join(by)}" for name, (_, by) in MADE.items())
+            raise ValueError(f"network = {network}; expected a name and numbers: {options}.")
         return make(people, *(usual | given).values())
     if isinstance(network, Network):
         found = network

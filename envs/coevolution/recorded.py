@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from valuegym.envs import keys
 
+__all__ = ["PUBLISHED", "Recorded", "hashes", "load", "number", "published", "read_csv", "rows_of"]
+
 Array = npt.NDArray[Any]
 Real = npt.NDArray[np.float64]
 

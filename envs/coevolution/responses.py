@@ -17,6 +17,8 @@ from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.items import Items
 
+__all__ = ["LIMIT", "Channel", "advance", "initial"]
+
 Array = npt.NDArray[Any]
 
 LIMIT = 4.0  # stated values are clipped to +-LIMIT in every dimension

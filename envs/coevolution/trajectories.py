@@ -17,6 +17,19 @@ import numpy.typing as npt
 from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics, networks
 
+__all__ = [
+    "Family",
+    "Linear",
+    "Logistic",
+    "Mixed",
+    "OrnsteinUhlenbeck",
+    "PopulationMean",
+    "RandomWalk",
+    "RegimeSwitch",
+    "by_name",
+    "extrapolate",
+]
+
 Array = npt.NDArray[Any]
 Real = npt.NDArray[np.float64]
 

@@ -18,6 +18,8 @@ from valuegym.envs import elementary, keys, rollouts
 from valuegym.envs.control import pictures
 from valuegym.envs.functional import put_rows, take_rows
 
+__all__ = ["Acrobot", "Parameters", "State", "Task", "accelerations", "base_action", "joint_angles", "move", "tip"]
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
@@ -82,7 +84,7 @@ class State(NamedTuple):
 SinCos = Callable[[Floats], tuple[Floats, Floats]]
 
 
-def turned(s: State | Floats) -> Floats:
+def joint_angles(s: State | Floats) -> Floats:
     """Angles (3, B) of which sines and cosines are needed: the first, the second, and their sum."""
     angles = np.empty((3, len(s[0])))
     angles[0], angles[1] = s[0], s[1]
@@ -99,7 +101,7 @@ def accelerations(p: Parameters, s: Floats, torque: Floats, sin_cos: SinCos = el
     """
     w1, w2 = s[2], s[3]
     m, length, c = p.mass, p.length, p.length / 2
-    sines, cosines = sin_cos(turned(s))
+    sines, cosines = sin_cos(joint_angles(s))
     sine, cosine = sines[1], cosines[1]
     d1 = m * c * c + m * (length * length + c * c + 2 * length * c * cosine) + 2 * p.inertia
     d2 = m * (c * c + length * c * cosine) + p.inertia
@@ -138,13 +140,13 @@ def move(p: Parameters, s: State, torque: Floats, sin_cos: SinCos = elementary.s
 
 def tip(p: Parameters, s: State, sin_cos: SinCos = elementary.sin_cos) -> Floats:
     """Height of the tip above the hinge, m."""
-    cosines = sin_cos(turned(s))[1]
+    cosines = sin_cos(joint_angles(s))[1]
     return -p.length * (cosines[0] + cosines[2])
 
 
 def base_action(s: State, sin_cos: SinCos = elementary.sin_cos) -> Floats:
     """Action (B,) that pumps energy: the linear policy with WEIGHTS, clipped to [-1, 1]."""
-    sines = sin_cos(turned(s))[0]
+    sines = sin_cos(joint_angles(s))[0]
     total = WEIGHTS[0] * s.first_spin + WEIGHTS[1] * s.second_spin
     total = total + WEIGHTS[2] * sines[0] + WEIGHTS[3] * sines[1] + WEIGHTS[4] * sines[2]
     return np.minimum(np.maximum(total, -1.0), 1.0)
@@ -253,7 +255,7 @@ class Acrobot:
     def observation(self, task: Task, state: State) -> Array:
         """Return cosines, sines and velocities."""
         observation = np.empty((len(state.first), 6), np.float32)
-        sines, cosines = self._sin_cos(turned(state))
+        sines, cosines = self._sin_cos(joint_angles(state))
         observation[:, 0], observation[:, 1] = cosines[0], sines[0]
         observation[:, 2], observation[:, 3] = cosines[1], sines[1]
         observation[:, 4], observation[:, 5] = state.first_spin, state.second_spin
@@ -270,7 +272,7 @@ class Acrobot:
             ahead = move(p, ahead, p.max_torque * push, sin_cos)
             up = (tip(p, ahead, sin_cos) > p.height).reshape(3, -1)
             reached = up.any(0)
-            if reached.any():  # whatever the other plans would take
+            if reached.any():  # and the other plans have not
                 best[row[reached]] = up[:, reached].argmax(0)
                 row, going = row[~reached], np.tile(~reached, 3)
                 ahead = State(*(part[going] for part in ahead))

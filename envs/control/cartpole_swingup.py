@@ -20,6 +20,8 @@ import numpy.typing as npt
 from valuegym.envs import elementary, keys, rollouts
 from valuegym.envs.control import pictures, riccati
 
+__all__ = ["CartPoleSwingUp", "Parameters", "State", "Task", "catch_gain", "move", "off_track", "pay"]
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 SinCos = Callable[[Floats], tuple[Floats, Floats]]

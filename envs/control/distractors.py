@@ -1,6 +1,6 @@
 """Distracting dimensions: a process that is observed, and sometimes moved by the action, but never affects the reward.
 
-One map, drawn from its own seed, serves training and evaluation alike. `Distractors` adds it to a core of this suite,
+One map, drawn from its own seed, serves both training and evaluation. `Distractors` adds it to a core of this suite,
 `DistractingDimensions` to any environment whose observation is a vector.
 
 Source: Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR).
@@ -22,6 +22,18 @@ from gymnasium.utils import RecordConstructorArgs, seeding
 from valuegym.envs import elementary, keys
 from valuegym.envs.control import pictures
 from valuegym.envs.functional import load, root
+
+__all__ = [
+    "DistractingDimensions",
+    "Distractors",
+    "Map",
+    "advance",
+    "decorated",
+    "draw_map",
+    "planes",
+    "start",
+    "visible",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -72,10 +84,10 @@ def _gaussian(seed: int, stream: int, rows: int, columns: int) -> Floats:
 def planes(speeds: Floats) -> Floats:
     """Matrix (2 P, 2 P) that rotates P planes by these angles."""
     sine, cosine = elementary.sin_cos(speeds)
-    turn = np.zeros((2 * len(speeds), 2 * len(speeds)))
+    matrix = np.zeros((2 * len(speeds), 2 * len(speeds)))
     for i in range(len(speeds)):
-        turn[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cosine[i], -sine[i]], [sine[i], cosine[i]]]
-    return turn
+        matrix[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cosine[i], -sine[i]], [sine[i], cosine[i]]]
+    return matrix
 
 
 def draw_map(
@@ -235,7 +247,7 @@ class Distractors:
     | `map_seed` | int | 0 | | seed of the map |
     | others | | | | arguments of the wrapped core |
 
-    Kinds: `noise`; `linear`, noisy and damped; `rotation`, planes that turn at 0.2 to 1.2 radians per step (of an odd
+    Kinds: `noise`; `linear`, noisy and damped; `rotation`, planes that rotate at 0.2 to 1.2 radians per step (of an odd
     number's last plane only one axis is observed); `chaotic`; `published`, an expanding random map whose components
     restart beyond 20; `action_driven`, moved by the action; `correlated`, linear and pulled by the physical
     observation. The coupling is to the action for `action_driven` and to the physical observation for all other kinds;
@@ -269,11 +281,11 @@ class Distractors:
         **kwargs: Any,
     ) -> None:
         self.base = core = load(base)(**kwargs)
-        self.action_space, seen = core.action_space, _length(core.observation_space)
-        self.map = draw_map(kind, number, scale, coupling, map_seed, seen, _action_size(core.action_space))
+        self.action_space, length = core.action_space, _length(core.observation_space)
+        self.map = draw_map(kind, number, scale, coupling, map_seed, length, _action_size(core.action_space))
         self.observation_space = _wider(core.observation_space, number)
-        self.physical = getattr(core, "physical", np.arange(seen))  # dimensions of the observation; for scoring only
-        self.distracting = np.setdiff1d(np.arange(seen + number), self.physical)
+        self.physical = getattr(core, "physical", np.arange(length))  # dimensions of the observation; for scoring only
+        self.distracting = np.setdiff1d(np.arange(length + number), self.physical)
         self.metadata, self.discount = core.metadata, core.discount
         self.horizon = getattr(core, "horizon", None)
         self.cheap_reset, self.tolerance = getattr(core, "cheap_reset", False), getattr(core, "tolerance", 0.0)
@@ -296,9 +308,9 @@ class Distractors:
         before = self.inner(state)
         after = self.base.transition(task, before, action, key, t)
         m = self.map
-        seen = self.base.observation(task, after).astype(np.float64) if m.coupling else state.distractors
+        observed = self.base.observation(task, after).astype(np.float64) if m.coupling else state.distractors
         vector = _action_vector(self.action_space, action) if m.kind == "action_driven" else state.distractors
-        moved = advance(m, state.distractors, seen, vector, key, t)
+        moved = advance(m, state.distractors, observed, vector, key, t)
         over = self.base.terminal(task, before)
         return self._state(*after, np.where(over[:, None], state.distractors, moved))
 
@@ -317,8 +329,8 @@ class Distractors:
 
     def observation(self, task: Any, state: Any) -> Array:
         """Return the wrapped task's observation, followed by the distractors."""
-        seen = self.base.observation(task, self.inner(state))
-        return np.concatenate([seen, visible(self.map, state.distractors).astype(seen.dtype)], -1)
+        physical = self.base.observation(task, self.inner(state))
+        return np.concatenate([physical, visible(self.map, state.distractors).astype(physical.dtype)], -1)
 
     def references(self, task: Any) -> tuple[Any, Any]:
         """Return the references of the wrapped task, for scoring."""
@@ -395,8 +407,8 @@ class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorAr
         """Move both one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         vector = _action_vector(self.env.action_space, np.asarray(action)[None])
-        seen = np.asarray(observation, np.float64)[None]
-        self._state = advance(self.map, self._state, seen, vector, self._key, self._t)
+        observed = np.asarray(observation, np.float64)[None]
+        self._state = advance(self.map, self._state, observed, vector, self._key, self._t)
         self._t += 1
         return self._observation(observation), reward, terminated, truncated, info
 

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["Axis", "Grid", "Points", "Step", "greedy", "solve"]
+
 Floats = npt.NDArray[np.float64]
 Points = Sequence[Floats]  # one array (...) of coordinates for each axis
 

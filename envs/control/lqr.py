@@ -16,6 +16,19 @@ import numpy.typing as npt
 from valuegym.envs import elementary, keys, rollouts
 from valuegym.envs.control import pictures, riccati
 
+__all__ = [
+    "LQR",
+    "PHYSICAL",
+    "Parameters",
+    "State",
+    "Task",
+    "distractor_matrix",
+    "noise_scale",
+    "rotation",
+    "start_covariance",
+    "system",
+]
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 

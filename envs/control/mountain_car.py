@@ -18,6 +18,8 @@ import numpy.typing as npt
 from valuegym.envs import elementary, keys, rollouts
 from valuegym.envs.control import grid, pictures
 
+__all__ = ["MountainCarContinuous", "Parameters", "State", "Task", "arrived", "move", "value_grid", "values"]
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
@@ -60,7 +62,7 @@ class Parameters:
 def move(p: Parameters, position: Floats, velocity: Floats, force: Floats) -> tuple[Floats, Floats]:
     """Position and velocity after one step.
 
-    velocity' = velocity + power force - gravity cos(3 position), cut at the maximal speed; position' = position +
+    velocity' = velocity + power force - gravity cos(3 position), clipped to the largest speed; position' = position +
     velocity', where the left end stops the car.
     """
     faster = velocity + (force * p.power - p.gravity * elementary.sin_cos(3 * position)[1])

@@ -19,6 +19,8 @@ import numpy.typing as npt
 from valuegym.envs.control.distractors import DistractingDimensions
 from valuegym.envs.functional import load
 
+__all__ = ["fallen", "make"]
+
 HOPPER = 11  # dimensions of Hopper's own observation, before the distracting ones
 
 

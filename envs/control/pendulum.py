@@ -18,6 +18,8 @@ import numpy.typing as npt
 from valuegym.envs import elementary, keys, rollouts
 from valuegym.envs.control import grid, pictures
 
+__all__ = ["Parameters", "Pendulum", "State", "Task", "cost", "move", "value_grid", "values"]
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 SinCos = Callable[[Floats], tuple[Floats, Floats]]
@@ -59,7 +61,7 @@ def move(
 ) -> tuple[Floats, Floats]:
     """Angle and velocity after one step, semi-implicit Euler.
 
-    velocity' = velocity + (3 g / (2 l) sin angle + 3 / (m l^2) torque) dt, cut at the maximal speed;
+    velocity' = velocity + (3 g / (2 l) sin angle + 3 / (m l^2) torque) dt, clipped to the largest speed;
     angle' = angle + velocity' dt.
     """
     pull = 3 * p.gravity / (2 * p.length) * sin_cos(angle)[0]

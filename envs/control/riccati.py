@@ -17,6 +17,21 @@ import numpy.typing as npt
 
 from valuegym.envs import elementary
 
+__all__ = [
+    "LinearSystem",
+    "Quadratic",
+    "cost",
+    "cost_of",
+    "cost_over",
+    "curvature",
+    "gain",
+    "gradient",
+    "mean_cost",
+    "optimal",
+    "regret",
+    "rotated",
+]
+
 Floats = npt.NDArray[np.float64]
 
 DOUBLINGS = 60  # more than 10^18 steps
@@ -41,11 +56,11 @@ class Quadratic(NamedTuple):
     offset: Floats
 
 
-def rotated(system: LinearSystem, turn: Floats) -> LinearSystem:
+def rotated(system: LinearSystem, T: Floats) -> LinearSystem:
     """Transform a system to the coordinates T s, for an orthogonal matrix T (n, n)."""
-    back = turn.swapaxes(-1, -2)
+    back = T.swapaxes(-1, -2)
     A, B, Q, R, W, discount = system
-    return LinearSystem(turn @ A @ back, turn @ B, turn @ Q @ back, R, turn @ W @ back, discount)
+    return LinearSystem(T @ A @ back, T @ B, T @ Q @ back, R, T @ W @ back, discount)
 
 
 def _offset(system: LinearSystem, P: Floats) -> Floats:
@@ -127,7 +142,7 @@ def cost_over(system: LinearSystem, K: Floats, steps: int) -> Quadratic:
 
 
 def _more(P: Floats, step: Floats, converged: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return the sums P + step, and which of them have converged; those stay, whatever their steps overflow to.
+    """Return the sums P + step, and which of them have converged; those stay, even if their steps overflow.
 
     They overflow where a mode grows without cost.
     """
