@@ -1,10 +1,10 @@
-"""Checks that every environment of valuegym passes, for environments of one's own: `valuegym.testing.check(make_env)`.
+"""Checks that every environment of valuegym passes, to run on your own: `valuegym.testing.check(make_env)`.
 
-`make_env` is anything that makes the environment anew, as `functools.partial(gymnasium.make, "mine/Walk-v0", size=3)`
-or a class; it takes `render_mode` if the environment can be rendered. Every check raises AssertionError in one sentence
-that names the environment and the fault, and returns nothing where all is well. A check that needs what the environment
-does not have (an id, a native vector environment, a core, a picture) leaves it alone; so does `check` with
-Stable-Baselines3's checker where that is not installed.
+`make_env` is a function that returns a new environment, such as `functools.partial(gymnasium.make, "mine/Walk-v0",
+size=3)`, or a class; it accepts `render_mode` if the environment can be rendered. Each check returns None, or raises
+AssertionError with one sentence that names the environment and the fault. A check that does not apply passes: one of
+specs without an id, one of vector environments without a native one, one of documentation without a core. `check`
+skips Stable-Baselines3's checker where that package is not installed.
 """
 
 from __future__ import annotations
@@ -101,26 +101,26 @@ def check_stable_baselines3(make_env: MakeEnv, allowed_warnings: Sequence[str] =
 
 
 def check_determinism(make_env: MakeEnv) -> None:
-    """Check that the seed decides everything that comes out, and that it is what the spaces say.
+    """Check that seed and actions determine all outputs, and that these have the right types and lie in their spaces.
 
     Raises:
-        AssertionError: two environments of one seed differ, earlier episodes show after a seeded reset, two seeds give
-            the same episodes, an observation lies outside its space, a reward is no number, an end is no truth value,
-            or `info` holds "episode", which Gymnasium's RecordEpisodeStatistics writes.
+        AssertionError: two environments with the same seed differ, a seeded reset depends on earlier episodes, two
+            seeds give the same episodes, an observation lies outside its space, the reward is not a number, terminated
+            or truncated is not a bool, or `info` has the key "episode" of Gymnasium's RecordEpisodeStatistics.
     """
     env = make_env()
     name, has_core = _name(env), isinstance(env.unwrapped, FunctionalEnv)
     first, second, other = _play(env, 7), _play(make_env(), 7), _play(make_env(), 8)
-    _require(_same(first, second), f"{name}: two environments with the same seed and actions do not do the same.")
+    _require(_same(first, second), f"{name}: two environments behave differently under the same seed and actions.")
     again = make_env()
     _play(again, 9)
     _require(
         _same(_play(again, 7), first),
-        f"{name}: reset(seed) does not forget earlier episodes; with the same seed it does something else after them.",
+        f"{name}: reset(seed) does not forget earlier episodes; the same seed gives something else after them.",
     )
     _require(
         not _same([out[0] for out in first], [out[0] for out in other]),
-        f"{name}: two seeds give the same observations under different actions; nothing follows from either.",
+        f"{name}: two seeds and their different actions give the same observations; neither has an effect.",
     )
     for observation, *paid, info in first:
         _require(
@@ -146,7 +146,8 @@ def check_spec(make_env: MakeEnv) -> None:
     """Check that the spec of a registered environment survives JSON and makes the same environment again.
 
     Raises:
-        AssertionError: the spec is no JSON, or changes on the way, or what it makes has other spaces or does otherwise.
+        AssertionError: the spec cannot be written as JSON or is different once read, or the environment made from it
+            has other spaces or behaves differently.
     """
     env = make_env()
     if env.spec is None:
@@ -166,7 +167,7 @@ def check_spec(make_env: MakeEnv) -> None:
         _require(before == after, f"{name}: made from its spec its {space} is {after} and no longer {before}.")
     _require(
         _same(_play(env, 3, 10), _play(again, 3, 10)),
-        f"{name}: made from its spec in JSON it does something else with the same seed and actions.",
+        f"{name}: made from its spec in JSON it behaves differently under the same seed and actions.",
     )
 
 
@@ -174,8 +175,8 @@ def check_vector(make_env: MakeEnv, num_envs: int = 3, steps: int = 5) -> None:
     """Check the native vector environment of a registered one: spaces, shapes, and each row against a scalar one.
 
     Raises:
-        AssertionError: a space or shape is not as it should be, a core has no native vector environment, or row i does
-            not equal the scalar environment with seed + i while it plays its first episode.
+        AssertionError: a space or shape is wrong, a core is registered without a native vector environment, or row i
+            differs from the scalar environment with seed i during its first episode.
     """
     env = make_env()
     name, has_core = _name(env), isinstance(env.unwrapped, FunctionalEnv)
@@ -227,12 +228,13 @@ def check_vector(make_env: MakeEnv, num_envs: int = 3, steps: int = 5) -> None:
                 f"{name}: {what} of the vector environment have shape {values.shape}; expected ({num_envs},).",
             )
         for i in list(running):
-            alone[i], *expected, _ = scalars[i].step(_row(actions, i))
+            alone[i], reward, terminated, truncated, _ = scalars[i].step(_row(actions, i))
             _require(
-                all(values[i] == value for values, value in zip(paid, expected, strict=True)),
-                f"{name}: in step {t} row {i} of the vector environment is paid or ended otherwise than when alone.",
+                all(values[i] == alone for values, alone in zip(paid, (reward, terminated, truncated), strict=True)),
+                f"{name}: in step {t} row {i} of the vector environment has another reward, terminated or truncated "
+                "than the scalar environment of its seed.",
             )
-            if expected[1] or expected[2]:
+            if terminated or truncated:
                 running.remove(i)
 
 
@@ -240,8 +242,8 @@ def check_rendering(make_env: MakeEnv) -> None:
     """Check texts ("ansi") and pictures ("rgb_array") of an environment that has such render modes; a core has both.
 
     Raises:
-        AssertionError: a core lacks one of them, a text is empty, a picture is not uint8 (H, W, 3) of one size or is
-            of one colour, pictures never change, or those of a core's vector environment are others.
+        AssertionError: a core lacks one of them, a text is empty, a picture is not uint8 (H, W, 3), changes its size or
+            is blank, steps do not change it, or a core's vector environment renders something else.
     """
     env = make_env()
     name, has_core = _name(env), isinstance(env.unwrapped, FunctionalEnv)
@@ -258,7 +260,10 @@ def check_rendering(make_env: MakeEnv) -> None:
         pictures: list[Any] = [env.render()]
         if envs is not None:
             envs.reset(seed=1)
-            _require(_same(envs.render()[0], pictures[0]), f"{name}: row 0 is not drawn as alone.")  # type: ignore[index]
+            _require(
+                _same(envs.render()[0], pictures[0]),
+                f"{name}: row 0 is rendered differently from the scalar environment.",
+            )  # type: ignore[index]
         for _ in range(2):
             action = env.action_space.sample()
             _, _, terminated, truncated, _ = env.step(action)
@@ -268,7 +273,7 @@ def check_rendering(make_env: MakeEnv) -> None:
                 drawn = envs.render()
                 _require(
                     isinstance(drawn, tuple) and len(drawn) == 2 and _same(drawn[0], pictures[-1]),
-                    f"{name}: rows of the vector environment are not drawn as alone.",
+                    f"{name}: rows of the vector environment are rendered differently from scalar environments.",
                 )
             if terminated or truncated:
                 break
@@ -291,7 +296,7 @@ def check_rendering(make_env: MakeEnv) -> None:
                 picture.shape == pictures[0].shape,
                 f"{name}: pictures change their size from {pictures[0].shape} to {picture.shape}.",
             )
-            _require(picture.std() > (10 if has_core else 0), f"{name}: nothing is drawn on a picture.")
+            _require(picture.std() > (10 if has_core else 0), f"{name}: a picture is blank.")
         others = pictures[1:2] if has_core else pictures[1:]
         _require(
             not all(_same(pictures[0], other) for other in others),
@@ -359,7 +364,7 @@ def _name(env: gym.Env[Any, Any]) -> str:
 
 
 def _run_checker(env: gym.Env[Any, Any], checker: str, run: Callable[[], None], allowed: Sequence[str]) -> None:
-    """Run somebody's checker, and raise AssertionError for what it raises or warns of without being allowed."""
+    """Run a checker; raise AssertionError for every exception of it, and for warnings that are not allowed."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -371,7 +376,7 @@ def _run_checker(env: gym.Env[Any, Any], checker: str, run: Callable[[], None], 
 
 
 def _play(env: gym.Env[Any, Any], seed: int, steps: int = 25) -> list[Any]:
-    """Return all that comes out over a few episodes; actions are the same for the same seed."""
+    """Return the outputs of a few episodes; the seed also determines the actions."""
     env.action_space.seed(seed)
     out: list[Any] = [env.reset(seed=seed)]
     for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Checks that every environment of valuegym passes, for environments of one's own; see `check`."""
+"""Checks that every environment of valuegym passes, to run on your own environments; see `check`."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Every registered world against its pin: a hash of what it does, made anew by playing it, so that none moves unseen.
+"""Each registered world against its pin: a hash of its behaviour, recomputed here, so that no change goes unnoticed.
 
-`pins.json` holds one pin for each world below: every id as it is registered, and arguments that select other draws. A
-pin that fails means that no older record of the world verifies any more. Where that is intended, make the file anew and
-say so in CHANGELOG under Breaking: `python tests/envs/test_pins.py --write`.
+`pins.json` holds one pin for each world below: every id as registered, and variants whose arguments select other random
+draws. When a pin fails, older records of that world no longer verify. If the change is intended, regenerate the file and
+list the id in CHANGELOG under Breaking: `python tests/envs/test_pins.py --write`.
 
-A pin knows values and neither names nor the order of fields, so that it outlives the renaming of a field, of a key of
-the observation or of an argument. It is exact where a core promises the same bits everywhere (its tolerance is 0), and
-rounded to DECIMALS where the core allows its replay a tolerance, and for MuJoCo, whose pins hold for one version of it.
+A pin depends on values, not on the names or the order of fields, so it survives when a field, a key of the observation
+or an argument is renamed. It is exact where a core promises the same bits on every machine (its tolerance is 0). It is
+rounded to DECIMALS where the core allows its replays a tolerance, and for MuJoCo, whose pins hold for one version of it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def worlds(folder: Path) -> dict[str, World]:
     )
     follow, predict, coevolve, lock_in = (f"valuegym/{name}-v0" for name in ("Follow", "Predict", "Coevolve", "LockIn"))
     lqr, preferences, pendulum = (f"valuegym/{name}-v0" for name in ("LQR", "LQRFromPreferences", "Pendulum-D8"))
-    short = {"reports": [0, 1, 3]}
+    short = {"evaluation_points": [0, 1, 3]}
     small = {"size": [4, 5], **short}
     variants = {
         "features": World(delivery, {"observation": "features"}),
@@ -87,14 +87,18 @@ def worlds(folder: Path) -> dict[str, World]:
         "dev split": World(inference, {"split": "dev", "annotator": "partial-return", "size": [4, 4], **short}),
         "few candidates": World(active, {"candidates": 3, "board": "risky", **short}),
         **{
-            f"{name}, {annotator}": World(probe, {"probe": name, "annotator": annotator, "reports": [0, 2, 6]})
+            f"{name}, {annotator}": World(
+                probe, {"probe": name, "annotator": annotator, "evaluation_points": [0, 2, 6]}
+            )
             for name in ("lottery", "variable-horizon", "single-step")
             for annotator in ("regret", "partial-return")
         },
         **{name: World(follow, {"family": name, "people": 20}) for name in FAMILIES},
-        "choices": World(follow, {"reports": "choices", "delay": 2, "strategic": 0.2, "listening": 0.0, "people": 20}),
+        "choices": World(
+            follow, {"responses": "choices", "delay": 2, "strategic": 0.2, "listening": 0.0, "people": 20}
+        ),
         "given items": World(
-            follow, {"reports": "choices", "items": str(folder / "items.csv"), "dimensions": 2, "people": 20}
+            follow, {"responses": "choices", "items": str(folder / "items.csv"), "dimensions": 2, "people": 20}
         ),
         "recorded": World(
             follow, {"family": str(folder / "path.csv"), "dimensions": 2, "steps": 4, "people": 20, "delay": 1}
@@ -103,18 +107,24 @@ def worlds(folder: Path) -> dict[str, World]:
         "ahead": World(predict, {"horizon": 2, "people": 20, "family": "random-walk"}),
         "small world": World(
             coevolve,
-            {"network": {"name": "watts-strogatz", "neighbours": 4, "seed": 1}, "people": 20, "reports": "choices"},
+            {"network": {"name": "watts-strogatz", "neighbours": 4, "seed": 1}, "people": 20, "responses": "choices"},
         ),
         "three groups": World(coevolve, {"people": 12, "dimensions": 2, "delay": 2, "family": "logistic"}),
         "few people": World(lock_in, {"people": 5, "steps": 6}),
         "rotated": World(lqr, {"distractors": 3, "rotated": True, "noise": 0.1}),
         "rotated, by costs": World(
             preferences,
-            {"annotator": "partial-return", "rotated": True, "transitions": 20, "length": 2, "reports": [0, 1, 3]},
+            {
+                "annotator": "partial-return",
+                "rotated": True,
+                "transitions": 20,
+                "length": 2,
+                "evaluation_points": [0, 1, 3],
+            },
         ),
         "train, noiseless": World(
             preferences,
-            {"annotator": "regret-noiseless", "split": "train", "transitions": 20, "reports": [0, 1, 3]},
+            {"annotator": "regret-noiseless", "split": "train", "transitions": 20, "evaluation_points": [0, 1, 3]},
         ),
         **{
             f"{kind}, {'coupled' if coupling else 'alone'}": World(
@@ -130,7 +140,7 @@ def worlds(folder: Path) -> dict[str, World]:
 
 @contextmanager
 def worlds_with_data() -> Iterator[dict[str, World]]:
-    """Yield every world while the data that some of them read lie in a folder; boards pass for the published ones."""
+    """Yield every world while a folder holds the data that some of them read; its boards are accepted as the published ones."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(maps, "DIGEST", write_data(Path(folder)))
         yield worlds(Path(folder))
@@ -138,7 +148,7 @@ def worlds_with_data() -> Iterator[dict[str, World]]:
 
 def write_data(folder: Path) -> str:
     """Write what the worlds with data of one's own read: boards, answers, a path, items; return the boards' digest."""
-    core = RewardInference(annotator="regret", board="published", length=3, reports=(20,))
+    core = RewardInference(annotator="regret", board="published", length=3, evaluation_points=(20,))
     task, _ = core.initial(keys.mix(0, np.arange(1)))
     pairs, answer = core.query(type(task)(*(np.repeat(field, 20, 0) for field in task)), np.arange(1, 21))
     starts = np.stack(np.divmod(pairs.states[..., 0], 10), -1)
@@ -197,8 +207,8 @@ def fixed_action(space: Any, seed: int, episode: int, t: int) -> Any:
     return (space.low + uniform.reshape(space.shape) * (space.high - space.low)).astype(space.dtype)
 
 
-def inside(env: gym.Env[Any, Any]) -> dict[str, Any]:
-    """Return what an environment hides, by part: task and state of a core, position and velocity of a MuJoCo body."""
+def hidden(env: gym.Env[Any, Any]) -> dict[str, Any]:
+    """Return what the agent is not given: task and state of a core, or positions and velocities of MuJoCo."""
     bare: Any = env.unwrapped
     if hasattr(bare, "core"):
         return {"task": bare.task, "state": bare.state}
@@ -206,21 +216,21 @@ def inside(env: gym.Env[Any, Any]) -> dict[str, Any]:
 
 
 def trace(world: World) -> Iterator[Piece]:
-    """Yield a hash of everything that comes of the world, with the part of the pin it belongs to."""
+    """Yield the part of the pin and a hash for everything that the world puts out."""
     env = gym.make(world.id, **world.kwargs)
     core = getattr(env.unwrapped, "core", None)
     exact = core is not None and getattr(core, "tolerance", 0.0) == 0.0
     for seed in SEEDS:
         for episode in range(EPISODES):
             observation, _ = env.reset(seed=seed if episode == 0 else None)
-            seen: dict[str, Any] = {**inside(env), "observation": observation}
+            seen: dict[str, Any] = {**hidden(env), "observation": observation}
             yield from ((part, fingerprint(value, exact)) for part, value in seen.items())
             for t in range(world.steps):
                 action = fixed_action(env.action_space, seed, episode, t)
                 observation, *paid, _ = env.step(action)
-                # Not in any order: reward is a number, terminated and truncated are truths of which order matters.
-                seen = {"state": inside(env)["state"], "observation": observation}
+                seen = {"state": hidden(env)["state"], "observation": observation}
                 yield from ((part, fingerprint(value, exact)) for part, value in seen.items())
+                # Not by `fingerprint`, for the order of terminated and truncated matters.
                 yield "reward", b"".join(hashed(value, exact) for value in paid)
                 if paid[1] or paid[2]:
                     break
@@ -235,7 +245,7 @@ def pin_of(pieces: Iterable[Piece]) -> Pin:
 
 
 def compare(name: str, found: Pin, pins: dict[str, Pin]) -> None:
-    """Raise AssertionError where a world is not what its pin says, or has none."""
+    """Raise AssertionError if a world differs from its pin or has none."""
     if name not in pins:
         raise AssertionError(f"{name} has no pin. If the world is new, give it one: {COMMAND}")
     parts = [part for part in PARTS if found.get(part) != pins[name].get(part)]
@@ -261,7 +271,7 @@ def stored() -> dict[str, Any]:
 
 
 def write() -> None:
-    """Make the pins anew; those of other versions of MuJoCo stay as they are."""
+    """Regenerate the pins; keep those of other versions of MuJoCo."""
     with worlds_with_data() as all_worlds:
         cores = {name: pin_of(trace(world)) for name, world in all_worlds.items()}
     mujoco = stored()["mujoco"]
@@ -302,7 +312,7 @@ class Draw(NamedTuple):
 def watched(move: Callable[[Draw], bool]) -> Iterator[set[Draw]]:
     """Collect all draws, and make those that `move` picks from another stream.
 
-    Draws of nothing and choices among one are none: nothing depends on them.
+    Empty draws and choices among one are left out, for nothing depends on them.
     """
     made: set[Draw] = set()
     originals = {kind: getattr(keys, kind) for kind in DRAWS}
@@ -338,7 +348,7 @@ def watched(move: Callable[[Draw], bool]) -> Iterator[set[Draw]]:
 
 
 class Played(NamedTuple):
-    """What came of a world, and the draws that it made."""
+    """The trace of a world, and the draws that it made."""
 
     pieces: list[Piece]
     draws: frozenset[Draw]
@@ -356,8 +366,8 @@ def played(world: World, name: str) -> Played:
     return _PLAYED[name]
 
 
-def stays(world: World, before: list[Piece], move: Callable[[Draw], bool]) -> bool:
-    """Tell whether a world does the same when the draws that `move` picks are moved; stop where it does not."""
+def is_unchanged(world: World, before: list[Piece], move: Callable[[Draw], bool]) -> bool:
+    """Tell whether the trace of a world stays the same when the draws that `move` picks are moved."""
     with watched(move):
         return all(a == b for a, b in zip_longest(trace(world), before))
 
@@ -374,12 +384,12 @@ def all_worlds() -> Iterator[dict[str, World]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_core_is_where_its_pin_says(name: str, all_worlds: dict[str, World]) -> None:
+def test_core_matches_its_pin(name: str, all_worlds: dict[str, World]) -> None:
     compare(name, pin_of(played(all_worlds[name], name).pieces), stored()["cores"])
 
 
 @pytest.mark.parametrize("id", FOREIGN)
-def test_mujoco_is_where_its_pin_says(id: str) -> None:
+def test_mujoco_matches_its_pin(id: str) -> None:
     version, pins = mujoco_version(), stored()["mujoco"]
     if version is None:
         pytest.skip("needs the extra `control`, which brings MuJoCo")
@@ -441,8 +451,8 @@ UNUSED: dict[str, set[tuple[str, str, str, tuple[int, ...]]]] = {
     "valuegym/RewardInference-v0 (risky)": _RISKY,
     "valuegym/RewardInferenceActive-v0 (few candidates)": _RISKY,
 }
-# Places that draw for no world, or for none whose draws are a core's.
-ELSEWHERE = {
+# Module and function of draws that belong to no world of a core.
+NO_WORLD = {
     ("functional", "episode_keys"): "the first key of an episode, for replays",
     ("rollouts", "random_actions"): "actions of the naive reference, for scoring only",
     ("rollouts", "references"): "keys of the naive reference, for scoring only",
@@ -455,7 +465,7 @@ ELSEWHERE = {
 def test_moved_resets_fail_the_pin(id: str, all_worlds: dict[str, World]) -> None:
     with watched(lambda draw: draw.at_reset) as made:
         moved = pin_of(trace(all_worlds[id]))
-    assert any(draw.at_reset for draw in made), f"{id} draws nothing at reset; every id did, so look where it draws"
+    assert any(draw.at_reset for draw in made), f"{id} draws nothing at reset; if that is intended, list it here"
     with pytest.raises(AssertionError, match=f"{id} has moved"):
         compare(id, moved, stored()["cores"])
 
@@ -468,9 +478,9 @@ def test_no_reset_draw_moves_alone(name: str, all_worlds: dict[str, World]) -> N
     alone = [draw for draw in sorted(at_reset) if draw.site not in EXCUSED]
     unused = {draw for draw in alone if (*draw.site, draw.counters) in UNUSED.get(name, ())}
     assert len(unused) == len(UNUSED.get(name, ())), f"{name} no longer makes a draw that UNUSED lists"
-    unseen = [str(draw) for draw in alone if draw not in unused and stays(world, pieces, draw.__eq__)]
+    unseen = [str(draw) for draw in alone if draw not in unused and is_unchanged(world, pieces, draw.__eq__)]
     for site in {draw.site for draw in at_reset} & set(EXCUSED):
-        if stays(world, pieces, lambda draw, site=site: draw.at_reset and draw.site == site):  # type: ignore[misc]
+        if is_unchanged(world, pieces, lambda draw, site=site: draw.at_reset and draw.site == site):  # type: ignore[misc]
             unseen.append(str(site))
     assert not unseen, f"{name} is the same when these draws move, so its pin does not hold them: {unseen}"
 
@@ -492,9 +502,9 @@ def places() -> Iterator[tuple[Path, int, int, str, str]]:
 def test_every_draw_belongs_to_a_pin(all_worlds: dict[str, World]) -> None:
     """Every place of the sources that draws is reached by some world, and moves it."""
     at = [(path, first, last, kind) for path, first, last, caller, kind in places()
-          if (path.stem, caller) not in ELSEWHERE]  # fmt: skip
-    gone = set(ELSEWHERE) - {(path.stem, caller) for path, _, _, caller, _ in places()}
-    assert not gone, f"ELSEWHERE lists places that draw nothing any more: {sorted(gone)}"
+          if (path.stem, caller) not in NO_WORLD]  # fmt: skip
+    gone = set(NO_WORLD) - {(path.stem, caller) for path, _, _, caller, _ in places()}
+    assert not gone, f"NO_WORLD lists places that no longer draw: {sorted(gone)}"
     reached = {place: False for place in at}
     for name, world in all_worlds.items():
         if name in LARGE:  # their variants draw the same
@@ -503,12 +513,12 @@ def test_every_draw_belongs_to_a_pin(all_worlds: dict[str, World]) -> None:
         for path, first, last, kind in at:
             here = {d for d in draws if Path(d.file) == path and first <= d.line <= last and d.kind == kind}
             if here and not reached[path, first, last, kind]:
-                reached[path, first, last, kind] = not stays(world, pieces, here.__contains__)
+                reached[path, first, last, kind] = not is_unchanged(world, pieces, here.__contains__)
     unseen = [f"{path.name}, line {first}: {kind}" for (path, first, _, kind), seen in reached.items() if not seen]
     assert not unseen, f"No pin holds these draws; add a variant that makes them and run {COMMAND}: {unseen}"
 
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
-        sys.exit(f"To make {PINS} anew: {COMMAND}")
+        sys.exit(f"To regenerate {PINS}: {COMMAND}")
     write()

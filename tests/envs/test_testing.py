@@ -1,4 +1,4 @@
-"""The checks of `valuegym.testing` on environments of one's own: one that is well made, and one for every fault."""
+"""The checks of `valuegym.testing` on environments of a user: correct ones, and one for every fault."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class ForgetsItsArgument(Walk):
 
 
 @pytest.mark.parametrize("check", [getattr(testing, name) for name in testing.__all__ if name.startswith("check")])
-def test_well_made_environments_pass(check: Any) -> None:
+def test_correct_environments_pass(check: Any) -> None:
     if check is testing.check_stable_baselines3:
         pytest.importorskip("stable_baselines3")
     check(Walk)
@@ -157,16 +157,16 @@ def test_well_made_environments_pass(check: Any) -> None:
         (testing.check_gymnasium, OutOfItsSpace, "OutOfItsSpace: Gymnasium's checker fails: .*observation"),
         (testing.check_gymnasium, PaidInWords, "PaidInWords: Gymnasium's checker .*reward"),
         (testing.check_determinism, WiderThanItsSpace, "lies outside the observation space"),
-        (testing.check_determinism, WithItsOwnRandomness, "two environments with the same seed and actions do not"),
+        (testing.check_determinism, WithItsOwnRandomness, "two environments behave differently"),
         (testing.check_determinism, WithAMemory, "does not forget earlier episodes"),
-        (testing.check_determinism, WithoutAnything, "two seeds give the same observations"),
+        (testing.check_determinism, WithoutAnything, "two seeds and their different actions"),
         (testing.check_determinism, PaidInWords, "the reward is 'much' of type str"),
         (testing.check_determinism, EndsByNumber, r"terminated and truncated are \[0, False\]"),
         (testing.check_determinism, TakesAKeyOfOthers, "info holds 'episode'"),
         (testing.check_rendering, AlwaysTheSamePicture, "'ansi' shows does not change"),
         (testing.check_rendering, EmptyText, "gives ''; expected a text"),
         (testing.check_rendering, PictureOfFloats, r"gives float64 of shape \(4, 36, 3\); expected uint8"),
-        (testing.check_rendering, BlankPicture, "nothing is drawn"),
+        (testing.check_rendering, BlankPicture, "a picture is blank"),
         (testing.check_rendering, GrowingPicture, "pictures change their size"),
     ],
 )
@@ -305,7 +305,7 @@ def _registered() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("check", "id", "said"),
     [
-        (testing.check_vector, "MixesItsRows", "in step 0 row 0 .* is paid or ended otherwise"),
+        (testing.check_vector, "MixesItsRows", "in step 0 row 0 .* has another reward"),
         (testing.check_vector, "StartsByRow", "after 0 steps row 1 .* is not the scalar environment"),
         (testing.check_vector, "NotNative", "registered without vector_entry_point"),
         (testing.check_documentation, "Undocumented", r"has the headings \[\]"),
