@@ -260,21 +260,14 @@ def check_rendering(make_env: MakeEnv) -> None:
         pictures: list[Any] = [env.render()]
         if envs is not None:
             envs.reset(seed=1)
-            _require(
-                _same(envs.render()[0], pictures[0]),
-                f"{name}: row 0 is rendered differently from the scalar environment.",
-            )  # type: ignore[index]
+            _check_drawn(envs, pictures[-1], name)
         for _ in range(2):
             action = env.action_space.sample()
             _, _, terminated, truncated, _ = env.step(action)
             pictures.append(env.render())
             if envs is not None:
                 envs.step(np.stack([action, action]))
-                drawn = envs.render()
-                _require(
-                    isinstance(drawn, tuple) and len(drawn) == 2 and _same(drawn[0], pictures[-1]),
-                    f"{name}: rows of the vector environment are rendered differently from scalar environments.",
-                )
+                _check_drawn(envs, pictures[-1], name)
             if terminated or truncated:
                 break
         for picture in pictures:
@@ -350,6 +343,15 @@ def check_documentation(make_env: MakeEnv) -> None:
     if env.spec is not None:
         version = env.spec.id.rpartition("-")[2]
         _require(f"{version}:" in sections[-1], f"{name}: 'Version history' in the docstring lacks {version!r}.")
+
+
+def _check_drawn(envs: gym.vector.VectorEnv[Any, Any, Any], picture: Any, name: str) -> None:
+    """Check that a vector environment renders one picture for each row, the first of them this one."""
+    drawn = envs.render()
+    _require(
+        isinstance(drawn, tuple) and len(drawn) == envs.num_envs and _same(drawn[0], picture),
+        f"{name}: row 0 of the vector environment is rendered differently from the scalar environment.",
+    )
 
 
 def _require(holds: bool, sentence: str) -> None:

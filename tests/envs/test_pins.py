@@ -1,12 +1,12 @@
 """Each registered world against its pin: a hash of its behaviour, recomputed here, so that no change goes unnoticed.
 
 `pins.json` holds one pin for each world below: every id as registered, and variants whose arguments select other random
-draws. When a pin fails, older records of that world no longer verify. If the change is intended, regenerate the file and
-list the id in CHANGELOG under Breaking: `python tests/envs/test_pins.py --write`.
+draws. When a pin fails, older records of that world no longer verify. If the change is intended, list the id in
+CHANGELOG under Breaking and regenerate the file: `python tests/envs/test_pins.py --write`.
 
 A pin depends on values, not on the names or the order of fields, so it survives when a field, a key of the observation
 or an argument is renamed. It is exact where a core promises the same bits on every machine (its tolerance is 0). It is
-rounded to DECIMALS where the core allows its replays a tolerance, and for MuJoCo, whose pins hold for one version of it.
+rounded to DECIMALS where the core allows its replays a tolerance, and for MuJoCo, where pins belong to one version.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def worlds(folder: Path) -> dict[str, World]:
 
 @contextmanager
 def worlds_with_data() -> Iterator[dict[str, World]]:
-    """Yield every world while a folder holds the data that some of them read; its boards are accepted as the published ones."""
+    """Yield every world, with a folder of data for some of them; its boards are accepted as the published ones."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(maps, "DIGEST", write_data(Path(folder)))
         yield worlds(Path(folder))
