@@ -490,13 +490,17 @@ def places() -> Iterator[tuple[Path, int, int, str, str]]:
     for path in sorted(Path(valuegym.envs.__file__).parent.rglob("*.py")):
         if path.name == "keys.py":
             continue
-        functions = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.FunctionDef)]
-        innermost = {node: function for function in functions for node in ast.walk(function)}
-        for node, function in innermost.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        innermost = {node: function.name for function in functions for node in ast.walk(function)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}".endswith("keys"):
+                names = {alias.name for alias in node.names} & {*DRAWS, "*"}
+                assert not names, f"{path.name} imports {names} from keys; call keys.NAME, so that a test can move it"
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in DRAWS:
                 if ast.unparse(node.func.value) == "keys":
                     assert node.end_lineno is not None
-                    yield path, node.lineno, node.end_lineno, function.name, node.func.attr
+                    yield path, node.lineno, node.end_lineno, innermost.get(node, "the module"), node.func.attr
 
 
 def test_every_draw_belongs_to_a_pin(all_worlds: dict[str, World]) -> None:
@@ -505,15 +509,18 @@ def test_every_draw_belongs_to_a_pin(all_worlds: dict[str, World]) -> None:
           if (path.stem, caller) not in NO_WORLD]  # fmt: skip
     gone = set(NO_WORLD) - {(path.stem, caller) for path, _, _, caller, _ in places()}
     assert not gone, f"NO_WORLD lists places that no longer draw: {sorted(gone)}"
+    sites: set[tuple[str, str, str]] = set()
     reached = {place: False for place in at}
     for name, world in all_worlds.items():
         if name in LARGE:  # their variants draw the same
             continue
         pieces, draws = played(world, name)
+        sites |= {draw.site for draw in draws if draw.at_reset}
         for path, first, last, kind in at:
             here = {d for d in draws if Path(d.file) == path and first <= d.line <= last and d.kind == kind}
             if here and not reached[path, first, last, kind]:
                 reached[path, first, last, kind] = not is_unchanged(world, pieces, here.__contains__)
+    assert set(EXCUSED) <= sites, f"EXCUSED lists places that no longer draw at reset: {sorted(set(EXCUSED) - sites)}"
     unseen = [f"{path.name}, line {first}: {kind}" for (path, first, _, kind), seen in reached.items() if not seen]
     assert not unseen, f"No pin holds these draws; add a variant that makes them and run {COMMAND}: {unseen}"
 
