@@ -65,7 +65,7 @@ def rules(env: Any) -> Core:
     try:
         core: Core = load(kwargs["core"])(**arguments)
     except OSError as error:
-        raise ValueError(f"The rules of {spec.id} with {arguments} cannot be given here: {error}") from error
+        raise ValueError(f"The rules of {spec.id} cannot be given here: {error}") from error
     return core
 
 
