@@ -29,7 +29,7 @@ AGENTS: dict[str, AgentEntry] = {
     "oracle": AgentEntry(
         "valuegym.agents.oracle:Oracle",
         "",
-        "the environment's own solver, given the state; the reference for a score of 1",
+        "asks the environment's own solver; the reference for 1",
     ),
     "constant": AgentEntry(
         "valuegym.agents.preference.constant:Constant", "", "the best of 73 constant answers on training tasks"
@@ -37,10 +37,10 @@ AGENTS: dict[str, AgentEntry] = {
     "partial_return": AgentEntry(
         "valuegym.agents.preference.partial_return:PartialReturn",
         "",
-        "weights inferred by partial return; Gaussian prior",
+        "weights by partial return; Gaussian prior",
     ),
     "regret": AgentEntry(
-        "valuegym.agents.preference.regret:Regret", "", "weights inferred by regret with exact values; Gaussian prior"
+        "valuegym.agents.preference.regret:Regret", "", "weights by regret with exact values; Gaussian prior"
     ),
     "bayes_partial_return": AgentEntry(
         "valuegym.agents.preference.bayes_partial_return:BayesPartialReturn",

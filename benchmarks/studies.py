@@ -40,7 +40,7 @@ from valuegym.agents import make
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, datasets, maps
-from valuegym.envs.preference.reward_inference import REPORTS, RewardInference, Task
+from valuegym.envs.preference.reward_inference import EVALUATION_POINTS, RewardInference, Task
 from valuegym.envs.preference.segments import Segment
 
 ENV = "valuegym/RewardInference-v0"
@@ -119,14 +119,14 @@ def people(options: argparse.Namespace) -> Iterator[Job]:
 @lru_cache(maxsize=2)
 def environment(annotator: str, split: str, board: str, data: str | None, longest: int) -> RewardInference:
     """The core that asks and scores."""
-    return RewardInference(annotator=annotator, split=split, board=board, data=data, reports=(longest,))
+    return RewardInference(annotator=annotator, split=split, board=board, data=data, evaluation_points=(longest,))
 
 
 @lru_cache(maxsize=8)
 def learner(name: str) -> Any:
     """By its name and, after a colon, how it differs from the default."""
     agent, _, variant = name.partition(":")
-    return make(agent, gym.make(ENV, reports=(1,)), **OPTIONS[variant])
+    return make(agent, gym.make(ENV, evaluation_points=(1,)), **OPTIONS[variant])
 
 
 def rows(task: Task, n: int) -> Task:
@@ -221,7 +221,7 @@ def main() -> None:
     humans = options.study == "people"
     options.units = options.units or (20 if humans else 100)
     options.seeds = options.seeds or (10 if options.study == "near-optimal" else 1)
-    options.reports = options.reports or (PARTITIONS if humans else REPORTS)
+    options.reports = options.reports or (PARTITIONS if humans else EVALUATION_POINTS)
     options.learners = options.learners or (*LEARNERS, *LIKELIHOOD, *(LIBRARIES if humans else ()))
     path = options.results / f"{options.study}.jsonl"
     if not options.table:

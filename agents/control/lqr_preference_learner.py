@@ -100,7 +100,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
 
 
 class LQRPreferenceLearner(BatchAgent):
-    """Remembers every answered pair and plans anew when a report is due; no force before the first answer.
+    """Remembers every answered pair and plans anew at evaluation points; no force before the first answer.
 
     Knows the features of the cost, as every agent is shown them, and that weights are at least 0, with a normal prior
     about 0 whose standard deviation is 5 where partial returns differ by 1 between two segments. Gains are cut to the
@@ -142,7 +142,7 @@ class LQRPreferenceLearner(BatchAgent):
         shape: Any = self.action_space.shape
         now = before or Answers([], [], [], np.zeros(shape, np.float32))
         label = float(labels(np.array(int(row["label"]))))
-        if np.isnan(label) and not (row["report"] and now.label):
+        if np.isnan(label) and not (row["is_evaluation_point"] and now.label):
             return now
         query = read(row)
         if not np.isnan(label):
@@ -151,7 +151,7 @@ class LQRPreferenceLearner(BatchAgent):
                 actions=[*now.actions, query.pair_actions],
                 label=[*now.label, label],
             )
-        if not query.report:
+        if not query.is_evaluation_point:
             return now
         segments = Segments(np.stack(now.states)[:, :, :-1], np.stack(now.actions))
         pairs = Pairs(segments, np.array(now.label))

@@ -112,7 +112,7 @@ class ActiveBayesRegret(BatchAgent):
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, choice: str = "information") -> None:
         super().__init__(env)
         core: Any = rules(env)
-        if not getattr(core, "asks", False) or core.policy:
+        if not getattr(core, "active", False) or core.policy:
             raise ValueError(
                 "Agent 'active_bayes_regret' asks and infers reward weights; it plays in "
                 "valuegym/RewardInferenceActive-v0 only."
@@ -133,9 +133,9 @@ class ActiveBayesRegret(BatchAgent):
     def _answer(self, row: dict[str, Any], belief: Belief) -> Any:
         """Return the action (d + K,) in one environment."""
         query, candidates = read(row), read_candidates(row)
-        estimate = belief.estimate() if query.report else np.zeros(query.features.shape[-1])
+        estimate = belief.estimate() if query.is_evaluation_point else np.zeros(query.features.shape[-1])
         if self.choice == "random":
-            promise = np.random.default_rng([self.seed, query.shown, 1]).random(len(candidates.mask))
+            promise = np.random.default_rng([self.seed, query.num_queries, 1]).random(len(candidates.mask))
         elif candidates.mask.any():
             promise = belief.promise(candidates, self.choice)
         else:

@@ -19,10 +19,10 @@ from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
 
 # Shorter episodes than those of the tracks, by what agents are asked for there.
 SHORT: dict[str, dict[str, Any]] = {
-    "valuegym/RewardInference-v0": {"reports": (1, 2), "split": "dev"},
-    "valuegym/RewardInferencePolicy-v0": {"reports": (1, 2), "split": "dev"},
-    "valuegym/RewardInferenceActive-v0": {"reports": (1, 2), "split": "dev"},
-    "valuegym/LQRFromPreferences-v0": {"reports": (1,), "transitions": 60, "length": 3},
+    "valuegym/RewardInference-v0": {"evaluation_points": (1, 2), "split": "dev"},
+    "valuegym/RewardInferencePolicy-v0": {"evaluation_points": (1, 2), "split": "dev"},
+    "valuegym/RewardInferenceActive-v0": {"evaluation_points": (1, 2), "split": "dev"},
+    "valuegym/LQRFromPreferences-v0": {"evaluation_points": (1,), "transitions": 60, "length": 3},
 }
 STEPS = 4
 

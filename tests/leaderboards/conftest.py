@@ -7,14 +7,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from valuegym.leaderboards import experiments, sandbox, tracking
+from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.board import sandbox
 from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.tracking import log as tracking
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -46,8 +47,7 @@ def enrol() -> Iterator[Callable[..., None]]:
             for row in rows:
                 patch.setitem(experiments.EXPERIMENTS, row.id, row)
 
-        for name in ("run", "verify", "trust"):
-            patch.setattr(import_module(f"valuegym.leaderboards.{name}"), "spread", serial)
+        patch.setattr(executors, "parallel_map", serial)
         yield add
 
 

@@ -16,24 +16,25 @@ import pytest
 
 from valuegym.agents import AGENTS
 from valuegym.agents.preference import constant
-from valuegym.leaderboards import experiments, referee
-from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards import experiments
 from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.commitment import agent_digest
+from valuegym.leaderboards.board import operations
+from valuegym.leaderboards.board.sandbox import AgentFailure, Remote
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
+from valuegym.leaderboards.records.submission import EXAMPLE
 from valuegym.leaderboards.run import evaluate
-from valuegym.leaderboards.sandbox import AgentFailure, Remote
-from valuegym.leaderboards.submission import EXAMPLE
-from valuegym.leaderboards.trust import judge, played
+from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.trust.commitment import agent_digest
+from valuegym.leaderboards.trust.judgement import judge, played
 
 pytestmark = pytest.mark.sandbox
 OUTSIDE = {"oracle": "it asks the state of the live environment, which no sandbox holds"}
 # Shorter episodes than those of the tracks, and shorter training where there is any.
 SHORT: dict[str, dict[str, Any]] = {
-    "preference/boards-regret": {"reports": (0, 3), "split": "dev"},
-    "preference/policy-regret": {"reports": (0, 3), "split": "dev"},
-    "preference/asking-regret": {"reports": (0, 2), "split": "dev"},
-    "control/lqr-preferences": {"reports": (0, 1), "transitions": 60, "length": 3},
+    "preference/boards-regret": {"evaluation_points": (0, 3), "split": "dev"},
+    "preference/policy-regret": {"evaluation_points": (0, 3), "split": "dev"},
+    "preference/asking-regret": {"evaluation_points": (0, 2), "split": "dev"},
+    "control/lqr-preferences": {"evaluation_points": (0, 1), "transitions": 60, "length": 3},
     "coevolution/lock-in": {"steps": 20},
 }
 SETTINGS: dict[str, dict[str, Any]] = {"ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 1}}
@@ -136,7 +137,7 @@ def test_agents_play_inside_as_they_do_outside(
     if what.timesteps:
         outside.learn(what.timesteps)
     seeds = what.evaluation_seeds(0)
-    inside = referee._played(folder, "group", name, 0, seeds, None, None)
+    inside = operations._played(folder, "group", name, 0, seeds, None, None)
     assert [len(episode.actions) > 0 for episode in inside.episodes] == [True] * len(agents)
     assert inside == evaluate(outside, "group", name, 0, None, seeds)
 
@@ -166,10 +167,10 @@ def test_the_folder_of_peoples_data_stays_outside(monkeypatch: pytest.MonkeyPatc
     def remote(folder: Any, env: Any, about: Any, seed: int, limits: Any) -> None:
         raise Refused(about)
 
-    monkeypatch.setattr(referee, "Remote", remote)
-    monkeypatch.setattr(referee.gym, "make", lambda *_, **kwargs: kwargs["data"])
+    monkeypatch.setattr(operations, "Remote", remote)
+    monkeypatch.setattr(operations.gym, "make", lambda *_, **kwargs: kwargs["data"])
     with pytest.raises(Refused) as given:
-        referee._played("agent", "visitor", HUMAN.id, 0, [1], "/a/folder", None)
+        operations._played("agent", "visitor", HUMAN.id, 0, [1], "/a/folder", None)
     assert given.value.args == ((HUMAN.env_id, HUMAN.kwargs),) and "/a/folder" not in str(given.value)
 
 
@@ -179,12 +180,12 @@ BOARD = Experiment(
     "test/bayes",
     "",
     "valuegym/RewardInference-v0",
-    '{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+    '{"annotator": "regret", "evaluation_points": [0, 3], "split": "dev"}',
     ("bayes_regret",),
     0,
     2,
     (0, 1),
-    "reports",
+    "evaluation_points",
 )
 
 
