@@ -57,7 +57,7 @@ class Pluralist(Kalman):
         index = np.arange(CROWD * self.dimensions)
         self.crowd = keys.irwin_hall(keys.mix(seed), index).reshape(CROWD, self.dimensions)
 
-    def act(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+    def decide(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
         """Estimate, then plan what to say."""
         level, after = self.update(reading, t, memory)
         if not isinstance(self.core, Coevolve):
