@@ -34,6 +34,7 @@ PURE = {
     "valuegym.envs.coevolution.dynamics",
     "valuegym.envs.coevolution.metrics",
     "valuegym.envs.coevolution.networks",
+    "valuegym.envs.coevolution.planning",
     "valuegym.envs.control.grid",
     "valuegym.envs.control.riccati",
     "valuegym.envs.elementary",

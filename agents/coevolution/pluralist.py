@@ -11,7 +11,8 @@ import numpy.typing as npt
 from valuegym.agents.coevolution.trackers import Floats, Kalman, Memory, carried
 from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics
-from valuegym.envs.coevolution.coevolve import Coevolve, plan
+from valuegym.envs.coevolution.coevolve import Coevolve
+from valuegym.envs.coevolution.planning import plan
 
 REMEMBERED = 12  # steps whose responses are kept
 CROWD = 60  # imagined people, who stand for the population in the plan

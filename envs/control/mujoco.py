@@ -1,6 +1,6 @@
 """MuJoCo's walkers with and without distracting dimensions: Gymnasium's own environments, version 5, of this extra.
 
-These are foreign simulators, not cores: vector environments are Gymnasium's, there is no oracle, and nothing here is
+These are third-party simulators, not cores: vector environments are Gymnasium's, there is no oracle, and nothing here is
 imported before an environment is made.
 
 Source: Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR), for

@@ -29,7 +29,7 @@ import numpy as np
 import pytest
 
 import valuegym.envs
-from valuegym.envs import ENVS, FOREIGN, keys
+from valuegym.envs import ENVS, THIRD_PARTY, keys
 from valuegym.envs.preference import annotators, answers, maps
 from valuegym.envs.preference.reward_inference import RewardInference
 
@@ -276,10 +276,10 @@ def write() -> None:
         cores = {name: pin_of(trace(world)) for name, world in all_worlds.items()}
     mujoco = stored()["mujoco"]
     if (version := mujoco_version()) is not None:
-        mujoco[version] = {id: pin_of(trace(World(id))) for id in FOREIGN}
+        mujoco[version] = {id: pin_of(trace(World(id))) for id in THIRD_PARTY}
     content = {"cores": cores, "mujoco": mujoco}
     PINS.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(f"{PINS}: {len(cores)} worlds of cores, {len(FOREIGN)} of MuJoCo {version or '(not installed)'}")
+    print(f"{PINS}: {len(cores)} worlds of cores, {len(THIRD_PARTY)} of MuJoCo {version or '(not installed)'}")
 
 
 # --- how draws are watched and moved ---
@@ -388,7 +388,7 @@ def test_core_matches_its_pin(name: str, all_worlds: dict[str, World]) -> None:
     compare(name, pin_of(played(all_worlds[name], name).pieces), stored()["cores"])
 
 
-@pytest.mark.parametrize("id", FOREIGN)
+@pytest.mark.parametrize("id", THIRD_PARTY)
 def test_mujoco_matches_its_pin(id: str) -> None:
     version, pins = mujoco_version(), stored()["mujoco"]
     if version is None:
@@ -404,7 +404,7 @@ def test_every_pin_has_an_id_and_every_id_a_pin() -> None:
     assert pins["mujoco"], f"No MuJoCo id has a pin; install the extra `control` and run {COMMAND}"
     for kind, expected, found in (
         ("cores", set(NAMES), set(pins["cores"])),
-        *((f"MuJoCo {version}", set(FOREIGN), set(of)) for version, of in pins["mujoco"].items()),
+        *((f"MuJoCo {version}", set(THIRD_PARTY), set(of)) for version, of in pins["mujoco"].items()),
     ):
         assert not expected - found, f"Without a pin ({kind}): {sorted(expected - found)}. Run {COMMAND}"
         assert not found - expected, f"Pins of no world ({kind}): {sorted(found - expected)}. Run {COMMAND}"

@@ -12,7 +12,7 @@ import gymnasium as gym
 import pytest
 
 import valuegym
-from valuegym.envs import ENVS, FOREIGN, register_all, testing
+from valuegym.envs import ENVS, THIRD_PARTY, register_all, testing
 from valuegym.envs.functional import load
 
 DELIVERY, INFERENCE, POLICY = "valuegym/Delivery-v0", "valuegym/RewardInference-v0", "valuegym/RewardInferencePolicy-v0"
@@ -107,7 +107,7 @@ def test_registration_is_done_once() -> None:
     before = {id: gym.spec(id) for id in ENVS}
     register_all()
     assert all(gym.spec(id) is spec for id, spec in before.items())
-    assert {id for id in gym.registry if id.startswith("valuegym/")} == {*ENVS, *FOREIGN}
+    assert {id for id in gym.registry if id.startswith("valuegym/")} == {*ENVS, *THIRD_PARTY}
     assert valuegym.envs.ENVS is ENVS
 
 
