@@ -31,7 +31,7 @@ from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models, segments
 from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.envs.preference.segments import Segment
-from valuegym.leaderboards.aggregate import stratified_bootstrap
+from valuegym.leaderboards.stats.bootstrap import stratified_bootstrap
 
 Array = npt.NDArray[Any]
 Key = tuple[Any, ...]

@@ -65,9 +65,12 @@ class Experiment:
         return [EVALUATION + 1000 * seed + episode for episode in range(self.episodes)]
 
     def spec(self) -> dict[str, Any]:
-        """What Gymnasium knows of the environment, as JSON: compared with a record's, never constructed from it."""
-        spec = gym.spec(self.env_id)
-        return {"id": spec.id, "kwargs": spec.kwargs | self.kwargs, "max_episode_steps": spec.max_episode_steps}
+        """Return what a record says of the environment: its id, the arguments given to `gym.make`, its step limit.
+
+        A record's is compared with this one and never constructed. No module is named, so that files may move.
+        """
+        limit = gym.spec(self.env_id).max_episode_steps
+        return {"id": self.env_id, "kwargs": self.kwargs, "max_episode_steps": limit}
 
 
 LEARNERS = (
@@ -297,8 +300,8 @@ _VALUES = [
     ),
     replace(
         _values(
-            "follow-few-reports",
-            "Follow one value that reverts to a mean, from three noisy reports a step.",
+            "follow-few-responses",
+            "Follow one value that reverts to a mean, from three noisy responses a step.",
             "Follow",
             ("persistence", "moving_average", "kalman", "ppo", "oracle"),
             family="ornstein-uhlenbeck",
@@ -309,9 +312,13 @@ _VALUES = [
         timesteps=20_000,
         seeds=tuple(range(5)),
     ),
-    _values("coevolve-mixed", "Serve people in one to three camps, and leave them different.", "Coevolve", _COEVOLVERS),
-    _values("coevolve-one-camp", "The same with a single camp.", "Coevolve", _COEVOLVERS, camps=(1,)),
-    _values("coevolve-choices", "The same, told by choices between items.", "Coevolve", _COEVOLVERS, reports="choices"),
+    _values(
+        "coevolve-mixed", "Serve people in one to three clusters, and leave them different.", "Coevolve", _COEVOLVERS
+    ),
+    _values("coevolve-one-cluster", "The same with a single cluster.", "Coevolve", _COEVOLVERS, clusters=(1,)),
+    _values(
+        "coevolve-choices", "The same, told by choices between items.", "Coevolve", _COEVOLVERS, responses="choices"
+    ),
     _values(
         "coevolve-small-world",
         "The same among people who meet the friends of a small world only.",

@@ -16,9 +16,9 @@ from valuegym.agents import make
 from valuegym.envs import mdp
 from valuegym.envs.preference.delivery import Delivery
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.records import Record, read
+from valuegym.leaderboards.records.record import Record, read
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.verification.verify import verify
 
 OPTIMAL = 41.2079
 

@@ -41,9 +41,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
         for name in ("variable-horizon", "single-step")
     ),
     ("valuegym/ProbeInference-v0", {"action": "weights", "annotator": "partial-return"}),
-    ("valuegym/Coevolve-v0", {"people": 12, "dimensions": 1, "reports": "choices", "delay": 1, "steps": 3}),
-    ("valuegym/Predict-v0", {"horizon": 2, "reports": "choices", "budget": 3, "delay": 1, "strategic": 0.2}),
-    ("valuegym/Coevolve-v0", {"network": {"name": "watts-strogatz", "neighbours": 4, "seed": 1}, "camps": [2]}),
+    ("valuegym/Coevolve-v0", {"people": 12, "dimensions": 1, "responses": "choices", "delay": 1, "steps": 3}),
+    ("valuegym/Predict-v0", {"horizon": 2, "responses": "choices", "budget": 3, "delay": 1, "strategic": 0.2}),
+    ("valuegym/Coevolve-v0", {"network": {"name": "watts-strogatz", "neighbours": 4, "seed": 1}, "clusters": [2]}),
     ("valuegym/Follow-v0", {"network": [[0, 1], [1, 2]], "people": 3, "budget": 2}),
     (POLICY, {"board": "risky", "evaluation_points": [0, 2]}),
     (INFERENCE, {"board": "..G\n.S.\n#h%", "evaluation_points": [0, 2]}),

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.board import from_verdicts
-from valuegym.leaderboards.records import read, write
+from valuegym.leaderboards.records.record import read, write
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.table import render
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.standings.gather import from_verdicts
+from valuegym.leaderboards.standings.text import render
+from valuegym.leaderboards.verification.verify import verify
 
 
 @pytest.fixture(scope="module")

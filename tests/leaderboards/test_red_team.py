@@ -24,13 +24,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, referee, trust
-from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.board import operations as referee
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import Record, from_text, to_text
+from valuegym.leaderboards.records.record import Record, from_text, to_text
+from valuegym.leaderboards.records.submission import (
+    EXAMPLE,
+    MAX_FILE,
+    Card,
+    SubmissionError,
+    archive,
+    from_bytes,
+    pack,
+    write,
+)
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.submission import EXAMPLE, MAX_FILE, Card, SubmissionError, archive, from_bytes, pack, write
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.trust import judgement as trust
+from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.verification.verify import verify
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 2, (0, 1), "return")
 OTHER = Experiment(

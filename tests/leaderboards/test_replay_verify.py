@@ -25,10 +25,10 @@ from valuegym.envs.preference.delivery import DISCOUNT, WEIGHTS, Delivery
 from valuegym.envs.preference.random_delivery import RandomDelivery
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import read
-from valuegym.leaderboards.replay import checkpoints, replay
+from valuegym.leaderboards.records.record import read
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import (
+from valuegym.leaderboards.verification.replay import checkpoints, replay
+from valuegym.leaderboards.verification.verify import (
     MAX_PARCEL,
     check,
     parcels,
@@ -832,7 +832,7 @@ def limited(path: Path) -> str:
     """The verdict on a file by a process that may use 1 GiB and 20 s."""
     code = (
         "import resource, sys\n"
-        "from valuegym.leaderboards.verify import verify\n"
+        "from valuegym.leaderboards.verification.verify import verify\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
         "print(verify(sys.argv[1]).status)\n"
     )

@@ -21,10 +21,10 @@ import pytest
 
 from valuegym.envs import ENVS
 from valuegym.leaderboards.experiments import EXPERIMENTS
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import Card
-from valuegym.leaderboards.table import DIVISIONS, WIDTH, as_data, boards, render, render_markdown
-from valuegym.leaderboards.trust import LIMITS
+from valuegym.leaderboards.records.submission import Card
+from valuegym.leaderboards.standings.text import DIVISIONS, WIDTH, as_data, boards, render, render_markdown
+from valuegym.leaderboards.trust.judgement import LIMITS
+from valuegym.leaderboards.verification.scores import Score
 
 needs_pillow = pytest.mark.skipif(importlib.util.find_spec("PIL") is None, reason="needs pillow: valuegym[site]")
 EVALUATION_POINTS = (0, 10, 100, 1000)
@@ -226,7 +226,7 @@ CARD = Card(
 
 def make_site(folder: Path, scores: list[Score] | None = None, **changes: Any) -> dict[str, bytes]:
     """All files of a site by name."""
-    from valuegym.leaderboards.site import write_site
+    from valuegym.leaderboards.site.pages import write_site
 
     first = write_site(make_scores() if scores is None else scores, folder, **changes)
     assert first == folder / "index.html"
@@ -244,7 +244,7 @@ def words_of(text: str) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     pytest.importorskip("PIL")
-    from valuegym.leaderboards.entrants import Curve, Entrant
+    from valuegym.leaderboards.standings.entries import Curve, Entrant
 
     sent = [
         make_score("sent", 0.8, f"control/{name}", evaluation_points=(0,), status="executed")
@@ -386,7 +386,7 @@ def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
 
 @needs_pillow
 def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
-    from valuegym.leaderboards.entrants import Entrant
+    from valuegym.leaderboards.standings.entries import Entrant
 
     scores = [
         make_score(NASTY, 0.9, NASTY, status=f"rejected: {NASTY}"),
@@ -409,7 +409,7 @@ def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
 
 @needs_pillow
 def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
-    from valuegym.leaderboards.site import _render
+    from valuegym.leaderboards.site.pages import _render
 
     first, second = (make_site(tmp_path / name) for name in ("a", "b"))
     assert first == second
@@ -420,7 +420,7 @@ def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
 
 @needs_pillow
 def test_addresses_are_unique_and_stay_in_their_folder() -> None:
-    from valuegym.leaderboards.page import addresses
+    from valuegym.leaderboards.site.elements import addresses
 
     names = ["a/b", "a-b", "A B", "", "..", "../../x", "\x00", "é", "a--1", "x" * 500, "x" * 501]
     found = addresses(names)
@@ -431,7 +431,7 @@ def test_addresses_are_unique_and_stay_in_their_folder() -> None:
 
 @needs_pillow
 def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from valuegym.leaderboards.site import write_site
+    from valuegym.leaderboards.site.pages import write_site
 
     path = tmp_path / "style.css"
     path.write_text("old", encoding="utf-8")
@@ -442,7 +442,7 @@ def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from valuegym.leaderboards.site import picture, write_site
+    from valuegym.leaderboards.site.pages import picture, write_site
 
     picture.cache_clear()
     monkeypatch.setitem(sys.modules, "PIL", None)
@@ -453,7 +453,7 @@ def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 @needs_pillow
 def test_agents_on_one_board_never_share_colour_and_marker() -> None:
-    from valuegym.leaderboards.plots import _look, assign
+    from valuegym.leaderboards.site.plots import _look, assign
 
     scores = [make_score(f"agent-{i}", 0.5, e) for e in ("a", "b") for i in range(20)] + [make_score("c", 0.1, "c")]
     series = assign(boards(scores))
@@ -463,7 +463,7 @@ def test_agents_on_one_board_never_share_colour_and_marker() -> None:
 
 
 def test_positions_give_zero_a_place_of_its_own() -> None:
-    from valuegym.leaderboards.plots import positions
+    from valuegym.leaderboards.site.plots import positions
 
     np.testing.assert_allclose(positions(EVALUATION_POINTS), [0, 1, 2, 3])
     np.testing.assert_allclose(np.diff(positions((0, 10, 20, 40))), np.log10(2))
@@ -472,7 +472,7 @@ def test_positions_give_zero_a_place_of_its_own() -> None:
 
 
 def test_ticks_are_round_and_few() -> None:
-    from valuegym.leaderboards.plots import ticks
+    from valuegym.leaderboards.site.plots import ticks
 
     assert ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert ticks(-1.06, 2.06) == pytest.approx([-1, -0.5, 0, 0.5, 1, 1.5, 2])
@@ -489,7 +489,7 @@ def test_ticks_are_round_and_few() -> None:
 @needs_pillow
 def test_stars_hold_what_they_show() -> None:
     """A corner for each track at its score, from the middle to the ring; what is beyond ends there."""
-    from valuegym.leaderboards.plots import radar
+    from valuegym.leaderboards.site.plots import radar
 
     last = {"a": 0.5, "b": 7.0, "c": -3.0}
     found = [boards([make_score("x", last[track], f"control/{track}", evaluation_points=(0,))])[0] for track in "abc"]
@@ -507,7 +507,7 @@ def test_stars_hold_what_they_show() -> None:
 
 
 def test_labels_are_spread_apart_and_stay_near() -> None:
-    from valuegym.leaderboards.plots import spread
+    from valuegym.leaderboards.site.plots import spread
 
     assert spread([0.0, 5.0, 9.0], 1.0) == [0.0, 5.0, 9.0]
     assert spread([1.0, 1.0, 1.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
@@ -526,7 +526,7 @@ def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
 
 
 def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
-    from valuegym.leaderboards.plots import assign, plot
+    from valuegym.leaderboards.site.plots import assign, plot
 
     scores = [
         make_score(name, last, "control/x", evaluation_points=(0,))
@@ -540,7 +540,7 @@ def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
 
 def test_only_reports_have_counts() -> None:
     """A track whose environment is told something else named "reports" has a single score."""
-    from valuegym.leaderboards.board import evaluation_points
+    from valuegym.leaderboards.standings.gather import evaluation_points
 
     assert evaluation_points(EXPERIMENTS["preference/boards-regret"], 4) == EVALUATION_POINTS
     assert evaluation_points(EXPERIMENTS["preference/boards-regret"], 2) == EVALUATION_POINTS[:2]

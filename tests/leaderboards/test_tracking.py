@@ -16,12 +16,16 @@ import numpy as np
 import pytest
 
 from valuegym._version import __version__
-from valuegym.leaderboards import experiments, offline_run, submission, tracking, trust
-from valuegym.leaderboards.aggregate import estimates
+from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.tracking import TrackedRun, log_scores, read_offline, relocate
+from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.tracking import log as tracking
+from valuegym.leaderboards.tracking import offline_run
+from valuegym.leaderboards.tracking.log import TrackedRun, log_scores, read_offline, relocate
+from valuegym.leaderboards.trust import judgement as trust
+from valuegym.leaderboards.verification.scores import Score
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
 KEY = "0" * 40
@@ -273,7 +277,7 @@ WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0
 def judgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trust.Judgement:
     """An honest submission, judged."""
     monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
-    monkeypatch.setattr(trust, "spread", lambda function, items, *_: [function(item) for item in items])
+    monkeypatch.setattr(executors, "parallel_map", lambda function, items, *_: [function(item) for item in items])
     contents = [run("uniform", WALK.id, seed, tmp_path / "results").read_bytes() for seed in WALK.seeds]
     path = tmp_path / "uniform.zip"
     submission.write(path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": "uniform"}), contents))
