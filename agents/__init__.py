@@ -151,7 +151,9 @@ AGENTS: dict[str, AgentEntry] = {
         "valuegym.agents.coevolution.trust_policies:full", "", "the highest trust in people that the environment allows"
     ),
     "threshold_trust": AgentEntry(
-        "valuegym.agents.coevolution.trust_policies:below_threshold", "", "0.9 of the trust at which people are locked in"
+        "valuegym.agents.coevolution.trust_policies:below_threshold",
+        "",
+        "0.9 of the trust at which people are locked in",
     ),
     "echo_free": AgentEntry(
         "valuegym.agents.coevolution.trust_policies:EchoFree",

@@ -433,7 +433,12 @@ def test_splits_cover_all_tasks() -> None:
 
 def test_test_is_the_default_split() -> None:
     core = RewardInference()
-    assert (core.source.tasks.boards.split, core.evaluation_points, core.source.length, core.random) == ("test", EVALUATION_POINTS, 3, True)
+    assert (core.source.tasks.boards.split, core.evaluation_points, core.source.length, core.random) == (
+        "test",
+        EVALUATION_POINTS,
+        3,
+        True,
+    )
     assert EVALUATION_POINTS == (3, 10, 30, 100, 300, 1000, 3000)
 
 
