@@ -58,7 +58,9 @@ class Pluralist(Kalman):
         index = np.arange(CROWD * self.dimensions)
         self.crowd = keys.irwin_hall(keys.mix(seed), index).reshape(CROWD, self.dimensions)
 
-    def act(self, responses: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+    def decide(
+        self, responses: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory
+    ) -> tuple[Any, Memory]:
         """Estimate, then plan the broadcast."""
         level, after = self.update(reading, t, memory)
         if not isinstance(self.core, Coevolve):
