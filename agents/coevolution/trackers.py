@@ -26,7 +26,16 @@ KEPT = 16  # readings in the history of an agent
 
 
 class Tracker(BatchAgent):
-    """Base of the trackers: it decodes observations, keeps memories, and speaks at a share of the steps."""
+    """Base of the trackers: it decodes observations, keeps memories, and speaks at a share of the steps.
+
+    Args:
+        env: Follow-v0, Predict-v0 or Coevolve-v0.
+        seed: unused; trackers are deterministic.
+        speaking_rate: share of the steps of Coevolve-v0 with a broadcast, all by default.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
+    """
 
     speaking_rate = 1.0
 
@@ -111,6 +120,9 @@ class Lifelong(Tracker):
 
     `start="iterative"` continues from the last estimate, `"independent"` restarts from the first one at every step, as
     the two lifelong algorithms of ProgressGym do with models.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -142,7 +154,11 @@ def lifelong_independent(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -
 
 
 class MovingAverage(Tracker):
-    """Exponential smoothing: e + gain (y - e)."""
+    """Exponential smoothing: e + gain (y - e).
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
+    """
 
     def __init__(
         self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.3, speaking_rate: float | None = None
@@ -165,6 +181,9 @@ class Extrapolative(Tracker):
     v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is at most the number
     of earlier readings (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` removes that share
     of the step from the last reading: 0 is as published, 1 is persistence.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -211,6 +230,9 @@ class Kalman(Tracker):
     standard deviation of people. `drift` is sqrt(q); by default 0.25, and 0.08 for the slower people of Coevolve-v0,
     which are best over all families of Follow-v0 and in Coevolve-v0, on episodes that no experiment has. The forecast
     for any step is the level.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -256,8 +278,11 @@ def reading_variance(channel: Any, cluster_std: float) -> float:
 class Theta(Tracker):
     """Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
 
-    Forecast h steps on: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of the
-    episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
+    Forecast h steps ahead: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of
+    the episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(

@@ -22,7 +22,11 @@ def _rules(env: gym.Env[Any, Any]) -> LockIn:
 
 
 class ConstantTrust(BatchAgent):
-    """Constant trust in people, with the belief as message: the model of Qiu et al. (2025)."""
+    """Constant trust in people, with the belief as message: the model of Qiu et al. (2025).
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
+    """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, trust: float = 0.0) -> None:
         super().__init__(env)
@@ -67,6 +71,9 @@ class EchoFree(BatchAgent):
     / (n c (c - 1)) at its c-th observation: a Kalman filter with given laws. Trust is set so that people's next beliefs
     but one are `message_weight` parts message: the larger it is the better people share their evidence, and the less of
     it can be inferred from their reports.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, message_weight: float = 0.92) -> None:
