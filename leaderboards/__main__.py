@@ -18,14 +18,13 @@ from valuegym.agents import AGENTS
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records.submission import read_card
 from valuegym.leaderboards.run import jobs, run_all
-from valuegym.leaderboards.standings import gather as board
 from valuegym.leaderboards.standings import text as table
-from valuegym.leaderboards.standings.entries import enter, judge_all
+from valuegym.leaderboards.standings.entries import merge_submissions
+from valuegym.leaderboards.standings.gather import Score, from_verdicts, gather_scores
 from valuegym.leaderboards.tracking import log as tracking
 from valuegym.leaderboards.trust import ledger
 from valuegym.leaderboards.trust.commitment import agent_digest
-from valuegym.leaderboards.trust.judgement import Judgement, commitment_seeds, judge
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.trust.judgement import Judgement, commitment_seeds, judge, judge_all
 from valuegym.leaderboards.verification.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
@@ -34,10 +33,10 @@ DEMO_HUMAN = "preference/human-privileged-control"
 
 
 class Sealed(NamedTuple):
-    """A commitment in a board's book."""
+    """A commitment in a board's ledger."""
 
     ledger: ledger.Ledger
-    entry: ledger.Entry
+    entry: ledger.LedgerEntry
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Sealed | None:
@@ -46,7 +45,7 @@ class Sealed(NamedTuple):
             return None
         if args.board is None or args.commitment is None:
             raise ValueError("Committed seeds need both: --board BOARD --commitment N.")
-        found = ledger.read(args.board)
+        found = ledger.read_ledger(args.board)
         return cls(found, found.commitment(args.commitment))
 
     @property
@@ -57,10 +56,10 @@ class Sealed(NamedTuple):
 
 def measures(results: str) -> str:
     """What environments report of whole episodes beyond the score, from the actions that records hold."""
-    from valuegym.leaderboards.records.record import read
-    from valuegym.leaderboards.verification import measures as reported
+    from valuegym.leaderboards.records.record import read_record
+    from valuegym.leaderboards.verification.measures import collect_measures, measures_text
 
-    return reported.render(reported.gather(read(path) for path in record_files(results)))
+    return measures_text(collect_measures(read_record(path) for path in record_files(results)))
 
 
 def list_all() -> str:
@@ -106,15 +105,15 @@ def run(
 
 def score(results: str) -> list[Score]:
     """What the records claim, unverified."""
-    from valuegym.leaderboards.records.record import Record, RecordError, read
+    from valuegym.leaderboards.records.record import Record, RecordError, read_record
 
     def named(path: Path) -> Record:
         try:
-            return read(path)
+            return read_record(path)
         except RecordError as error:
             raise RecordError(f"{path}: {error}") from None
 
-    return board.gather((named(path) for path in record_files(results)), "claimed")
+    return gather_scores((named(path) for path in record_files(results)), "claimed")
 
 
 def verify(results: str, data: str | None = None, workers: int = 2) -> list[Verdict]:
@@ -144,7 +143,7 @@ def submit(
     extra = {Path(path).name: Path(path).read_bytes() for path in evidence or ()}
     content = submission.pack(about, (path.read_bytes() for path in found), extra, sealed.seal if sealed else None)
     target = Path(output or f"{about.name}.zip")
-    submission.write(target, content)
+    submission.write_submission(target, content)
     packed = submission.from_bytes(content)
     return f"{target}: {len(found)} records of {about.name}, {len(content)} bytes, SHA-256 {packed.digest}"
 
@@ -170,15 +169,15 @@ def leaderboard(
 
     Returns the tables and where everything lies.
     """
-    loose = board.from_verdicts(verdicts)
-    scores, known = enter(loose, judgements)
+    loose = from_verdicts(verdicts)
+    scores, listed = merge_submissions(loose, judgements)
     if not scores:
         raise ValueError(f"No record in {results} was found true, so there is nothing to put on a board.")
     lines = [table.render(scores)]
     try:
         from valuegym.leaderboards.site.pages import write_site
 
-        lines.append(f"site   {write_site(scores, Path(results) / 'site', entrants=known).resolve()}")
+        lines.append(f"site   {write_site(scores, Path(results) / 'site', entrants=listed).resolve()}")
     except ImportError:
         lines.append("site   not written: pip install 'valuegym[site]' for the plots")
     if track != "off":  # submissions are logged one by one, by `valuegym verify --track`
@@ -315,7 +314,7 @@ def parser() -> argparse.ArgumentParser:
         )
 
     def sealed(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--board", metavar="BOARD", help="a board's book, to play on the seeds of a commitment")
+        sub.add_argument("--board", metavar="BOARD", help="a board's ledger, to play on the seeds of a commitment")
         sub.add_argument("--commitment", type=int, metavar="N", help="number of the commitment in the book")
 
     command("list", "list environments, agents and experiments")
@@ -357,7 +356,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "results", nargs="?", default="results", help="results folder, record or submission file (default: results)"
     )
-    sub.add_argument("--board", metavar="BOARD", help="a board's book, for submissions on its seeds")
+    sub.add_argument("--board", metavar="BOARD", help="a board's ledger, for submissions on its seeds")
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
     sub.add_argument("--track", choices=("offline", "online"), help="log an accepted submission to wandb (default: no)")
     sub.add_argument(
@@ -367,7 +366,9 @@ def parser() -> argparse.ArgumentParser:
     _board_parser(command("board", "keep a board: periods, commitments and signed verdicts in one book"), common)
     sub = command("leaderboard", "verify records and submissions, print the tables, write the site and the wandb runs")
     sub.add_argument("results", nargs="?", default="results", help="results folder (default: results)")
-    sub.add_argument("--board", metavar="BOARD", help="a board's book, for submissions on its seeds or executed by it")
+    sub.add_argument(
+        "--board", metavar="BOARD", help="a board's ledger, for submissions on its seeds or executed by it"
+    )
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
     common(sub)
     tracked(sub)
@@ -481,7 +482,7 @@ def _run(args: argparse.Namespace) -> None:
 
 def _verify(args: argparse.Namespace) -> int:
     if Path(args.results).suffix == ".zip":
-        found = ledger.read(args.board, _key(args.board_key)) if args.board else None
+        found = ledger.read_ledger(args.board, _key(args.board_key)) if args.board else None
         judgement = judge(args.results, args.data, args.workers, found)
         print(judgement.text)
         if args.track and not judgement.reason:
@@ -501,42 +502,42 @@ def _key(path: str | None) -> str | None:
 
 def _board(args: argparse.Namespace) -> int:
     """Carry out `valuegym board`."""
-    from valuegym.leaderboards.board import operations as referee
+    from valuegym.leaderboards.board import operations
 
     if args.action == "judge":
-        judgement, entry = referee.decide(args.board, args.submission, args.data, args.workers, args.key)
+        judgement, entry = operations.judge_and_record(args.board, args.submission, args.data, args.workers, args.key)
         print("\n".join([judgement.text, *([f"entry     {entry.index} of {args.board}"] if entry else [])]))
         return int(bool(judgement.reason))
     if args.action == "execute":
         card, output = read_card(args.card), args.output or f"{Path(args.folder).name}.zip"
-        judgement, entry = referee.execute(
+        judgement, entry = operations.execute(
             args.board, args.commitment, args.folder, card, args.experiment, args.nonce, output, args.data, args.key
         )
         print(f"{judgement.text}\nentry     {entry.index} of {args.board}")
         return int(bool(judgement.reason))
     if args.action == "collect":
-        for line in referee.collect(
+        for line in operations.collect(
             args.board, args.inbox, args.folder, args.publish, args.data, args.workers, args.key
         ):
             print(line, flush=True)
         return 0
     if args.action == "show":
-        print(referee.show(ledger.read(args.board, _key(args.board_key))))
+        print(operations.show(args.board, _key(args.board_key)))
         return 0
     if args.action == "begin":
-        entry = referee.begin(args.board, args.name, args.key)
+        entry = operations.begin(args.board, args.name, args.key)
     elif args.action == "open":
-        entry = referee.open_period(args.board, args.nonce, args.key)
+        entry = operations.open_period(args.board, args.nonce, args.key)
     elif args.action == "reveal":
-        entry = referee.reveal(args.board, args.nonce, args.key)
+        entry = operations.reveal(args.board, args.nonce, args.key)
     else:
-        entry = referee.commit(args.board, args.agent, args.submitter, args.digest, args.key)
-    print(f"entry {entry.index} of {args.board}: {referee.line(entry)}")
+        entry = operations.commit(args.board, args.agent, args.submitter, args.digest, args.key)
+    print(f"entry {entry.index} of {args.board}: {operations.line(entry)}")
     return 0
 
 
 def _leaderboard(args: argparse.Namespace) -> None:
-    found = ledger.read(args.board, _key(args.board_key)) if args.board else None
+    found = ledger.read_ledger(args.board, _key(args.board_key)) if args.board else None
     judgements = judge_all(sorted(Path(args.results).glob("*.zip")), args.data, args.workers, found)
     lines = [judgement.text for judgement in judgements]
     verdicts: Sequence[Verdict] = ()
@@ -545,7 +546,7 @@ def _leaderboard(args: argparse.Namespace) -> None:
         lines.append(report(verdicts))
     print("\n".join((*lines, "", leaderboard(verdicts, args.results, _track(args), judgements))))
     if args.report:
-        print(write_report(enter(board.from_verdicts(verdicts), judgements)[0], args.results, args.report))
+        print(write_report(merge_submissions(from_verdicts(verdicts), judgements)[0], args.results, args.report))
 
 
 def _online(args: argparse.Namespace) -> None:

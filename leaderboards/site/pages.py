@@ -59,24 +59,11 @@ from valuegym.leaderboards.site.plots import (
     radar,
     symbol,
 )
-from valuegym.leaderboards.standings.entries import Entrant
-from valuegym.leaderboards.standings.text import (
-    DIVISIONS,
-    FAMILIES,
-    OPEN_BOOK,
-    Board,
-    Row,
-    as_data,
-    boards,
-    footnotes,
-    heading,
-    interval_text,
-    point_text,
-    span,
-    starred,
-)
-from valuegym.leaderboards.trust.judgement import LIMITS
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.standings.entries import ListedSubmission
+from valuegym.leaderboards.standings.gather import Score
+from valuegym.leaderboards.standings.standings import FAMILIES, OPEN_BOOK, Board, Row, as_data, boards, starred
+from valuegym.leaderboards.standings.text import footnotes, heading, interval_text, point_text, span
+from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, Standing
 
 TITLE = "valuegym leaderboards"
 STEPS = 12  # random steps before the picture of an environment
@@ -97,7 +84,7 @@ class _Site:
     pages: Mapping[str, str]  # experiment -> name of its page
     agents: Mapping[str, str]  # agent -> name of its page
     pictures: Mapping[str, str]  # environment -> its id on the page of environments
-    entrants: Mapping[str, Sequence[Entrant]]
+    entrants: Mapping[str, Sequence[ListedSubmission]]
     notes: tuple[str, ...]
 
 
@@ -106,7 +93,7 @@ def write_site(
     folder: str | os.PathLike[str],
     title: str = TITLE,
     notes: Sequence[str] = (),
-    entrants: Mapping[str, Sequence[Entrant]] | None = None,
+    entrants: Mapping[str, Sequence[ListedSubmission]] | None = None,
 ) -> Path:
     """Write the site; every file is replaced in one step, and none that is not of the site is touched.
 
@@ -125,7 +112,7 @@ def write_site(
         ValueError: for scores that do not fit their evaluation points, or are not finite.
     """
     readable = [
-        replace(score, agent=plain(score.agent), experiment=plain(score.experiment), status=plain(score.status))
+        replace(score, agent=plain(score.agent), experiment=plain(score.experiment), standing=_plain(score.standing))
         for score in scores
     ]
     found = tuple(boards(readable))
@@ -150,6 +137,10 @@ def write_site(
     for name, content in files.items():  # the first page comes last, so that it never points at what is not there yet
         write_atomically(target / name, content)
     return target / "index.html"
+
+
+def _plain(standing: Standing) -> Standing:
+    return replace(standing, reason=plain(standing.reason))
 
 
 def _files(site: _Site) -> Iterable[tuple[str, str | bytes]]:
@@ -302,7 +293,7 @@ def _standing(site: _Site, board: Board, row: Row) -> str:
         *(_estimate(row.at(point)) for point in board.evaluation_points),
         cell(span(*row.ranks), sum(row.ranks) / 2) if row.ranks else cell(""),
         cell(str(len(row.score.seeds)), len(row.score.seeds), kind="spare"),
-        cell("reference" if reference else badge(row.standing, "../"), sortable=False),
+        cell("reference" if reference else badge(row.status, "../"), sortable=False),
     ]
     return f"<tr{' class=rejected' if row.tier == 'rejected' else ''}>{''.join(cells)}</tr>"
 
@@ -384,7 +375,7 @@ def _agent_page(site: _Site, agent: str) -> str:
     return frame(f"{agent} – {site.title}", body, "../", "agents.html", about)
 
 
-def _card(entrant: Entrant, one_of_several: bool) -> str:
+def _card(entrant: ListedSubmission, one_of_several: bool) -> str:
     card = entrant.card
     # Cards hold checked https links only; the address is shown, so that nobody follows it unawares.
     code = f'<a href="{escape(card.code)}" rel="noreferrer nofollow">{escape(card.code)}</a>' if card.code else ""
@@ -414,7 +405,7 @@ def _standing_of(site: _Site, agent: str, mine: Sequence[tuple[Board, Row]]) -> 
             + (cell(span(*row.ranks), sum(row.ranks) / 2) if row.ranks else cell(""))
             + _estimate(row.estimates[-1])
             + cell(str(len(row.score.seeds)), len(row.score.seeds))
-            + cell("reference" if row.score.role == "reference" else badge(row.standing, "../"), sortable=False)
+            + cell("reference" if row.score.role == "reference" else badge(row.status, "../"), sortable=False)
             + "</tr>"
         )
     heads = [
@@ -448,7 +439,7 @@ def _profile(site: _Site, agent: str, mine: Sequence[tuple[Board, Row]]) -> str:
     return f'{words}<div class="grid">{"".join(panels)}</div>' if panels else ""
 
 
-def _learning(site: _Site, agent: str, entrants: Sequence[Entrant]) -> str:
+def _learning(site: _Site, agent: str, entrants: Sequence[ListedSubmission]) -> str:
     """Curves from the submissions' evidence: a claim, and said to be one."""
     curves = [item for entrant in entrants for item in entrant.curves.items()]
     panels = "".join(
@@ -459,7 +450,7 @@ def _learning(site: _Site, agent: str, entrants: Sequence[Entrant]) -> str:
     return f'{words}<div class="grid">{panels}</div>' if panels else ""
 
 
-def _replay(agent: str, mine: Sequence[tuple[Board, Row]], entrants: Sequence[Entrant]) -> str:
+def _replay(agent: str, mine: Sequence[tuple[Board, Row]], entrants: Sequence[ListedSubmission]) -> str:
     parts, sent = [], {track for entrant in entrants for track in entrant.tracks}
     for entrant in entrants:
         file = shlex.quote(entrant.file)

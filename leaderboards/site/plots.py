@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuegym.leaderboards.standings.entries import Curve
-from valuegym.leaderboards.standings.text import Board, Row, heading, point_text
+from valuegym.leaderboards.standings.standings import Board, Row
+from valuegym.leaderboards.standings.text import heading, point_text
 
 INK, MUTED, FAINT, CARD = (f"var(--{name})" for name in ("ink", "muted", "faint", "card"))
 SERIES = [f"var(--agent-{i})" for i in range(8)]

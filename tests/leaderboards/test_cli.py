@@ -24,7 +24,7 @@ from valuegym.leaderboards import __main__ as cli
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import path_of, read
+from valuegym.leaderboards.records.record import path_of, read_record
 from valuegym.leaderboards.run import run
 
 COMMANDS = ("list", "run", "score", "verify", "leaderboard", "data", "demo")
@@ -479,5 +479,5 @@ def test_every_command_is_also_a_function(tmp_path: Path) -> None:
     [score] = cli.score(str(tmp_path))
     assert (score.agent, score.experiment, score.status.partition(",")[0]) == ("oracle", "test/tiny", "claimed")
     assert score.values.shape == (1, 3, 2) and score.evaluation_points == (0, 3)
-    record = read(path_of(tmp_path, "oracle", TINY.id, 0))
+    record = read_record(path_of(tmp_path, "oracle", TINY.id, 0))
     assert score.values.tolist() == [record.scores]

@@ -14,7 +14,7 @@ import pytest
 
 from valuegym.leaderboards.trust import ledger
 from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
-from valuegym.leaderboards.trust.ledger import LedgerError, append, read
+from valuegym.leaderboards.trust.ledger import LedgerError, append, read_ledger
 
 MakeKey = Callable[..., Path]
 NONCE = "07" * 32
@@ -106,13 +106,13 @@ def test_an_agents_digest_is_that_of_its_files(tmp_path: Path) -> None:
 
 
 def test_a_book_is_read_back(tmp_path: Path) -> None:
-    found = read(filled(tmp_path / "book"))
+    found = read_ledger(filled(tmp_path / "book"))
     kinds = ["board", "open", "commit", "commit", "reveal", "verdict", "verdict"]
     assert [entry.kind for entry in found.entries] == kinds
     assert found.nonces == {0: NONCE} and found.open is None and found.key == ""
     assert found.tip == hashlib.sha256((tmp_path / "book").read_bytes().splitlines()[-1]).hexdigest()
     assert found.commitment(2).body["submitter"] == "me"
-    with pytest.raises(LedgerError, match="entry 1 of the board is no commitment"):
+    with pytest.raises(LedgerError, match="entry 1 of the board is not a commitment"):
         found.commitment(1)
 
 
@@ -120,10 +120,10 @@ def test_every_entry_is_signed(tmp_path: Path, make_key: MakeKey) -> None:
     key = make_key()
     path = filled(tmp_path / "book", key)
     public = key.with_suffix(".pub").read_text(encoding="utf-8")
-    assert read(path, public).key == " ".join(public.split()[:2])
+    assert read_ledger(path, public).key == " ".join(public.split()[:2])
     other = make_key("other")
     with pytest.raises(LedgerError, match="another key than the board's"):
-        read(path, other.with_suffix(".pub").read_text(encoding="utf-8"))
+        read_ledger(path, other.with_suffix(".pub").read_text(encoding="utf-8"))
     before = path.read_bytes()
     for wrong in (other, None):
         with pytest.raises(LedgerError, match=r"not signed by the board's key|needs its key"):
@@ -146,17 +146,17 @@ def test_a_forged_entry_is_found_by_its_signature(tmp_path: Path, make_key: Make
         del entries[2:]
     rewrite(path, entries)
     with pytest.raises(LedgerError, match=f"entry {place} is not signed by the board's key"):
-        read(path)
+        read_ledger(path)
     entries[place]["signature"] = entries[0]["signature"]
     rewrite(path, entries)
     with pytest.raises(LedgerError, match=r"not signed by the board's key"):
-        read(path)
+        read_ledger(path)
 
 
 def test_the_first_digest_names_the_board(tmp_path: Path, make_key: MakeKey) -> None:
     """Somebody else's book, however well signed, has another digest and another key."""
     books = [filled(tmp_path / name, make_key(f"key-{name}")) for name in ("mine", "theirs")]
-    assert read(books[0]).id != read(books[1]).id
+    assert read_ledger(books[0]).id != read_ledger(books[1]).id
 
 
 def test_any_changed_byte_is_found(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_any_changed_byte_is_found(tmp_path: Path) -> None:
     for at in range(0, end, 37):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         with pytest.raises(LedgerError):
-            read(path)
+            read_ledger(path)
 
 
 def test_missing_swapped_and_repeated_entries_are_found(tmp_path: Path) -> None:
@@ -176,20 +176,20 @@ def test_missing_swapped_and_repeated_entries_are_found(tmp_path: Path) -> None:
     for edit in (whole[1:], whole[:2] + whole[3:], [whole[0], whole[2], whole[1], *whole[3:]], [*whole, whole[-1]]):
         path.write_text("".join(edit), encoding="utf-8")
         with pytest.raises(LedgerError, match=r"stands at place|does not follow"):
-            read(path)
+            read_ledger(path)
     path.write_text("".join(whole)[:-1], encoding="utf-8")
     with pytest.raises(LedgerError, match="whole line"):
-        read(path)
+        read_ledger(path)
     path.write_bytes(b"\xff\n")
     with pytest.raises(LedgerError, match="not text"):
-        read(path)
+        read_ledger(path)
     for line in ("[]", "{}", "NaN", "{" * 5000, '{"index":true}', "x" * (ledger.MAX_LINE + 1)):
         path.write_text(line + "\n", encoding="utf-8")
         with pytest.raises(LedgerError, match="line 1"):
-            read(path)
+            read_ledger(path)
     path.write_text(" " + "".join(whole), encoding="utf-8")
     with pytest.raises(LedgerError, match="as this suite writes it"):
-        read(path)
+        read_ledger(path)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_missing_swapped_and_repeated_entries_are_found(tmp_path: Path) -> None:
     [
         ("board", {"name": "again", "key": ""}, "begins with its board"),
         ("open", {"period": 2, "binding": A}, "the next period is 1"),
-        ("open", {"period": 1, "binding": "xyz"}, "no SHA-256"),
+        ("open", {"period": 1, "binding": "xyz"}, "is not a SHA-256"),
         ("open", {"period": True, "binding": A}, "has the fields"),
         ("commit", {"period": 0, "agent": "x", "submitter": "she", "digest": "c" * 64}, "that period is not open"),
         ("reveal", {"period": 0, "nonce": NONCE}, "that period is not open"),
@@ -206,9 +206,9 @@ def test_missing_swapped_and_repeated_entries_are_found(tmp_path: Path) -> None:
         ("verdict", verdict(submission="c" * 64, tier="committed"), "do not fit"),
         ("verdict", verdict(submission="c" * 64, commitment=2), "do not fit"),
         ("verdict", verdict(submission="c" * 64, tier="committed", commitment=2), "the one submission of this"),
-        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=5), "is no commitment"),
+        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=5), "is not a commitment"),
         ("verdict", verdict(submission="c" * 64, tier="executed", commitment=3, agent="y"), "is that of 'x'"),
-        ("verdict", verdict(submission="c"), "no SHA-256"),
+        ("verdict", verdict(submission="c"), "is not a SHA-256"),
         ("verdict", verdict(submission="c" * 64, reason="\u202e"), "cannot be read"),
         ("verdict", {**verdict(), "more": 1}, "has the fields"),
         ("party", {}, "no kind of entry"),
@@ -230,7 +230,7 @@ def test_the_rules_of_an_open_period(tmp_path: Path) -> None:
         ({"submitter": "me", "digest": "c" * 64}, "this submitter has committed"),
         ({"submitter": "he", "digest": A}, "this digest has committed"),
         ({"submitter": "  ", "digest": "c" * 64}, "no name"),
-        ({"submitter": "he", "digest": "C" * 64}, "no SHA-256"),
+        ({"submitter": "he", "digest": "C" * 64}, "is not a SHA-256"),
     ):
         with pytest.raises(LedgerError, match=reason):
             append(path, "commit", {"period": 1, "agent": "x"} | body)
@@ -248,14 +248,14 @@ def test_a_signed_book_that_breaks_the_rules_is_refused(tmp_path: Path) -> None:
     entries[4]["body"]["nonce"] = "09" * 32
     rewrite(path, entries)
     with pytest.raises(LedgerError, match="entry 4: the nonce is not the one"):
-        read(path)
+        read_ledger(path)
 
 
 def test_a_book_begins_with_its_board(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="begin one first"):
         append(tmp_path / "book", "open", {"period": 0, "binding": A})
     with pytest.raises(FileNotFoundError):
-        read(tmp_path / "book")
+        read_ledger(tmp_path / "book")
     assert not (tmp_path / "book").exists()
 
 
@@ -265,4 +265,4 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
     digests = [hashlib.sha256(bytes([i])).hexdigest() for i in range(20)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda digest: append(path, "verdict", verdict(submission=digest)), digests))
-    assert {entry.body["submission"] for entry in read(path).accepted()} == set(digests)
+    assert {entry.body["submission"] for entry in read_ledger(path).accepted()} == set(digests)
