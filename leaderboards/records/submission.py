@@ -44,6 +44,7 @@ __all__ = [
     "pack",
     "read_card",
     "read_member",
+    "unpack",
     "write_submission",
 ]
 
@@ -286,7 +287,7 @@ def from_bytes(content: bytes) -> Submission:
     Raises:
         SubmissionError: with one sentence saying what is wrong.
     """
-    members = _members(content)
+    members = unpack(content)
     _limits(members)
     for name in ("card.json", "manifest.json"):
         _require(name in members, f"{name} is missing.")
@@ -375,8 +376,12 @@ def _complete(experiment: str, seeds: list[int]) -> None:
     _require(not extra, f"{experiment} has no seeds {extra[:10]}.")
 
 
-def _members(content: bytes) -> dict[str, bytes]:
-    """Return the members of an archive that is packed as `archive` packs."""
+def unpack(content: bytes) -> dict[str, bytes]:
+    """Return the members of an archive by name, if it is packed as `archive` packs.
+
+    Raises:
+        SubmissionError: otherwise, with one sentence saying what is wrong.
+    """
     _require(len(content) <= MAX_FILE, f"The file has more than {MAX_FILE} bytes.")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:

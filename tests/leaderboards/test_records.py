@@ -398,7 +398,7 @@ def test_a_small_file_cannot_fill_the_memory(tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from valuegym.leaderboards.records.record import RecordError, read\n"
+        "from valuegym.leaderboards.records.record import RecordError, read_record\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
         "try:\n"
         "    read_record(Path(sys.argv[1]))\n"

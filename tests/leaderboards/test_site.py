@@ -22,6 +22,7 @@ import pytest
 from valuegym.envs import ENVS
 from valuegym.leaderboards.experiments import EXPERIMENTS
 from valuegym.leaderboards.records.submission import Card
+from valuegym.leaderboards.standings.entries import Curve, ListedSubmission
 from valuegym.leaderboards.standings.gather import Score
 from valuegym.leaderboards.standings.standings import as_data, boards
 from valuegym.leaderboards.standings.text import WIDTH, render, render_markdown
@@ -245,8 +246,6 @@ def words_of(text: str) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     pytest.importorskip("PIL")
-    from valuegym.leaderboards.standings.entries import Curve
-
     sent = [
         make_score("sent", 0.8, f"control/{name}", evaluation_points=(0,), standing=Standing("executed"))
         for name in ("pendulum", "lqr", "mountain-car")

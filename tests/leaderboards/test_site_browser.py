@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.leaderboards.test_site import CARD, make_score, make_scores, make_site
+from valuegym.leaderboards.standings.entries import ListedSubmission
 from valuegym.leaderboards.trust.tiers import Standing
 
 ROOT = Path(__file__).resolve().parents[2]
