@@ -203,7 +203,7 @@ def test_an_append_refuses_a_broken_chain_and_a_forged_newest_line(tmp_path: Pat
     for edited, reason in (
         ([*whole[:20], line, *whole[21:]], "entry 21 does not follow from the one before"),
         ([*whole[:20], *whole[21:]], "entry 21 stands at place 20"),
-        (whole[:-1] + [json.dumps(forged, sort_keys=True, separators=(",", ":")) + "\n"], "entry 40 is not signed"),
+        ([*whole[:-1], json.dumps(forged, sort_keys=True, separators=(",", ":")) + "\n"], "entry 40 is not signed"),
     ):
         path.write_text("".join(edited), encoding="utf-8")
         with pytest.raises(LedgerError, match=reason):
