@@ -40,7 +40,7 @@ from valuegym.leaderboards.records.submission import Card, pack, write
 from valuegym.leaderboards.run import Job, jobs, run, run_all
 from valuegym.leaderboards.site.pages import write_site
 from valuegym.leaderboards.standings.entries import Entrant, enter, judge_all
-from valuegym.leaderboards.standings.gather import REFERENCES, report_counts
+from valuegym.leaderboards.standings.gather import REFERENCES, evaluation_points
 from valuegym.leaderboards.standings.text import render_markdown
 from valuegym.leaderboards.trust.judgement import LIMITS
 from valuegym.leaderboards.verification.scores import Score
@@ -222,8 +222,8 @@ def published_scores(folder: Path) -> list[Score]:
         what = experiments.find(name)
         values = np.array([found[seed]["scores"] for seed in what.seeds], np.float64)
         role = "reference" if agent in REFERENCES else "agent"
-        reports = report_counts(what, values.shape[-1])
-        scores.append(Score(agent, name, reports, values, what.seeds, "replayed", what.ranked, role))
+        points = evaluation_points(what, values.shape[-1])
+        scores.append(Score(agent, name, points, values, what.seeds, "replayed", what.ranked, role))
     return scores
 
 

@@ -226,12 +226,12 @@ def collect(
 
 
 def write_down(board: str | Path, judgement: Judgement, key: str | Path | None = None) -> Entry:
-    """Add a judgement to the book, with the scores that it found true: per experiment and report, point, low, high."""
+    """Add a judgement and its verified scores (estimate, low, high per experiment and point) to the ledger."""
     good = not judgement.reason
     scores = {
         score.experiment: {
-            str(report): [None if x != x else float(x) for x in row]  # no interval where there is one value
-            for report, row in zip(score.reports, estimates(score.values), strict=True)
+            str(point): [None if x != x else float(x) for x in row]  # no interval where there is one value
+            for point, row in zip(score.evaluation_points, estimates(score.values), strict=True)
         }
         for score in (from_verdicts(judgement.verdicts) if good else ())
     }

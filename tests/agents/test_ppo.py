@@ -32,7 +32,7 @@ def small(env_id: str, **kwargs: Any) -> Any:
     ("env_id", "kwargs"),
     [
         ("valuegym/Delivery-v0", {"observation": "onehot"}),
-        ("valuegym/RewardInference-v0", {"split": "dev", "reports": (3,)}),
+        ("valuegym/RewardInference-v0", {"split": "dev", "evaluation_points": (3,)}),
     ],
 )
 def test_ppo_trains_and_predicts(env_id: str, kwargs: dict[str, Any]) -> None:

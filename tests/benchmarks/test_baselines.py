@@ -214,7 +214,14 @@ def test_nothing_of_peoples_answers_is_in_a_record(baselines, data_folder: Path,
     """A record of a track of people's answers holds estimates, how many answers were shown, and scores."""
     record = read(run("oracle", "preference/human-privileged-control", 0, tmp_path, str(data_folder)))
     [episode] = record.episodes
-    assert set(episode.states) == {"shown", "scores"} and set(episode.states["shown"]) == {0, 250, 500, 750, 1000, 1001}
+    assert set(episode.states) == {"num_queries", "scores"} and set(episode.states["num_queries"]) == {
+        0,
+        250,
+        500,
+        750,
+        1000,
+        1001,
+    }
     assert len(episode.actions) == 1001 and {len(action) for action in episode.actions} == {6}
     assert str(data_folder) not in baselines.bare(record)
     assert set(baselines.line(record)) == {"experiment", "agent", "seed", "bytes", "sha256", "scores"}

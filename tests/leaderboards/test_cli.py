@@ -33,12 +33,12 @@ TINY = Experiment(
     id="test/tiny",
     about="A small one.",
     env_id="valuegym/RewardInference-v0",
-    arguments='{"annotator": "regret-noiseless", "reports": [0, 3], "split": "dev"}',
+    arguments='{"annotator": "regret-noiseless", "evaluation_points": [0, 3], "split": "dev"}',
     agents=("uniform", "partial_return", "oracle"),
     timesteps=0,
     episodes=3,
     seeds=(0, 1),
-    score="reports",
+    score="evaluation_points",
 )
 Command = Callable[..., tuple[int, str, str]]
 
@@ -348,7 +348,7 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
     for table in ("ROWS", "ABLATIONS"):
         few = {name: likelihood.ROWS[name] for name in ("three free weights", "felt score")} if table == "ROWS" else ()
         monkeypatch.setattr(likelihood, table, few)
-    core = RewardInference(annotator="regret", board="published", reports=(80,))
+    core = RewardInference(annotator="regret", board="published", evaluation_points=(80,))
     task, _ = core.initial(np.zeros(1, np.uint64))
     pairs, said = core.query(type(task)(*(np.repeat(field, 80, 0) for field in task)), np.arange(1, 81))
     moves = np.where(pairs.mask[..., None], delivery.MOVES[pairs.actions], 0)
@@ -497,9 +497,9 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import os, signal, sys\n"
-        "from valuegym.agents import AGENTS, Entry\n"
+        "from valuegym.agents import AGENTS, AgentEntry\n"
         "from valuegym.leaderboards.cli.main import main\n"
-        "AGENTS['dying'] = Entry('dying:Dying', '', '')\n"
+        "AGENTS['dying'] = AgentEntry('dying:Dying', '', '')\n"
         "if __name__ == '__main__':\n"
         "    sys.exit(main(['run', '--agent', 'dying', '--experiment', 'preference/delivery', '--seed', '0']))\n",
         encoding="utf-8",
@@ -517,6 +517,6 @@ def test_every_command_is_also_a_function(tmp_path: Path) -> None:
     run("oracle", TINY.id, 0, tmp_path)
     [score] = records.claimed_scores(str(tmp_path))
     assert (score.agent, score.experiment, score.status.partition(",")[0]) == ("oracle", "test/tiny", "claimed")
-    assert score.values.shape == (1, 3, 2) and score.reports == (0, 3)
+    assert score.values.shape == (1, 3, 2) and score.evaluation_points == (0, 3)
     record = read(path_of(tmp_path, "oracle", TINY.id, 0))
     assert score.values.tolist() == [record.scores]

@@ -44,7 +44,7 @@ def test_records_are_verified_and_measured(agent: str, id: str, tmp_path: Path) 
 
 
 def test_an_edited_record_of_coevolve_is_rejected(tmp_path: Path) -> None:
-    path = run("kalman", "coevolution/coevolve-one-camp", 1, tmp_path)
+    path = run("kalman", "coevolution/coevolve-one-cluster", 1, tmp_path)
     lines = path.read_text().splitlines()
     episode = json.loads(lines[1])
     episode["states"]["people"][-1][0][0] += 0.01
@@ -68,7 +68,7 @@ def test_the_digest_knows_the_content_of_files(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("persistence", "coevolution/coevolve-one-camp", 0, tmp_path)
+    run("persistence", "coevolution/coevolve-one-cluster", 0, tmp_path)
     assert main(["measures", str(tmp_path)]) == 0
     assert "diversity_ratio" in capsys.readouterr().out
     with pytest.raises(ValueError, match="reports no measures"):

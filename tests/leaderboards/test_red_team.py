@@ -51,12 +51,12 @@ WEIGHTS = Experiment(
     "test/weights",
     "",
     "valuegym/RewardInference-v0",
-    '{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+    '{"annotator": "regret", "evaluation_points": [0, 3], "split": "dev"}',
     ("uniform",),
     0,
     2,
     (0, 1),
-    "reports",
+    "evaluation_points",
 )
 CARD = Card.of(EXAMPLE | {"name": "uniform"})
 FIRST, SECOND = "records/test/walk/seed-0.jsonl", "records/test/walk/seed-1.jsonl"
@@ -497,7 +497,7 @@ def test_search_on_public_seeds_is_accepted_with_the_limit(records: Any, tmp_pat
 
 
 def test_edited_but_valid_actions_are_accepted_with_the_limit(records: Any, tmp_path: Path) -> None:
-    """An action between two reports changes nothing in a query environment."""
+    """An action between two evaluation points changes nothing in a query environment."""
     contents = []
     for seed in WEIGHTS.seeds:
         lines = [json.loads(line) for line in records["uniform", WEIGHTS.id, seed].decode().splitlines()]

@@ -52,9 +52,9 @@ def make_files(folder: Path) -> list[Path]:
 
 def expected_summary() -> dict[str, float]:
     expected = {"score/control/distractors/0": 0.25}  # one value has no interval
-    for report, row in zip((0, 10), estimates(make_score().values), strict=True):
+    for point, row in zip((0, 10), estimates(make_score().values), strict=True):
         for suffix, value in zip(("", "/low", "/high"), row, strict=True):
-            expected[f"score/preference/boards-regret/{report}{suffix}"] = value
+            expected[f"score/preference/boards-regret/{point}{suffix}"] = value
     return expected
 
 
@@ -94,7 +94,9 @@ def test_offline_table_has_a_row_per_seed_and_report(offline: TrackedRun) -> Non
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert len(rows) == 3 * 2 + 1
     values = make_score().values
-    row = next(r for r in rows if (r["experiment"], r["seed"], r["report"]) == ("preference/boards-regret", 1, 10))
+    row = next(
+        r for r in rows if (r["experiment"], r["seed"], r["evaluation_point"]) == ("preference/boards-regret", 1, 10)
+    )
     assert row["mean"] == pytest.approx(values[1, :, 1].mean())
     assert row["interquartile_mean"] == pytest.approx(np.sort(values[1, :, 1])[1:-1].mean())
     assert (row["episodes"], row["status"]) == (5, "replayed")
