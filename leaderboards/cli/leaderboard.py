@@ -68,7 +68,7 @@ def leaderboard(
     try:
         from valuegym.leaderboards.site.pages import write_site
 
-        lines.append(f"site   {write_site(scores, Path(results) / 'site', entrants=entries).resolve()}")
+        lines.append(f"site   {write_site(scores, Path(results) / 'site', submissions=entries).resolve()}")
     except ImportError:
         lines.append("site   not written: pip install 'valuegym[site]' for the plots")
     if track != "off":  # submissions are logged one by one, by `valuegym verify --track`
