@@ -53,6 +53,11 @@ class Row:
         return self.score.standing.word
 
     @property
+    def missing(self) -> str:
+        """How many seeds are missing, in words; "" for none."""
+        return self.score.standing.missing_text(len(self.score.seeds))
+
+    @property
     def status(self) -> str:
         """The trust tier, and how many seeds are missing."""
         return self.score.standing.text(len(self.score.seeds))

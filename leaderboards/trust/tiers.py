@@ -55,8 +55,11 @@ class Standing:
         """The tier, or "rejected"."""
         return "rejected" if self.reason else self.tier
 
+    def missing_text(self, seeds: int) -> str:
+        """Return how many seeds are missing besides those there are, in words; "" for none, or a rejected score."""
+        return f"{self.missing} of {seeds + self.missing} seeds missing" if self.missing and not self.reason else ""
+
     def text(self, seeds: int) -> str:
-        """Return the word and, where seeds are missing besides those there are, how many of how many."""
-        if self.reason or not self.missing:
-            return self.word
-        return f"{self.word}, {self.missing} of {seeds + self.missing} seeds missing"
+        """Return the word and, where seeds are missing besides those there are, how many."""
+        missing = self.missing_text(seeds)
+        return f"{self.word}, {missing}" if missing else self.word

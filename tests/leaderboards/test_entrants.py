@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.board import operations
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.submission import EXAMPLE, Card, Submission, pack, write_submission
 from valuegym.leaderboards.run import run

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.trust import ledger
 from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
 from valuegym.leaderboards.trust.ledger import LedgerError, append, read_ledger

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.records.fingerprint import environment_digest
 from valuegym.leaderboards.records.record import read_record
 from valuegym.leaderboards.run import run

@@ -278,7 +278,7 @@ import time
 from valuegym.agents import AGENTS, AgentEntry
 from valuegym.agents.uniform import Uniform
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 
 experiments.EXPERIMENTS["test/tiny"] = {row}

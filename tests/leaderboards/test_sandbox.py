@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.board import operations, sandbox
 from valuegym.leaderboards.board.agent_host import decode, describe, encode, rebuild
 from valuegym.leaderboards.board.sandbox import AgentFailure, Limits, Remote
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, read_member
 from valuegym.leaderboards.run import evaluate, run

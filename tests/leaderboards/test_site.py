@@ -256,7 +256,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         "sent": [ListedSubmission(CARD, "sent file.zip", "ab" * 32, tracks, ("a note",), {"control/pendulum": curve})]
     }
     folder = tmp_path_factory.mktemp("site") / "folder"
-    return make_site(folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], entrants=entrants)
+    return make_site(folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], submissions=entrants)
 
 
 @pytest.fixture(scope="module")
@@ -363,9 +363,9 @@ def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]
 def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
     """Each row of a sortable table has a cell for each heading; numbers stand in data-value at their full length."""
     for text in pages.values():
-        for table in re.findall(r"<table class=sortable>.*?</table>", text):
+        for table in re.findall(r'<table class="sortable">.*?</table>', text, re.S):
             heads = len(re.findall(r'<th scope="col"', table))
-            rows = [row for row in re.findall(r"<tr.*?</tr>", table)[1:] if 'scope="rowgroup"' not in row]
+            rows = [row for row in re.findall(r"<tr.*?</tr>", table, re.S)[1:] if 'scope="rowgroup"' not in row]
             assert rows and all(len(re.findall(r"<t[hd][ >]", row)) == heads for row in rows)
             values = re.findall(r'data-value="([^"]*)"', table)
             assert all(math.isfinite(float(value)) for value in values if value)
@@ -398,7 +398,7 @@ def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
         make_score("\ud800", 0.3, "\ud800", evaluation_points=(0,)),
     ]
     entrants = {f"x{NASTY}": [ListedSubmission(CARD, NASTY, NASTY, (NASTY,), (NASTY,))] * 2}
-    files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], entrants=entrants)
+    files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], submissions=entrants)
     for text in (*pages_of(files).values(), *pages.values()):
         assert text.count("<script") == text.count("</script>") == 1
         assert text.count("</title>") == text.count("<title")
@@ -454,10 +454,10 @@ def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 @needs_pillow
 def test_agents_on_one_board_never_share_colour_and_marker() -> None:
-    from valuegym.leaderboards.site.plots import _look, assign
+    from valuegym.leaderboards.site.plots import _look, assign_series
 
     scores = [make_score(f"agent-{i}", 0.5, e) for e in ("a", "b") for i in range(20)] + [make_score("c", 0.1, "c")]
-    series = assign(boards(scores))
+    series = assign_series(boards(scores))
     looks = {_look(series[f"agent-{i}"]) for i in range(20)}
     assert len(looks) == 20
     assert series["c"] == 0
@@ -508,12 +508,12 @@ def test_stars_hold_what_they_show() -> None:
 
 
 def test_labels_are_spread_apart_and_stay_near() -> None:
-    from valuegym.leaderboards.site.plots import spread
+    from valuegym.leaderboards.site.plots import dodge
 
-    assert spread([0.0, 5.0, 9.0], 1.0) == [0.0, 5.0, 9.0]
-    assert spread([1.0, 1.0, 1.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
+    assert dodge([0.0, 5.0, 9.0], 1.0) == [0.0, 5.0, 9.0]
+    assert dodge([1.0, 1.0, 1.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
     wanted = sorted(np.random.default_rng(0).uniform(0, 10, 30))
-    placed = spread(wanted, 0.5)
+    placed = dodge(wanted, 0.5)
     assert np.diff(placed).min() >= 0.5 - 1e-9
     assert np.mean(placed) == pytest.approx(np.mean(wanted))
 
@@ -527,14 +527,14 @@ def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
 
 
 def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
-    from valuegym.leaderboards.site.plots import assign, plot
+    from valuegym.leaderboards.site.plots import assign_series, plot
 
     scores = [
         make_score(name, last, "control/x", evaluation_points=(0,))
         for name, last in (("a", -400), ("b", 5.0), ("c", 0.5))
     ]
     found = boards(scores)
-    text = plot(found[0], assign(found), "n")
+    text = plot(found[0], assign_series(found), "n")
     assert re.findall(r">(← −[0-9.]+|[0-9.]+ →)<", text) == ["2.50 →", "← −200"]
     assert re.search(r"c *\| 0\.25 ", render_markdown(scores)) and re.search(r"a *\| -200 ", render_markdown(scores))
 

@@ -54,7 +54,7 @@ def test_a_browser_finds_nothing_wrong(tmp_path: Path) -> None:
     ]
     scores.append(make_score("a-name-that-goes-on-and-on" * 3, 0.2, standing=Standing("committed", missing=1)))
     sent = {"sent": [ListedSubmission(CARD, f"{i}.zip", f"{i:064x}", (f"control/{i}",)) for i in range(2)]}
-    make_site(tmp_path / "site", scores, notes=["A note."], entrants=sent)
+    make_site(tmp_path / "site", scores, notes=["A note."], submissions=sent)
     look(tmp_path / "site", 16)
 
 

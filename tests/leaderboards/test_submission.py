@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.records.record import RecordError

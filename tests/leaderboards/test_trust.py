@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.board import operations
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.record import read_record
 from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, pack, write_submission
