@@ -49,7 +49,7 @@ class Job(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where the record lies."""
+        """Path of the record."""
         return path_of(Path(self.folder), self.agent, self.experiment, self.seed)
 
 

@@ -192,8 +192,8 @@ def execute(
     write_submission(output, content)
     expected = {member(*job): tuple(evaluation) for job, evaluation in seeds.items()}
     written = open_submission(output)
-    sums = written.manifest["files"]
-    members = [Member(str(output), name, sums[name], card.name, expected[name], data) for name in sorted(expected)]
+    checksums = written.manifest["files"]
+    members = [Member(str(output), name, checksums[name], card.name, expected[name], data) for name in sorted(expected)]
     judgement = conclude(output, written, replay_members(members), "executed")
     return judgement, record_verdict(board, judgement, key)
 

@@ -81,7 +81,7 @@ class SubmissionError(ValueError):
 
 @dataclass(frozen=True)
 class Card:
-    """Who made an agent, and what it was given.
+    """The card of an agent: who made it, and what it was given.
 
     Attributes:
         name: of the agent, as in its records.
@@ -156,7 +156,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a submission file holds.
+    """The content of a submission file.
 
     Attributes:
         card: the agent's card.
@@ -294,13 +294,13 @@ def from_bytes(content: bytes) -> Submission:
     card = Card.of(_decode(members, "card.json"))
     manifest = _manifest(_decode(members, "manifest.json"))
     _require(manifest["agent"] == card.name, "The manifest and the card name different agents.")
-    sums = {name: hashlib.sha256(part).hexdigest() for name, part in members.items() if name != "manifest.json"}
+    checksums = {name: hashlib.sha256(part).hexdigest() for name, part in members.items() if name != "manifest.json"}
     listed = manifest["files"]
     _require(
-        set(listed) == set(sums),
-        f"The manifest lists other members than there are: {printable(sorted(set(listed) ^ set(sums))[:1])}.",
+        set(listed) == set(checksums),
+        f"The manifest lists other members than there are: {printable(sorted(set(listed) ^ set(checksums))[:1])}.",
     )
-    for name, found in sums.items():
+    for name, found in checksums.items():
         _require(listed[name] == found, f"{name} does not match its SHA-256 in the manifest.")
     records = {name: part for name, part in members.items() if name.startswith("records/")}
     expected = {

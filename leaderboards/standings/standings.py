@@ -54,7 +54,7 @@ class Row:
 
     @property
     def missing(self) -> str:
-        """How many seeds are missing, in words; "" for none."""
+        """Number of missing seeds, in words; "" for none."""
         return self.score.standing.missing_text(len(self.score.seeds))
 
     @property

@@ -53,7 +53,7 @@ class Judgement(NamedTuple):
 
     @property
     def limit(self) -> str:
-        """What the tier leaves open, in one sentence."""
+        """One sentence on what the tier leaves open, "" if it was rejected."""
         return LIMITS[self.tier] if self.tier else ""
 
     @property
@@ -110,8 +110,10 @@ def judge(
         seeds = sealed_seeds(submission, ledger)
     except (ValueError, OSError) as error:
         return Judgement(str(path), agent, digest, str(error) or type(error).__name__, "", (), ())
-    sums = submission.manifest["files"]
-    members = [Member(str(path), name, sums[name], agent, seeds.get(name), data) for name in sorted(submission.records)]
+    checksums = submission.manifest["files"]
+    members = [
+        Member(str(path), name, checksums[name], agent, seeds.get(name), data) for name in sorted(submission.records)
+    ]
     sizes = [len(submission.records[part.name]) for part in members]
     runs = [(track, seed) for track, _, seed in (part.name.rpartition("/") for part in members)]
     work = [[members[place] for place in places] for places in batches(runs, sizes, workers)]

@@ -28,7 +28,7 @@ DIVISIONS = {  # the heading above the agents that are ranked among each other
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a score is to be trusted.
+    """The standing of a score: its tier of trust, the seeds it lacks, and why it was rejected.
 
     Attributes:
         tier: one of TIERS.

@@ -21,7 +21,7 @@ CACHE = 2**18  # bytes of states that are advanced at a time: what a processor's
 
 
 class Replay(NamedTuple):
-    """What replaying E episodes gives.
+    """The result of replaying E episodes.
 
     Attributes:
         returns: (E,), discounted true returns.

@@ -276,7 +276,7 @@ def setting(*path: Any) -> Callable[[list[Any], Any], None]:
 
 
 WRONG = [
-    *[((0, "format"), value, "format") for value in (0, 2, -1, True, 1.0, "1", None, BIG)],
+    *[((0, "format"), value, "format") for value in (0, 1, 3, -1, True, 1.0, "1", None, BIG)],
     *[
         ((0, "agent"), value, "agent")
         for value in ("", "..", "../x", "a/b", "a\\b", "/etc", "~", "a b", "a\n", "ä", "x" * 65)
