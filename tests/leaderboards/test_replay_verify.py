@@ -835,7 +835,8 @@ def limited(path: Path) -> str:
         "import resource, sys\n"
         "from valuegym.leaderboards.verification.verify import verify\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
-        "print('rejected:', verify(sys.argv[1]).reason)\n"
+        "reason = verify(sys.argv[1]).reason\n"
+        "print(f'rejected: {reason}' if reason else 'true')\n"
     )
     command = [sys.executable, "-c", code, str(path)]
     found = subprocess.run(
