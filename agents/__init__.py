@@ -146,15 +146,17 @@ AGENTS: dict[str, AgentEntry] = {
         "valuegym.agents.control.sac:make", "agents", "Stable-Baselines3's SAC, with as many updates as vagram"
     ),
     "ppo": AgentEntry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
-    "no_trust": AgentEntry("valuegym.agents.coevolution.trust:none", "", "no trust in people, and no message"),
+    "no_trust": AgentEntry("valuegym.agents.coevolution.trust_policies:none", "", "no trust in people, and no message"),
     "full_trust": AgentEntry(
-        "valuegym.agents.coevolution.trust:full", "", "the highest trust in people that the environment allows"
+        "valuegym.agents.coevolution.trust_policies:full", "", "the highest trust in people that the environment allows"
     ),
     "threshold_trust": AgentEntry(
-        "valuegym.agents.coevolution.trust:below_threshold", "", "0.9 of the trust at which people are locked in"
+        "valuegym.agents.coevolution.trust_policies:below_threshold",
+        "",
+        "0.9 of the trust at which people are locked in",
     ),
     "echo_free": AgentEntry(
-        "valuegym.agents.coevolution.trust:EchoFree",
+        "valuegym.agents.coevolution.trust_policies:EchoFree",
         "",
         "a Kalman filter that subtracts its own echo from responses; given the laws of the model",
     ),

@@ -150,10 +150,13 @@ def scores(job: Job) -> list[tuple[Key, float]]:
     core = environment(job.annotator, job.split, job.board, job.data, 1 if human else max(job.reports))
     task, _ = core.initial(keys.mix(0, np.array([0 if human or job.board != "random" else job.unit])))
     if human:
-        assert core.human is not None
-        order = np.random.default_rng(job.unit).permutation(len(core.human.labels))
+        assert core.source.human is not None
+        order = np.random.default_rng(job.unit).permutation(len(core.source.human.labels))
         chosen = order[job.part * job.reports[0] : (job.part + 1) * job.reports[0]]
-        pairs, label = Segment(*(field[chosen] for field in core.human.segments)), core.human.labels[chosen]
+        pairs, label = (
+            Segment(*(field[chosen] for field in core.source.human.segments)),
+            core.source.human.labels[chosen],
+        )
     else:
         pairs, label = asked(core, task, job.part, max(job.reports))
     mdp = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from valuegym.agents.coevolution.trackers import Floats, Kalman, Memory, carried
 from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics
-from valuegym.envs.coevolution.coevolve import Coevolve, plan
+from valuegym.envs.coevolution.coevolve import Coevolve
+from valuegym.envs.coevolution.planning import plan
 
 __all__ = ["Pluralist", "clusters", "spread_out"]
 

@@ -83,7 +83,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
             form = linear_model.constant_form(torch.diag(1 / y.var(0)), moments)
         else:
             form = linear_model.value_form(loss, moments, torch.from_numpy(P)[None])
-        fit = linear_model.low_rank if loss in linear_model.OWN else linear_model.reduced_rank
+        fit = linear_model.low_rank if loss in linear_model.PER_SAMPLE else linear_model.reduced_rank
         return _system(fit(form, min(rank, n)).numpy(), query.discount)
 
     def settled(weights: Floats) -> tuple[float, Floats]:

@@ -13,7 +13,7 @@ import pytest
 from valuegym.agents import AGENTS, make
 from valuegym.agents.base import BatchAgent, rules, unstack
 from valuegym.agents.preference import constant
-from valuegym.envs import ENVS, FOREIGN, keys
+from valuegym.envs import ENVS, THIRD_PARTY, keys
 from valuegym.envs.functional import FunctionalEnv, load
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
 
@@ -79,7 +79,7 @@ def test_rules_that_cannot_be_given_are_refused_in_one_sentence(monkeypatch: pyt
         ValueError, match=r"^FunctionalEnv has no spec, .*make it with gymnasium\.make\(id, \.\.\.\)\.$"
     ):
         rules(FunctionalEnv(ENVS["valuegym/Delivery-v0"].core))
-    for id in ("CartPole-v1", next(iter(FOREIGN))):
+    for id in ("CartPole-v1", next(iter(THIRD_PARTY))):
         env: Any = gym.Env()
         env.spec = gym.spec(id)
         with pytest.raises(ValueError, match=rf"^{id} is not an environment of valuegym with a core"):

@@ -11,8 +11,7 @@ import pytest
 
 from valuegym.agents import AGENTS, make
 from valuegym.agents.coevolution import pluralist, trackers
-from valuegym.envs import keys
-from valuegym.envs.coevolution import rollouts
+from valuegym.envs import keys, rollouts
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
 
