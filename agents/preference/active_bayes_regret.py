@@ -14,9 +14,8 @@ from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats
 from valuegym.envs.preference.annotators import labels
 from valuegym.envs.preference.models import BradleyTerry
-from valuegym.envs.preference.tabular_query import Query, read
-from valuegym.envs.preference.tabular_query import read_candidates
 from valuegym.envs.preference.segments import Segment
+from valuegym.envs.preference.tabular_query import Query, read, read_candidates
 
 CHOICES = ("information", "value", "random")
 

@@ -20,8 +20,8 @@ from valuegym.agents.preference import descent
 from valuegym.agents.preference.descent import PRIOR_SCALE, Differences, Fit
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.annotators import labels
-from valuegym.envs.preference.tabular_query import read
 from valuegym.envs.preference.segments import Segment
+from valuegym.envs.preference.tabular_query import read
 
 Floats = npt.NDArray[np.float64]
 STARTS = 4  # of the fit of a table
