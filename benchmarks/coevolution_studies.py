@@ -28,8 +28,8 @@ import numpy.typing as npt
 
 import valuegym  # noqa: F401 - registers the ids
 from valuegym.agents import make
-from valuegym.envs import keys
-from valuegym.envs.coevolution import metrics, recorded, rollouts, trajectories
+from valuegym.envs import keys, rollouts
+from valuegym.envs.coevolution import metrics, recorded, trajectories
 from valuegym.envs.functional import episode_keys
 from valuegym.envs.mdp import between
 from valuegym.leaderboards import experiments

@@ -146,7 +146,7 @@ def run(cell: Cell, arm: str, seeds: int, believed: riccati.LinearSystem | None 
     rngs = [np.random.default_rng([23, i]) for i in range(seeds)]
     for _ in range(1 if arm in SQUARED else ROUNDS):
         asked = np.stack([critics(p, cell.noise, rng) for p, rng in zip(P, rngs, strict=True)])
-        fit = linear_model.low_rank if arm in linear_model.OWN else linear_model.reduced_rank
+        fit = linear_model.low_rank if arm in linear_model.PER_SAMPLE else linear_model.reduced_rank
         K = plan(believed, fit(form_of(arm, moments, spread, asked), RANK).numpy())
         after, _ = true_cost(believed, K, start)
         P = np.where(np.isfinite(after), after, P)  # an unstable controller has no value; the last one is kept

@@ -14,8 +14,10 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys
-from valuegym.envs.control import pictures, rollouts
+from valuegym.envs import elementary, keys, rollouts
+from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.rendering import control as rendering
+from valuegym.envs.rendering.palette import Control
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -228,8 +230,7 @@ class Acrobot:
         )
         over = self.terminal(task, state)
         if over.any():
-            for field, before in zip(after, state, strict=True):
-                field[over] = before[over]
+            put_rows(after, over, take_rows(state, over))
         return after
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
@@ -286,15 +287,15 @@ class Acrobot:
         )
         if mode == "ansi":
             return text
-        scene = pictures.Scene(3.3 * p.length)
-        scene.curve([(-3 * p.length, p.height), (3 * p.length, p.height)], pictures.GREEN, 3)
+        scene = rendering.Scene(3.3 * p.length)
+        scene.curve([(-3 * p.length, p.height), (3 * p.length, p.height)], Control.GREEN, 3)
         for state in states:
             a, b = float(state.first[0]), float(state.first[0] + state.second[0])
             elbow = p.length * float(np.sin(a)), -p.length * float(np.cos(a))
             end = elbow[0] + p.length * float(np.sin(b)), elbow[1] - p.length * float(np.cos(b))
             faint = state is not states[-1]
             scene.rod((0.0, 0.0), elbow, 0.2, faint=faint)
-            scene.rod(elbow, end, 0.16, pictures.VIOLET, faint=faint)
+            scene.rod(elbow, end, 0.16, Control.VIOLET, faint=faint)
         scene.dot((0.0, 0.0), 0.06)
         scene.dot(elbow, 0.05)
         scene.turn(elbow, push, 0.4)

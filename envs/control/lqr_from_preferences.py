@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys
-from valuegym.envs.control import lqr, pictures, riccati
+from valuegym.envs.control import lqr, riccati
 from valuegym.envs.control.lqr import PHYSICAL
 from valuegym.envs.preference import annotators, models, query
 from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
 from valuegym.envs.preference.random_delivery import SPLITS
+from valuegym.envs.rendering import control as rendering
 
 __all__ = ["EVALUATION_POINTS", "LQRFromPreferences", "Pair", "Query", "RegulatorSource", "State", "Task", "read"]
 
@@ -327,7 +328,7 @@ class RegulatorSource:
         for i, name in enumerate(names):
             words = {i: "preferred", annotators.SAME: "the same", annotators.CANNOT_TELL: "no answer"}
             caption = f"pair {number}, {name}: {words.get(answer, 'not preferred')}"
-            panels.append(_panel(states[0, i], forces[0, i, :, 0], caption, answer == i))
+            panels.append(rendering.segment(states[0, i], forces[0, i, :, 0], PHYSICAL, caption, answer == i))
         return np.concatenate(panels, 1)
 
 
@@ -407,21 +408,3 @@ class LQRFromPreferences(QueryCore):
     ) -> None:
         source = RegulatorSource(annotator, split, length, transitions, distractors, distractor_scale, rotated)
         super().__init__(source, evaluation_points)
-
-
-def _panel(states: Floats, forces: Floats, caption: str, preferred: bool) -> Any:
-    """Position (red), velocity (dark) and distractors (violet) of a segment over its steps, forces as arrows.
-
-    A flag marks the preferred one.
-    """
-    scene, reach, top = pictures.Scene(3.6), 3.0, 2.1
-    x, y = np.linspace(-reach, reach, len(states)).tolist(), np.clip(states, -top, top)
-    scene.curve([(-reach, 0.0), (reach, 0.0)], pictures.SLATE, 2)
-    if preferred:
-        scene.flag((reach + 0.1, 0.0))
-    traces = [(i, pictures.VIOLET, 2.0, 0.5) for i in range(PHYSICAL, states.shape[1])]
-    for i, color, width, opacity in (*traces, (1, pictures.INK, 3.0, 1.0), (0, pictures.RED, 5.0, 1.0)):
-        scene.curve(list(zip(x, y[:, i].tolist(), strict=True)), color, width, opacity)
-    for at, position, force in zip(x, y[:, 0].tolist(), forces.tolist(), strict=False):
-        scene.lift((at, position), force / 6.0, 60.0)
-    return scene.image(caption)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys, mdp
-from valuegym.envs.preference import delivery_art
+from valuegym.envs.rendering import delivery as rendering
 
 Array = npt.NDArray[Any]
 
@@ -185,7 +185,7 @@ class Delivery:
             return gym.spaces.Box(0, 1, (table.shape[1],), np.float32), table
         if observation == "image":
             W = self.board.shape[1]
-            table = np.stack([delivery_art.image(self.board, divmod(cell, W)) for cell in range(S)])
+            table = np.stack([rendering.image(self.board, divmod(cell, W)) for cell in range(S)])
             return gym.spaces.Box(0, 255, table.shape[1:], np.uint8), table
         raise ValueError(f"observation = {observation!r}; expected 'cell', 'onehot', 'features' or 'image'.")
 
@@ -235,5 +235,5 @@ class Delivery:
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """The board with the vehicle and its last steps."""
         path = [divmod(int(state.cell[0]), self.board.shape[1]) for state in states]
-        draw = delivery_art.ansi if mode == "ansi" else delivery_art.rgb
+        draw = rendering.ansi if mode == "ansi" else rendering.rgb
         return draw(self.board, path[-1], path, [int(action[0]) for action in actions])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.functional import put_rows
-from valuegym.envs.preference import delivery, delivery_art, maps
+from valuegym.envs.preference import delivery, maps
 from valuegym.envs.preference.delivery import (
     BRICK,
     COIN,
@@ -30,6 +30,7 @@ from valuegym.envs.preference.delivery import (
     SHEEP,
     State,
 )
+from valuegym.envs.rendering import delivery as rendering
 
 Array = npt.NDArray[Any]
 
@@ -444,5 +445,5 @@ class RandomDelivery:
         """The board with the vehicle and its last steps."""
         board = maps.crop(task.board[0].reshape(self.shape))
         path = [divmod(int(state.cell[0]), self.shape[1]) for state in states]
-        draw_board = delivery_art.ansi if mode == "ansi" else delivery_art.rgb
+        draw_board = rendering.ansi if mode == "ansi" else rendering.rgb
         return draw_board(board, path[-1], path, [int(action[0]) for action in actions])
