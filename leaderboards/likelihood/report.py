@@ -14,7 +14,7 @@ from valuegym.envs.preference import datasets, subjective_utility
 from valuegym.leaderboards.likelihood import model as likelihood
 from valuegym.leaderboards.likelihood.model import Floats, HeldOut, Pairs
 
-REFERENCE, OURS, NESTED = "three free weights", "subjective utility", "subjective utility, terms chosen inside"
+REFERENCE, OURS, NESTED = "three free weights", "subjective utility", "subjective utility, chosen terms"
 DEVELOPED_ON = "Privileged-Control"
 NAME = "human_likelihood"
 # What follows from the weights (columns as in subjective_utility.TERMS): name, numerator, denominator, the reading.
