@@ -13,7 +13,7 @@ import numpy as np
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, outcomes, query, segments
-from valuegym.envs.preference.answers import HumanPreferences
+from valuegym.envs.preference.human_data import HumanPreferences
 from valuegym.envs.preference.query import ANSWERS, LOWEST
 from valuegym.envs.preference.segments import Array, Segment
 

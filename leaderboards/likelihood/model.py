@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
 from valuegym.envs.preference import delivery, models, subjective_utility
-from valuegym.envs.preference.answers import HumanPreferences
+from valuegym.envs.preference.human_data import HumanPreferences
 from valuegym.envs.preference.segments import Segment
 
 Floats = NDArray[np.float64]
