@@ -1,4 +1,4 @@
-"""Bayesian regret that asks: it chooses the pair whose answer promises most, and infers as `bayes_regret` does."""
+"""Active Bayesian regret: query the pair with the highest acquisition value, and infer as `bayes_regret` does."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ from valuegym.envs.preference.annotators import labels
 from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.segments import Segment
 from valuegym.envs.preference.tabular_query import Query, read, read_candidates
+
+__all__ = [
+    "CHOICES",
+    "ActiveBayesRegret",
+    "Belief",
+    "at_random",
+    "by_value_of_information",
+    "expected_gain",
+    "expected_information",
+]
 
 CHOICES = ("information", "value", "random")
 
@@ -37,7 +47,7 @@ def expected_information(second: Floats, probability: Floats) -> Floats:
 
 
 def expected_gain(second: Floats, share: Floats, worth: Any) -> Floats:
-    """How much the best expected normalised return is expected to rise with the answers to K questions: (K,).
+    """Return the expected rise of the best expected normalised return with the answers to K queries: (K,).
 
     The best one for a posterior is worth(m), a convex and positively homogeneous function of the posterior mean m of
     the weights, each draw divided by its own distance between uniform and optimal play (`posterior.bayes_weights`).
@@ -85,8 +95,8 @@ class Belief:
             return np.zeros(self.sample.weights.shape[1])
         return posterior.bayes_weights(self.values, self.sample)
 
-    def promise(self, candidates: Segment, choice: str) -> Floats:
-        """What an answer to each of K candidates promises: (K,), between 0 and 1."""
+    def acquisition_values(self, candidates: Segment, choice: str) -> Floats:
+        """Return the acquisition value (K,) of each of K candidates, between 0 and 1."""
         question, (weights, probability) = self.compare(candidates), self.sample
         x = question.features @ weights.T + question.values @ self.values(weights)
         second = BradleyTerry().probability(x)
@@ -96,7 +106,7 @@ class Belief:
         return expected_gain(second, share, self._worth).clip(0.0, 1.0)
 
     def _worth(self, weights: Floats) -> Floats:
-        """The return of optimal play above that of uniform play, under weights (k, d): (k,)."""
+        """Return the value of optimal play above that of uniform play, under weights (k, d): (k,)."""
         start = self.values.mdp.start[0]
         return start @ self.values(weights) - weights @ self.uniform
 
@@ -104,8 +114,14 @@ class Belief:
 class ActiveBayesRegret(BatchAgent):
     """P(second) = logistic(regret(first) - regret(second)); prior, posterior and estimate are those of `BayesRegret`.
 
-    choice: "information" asks the candidate whose answer tells most about the weights, "value" the one that promises
-    the largest rise of the return of the policy it will answer, "random" any.
+    Args:
+        env: an active query environment with reward weights as estimates.
+        seed: of the posterior's draws.
+        choice: which candidate is queried: "information" the one whose answer carries most information about the
+            weights, "value" the one with the largest expected rise of the return of the learner's policy, "random" any.
+
+    Raises:
+        ValueError: another environment, or an unknown choice.
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, choice: str = "information") -> None:
@@ -113,7 +129,7 @@ class ActiveBayesRegret(BatchAgent):
         core: Any = rules(env)
         if not getattr(core, "active", False) or core.policy:
             raise ValueError(
-                "Agent 'active_bayes_regret' asks and infers reward weights; it plays in "
+                "Agent 'active_bayes_regret' chooses queries and infers reward weights; it plays in "
                 "valuegym/RewardInferenceActive-v0 only."
             )
         if choice not in CHOICES:
@@ -134,12 +150,12 @@ class ActiveBayesRegret(BatchAgent):
         query, candidates = read(row), read_candidates(row)
         estimate = belief.estimate() if query.is_evaluation_point else np.zeros(query.features.shape[-1])
         if self.choice == "random":
-            promise = np.random.default_rng([self.seed, query.num_queries, 1]).random(len(candidates.mask))
+            acquisition = np.random.default_rng([self.seed, query.num_queries, 1]).random(len(candidates.mask))
         elif candidates.mask.any():
-            promise = belief.promise(candidates, self.choice)
+            acquisition = belief.acquisition_values(candidates, self.choice)
         else:
-            promise = np.zeros(len(candidates.mask))
-        return np.append(estimate / max(np.abs(estimate).max(), 1e-12), promise).astype(np.float32)
+            acquisition = np.zeros(len(candidates.mask))
+        return np.append(estimate / max(np.abs(estimate).max(), 1e-12), acquisition).astype(np.float32)
 
 
 def _updated(query: Query, belief: Belief) -> Belief:
@@ -149,10 +165,10 @@ def _updated(query: Query, belief: Belief) -> Belief:
 
 
 def at_random(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
-    """The same learner without a choice of its own."""
+    """Return the learner that queries a random candidate."""
     return ActiveBayesRegret(env, seed, choice="random")
 
 
-def for_value(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
-    """The same learner, asking for what changes the policy rather than for what it would like to know."""
+def by_value_of_information(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
+    """Return the learner that queries by the value of information: the expected rise of its policy's return."""
     return ActiveBayesRegret(env, seed, choice="value")

@@ -12,6 +12,8 @@ from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["BayesPartialReturn"]
+
 
 class BayesPartialReturn(PreferenceLearner):
     """P(second) = logistic(partial return(second) - partial return(first)), averaged over the possible weights.

@@ -12,6 +12,8 @@ from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["BayesRegret"]
+
 
 class BayesRegret(PreferenceLearner):
     """P(second) = logistic(regret(first) - regret(second)), averaged over the weights that the answers leave possible.

@@ -15,6 +15,8 @@ from valuegym.envs.mdp import Floats, TabularMDP
 from valuegym.envs.preference.models import discounted_sum
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["Comparison", "partial_return", "regret", "sparse_visits", "visits"]
+
 _ROUNDING = 1e-12
 
 
@@ -49,13 +51,13 @@ def sparse_visits(pairs: Segment, S: int, A: int, discount: float) -> Any:
 
 
 def partial_return(pairs: Segment, discount: float) -> Comparison:
-    """Of partial returns: discounted feature counts."""
+    """Compare partial returns: discounted feature counts."""
     counts = discounted_sum(pairs.features.astype(float).swapaxes(-1, -2), discount)
     return Comparison(counts[:, 1] - counts[:, 0])
 
 
 def regret(mdp: TabularMDP, pairs: Segment) -> Comparison:
-    """Of minus the regrets, sums of A*(s, a) = w . phi(s, a) + discount * E[V*(s')] - V*(s).
+    """Compare minus the regrets, sums of A*(s, a) = w . phi(s, a) + discount * E[V*(s')] - V*(s).
 
     Where transitions are deterministic the values in between cancel, and those of start and end stay.
     """

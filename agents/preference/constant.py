@@ -13,6 +13,8 @@ from valuegym.agents.base import BatchAgent, Mask, rules
 from valuegym.envs import keys
 from valuegym.envs.preference.reward_inference import RewardInference
 
+__all__ = ["TASKS", "Constant", "candidates"]
+
 TASKS = 32
 
 

@@ -14,6 +14,8 @@ from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["CPL", "log_softmax"]
+
 
 class CPL(PreferenceLearner):
     """P(second) = logistic(sum_t discount**t alpha log pi(second) - the same of the first), over policies directly.

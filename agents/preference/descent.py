@@ -15,6 +15,8 @@ from scipy.optimize import nnls
 
 from valuegym.envs.mdp import Floats, Integers
 
+__all__ = ["PRIOR_SCALE", "STARTS", "Fit", "Losses", "descend", "fit", "losses", "shortest", "starting_points"]
+
 # Difference features (K, n, d) at weights (K, d): the statistic's difference, second minus first, is linear in the
 # weights with these coefficients, as far as its value and its gradient are concerned.
 Differences = Callable[[Floats], Floats]
@@ -66,10 +68,10 @@ def losses(differences: Differences, label: Floats, weights: Floats, scale: floa
 
 
 def starting_points(differences: Differences, label: Floats, rng: np.random.Generator, d: int, n: int) -> Floats:
-    """0, a linear guess (the statistic's coefficients at 0 against the answers), standard normal draws: (n, d)."""
+    """0, a linear estimate (the statistic's coefficients at 0 against the answers), standard normal draws: (n, d)."""
     D = differences(np.zeros((1, d)))[0]
-    guess = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
-    return np.stack([np.zeros(d), guess, *rng.standard_normal((n - 2, d))])
+    linear = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
+    return np.stack([np.zeros(d), linear, *rng.standard_normal((n - 2, d))])
 
 
 def fit(
@@ -88,7 +90,7 @@ def fit(
 def descend(
     differences: Differences, label: Floats, starts: Floats, scale: float = PRIOR_SCALE
 ) -> tuple[Floats, Floats]:
-    """Where descents from starts (K, d) end, and the loss there (K,).
+    """Return the ends of descents from starts (K, d), and the loss there (K,).
 
     Every point tries the damped Newton steps of all DAMPING and LENGTHS and takes the best. Where none helps, either
     they were too long, and become shorter, or there is a kink in between: then the gradient on its other side joins a

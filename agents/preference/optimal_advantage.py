@@ -19,6 +19,8 @@ from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["OptimalAdvantage", "as_reward", "fit_table"]
+
 USES = ("greedy", "reward")
 
 

@@ -12,6 +12,8 @@ from valuegym.agents.preference.preference_learner import PreferenceLearner
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["PartialReturn"]
+
 
 class PartialReturn(PreferenceLearner):
     """P(second) = logistic(w . [sum_t discount**t phi_t(second) - sum_t discount**t phi_t(first)])."""

@@ -23,6 +23,23 @@ from valuegym.agents.preference.values import OptimalValues
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats
 
+__all__ = [
+    "DRAWS",
+    "MAGNITUDES",
+    "MOVES",
+    "PARTICLES",
+    "Sample",
+    "advance",
+    "bayes_weights",
+    "draw",
+    "estimates",
+    "likelihood",
+    "log_likelihood",
+    "normalise",
+    "samples",
+    "shares",
+]
+
 MAGNITUDES = (0.1, 100.0)  # of a weight, in units of reward at temperature 1
 DRAWS = 2048  # from the prior
 PARTICLES = 256  # carried through annealing; half as many effective draws are enough not to anneal
@@ -58,7 +75,7 @@ def samples(likelihood: Likelihood, query_counts: Sequence[int], seed: int, d: i
     Answers come in stages, the first 3, 10, 30 and so on (STAGES), and the sample of one stage is where the next one
     starts: weighted by the likelihood of the answers that have come since while enough draws carry the weight, and
     annealed otherwise. Each stage draws from a generator of its own, so that what is found after n answers does not
-    depend on which other numbers were asked for.
+    depend on which other numbers are requested.
     """
     weights = draw(np.random.default_rng(seed), DRAWS, d)
     passed, state = 0, Sample(weights, np.full(DRAWS, 1 / DRAWS))
@@ -123,7 +140,7 @@ def _wander(weights: Floats, root: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _redraw(weights: Floats, root: Floats, rng: np.random.Generator) -> Floats:
-    """One weight of each draw, sign and magnitude, anew from the prior."""
+    """One weight of each draw, sign and magnitude, redrawn from the prior."""
     one = np.arange(weights.shape[1]) == rng.integers(weights.shape[1], size=len(weights))[:, None]
     return np.where(one, draw(rng, *weights.shape), weights)
 
@@ -159,7 +176,7 @@ def estimates(
 
 
 def likelihood(values: OptimalValues, comparison: Comparison, label: Floats) -> Likelihood:
-    """Of weights, given answers (m,) to the pairs of a comparison."""
+    """Return the log-likelihood of weights, given answers (m,) to the pairs of a comparison."""
 
     def log_likelihoods(weights: Floats, bounds: Sequence[int]) -> Floats:
         x = comparison.features[: bounds[-1]] @ weights.T

@@ -11,6 +11,8 @@ from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["Regret"]
+
 
 class Regret(PreferenceLearner):
     """P(second) = logistic(regret(first) - regret(second)), regret under the exact V* of the candidate weights.

@@ -15,6 +15,8 @@ from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["SIZE", "SOURCES", "RegretLibrary", "best", "library"]
+
 # Where the library's weights are drawn from, each on its own: values, or None for standard normal draws.
 SOURCES: dict[str, tuple[float, ...] | None] = {
     "random": None,
@@ -58,7 +60,7 @@ class RegretLibrary(PreferenceLearner):
 
 
 def best(psi: Floats, weights: Floats) -> Floats:
-    """Of P policies' psi (P, S, d), that of the highest value in each state: generalised policy improvement.
+    """Choose the psi of the best of P policies (P, S, d) in each state: generalised policy improvement.
 
     Weights (K, d) -> (K, S, d).
     """

@@ -15,6 +15,8 @@ import numpy as np
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats, Integers, TabularMDP
 
+__all__ = ["BLOCK", "SWEEPS", "Condensed", "OptimalValues", "condense"]
+
 BLOCK = 2**17  # numbers solved together, states times actions times weights: they stay in the cache
 SWEEPS = 256  # before policy iteration takes over, where ways are long or loops are
 CHECKS = 4  # sweeps from one look at convergence to the next

@@ -31,7 +31,7 @@ FORCE = 2.0  # N, standard deviation of the forces in segments and transitions
 CLEAR = 2.0  # median difference between two segments, in temperatures
 CALIBRATION = 64  # pairs that this median is over
 _NUMBERS, _MAP, _ROTATION, _ORDER, _SIGN = range(5)  # what is drawn at reset
-_TRANSITIONS, _PAIRS = -2, -3  # numbers of no pair that is shown
+_TRANSITIONS, _PAIRS = -2, -3  # numbers that no pair has
 
 
 class Task(NamedTuple):
@@ -255,7 +255,7 @@ class RegulatorSource:
         return np.stack(states, 2), forces
 
     def costs(self, task: Task, states: Floats, forces: Floats) -> Floats:
-        """What the annotator compares, (B, M): regrets of segments, or what they cost, both under the true cost."""
+        """Return what the annotator compares, (B, M): regrets of segments, or their costs, both under the true cost."""
         s = states[:, :, :-1]
         if isinstance(self.annotator.statistic, models.Regret):
             K, S = task.K[:, None, None], task.curvature[:, None, None]
@@ -337,7 +337,7 @@ class LQRFromPreferences(QueryCore):
 
     ## Description
     Every episode is a new regulator: a mass on a line as in `LQR-v0` among distracting dimensions, with its own mass,
-    costs of position, velocity and force, and coordinates. Transitions are shown, from which to learn the
+    costs of position, velocity and force, and coordinates. Transitions are given, from which to learn the
     dynamics; costs are not. Each step shows one pair of segments, both with random forces, and which of them the
     annotator prefers. Both halves of a value are asked for at once: whether the learnt reward has the right optimal
     controller, which the statistic decides (Knox et al. 2024), and whether a model that cannot hold everything holds

@@ -16,6 +16,8 @@ from pathlib import Path
 from valuegym.envs.preference import human_data
 from valuegym.envs.preference.human_data import HumanPreferences, file_names
 
+__all__ = ["CONDITIONS", "FOLDER", "NAME", "VARIABLE", "fetch", "find", "load", "present"]
+
 NAME, FOLDER = "human-delivery", "human_delivery"
 VARIABLE = "VALUEGYM_DATA"
 _COMMIT = "646a8704f5dc9938acc3eaf9b92263cfb3654585"

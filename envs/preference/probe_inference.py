@@ -1,4 +1,4 @@
-"""The identifiability probes as a query environment: which of the paired tasks is it, and what should be done there?"""
+"""The identifiability probes as a query environment: infer which of two tasks it is, and act accordingly."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ class ProbeSource:
 
 
 class ProbeInference(QueryCore):
-    """Learn from preferences what to do in one of two tasks that partial return cannot tell apart.
+    """Learn from preferences what to do in one of two tasks that partial return cannot distinguish.
 
     ## Description
     Every episode is one of the two paired tasks of a probe, with equal chances. They share all that is observed, and no
     policy is optimal in both. Where the annotator compares partial returns, an episode's observations would have been
     the same in the other task (for the lottery: without noise), so that no learner whatever is right in both; where it
-    compares regrets, the answers tell (Knox et al. 2024).
+    compares regrets, the answers reveal it (Knox et al. 2024).
 
     ## Observation
     A flat Dict as in `RewardInference-v0` without `board`; `features` are expected ones, segments hold what came true.

@@ -10,9 +10,11 @@ import numpy.typing as npt
 from valuegym.envs.rendering import raster
 from valuegym.envs.rendering.palette import LockIn, Population
 
+__all__ = ["counts", "errors_as_picture", "errors_as_text", "population"]
+
 Array = npt.NDArray[Any]
 
-REACH = 1.25  # values shown go from -REACH to REACH
+REACH = 1.25  # values drawn go from -REACH to REACH
 BINS = 25
 SHOWN = 5  # dimensions with a histogram
 SIDE, MARGIN, ROW = 320, 20, 60  # pixels
@@ -73,7 +75,7 @@ def _on_map(value: Array) -> tuple[float, float]:
 
 
 def counts(values: Array) -> npt.NDArray[np.int64]:
-    """How many of the values (n,) lie in each of the bins; those beyond the ends count in the last ones."""
+    """Count the values (n,) in each of the bins; those beyond the ends count in the last ones."""
     index = np.floor((np.clip(values, -REACH, REACH) / REACH + 1) / 2 * BINS).astype(np.int64)
     return np.bincount(np.minimum(index, BINS - 1), minlength=BINS)
 

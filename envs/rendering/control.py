@@ -13,6 +13,8 @@ from valuegym.envs.rendering.font import Point
 from valuegym.envs.rendering.palette import Control
 from valuegym.envs.rendering.raster import Canvas, Pixels, Shape, arrow, blank, circle, line, polygon, rectangle
 
+__all__ = ["WIDTH", "Scene", "bars", "listed", "segment"]
+
 Array = npt.NDArray[Any]
 
 WIDTH, HEIGHT, STRIP, MARGIN, CAPTION = 480, 320, 76, 14, 30
@@ -100,7 +102,7 @@ class Scene:
             self.paint(shaft, Control.GOLD, 1.5)
 
     def lift(self, at: Point, share: float, reach: float = 90.0) -> None:
-        """The same upwards."""
+        """Draw a vertical arrow from a point, upwards for positive shares, as `push` does."""
         if abs(share) * reach > 6:
             tip = (at[0], at[1] + self._px(reach * share))
             shaft = arrow(self._flip([at, tip]), self._px(5), self._px(min(16.0, abs(share) * reach)))

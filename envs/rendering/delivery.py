@@ -2,7 +2,7 @@
 
 The pictures follow the protocol of Knox et al. (2022, "Models of human preference for learning reward functions"):
 moves are arrows in the order yellow, purple, blue, and a move that a house or the edge blocks is a short arrow that
-ends in an X. Arrows also carry their number, so that nobody needs to tell purple from blue, and they lie across the
+ends in an X. Arrows also carry their number, so that nobody needs to distinguish purple from blue, and lie across the
 cells' borders, so that the items under a path stay visible.
 
 Boards hold integer codes, 0..5 as in `NAMES` on road and 6..11 the same on brick; cells are (row, column); actions are
@@ -23,6 +23,25 @@ from valuegym.envs.rendering import raster
 from valuegym.envs.rendering.font import Point, text_width
 from valuegym.envs.rendering.palette import Delivery
 from valuegym.envs.rendering.raster import Canvas, Pixels, Shape, arrow, circle, line, polygon, rectangle, union
+
+__all__ = [
+    "BRICK",
+    "COIN",
+    "GOAL",
+    "HOUSE",
+    "LONGEST",
+    "MARGIN",
+    "MOVES",
+    "NAMES",
+    "ROADBLOCK",
+    "SHEEP",
+    "SMALL",
+    "Move",
+    "ansi",
+    "image",
+    "pair",
+    "rgb",
+]
 
 Board: TypeAlias = npt.NDArray[np.uint8]
 Cell: TypeAlias = tuple[int, int]
@@ -358,7 +377,7 @@ def rgb(
         path: the n + 1 cells visited most recently, oldest first, the last one being `cell`; empty for none.
         actions: the n actions between them.
         caption: one line below the picture, shortened where it does not fit.
-        cell_size: pixels along a cell's side; 48 unless told, less where the board's longer side would pass 640 pixels.
+        cell_size: pixels along a cell's side; 48 by default, less where the board's longer side would pass 640 pixels.
 
     Returns:
         uint8 (height, width, 3), both sides even; the size depends on the board's shape and `cell_size` alone.
@@ -399,7 +418,7 @@ def pair(
         first: a segment: its cells (L + 1, 2) and its actions (L,). Padding after its end is left out.
         second: the other segment.
         caption: one line below the pictures.
-        cell_size: pixels along a cell's side; 48 unless told, less where the board's longer side would pass 480 pixels.
+        cell_size: pixels along a cell's side; 48 by default, less where the board's longer side would pass 480 pixels.
 
     Returns:
         uint8 (height, width, 3), both sides even.
@@ -422,7 +441,7 @@ def ansi(
     actions: Sequence[int] | npt.NDArray[np.integer] = (),
     caption: str = "",
 ) -> str:
-    """The same picture as lines of text, without colours: arguments and errors as in `rgb`.
+    """Draw the board as lines of text, without colours: arguments and errors as in `rgb`.
 
     A cell is five characters: ground or vehicle, item, last move made from here (an arrow, and x if it was blocked).
     """

@@ -51,7 +51,7 @@ def rgb(color: Color) -> npt.NDArray[np.float32]:
         if len(value) != 3 or not all(0 <= part <= 255 for part in value):
             raise ValueError
     except (TypeError, ValueError):
-        raise ValueError(f'{color!r} is no colour: write "#rrggbb" or three numbers in 0..255.') from None
+        raise ValueError(f'{color!r} is not a colour: write "#rrggbb" or three numbers in 0..255.') from None
     array = np.array(value, dtype=np.float32)
     array.setflags(write=False)
     return array

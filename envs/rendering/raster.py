@@ -31,6 +31,8 @@ import numpy.typing as npt
 from valuegym.envs.rendering.font import SPACE, Point, strokes, text_width
 from valuegym.envs.rendering.palette import Color, rgb
 
+__all__ = ["Canvas", "Shape", "arrow", "blank", "circle", "line", "polygon", "rectangle", "shrink", "union"]
+
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Field: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -90,7 +92,7 @@ def polygon(points: Sequence[Point], radius: float = 0.0) -> Shape:
 
 
 def arrow(points: Sequence[Point], width: float, head: float | None = None) -> Shape:
-    """A polyline with a triangular head, `head` long and wide (3 widths unless told), whose tip is the last point."""
+    """A polyline with a triangular head, `head` long and wide (3 widths by default), whose tip is the last point."""
     head = 3 * width if head is None else head
     tip, before = np.asarray(points[-1], dtype=float), np.asarray(points[-2], dtype=float)
     along = (tip - before) / max(float(np.hypot(*(tip - before))), 1e-9)
@@ -102,7 +104,7 @@ def arrow(points: Sequence[Point], width: float, head: float | None = None) -> S
 
 
 def union(*shapes: Shape) -> Shape:
-    """All of the shapes as one, so that an outline goes around the whole."""
+    """Unite shapes into one, so that an outline goes around the whole."""
     lefts, tops, rights, bottoms = zip(*(shape.bounds for shape in shapes), strict=True)
     return Shape(
         lambda x, y: _field(np.minimum.reduce([shape.distance(x, y) for shape in shapes])),
@@ -157,7 +159,7 @@ class Canvas:
     origin: Point = (0.0, 0.0)
 
     def at(self, x: float, y: float, scale: float) -> Canvas:
-        """The same pixels with the origin moved to (x, y) and a unit of `scale` of this canvas' units."""
+        """Return a canvas on these pixels with its origin at (x, y) and a unit of `scale` of this canvas' units."""
         return Canvas(self.pixels, self.scale * scale, self._pixel((x, y)))
 
     def paint(

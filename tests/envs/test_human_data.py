@@ -24,7 +24,7 @@ class Raw:
     """Simulated answers by regret about pairs on the published board, as plain arrays."""
 
     def __init__(self, n: int = N, length: int = LENGTH, seed: int = 0) -> None:
-        core = RewardInference(annotator="regret", board="published", length=length, reports=(n,))
+        core = RewardInference(annotator="regret", board="published", length=length, evaluation_points=(n,))
         task, _ = core.initial(keys.mix(seed, np.arange(1)))
         rows = type(task)(*(np.repeat(field, n, 0) for field in task))
         self.pairs, answer = core.query(rows, np.arange(1, n + 1))
@@ -310,7 +310,7 @@ def test_a_condition_of_ones_own_in_the_query_environment(raw: Raw, tmp_path: Pa
     labels = raw.labels.copy()
     labels[0] = np.nan
     raw.write(tmp_path, labels=labels)
-    env = gym.make("valuegym/RewardInference-v0", annotator="human:Lab", data=str(tmp_path), reports=(N,))
+    env = gym.make("valuegym/RewardInference-v0", annotator="human:Lab", data=str(tmp_path), evaluation_points=(N,))
     core = env.unwrapped.core  # type: ignore[attr-defined]
     assert core.source.length == LENGTH
     observation, _ = env.reset(seed=0)
