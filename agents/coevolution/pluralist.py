@@ -14,6 +14,8 @@ from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.planning import plan
 
+__all__ = ["Pluralist", "clusters", "spread_out"]
+
 REMEMBERED = 12  # steps whose responses are kept
 CROWD = 60  # imagined people, who stand for the population in the plan
 ITERATIONS = 10  # of expectation and maximisation, for each number of clusters at each step
@@ -59,7 +61,7 @@ class Pluralist(Kalman):
         self.crowd = keys.irwin_hall(keys.mix(seed), index).reshape(CROWD, self.dimensions)
 
     def decide(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
-        """Estimate, then plan what to say."""
+        """Estimate, then plan the broadcast."""
         level, after = self.update(reading, t, memory)
         if not isinstance(self.core, Coevolve):
             return self.say(level, level, t < 0), after
@@ -97,7 +99,7 @@ class Pluralist(Kalman):
 
 
 def clusters(points: Floats, most: int, width: float) -> tuple[Floats, Floats, Floats]:
-    """Mixtures of normals of one known width, one to `most` of them, by their Bayesian information criterion.
+    """Fit mixtures of normals of one known width, one to `most` of them, by their Bayesian information criterion.
 
     Args:
         points: (B, n, D); rows of NaN are left out.
@@ -137,7 +139,7 @@ def clusters(points: Floats, most: int, width: float) -> tuple[Floats, Floats, F
 
 
 def spread_out(x: Floats, known: npt.NDArray[np.bool_], K: int) -> Floats:
-    """K starting centres (B, K, D) along the widest direction of the known points, from one end to the other."""
+    """Return K starting centres (B, K, D) along the widest direction of the known points, from one end to the other."""
     count = np.maximum(known.sum(-1), 1)
     mean = x.sum(1) / count[:, None]
     centred = (x - mean[:, None]) * known[..., None]

@@ -1,4 +1,4 @@
-"""Policies for `LockIn-v0`: how far to trust people, and whether to tell them their own echo."""
+"""Policies for `LockIn-v0`: how far to trust people, and whether to return their own echo to them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from valuegym.agents.base import BatchAgent, Mask, rules
 from valuegym.envs.coevolution.lock_in import LockIn
 
+__all__ = ["EchoFree", "Memory", "Trust", "below_threshold", "full", "none"]
+
 Array = npt.NDArray[Any]
 
 
@@ -22,7 +24,11 @@ def _rules(env: gym.Env[Any, Any]) -> LockIn:
 
 
 class Trust(BatchAgent):
-    """Places the same trust in people always and says what it believes: the model of Qiu et al. (2025)."""
+    """Places the same trust in people always and says what it believes: the model of Qiu et al. (2025).
+
+    Raises:
+        ValueError: the environment is not `LockIn-v0`, its rules cannot be given, or trust is out of its range.
+    """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, trust: float = 0.0) -> None:
         super().__init__(env)
@@ -37,23 +43,23 @@ class Trust(BatchAgent):
 
 
 def none(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
-    """Hears nobody and stays silent."""
+    """Make the agent without trust in people or a message of its own."""
     return Trust(env, seed, 0.0)
 
 
 def full(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
-    """Believes everybody as much as it can."""
+    """Make the agent with the highest trust that the environment allows."""
     return Trust(env, seed, _rules(env).trust)
 
 
 def below_threshold(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
-    """Places 0.9 of the trust at which people are locked in."""
+    """Make the agent with 0.9 of the trust at which people are locked in."""
     core = _rules(env)
     return Trust(env, seed, min(0.9 * core.threshold, core.trust))
 
 
 class Memory(NamedTuple):
-    """For every environment (N,): the estimate of what people have observed, and its variance."""
+    """Estimate of what people have observed, and its variance, for every environment (N,)."""
 
     estimate: Array
     variance: Array
@@ -67,6 +73,9 @@ class EchoFree(BatchAgent):
     by sigma^2 / (n c (c - 1)) at its c-th observation: a Kalman filter with a known law. Trust is set so that people's
     next beliefs but one are `message_weight` parts message: the larger it is the better people share what they know,
     and the less can be heard of them.
+
+    Raises:
+        ValueError: the environment is not `LockIn-v0`, its rules cannot be given, or message_weight is not in (0, 1).
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, message_weight: float = 0.92) -> None:

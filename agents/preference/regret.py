@@ -23,7 +23,7 @@ class Regret(PreferenceLearner):
     """
 
     def differences(self, mdp: tabular.TabularMDP, pairs: Segment) -> Differences:
-        """Discounted sums of the optimal advantages' feature coefficients, second minus first.
+        """Return discounted sums of the optimal advantages' feature coefficients, second minus first.
 
         Successor features are remembered by their policy: most candidates share one with a candidate before.
         """
