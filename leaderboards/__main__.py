@@ -207,7 +207,7 @@ def check_data(name: str, data: str | None) -> str:
 
     Raises ValueError, with the whole table, if any row differs or any condition cannot be read.
     """
-    from valuegym.envs.preference import answers, datasets
+    from valuegym.envs.preference import datasets, human_data
 
     _dataset(name)
     found = datasets.present(data, unverified=True)
@@ -224,7 +224,7 @@ def check_data(name: str, data: str | None) -> str:
         except (ValueError, OSError) as error:
             unread.append(f"{condition}: {error}")
             continue
-        bad, agree = answers.mismatches(human), answers.agreement(human.segments, human.labels).share
+        bad, agree = human_data.mismatches(human), human_data.agreement(human.segments, human.labels).share
         pairs, wrong = pairs + len(human.labels), wrong + bad
         by = "its hash" if condition in datasets.CONDITIONS else "its card" if condition in known else "nothing yet"
         lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}{100 * agree:>10.0f}%  {by}")
@@ -237,12 +237,12 @@ def check_data(name: str, data: str | None) -> str:
 
 def accept_data(name: str, data: str | None, condition: str | None, source: str, licence: str) -> str:
     """Write a card for files that are named as published ones, so that they are used from now on."""
-    from valuegym.envs.preference import answers, datasets
+    from valuegym.envs.preference import datasets, human_data
 
     _dataset(name)
     if not condition or condition in datasets.CONDITIONS:
         raise ValueError(f"--condition {condition or ''}: expected the name of one that is not known by its hash.")
-    path = answers.accept(datasets.find(data), condition, source, licence)
+    path = human_data.accept(datasets.find(data), condition, source, licence)
     return f"{path} written: human:{condition} is known by this card from now on."
 
 

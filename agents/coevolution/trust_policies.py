@@ -69,10 +69,10 @@ class EchoFree(BatchAgent):
     """A Kalman filter that subtracts its own echo from responses and sends its estimate with a bounded weight.
 
     People's mean belief is (1 - v) m + v s, with v the share of the message s and m the mean of what they observed
-    themselves. So z = (response - v s) / (1 - v) measures m with variance R = noise^2 / (n (1 - v)^2), and m itself moves
-    by sigma^2 / (n c (c - 1)) at its c-th observation: a Kalman filter with a known law. Trust is set so that people's
-    next beliefs but one are `message_weight` parts message: the larger it is the better people share what they know,
-    and the less can be heard of them.
+    themselves. So z = (response - v s) / (1 - v) measures m with variance R = noise^2 / (n (1 - v)^2), and m itself
+    moves by sigma^2 / (n c (c - 1)) at its c-th observation: a Kalman filter with a known law. Trust is set so that
+    people's next beliefs but one are `message_weight` parts message: the larger it is, the better people share what
+    they know, and the less can be heard of them.
 
     Raises:
         ValueError: the environment is not `LockIn-v0`, its rules cannot be given, or message_weight is not in (0, 1).

@@ -130,7 +130,7 @@ class ActiveBayesRegret(BatchAgent):
         core: Any = rules(env)
         if not getattr(core, "active", False) or core.policy:
             raise ValueError(
-                "Agent 'active_bayes_regret' asks and infers reward weights; it plays in "
+                "Agent 'active_bayes_regret' chooses queries and infers reward weights; it plays in "
                 "valuegym/RewardInferenceActive-v0 only."
             )
         if choice not in CHOICES:

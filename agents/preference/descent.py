@@ -81,8 +81,8 @@ def losses(differences: Differences, label: Floats, weights: Floats, scale: floa
 def starting_points(differences: Differences, label: Floats, rng: np.random.Generator, d: int, n: int) -> Floats:
     """Return 0, a linear fit (the statistic's coefficients at 0 to the answers) and standard normal draws: (n, d)."""
     D = differences(np.zeros((1, d)))[0]
-    guess = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
-    return np.stack([np.zeros(d), guess, *rng.standard_normal((n - 2, d))])
+    linear = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
+    return np.stack([np.zeros(d), linear, *rng.standard_normal((n - 2, d))])
 
 
 def fit(

@@ -109,7 +109,7 @@ class PreferenceLearner(BatchAgent):
     """Remembers every answered pair and fits weights at evaluation points; subclasses say what people compare.
 
     Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the answers and the
-    seed alone: every one has a generator of its own, seeded anew. A subclass overrides `differences`, or
+    seed alone: every one has a generator of its own. A subclass overrides `differences`, or
     `estimate`, and `growing` where fits of one task have something in common. `prior_scale` is the standard deviation
     of the Gaussian prior on weights that are fitted by `descent`.
 
@@ -179,7 +179,7 @@ class PreferenceLearner(BatchAgent):
         return np.concatenate([nothing, self.growing(mdp, pairs, label, some, np.random.default_rng(self.seed))])
 
     def act(self, observation: Any, memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
-        """Return the estimates, fitted anew at evaluation points."""
+        """Return the estimates, refitted at evaluation points."""
         memory = (memory or Memory.empty(len(start), self.action_space.shape[0])).after(observation, start)  # type: ignore[index]
         estimates = memory.estimates.copy()
         for row in np.flatnonzero(observation["is_evaluation_point"]).tolist():

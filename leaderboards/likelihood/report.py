@@ -10,22 +10,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from valuegym.envs.preference import datasets, felt_score
+from valuegym.envs.preference import datasets, subjective_utility
 from valuegym.leaderboards.likelihood import model as likelihood
 from valuegym.leaderboards.likelihood.model import Floats, HeldOut, Pairs
 
-REFERENCE, OURS, NESTED = "three free weights", "felt score", "felt score, terms chosen inside"
+REFERENCE, OURS, NESTED = "three free weights", "subjective utility", "subjective utility, chosen terms"
 DEVELOPED_ON = "Privileged-Control"
 NAME = "human_likelihood"
-# What follows from the weights (columns as in felt_score.TERMS): name, numerator, denominator, the reading.
+# What follows from the weights (columns as in subjective_utility.TERMS): name, numerator, denominator, the reading.
 READINGS = (
     (
         "small money",
         (1, 0, 0, 1, 0, 0, 0),
         (1, 0, 0, 0, 0, 0, 0),
-        "dollars of outlook that a dollar on the way is worth",
+        "dollars of expected final return that a dollar on the way is worth",
     ),
-    ("brick", (2, 0, 0, 2, 0, 0, 0), (1, 0, 0, 1, 1, 0, 0), "felt price of brick in steps on road; the rules say 2"),
+    (
+        "brick",
+        (2, 0, 0, 2, 0, 0, 0),
+        (1, 0, 0, 1, 1, 0, 0),
+        "price of brick in steps on road; the rules say 2",
+    ),
     ("start", (0, 1, 0, 0, 0, 0, 0), (1, 0, 0, 0, 0, 0, 0), "share of a head start taken off; regret says 1"),
 )
 
@@ -153,7 +158,7 @@ def _condition(result: Result) -> list[str]:
         "By row: folds of single answers, as the literature has it. Accuracy: ties are a class, predicted within a "
         "band of log-odds fitted on training folds. ECE: expected calibration error, ten bins."
         + (f" Forms chosen inside the folds: {_tally(result.rows[NESTED].chosen)}." if NESTED in result.rows else ""),
-        _table(["felt score", "loss", "what the term is worth"], ablations),
+        _table(["subjective utility", "loss", "what the term is worth"], ablations),
         _table(["parameter", "fitted to all answers", "unit"], _parameters(result)),
         _table(["reading", "value", "meaning"], _readings(result)),
     ]
@@ -165,9 +170,9 @@ def _tally(names: Sequence[str]) -> str:
 
 
 def _parameters(result: Result) -> list[list[str]]:
-    units = [f"log-odds {unit}" for unit in felt_score.UNITS]
-    names = [*felt_score.TERMS, "lapse"]
-    used = np.append(np.abs(likelihood.FELT_SCORE.differences(result.data)).max(0) > 0, True)
+    units = [f"log-odds {unit}" for unit in subjective_utility.UNITS]
+    names = [*(name.replace("_", " ") for name in subjective_utility.TERMS), "lapse"]
+    used = np.append(np.abs(likelihood.SUBJECTIVE_UTILITY.differences(result.data)).max(0) > 0, True)
     return [
         [name, _spread(column) if there else "not in these pairs", unit]
         for name, column, there, unit in zip(names, result.weights.T, used, [*units, "share of answers"], strict=True)
@@ -176,7 +181,7 @@ def _parameters(result: Result) -> list[list[str]]:
 
 def _readings(result: Result) -> list[list[str]]:
     weights = result.weights[:, :-1]
-    there = np.abs(likelihood.FELT_SCORE.differences(result.data)).max(0) > 0
+    there = np.abs(likelihood.SUBJECTIVE_UTILITY.differences(result.data)).max(0) > 0
     lines = []
     for name, above, below, meaning in READINGS:
         ratio = (weights @ np.array(above)) / (weights @ np.array(below))

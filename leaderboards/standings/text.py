@@ -265,13 +265,13 @@ def _lines(board: Board, points: Sequence[int], stacked: bool, longest: int) -> 
     columns = [[row.at(point) for row in board.rows] for point in points]
     lengths = [max(len(interval_text(e)) for e in column) for column in columns]
     for i, row in enumerate(board.rows):
-        points, intervals = ([text(column[i]) for column in columns] for text in (point_text, interval_text))
+        cells, intervals = ([text(column[i]) for column in columns] for text in (point_text, interval_text))
         if not stacked:
-            points = [f"{p} {q.rjust(n)}" for p, q, n in zip(points, intervals, lengths, strict=True)]
+            cells = [f"{p} {q.rjust(n)}" for p, q, n in zip(cells, intervals, lengths, strict=True)]
         name = row.score.agent if len(row.score.agent) <= longest else row.score.agent[: longest - 1] + "…"
         star = "*" if row in starred(board) else ""
         status = "ref" if row.score.role == "reference" else row.standing
-        lines.append([[str(row.rank or ""), name + star, *points, str(len(row.score.seeds)), status]])
+        lines.append([[str(row.rank or ""), name + star, *cells, str(len(row.score.seeds)), status]])
         if stacked:
             lines[-1].append(["", "", *intervals, "", ""])
     return lines
