@@ -31,7 +31,7 @@ from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models, segments
 from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.envs.preference.segments import Segment
-from valuegym.leaderboards.aggregate import stratified_bootstrap
+from valuegym.leaderboards.stats.bootstrap import stratified_bootstrap
 
 Array = npt.NDArray[Any]
 Key = tuple[Any, ...]
@@ -64,7 +64,7 @@ def make_task(mdp: tabular.TabularMDP, weights: Array) -> Task:
 @lru_cache(maxsize=128)
 def random_task(unit: int) -> Task:
     """Random task number `unit` of the split "test", the one that `RewardInference-v0` draws for that key."""
-    core = RewardInference(reports=(1,))
+    core = RewardInference(evaluation_points=(1,))
     task, _ = core.initial(keys.mix(0, np.array([unit])))
     process = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)
     return make_task(process, task.weights[0])

@@ -32,7 +32,12 @@ HUMAN = ("published", "human:Privileged-Control")
 def environment(board: str, annotator: str, candidates: int, data: str | None) -> Any:
     """Where one asks."""
     folder = {"data": data} if (board, annotator) == HUMAN else {}
-    arguments: dict[str, Any] = {"board": board, "annotator": annotator, "candidates": candidates, "reports": REPORTS}
+    arguments: dict[str, Any] = {
+        "board": board,
+        "annotator": annotator,
+        "candidates": candidates,
+        "evaluation_points": REPORTS,
+    }
     return gym.make("valuegym/RewardInferenceActive-v0", **arguments, **folder)
 
 

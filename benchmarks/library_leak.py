@@ -64,7 +64,7 @@ def gap(source: str, unit: int) -> list[list[float]]:
 @cache
 def exact() -> Any:
     """The learner with exact values."""
-    return make("regret", gym.make("valuegym/RewardInference-v0", reports=(1,)))
+    return make("regret", gym.make("valuegym/RewardInference-v0", evaluation_points=(1,)))
 
 
 def learn(name: str, unit: int, pairs: Segment, label: Array) -> float:

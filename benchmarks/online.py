@@ -39,7 +39,7 @@ from valuegym.agents.control.actor_critic import Optimisation
 from valuegym.agents.control.side_by_side import MAY_DIFFER, learn_together
 from valuegym.agents.control.vagram import VaGraM
 from valuegym.envs.control import cartpole_swingup, mujoco
-from valuegym.leaderboards.aggregate import interquartile_mean, mean, stratified_bootstrap
+from valuegym.leaderboards.stats.bootstrap import interquartile_mean, mean, stratified_bootstrap
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ("env", "steps", "evaluate_every", "episodes", "settings")

@@ -40,7 +40,7 @@ from valuegym.agents import make
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, datasets, maps
-from valuegym.envs.preference.reward_inference import REPORTS, RewardInference, Task
+from valuegym.envs.preference.reward_inference import EVALUATION_POINTS, RewardInference, Task
 from valuegym.envs.preference.segments import Segment
 
 ENV = "valuegym/RewardInference-v0"
@@ -119,14 +119,14 @@ def people(options: argparse.Namespace) -> Iterator[Job]:
 @lru_cache(maxsize=2)
 def environment(annotator: str, split: str, board: str, data: str | None, longest: int) -> RewardInference:
     """The core that asks and scores."""
-    return RewardInference(annotator=annotator, split=split, board=board, data=data, reports=(longest,))
+    return RewardInference(annotator=annotator, split=split, board=board, data=data, evaluation_points=(longest,))
 
 
 @lru_cache(maxsize=8)
 def learner(name: str) -> Any:
     """By its name and, after a colon, how it differs from the default."""
     agent, _, variant = name.partition(":")
-    return make(agent, gym.make(ENV, reports=(1,)), **OPTIONS[variant])
+    return make(agent, gym.make(ENV, evaluation_points=(1,)), **OPTIONS[variant])
 
 
 def rows(task: Task, n: int) -> Task:
@@ -150,10 +150,13 @@ def scores(job: Job) -> list[tuple[Key, float]]:
     core = environment(job.annotator, job.split, job.board, job.data, 1 if human else max(job.reports))
     task, _ = core.initial(keys.mix(0, np.array([0 if human or job.board != "random" else job.unit])))
     if human:
-        assert core.human is not None
-        order = np.random.default_rng(job.unit).permutation(len(core.human.labels))
+        assert core.source.human is not None
+        order = np.random.default_rng(job.unit).permutation(len(core.source.human.labels))
         chosen = order[job.part * job.reports[0] : (job.part + 1) * job.reports[0]]
-        pairs, label = Segment(*(field[chosen] for field in core.human.segments)), core.human.labels[chosen]
+        pairs, label = (
+            Segment(*(field[chosen] for field in core.source.human.segments)),
+            core.source.human.labels[chosen],
+        )
     else:
         pairs, label = asked(core, task, job.part, max(job.reports))
     mdp = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)
@@ -221,7 +224,7 @@ def main() -> None:
     humans = options.study == "people"
     options.units = options.units or (20 if humans else 100)
     options.seeds = options.seeds or (10 if options.study == "near-optimal" else 1)
-    options.reports = options.reports or (PARTITIONS if humans else REPORTS)
+    options.reports = options.reports or (PARTITIONS if humans else EVALUATION_POINTS)
     options.learners = options.learners or (*LEARNERS, *LIKELIHOOD, *(LIBRARIES if humans else ()))
     path = options.results / f"{options.study}.jsonl"
     if not options.table:

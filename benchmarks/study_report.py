@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from valuegym.leaderboards.aggregate import mean, stratified_bootstrap
+from valuegym.leaderboards.stats.bootstrap import mean, stratified_bootstrap
 
 NEAR_OPTIMAL = 0.9
 Scores = dict[tuple[str, str, int], dict[tuple[int, int], float]]  # (annotator, learner, n) -> (unit, part) -> score

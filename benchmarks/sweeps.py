@@ -75,7 +75,7 @@ def asked(unit: int, seed: int, length: int, answers: str) -> tuple[Segment, Any
 @cache
 def agent(name: str) -> Any:
     """A learner."""
-    return make(name, gym.make("valuegym/RewardInference-v0", reports=(1,)))
+    return make(name, gym.make("valuegym/RewardInference-v0", evaluation_points=(1,)))
 
 
 def learn(unit: int, seed: int, setting: Setting, answers: str, name: str, reports: int) -> list[float]:

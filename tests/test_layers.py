@@ -34,6 +34,7 @@ PURE = {
     "valuegym.envs.coevolution.dynamics",
     "valuegym.envs.coevolution.metrics",
     "valuegym.envs.coevolution.networks",
+    "valuegym.envs.coevolution.planning",
     "valuegym.envs.control.grid",
     "valuegym.envs.control.riccati",
     "valuegym.envs.elementary",
@@ -44,9 +45,9 @@ PURE = {
     "valuegym.envs.preference.outcomes",
     "valuegym.envs.preference.probes",
     "valuegym.envs.preference.segments",
-    "valuegym.leaderboards.aggregate",
-    "valuegym.leaderboards.comparison",
-    "valuegym.leaderboards.pareto",
+    "valuegym.leaderboards.stats.bootstrap",
+    "valuegym.leaderboards.stats.ranks",
+    "valuegym.leaderboards.stats.pareto",
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask, rules, unstack
 from valuegym.agents.control import linear_model
 from valuegym.agents.control import lqr_preferences as preferences
 from valuegym.agents.control.lqr_preferences import Features, Pairs, Segments
@@ -99,8 +99,8 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
     return min(found, key=lambda each: each[0])[1]
 
 
-class LQRPreferenceLearner:
-    """Remembers every answered pair and plans anew when a report is due; no force before the first answer.
+class LQRPreferenceLearner(BatchAgent):
+    """Remembers every answered pair and plans anew at evaluation points; no force before the first answer.
 
     Knows the features of the cost, as every agent is shown them, and that weights are at least 0, with a normal prior
     about 0 whose standard deviation is 5 where partial returns differ by 1 between two segments. Gains are cut to the
@@ -119,40 +119,30 @@ class LQRPreferenceLearner:
         rank: int = 2,
         rounds: int = 4,
     ) -> None:
-        if not isinstance(getattr(env.unwrapped, "core", None), LQRFromPreferences):
+        super().__init__(env)
+        if not isinstance(rules(env), LQRFromPreferences):
             raise ValueError("LQRPreferenceLearner answers gains; it plays in valuegym/LQRFromPreferences-v0 only.")
         for name, value, known in (("statistic", statistic, STATISTICS), ("loss", loss, LOSSES)):
             if value not in known:
                 raise ValueError(f"{name} = {value!r}; expected one of {known}.")
         if min(rank, rounds) < 1:
             raise ValueError(f"rank = {rank}, rounds = {rounds}; expected both to be at least 1.")
-        self.observation_space, self.action_space = env.observation_space, env.action_space
         self.statistic, self.loss, self.rank, self.rounds = statistic, loss, rank, rounds
 
-    def learn(self, total_timesteps: int) -> LQRPreferenceLearner:
-        """Everything is learnt within the episode at hand."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
-        """The gains, planned anew where a report is due."""
-        n = batch_size(observation, self.observation_space)
-        rows = [observation] if n is None else [{name: x[i] for name, x in observation.items()} for i in range(n)]
-        starts = np.zeros(len(rows), np.bool_) if episode_start is None else np.atleast_1d(episode_start)
-        memory = [
-            self._watch(row, None if state is None or start else state[i])
-            for i, (row, start) in enumerate(zip(rows, starts, strict=True))
+    def act(self, observation: Any, memory: list[Answers] | None, start: Mask) -> tuple[Any, list[Answers]]:
+        """Return the gains, planned anew at evaluation points."""
+        after = [
+            self._watch(row, None if memory is None or start[i] else memory[i])
+            for i, row in enumerate(unstack(observation))
         ]
-        gains = np.stack([answers.gain for answers in memory])
-        return (gains if n is not None else gains[0]), memory
+        return np.stack([answers.gain for answers in after]), after
 
     def _watch(self, row: dict[str, Any], before: Answers | None) -> Answers:
         """What is remembered after one more observation."""
         shape: Any = self.action_space.shape
         now = before or Answers([], [], [], np.zeros(shape, np.float32))
         label = float(labels(np.array(int(row["label"]))))
-        if np.isnan(label) and not (row["report"] and now.label):
+        if np.isnan(label) and not (row["is_evaluation_point"] and now.label):
             return now
         query = read(row)
         if not np.isnan(label):
@@ -161,7 +151,7 @@ class LQRPreferenceLearner:
                 actions=[*now.actions, query.pair_actions],
                 label=[*now.label, label],
             )
-        if not query.report:
+        if not query.is_evaluation_point:
             return now
         segments = Segments(np.stack(now.states)[:, :, :-1], np.stack(now.actions))
         pairs = Pairs(segments, np.array(now.label))

@@ -8,42 +8,49 @@ statistic that they believe people compare.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask, rules
 from valuegym.agents.preference import descent
 from valuegym.agents.preference.descent import PRIOR_SCALE, Differences, Fit
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.annotators import labels
-from valuegym.envs.preference.reward_inference import read
 from valuegym.envs.preference.segments import Segment
+from valuegym.envs.preference.tabular_query import read
 
 Floats = npt.NDArray[np.float64]
 STARTS = 4  # of the fit of a table
 ROUNDS, MAX_ITERATIONS = 5, 200
 
 
-class Memory:
-    """The answered pairs of N environments since their last resets, and the latest estimates (N, d)."""
+class Memory(NamedTuple):
+    """The answered pairs of N environments since their last resets, and the latest estimates."""
 
-    def __init__(self, n: int, d: int) -> None:
-        self.steps: list[dict[str, Any]] = []
-        self.since = np.zeros(n, np.int64)
-        self.estimates = np.zeros((n, d), np.float32)
+    steps: tuple[dict[str, Any], ...]  # batches of observations, oldest first
+    since: npt.NDArray[np.int64]  # (N,): the step at which each episode began
+    estimates: npt.NDArray[np.float32]  # (N, d)
 
-    def append(self, observation: dict[str, Any], episode_start: npt.NDArray[np.bool_]) -> None:
-        """Remember a batch of observations; environments that were just reset forget what came before."""
-        self.since[episode_start] = len(self.steps)
-        self.estimates[episode_start] = 0.0
-        self.steps.append({name: observation[name] for name in (*_SEGMENT, "label")})
+    @classmethod
+    def empty(cls, n: int, d: int) -> Memory:
+        """Return what is remembered of n environments before their first observation."""
+        return cls((), np.zeros(n, np.int64), np.zeros((n, d), np.float32))
+
+    def after(self, observation: dict[str, Any], start: Mask) -> Memory:
+        """Return the memory after a batch of observations; where an episode starts, what came before is forgotten."""
+        step = {name: observation[name] for name in (*_SEGMENT, "label")}
+        return Memory(
+            (*self.steps, step),
+            np.where(start, len(self.steps), self.since),
+            np.where(start[:, None], np.float32(0.0), self.estimates),
+        )
 
     def pairs(self, row: int, shape: tuple[int, int]) -> tuple[Segment, Floats]:
-        """All answered pairs of one environment: segments (n, 2, ...) and labels (n,) of 0, 1 or 0.5.
+        """Return all answered pairs of one environment: segments (n, 2, ...) and labels (n,) of 0, 1 or 0.5.
 
         Shape is (L, d).
         """
@@ -96,8 +103,8 @@ def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floa
     return min((Fit(nothing, loss(nothing)[0]), *map(descend, starts)), key=lambda fit: fit.loss)
 
 
-class PreferenceLearner:
-    """Remembers every answered pair and fits weights when a report is due; subclasses say what people compare.
+class PreferenceLearner(BatchAgent):
+    """Remembers every answered pair and fits weights at evaluation points; subclasses say what people compare.
 
     Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the answers and the
     seed alone: every one has a generator of its own, seeded anew. A subclass overrides `differences`, or
@@ -109,16 +116,16 @@ class PreferenceLearner:
     starts: ClassVar[int] = descent.STARTS  # from which weights are fitted
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, prior_scale: float = PRIOR_SCALE) -> None:
-        core: Any = getattr(env.unwrapped, "core", None)
-        if not hasattr(core, "query") or core.policy != self.policy or getattr(core, "asks", False):
+        super().__init__(env)
+        core: Any = rules(env)
+        if not hasattr(core, "query") or core.policy != self.policy or getattr(core, "active", False):
             what, where = ("a policy", "Policy") if self.policy else ("reward weights", "")
             raise ValueError(
                 f"Agent {type(self).__name__} infers {what}; it plays in valuegym/RewardInference{where}-v0 only."
             )
         if not prior_scale > 0:
             raise ValueError(f"prior_scale = {prior_scale}; expected a standard deviation above 0, in units of reward.")
-        self.observation_space, self.action_space, self.seed = env.observation_space, env.action_space, seed
-        self.prior_scale = prior_scale
+        self.seed, self.prior_scale = seed, prior_scale
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
         """Difference features of the model's statistic for these pairs, as a function of the weights."""
@@ -130,53 +137,46 @@ class PreferenceLearner:
         return descent.fit(differences, label, rng, d, self.starts, self.prior_scale).weights
 
     def growing(
-        self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int], rng: np.random.Generator
+        self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int], rng: np.random.Generator
     ) -> Floats:
-        """What `estimate` gives for the first n answers, with the same generator, for every n of `shown`, n > 0."""
+        """Return `estimate` of the first n answers, with the same generator, for every n > 0 in `query_counts`."""
         state = rng.bit_generator.state
         found = []
-        for n in shown:
+        for n in query_counts:
             rng.bit_generator.state = state
             found.append(self.estimate(mdp, Segment(*(field[:n] for field in pairs)), label[:n], rng))
         return np.array(found)
 
-    def estimates(self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int]) -> Floats:
-        """Estimates (len(shown), d), or tables (len(shown), S * A), of one task as its answers come in.
+    def estimates(self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int]) -> Floats:
+        """Estimates (len(query_counts), d), or tables (len(query_counts), S * A), of one task as its answers come in.
 
-        What the agent would say after the first n of the pairs (N, 2, ...) with labels (N,), for every n of `shown`:
-        the numbers are those of one fit at a time, but what fits have in common is done once.
+        They are the agent's actions after the first n of the pairs (N, 2, ...) with labels (N,), for every n in
+        `query_counts`: the numbers are those of one fit at a time, but what fits have in common is done once.
 
         Raises:
-            ValueError: `shown` does not grow, or asks for more answers than there are.
+            ValueError: `query_counts` do not increase, or exceed the number of answers.
         """
-        if list(shown) != sorted(set(shown)) or not 0 <= min(shown, default=0) <= max(shown, default=0) <= len(label):
-            raise ValueError(f"shown = {shown!r}; expected increasing integers from 0 to the {len(label)} answers.")
-        some = [n for n in shown if n]
+        if list(query_counts) != sorted(set(query_counts)) or not 0 <= min(query_counts, default=0) <= max(
+            query_counts, default=0
+        ) <= len(label):
+            raise ValueError(
+                f"query_counts = {query_counts!r}; expected increasing integers from 0 to the {len(label)} answers."
+            )
+        some = [n for n in query_counts if n]
         size = mdp.features[0, ..., 0].size if self.policy else mdp.features.shape[-1]
-        nothing = np.zeros((len(shown) - len(some), size))
+        nothing = np.zeros((len(query_counts) - len(some), size))
         if not some:
             return nothing
         return np.concatenate([nothing, self.growing(mdp, pairs, label, some, np.random.default_rng(self.seed))])
 
-    def learn(self, total_timesteps: int) -> PreferenceLearner:
-        """Everything is learnt from the preferences of the episode at hand."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Memory | None = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Memory]:
-        """The estimates, refitted where a report is due."""
-        n = batch_size(observation, self.observation_space)
-        batch = observation if n is not None else {name: np.asarray(value)[None] for name, value in observation.items()}
-        rows = len(batch["label"])
-        memory = state or Memory(rows, self.action_space.shape[0])  # type: ignore[index]
-        memory.append(
-            batch, np.zeros(rows, np.bool_) if episode_start is None else np.atleast_1d(episode_start).astype(np.bool_)
-        )
-        for row in np.flatnonzero(batch["report"]).tolist():
-            query = read({name: value[row] for name, value in batch.items()})
+    def act(self, observation: Any, memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
+        """Return the estimates, fitted anew at evaluation points."""
+        memory = (memory or Memory.empty(len(start), self.action_space.shape[0])).after(observation, start)  # type: ignore[index]
+        estimates = memory.estimates.copy()
+        for row in np.flatnonzero(observation["is_evaluation_point"]).tolist():
+            query = read({name: value[row] for name, value in observation.items()})
             pairs, label = memory.pairs(row, query.pair.features.shape[1:])
             if len(label):
                 estimate = self.estimate(query.mdp(), pairs, label, np.random.default_rng(self.seed))
-                memory.estimates[row] = estimate / max(np.abs(estimate).max(), 1e-12)
-        return (memory.estimates.copy() if n is not None else memory.estimates[0].copy()), memory
+                estimates[row] = estimate / max(np.abs(estimate).max(), 1e-12)
+        return estimates.copy(), memory._replace(estimates=estimates)

@@ -1,4 +1,4 @@
-"""The identifiability probes as a query environment: which of the twins is it, and what should be done there?"""
+"""The identifiability probes as a query environment: which of the paired tasks is it, and what should be done there?"""
 
 from __future__ import annotations
 
@@ -11,162 +11,100 @@ import numpy.typing as npt
 
 from valuegym.envs import drawing, keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import annotators, delivery_art, probes, queries
-from valuegym.envs.preference.queries import State
-from valuegym.envs.preference.segments import Segment
+from valuegym.envs.preference import annotators, delivery_art, probes, query, tabular_query
+from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
+from valuegym.envs.preference.segments import Array, Segment
 
-Array = npt.NDArray[Any]
+__all__ = ["ProbeInference", "ProbeSource", "State", "Task"]
 
 
 class Task(NamedTuple):
-    """key (B,) of the episode, and which twin (B,) it is, 0 or 1."""
+    """key (B,) of the episode, and which of the paired tasks (B,) it is, 0 or 1."""
 
     key: Array
-    twin: Array
+    paired_task: Array
 
 
-class ProbeInference:
-    """Learn from preferences what to do in one of two tasks that partial return cannot tell apart.
+class ProbeSource:
+    """A source (`query.Source`) of the two paired tasks of a probe, with pairs drawn evenly from random play.
 
-    ## Description
-    Every episode is one of the twins of a probe, by the toss of a coin. They share all that is shown, and no policy is
-    optimal in both. Where the annotator compares partial returns, the observations of an episode would have been the
-    same in the other twin (for the lottery: without noise), so that no learner whatever is right in both; where it
-    compares regrets, the answers tell (Knox et al. 2024).
-
-    ## Observation
-    A flat Dict as in `RewardInference-v0` without `board`; `features` are expected ones, segments hold what came true.
-    `discount` is 0, hidden, where it is what the twins differ in. Pairs are drawn evenly from random play.
-
-    ## Action
-    `action="policy"`: Box(-1, 1, (S*A,)), a table of preferences over actions, used greedily. `"weights"`: Box(-1, 1,
-    (d,)), the estimated reward weights, where the discount is known. Only actions that answer a report count.
-
-    ## Reward
-    0 until the end, then the mean score over all reports.
-
-    ## Episode end
-    Terminates with the action that answers the last report.
-
-    ## Arguments
-    `probe`: "lottery", "variable-horizon" or "single-step". `annotator`: "regret", "partial-return", or the same with
-    "-noiseless". `reports`: after how many pairs the estimate is scored. `action`: as above.
-
-    ## Oracle and naive scores
-    A report is scored by the mean return of its policy in the twin at hand (near-ties within 1e-6 of the scale share):
-    0 for uniformly random actions, 1 for an optimal policy, both exact; cut at -1.
-
-    ## Source
-    The three contexts in which Knox et al. (2024), TMLR, show partial return not to be identifiable.
-
-    ## Version history
-    v0: first version.
+    Args:
+        probe: the two tasks.
+        annotator: who answers.
+        policy: whether estimates are tables of preferences over actions rather than reward weights.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}
     discount = 1.0  # of the scores; that of the tasks is the probe's
-    tolerance = 1e-9
+    random = False
+    available: int | None = None
+    hashes: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        probe: str = "lottery",
-        annotator: str = "regret-noiseless",
-        reports: Sequence[int] = (10, 100),
-        action: str = "policy",
-    ) -> None:
-        self.probe, self.annotator = probes.by_name(probe), annotators.by_name(annotator)
-        hidden = len(set(self.probe.discounts)) > 1
-        if action not in (known := ("policy",) if hidden else ("policy", "weights")):
-            raise ValueError(f"action = {action!r}; expected {' or '.join(map(repr, known))}.")
-        self.reports = queries.check_reports(reports)
-        self.policy = action == "policy"
-        self.segments, self.chance = self.probe.segments()
-        self.mdps = [self.probe.process(twin) for twin in range(2)]
-        self.rewards = [tabular.reward(mdp, w[None]) for mdp, w in zip(self.mdps, self.probe.weights, strict=True)]
-        solved = [self.probe.solved(twin) for twin in range(2)]
+    def __init__(self, probe: probes.Probe, annotator: annotators.Simulated, policy: bool | None) -> None:
+        self.probe, self.annotator, self.policy = probe, annotator, policy
+        self.segments, self.chance = probe.segments()
+        self.mdps = [probe.process(index) for index in range(2)]
+        self.rewards = [tabular.reward(mdp, w[None]) for mdp, w in zip(self.mdps, probe.weights, strict=True)]
+        solved = [probe.solved(index) for index in range(2)]
         self.utility = np.concatenate(
             [
-                self.annotator.statistic.utility(reward, self.segments, mdp.discount)
+                annotator.statistic.utility(reward, self.segments, mdp.discount)
                 for reward, mdp in zip(solved, self.mdps, strict=True)
             ]
         )
         self.tables = np.concatenate([tabular.advantages(s.values, s.action_values) for s in solved])
         mdp = self.mdps[0]
-        assert mdp.next_state is not None  # luck decides what is earned, not where it leads
-        self._process = (mdp.next_state, mdp.features, mdp.terminal, mdp.start)
-        self._discount = 0.0 if hidden else mdp.discount
-        S, A, d = shape = mdp.features.shape[1:]
-        self.observation_space = gym.spaces.Dict(queries.spaces(shape, self.probe.length, self.reports[-1]))
-        self.action_space = gym.spaces.Box(-1, 1, (S * A if self.policy else d,), np.float32)
+        assert mdp.next_state is not None  # chance decides what is earned, not where it leads
+        self.process = (mdp.next_state, mdp.features, mdp.terminal, mdp.start)
+        self.shown_discount = 0.0 if len(set(probe.discounts)) > 1 else mdp.discount
+        S, A, d = self.shape = mdp.features.shape[1:]
+        self.spaces = tabular_query.process_spaces(self.shape)
+        self.action_space: gym.spaces.Box = gym.spaces.Box(-1, 1, (S * A if policy else d,), np.float32)
 
-    def initial(self, key: keys.Key) -> tuple[Task, State]:
-        """One of the twins."""
-        twin = keys.integers(key, 2, keys.RESET, 0)
-        return Task(key.copy(), twin), State(np.zeros_like(twin), np.zeros((len(key), len(self.reports))))
+    def pair_spaces(self, name: str, n: int) -> dict[str, gym.Space[Any]]:
+        """Return the spaces of n pairs."""
+        return tabular_query.segment_spaces(name, n, self.shape, self.probe.length)
 
-    def query(self, task: Task, shown: Array) -> tuple[Segment, Array]:
-        """Pair number `shown` (B,), from 1, and its answer (B,); blank before the first and after the last."""
-        key = keys.mix(task.key, shown)
-        nth = keys.choice(keys.mix(key[:, None], np.arange(2)), self.chance)
+    def draw(self, key: keys.Key) -> Task:
+        """Draw one of the paired tasks for each key, with equal chances."""
+        return Task(key.copy(), keys.integers(key, 2, keys.RESET, 0))
+
+    def pool(self, task: Task, number: Array, n: int) -> tuple[Segment, Array]:
+        """Return n candidates (B, n, 2, ...) for pair `number` (B,), from 1, and their answers (B, n)."""
+        key = query.candidate_keys(task.key, number, n)
+        nth = keys.choice(keys.mix(key[..., None], np.arange(2)), self.chance)
         pair = Segment(*(field[0, nth] for field in self.segments))
-        utility = self.utility[task.twin[:, None], nth]
-        label = self.annotator.choice.label(utility[:, 1] - utility[:, 0], keys.uniform(key, 2))
-        blank = (shown < 1) | (shown > self.reports[-1])
-        for field in pair:
-            field[blank] = 0
-        return pair, np.where(blank, annotators.CANNOT_TELL, annotators.answer_codes(label))
+        utility = self.utility[task.paired_task[:, None, None], nth]
+        label = self.annotator.choice.label(utility[..., 1] - utility[..., 0], keys.uniform(key, 2))
+        return pair, annotators.answer_codes(label)
 
-    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """Score the estimate where it answers a report, then show the next pair."""
-        due = state.shown[:, None] == np.array(self.reports)
-        scores = np.where(due, self.score(task, action)[:, None], state.scores) if due.any() else state.scores.copy()
-        return State(np.minimum(state.shown + 1, self.reports[-1] + 1), scores)
+    def observation(self, task: Task) -> dict[str, Array]:
+        """Return the process that both tasks share."""
+        next_state, features, terminal, start = (np.repeat(field, len(task.key), 0) for field in self.process)
+        return tabular_query.flat_process(next_state, features, terminal, start, self.shown_discount)
 
-    def score(self, task: Task, action: Array) -> Array:
-        """Normalised mean return (B,) of policies given as tables (B, S*A), or as weights (B, d); cut at -1."""
-        scores = np.zeros(len(action))
-        for twin, (mdp, reward) in enumerate(zip(self.mdps, self.rewards, strict=True)):
-            rows = np.flatnonzero(task.twin == twin)
-            estimate = action[rows].astype(np.float64)
-            if self.policy:
-                table = estimate.reshape(len(rows), *reward.shape)
-                policy = tabular.greedy_policy(table, tabular.reward_scale(table))
-            else:
-                policy = tabular.optimal_policy(mdp, tabular.reward(mdp, estimate[:, None]))
+    def flat(self, name: str, task: Task, pairs: Segment) -> dict[str, Array]:
+        """Return pairs (B, ...), laid flat under a name."""
+        return tabular_query.flat_segments(name, pairs)
+
+    def score(self, task: Task, estimate: Array) -> Array:
+        """Return the normalised mean return (B,) of tables (B, S*A), or weights (B, d); clipped to -1 from below."""
+        scores = np.zeros(len(estimate))
+        for index, (mdp, reward) in enumerate(zip(self.mdps, self.rewards, strict=True)):
+            rows = np.flatnonzero(task.paired_task == index)
+            part = estimate[rows].astype(np.float64)
+            policy = tabular_query.policy_of(mdp, part[:, None], bool(self.policy))
             true = np.broadcast_to(reward, (len(rows), *reward.shape))
             scores[rows] = tabular.normalised_return(mdp, true, policy)[:, 0]
-        return np.maximum(scores, -1.0)
+        return np.maximum(scores, LOWEST)
 
-    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """The mean score, with the last report."""
-        return np.where(self.terminal(task, next_state) & ~self.terminal(task, state), next_state.scores.mean(-1), 0.0)
+    def oracle(self, task: Task) -> Array:
+        """Return the optimal advantages, or the true weights, scaled into the action space."""
+        table = self.tables.reshape(2, -1) if self.policy else self.probe.weights
+        return tabular_query.unit_scale(table[task.paired_task])
 
-    def terminal(self, task: Task, state: State) -> Array:
-        """After the last report."""
-        return state.shown > self.reports[-1]
-
-    def observation(self, task: Task, state: State) -> dict[str, Array]:
-        """The process, the last pair and its answer."""
-        next_state, features, terminal, start = (np.repeat(field, len(task.twin), 0) for field in self._process)
-        due = np.isin(state.shown, self.reports)
-        answered = self.query(task, state.shown)
-        return queries.flat((next_state, features, terminal, start), self._discount, *answered, state.shown, due)
-
-    def references(self, task: Task) -> tuple[float, float]:
-        """Scores are normalised already."""
-        return 0.0, 1.0
-
-    def oracle_action(self, task: Task, state: State) -> Array:
-        """The optimal advantages, or the true weights, scaled into the action space."""
-        table = (self.tables.reshape(2, -1) if self.policy else self.probe.weights)[task.twin]
-        return (table / np.abs(table).max(-1, keepdims=True)).astype(np.float32)
-
-    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """The last pair, one segment above the other, with its answer."""
-        shown = states[-1].shown
-        pair, answer = self.query(task, shown)
-        said = ("first preferred", "second preferred", "the same", "no answer")[int(answer[0])]
-        caption = f"pair {int(shown[0])}: {said}"
+    def render(self, mode: str, task: Task, pair: Segment, number: int, answer: int) -> Any:
+        """Draw one segment above the other, with the answer."""
+        caption = f"pair {number}: {ANSWERS[answer]}"
         paths = [self._path(Segment(*(field[0, i] for field in pair))) for i in range(2)]
         if mode == "rgb_array":
             return _picture(paths, self.probe.length, caption)
@@ -187,6 +125,66 @@ class ProbeInference:
                 (int(segment.states[t]), self.probe.actions[segment.actions[t]], "+".join(earned) or "nothing")
             )
         return [*steps, (int(segment.states[len(steps)]), "", "")]
+
+
+class ProbeInference(QueryCore):
+    """Learn from preferences what to do in one of two tasks that partial return cannot tell apart.
+
+    ## Description
+    Every episode is one of the two paired tasks of a probe, with equal chances. They share all that is observed, and no
+    policy is optimal in both. Where the annotator compares partial returns, an episode's observations would have been
+    the same in the other task (for the lottery: without noise), so that no learner whatever is right in both; where it
+    compares regrets, the answers tell (Knox et al. 2024).
+
+    ## Observation
+    A flat Dict as in `RewardInference-v0` without `board`; `features` are expected ones, segments hold what came true.
+    `discount` is 0, hidden, where it is what the paired tasks differ in. Pairs are drawn evenly from random play.
+
+    ## Action
+    `action="policy"`: Box(-1, 1, (S*A,)), a table of preferences over actions, used greedily. `"weights"`: Box(-1, 1,
+    (d,)), the estimated reward weights, where the discount is known. Only actions at evaluation points count.
+
+    ## Reward
+    0 until the end, then the mean score over all evaluation points.
+
+    ## Episode end
+    Terminates with the action at the last evaluation point.
+
+    ## Arguments
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `probe` | str | "lottery" | | the pair of tasks: "lottery", "variable-horizon" or "single-step" |
+    | `annotator` | str | "regret-noiseless" | | who answers: a name in `annotators.ANNOTATORS` |
+    | `evaluation_points` | ints | (10, 100) | pairs | when an estimate is scored; increasing, 0 allowed |
+    | `action` | str | "policy" | | "policy", or "weights" where the discount is known |
+
+    Raises ValueError for an argument that is not as stated.
+
+    ## Oracle and naive scores
+    An estimate is scored by the mean return of its policy in the task at hand (near-ties within 1e-6 of the scale
+    share): 0 for uniformly random actions, 1 for an optimal policy, both exact; clipped to -1 from below.
+
+    ## Source
+    The three contexts in which Knox et al. (2024), TMLR, show partial return not to be identifiable.
+
+    ## Version history
+    v0: first version.
+    """
+
+    checkpoint = 1  # a record holds every state
+
+    def __init__(
+        self,
+        probe: str = "lottery",
+        annotator: str = "regret-noiseless",
+        evaluation_points: Sequence[int] = (10, 100),
+        action: str = "policy",
+    ) -> None:
+        tasks, who = probes.by_name(probe), annotators.by_name(annotator)
+        hidden = len(set(tasks.discounts)) > 1
+        if action not in (known := ("policy",) if hidden else ("policy", "weights")):
+            raise ValueError(f"action = {action!r}; expected {' or '.join(map(repr, known))}.")
+        super().__init__(ProbeSource(tasks, who, action == "policy"), evaluation_points)
 
 
 def _picture(paths: list[list[tuple[int, str, str]]], length: int, caption: str) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.envs.control import rollouts
+from valuegym.envs import rollouts
 
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")

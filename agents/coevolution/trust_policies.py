@@ -1,0 +1,96 @@
+"""Policies for `LockIn-v0`: how far to trust people, and whether to tell them their own echo."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.agents.base import BatchAgent, Mask, rules
+from valuegym.envs.coevolution.lock_in import LockIn
+
+Array = npt.NDArray[Any]
+
+
+def _rules(env: gym.Env[Any, Any]) -> LockIn:
+    core: Any = rules(env)
+    if not isinstance(core, LockIn):
+        raise ValueError("Agents of trust play in valuegym/LockIn-v0 only.")
+    return core
+
+
+class Trust(BatchAgent):
+    """Places the same trust in people always and says what it believes: the model of Qiu et al. (2025)."""
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, trust: float = 0.0) -> None:
+        super().__init__(env)
+        core = _rules(env)
+        if not 0 <= trust <= core.trust:
+            raise ValueError(f"trust = {trust}; expected a number from 0 to {core.trust}.")
+        self.action = np.array([2.0 * trust / core.trust - 1.0, 0.0], np.float32)
+
+    def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
+        """Return the same action for every environment."""
+        return np.tile(self.action, (len(start), 1)), memory
+
+
+def none(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
+    """Hears nobody and stays silent."""
+    return Trust(env, seed, 0.0)
+
+
+def full(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
+    """Believes everybody as much as it can."""
+    return Trust(env, seed, _rules(env).trust)
+
+
+def below_threshold(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
+    """Places 0.9 of the trust at which people are locked in."""
+    core = _rules(env)
+    return Trust(env, seed, min(0.9 * core.threshold, core.trust))
+
+
+class Memory(NamedTuple):
+    """For every environment (N,): the estimate of what people have observed, and its variance."""
+
+    estimate: Array
+    variance: Array
+
+
+class EchoFree(BatchAgent):
+    """Takes its own echo out of what people report, filters the rest, and says that with a bounded weight.
+
+    People's mean belief is (1 - v) m + v s, with v the share of the message s and m the mean of what they observed
+    themselves. So z = (report - v s) / (1 - v) measures m with variance R = noise^2 / (n (1 - v)^2), and m itself moves
+    by sigma^2 / (n c (c - 1)) at its c-th observation: a Kalman filter with a known law. Trust is set so that people's
+    next beliefs but one are `message_weight` parts message: the larger it is the better people share what they know,
+    and the less can be heard of them.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, message_weight: float = 0.92) -> None:
+        if not 0 < message_weight < 1:
+            raise ValueError(f"message_weight = {message_weight}; expected a share above 0 and below 1.")
+        super().__init__(env)
+        self.core, self.message_weight = _rules(env), message_weight
+
+    def act(self, observation: Any, memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
+        """Return trust and message for every environment."""
+        core = self.core
+        seen = np.asarray(observation, np.float64)
+        belief, report, _, said, message_weight, _, time = seen.T
+        count = np.round(time * core.steps) + 1.0  # observations that everybody has made
+        own = np.maximum(1.0 - message_weight, 1e-6)
+        measured = (report - message_weight * said) / own
+        error = core.noise**2 / (core.people * own**2)
+        before = memory or Memory(np.zeros(len(seen)), np.zeros(len(seen)))
+        moved = before.variance + core.sigma**2 / (core.people * count * np.maximum(count - 1.0, 1.0))
+        gain = moved / (moved + error)
+        estimate = np.where(start, measured, before.estimate + gain * (measured - before.estimate))
+        variance = np.where(start, error, (1.0 - gain) * moved)
+        # the AI's next precision is trust n q with q = c / (sigma^2 (1 - v)), people's own then (c + 2) / sigma^2
+        parts = self.message_weight / (1.0 - self.message_weight)
+        trust = parts * (count + 2.0) / count * own / (core.people * core.trust_in_ai)
+        wanted = np.stack([2.0 * trust / core.trust - 1.0, (estimate - belief) / core.reach], axis=1)
+        return np.clip(wanted, -1.0, 1.0).astype(np.float32), Memory(estimate, variance)

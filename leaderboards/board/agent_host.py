@@ -1,0 +1,194 @@
+"""The agent's side of the pipe: this file alone runs inside a sandbox, and knows no simulator.
+
+It reads messages from standard input and answers on standard output. A message is two lengths, a JSON header and the
+bytes of the arrays that the header lists. What the agent prints goes to standard error.
+
+The agent's folder holds `agent.py` with `make(env, seed)`, which returns anything with Stable-Baselines3's `predict`
+and, for experiments with a training budget, `learn`. `env` has observation_space, action_space and spec, with the id
+and the arguments of the environment: what the rules can be made from, never the state. While the agent learns it can
+be reset and stepped, over the pipe; the environment stays with the board, which counts steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+LENGTHS = struct.Struct(">IQ")  # of the header and of the arrays, bytes
+KINDS = "biuf"  # what arrays may hold
+MAX_HEADER = 2**24
+
+
+class BudgetSpent(Exception):
+    """The agent asked for a step beyond its training budget: its learning ends here, by itself or by this."""
+
+
+class PipedEnv(gym.Env[Any, Any]):
+    """What an agent has of its environment: the spaces and the spec always, reset and step while it learns.
+
+    The spec holds the experiment's arguments, so never the folder of people's data.
+    """
+
+    def __init__(self, hello: dict[str, Any], ask: Callable[..., tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        self.observation_space, self.action_space = rebuild(hello["observation"]), rebuild(hello["action"])
+        self.spec = EnvSpec(hello["id"], kwargs=hello["kwargs"])
+        self.learning, self._ask = False, ask
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin a training episode; the first one has the run's seed, where none is given. Options are refused."""
+        if options:
+            raise ValueError("options cannot be given over the pipe.")
+        header, arrays = self._request({"op": "reset", "seed": None if seed is None else int(seed)})
+        return observed(header, arrays), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """One training step; raises BudgetSpent where there are none left."""
+        header, arrays = self._request({"op": "step"}, action=action)
+        if header["op"] == "spent":
+            raise BudgetSpent("the training budget is spent.")
+        return observed(header, arrays), header["reward"], header["terminated"], header["truncated"], {}
+
+    def _request(self, header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        if not self.learning:
+            raise RuntimeError("This environment can be reset and stepped only while the board lets the agent learn.")
+        return self._ask(header, **arrays)
+
+
+def observation_arrays(observation: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An observation for a message: what its header says of it, and its arrays."""
+    if isinstance(observation, dict):
+        return {"single": False}, {f"o/{name}": value for name, value in observation.items()}
+    return {"single": True}, {"observation": observation}
+
+
+def observed(header: dict[str, Any], arrays: dict[str, Any]) -> Any:
+    """The observation in a message: the inverse of `observation_arrays`."""
+    found = {name: value[()] for name, value in arrays.items()}  # no array stays where there is a single number
+    return found["observation"] if header["single"] else {name[2:]: value for name, value in found.items()}
+
+
+def encode(header: dict[str, Any], arrays: dict[str, Any]) -> bytes:
+    """The bytes of a message."""
+    parts = {name: np.asarray(value, order="C") for name, value in arrays.items()}
+    listed = [[name, part.dtype.str, list(part.shape)] for name, part in parts.items()]
+    head = json.dumps(header | {"arrays": listed}).encode()
+    body = b"".join(part.tobytes() for part in parts.values())
+    return LENGTHS.pack(len(head), len(body)) + head + body
+
+
+def decode(head: bytes, body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and arrays of a message; ValueError for anything that is none. Nothing larger than `body` is made."""
+    try:
+        header = json.loads(head)
+        listed = header.pop("arrays")
+        arrays, at = {}, 0
+        for name, kind, shape in listed:
+            dtype = np.dtype(kind)
+            if dtype.kind not in KINDS or dtype.str != kind or not isinstance(name, str):
+                raise ValueError("an array of a kind that is not numbers")
+            if not all(type(n) is int and 0 <= n < 2**31 for n in shape) or len(shape) > 8:
+                raise ValueError("an array of an impossible shape")
+            size = dtype.itemsize
+            for n in shape:
+                size *= n
+            if size > len(body) - at:
+                raise ValueError("an array larger than its message")
+            arrays[name] = np.frombuffer(body, dtype, size // dtype.itemsize, at).reshape(shape).copy()
+            at += size
+        if at != len(body):
+            raise ValueError("bytes that belong to no array")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"a message that is none ({str(error)[:80]})") from None
+    return header, arrays
+
+
+def describe(space: Any) -> dict[str, Any]:
+    """A space as JSON; TypeError for one that cannot be described."""
+    if isinstance(space, gym.spaces.Dict):
+        return {"kind": "dict", "spaces": {name: describe(part) for name, part in space.items()}}
+    if isinstance(space, gym.spaces.Discrete):
+        return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return {"kind": "multi", "nvec": space.nvec.tolist()}
+    if isinstance(space, gym.spaces.Box):
+        bounds = {name: getattr(space, name).tolist() for name in ("low", "high")}
+        return {"kind": "box", "dtype": space.dtype.str, "shape": list(space.shape), **bounds}
+    raise TypeError(f"Space {space} cannot be described to an agent in a sandbox.")
+
+
+def rebuild(value: dict[str, Any]) -> Any:
+    """The space that a description states."""
+    if value["kind"] == "dict":
+        return gym.spaces.Dict({name: rebuild(part) for name, part in value["spaces"].items()})
+    if value["kind"] == "discrete":
+        return gym.spaces.Discrete(value["n"], start=value["start"])
+    if value["kind"] == "multi":
+        return gym.spaces.MultiDiscrete(value["nvec"])
+    dtype = np.dtype(value["dtype"])
+    low, high = (np.array(value[name], dtype).reshape(value["shape"]) for name in ("low", "high"))
+    return gym.spaces.Box(low, high, tuple(value["shape"]), dtype.type)
+
+
+def _read(stream: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    lengths = stream.read(LENGTHS.size)
+    if len(lengths) < LENGTHS.size:
+        raise SystemExit(0)  # the board has hung up
+    head, body = LENGTHS.unpack(lengths)
+    return decode(stream.read(head), stream.read(body))
+
+
+def main() -> None:
+    """Make the agent and answer until the board hangs up."""
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # prints of the agent are no answers
+    questions = os.fdopen(os.dup(0), "rb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+    def say(header: dict[str, Any], **arrays: Any) -> None:
+        answer.write(encode(header, arrays))
+        answer.flush()
+
+    def ask(header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        say(header, **arrays)
+        return _read(questions)
+
+    try:
+        hello, _ = _read(questions)
+        env = PipedEnv(hello, ask)
+        sys.path.insert(0, hello["folder"])
+        import agent  # type: ignore[import-not-found]
+
+        player = agent.make(env, hello["seed"])
+        say({"op": "ready"})
+        memory = None
+        while True:
+            header, arrays = _read(questions)
+            if header["op"] == "learn":
+                env.learning = True
+                if hasattr(player, "learn"):
+                    with contextlib.suppress(BudgetSpent):
+                        player.learn(header["timesteps"])
+                env.learning = False
+                say({"op": "learnt"})
+                continue
+            start = arrays.pop("episode_start").astype(np.bool_)
+            action, memory = player.predict(
+                observed(header, arrays), state=memory, episode_start=start, deterministic=header["deterministic"]
+            )
+            say({"op": "action"}, action=action)
+    except Exception:
+        say({"op": "error", "message": traceback.format_exc()[-2000:]})
+
+
+if __name__ == "__main__":
+    main()

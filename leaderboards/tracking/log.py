@@ -1,0 +1,317 @@
+"""Leaderboard scores in wandb: one run per submission, offline unless asked, complete either way.
+
+wandb runs in a process of its own. It keeps settings, credentials and a background service for the life of a process,
+asks for a key where it sees a terminal, and prints; in a child none of that reaches the caller or a run it has open.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from valuegym._version import __version__
+from valuegym.envs.functional import load
+from valuegym.leaderboards.records.submission import open_submission
+from valuegym.leaderboards.standings.gather import gather
+from valuegym.leaderboards.stats.bootstrap import estimates, interquartile_mean
+from valuegym.leaderboards.tracking.offline_run import read_offline, relocate
+from valuegym.leaderboards.trust.judgement import Judgement
+from valuegym.leaderboards.verification.scores import Score
+
+__all__ = ["TrackedRun", "log_scores", "log_submission", "read_offline", "relocate"]
+
+INIT_TIMEOUT = 10.0  # s, to reach the server before the run goes offline
+FINISH_TIMEOUT = 600.0  # s, to upload
+PASSED_ON = (  # the rest of WANDB_* describes the caller's own runs
+    "WANDB_API_KEY",
+    "WANDB_BASE_URL",
+    "WANDB_CONFIG_DIR",
+    "WANDB_CREDENTIALS_FILE",
+    "WANDB_ENTITY",
+    "WANDB_HTTP_PROXY",
+    "WANDB_HTTPS_PROXY",
+    "WANDB_IDENTITY_TOKEN_FILE",
+    "WANDB_INSECURE_DISABLE_SSL",
+)
+COLUMNS: list[str | int] = [
+    "experiment",
+    "status",
+    "seed",
+    "evaluation_point",
+    "episodes",
+    "interquartile_mean",
+    "mean",
+]
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """Where a submission's run is, and how it was written."""
+
+    mode: str  # "online" or "offline": what happened, not what was asked
+    directory: Path  # the run's own folder
+    url: str | None  # None offline
+    message: str  # one sentence for people
+
+
+def log_scores(
+    scores: Sequence[Score],
+    files: Sequence[str | os.PathLike[str]],
+    directory: str | os.PathLike[str],
+    mode: str | None = None,
+    project: str = "valuegym",
+    entity: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    kind: str = "records",
+) -> TrackedRun:
+    """Log one agent's scores and the records they come from as one wandb run.
+
+    The run's summary has `score/<experiment>/<evaluation point>`, `.../low` and `.../high`; its table
+    `scores` has a row per experiment, seed and evaluation point; its artifact `<agent>-<kind>` holds the files. An
+    offline run can be moved: its folder holds everything, and `relocate` mends it before `wandb sync`.
+
+    Args:
+        scores: of one agent, one for each experiment.
+        files: record files, kept as an artifact under their paths from the deepest folder they share.
+        directory: where wandb's folder is made.
+        mode: "offline", "online", or None for online where the variable WANDB_MODE says so and offline otherwise.
+            Where online finds no key or no server the run is written offline, and the message says why.
+        project: wandb project.
+        entity: wandb user or team; None for the key's own.
+        config: anything JSON can hold, added to the run's config: digests, arguments, versions.
+        kind: what the files are, the artifact's type: "records" or "submission".
+
+    Raises:
+        ImportError: if wandb is not installed.
+        FileNotFoundError: if a file is missing.
+        TypeError: for a config that JSON cannot hold.
+        ValueError: for no scores, scores of several agents, two scores on one experiment, or an unknown mode.
+        RuntimeError: if wandb fails for another reason.
+    """
+    mode = mode or ("online" if os.environ.get("WANDB_MODE") == "online" else "offline")
+    if mode not in ("offline", "online"):
+        raise ValueError(f"mode is {mode!r}, expected 'offline' or 'online'.")
+    request = _request(scores, [Path(file).resolve() for file in files], config or {}, kind)
+    folder = Path(directory).resolve()
+    request |= {"mode": mode, "directory": str(folder), "project": project, "entity": entity}
+    request |= {"init_timeout": INIT_TIMEOUT, "finish_timeout": FINISH_TIMEOUT}
+    try:
+        json.dumps(request)
+    except TypeError as error:
+        raise TypeError(f"config cannot be written as JSON: {error}; use text, numbers, lists and dicts.") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        answer = in_child(f"{__name__}:_write_run", request, folder, mode)
+    except RuntimeError as error:
+        raise RuntimeError(f"wandb could not write the run of {request['name']}: {error}") from None
+    return TrackedRun(answer["mode"], Path(answer["directory"]), answer["url"], answer["message"])
+
+
+def in_child(
+    function: str, request: dict[str, Any], folder: Path, mode: str, patience: float | None = None
+) -> dict[str, Any]:
+    """Answer a request by a function of this suite ("module:name"), JSON to JSON, in a process of its own.
+
+    Raises:
+        ImportError: if wandb is not installed.
+        RuntimeError: with wandb's last words, or where it took more than `patience` seconds.
+    """
+    spec = importlib.util.find_spec("wandb")
+    if spec is None or spec.origin is None:  # a plain folder called wandb, full of runs, has no origin
+        raise ImportError('Tracking needs wandb, which is not installed: pip install "valuegym[tracking]".')
+    command = "import sys; from valuegym.leaderboards.tracking.log import _child; _child(sys.argv[1])"
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-c", command, function],
+            input=json.dumps(request),
+            env=_environment(folder, mode),
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            timeout=patience,
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the server did not answer within {patience:g} s") from None
+    if finished.returncode:
+        raise RuntimeError((finished.stderr.strip() or f"exit status {finished.returncode}").splitlines()[-1][:500])
+    answer: dict[str, Any] = json.loads(finished.stdout)
+    return answer
+
+
+def log_submission(
+    judgement: Judgement,
+    directory: str | os.PathLike[str],
+    mode: str | None = None,
+    project: str = "valuegym",
+    entity: str | None = None,
+) -> TrackedRun:
+    """Log an accepted submission as one run: its scores, its card and tier in the config, the file as an artifact.
+
+    Args and errors: as `log_scores`; ValueError for a rejected submission, too.
+    """
+    if judgement.reason:
+        raise ValueError(f"{judgement.path} was rejected ({judgement.reason}), so there is nothing to log.")
+    submission = open_submission(judgement.path)
+    records = [verdict.record for verdict in judgement.verdicts if verdict.record is not None]
+    config = {
+        "submission": judgement.digest,
+        "tier": judgement.tier,
+        "limit": judgement.limit,
+        "commitment": judgement.commitment,
+        "card": asdict(submission.card),
+        "digests": {record.experiment: record.digest for record in records},
+        "versions": submission.manifest["provenance"],
+    }
+    scores = gather(records, judgement.tier)
+    return log_scores(scores, [judgement.path], directory, mode, project, entity, config, "submission")
+
+
+def summary(score: Score) -> dict[str, float]:
+    """The scalars logged for a score: point estimate and interval at each evaluation point."""
+    scalars: dict[str, float] = {}
+    for queries, (point, low, high) in zip(score.evaluation_points, estimates(score.values), strict=True):
+        key = f"score/{score.experiment}/{queries}"
+        scalars |= {key: point, f"{key}/low": low, f"{key}/high": high}
+    return {key: float(value) for key, value in scalars.items() if np.isfinite(value)}
+
+
+def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """All that the child needs, as JSON."""
+    agents = sorted({score.agent for score in scores})
+    if len(agents) != 1:
+        raise ValueError(f"scores are of {len(agents)} agents {agents}, expected one; log each agent by itself.")
+    experiments = [score.experiment for score in scores]
+    if len(set(experiments)) < len(experiments):
+        raise ValueError(f"scores name experiments {experiments}, expected each once.")
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(f"Record file {missing[0]} does not exist.")
+    shared = os.path.commonpath([file.parent for file in files]) if files else ""
+    tiers = [score.status.partition(":")[0] for score in scores]
+    tags = [f"valuegym-{__version__}", *experiments, *sorted(set(tiers))]
+    return {
+        "name": agents[0],
+        "tags": [tag[:64] for tag in tags],  # wandb's limit
+        "config": {
+            "agent": agents[0],
+            "suite_version": __version__,
+            "experiments": experiments,
+            "status": {score.experiment: score.status for score in scores},
+            "seeds": {score.experiment: [int(seed) for seed in score.seeds] for score in scores},
+            **config,
+        },
+        "summary": {key: value for score in scores for key, value in summary(score).items()},
+        "rows": [row for score in scores for row in _rows(score)],
+        "artifact": re.sub(r"[^\w.-]", "-", f"{agents[0]}-{kind}", flags=re.ASCII),
+        "kind": kind,
+        "files": {Path(file).relative_to(shared).as_posix(): str(file) for file in files},
+    }
+
+
+def _rows(score: Score) -> list[list[Any]]:
+    return [
+        [
+            score.experiment,
+            score.status,
+            int(seed),
+            int(queries),
+            int(score.values.shape[1]),
+            float(interquartile_mean(score.values[s, :, r])),
+            float(score.values[s, :, r].mean()),
+        ]
+        for s, seed in enumerate(score.seeds)
+        for r, queries in enumerate(score.evaluation_points)
+    ]
+
+
+def _environment(folder: Path, mode: str) -> dict[str, str]:
+    """The child's environment variables: the caller's, without what describes the caller's own wandb runs."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_") or key in PASSED_ON}
+    kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    kept |= {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
+    kept["WANDB_CACHE_DIR"] = str(folder / "wandb" / "cache")
+    if mode == "offline":  # online, the user's own settings may name the server
+        kept["WANDB_CONFIG_DIR"] = str(folder / "wandb" / "config")
+    return kept
+
+
+def _child(function: str) -> None:
+    """Answer one request: JSON on standard input and output."""
+    answer, sys.stdout = sys.stdout, sys.stderr
+    result = load(function)(json.load(sys.stdin))
+    answer.write(json.dumps(result))
+    answer.flush()
+
+
+def _write_run(request: dict[str, Any]) -> dict[str, Any]:
+    import wandb
+
+    run, fallback = _start(wandb, request)
+    folder = Path(run.dir).resolve().parent
+    os.environ["WANDB_DATA_DIR"] = str(folder / "data")  # copies of artifact files stay with their run
+    run.log({"scores": wandb.Table(columns=COLUMNS, data=request["rows"])})
+    run.summary.update(request["summary"])
+    if request["files"]:
+        artifact = wandb.Artifact(request["artifact"], type=request["kind"])
+        for name, file in request["files"].items():
+            artifact.add_file(file, name=name)
+        logged = run.log_artifact(artifact)
+        try:  # finishing keeps silent about a server that is gone
+            logged.wait(timeout=int(request["finish_timeout"])) if run.url else None
+        except Exception as error:  # of several kinds, by version
+            run.finish(exit_code=1)
+            whole = _write_run(request | {"mode": "offline"})
+            reason = f"The wandb server did not take all of the run ({_sentence(error)}), so it was written offline."
+            return whole | {"message": f"{reason} {whole['message']}"}
+    url = run.url
+    run.finish()
+    where = f"Logged online at {url}." if url else f"Logged offline; to upload: wandb sync {folder}"
+    mode = "online" if url else "offline"
+    return {"mode": mode, "directory": str(folder), "url": url, "message": f"{fallback} {where}".strip()}
+
+
+def _start(wandb: Any, request: dict[str, Any]) -> tuple[Any, str]:
+    """An open run and, where it is offline against the request, the reason."""
+    wanted = {
+        "console": "off",
+        "disable_code": True,
+        "disable_git": True,
+        "finish_timeout": request["finish_timeout"],
+        "init_timeout": request["init_timeout"],
+        "silent": True,
+        "x_disable_machine_info": True,  # a public board has no use for host and user names
+        "x_disable_stats": True,
+    }
+    known = wandb.Settings.model_fields  # some of these are younger than the oldest wandb supported
+    settings = wandb.Settings(**{key: value for key, value in wanted.items() if key in known})
+    arguments = {key: request[key] for key in ("name", "tags", "config", "project", "entity")}
+    arguments |= {"dir": request["directory"], "job_type": "leaderboard", "settings": settings}
+    if request["mode"] == "offline":
+        return wandb.init(mode="offline", id=secrets.token_hex(4), **arguments), ""
+    attempt = secrets.token_hex(4)
+    try:
+        return wandb.init(mode="online", id=attempt, **arguments), ""
+    except wandb.errors.UsageError as error:
+        reason = f"wandb has no API key ({_sentence(error)})"
+    except wandb.errors.CommError as error:
+        reason = f"The wandb server did not accept the run ({_sentence(error)})"
+    run = wandb.init(mode="offline", id=secrets.token_hex(4), **arguments)
+    for abandoned in (Path(request["directory"]) / "wandb").glob(f"run-*-{attempt}"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    return run, f"{reason}, so the run was written offline."
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:200]

@@ -1,0 +1,351 @@
+"""The board's book: JSON lines, each bound to the one before, each signed; what was written cannot be changed unseen.
+
+Every line holds the SHA-256 of the line before it and an ssh signature (`ssh-keygen -Y sign`) by the board's key over
+all the rest of the line. The first line names the key. Whoever knows the board's key, or the digest of any line, can
+tell a rewritten book from the true one.
+
+The rules of the game are checked whenever a book is read, so that a signed book that breaks them is refused, too:
+
+    board     first and only first: its name and public key
+    open      a period begins, bound to a nonce; one at a time
+    commit    an agent is fixed while a period is open; one for each submitter and each agent in a period
+    reveal    the nonce of the open period, which ends it
+    verdict   what became of a submission; one accepted submission for each commitment, no file accepted twice
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from valuegym.leaderboards.records.record import write_atomically
+from valuegym.leaderboards.records.strict_json import decode, nested, readable, shown
+from valuegym.leaderboards.trust.commitment import binding
+
+NAMESPACE = "valuegym-board"
+MAX_BYTES = 2**28
+MAX_LINE = 2**20
+DIGEST = re.compile(r"[0-9a-f]{64}")
+PUBLIC = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)[a-z0-9@.-]* [A-Za-z0-9+/=]{16,2000}")
+SECONDS = 20  # for one call of ssh-keygen
+TIERS = ("claimed", "replayed", "committed", "executed")
+BODIES: dict[str, dict[str, type]] = {
+    "board": {"name": str, "key": str},
+    "open": {"period": int, "binding": str},
+    "commit": {"period": int, "agent": str, "submitter": str, "digest": str},
+    "reveal": {"period": int, "nonce": str},
+    "verdict": {
+        "submission": str, "agent": str, "tier": str, "reason": str, "commitment": int, "plays": dict, "scores": dict,
+    },
+}  # fmt: skip
+
+
+class LedgerError(ValueError):
+    """A book that is damaged, or an entry that its rules forbid."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: its number, the digest of the line before, what it is, the signature ("" if unsigned), its digest."""
+
+    index: int
+    previous: str
+    kind: str
+    body: dict[str, Any]
+    signature: str
+    digest: str
+
+
+@dataclass
+class Ledger:
+    """A whole book, in order. `append` adds to it what the rules allow."""
+
+    entries: list[Entry] = field(default_factory=list)
+    open: Entry | None = None  # the open period
+    nonces: dict[int, str] = field(default_factory=dict)  # period -> its nonce, once revealed
+
+    @property
+    def id(self) -> str:
+        """The digest of the first line: which board this is."""
+        return self.entries[0].digest
+
+    @property
+    def tip(self) -> str:
+        """The digest of the last line."""
+        return self.entries[-1].digest if self.entries else "0" * 64
+
+    @property
+    def key(self) -> str:
+        """The board's public key, "" where the board does not sign."""
+        return str(self.entries[0].body["key"]) if self.entries else ""
+
+    def of(self, kind: str) -> Iterator[Entry]:
+        """The entries of one kind."""
+        return (entry for entry in self.entries if entry.kind == kind)
+
+    def commitment(self, index: int) -> Entry:
+        """The commitment with this number; LedgerError where there is none."""
+        if not 0 <= index < len(self.entries) or self.entries[index].kind != "commit":
+            raise LedgerError(f"entry {index} of the board is no commitment.")
+        return self.entries[index]
+
+    def accepted(self) -> Iterator[Entry]:
+        """The verdicts that accepted something."""
+        return (entry for entry in self.of("verdict") if not entry.body["reason"])
+
+    def admit(self, entry: Entry) -> None:
+        """Add an entry if it follows the last one and the rules allow it; LedgerError otherwise."""
+        where = f"entry {entry.index}"
+        _require(entry.index == len(self.entries), f"{where} stands at place {len(self.entries)}.")
+        _require(entry.previous == self.tip, f"{where} does not follow from the one before: the book was changed.")
+        _require(
+            (entry.kind == "board") == (entry.index == 0), f"{where}: a book begins with its board, and has one only."
+        )
+        _check_body(where, entry.kind, entry.body)
+        getattr(self, f"_{entry.kind}")(where, entry)
+        self.entries.append(entry)
+
+    def _board(self, where: str, entry: Entry) -> None:
+        key = entry.body["key"]
+        _require(not key or bool(PUBLIC.fullmatch(key)), f"{where}: the key is no public ssh key.")
+
+    def _open(self, where: str, entry: Entry) -> None:
+        _require(self.open is None, f"{where}: a period is open already.")
+        expected = sum(1 for _ in self.of("open"))
+        _require(entry.body["period"] == expected, f"{where}: the next period is {expected}.")
+        _require(_is_digest(entry.body["binding"]), f"{where}: the binding is no SHA-256.")
+        self.open = entry
+
+    def _commit(self, where: str, entry: Entry) -> None:
+        body = entry.body
+        _require(
+            self.open is not None and body["period"] == self.open.body["period"], f"{where}: that period is not open."
+        )
+        _require(_is_digest(body["digest"]), f"{where}: the agent's digest is no SHA-256.")
+        for other in self.of("commit"):
+            if other.body["period"] == body["period"]:
+                for name in ("submitter", "digest"):
+                    _require(
+                        other.body[name] != body[name],
+                        f"{where}: this {name} has committed in that period before, in entry {other.index}.",
+                    )
+
+    def _reveal(self, where: str, entry: Entry) -> None:
+        body = entry.body
+        _require(
+            self.open is not None and body["period"] == self.open.body["period"], f"{where}: that period is not open."
+        )
+        assert self.open is not None
+        try:
+            bound = binding(body["nonce"])
+        except ValueError as error:
+            raise LedgerError(f"{where}: {error}") from None
+        _require(bound == self.open.body["binding"], f"{where}: the nonce is not the one that the board was bound to.")
+        self.nonces[body["period"]], self.open = body["nonce"], None
+
+    def _verdict(self, where: str, entry: Entry) -> None:
+        body = entry.body
+        _require(_is_digest(body["submission"]), f"{where}: the submission's digest is no SHA-256.")
+        if body["reason"]:
+            return
+        _require(body["tier"] in TIERS, f"{where}: there is no tier {shown(body['tier'])}.")
+        sealed = body["tier"] in ("committed", "executed")
+        _require((body["commitment"] >= 0) == sealed, f"{where}: tier {body['tier']} and its commitment do not fit.")
+        if sealed:
+            agent = self.commitment(body["commitment"]).body["agent"]
+            _require(agent == body["agent"], f"{where}: the commitment is that of {agent!r}.")
+        for other in self.accepted():
+            _require(
+                other.body["submission"] != body["submission"],
+                f"{where}: this submission was accepted before, in entry {other.index}.",
+            )
+            _require(
+                not sealed or other.body["commitment"] != body["commitment"],
+                f"{where}: entry {other.index} is the one submission of this commitment.",
+            )
+
+
+def read(path: str | Path, key: str | None = None) -> Ledger:
+    """Read a book and check every link, signature and rule.
+
+    Args:
+        path: the book.
+        key: the public key that the board is known to have ("ssh-ed25519 AAAA..."); None to take the book's own, which
+            shows that the book is of one hand, not whose.
+
+    Raises:
+        LedgerError: with the first thing that is wrong.
+        OSError: where the book cannot be read, or ssh-keygen is missing.
+    """
+    path = Path(path)
+    _require(not path.exists() or path.is_file(), f"{path} is not a regular file.")
+    _require(path.stat().st_size <= MAX_BYTES, f"{path} has more than {MAX_BYTES} bytes.")
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise LedgerError(f"{path} is not text.") from None
+    _require(text.endswith("\n"), f"{path} does not end with a whole line.")
+    ledger = Ledger()
+    for number, line in enumerate(text.split("\n")[:-1]):
+        ledger.admit(_entry(line, number))
+    if key is not None:
+        _require(_bare(key) == ledger.key, "The book is signed with another key than the board's.")
+    for entry in ledger.entries:
+        if ledger.key:
+            verify(_payload(entry), entry.signature, ledger.key, f"entry {entry.index}")
+        else:
+            _require(not entry.signature, f"entry {entry.index} is signed, but the board names no key.")
+    return ledger
+
+
+def append(path: str | Path, kind: str, body: dict[str, Any], key: str | Path | None = None) -> Entry:
+    """Add an entry to a book, which `board` begins, signed with the private key in a file.
+
+    Raises:
+        LedgerError: where the rules forbid it, or the key is not the board's.
+        OSError: where the book cannot be written, or ssh-keygen is missing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(path):
+        begun = path.exists()
+        _require(begun or kind == "board", f"There is no board {path}; begin one first.")
+        ledger = read(path) if begun else Ledger()
+        if kind == "board":
+            body = body | {"key": public_key(key) if key else ""}
+        _check_body(f"entry {len(ledger.entries)}", kind, body)
+        draft = Entry(len(ledger.entries), ledger.tip, kind, body, "", "")
+        known = body["key"] if kind == "board" else ledger.key
+        _require(bool(known) == bool(key), "A signed board needs its key, and an unsigned one takes none.")
+        entry = _entry(_line(draft, sign(_payload(draft), key) if key else ""), draft.index)
+        if key:
+            verify(_payload(entry), entry.signature, known, f"entry {entry.index}")
+        ledger.admit(entry)
+        before = path.read_text(encoding="utf-8") if begun else ""
+        write_atomically(path, before + _line(entry, entry.signature) + "\n")
+        return entry
+
+
+# --- ssh signatures ---
+
+
+def sign(payload: bytes, key: str | Path) -> str:
+    """The armoured ssh signature of some bytes by a private key file without passphrase or with an agent.
+
+    Raises:
+        OSError: where ssh-keygen is missing.
+        LedgerError: where it does not sign.
+    """
+    if not Path(key).is_file():
+        raise FileNotFoundError(f"There is no private key {key}; make one with: ssh-keygen -t ed25519 -f {key}")
+    done = _ssh("-Y", "sign", "-q", "-f", str(key), "-n", NAMESPACE, "-", payload=payload)
+    if done.returncode:
+        raise LedgerError(f"ssh-keygen did not sign with {key}: {shown(done.stderr.decode(errors='replace').strip())}.")
+    return done.stdout.decode("ascii")
+
+
+def verify(payload: bytes, signature: str, key: str, where: str) -> None:
+    """Check an ssh signature against a public key; LedgerError where it does not hold."""
+    with tempfile.TemporaryDirectory() as folder:
+        allowed, signed = Path(folder) / "allowed", Path(folder) / "signature"
+        allowed.write_text(f'board namespaces="{NAMESPACE}" {key}\n', encoding="ascii")
+        signed.write_text(signature, encoding="utf-8")
+        arguments = ("-f", str(allowed), "-I", "board", "-n", NAMESPACE, "-s", str(signed))
+        done = _ssh("-Y", "verify", *arguments, payload=payload)
+    _require(not done.returncode, f"{where} is not signed by the board's key.")
+
+
+def public_key(key: str | Path) -> str:
+    """Type and base64 of the public key that belongs to a private key file."""
+    if not Path(key).is_file():
+        raise FileNotFoundError(f"There is no private key {key}; make one with: ssh-keygen -t ed25519 -f {key}")
+    done = _ssh("-y", "-f", str(key))
+    if done.returncode:
+        raise LedgerError(f"{key} is no private ssh key that can be read without a passphrase.")
+    return _bare(done.stdout.decode("utf-8"))
+
+
+def _ssh(*arguments: str, payload: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    program = shutil.which("ssh-keygen")
+    if program is None:
+        raise FileNotFoundError(
+            "Signatures need the program ssh-keygen of OpenSSH 8.2 or later, which is not installed."
+        )
+    return subprocess.run([program, *arguments], input=payload, capture_output=True, timeout=SECONDS, check=False)
+
+
+def _bare(key: str) -> str:
+    return " ".join(key.split()[:2])
+
+
+# --- lines ---
+
+
+def _payload(entry: Entry) -> bytes:
+    """What is signed: everything but the signature."""
+    value = {"index": entry.index, "previous": entry.previous, "kind": entry.kind, "body": entry.body}
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _line(entry: Entry, signature: str) -> str:
+    return json.dumps(
+        {"signature": signature, **json.loads(_payload(entry))}, sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+
+
+def _entry(line: str, number: int) -> Entry:
+    where = f"line {number + 1}"
+    _require(len(line) <= MAX_LINE, f"{where} is longer than {MAX_LINE} characters.")
+    value = decode(line, where, LedgerError)
+    kinds = {"index": int, "previous": str, "kind": str, "body": dict, "signature": str}
+    good = isinstance(value, dict) and set(value) == set(kinds)
+    good = good and all(type(value[name]) is kind for name, kind in kinds.items())
+    _require(good and not nested(value, 8), f"{where} is no entry of a board's book.")
+    digest = hashlib.sha256(line.encode()).hexdigest()
+    entry = Entry(value["index"], value["previous"], value["kind"], value["body"], value["signature"], digest)
+    _require(_line(entry, entry.signature) == line, f"{where} is not written as this suite writes it.")
+    return entry
+
+
+def _check_body(where: str, kind: str, body: dict[str, Any]) -> None:
+    _require(kind in BODIES, f"{where}: there is no kind of entry {shown(kind)}; expected one of {list(BODIES)}.")
+    expected = BODIES[kind]
+    good = set(body) == set(expected) and all(type(body[name]) is form for name, form in expected.items())
+    _require(good, f"{where}: a {kind} has the fields {list(expected)} and no others.")
+    for name, value in body.items():
+        if type(value) is str:
+            good = len(value) <= 4000 and readable(value) and "\n" not in value
+            _require(good, f"{where}: {name} is {shown(value)}, which is too long or cannot be read.")
+    if kind == "commit":
+        _require(bool(body["submitter"].strip()), f"{where}: the submitter has no name.")
+
+
+def _is_digest(text: str) -> bool:
+    return bool(DIGEST.fullmatch(text))
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise LedgerError(message)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Only one process at a time writes a book; where the system has no such locks, its keeper must see to it."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(path.with_name(f".{path.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

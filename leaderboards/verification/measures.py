@@ -1,0 +1,67 @@
+"""Measures beyond the score: what an environment reports of whole episodes, from verified records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from valuegym.envs.functional import episode_keys
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.records.record import Record
+
+WIDTH = 12
+
+
+def has_report(what: experiments.Experiment) -> bool:
+    """Whether the environment of an experiment reports measures."""
+    env: Any = gym.make(what.env_id, **what.make_kwargs()) if not what.data else None
+    return env is not None and hasattr(env.unwrapped.core, "episode_metrics")
+
+
+def measure(record: Record) -> dict[str, np.ndarray[Any, Any]]:
+    """The measures (E,) of a record's episodes by name, from its actions alone.
+
+    Raises ValueError where the environment reports none.
+    """
+    what = experiments.find(record.experiment)
+    core: Any = gym.make(what.env_id, **what.make_kwargs()).unwrapped.core  # type: ignore[attr-defined]
+    if not hasattr(core, "episode_metrics"):
+        raise ValueError(f"{what.env_id} reports no measures; environments of the coevolution family do.")
+    from valuegym.envs import rollouts
+
+    task, start = core.initial(episode_keys([episode.seed for episode in record.episodes]))
+    actions = np.array([episode.actions for episode in record.episodes], np.float64)
+    run = rollouts.play(core, task, rollouts.replayed(actions), start)
+    found: dict[str, np.ndarray[Any, Any]] = core.episode_metrics(task, run.states, run.actions)
+    return found
+
+
+def gather(records: Iterable[Record]) -> dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]]:
+    """Measures by experiment, agent and name, one row for each seed: (seeds, E); environments without are left out."""
+    found: dict[str, dict[str, list[dict[str, np.ndarray[Any, Any]]]]] = {}
+    for record in records:
+        if has_report(experiments.find(record.experiment)):
+            found.setdefault(record.experiment, {}).setdefault(record.agent, []).append(measure(record))
+    return {
+        experiment: {
+            agent: {name: np.array([run[name] for run in runs]) for name in runs[0]} for agent, runs in agents.items()
+        }
+        for experiment, agents in found.items()
+    }
+
+
+def render(measures: dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]]) -> str:
+    """One table for each experiment: a line for each measure, a column for each agent, means over all episodes."""
+    blocks = []
+    for experiment, agents in measures.items():
+        names = list(next(iter(agents.values())))
+        first = max(map(len, names)) + 2
+        lines = [experiment, " " * first + "".join(agent[: WIDTH - 1].rjust(WIDTH) for agent in agents)]
+        for name in names:
+            values = (found[name].mean() for found in agents.values())
+            lines.append(name.ljust(first) + "".join(f"{value:{WIDTH}.3g}" for value in values))
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) if blocks else "No record is of an environment that reports measures."
