@@ -14,7 +14,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ import numpy as np
 
 from valuegym._version import __version__
 from valuegym.envs.functional import load
+from valuegym.leaderboards.records.record import Record
 from valuegym.leaderboards.records.submission import open_submission
-from valuegym.leaderboards.standings.gather import gather
+from valuegym.leaderboards.standings.gather import Score, gather_scores
 from valuegym.leaderboards.stats.bootstrap import estimates, interquartile_mean
 from valuegym.leaderboards.tracking.offline_run import read_offline, relocate
 from valuegym.leaderboards.trust.judgement import Judgement
-from valuegym.leaderboards.verification.scores import Score
 
 __all__ = ["TrackedRun", "log_scores", "log_submission", "read_offline", "relocate"]
 
@@ -174,8 +174,29 @@ def log_submission(
         "digests": {record.experiment: record.digest for record in records},
         "versions": submission.manifest["provenance"],
     }
-    scores = gather(records, judgement.tier)
+    scores = gather_scores(records, judgement.tier)
     return log_scores(scores, [judgement.path], directory, mode, project, entity, config, "submission")
+
+
+def log_agents(
+    records: Sequence[tuple[Path, Record]], scores: Sequence[Score], directory: str | os.PathLike[str], mode: str
+) -> Iterator[tuple[str, TrackedRun]]:
+    """Log one run for each agent that is not a reference; yields its name and its run.
+
+    Args:
+        records: of any agents, with their files.
+        scores: of these records, one for each agent and experiment.
+        directory: where wandb's folder is made.
+        mode: "offline" or "online".
+
+    Raises:
+        Whatever `log_scores` raises.
+    """
+    digests = {record.experiment: record.digest for _, record in records}
+    for agent in dict.fromkeys(score.agent for score in scores if score.role == "agent"):
+        files = [path for path, record in records if record.agent == agent]
+        own = [score for score in scores if score.agent == agent]
+        yield agent, log_scores(own, files, directory, mode=mode, config={"digests": digests})
 
 
 def summary(score: Score) -> dict[str, float]:
@@ -199,7 +220,7 @@ def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str
     if missing:
         raise FileNotFoundError(f"Record file {missing[0]} does not exist.")
     shared = os.path.commonpath([file.parent for file in files]) if files else ""
-    tiers = [score.status.partition(":")[0] for score in scores]
+    tiers = [score.standing.text(len(score.seeds)) for score in scores]
     tags = [f"valuegym-{__version__}", *experiments, *sorted(set(tiers))]
     return {
         "name": agents[0],

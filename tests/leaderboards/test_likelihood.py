@@ -229,7 +229,7 @@ def test_the_page_is_written_and_the_same_again(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
-    from valuegym.leaderboards.__main__ import main
+    from valuegym.leaderboards.cli.main import main
 
     few = {name: likelihood.ROWS[name] for name in ("regret", "three free weights", "subjective utility")}
     monkeypatch.setattr(likelihood, "ROWS", few)
