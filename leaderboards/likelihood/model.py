@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
-from valuegym.envs.preference import delivery, felt_score, models
+from valuegym.envs.preference import delivery, models, subjective_utility
 from valuegym.envs.preference.answers import HumanPreferences
 from valuegym.envs.preference.segments import Segment
 
@@ -119,13 +119,13 @@ def soft_advantage(temperature: float) -> Model:
 def _nine(data: Pairs) -> Floats:
     """The six features, the root of the regret and the values of start and end."""
     features = _difference(data.segments.features.sum(-2))
-    felt = _difference(felt_score.terms(data.reward, data.segments, 1.0))
+    subjective = _difference(subjective_utility.terms(data.reward, data.segments, 1.0))
     values = comparing(models.ThreeWeights(0.0, 1.0, 0.0), models.END_STATE)(data)
-    return np.concatenate([features, felt[:, [felt_score.TERMS.index("regret")]], values], -1)
+    return np.concatenate([features, subjective[:, [subjective_utility.TERMS.index("regret")]], values], -1)
 
 
-def _felt_terms(data: Pairs) -> Floats:
-    return _difference(felt_score.terms(data.reward, data.segments, 1.0))
+def _subjective_terms(data: Pairs) -> Floats:
+    return _difference(subjective_utility.terms(data.reward, data.segments, 1.0))
 
 
 PARTIAL_RETURN = Model("partial return", comparing(models.PartialReturn()))
@@ -136,10 +136,13 @@ THREE_WEIGHTS = Model(
     comparing(models.PartialReturn(), models.ThreeWeights(0.0, 1.0, 0.0), models.END_STATE),
 )
 NINE_WEIGHTS = Model("nine logistic weights", _nine)
-FELT_SCORE = Model("felt score", _felt_terms, lapse=True, scales=felt_score.PRIOR_SCALES)
+SUBJECTIVE_UTILITY = Model("subjective utility", _subjective_terms, lapse=True, scales=subjective_utility.PRIOR_SCALES)
 ABLATIONS = (
-    *(FELT_SCORE.without(i, f"without {name}") for i, name in enumerate(felt_score.TERMS)),
-    replace(FELT_SCORE, name="without lapse", lapse=False),
+    *(
+        SUBJECTIVE_UTILITY.without(i, f"without {name.replace('_', ' ')}")
+        for i, name in enumerate(subjective_utility.TERMS)
+    ),
+    replace(SUBJECTIVE_UTILITY, name="without lapse", lapse=False),
 )
 # The rows of the table: what is fitted, or what is chosen among inside every training part, and how many parameters.
 ROWS: dict[str, tuple[tuple[Model, ...], int]] = {
@@ -152,8 +155,8 @@ ROWS: dict[str, tuple[tuple[Model, ...], int]] = {
     "partial return + end value": ((END_VALUE,), 1),
     "three free weights": ((THREE_WEIGHTS,), 3),
     "nine logistic weights": ((NINE_WEIGHTS,), 9),
-    "felt score": ((FELT_SCORE,), 8),
-    "felt score, terms chosen inside": ((THREE_WEIGHTS, FELT_SCORE, *ABLATIONS), 8),
+    "subjective utility": ((SUBJECTIVE_UTILITY,), 8),
+    "subjective utility, terms chosen inside": ((THREE_WEIGHTS, SUBJECTIVE_UTILITY, *ABLATIONS), 8),
 }
 
 
@@ -347,7 +350,7 @@ def group_means(values: Floats, group: NDArray[np.int64], repeats: int, seed: in
     return means
 
 
-def parameters(data: Pairs, model: Model = FELT_SCORE, repeats: int = 200, seed: int = 0) -> Floats:
+def parameters(data: Pairs, model: Model = SUBJECTIVE_UTILITY, repeats: int = 200, seed: int = 0) -> Floats:
     """The model fitted to all answers, and to bootstrap samples of whole groups: (1 + repeats, k + 1).
 
     Weights, then the lapse rate.

@@ -1,4 +1,4 @@
-"""The human-likelihood track as a page: `valuegym likelihood` writes human_likelihood.md and human_likelihood.svg."""
+"""The human-likelihood track as a page: `valuegym likelihood` writes human-likelihood.md and human-likelihood.svg."""
 
 from __future__ import annotations
 
@@ -10,22 +10,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from valuegym.envs.preference import datasets, felt_score
+from valuegym.envs.preference import datasets, subjective_utility
 from valuegym.leaderboards.likelihood import model as likelihood
 from valuegym.leaderboards.likelihood.model import Floats, HeldOut, Pairs
 
-REFERENCE, OURS, NESTED = "three free weights", "felt score", "felt score, terms chosen inside"
+REFERENCE, OURS = "three free weights", "subjective utility"
+NESTED = f"{OURS}, terms chosen inside"
 DEVELOPED_ON = "Privileged-Control"
-NAME = "human_likelihood"
-# What follows from the weights (columns as in felt_score.TERMS): name, numerator, denominator, the reading.
+NAME = "human-likelihood"
+# What follows from the weights (columns as in subjective_utility.TERMS): name, numerator, denominator, the reading.
 READINGS = (
     (
         "small money",
         (1, 0, 0, 1, 0, 0, 0),
         (1, 0, 0, 0, 0, 0, 0),
-        "dollars of outlook that a dollar on the way is worth",
+        "dollars of expected final return that a dollar on the way is worth",
     ),
-    ("brick", (2, 0, 0, 2, 0, 0, 0), (1, 0, 0, 1, 1, 0, 0), "felt price of brick in steps on road; the rules say 2"),
+    (
+        "brick",
+        (2, 0, 0, 2, 0, 0, 0),
+        (1, 0, 0, 1, 1, 0, 0),
+        "subjective price of brick in steps on road; the rules say 2",
+    ),
     ("start", (0, 1, 0, 0, 0, 0, 0), (1, 0, 0, 0, 0, 0, 0), "share of a head start taken off; regret says 1"),
 )
 
@@ -153,7 +159,7 @@ def _condition(result: Result) -> list[str]:
         "By row: folds of single answers, as the literature has it. Accuracy: ties are a class, predicted within a "
         "band of log-odds fitted on training folds. ECE: expected calibration error, ten bins."
         + (f" Forms chosen inside the folds: {_tally(result.rows[NESTED].chosen)}." if NESTED in result.rows else ""),
-        _table(["felt score", "loss", "what the term is worth"], ablations),
+        _table(["subjective utility", "loss", "what the term is worth"], ablations),
         _table(["parameter", "fitted to all answers", "unit"], _parameters(result)),
         _table(["reading", "value", "meaning"], _readings(result)),
     ]
@@ -165,37 +171,37 @@ def _tally(names: Sequence[str]) -> str:
 
 
 def _parameters(result: Result) -> list[list[str]]:
-    units = [f"log-odds {unit}" for unit in felt_score.UNITS]
-    names = [*felt_score.TERMS, "lapse"]
-    used = np.append(np.abs(likelihood.FELT_SCORE.differences(result.data)).max(0) > 0, True)
+    units = [f"log-odds {unit}" for unit in subjective_utility.UNITS]
+    names = [*(term.replace("_", " ") for term in subjective_utility.TERMS), "lapse"]
+    used = np.append(np.abs(likelihood.SUBJECTIVE_UTILITY.differences(result.data)).max(0) > 0, True)
     return [
-        [name, _spread(column) if there else "not in these pairs", unit]
+        [name, _with_interval(column) if there else "not in these pairs", unit]
         for name, column, there, unit in zip(names, result.weights.T, used, [*units, "share of answers"], strict=True)
     ]
 
 
 def _readings(result: Result) -> list[list[str]]:
     weights = result.weights[:, :-1]
-    there = np.abs(likelihood.FELT_SCORE.differences(result.data)).max(0) > 0
+    there = np.abs(likelihood.SUBJECTIVE_UTILITY.differences(result.data)).max(0) > 0
     lines = []
     for name, above, below, meaning in READINGS:
         ratio = (weights @ np.array(above)) / (weights @ np.array(below))
         known = there[np.array(above) > 0].all()
-        lines.append([name, _spread(ratio) if known else "not in these pairs", meaning])
+        lines.append([name, _with_interval(ratio) if known else "not in these pairs", meaning])
     return lines
 
 
-def _spread(values: Floats) -> str:
+def _with_interval(values: Floats) -> str:
     """The first value, and the 95% interval of the others."""
     low, high = np.quantile(values[1:], [0.025, 0.975])
-    return f"{_plain(values[0], 2)} [{_plain(low, 2)}, {_plain(high, 2)}]"
+    return f"{_rounded(values[0], 2)} [{_rounded(low, 2)}, {_rounded(high, 2)}]"
 
 
 def _interval(point: float, low: float, high: float) -> str:
-    return f"{_plain(point, 4, '+')} [{_plain(low, 4, '+')}, {_plain(high, 4, '+')}]"
+    return f"{_rounded(point, 4, '+')} [{_rounded(low, 4, '+')}, {_rounded(high, 4, '+')}]"
 
 
-def _plain(value: float, digits: int, sign: str = "") -> str:
+def _rounded(value: float, digits: int, sign: str = "") -> str:
     """A rounded number without a minus before zero."""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 

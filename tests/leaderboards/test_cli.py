@@ -346,7 +346,11 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
     from valuegym.leaderboards.likelihood import model as likelihood
 
     for table in ("ROWS", "ABLATIONS"):
-        few = {name: likelihood.ROWS[name] for name in ("three free weights", "felt score")} if table == "ROWS" else ()
+        few = (
+            {name: likelihood.ROWS[name] for name in ("three free weights", "subjective utility")}
+            if table == "ROWS"
+            else ()
+        )
         monkeypatch.setattr(likelihood, table, few)
     core = RewardInference(annotator="regret", board="published", evaluation_points=(80,))
     task, _ = core.initial(np.zeros(1, np.uint64))
@@ -364,7 +368,7 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
     status, output, errors = valuegym("data", "check", "human-delivery", "--data", tmp_path)
     assert (status, errors) == (0, "") and "nothing yet" in output
     status, page, errors = valuegym(*score, "--unverified")
-    assert (status, errors) == (0, "") and "## Some-Trained" in page and "felt score" in page
+    assert (status, errors) == (0, "") and "## Some-Trained" in page and "subjective utility" in page
     accept = ("data", "accept", "human-delivery", "--data", tmp_path, "--source", "a test")
     assert "expected the name of one" in failed(valuegym(*accept, "--condition", "Pr-Question"))
     status, output, errors = valuegym(*accept, "--condition", "Some-Trained")

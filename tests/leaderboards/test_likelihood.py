@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
-from valuegym.envs.preference import datasets, felt_score, models
+from valuegym.envs.preference import datasets, models, subjective_utility
 from valuegym.leaderboards.likelihood import model as likelihood
 from valuegym.leaderboards.likelihood.model import Model, Pairs
 
@@ -117,7 +117,7 @@ def test_group_bootstrap_sees_that_copies_are_no_news() -> None:
 
 def test_every_figure_of_the_explanation_is_on_the_page() -> None:
     docs = Path(__file__).parents[2] / "docs"
-    told, found = ((docs / name).read_text("utf-8") for name in ("preference-model.md", "results/human_likelihood.md"))
+    told, found = ((docs / name).read_text("utf-8") for name in ("preference-model.md", "results/human-likelihood.md"))
     figures = re.findall(r"[+-]?\d\.\d+ \[[^]]+\]|\d\.\d{4}", " ".join(told.split()))
     assert len(figures) > 40 and not [figure for figure in figures if figure not in found]
 
@@ -180,11 +180,11 @@ def test_unique_pairs(data_folder: Path) -> None:
 
 def test_no_answer_reaches_its_own_prediction(data_folder: Path) -> None:
     data = load("Regret-Question", data_folder)
-    before = likelihood.cross_validate([likelihood.FELT_SCORE], data, partitions=1)
+    before = likelihood.cross_validate([likelihood.SUBJECTIVE_UTILITY], data, partitions=1)
     changed = np.flatnonzero(data.group == data.group[7])
     labels = data.labels.copy()
     labels[changed] = 1 - labels[changed] + (labels[changed] == 0.5) * 0.5
-    after = likelihood.cross_validate([likelihood.FELT_SCORE], data._replace(labels=labels), partitions=1)
+    after = likelihood.cross_validate([likelihood.SUBJECTIVE_UTILITY], data._replace(labels=labels), partitions=1)
     assert (after.probability[0, changed] == before.probability[0, changed]).all()
     assert (after.probability != before.probability).any()
 
@@ -200,19 +200,19 @@ def test_swapping_a_pair_changes_nothing(data_folder: Path) -> None:
             assert a.mean == pytest.approx(b.mean, abs=1e-6) and a.accuracy == b.accuracy
 
 
-def test_felt_score_predicts_people_better_than_three_weights(data_folder: Path) -> None:
+def test_subjective_utility_predicts_people_better_than_three_weights(data_folder: Path) -> None:
     for condition in PUBLISHED:
         data = load(condition, data_folder)
         three, ours = (
             likelihood.cross_validate([model], data, partitions=1)
-            for model in (likelihood.THREE_WEIGHTS, likelihood.FELT_SCORE)
+            for model in (likelihood.THREE_WEIGHTS, likelihood.SUBJECTIVE_UTILITY)
         )
         gain, low, _ = likelihood.paired_gain(three, ours, data.group)
         assert gain > 0
         if condition == "Privileged-Control":
             assert gain >= 0.015 and low > 0
-    parameters = likelihood.FELT_SCORE.differences(data).shape[1] + likelihood.FELT_SCORE.lapse
-    assert parameters == len(felt_score.TERMS) + 1 == likelihood.ROWS["felt score"][1] == 8
+    parameters = likelihood.SUBJECTIVE_UTILITY.differences(data).shape[1] + likelihood.SUBJECTIVE_UTILITY.lapse
+    assert parameters == len(subjective_utility.TERMS) + 1 == likelihood.ROWS["subjective utility"][1] == 8
 
 
 def test_selection_happens_inside_the_folds(data_folder: Path) -> None:
@@ -231,7 +231,7 @@ def test_the_page_is_written_and_the_same_again(
     pytest.importorskip("matplotlib")
     from valuegym.leaderboards.cli.main import main
 
-    few = {name: likelihood.ROWS[name] for name in ("regret", "three free weights", "felt score")}
+    few = {name: likelihood.ROWS[name] for name in ("regret", "three free weights", "subjective utility")}
     monkeypatch.setattr(likelihood, "ROWS", few)
     monkeypatch.setattr(likelihood, "ABLATIONS", likelihood.ABLATIONS[:1])
     pages = []
@@ -241,7 +241,7 @@ def test_the_page_is_written_and_the_same_again(
             main(["likelihood", "--data", str(data_folder), "--condition", "Regret-Question", "--output", str(folder)])
             == 0
         )
-        pages.append([(folder / f"human_likelihood.{ending}").read_bytes() for ending in ("md", "svg")])
+        pages.append([(folder / f"human-likelihood.{ending}").read_bytes() for ending in ("md", "svg")])
     assert pages[0] == pages[1]
-    assert b"| felt score | 8 |" in pages[0][0] and pages[0][1].startswith(b"<?xml")
+    assert b"| subjective utility | 8 |" in pages[0][0] and pages[0][1].startswith(b"<?xml")
     assert main(["likelihood", "--data", str(data_folder), "--condition", "nobody", "--output", str(tmp_path)]) == 2
