@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from valuegym.leaderboards.trust import ledger
+from valuegym.leaderboards.trust.ledger import Ledger, LedgerEntry, read_ledger
 
 Function = Callable[[argparse.Namespace], int | None]  # carries out a parsed command; None is exit status 0
 
@@ -69,17 +69,21 @@ def add_board(sub: argparse.ArgumentParser, purpose: str) -> None:
     sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
 
 
-def read_ledger(path: str | None, key_file: str | None) -> ledger.Ledger | None:
+def read_key(path: str | None) -> str | None:
+    """Read the public key in a file; None for no file."""
+    return None if path is None else Path(path).read_text(encoding="utf-8")
+
+
+def read_board(path: str | None, key_file: str | None) -> Ledger | None:
     """Read and check a board's ledger against a file with its public key; None for no ledger."""
-    key = None if key_file is None else Path(key_file).read_text(encoding="utf-8")
-    return ledger.read(path, key) if path else None
+    return read_ledger(path, read_key(key_file)) if path else None
 
 
 class Commitment(NamedTuple):
     """A commitment and the ledger that holds it."""
 
-    ledger: ledger.Ledger
-    entry: ledger.Entry
+    ledger: Ledger
+    entry: LedgerEntry
 
     @property
     def seal(self) -> dict[str, object]:
@@ -103,7 +107,7 @@ def read_commitment(args: argparse.Namespace) -> Commitment | None:
         return None
     if args.board is None or args.commitment is None:
         raise ValueError("Committed seeds need both: --board BOARD --commitment N.")
-    found = ledger.read(args.board)
+    found = read_ledger(args.board)
     return Commitment(found, found.commitment(args.commitment))
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from valuegym.leaderboards.board import operations
-from valuegym.leaderboards.cli.arguments import Function, add_command, add_data, add_workers, read_ledger
+from valuegym.leaderboards.cli.arguments import Function, add_command, add_data, add_workers, read_key
 from valuegym.leaderboards.records.submission import read_card
 from valuegym.leaderboards.trust.judgement import Judgement
-from valuegym.leaderboards.trust.ledger import Entry
+from valuegym.leaderboards.trust.ledger import LedgerEntry
 
 __all__ = ["add_commands"]
 
@@ -54,12 +54,12 @@ def _add_periods(actions: Any) -> None:
 
 
 def _add_verdicts(actions: Any) -> None:
-    help = "replay a submission and write the verdict down"
+    help = "replay a submission and record the verdict"
     sub = _add_action(actions, "judge", _judge, help, "regret.zip --key board-key")
     sub.add_argument("submission", help="the submission file")
     add_data(sub)
     add_workers(sub)
-    help = "run a committed agent in a sandbox on secret seeds and write the verdict down"
+    help = "run a committed agent in a sandbox on secret seeds and record the verdict"
     example = "my-agent/ --commitment 2 --experiment preference/boards-regret --nonce nonce.txt"
     sub = _add_action(actions, "execute", _execute, help, example)
     sub.add_argument("folder", help="the agent's folder, with agent.py and make(env, seed)")
@@ -101,7 +101,7 @@ def _reveal(args: argparse.Namespace) -> None:
 
 def _judge(args: argparse.Namespace) -> int:
     return _print_verdict(
-        args.board, *operations.decide(args.board, args.submission, args.data, args.workers, args.key)
+        args.board, *operations.judge_and_record(args.board, args.submission, args.data, args.workers, args.key)
     )
 
 
@@ -121,16 +121,14 @@ def _collect(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    ledger = read_ledger(args.board, args.board_key)
-    assert ledger is not None
-    print(operations.show(ledger))
+    print(operations.show(args.board, read_key(args.board_key)))
 
 
-def _print_entry(board: str, entry: Entry) -> None:
+def _print_entry(board: str, entry: LedgerEntry) -> None:
     print(f"entry {entry.index} of {board}: {operations.line(entry)}")
 
 
-def _print_verdict(board: str, judgement: Judgement, entry: Entry | None) -> int:
+def _print_verdict(board: str, judgement: Judgement, entry: LedgerEntry | None) -> int:
     """Print a judgement and the number of its entry, if it has one; returns 1 for a rejected submission."""
     print("\n".join([judgement.text, *([f"entry     {entry.index} of {board}"] if entry else [])]))
     return int(bool(judgement.reason))

@@ -14,15 +14,14 @@ from valuegym.leaderboards.cli.arguments import (
     add_results,
     add_track,
     add_workers,
-    read_ledger,
+    read_board,
     tracking_mode,
 )
 from valuegym.leaderboards.cli.records import render_verdicts
 from valuegym.leaderboards.standings import text
-from valuegym.leaderboards.standings.entries import enter, judge_all
-from valuegym.leaderboards.standings.gather import from_verdicts
-from valuegym.leaderboards.trust.judgement import Judgement
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.standings.entries import merge_submissions
+from valuegym.leaderboards.standings.gather import Score, from_verdicts
+from valuegym.leaderboards.trust.judgement import Judgement, judge_all
 from valuegym.leaderboards.verification.verify import Verdict, verify_all
 
 __all__ = ["add_commands", "leaderboard", "log_records", "write_report"]
@@ -61,7 +60,7 @@ def leaderboard(
         OSError: where the site cannot be written.
     """
     loose = from_verdicts(verdicts)
-    scores, entries = enter(loose, judgements)
+    scores, entries = merge_submissions(loose, judgements)
     if not scores:
         raise ValueError(f"No record in {results} was found true, so there is nothing to put on a board.")
     lines = [text.render(scores)]
@@ -105,7 +104,7 @@ def write_report(scores: Sequence[Score], results: str, project: str) -> str:
 
 
 def _leaderboard(args: argparse.Namespace) -> None:
-    ledger = read_ledger(args.board, args.board_key)
+    ledger = read_board(args.board, args.board_key)
     judgements = judge_all(sorted(Path(args.results).glob("*.zip")), args.data, args.workers, ledger)
     lines = [judgement.text for judgement in judgements]
     verdicts: Sequence[Verdict] = ()
@@ -114,4 +113,4 @@ def _leaderboard(args: argparse.Namespace) -> None:
         lines.append(render_verdicts(verdicts))
     print("\n".join((*lines, "", leaderboard(verdicts, args.results, tracking_mode(args), judgements))))
     if args.report:
-        print(write_report(enter(from_verdicts(verdicts), judgements)[0], args.results, args.report))
+        print(write_report(merge_submissions(from_verdicts(verdicts), judgements)[0], args.results, args.report))

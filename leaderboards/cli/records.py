@@ -14,18 +14,17 @@ from valuegym.leaderboards.cli.arguments import (
     add_data,
     add_results,
     add_workers,
+    read_board,
     read_commitment,
-    read_ledger,
 )
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.records.packing import pack_results
-from valuegym.leaderboards.records.record import Record, RecordError, read
+from valuegym.leaderboards.records.record import Record, RecordError, read_record
 from valuegym.leaderboards.standings import text
-from valuegym.leaderboards.standings.gather import gather
+from valuegym.leaderboards.standings.gather import Score, gather_scores
 from valuegym.leaderboards.trust.commitment import agent_digest
 from valuegym.leaderboards.trust.judgement import judge
-from valuegym.leaderboards.verification import measures
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.verification.measures import collect_measures, measures_text
 from valuegym.leaderboards.verification.verify import Verdict, record_files, verify_all
 
 __all__ = ["add_commands", "claimed_scores", "render_verdicts", "submit"]
@@ -37,7 +36,7 @@ def add_commands(commands: Any) -> None:
     """Add the commands of this file to the parser."""
     help = "show the scores that records claim, without verifying them"
     add_results(add_command(commands, "score", _score, help, "valuegym score results"), RECORDS)
-    help = "show what environments report of whole episodes, such as influence and diversity"
+    help = "show an environment's metrics of whole episodes, such as influence and diversity"
     add_results(add_command(commands, "measures", _measures, help, "valuegym measures results"), RECORDS)
     sub = add_command(
         commands,
@@ -85,11 +84,11 @@ def claimed_scores(results: str) -> list[Score]:
 
     def named(path: Path) -> Record:
         try:
-            return read(path)
+            return read_record(path)
         except RecordError as error:
             raise RecordError(f"{path}: {error}") from None
 
-    return gather((named(path) for path in record_files(results)), "claimed")
+    return gather_scores((named(path) for path in record_files(results)), "claimed")
 
 
 def render_verdicts(verdicts: Sequence[Verdict]) -> str:
@@ -120,7 +119,7 @@ def submit(
     about = submission.read_card(card)
     content, count = pack_results(results, about, names, evidence or (), seal)
     target = Path(output or f"{about.name}.zip")
-    submission.write(target, content)
+    submission.write_submission(target, content)
     digest = submission.from_bytes(content).digest
     return f"{target}: {count} records of {about.name}, {len(content)} bytes, SHA-256 {digest}"
 
@@ -130,7 +129,7 @@ def _score(args: argparse.Namespace) -> None:
 
 
 def _measures(args: argparse.Namespace) -> None:
-    print(measures.render(measures.gather(read(path) for path in record_files(args.results))))
+    print(measures_text(collect_measures(read_record(path) for path in record_files(args.results))))
 
 
 def _submit(args: argparse.Namespace) -> None:
@@ -152,7 +151,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _verify_submission(args: argparse.Namespace) -> int:
-    judgement = judge(args.results, args.data, args.workers, read_ledger(args.board, args.board_key))
+    judgement = judge(args.results, args.data, args.workers, read_board(args.board, args.board_key))
     print(judgement.text)
     if args.track and not judgement.reason:
         from valuegym.leaderboards.tracking.log import log_submission

@@ -36,24 +36,11 @@ from valuegym.leaderboards.experiments import EXPERIMENTS
 from valuegym.leaderboards.records.record import write_atomically
 from valuegym.leaderboards.site import plots
 from valuegym.leaderboards.site.elements import addresses, make_templates, plain, stored
-from valuegym.leaderboards.standings.entries import Entrant
-from valuegym.leaderboards.standings.text import (
-    DIVISIONS,
-    FAMILIES,
-    OPEN_BOOK,
-    Board,
-    Row,
-    as_data,
-    boards,
-    footnotes,
-    heading,
-    interval_text,
-    point_text,
-    span,
-    starred,
-)
-from valuegym.leaderboards.trust.judgement import LIMITS
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.standings.entries import ListedSubmission
+from valuegym.leaderboards.standings.gather import Score
+from valuegym.leaderboards.standings.standings import FAMILIES, OPEN_BOOK, Board, Row, as_data, boards, starred
+from valuegym.leaderboards.standings.text import footnotes, heading, interval_text, point_text, span
+from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, Standing
 
 __all__ = ["write_site"]
 
@@ -76,7 +63,7 @@ class _Site:
     pages: Mapping[str, str]  # experiment -> name of its page
     agents: Mapping[str, str]  # agent -> name of its page
     pictures: Mapping[str, str]  # environment -> its id on the page of environments
-    submissions: Mapping[str, Sequence[Entrant]]
+    submissions: Mapping[str, Sequence[ListedSubmission]]
     notes: tuple[str, ...]
 
     def rows(self, agent: str) -> list[tuple[Board, Row]]:
@@ -89,7 +76,7 @@ def write_site(
     folder: str | os.PathLike[str],
     title: str = TITLE,
     notes: Sequence[str] = (),
-    submissions: Mapping[str, Sequence[Entrant]] | None = None,
+    submissions: Mapping[str, Sequence[ListedSubmission]] | None = None,
 ) -> Path:
     """Write the site; every file is replaced in one step, and none that is not of the site is touched.
 
@@ -109,7 +96,7 @@ def write_site(
         ValueError: for scores that do not fit their evaluation points, or are not finite.
     """
     readable = [
-        replace(score, agent=plain(score.agent), experiment=plain(score.experiment), status=plain(score.status))
+        replace(score, agent=plain(score.agent), experiment=plain(score.experiment), standing=_plain(score.standing))
         for score in scores
     ]
     found = tuple(boards(readable))
@@ -134,6 +121,10 @@ def write_site(
     for name, content in files.items():  # the first page comes last, so that it never points at what is not there yet
         write_atomically(target / name, content)
     return target / "index.html"
+
+
+def _plain(standing: Standing) -> Standing:
+    return replace(standing, reason=plain(standing.reason))
 
 
 def _files(site: _Site) -> Iterable[tuple[str, str | bytes]]:
@@ -267,7 +258,7 @@ def _profile(site: _Site, agent: str, rows: Sequence[tuple[Board, Row]]) -> list
     return figures
 
 
-def _curves(site: _Site, agent: str, submissions: Sequence[Entrant]) -> list[tuple[str, list[Markup]]]:
+def _curves(site: _Site, agent: str, submissions: Sequence[ListedSubmission]) -> list[tuple[str, list[Markup]]]:
     """Learning curves from the submissions' evidence, which are claims: (track, [plot])."""
     curves = [item for submission in submissions for item in submission.curves.items()]
     return [

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from valuegym.leaderboards.standings.entries import Curve
-from valuegym.leaderboards.standings.text import Board, Row, heading, point_text
+from valuegym.leaderboards.standings.standings import Board, Row
+from valuegym.leaderboards.standings.text import heading, point_text
 
 __all__ = [
     "HIGHEST",

@@ -25,11 +25,10 @@ from valuegym._version import __version__
 from valuegym.envs.functional import load
 from valuegym.leaderboards.records.record import Record
 from valuegym.leaderboards.records.submission import open_submission
-from valuegym.leaderboards.standings.gather import gather
+from valuegym.leaderboards.standings.gather import Score, gather_scores
 from valuegym.leaderboards.stats.bootstrap import estimates, interquartile_mean
 from valuegym.leaderboards.tracking.offline_run import read_offline, relocate
 from valuegym.leaderboards.trust.judgement import Judgement
-from valuegym.leaderboards.verification.scores import Score
 
 __all__ = ["TrackedRun", "log_scores", "log_submission", "read_offline", "relocate"]
 
@@ -175,7 +174,7 @@ def log_submission(
         "digests": {record.experiment: record.digest for record in records},
         "versions": submission.manifest["provenance"],
     }
-    scores = gather(records, judgement.tier)
+    scores = gather_scores(records, judgement.tier)
     return log_scores(scores, [judgement.path], directory, mode, project, entity, config, "submission")
 
 
@@ -221,7 +220,7 @@ def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str
     if missing:
         raise FileNotFoundError(f"Record file {missing[0]} does not exist.")
     shared = os.path.commonpath([file.parent for file in files]) if files else ""
-    tiers = [score.status.partition(":")[0] for score in scores]
+    tiers = [score.standing.text(len(score.seeds)) for score in scores]
     tags = [f"valuegym-{__version__}", *experiments, *sorted(set(tiers))]
     return {
         "name": agents[0],

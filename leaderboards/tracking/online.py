@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from valuegym.leaderboards.records.record import write_atomically
-from valuegym.leaderboards.records.strict_json import shown
+from valuegym.leaderboards.records.strict_json import printable
 from valuegym.leaderboards.records.submission import MAX_FILE
 from valuegym.leaderboards.tracking.log import in_child
-from valuegym.leaderboards.trust.ledger import TIERS
+from valuegym.leaderboards.trust.tiers import TIERS
 
 MAX_AGE = 300.0  # s for which what was read is taken for what there is
 PATIENCE = 180.0  # s for all attempts at one reading together
@@ -95,7 +95,7 @@ def fetch_submissions(project: str, run: str, folder: str | Path, patience: floa
         OSError: where the server does not give them.
     """
     if not RUN.fullmatch(run):
-        raise ValueError(f"{shown(run)} is not the id of a run.")
+        raise ValueError(f"{printable(run)} is not the id of a run.")
     target = Path(folder) / run
     request = {"project": _checked(project), "run": run, "target": str(target)}
     try:
@@ -131,8 +131,8 @@ def render(reading: Reading) -> str:
         for track, (queries, point, low, high) in _last_scores(run.summary).items():
             interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
             at = f" at {queries} preferences" if queries else ""
-            line = f"  {TIERS[strength]:<10}{shown(run.name, 32)[1:-1]:<33}{point:6.2f}{interval}{at}  run {run.id}"
-            tracks.setdefault(shown(track)[1:-1], []).append((-strength, -point, line))
+            line = f"  {TIERS[strength]:<10}{printable(run.name, 32)[1:-1]:<33}{point:6.2f}{interval}{at}  run {run.id}"
+            tracks.setdefault(printable(track)[1:-1], []).append((-strength, -point, line))
     lines = [line for track in sorted(tracks) for line in (track, *(text for _, _, text in sorted(tracks[track])))]
     return "\n".join((*lines, reading.message))
 
@@ -157,7 +157,7 @@ def _last_scores(summary: dict[str, Any]) -> dict[str, tuple[int, float, float |
 
 def _checked(project: str) -> str:
     if not PROJECT.fullmatch(project):
-        raise ValueError(f"{shown(project)} is no project; expected ENTITY/PROJECT.")
+        raise ValueError(f"{printable(project)} is no project; expected ENTITY/PROJECT.")
     return project
 
 

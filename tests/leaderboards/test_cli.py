@@ -26,7 +26,7 @@ from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.cli import demo, leaderboard, play, records
 from valuegym.leaderboards.cli.main import main, parser
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import path_of, read
+from valuegym.leaderboards.records.record import path_of, read_record
 from valuegym.leaderboards.run import run
 
 TINY = Experiment(
@@ -522,5 +522,5 @@ def test_every_command_is_also_a_function(tmp_path: Path) -> None:
     [score] = records.claimed_scores(str(tmp_path))
     assert (score.agent, score.experiment, score.status.partition(",")[0]) == ("oracle", "test/tiny", "claimed")
     assert score.values.shape == (1, 3, 2) and score.evaluation_points == (0, 3)
-    record = read(path_of(tmp_path, "oracle", TINY.id, 0))
+    record = read_record(path_of(tmp_path, "oracle", TINY.id, 0))
     assert score.values.tolist() == [record.scores]

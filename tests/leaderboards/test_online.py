@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from valuegym.leaderboards.board import operations as referee
+from valuegym.leaderboards.board import operations
 from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.run import run
+from valuegym.leaderboards.standings.gather import Score
 from valuegym.leaderboards.tracking import log as tracking
 from valuegym.leaderboards.tracking import online
 from valuegym.leaderboards.tracking.online import OnlineRun, Reading, fetch_submissions, read_project, render
-from valuegym.leaderboards.trust import judgement as trust
-from valuegym.leaderboards.trust import ledger as book
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.trust.judgement import Judgement, judge
+from valuegym.leaderboards.trust.ledger import read_ledger
+from valuegym.leaderboards.trust.tiers import LIMITS
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
 pytestmark = pytest.mark.usefixtures("nobody_logged_in")
@@ -37,7 +38,7 @@ def small_experiments(enrol: Callable[..., None]) -> None:
     enrol(WALK)
 
 
-def sent(folder: Path, name: str = "uniform", spoil: bool = False) -> trust.Judgement:
+def sent(folder: Path, name: str = "uniform", spoil: bool = False) -> Judgement:
     """A submission that its maker found to be true; spoilt afterwards, it says what its records do not."""
     contents = []
     for seed in WALK.seeds:
@@ -46,7 +47,7 @@ def sent(folder: Path, name: str = "uniform", spoil: bool = False) -> trust.Judg
     contents = [_sealed(content, spoil) for content in contents]
     path = folder / f"{name}.zip"
     submission.write(path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": name}), contents))
-    return trust.judge(path)
+    return judge(path)
 
 
 def _sealed(content: bytes, spoil: bool) -> bytes:
@@ -61,7 +62,7 @@ def _sealed(content: bytes, spoil: bool) -> bytes:
     return f"{body}{json.dumps(end, sort_keys=True, separators=(',', ':'))}\n".encode()
 
 
-def log(judgement: trust.Judgement, folder: Path, project: str = INBOX) -> None:
+def log(judgement: Judgement, folder: Path, project: str = INBOX) -> None:
     """Log a submission to a project, whether it is true or not, as its maker would."""
     entity, _, name = project.partition("/")
     if not judgement.reason:
@@ -171,14 +172,14 @@ def test_a_board_collects_its_inbox(tmp_path: Path, server: Any, make_key: Any, 
         log(judgement, tmp_path)
     server.runs["lab", "inbox", "empty"] = {"config": {}, "summary": {}, "job_type": "leaderboard", "state": "finished"}
     key, path = make_key(), tmp_path / "board.jsonl"
-    referee.begin(path, "A board", key)
+    operations.begin(path, "A board", key)
     command = ["board", "collect", str(path), "--inbox", INBOX, "--publish", BOARD, "--key", str(key), "--workers", "1"]
     command += ["--folder", str(tmp_path / "inbox")]
     assert main(command) == 0
     output = capsys.readouterr().out
     assert "lab/inbox: 4 runs read." in output and output.count("accepted  ") == output.count("rejected  ") == 1
     assert "uniform: Logged online" in output
-    verdicts = [entry.body for entry in book.read(path).of("verdict")]
+    verdicts = [entry.body for entry in read_ledger(path).of("verdict")]
     assert [(body["agent"], bool(body["reason"])) for body in verdicts] == [("uniform", False), ("forger", True)]
     public = [run for where, run in server.runs.items() if where[:2] == ("lab", "board")]
     assert [run["config"]["submission"] for run in public] == [honest.digest]
@@ -220,7 +221,7 @@ def test_a_report_is_markdown_where_wandb_cannot_have_it(
     assert main(["leaderboard", str(tmp_path), "--track", "off", "--report", BOARD, "--workers", "1"]) == 0
     assert "report.md; Reports on wandb need its package wandb-workspaces" in capsys.readouterr().out
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert text.startswith("### test/walk\n") and trust.LIMITS["replayed"] in text
+    assert text.startswith("### test/walk\n") and LIMITS["replayed"] in text
 
 
 @needs_wandb
