@@ -191,8 +191,8 @@ def _readings(result: Result) -> list[list[str]]:
     lines = []
     for name, above, below, meaning in READINGS:
         ratio = (weights @ np.array(above)) / (weights @ np.array(below))
-        known = there[np.array(above) > 0].all()
-        lines.append([name, _with_interval(ratio) if known else "not in these pairs", meaning])
+        present = there[np.array(above) > 0].all()
+        lines.append([name, _with_interval(ratio) if present else "not in these pairs", meaning])
     return lines
 
 
