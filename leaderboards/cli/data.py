@@ -37,7 +37,7 @@ def add_commands(commands: Any) -> None:
     add_data(sub)
     sub.add_argument("--condition", action="append", metavar="NAME", help="repeatable; default: all in the folder")
     sub.add_argument(
-        "--unverified", action="store_true", help="also files named as published ones of which nothing else is known"
+        "--unverified", action="store_true", help="also conditions that only the names of their files identify"
     )
     sub.add_argument("--output", default="docs/results", metavar="FOLDER", help="where the page goes (docs/results)")
 

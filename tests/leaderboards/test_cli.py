@@ -343,15 +343,13 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
 ) -> None:
     """Files named as published ones: refused, read unverified, given a card, and then scored like any other."""
     pytest.importorskip("matplotlib")
-    from valuegym.leaderboards.likelihood import model as likelihood
+    from valuegym.leaderboards.likelihood import model
 
     for table in ("ROWS", "ABLATIONS"):
         few = (
-            {name: likelihood.ROWS[name] for name in ("three free weights", "subjective utility")}
-            if table == "ROWS"
-            else ()
+            {name: model.ROWS[name] for name in ("three free weights", "subjective utility")} if table == "ROWS" else ()
         )
-        monkeypatch.setattr(likelihood, table, few)
+        monkeypatch.setattr(model, table, few)
     core = RewardInference(annotator="regret", board="published", evaluation_points=(80,))
     task, _ = core.initial(np.zeros(1, np.uint64))
     pairs, said = core.query(type(task)(*(np.repeat(field, 80, 0) for field in task)), np.arange(1, 81))
