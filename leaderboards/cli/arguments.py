@@ -42,7 +42,7 @@ def add_data(sub: argparse.ArgumentParser) -> None:
 
 
 def add_workers(sub: argparse.ArgumentParser) -> None:
-    """Add the option that says how many processes work at once."""
+    """Add the option that says how many processes work in parallel."""
     sub.add_argument(
         "--workers", type=positive, default=os.cpu_count() or 1, help="parallel processes (default: one per core)"
     )
@@ -64,9 +64,9 @@ def tracking_mode(args: argparse.Namespace) -> str:
 
 
 def add_board(sub: argparse.ArgumentParser, purpose: str) -> None:
-    """Add the options that name a board's ledger and the key that it is known to have."""
+    """Add the options that name a board's ledger and its public key."""
     sub.add_argument("--board", metavar="BOARD", help=f"a board's ledger, {purpose}")
-    sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
+    sub.add_argument("--board-key", metavar="FILE", help="the board's public key, as it is published")
 
 
 def read_key(path: str | None) -> str | None:
@@ -87,7 +87,7 @@ class Commitment(NamedTuple):
 
     @property
     def seal(self) -> dict[str, object]:
-        """What a submission on the seeds of this commitment says about it."""
+        """Statement of a submission about the commitment whose seeds it played."""
         return {"board": self.ledger.id, "commitment": self.entry.index, "agent": self.entry.body["digest"]}
 
 

@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
     _add_periods(actions)
     _add_verdicts(actions)
     sub = _add_action(actions, "show", _show, "check a ledger and print it", "--board-key board-key.pub", writes=False)
-    sub.add_argument("--board-key", metavar="FILE", help="the public key that the board is known to have")
+    sub.add_argument("--board-key", metavar="FILE", help="the board's public key, as it is published")
 
 
 def _add_action(

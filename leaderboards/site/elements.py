@@ -1,4 +1,4 @@
-"""What all pages of the site share: how templates are filled in, and how text from outside is made safe and readable.
+"""Elements that all pages of the site share: the templates, and text from outside made safe and readable.
 
 Templates escape every text (`autoescape`), and characters that cannot be seen are replaced on the way into a page.
 Only `Markup` passes as it is: what templates and plots themselves made.

@@ -180,7 +180,7 @@ def _board(site: _Site, board: Board) -> str:
     if plots.clipped(board):
         notes.append(f"The plot shows scores from {plots.LOWEST:g} to {plots.HIGHEST:g}.".replace("-", "−"))
     names = ["score"] if single else [heading(point, i == 0) for i, point in enumerate(points)]
-    known = [row.score.agent for row in board.rows if row.score.agent in AGENTS]
+    ours = [row.score.agent for row in board.rows if row.score.agent in AGENTS]
     experiment = shlex.quote(board.experiment)
     return _fill(
         "board.html",
@@ -205,7 +205,7 @@ def _board(site: _Site, board: Board) -> str:
         notes=notes,
         tiers={row.tier for row in board.agents} & set(LIMITS),
         reproduce=[
-            *(f"valuegym run --agent {shlex.quote(agent)} --experiment {experiment}" for agent in known),
+            *(f"valuegym run --agent {shlex.quote(agent)} --experiment {experiment}" for agent in ours),
             "valuegym leaderboard results",
         ],
     )

@@ -209,9 +209,9 @@ def learning_curve(track: str, agent: str, curve: Curve, index: int | None, name
         len(frame.parts),
         [frame.x(x) for x in curve.steps],
     )
-    known = ~np.isnan(points[:, 1])
-    band = [(x, frame.y(y)) for x, y, good in zip(across, points[:, 1], known, strict=True) if good]
-    band += [(x, frame.y(y)) for x, y, good in zip(across[::-1], points[::-1, 2], known[::-1], strict=True) if good]
+    bounded = ~np.isnan(points[:, 1])
+    band = [(x, frame.y(y)) for x, y, good in zip(across, points[:, 1], bounded, strict=True) if good]
+    band += [(x, frame.y(y)) for x, y, good in zip(across[::-1], points[::-1, 2], bounded[::-1], strict=True) if good]
     if band:
         frame.area(band, colour, 0.16)
     frame.line([(x, frame.y(y)) for x, y in zip(across, points[:, 0], strict=True)], colour, 2.2)

@@ -111,7 +111,7 @@ def _interquartile_means(
 def _any_statistic(
     values: NDArray[np.float64], chosen: NDArray[np.int64], statistic: Statistic
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a statistic (A, B) of chosen runs (B, R) of agents (A, R, E), and (A, B, R) without one of them each."""
+    """Return a statistic (A, B) of the runs chosen (B, R) of agents (A, R, E), and (A, B, R) without each run."""
     sample, runs = values[:, chosen], chosen.shape[1]
     kept = np.arange(runs - 1) + (np.arange(runs - 1) >= np.arange(runs)[:, None])  # (R, R - 1), row r lacks run r
     return statistic(sample, axis=(2, 3)), statistic(sample[:, :, kept], axis=(3, 4))

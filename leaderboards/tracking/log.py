@@ -1,7 +1,7 @@
-"""Leaderboard scores in wandb: one run per submission, offline unless asked, complete either way.
+"""Scores in wandb: one run per submission, offline by default, complete either way.
 
 wandb runs in a process of its own. It keeps settings, credentials and a background service for the life of a process,
-asks for a key where it sees a terminal, and prints; in a child none of that reaches the caller or a run it has open.
+asks for a key if it sees a terminal, and prints; in a child process none of that reaches the caller or its open run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from valuegym.leaderboards.stats.bootstrap import estimates, interquartile_mean
 from valuegym.leaderboards.tracking.offline_run import read_offline, relocate
 from valuegym.leaderboards.trust.judgement import Judgement
 
-__all__ = ["TrackedRun", "log_scores", "log_submission", "read_offline", "relocate"]
+__all__ = ["TrackedRun", "log_agents", "log_scores", "log_submission", "read_offline", "relocate"]
 
 INIT_TIMEOUT = 10.0  # s, to reach the server before the run goes offline
 FINISH_TIMEOUT = 600.0  # s, to upload
@@ -58,9 +58,9 @@ COLUMNS: list[str | int] = [
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """Where a submission's run is, and how it was written."""
+    """Place of a submission's run, and how it was written."""
 
-    mode: str  # "online" or "offline": what happened, not what was asked
+    mode: str  # "online" or "offline": what happened, not what was requested
     directory: Path  # the run's own folder
     url: str | None  # None offline
     message: str  # one sentence for people
@@ -126,7 +126,7 @@ def in_child(
 
     Raises:
         ImportError: if wandb is not installed.
-        RuntimeError: with wandb's last words, or where it took more than `patience` seconds.
+        RuntimeError: with wandb's last words, or if it took more than `patience` seconds.
     """
     spec = importlib.util.find_spec("wandb")
     if spec is None or spec.origin is None:  # a plain folder called wandb, full of runs, has no origin
@@ -159,7 +159,16 @@ def log_submission(
 ) -> TrackedRun:
     """Log an accepted submission as one run: its scores, its card and tier in the config, the file as an artifact.
 
-    Args and errors: as `log_scores`; ValueError for a rejected submission, too.
+    Args:
+        judgement: of the submission.
+        directory: where wandb's folder is made.
+        mode: "offline", "online" or None, as in `log_scores`.
+        project: wandb project.
+        entity: wandb user or team; None for the key's own.
+
+    Raises:
+        ValueError: for a rejected submission.
+        Exception: whatever `log_scores` raises.
     """
     if judgement.reason:
         raise ValueError(f"{judgement.path} was rejected ({judgement.reason}), so there is nothing to log.")
@@ -190,7 +199,7 @@ def log_agents(
         mode: "offline" or "online".
 
     Raises:
-        Whatever `log_scores` raises.
+        Exception: whatever `log_scores` raises.
     """
     digests = {record.experiment: record.digest for _, record in records}
     for agent in dict.fromkeys(score.agent for score in scores if score.role == "agent"):
@@ -200,7 +209,7 @@ def log_agents(
 
 
 def summary(score: Score) -> dict[str, float]:
-    """The scalars logged for a score: point estimate and interval at each evaluation point."""
+    """Return the scalars logged for a score: point estimate and interval at each evaluation point."""
     scalars: dict[str, float] = {}
     for queries, (point, low, high) in zip(score.evaluation_points, estimates(score.values), strict=True):
         key = f"score/{score.experiment}/{queries}"
@@ -209,7 +218,7 @@ def summary(score: Score) -> dict[str, float]:
 
 
 def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """All that the child needs, as JSON."""
+    """Collect all that the child process needs, as JSON holds it."""
     agents = sorted({score.agent for score in scores})
     if len(agents) != 1:
         raise ValueError(f"scores are of {len(agents)} agents {agents}, expected one; log each agent by itself.")
@@ -258,7 +267,7 @@ def _rows(score: Score) -> list[list[Any]]:
 
 
 def _environment(folder: Path, mode: str) -> dict[str, str]:
-    """The child's environment variables: the caller's, without what describes the caller's own wandb runs."""
+    """Return the child's environment variables: the caller's, without what describes its own wandb runs."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_") or key in PASSED_ON}
     kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     kept |= {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
@@ -304,7 +313,7 @@ def _write_run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start(wandb: Any, request: dict[str, Any]) -> tuple[Any, str]:
-    """An open run and, where it is offline against the request, the reason."""
+    """Open a run; returns it and, if it is offline against the request, the reason."""
     wanted = {
         "console": "off",
         "disable_code": True,
@@ -315,8 +324,8 @@ def _start(wandb: Any, request: dict[str, Any]) -> tuple[Any, str]:
         "x_disable_machine_info": True,  # a public board has no use for host and user names
         "x_disable_stats": True,
     }
-    known = wandb.Settings.model_fields  # some of these are younger than the oldest wandb supported
-    settings = wandb.Settings(**{key: value for key, value in wanted.items() if key in known})
+    supported = wandb.Settings.model_fields  # some of these are younger than the oldest wandb supported
+    settings = wandb.Settings(**{key: value for key, value in wanted.items() if key in supported})
     arguments = {key: request[key] for key in ("name", "tags", "config", "project", "entity")}
     arguments |= {"dir": request["directory"], "job_type": "leaderboard", "settings": settings}
     if request["mode"] == "offline":

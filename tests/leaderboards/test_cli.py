@@ -20,7 +20,7 @@ import pytest
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.envs.preference import annotators, answers, datasets, delivery
+from valuegym.envs.preference import annotators, datasets, delivery, human_data
 from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.cli import demo, leaderboard, play, records
@@ -343,18 +343,20 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
 ) -> None:
     """Files named as published ones: refused, read unverified, given a card, and then scored like any other."""
     pytest.importorskip("matplotlib")
-    from valuegym.leaderboards.likelihood import model as likelihood
+    from valuegym.leaderboards.likelihood import model
 
     for table in ("ROWS", "ABLATIONS"):
-        few = {name: likelihood.ROWS[name] for name in ("three free weights", "felt score")} if table == "ROWS" else ()
-        monkeypatch.setattr(likelihood, table, few)
+        few = (
+            {name: model.ROWS[name] for name in ("three free weights", "subjective utility")} if table == "ROWS" else ()
+        )
+        monkeypatch.setattr(model, table, few)
     core = RewardInference(annotator="regret", board="published", evaluation_points=(80,))
     task, _ = core.initial(np.zeros(1, np.uint64))
     pairs, said = core.query(type(task)(*(np.repeat(field, 80, 0) for field in task)), np.arange(1, 81))
     moves = np.where(pairs.mask[..., None], delivery.MOVES[pairs.actions], 0)
     starts = np.stack(np.divmod(pairs.states[..., :1], 10), -1)
-    arrays = (np.concatenate([starts, moves], 2), annotators.labels(said), answers.statistics(pairs))
-    for name, array in zip(answers.file_names("Some-Trained"), arrays, strict=True):
+    arrays = (np.concatenate([starts, moves], 2), annotators.labels(said), human_data.statistics(pairs))
+    for name, array in zip(human_data.file_names("Some-Trained"), arrays, strict=True):
         np.save(tmp_path / name, array)
     score = ("likelihood", "--data", tmp_path, "--output", tmp_path / "page")
     assert "none of the published ones that are known by hash" in failed(
@@ -364,7 +366,7 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
     status, output, errors = valuegym("data", "check", "human-delivery", "--data", tmp_path)
     assert (status, errors) == (0, "") and "nothing yet" in output
     status, page, errors = valuegym(*score, "--unverified")
-    assert (status, errors) == (0, "") and "## Some-Trained" in page and "felt score" in page
+    assert (status, errors) == (0, "") and "## Some-Trained" in page and "subjective utility" in page
     accept = ("data", "accept", "human-delivery", "--data", tmp_path, "--source", "a test")
     assert "expected the name of one" in failed(valuegym(*accept, "--condition", "Pr-Question"))
     status, output, errors = valuegym(*accept, "--condition", "Some-Trained")

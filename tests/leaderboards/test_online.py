@@ -20,8 +20,7 @@ from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.standings.gather import Score
-from valuegym.leaderboards.tracking import log as tracking
-from valuegym.leaderboards.tracking import online
+from valuegym.leaderboards.tracking import log, online
 from valuegym.leaderboards.tracking.online import OnlineRun, Reading, fetch_submissions, read_project, render
 from valuegym.leaderboards.trust.judgement import Judgement, judge
 from valuegym.leaderboards.trust.ledger import read_ledger
@@ -62,15 +61,15 @@ def _sealed(content: bytes, spoil: bool) -> bytes:
     return f"{body}{json.dumps(end, sort_keys=True, separators=(',', ':'))}\n".encode()
 
 
-def log(judgement: Judgement, folder: Path, project: str = INBOX) -> None:
+def log_to(judgement: Judgement, folder: Path, project: str = INBOX) -> None:
     """Log a submission to a project, whether it is true or not, as its maker would."""
     entity, _, name = project.partition("/")
     if not judgement.reason:
-        tracked = tracking.log_submission(judgement, folder / "made", "online", name, entity)
+        tracked = log.log_submission(judgement, folder / "made", "online", name, entity)
     else:
         claim = Score(judgement.agent, WALK.id, (0,), np.full((2, 3, 1), 0.9), (0, 1), "executed")
         config = {"submission": judgement.digest}
-        tracked = tracking.log_scores(
+        tracked = log.log_scores(
             [claim], [judgement.path], folder / "made", "online", name, entity, config, "submission"
         )
     assert tracked.mode == "online"
@@ -81,8 +80,8 @@ def log(judgement: Judgement, folder: Path, project: str = INBOX) -> None:
 def test_what_was_logged_is_read_back(tmp_path: Path, server: Any) -> None:
     """Row for row what offline and online runs hold; then from a copy, until that is too old."""
     judgement = sent(tmp_path)
-    log(judgement, tmp_path)
-    offline = tracking.log_submission(judgement, tmp_path / "later", "offline", "inbox", "lab")
+    log_to(judgement, tmp_path)
+    offline = log.log_submission(judgement, tmp_path / "later", "offline", "inbox", "lab")
     command = [sys.executable, "-m", "wandb", "sync", "--entity", "lab", "--project", "inbox", str(offline.directory)]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
     server.runs["lab", "inbox", "going"] = {"config": {}, "summary": {}, "job_type": "leaderboard", "state": "running"}
@@ -91,7 +90,7 @@ def test_what_was_logged_is_read_back(tmp_path: Path, server: Any) -> None:
     first = read_project(INBOX, tmp_path)
     assert first.message == "lab/inbox: 2 runs read." and not server.unknown
     one, two = first.runs
-    held = tracking.read_offline(offline.directory)
+    held = log.read_offline(offline.directory)
     for read in (one, two):
         assert (read.name, read.state, set(read.tags)) == ("uniform", "finished", set(held["tags"]))
         assert {k: v for k, v in read.config.items() if k != "wandb"} == held["config"]
@@ -147,7 +146,7 @@ def test_what_is_no_project_is_not_asked_for(tmp_path: Path) -> None:
 @needs_wandb
 def test_only_plain_submissions_are_fetched(tmp_path: Path, server: Any) -> None:
     """No references to elsewhere, no other kinds of artifacts, no names that lead out of the folder."""
-    log(sent(tmp_path), tmp_path)
+    log_to(sent(tmp_path), tmp_path)
     [key] = server.runs
     [held] = (artifact for artifact in server.artifacts.values() if artifact["type"] == "submission")
     manifest = json.loads(held["manifest"])
@@ -169,7 +168,7 @@ def test_a_board_collects_its_inbox(tmp_path: Path, server: Any, make_key: Any, 
     honest, forged = sent(tmp_path), sent(tmp_path, "forger", spoil=True)
     assert not honest.reason and "the scores are not those" in forged.reason
     for judgement in (honest, forged, honest):  # somebody logs the same file again
-        log(judgement, tmp_path)
+        log_to(judgement, tmp_path)
     server.runs["lab", "inbox", "empty"] = {"config": {}, "summary": {}, "job_type": "leaderboard", "state": "finished"}
     key, path = make_key(), tmp_path / "board.jsonl"
     operations.begin(path, "A board", key)
