@@ -33,7 +33,7 @@ def small_experiments(enrol: Callable[..., None]) -> None:
 
 
 def packed(folder: Path, name: str, agent: str = "uniform", ledger: Ledger | None = None) -> Path:
-    """A submission; on the seeds of the book's only commitment where there is one."""
+    """A submission; on the seeds of the ledger's only commitment where there is one."""
     contents = []
     for seed in WALK.seeds:
         due = judgement.commitment_seeds(ledger, 2, WALK.id, seed) if ledger else None
@@ -80,7 +80,7 @@ def test_the_strongest_tier_counts(tmp_path: Path) -> None:
     scores, listed = merge_submissions([], judgements)
     assert [score.status for score in scores] == ["committed"]
     assert [sent.file for sent in listed["uniform"]] == ["a.zip"]
-    assert "give that board" in judge_all([sealed])[0].reason  # its seeds are nobody's without the book
+    assert "give that board" in judge_all([sealed])[0].reason  # its seeds are nobody's without the ledger
 
 
 def test_the_strongest_tier_counts_on_each_track_by_itself(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_strongest_tier_counts_on_each_track_by_itself(tmp_path: Path) -> No
 
 
 def test_what_the_book_holds_is_judged_again(tmp_path: Path) -> None:
-    """Its tier stays, executed is taken from the book, and nothing is said to be a copy of itself."""
+    """Its tier stays, executed is taken from the ledger, and nothing is said to be a copy of itself."""
     ledger = committed(tmp_path)
     path = packed(tmp_path, "a.zip", ledger=ledger)
     judgement, _ = operations.judge_and_record(tmp_path / "board.jsonl", path)

@@ -146,7 +146,7 @@ def test_nothing_is_run_without_a_sandbox(
     try:
         with pytest.raises(OSError, match=r"needs root.*Agents of strangers are not run without one"):
             Remote(folder, gym.make("valuegym/Delivery-v0"), ("x", {}), 0)
-        operations.begin(tmp_path / "book", "test")
+        operations.begin(tmp_path / "ledger", "test")
         (tmp_path / "card.json").write_text(json.dumps(EXAMPLE), encoding="utf-8")
         arguments = [
             "--commitment",
@@ -158,7 +158,7 @@ def test_nothing_is_run_without_a_sandbox(
             "--card",
             str(tmp_path / "card.json"),
         ]
-        assert main(["board", "execute", str(tmp_path / "book"), str(folder), *arguments]) == 2
+        assert main(["board", "execute", str(tmp_path / "ledger"), str(folder), *arguments]) == 2
         assert "needs root" in capsys.readouterr().err
         for value, reason in (("win32", "needs Linux"), ("linux", "needs root")):
             sandbox.missing.cache_clear()
@@ -196,20 +196,20 @@ def test_a_board_executes_a_committed_agent(agent: Agent, tmp_path: Path, make_k
     key, folder = make_key(), agent(UNIFORM)
     signed = ["--key", str(key)]
     (tmp_path / "card.json").write_text(json.dumps(EXAMPLE | {"name": "visitor"}), encoding="utf-8")
-    operations.begin("book", "test", key)
-    operations.open_period("book", "nonce", key)
-    operations.commit("book", "visitor", "me", agent_digest(folder), key)
+    operations.begin("ledger", "test", key)
+    operations.open_period("ledger", "nonce", key)
+    operations.commit("ledger", "visitor", "me", agent_digest(folder), key)
     names = ["--experiment", "test/walk", "--experiment", "test/weights"]
-    command = ["board", "execute", "book", str(folder), "--commitment", "2", *names, "--nonce", "nonce", *signed]
+    command = ["board", "execute", "ledger", str(folder), "--commitment", "2", *names, "--nonce", "nonce", *signed]
     assert main(command) == 0
     output = capsys.readouterr().out
-    assert f"tier      executed: {LIMITS['executed']}" in output and "entry     3 of book" in output
-    entry = read_ledger("book").entries[3]
+    assert f"tier      executed: {LIMITS['executed']}" in output and "entry     3 of ledger" in output
+    entry = read_ledger("ledger").entries[3]
     assert entry.body["tier"] == "executed" and set(entry.body["scores"]) == {"test/walk", "test/weights"}
     assert main(command) == 2  # one submission for each commitment
     assert "entry 3 is the one submission of commitment 2" in capsys.readouterr().err
-    operations.reveal("book", "nonce", key)
-    ledger = read_ledger("book")
+    operations.reveal("ledger", "nonce", key)
+    ledger = read_ledger("ledger")
     found = judgement.judge("agent.zip", ledger=ledger)
     assert found.reason == "this file was accepted before, in entry 3."
     submission = open_submission("agent.zip")
@@ -221,7 +221,7 @@ def test_a_board_executes_a_committed_agent(agent: Agent, tmp_path: Path, make_k
 
 @pytest.mark.sandbox
 def test_only_the_committed_agent_is_executed(agent: Agent, tmp_path: Path) -> None:
-    folder, board, nonce = agent(UNIFORM), tmp_path / "book", tmp_path / "nonce"
+    folder, board, nonce = agent(UNIFORM), tmp_path / "ledger", tmp_path / "nonce"
     operations.begin(board, "test")
     operations.open_period(board, nonce)
     operations.commit(board, "visitor", "me", agent_digest(folder))
@@ -512,7 +512,7 @@ def test_a_whole_run_is_limited(agent: Agent) -> None:
 @pytest.mark.sandbox
 def test_a_failed_execution_is_written_down(agent: Agent, tmp_path: Path) -> None:
     folder = agent(answering("return np.full(n, 9), None"))
-    board, nonce = tmp_path / "book", tmp_path / "nonce"
+    board, nonce = tmp_path / "ledger", tmp_path / "nonce"
     operations.begin(board, "test")
     operations.open_period(board, nonce)
     operations.commit(board, "visitor", "me", agent_digest(folder))

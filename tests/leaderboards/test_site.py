@@ -252,11 +252,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     ]
     curve = Curve((0, 1000, 5000), np.array([[0.0, -0.1, 0.1], [0.5, 0.4, 0.6], [0.8, np.nan, np.nan]]))
     tracks = tuple(score.experiment for score in sent)
-    entrants = {
+    submissions = {
         "sent": [ListedSubmission(CARD, "sent file.zip", "ab" * 32, tracks, ("a note",), {"control/pendulum": curve})]
     }
     folder = tmp_path_factory.mktemp("site") / "folder"
-    return make_site(folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], submissions=entrants)
+    return make_site(
+        folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], submissions=submissions
+    )
 
 
 @pytest.fixture(scope="module")
@@ -397,8 +399,8 @@ def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
         make_score("x" * 3000, 0.3, "z" * 3000, evaluation_points=(0,)),
         make_score("\ud800", 0.3, "\ud800", evaluation_points=(0,)),
     ]
-    entrants = {f"x{NASTY}": [ListedSubmission(CARD, NASTY, NASTY, (NASTY,), (NASTY,))] * 2}
-    files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], submissions=entrants)
+    submissions = {f"x{NASTY}": [ListedSubmission(CARD, NASTY, NASTY, (NASTY,), (NASTY,))] * 2}
+    files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], submissions=submissions)
     for text in (*pages_of(files).values(), *pages.values()):
         assert text.count("<script") == text.count("</script>") == 1
         assert text.count("</title>") == text.count("<title")

@@ -103,16 +103,16 @@ def test_a_period_from_start_to_end(tmp_path: Path, make_key, monkeypatch, capsy
     digest = valuegym("digest", "agent.py").strip()
     assert digest == agent_digest("agent.py")
     signed = ("--key", str(key))
-    assert "signed by ssh-ed25519" in valuegym("board", "begin", "book", "--name", "test", *signed)
-    assert "period 0 opens" in valuegym("board", "open", "book", "--nonce", "nonce", *signed)
+    assert "signed by ssh-ed25519" in valuegym("board", "begin", "ledger", "--name", "test", *signed)
+    assert "period 0 opens" in valuegym("board", "open", "ledger", "--nonce", "nonce", *signed)
     assert Path("nonce").stat().st_mode & 0o077 == 0
-    commit = ("board", "commit", "book", "--agent", "uniform", "--digest", digest, *signed)
+    commit = ("board", "commit", "ledger", "--agent", "uniform", "--digest", digest, *signed)
     assert "uniform by me is fixed" in valuegym(*commit, "--submitter", "me")
     assert "has committed in that period" in valuegym(*commit, "--submitter", "you")
-    play = ("run", "--agent", "uniform", "--experiment", WALK.id, "--results", "sealed", "--board", "book")
+    play = ("run", "--agent", "uniform", "--experiment", WALK.id, "--results", "sealed", "--board", "ledger")
     sealed = ("--commitment", "2")
     assert "not revealed yet, so nobody has seeds" in valuegym(*play, *sealed)
-    assert "period 0 closes" in valuegym("board", "reveal", "book", "--nonce", "nonce", *signed)
+    assert "period 0 closes" in valuegym("board", "reveal", "ledger", "--nonce", "nonce", *signed)
     assert "need both" in valuegym(*play)
     assert "is not a commitment" in valuegym(*play, "--commitment", "1")
     assert "run that agent alone" in valuegym(*play, *sealed, "--agent", "oracle")
@@ -121,15 +121,15 @@ def test_a_period_from_start_to_end(tmp_path: Path, make_key, monkeypatch, capsy
     played = [episode.seed for episode in read_record(Path(paths[1])).episodes]
     assert played == committed_seeds(nonce, digest, WALK.id, 1, 3)
     assert "are not the expected ones" in valuegym("verify", "sealed")  # these are not the public seeds
-    assert "records of uniform" in valuegym("submit", "sealed", "--board", "book", *sealed)
+    assert "records of uniform" in valuegym("submit", "sealed", "--board", "ledger", *sealed)
     assert "give that board" in valuegym("verify", "uniform.zip")
     public = ("--board-key", str(key.with_suffix(".pub")))
-    output = valuegym("verify", "uniform.zip", "--board", "book", *public)
+    output = valuegym("verify", "uniform.zip", "--board", "ledger", *public)
     assert output.startswith("accepted") and f"tier      committed: {LIMITS['committed']}" in output
-    assert "entry     4 of book" in valuegym("board", "judge", "book", "uniform.zip", *signed)
-    assert valuegym("board", "judge", "book", "uniform.zip", *signed).startswith("1 rejected")
-    output = valuegym("board", "show", "book", *public)
-    assert "accepted uniform" in output and output.endswith(f"digest {read_ledger('book').tip}\n")
+    assert "entry     4 of ledger" in valuegym("board", "judge", "ledger", "uniform.zip", *signed)
+    assert valuegym("board", "judge", "ledger", "uniform.zip", *signed).startswith("1 rejected")
+    output = valuegym("board", "show", "ledger", *public)
+    assert "accepted uniform" in output and output.endswith(f"digest {read_ledger('ledger').tip}\n")
 
 
 def committed(folder: Path, digest: str = "a" * 64) -> tuple[Path, Ledger]:
