@@ -164,7 +164,7 @@ def execute(
     """
     reason = missing()
     if reason:
-        raise OSError(f"{reason} Agents of strangers are not run without one.")
+        raise OSError(f"{reason} Untrusted agents are not run without one.")
     ledger, secret = read_ledger(board), read_nonce(nonce)
     entry = ledger.commitment(commitment)
     for other in ledger.accepted():

@@ -63,7 +63,7 @@ def leaderboard(
     scores, entries = merge_submissions(loose, judgements)
     if not scores:
         raise ValueError(f"No record in {results} was found true, so there is nothing to put on a board.")
-    lines = [text.render(scores)]
+    lines = [text.render_text(scores)]
     try:
         from valuegym.leaderboards.site.pages import write_site
 

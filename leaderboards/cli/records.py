@@ -125,7 +125,7 @@ def submit(
 
 
 def _score(args: argparse.Namespace) -> None:
-    print(text.render(claimed_scores(args.results)))
+    print(text.render_text(claimed_scores(args.results)))
 
 
 def _measures(args: argparse.Namespace) -> None:

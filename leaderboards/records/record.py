@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from valuegym.leaderboards.records.strict_json import decode, nested
+from valuegym.leaderboards.records.strict_json import decode_json, nested
 
 __all__ = [
     "FORMAT",
@@ -188,7 +188,7 @@ def from_text(text: str) -> Record:
         f"the file has {len(lines)} lines; expected a header, 1 to {MAX_EPISODES} episodes and the score.",
     )
     header = _fields(
-        decode(lines[0], "line 1", RecordError), 1,
+        decode_json(lines[0], "line 1", RecordError), 1,
         format=int, agent=str, experiment=str, seed=int, spec=dict, digest=str, provenance=dict,
     )  # fmt: skip
     _require(not nested(header, 8), "line 1 is nested too deeply.")
@@ -206,9 +206,9 @@ def from_text(text: str) -> Record:
     episodes: list[Episode] = []
     steps = 0
     for i, line in enumerate(lines[1:-1], start=2):
-        episodes.append(_episode(decode(line, f"line {i}", RecordError), i, MAX_STEPS - steps))
+        episodes.append(_episode(decode_json(line, f"line {i}", RecordError), i, MAX_STEPS - steps))
         steps += len(episodes[-1].actions)
-    last = _fields(decode(lines[-1], f"line {len(lines)}", RecordError), len(lines), scores=list, sha256=str)
+    last = _fields(decode_json(lines[-1], f"line {len(lines)}", RecordError), len(lines), scores=list, sha256=str)
     body = "".join(line + "\n" for line in lines[:-1])
     _require(
         hashlib.sha256(body.encode()).hexdigest() == last["sha256"],

@@ -7,7 +7,7 @@ import math
 import unicodedata
 from typing import Any
 
-__all__ = ["decode", "nested", "printable", "readable"]
+__all__ = ["decode_json", "nested", "printable", "readable"]
 
 # Digits become 0, both signs of an exponent e, and everything but a plus a space: what is left shows how long numbers
 # are.
@@ -44,7 +44,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)
 _CAREFUL = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique, parse_float=_finite)
 
 
-def decode(text: str, where: str, error: type[ValueError] = ValueError) -> Any:
+def decode_json(text: str, where: str, error: type[ValueError] = ValueError) -> Any:
     """Return the value of a JSON text.
 
     Raises:

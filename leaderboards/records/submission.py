@@ -28,7 +28,7 @@ from valuegym._version import __version__
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.records.fingerprint import provenance
 from valuegym.leaderboards.records.record import MAX_BYTES, Record, RecordError, from_text, write_atomically
-from valuegym.leaderboards.records.strict_json import decode, nested, printable, readable
+from valuegym.leaderboards.records.strict_json import decode_json, nested, printable, readable
 
 __all__ = [
     "EXAMPLE",
@@ -196,7 +196,7 @@ def read_card(path: str | Path) -> Card:
         example = json.dumps(EXAMPLE)
         raise FileNotFoundError(f"There is no agent card {path}; write one like this, in your own words: {example}")
     _require(path.stat().st_size <= MAX_SMALL, f"{path} has more than {MAX_SMALL} bytes.")
-    return Card.of(decode(_utf8(path.read_bytes(), "the card"), "the card", SubmissionError))
+    return Card.of(decode_json(_utf8(path.read_bytes(), "the card"), "the card", SubmissionError))
 
 
 def pack(
@@ -360,7 +360,7 @@ def _json(value: Any) -> bytes:
 
 
 def _decode(members: Mapping[str, bytes], name: str) -> Any:
-    value = decode(_utf8(members[name], name), name, SubmissionError)
+    value = decode_json(_utf8(members[name], name), name, SubmissionError)
     _require(not nested(value, 8), f"{name} is nested too deeply.")
     return value
 
@@ -457,7 +457,9 @@ def _is_digest(value: Any) -> bool:
 def _evidence(name: str, content: bytes) -> None:
     """Check that evidence is JSON, or npz of plain numbers and text; pickles and what could inflate are refused."""
     if name.endswith(".json"):
-        _require(not nested(decode(_utf8(content, name), name, SubmissionError), 64), f"{name} is nested too deeply.")
+        _require(
+            not nested(decode_json(_utf8(content, name), name, SubmissionError), 64), f"{name} is nested too deeply."
+        )
         return
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:

@@ -20,15 +20,15 @@ __all__ = [
     "heading",
     "interval_text",
     "point_text",
-    "render",
     "render_markdown",
+    "render_text",
     "span",
 ]
 
 WIDTH = 110  # columns of a terminal that a table may take
 
 
-def render(scores: Sequence[Score]) -> str:
+def render_text(scores: Sequence[Score]) -> str:
     """Return the boards as text for a terminal, at most WIDTH columns wide.
 
     Where one line per agent would be too wide the intervals go under the points, and where even that is too wide the

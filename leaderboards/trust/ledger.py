@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from valuegym.leaderboards.records.record import write_atomically
-from valuegym.leaderboards.records.strict_json import decode, nested, printable, readable
+from valuegym.leaderboards.records.strict_json import decode_json, nested, printable, readable
 from valuegym.leaderboards.trust.commitment import binding
 from valuegym.leaderboards.trust.tiers import TIERS
 
@@ -348,7 +348,7 @@ def _line(entry: LedgerEntry, signature: str) -> str:
 def _entry(line: str, number: int) -> LedgerEntry:
     where = f"line {number + 1}"
     _require(len(line) <= MAX_LINE, f"{where} is longer than {MAX_LINE} characters.")
-    value = decode(line, where, LedgerError)
+    value = decode_json(line, where, LedgerError)
     kinds = {"index": int, "previous": str, "kind": str, "body": dict, "signature": str}
     good = isinstance(value, dict) and set(value) == set(kinds)
     good = good and all(type(value[name]) is kind for name, kind in kinds.items())

@@ -12,7 +12,7 @@ from valuegym.leaderboards import experiments
 from valuegym.leaderboards.records.record import read_record, write_record
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.standings.gather import from_verdicts
-from valuegym.leaderboards.standings.text import render
+from valuegym.leaderboards.standings.text import render_text
 from valuegym.leaderboards.verification.verify import verify
 
 
@@ -74,7 +74,7 @@ def test_preferences_over_a_regulator_from_run_to_board(tmp_path: Path, monkeypa
     assert set(board) == set(row.agents) and board["lqr_regret"].evaluation_points == (0, 3, 40)
     assert all(score.status == "replayed" and score.ranked for score in board.values())
     assert board["no_force"].role == "reference" and board["lqr_regret"].role == "agent"
-    assert "lqr_regret" in render(list(board.values()))
+    assert "lqr_regret" in render_text(list(board.values()))
     # a gain that was edited at an evaluation point does not give the recorded score
     record = read_record(paths["lqr_regret"])
     first = record.episodes[0]

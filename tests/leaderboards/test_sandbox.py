@@ -121,7 +121,7 @@ def test_messages_are_read_back() -> None:
     ],
 )  # fmt: skip
 def test_messages_that_are_none_are_refused(head: bytes) -> None:
-    with pytest.raises(ValueError, match="a message that is none"):
+    with pytest.raises(ValueError, match="an invalid message"):
         decode(head, b"\0" * 8)
 
 
@@ -144,7 +144,7 @@ def test_nothing_is_run_without_a_sandbox(
     monkeypatch.setattr(sys, "platform", "linux")
     folder = agent(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     try:
-        with pytest.raises(OSError, match=r"needs root.*Agents of strangers are not run without one"):
+        with pytest.raises(OSError, match=r"needs root.*Untrusted agents are not run without one"):
             Remote(folder, gym.make("valuegym/Delivery-v0"), ("x", {}), 0)
         operations.begin(tmp_path / "ledger", "test")
         (tmp_path / "card.json").write_text(json.dumps(EXAMPLE), encoding="utf-8")
@@ -323,13 +323,13 @@ def test_the_board_counts_the_steps(agent: Agent, catches: bool) -> None:
     ("body", "reason"),
     [
         ("self.env.step(1)", "something else than a reset or a step"),
-        ("self.env.reset(seed=-1)", "a training seed that is none"),
-        ("self.env.reset(seed=2**70)", "a training seed that is none"),
+        ("self.env.reset(seed=-1)", "an invalid training seed"),
+        ("self.env.reset(seed=2**70)", "an invalid training seed"),
         ("self.env.reset(options={'cell': 3})", "options cannot be given"),
-        ("self.env.reset()\nself.env.step(4)", "what is no action"),
-        ("self.env.reset()\nself.env.step(0.5)", "what is no action"),
+        ("self.env.reset()\nself.env.step(4)", "something that is not an action"),
+        ("self.env.reset()\nself.env.step(0.5)", "something that is not an action"),
         ("self.env.reset()\nself.env.step([1, 2])", "sent more than an answer can hold|actions of shape"),
-        ("self.env.reset()\nself.env.step(None)", "sent a message that is none"),
+        ("self.env.reset()\nself.env.step(None)", "sent an invalid message"),
         ("time.sleep(60)", "used more than 4 s"),
         ("while True:\n    self.env.reset()", "used more than 4 s"),
         ("1 / 0", "ZeroDivisionError"),
@@ -377,9 +377,9 @@ def test_proximal_policy_optimisation_trains_inside_as_outside(agent: Agent, mon
         ("return np.zeros(n + 1, int), None", "did not answer with actions of shape (3,)"),
         ("return np.zeros((n, 1), int), None", "sent more than|actions of shape (3,)"),
         ("return np.zeros(10**6, int), None", "sent more than an answer can hold"),
-        ("return ['a'] * n, None", "sent a message that is none"),
-        ("return None, None", "sent a message that is none"),
-        ("return np.array([{}] * n), None", "sent a message that is none"),
+        ("return ['a'] * n, None", "sent an invalid message"),
+        ("return None, None", "sent an invalid message"),
+        ("return np.array([{}] * n), None", "sent an invalid message"),
         ("return 1 / 0", "failed: 'ZeroDivisionError: division by zero'"),
         ("raise SystemExit(3)", "ended by itself"),
         ("os.write(3, b'x' * 100000)\ntime.sleep(60)", "sent|took|Bad file|failed"),

@@ -25,7 +25,7 @@ from valuegym.leaderboards.records.submission import Card
 from valuegym.leaderboards.standings.entries import Curve, ListedSubmission
 from valuegym.leaderboards.standings.gather import Score
 from valuegym.leaderboards.standings.standings import as_data, boards
-from valuegym.leaderboards.standings.text import WIDTH, render, render_markdown
+from valuegym.leaderboards.standings.text import WIDTH, render_markdown, render_text
 from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, Standing
 
 needs_pillow = pytest.mark.skipif(importlib.util.find_spec("PIL") is None, reason="needs pillow: valuegym[site]")
@@ -89,7 +89,7 @@ def test_only_executed_entries_are_ranked_first_class() -> None:
     data = json.loads(json.dumps(as_data(board), allow_nan=False))
     assert [part["limit"] for part in data["divisions"]] == [*reversed(LIMITS.values()), ""]
     assert [entry["rank"] for part in data["divisions"] for entry in part["agents"]] == [1, 2, 1, 1, 2, 1, 2, None]
-    for text in (render(scores), render_markdown(scores)):
+    for text in (render_text(scores), render_markdown(scores)):
         places = [text.index(DIVISIONS[name]) for name, _ in board.divisions]
         assert places == sorted(places)
         flat = " ".join(text.split())
@@ -106,15 +106,17 @@ def test_intervals_of_ranks_stand_below_the_board() -> None:
 
     (board,) = boards([spread("a", 0.3), spread("bb", 0.9), spread("ccc", 0.9)])
     assert {row.score.agent: row.ranks for row in board.agents} == {"bb": (1, 2), "ccc": (1, 2), "a": (3, 3)}
-    [note] = [line for line in render([spread("a", 0.3), spread("bb", 0.9)]).splitlines() if line.startswith("Ranks")]
+    [note] = [
+        line for line in render_text([spread("a", 0.3), spread("bb", 0.9)]).splitlines() if line.startswith("Ranks")
+    ]
     assert note.endswith("for all of it together: bb 1, a 2.")
-    assert "Ranks" not in render([spread("a", 0.3)])
+    assert "Ranks" not in render_text([spread("a", 0.3)])
     (board,) = boards([spread("a", 0.3), spread("bb", 0.9, seeds=1)])  # one seed in common says nothing
     assert [row.ranks for row in board.agents] == [(1, 2), (1, 2)]
 
 
 def test_terminal_table_is_aligned_and_says_what_is_not_ranked() -> None:
-    text = render(make_scores())
+    text = render_text(make_scores())
     preference, _, history, limits = text.split("\n\n")
     assert limits.startswith("replayed: ") and "\nclaimed: " in limits and "executed: " not in limits
     assert history.splitlines()[0] == "coevolution/history (open-book reference, not ranked)"
@@ -137,11 +139,11 @@ def test_terminal_table_fits_its_width() -> None:
         make_score("a-name-that-goes-on-and-on-and-on-and-on", -0.9, evaluation_points=many),
         make_score("b", -0.8),
     ]
-    text = render(scores)
+    text = render_text(scores)
     assert max(map(len, text.splitlines())) <= WIDTH
     assert re.search(r"\d of 11 evaluation points left out", text)
     assert "0 prefs" in text and " 1000 " in text
-    stacked = render([make_score("b", -0.8)])  # four negative columns need a second line
+    stacked = render_text([make_score("b", -0.8)])  # four negative columns need a second line
     assert "left out" not in stacked and max(map(len, stacked.splitlines())) <= WIDTH
     assert re.search(r"b +-0\.\d\d +-0\.\d\d +-0\.\d\d +-0\.\d\d", stacked)
 
@@ -149,7 +151,7 @@ def test_terminal_table_fits_its_width() -> None:
 def test_missing_reports_and_single_values_have_no_interval() -> None:
     short = make_score("short", 0.5, evaluation_points=(0, 10))
     one = Score("one", "preference/boards-regret", EVALUATION_POINTS, np.full((1, 1, 4), -0.001), (0,))
-    text = render([make_score("regret", 0.9), short, one])
+    text = render_text([make_score("regret", 0.9), short, one])
     cells = re.split(r"\s{2,}", next(line for line in text.splitlines() if " short " in line).strip())
     assert cells[-4:-2] == ["–", "–"]
     assert re.search(r"one +0\.00 +0\.00 +0\.00 +0\.00 +1  claimed", text)  # and no minus zero
@@ -166,7 +168,7 @@ def test_markdown_has_the_same_cells() -> None:
 
 
 def test_no_scores_is_not_an_error() -> None:
-    assert render([]) == render_markdown([]) == "No scores yet."
+    assert render_text([]) == render_markdown([]) == "No scores yet."
 
 
 def test_values_must_fit_the_reports() -> None:
