@@ -83,7 +83,7 @@ AGENTS: dict[str, Entry] = {
     "pluralist": Entry(
         "valuegym.agents.coevolution.pluralist:Pluralist",
         "",
-        "serves camps and keeps diversity; told the constants of the dynamics",
+        "serves clusters and keeps diversity; told the constants of the dynamics",
     ),
     "lqr_model_based": Entry(
         "valuegym.agents.control.lqr_model_based:LQRModelBased",

@@ -20,7 +20,7 @@ from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics, networks
 
 D = 5
-PARAMETERS = {"bound": 1.5, "social": 0.05, "influence": 0.15, "attachment": 0.1, "spread": 0.02}
+PARAMETERS = {"bound": 1.5, "social": 0.05, "influence": 0.15, "attachment": 0.1, "idiosyncratic_noise": 0.02}
 
 
 def fastest(work: Callable[[], Any], times: int) -> float:

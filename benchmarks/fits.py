@@ -29,7 +29,7 @@ from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, delivery, models, segments
-from valuegym.envs.preference.reward_inference import REPORTS, RewardInference
+from valuegym.envs.preference.reward_inference import EVALUATION_POINTS, RewardInference
 from valuegym.envs.preference.segments import Segment
 
 LEARNERS = ("partial_return", "regret", "regret_library", "bayes_partial_return", "bayes_regret")
@@ -46,12 +46,14 @@ def seconds(function: Callable[[], object]) -> float:
 
 def learner(name: str) -> Any:
     """A learner, in the environment that it plays in."""
-    return make(name, gym.make(f"valuegym/RewardInference{'Policy' if name in TABLES else ''}-v0", reports=(1,)))
+    return make(
+        name, gym.make(f"valuegym/RewardInference{'Policy' if name in TABLES else ''}-v0", evaluation_points=(1,))
+    )
 
 
 def random_tasks(n: int) -> list[tuple[tabular.TabularMDP, Segment, Any]]:
     """Processes, n pairs and their answers by regret."""
-    core, tasks = RewardInference(split="dev", reports=(n,)), []
+    core, tasks = RewardInference(split="dev", evaluation_points=(n,)), []
     for unit in range(TASKS):
         task, _ = core.initial(keys.mix(0, np.array([unit])))
         asked = [core.query(task, np.array([i])) for i in range(1, n + 1)]
@@ -91,19 +93,19 @@ def rates(learners: dict[str, Any], pairs: list[int]) -> list[str]:
 def growing(learners: dict[str, Any]) -> list[str]:
     """Core-seconds of all reports of a task, together and one by one."""
     rows, total = [], 0.0
-    tasks = random_tasks(max(REPORTS))
+    tasks = random_tasks(max(EVALUATION_POINTS))
     for name in ("partial_return", "regret", "bayes_partial_return", "bayes_regret"):
         if name not in learners:
             continue
         agent = learners[name]
-        together = sum(seconds(partial(agent.estimates, *task, REPORTS)) for task in tasks) / TASKS
+        together = sum(seconds(partial(agent.estimates, *task, EVALUATION_POINTS)) for task in tasks) / TASKS
         total += together
-        rows.append([name, f"{together:.2f}", f"{together / len(REPORTS):.3f}"])
-    rows.append(["all", f"{total:.2f}", f"{total / len(REPORTS) / max(len(rows), 1):.3f}"])
-    minutes, fits = 100 * total / 2 / 60, 100 * len(REPORTS) * (len(rows) - 1)
+        rows.append([name, f"{together:.2f}", f"{together / len(EVALUATION_POINTS):.3f}"])
+    rows.append(["all", f"{total:.2f}", f"{total / len(EVALUATION_POINTS) / max(len(rows), 1):.3f}"])
+    minutes, fits = 100 * total / 2 / 60, 100 * len(EVALUATION_POINTS) * (len(rows) - 1)
     return [
         *table(["learner", "seconds for all reports of a task", "seconds for a fit"], rows),
-        f"At this rate the table of 50 tasks, {len(REPORTS)} numbers of preferences, 2 kinds of answers and "
+        f"At this rate the table of 50 tasks, {len(EVALUATION_POINTS)} numbers of preferences, 2 kinds of answers and "
         f"{len(rows) - 1} learners ({fits} fits) takes {minutes:.1f} minutes on two cores.",
         "",
     ]

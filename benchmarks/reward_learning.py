@@ -34,7 +34,9 @@ def pairs_and_labels(data: str | None) -> tuple[str, Segment, np.ndarray]:
     if data or os.environ.get(datasets.VARIABLE):
         human = datasets.load("Privileged-Control", data)
         return "people's answers, Privileged-Control", human.segments, human.labels
-    core = load("valuegym.envs.preference.reward_inference:RewardInference")(board="published", reports=(PAIRS,))
+    core = load("valuegym.envs.preference.reward_inference:RewardInference")(
+        board="published", evaluation_points=(PAIRS,)
+    )
     task, _ = core.initial(np.zeros(1, np.uint64))
     queries = [core.query(task, np.array([k])) for k in range(1, PAIRS + 1)]
     pairs = Segment(*(np.concatenate(fields) for fields in zip(*(pair for pair, _ in queries), strict=True)))

@@ -32,12 +32,13 @@ from typing import Any
 import numpy as np
 
 import valuegym
-from valuegym.leaderboards import experiments, known
+from valuegym.leaderboards import experiments
 from valuegym.leaderboards.executors import EXECUTORS
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import read
+from valuegym.leaderboards.records.record import read
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import verify_together
+from valuegym.leaderboards.verification import reference_cache as known
+from valuegym.leaderboards.verification.verify import verify_together
 
 WARM = 10  # jobs for each worker that belong to its start
 TRACKS = (  # and two environments that no track has

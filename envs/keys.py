@@ -112,7 +112,7 @@ def choice(key: Key, weights: npt.ArrayLike, *counters: Counter) -> npt.NDArray[
 _BYTES, _LANES, _TOP, _EIGHT = (np.uint64(n) for n in (0x00FF00FF00FF00FF, 0x0001000100010001, 48, 8))
 
 
-def bell(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
+def irwin_hall(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
     """Nearly normal draws, mean 0 and variance 1, at a tenth of the cost of `normal`: the sum of a hash's eight bytes.
 
     It takes 2,041 values in +-4.9, is symmetric, and has kurtosis 2.85 (Irwin and Hall's law). For noise of which only

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from valuegym.leaderboards.board import from_verdicts
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
 from valuegym.leaderboards.run import jobs, run, run_all
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.verify import Verdict, verify, verify_all
+from valuegym.leaderboards.standings.gather import from_verdicts
+from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.verification.verify import Verdict, verify, verify_all
 
 __all__ = [
     "EXPERIMENTS",

@@ -15,14 +15,18 @@ from typing import NamedTuple
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.leaderboards import board, executors, experiments, ledger, table, tracking
-from valuegym.leaderboards.commitment import agent_digest
-from valuegym.leaderboards.entrants import enter, judge_all
+from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.records.submission import read_card
 from valuegym.leaderboards.run import jobs, run_all
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import read_card
-from valuegym.leaderboards.trust import Judgement, commitment_seeds, judge
-from valuegym.leaderboards.verify import Verdict, record_files, verify_all
+from valuegym.leaderboards.standings import gather as board
+from valuegym.leaderboards.standings import text as table
+from valuegym.leaderboards.standings.entries import enter, judge_all
+from valuegym.leaderboards.tracking import log as tracking
+from valuegym.leaderboards.trust import ledger
+from valuegym.leaderboards.trust.commitment import agent_digest
+from valuegym.leaderboards.trust.judgement import Judgement, commitment_seeds, judge
+from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.verification.verify import Verdict, record_files, verify_all
 
 DEMO = ("preference/boards-regret", "preference/boards-partial-return")
 DEMO_AGENTS = ("uniform", "constant", "partial_return", "regret", "oracle")
@@ -53,8 +57,8 @@ class Sealed(NamedTuple):
 
 def measures(results: str) -> str:
     """What environments report of whole episodes beyond the score, from the actions that records hold."""
-    from valuegym.leaderboards import measures as reported
-    from valuegym.leaderboards.records import read
+    from valuegym.leaderboards.records.record import read
+    from valuegym.leaderboards.verification import measures as reported
 
     return reported.render(reported.gather(read(path) for path in record_files(results)))
 
@@ -102,7 +106,7 @@ def run(
 
 def score(results: str) -> list[Score]:
     """What the records claim, unverified."""
-    from valuegym.leaderboards.records import Record, RecordError, read
+    from valuegym.leaderboards.records.record import Record, RecordError, read
 
     def named(path: Path) -> Record:
         try:
@@ -127,7 +131,7 @@ def submit(
     sealed: Sealed | None = None,
 ) -> str:
     """Pack an agent's records and its card into one file; returns what was written, for people."""
-    from valuegym.leaderboards import submission
+    from valuegym.leaderboards.records import submission
 
     about = read_card(card)
     found = sorted(Path(results).glob(f"*/*/{about.name}/seed-*.jsonl"))
@@ -172,7 +176,7 @@ def leaderboard(
         raise ValueError(f"No record in {results} was found true, so there is nothing to put on a board.")
     lines = [table.render(scores)]
     try:
-        from valuegym.leaderboards.site import write_site
+        from valuegym.leaderboards.site.pages import write_site
 
         lines.append(f"site   {write_site(scores, Path(results) / 'site', entrants=known).resolve()}")
     except ImportError:
@@ -497,7 +501,7 @@ def _key(path: str | None) -> str | None:
 
 def _board(args: argparse.Namespace) -> int:
     """Carry out `valuegym board`."""
-    from valuegym.leaderboards import referee
+    from valuegym.leaderboards.board import operations as referee
 
     if args.action == "judge":
         judgement, entry = referee.decide(args.board, args.submission, args.data, args.workers, args.key)
@@ -545,7 +549,7 @@ def _leaderboard(args: argparse.Namespace) -> None:
 
 
 def _online(args: argparse.Namespace) -> None:
-    from valuegym.leaderboards import online
+    from valuegym.leaderboards.tracking import online
 
     age = 0.0 if args.fresh else online.MAX_AGE
     print(online.render(online.read_project(args.project, args.results, age, args.tag or ())))
@@ -553,8 +557,8 @@ def _online(args: argparse.Namespace) -> None:
 
 def write_report(scores: Sequence[Score], results: str, project: str) -> str:
     """The tables as Markdown in results/report.md, and as a report in a wandb project where that can be had."""
-    from valuegym.leaderboards import online
-    from valuegym.leaderboards.records import write_atomically
+    from valuegym.leaderboards.records.record import write_atomically
+    from valuegym.leaderboards.tracking import online
 
     path, text = Path(results) / "report.md", table.render_markdown(scores)
     write_atomically(path, f"{text}\n")
@@ -566,7 +570,7 @@ def write_report(scores: Sequence[Score], results: str, project: str) -> str:
 
 
 def _likelihood(args: argparse.Namespace) -> None:
-    from valuegym.leaderboards import likelihood_report
+    from valuegym.leaderboards.likelihood import report as likelihood_report
 
     print(likelihood_report.run(args.data, args.condition, args.output, args.unverified))
 

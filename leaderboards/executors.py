@@ -122,3 +122,20 @@ def _died(item: Any, times: int) -> str:
         f"A worker process was ended from outside {times} times at {str(item)[:200]}, perhaps for lack of memory; "
         "finished runs are kept."
     )
+
+
+def parallel_map(
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int, label: str, executor: str = "pool"
+) -> list[Any]:
+    """Results of a function over items, in order, by an executor, under a progress bar.
+
+    The first error stops what has not begun and is raised; what finished before stays finished.
+    """
+    from tqdm import tqdm
+
+    results: list[Any] = [None] * len(items)
+    with tqdm(total=len(items), desc=label, unit="run", dynamic_ncols=True, disable=not items) as bar:
+        for place, result in find(executor)(function, items, workers) if items else ():
+            results[place] = result
+            bar.update()
+    return results

@@ -28,7 +28,8 @@ class Experiment:
         timesteps: training budget, 0 for agents that learn while they act.
         episodes: evaluation episodes per seed.
         seeds: seeds of a complete entry.
-        score: "return" (normalised discounted return) or "reports" (the scored reports of a query environment).
+        score: "return" (normalised discounted return) or "evaluation_points" (the scores a query environment gives
+            there).
         options: name of a reset option and its value in each episode.
         ranked: False for open-book reference tracks, whose answer is public.
         data: the dataset that it needs, "" for none.
@@ -79,7 +80,7 @@ LEARNERS = (
     "bayes_regret",
     "oracle",
 )
-REPORTS = (0, 10, 100, 1000)
+EVALUATION_POINTS = (0, 10, 100, 1000)
 RANKED = ("regret", "regret-noiseless", "partial-return", "partial-return-noiseless")  # annotators of ranked tracks
 _OPEN = tuple(i for i, code in enumerate(np.ravel(delivery.BOARD)) if code % delivery.BRICK not in delivery.CLOSED)
 
@@ -104,12 +105,12 @@ def _inference(id: str, about: str, annotator: str, tag: str, episodes: int = 10
         id=f"preference/{id}",
         about=about,
         env_id="valuegym/RewardInference-v0",
-        arguments=json.dumps({"annotator": annotator, "reports": REPORTS, **kwargs}),
+        arguments=json.dumps({"annotator": annotator, "evaluation_points": EVALUATION_POINTS, **kwargs}),
         agents=LEARNERS,
         timesteps=0,
         episodes=episodes,
         seeds=tuple(range(10)),
-        score="reports",
+        score="evaluation_points",
         ranked=tag == "random",
         data=datasets.NAME if tag == "human" else "",
         tags=("preference", tag),
@@ -127,7 +128,7 @@ _POLICY = [
             f"policy-{name}", f"A policy, on random 6x6 boards; answers by {name.replace('-', ' ')}.", name, "random", 5
         ),  # five tables of 144 numbers at each of 3,000 steps are as much as a record may hold
         env_id="valuegym/RewardInferencePolicy-v0",
-        arguments=json.dumps({"annotator": name, "reports": (0, 100, 300, 1000, 3000), "size": (6, 6)}),
+        arguments=json.dumps({"annotator": name, "evaluation_points": (0, 100, 300, 1000, 3000), "size": (6, 6)}),
         agents=("optimal_advantage", "cpl", "oracle"),
     )
     for name in ("regret", "regret-noiseless")
@@ -135,7 +136,7 @@ _POLICY = [
 _ASKING = replace(
     _inference("asking-regret", "Random boards; the agent asks, answers by regret.", "regret", "random"),
     env_id="valuegym/RewardInferenceActive-v0",
-    arguments=json.dumps({"annotator": "regret", "reports": (0, 1, 3, 10, 30)}),
+    arguments=json.dumps({"annotator": "regret", "evaluation_points": (0, 1, 3, 10, 30)}),
     agents=("uniform", "random_bayes_regret", "active_bayes_regret", "value_bayes_regret", "oracle"),
 )
 _PUBLISHED = [
@@ -220,7 +221,7 @@ _PREFERENCES = [
         id=f"control/{id}",
         about=about,
         env_id="valuegym/LQRFromPreferences-v0",
-        arguments=json.dumps({"annotator": annotator, "reports": (0, 10, 30, 100, 300), "rotated": rotated}),
+        arguments=json.dumps({"annotator": annotator, "evaluation_points": (0, 10, 30, 100, 300), "rotated": rotated}),
         agents=(
             "uniform",
             "no_force",
@@ -234,7 +235,7 @@ _PREFERENCES = [
         timesteps=0,
         episodes=5,
         seeds=tuple(range(10)),
-        score="reports",
+        score="evaluation_points",
         tags=("control", "preference", "random"),
     )
     for id, about, annotator, rotated in (
@@ -296,8 +297,8 @@ _VALUES = [
     ),
     replace(
         _values(
-            "follow-few-reports",
-            "Follow one value that reverts to a mean, from three noisy reports a step.",
+            "follow-few-responses",
+            "Follow one value that reverts to a mean, from three noisy responses a step.",
             "Follow",
             ("persistence", "moving_average", "kalman", "ppo", "oracle"),
             family="ornstein-uhlenbeck",
@@ -308,9 +309,13 @@ _VALUES = [
         timesteps=20_000,
         seeds=tuple(range(5)),
     ),
-    _values("coevolve-mixed", "Serve people in one to three camps, and leave them different.", "Coevolve", _COEVOLVERS),
-    _values("coevolve-one-camp", "The same with a single camp.", "Coevolve", _COEVOLVERS, camps=(1,)),
-    _values("coevolve-choices", "The same, told by choices between items.", "Coevolve", _COEVOLVERS, reports="choices"),
+    _values(
+        "coevolve-mixed", "Serve people in one to three clusters, and leave them different.", "Coevolve", _COEVOLVERS
+    ),
+    _values("coevolve-one-cluster", "The same with a single cluster.", "Coevolve", _COEVOLVERS, clusters=(1,)),
+    _values(
+        "coevolve-choices", "The same, told by choices between items.", "Coevolve", _COEVOLVERS, responses="choices"
+    ),
     _values(
         "coevolve-small-world",
         "The same among people who meet the friends of a small world only.",

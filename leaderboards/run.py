@@ -14,10 +14,10 @@ import numpy as np
 
 from valuegym.agents import AGENTS, make
 from valuegym.leaderboards import executors, experiments
-from valuegym.leaderboards.digest import environment_digest, provenance
-from valuegym.leaderboards.records import Episode, Record, path_of, sweep, write
-from valuegym.leaderboards.replay import replay
-from valuegym.leaderboards.scores import SCORES
+from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
+from valuegym.leaderboards.records.record import Episode, Record, path_of, sweep, write
+from valuegym.leaderboards.verification.replay import replay
+from valuegym.leaderboards.verification.scores import SCORES
 
 
 class Job(NamedTuple):
@@ -147,23 +147,6 @@ def _work(job: Job) -> Path:
     return run(*job)
 
 
-def spread(
-    function: Callable[[Any], Any], items: Sequence[Any], workers: int, label: str, executor: str = "pool"
-) -> list[Any]:
-    """Results of a function over items, in order, by an executor, under a progress bar.
-
-    The first error stops what has not begun and is raised; what finished before stays finished.
-    """
-    from tqdm import tqdm
-
-    results: list[Any] = [None] * len(items)
-    with tqdm(total=len(items), desc=label, unit="run", dynamic_ncols=True, disable=not items) as bar:
-        for place, result in executors.find(executor)(function, items, workers) if items else ():
-            results[place] = result
-            bar.update()
-    return results
-
-
 def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> list[Path]:
     """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped.
 
@@ -172,5 +155,5 @@ def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> 
     todo = [job for job in chosen if not job.path.is_file()]
     for folder in {job.path.parent for job in chosen}:
         sweep(folder)
-    spread(_work, todo, workers, "running", executor)
+    executors.parallel_map(_work, todo, workers, "running", executor)
     return [job.path for job in chosen]

@@ -34,17 +34,17 @@ from typing import IO, Any
 import numpy as np
 
 from valuegym.agents import AGENTS
-from valuegym.leaderboards import experiments
-from valuegym.leaderboards.board import REFERENCES, report_counts
-from valuegym.leaderboards.entrants import Entrant, enter, judge_all
-from valuegym.leaderboards.records import Record, read, to_text, write_atomically
-from valuegym.leaderboards.run import Job, jobs, run, run_all, spread
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.site import write_site
-from valuegym.leaderboards.submission import Card, pack, write
-from valuegym.leaderboards.table import render_markdown
-from valuegym.leaderboards.trust import LIMITS
-from valuegym.leaderboards.verify import verify_together
+from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.records.record import Record, read, to_text, write_atomically
+from valuegym.leaderboards.records.submission import Card, pack, write
+from valuegym.leaderboards.run import Job, jobs, run, run_all
+from valuegym.leaderboards.site.pages import write_site
+from valuegym.leaderboards.standings.entries import Entrant, enter, judge_all
+from valuegym.leaderboards.standings.gather import REFERENCES, evaluation_points
+from valuegym.leaderboards.standings.text import render_markdown
+from valuegym.leaderboards.trust.judgement import LIMITS
+from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.verification.verify import verify_together
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results" / "baselines.md"
 RECORDS, COSTS, ARCHIVE = "records.jsonl", "costs.jsonl", "archive.json"
@@ -111,7 +111,7 @@ def make(results: str, folder: Path, minutes: float, data: str | None, again: bo
         missing = [job for job in todo if not job.path.is_file()]
         if not missing or time.monotonic() < end:
             label, executor = f"{agent} on {track}", "pool" if workers > 1 else "serial"
-            seconds = spread(_timed, missing, workers, label, executor)
+            seconds = executors.parallel_map(_timed, missing, workers, label, executor)
             if len(missing) > 1:
                 record_cost(folder, known, track, agent, float(np.mean(seconds)))
             publish(folder, todo)
@@ -222,8 +222,8 @@ def published_scores(folder: Path) -> list[Score]:
         what = experiments.find(name)
         values = np.array([found[seed]["scores"] for seed in what.seeds], np.float64)
         role = "reference" if agent in REFERENCES else "agent"
-        reports = report_counts(what, values.shape[-1])
-        scores.append(Score(agent, name, reports, values, what.seeds, "replayed", what.ranked, role))
+        points = evaluation_points(what, values.shape[-1])
+        scores.append(Score(agent, name, points, values, what.seeds, "replayed", what.ranked, role))
     return scores
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.leaderboards.executors import EXECUTORS
-from valuegym.leaderboards.records import write_atomically
+from valuegym.leaderboards.records.record import write_atomically
 
 Array = npt.NDArray[Any]
 Key = tuple[Any, ...]

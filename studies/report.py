@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.leaderboards.aggregate import mean, stratified_bootstrap
+from valuegym.leaderboards.stats.bootstrap import mean, stratified_bootstrap
 
 Array = npt.NDArray[Any]
 NEAR_OPTIMAL = 0.9

@@ -43,9 +43,9 @@ PURE = {
     "valuegym.envs.preference.outcomes",
     "valuegym.envs.preference.probes",
     "valuegym.envs.preference.segments",
-    "valuegym.leaderboards.aggregate",
-    "valuegym.leaderboards.comparison",
-    "valuegym.leaderboards.pareto",
+    "valuegym.leaderboards.stats.bootstrap",
+    "valuegym.leaderboards.stats.ranks",
+    "valuegym.leaderboards.stats.pareto",
 }
 
 

@@ -1,4 +1,4 @@
-"""Pluralist: speaks to camps in turn, and only where the good it does outweighs the diversity it wears down."""
+"""Pluralist: broadcasts to clusters of people where the benefit outweighs the loss of diversity."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.coevolve import Coevolve, plan
 
-REMEMBERED = 12  # steps whose reports are kept
+REMEMBERED = 12  # steps whose responses are kept
 CROWD = 60  # imagined people, who stand for the population in the plan
-ITERATIONS = 10  # of expectation and maximisation, for each number of camps at each step
+ITERATIONS = 10  # of expectation and maximisation, for each number of clusters at each step
 
 
 class Pluralist(Kalman):
-    """Serve people where they are, and leave them different.
+    """Broadcast to one cluster of people at a time, where the benefit exceeds the price of the lost diversity.
 
-    The estimate is the Kalman filter's. For the broadcast, the reports of the last steps, each less the level of its
-    step, are taken for camps: mixtures of one to `camps` normals of known width are fitted by expectation-maximisation
-    and compared by the Bayesian information criterion. Imagined people, drawn from the mixture as uncertain as it is,
-    go into the environment's planner: the broadcast that benefits them most, or silence where the price of the
-    diversity that it would wear down is higher. What its own broadcasts have done to the mean is taken out before, so
-    that it serves people as they would be without it. From choices, which say little about the one who made them, it
-    sees a single camp. It is told the constants of the dynamics and of the reports, and how wide a camp is.
+    The estimate is the Kalman filter's. For the broadcast, the responses of the last steps, each minus the level of its
+    step, are clustered: mixtures of one to `clusters` normals of given width are fitted by expectation-maximisation and
+    compared by the Bayesian information criterion. Simulated people, drawn from the mixture with its uncertainty, go
+    into the environment's planner, which returns the broadcast that benefits them most, or silence where the price of
+    the lost diversity is higher. The shift of the mean by its own earlier broadcasts is subtracted before, so that the
+    agent serves the counterfactual population. From choices, which say little about individuals, it infers a single
+    cluster. Privileged information: the constants of the dynamics and of the responses, and the width of a cluster.
 
     Args:
         price: of diversity in the plan; None takes that of the environment's reward.
         at_end: whether the plan counts diversity at the end of the episode only, rather than at every step as the
             reward does.
-        camps: the largest number of camps considered.
+        clusters: the largest number of clusters considered.
     """
 
     def __init__(
@@ -41,19 +41,21 @@ class Pluralist(Kalman):
         env: gym.Env[Any, Any],
         seed: int = 0,
         price: float | None = None,
-        camps: int = 3,
+        clusters: int = 3,
         drift: float | None = None,
         at_end: bool = False,
     ) -> None:
         super().__init__(env, seed, drift=drift)
-        if camps < 1 or (price is not None and not price >= 0):
-            raise ValueError(f"camps = {camps}, price = {price}; expected at least 1 camp and a price of at least 0.")
-        self.camps, self.dimensions, self.at_end = camps, self.core.dimensions, at_end
+        if clusters < 1 or (price is not None and not price >= 0):
+            raise ValueError(
+                f"clusters = {clusters}, price = {price}; expected at least 1 cluster and a price of at least 0."
+            )
+        self.clusters, self.dimensions, self.at_end = clusters, self.core.dimensions, at_end
         if isinstance(self.core, Coevolve):
             self.price = self.core.price if price is None else price
-            self.within = self.core.within
+            self.cluster_std = self.core.cluster_std
         index = np.arange(CROWD * self.dimensions)
-        self.crowd = keys.bell(keys.mix(seed), index).reshape(CROWD, self.dimensions)
+        self.crowd = keys.irwin_hall(keys.mix(seed), index).reshape(CROWD, self.dimensions)
 
     def act(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
         """Estimate, then plan what to say."""
@@ -65,13 +67,13 @@ class Pluralist(Kalman):
         kept = carried(memory, "told", blank, t)
         kept = np.concatenate([kept[:, 1:], (told - level[:, None])[:, None]], axis=1)
         shift = carried(memory, "shift", np.zeros((B, D)), t)
-        width = np.hypot(self.within, self.core.channel.noise)
+        width = np.hypot(self.cluster_std, self.core.channel.noise)
         if self.core.channel.kind == "values":
-            share, centre, doubt = camps(kept.reshape(B, -1, D), self.camps, width)
+            share, centre, doubt = clusters(kept.reshape(B, -1, D), self.clusters, width)
         else:
             share, centre, doubt = np.ones((B, 1)), np.zeros((B, 1, D)), np.sqrt(after["variance"])
         member = (np.cumsum(share, -1)[:, :-1, None] <= (np.arange(CROWD) + 0.5) / CROWD).sum(1)
-        around = np.sqrt(self.within**2 + doubt**2)
+        around = np.sqrt(self.cluster_std**2 + doubt**2)
         offset = (
             np.take_along_axis(centre, member[..., None], 1)
             + np.take_along_axis(around, member, 1)[..., None] * self.crowd
@@ -88,12 +90,12 @@ class Pluralist(Kalman):
             self.at_end,
         )
         speaking = worth > 0
-        pull = dynamics.mean(dynamics.within(people, broadcast[:, None], self.core.bound))
+        pull = dynamics.mean(dynamics.bounded_pull(people, broadcast[:, None], self.core.bound))
         shift = (1 - self.core.attachment) * shift + self.core.influence * pull * speaking[:, None]
         return self.say(level, broadcast, speaking), after | {"told": kept, "shift": shift}
 
 
-def camps(points: Floats, most: int, width: float) -> tuple[Floats, Floats, Floats]:
+def clusters(points: Floats, most: int, width: float) -> tuple[Floats, Floats, Floats]:
     """Mixtures of normals of one known width, one to `most` of them, by their Bayesian information criterion.
 
     Args:
@@ -102,7 +104,7 @@ def camps(points: Floats, most: int, width: float) -> tuple[Floats, Floats, Floa
         width: standard deviation in every dimension.
 
     Returns:
-        share (B, K) of each camp, 0 for those that there are not; centre (B, K, D); doubt (B, K), the standard error
+        share (B, K) of each cluster, 0 for those that there are not; centre (B, K, D); doubt (B, K), the standard error
         of a centre's coordinates.
     """
     B, _, D = points.shape

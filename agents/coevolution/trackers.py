@@ -1,8 +1,9 @@
-"""Agents that follow values by the readings of each step: what differs is how they carry an estimate through time.
+"""Agents that follow values by the readings of each step; they differ in how they carry an estimate through time.
 
-They play in Follow-v0, Predict-v0 and Coevolve-v0. A reading is what one step's answers give by themselves
-(`Channel.estimate`). In Coevolve-v0 they broadcast their estimate, at a share `duty` of the steps, evenly spread.
-Memories are dictionaries of arrays with one row for each environment. Shapes: B environments, D value dimensions.
+They play in Follow-v0, Predict-v0 and Coevolve-v0. A reading is the estimate from one step's responses alone
+(`Channel.estimate`). In Coevolve-v0 they broadcast their estimate, at a share `speaking_rate` of the steps, evenly
+spaced. Memories are dictionaries of arrays with one row for each environment. Shapes: B environments, D value
+dimensions.
 """
 
 from __future__ import annotations
@@ -27,19 +28,21 @@ KEPT = 16  # readings that an agent with a history looks back on
 class Tracker:
     """What the agents share: reading observations, keeping memories, and speaking at a share of the steps."""
 
-    duty = 1.0
+    speaking_rate = 1.0
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, duty: float | None = None) -> None:
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, speaking_rate: float | None = None) -> None:
         core: Any = getattr(env.unwrapped, "core", None)
         if not isinstance(core, Follow | Coevolve):
             raise ValueError(
                 f"{type(self).__name__} follows values; it plays in Follow-v0, Predict-v0 and Coevolve-v0 only."
             )
-        if duty is not None and not 0 <= duty <= 1:
-            raise ValueError(f"duty = {duty}; expected the share of steps at which to speak, from 0 to 1.")
+        if speaking_rate is not None and not 0 <= speaking_rate <= 1:
+            raise ValueError(
+                f"speaking_rate = {speaking_rate}; expected the share of steps at which to speak, from 0 to 1."
+            )
         self.core, self.observation_space = core, env.observation_space
         self.ahead = getattr(core, "horizon", 0)
-        self.duty = self.duty if duty is None else duty
+        self.speaking_rate = self.speaking_rate if speaking_rate is None else speaking_rate
 
     def learn(self, total_timesteps: int) -> Tracker:
         """Nothing to learn beforehand."""
@@ -54,15 +57,15 @@ class Tracker:
             observation = {name: value[None] for name, value in observation.items()}
         t = np.rint(observation["time"][:, 0].astype(np.float64) * self.core.steps).astype(np.int64)
         B, D = len(t), self.core.dimensions
-        told = observation["reports"].astype(np.float64).reshape(B, -1, D)
+        told = observation["responses"].astype(np.float64).reshape(B, -1, D)
         memory = {} if state is None else {name: value.copy() for name, value in state.items()}
         action, memory = self.act(told, self.core.channel.estimate(told), t, memory)
         return (action[0] if single else action), memory
 
     def act(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
-        """Actions for reports (B, m, D), their readings (B, D) and steps t (B,); memory as after the last step."""
+        """Actions for responses (B, m, D), their readings (B, D) and steps t (B,); memory as after the last step."""
         estimate, memory = self.update(reading, t, memory)
-        return self.say(estimate, estimate, speaks(self.duty, t)), memory
+        return self.say(estimate, estimate, speaks(self.speaking_rate, t)), memory
 
     def say(self, estimate: Floats, broadcast: Floats, speaking: npt.NDArray[np.bool_]) -> Any:
         """The action, with a broadcast where the environment has one."""
@@ -75,9 +78,9 @@ class Tracker:
         raise NotImplementedError
 
 
-def speaks(duty: float, t: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Whether to speak at steps t, at a share `duty` of them, as evenly as may be."""
-    return np.floor((t + 1) * duty + 1e-9) > np.floor(t * duty + 1e-9)
+def speaks(speaking_rate: float, t: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether to speak at steps t, at a share `speaking_rate` of them, as evenly as may be."""
+    return np.floor((t + 1) * speaking_rate + 1e-9) > np.floor(t * speaking_rate + 1e-9)
 
 
 def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) -> Floats:
@@ -124,9 +127,9 @@ class Lifelong(Tracker):
         seed: int = 0,
         rate: float = 0.8,
         start: str = "iterative",
-        duty: float | None = None,
+        speaking_rate: float | None = None,
     ) -> None:
-        super().__init__(env, seed, duty)
+        super().__init__(env, seed, speaking_rate)
         if start not in ("iterative", "independent") or not 0 < rate <= 1:
             raise ValueError(
                 f"start = {start!r}, rate = {rate}; expected 'iterative' or 'independent', rate in (0, 1]."
@@ -149,8 +152,10 @@ def lifelong_independent(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -
 class MovingAverage(Tracker):
     """Exponential smoothing: e + gain (y - e)."""
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.3, duty: float | None = None) -> None:
-        super().__init__(env, seed, duty)
+    def __init__(
+        self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.3, speaking_rate: float | None = None
+    ) -> None:
+        super().__init__(env, seed, speaking_rate)
         if not 0 < gain <= 1:
             raise ValueError(f"gain = {gain}; expected a number above 0, up to 1.")
         self.gain = gain
@@ -177,9 +182,9 @@ class Extrapolative(Tracker):
         order: int = 1,
         steps: int = 1,
         shrinkage: float = 0.0,
-        duty: float | None = None,
+        speaking_rate: float | None = None,
     ) -> None:
-        super().__init__(env, seed, duty)
+        super().__init__(env, seed, speaking_rate)
         if not 0 <= order < KEPT or steps < 1 or not 0 <= shrinkage <= 1:
             raise ValueError(
                 f"order = {order}, steps = {steps}, shrinkage = {shrinkage}; expected an order from 0 to {KEPT - 1}, "
@@ -210,7 +215,7 @@ def extrapolative_shrunk(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -
 class Kalman(Tracker):
     """The Kalman filter of values that take a random walk, told how noisy a reading is.
 
-    Level x(t+1) = x(t) + N(0, q), reading y = x + N(0, r) in every dimension, r from the channel and `spread`, the
+    Level x(t+1) = x(t) + N(0, q), reading y = x + N(0, r) in every dimension, r from the channel and `cluster_std`, the
     standard deviation of people. `drift` is sqrt(q); by default 0.25, and 0.08 for the slower people of Coevolve-v0,
     which are best over all families of Follow-v0 and in Coevolve-v0, on episodes that no experiment has. The forecast
     for any step is the level.
@@ -221,15 +226,17 @@ class Kalman(Tracker):
         env: gym.Env[Any, Any],
         seed: int = 0,
         drift: float | None = None,
-        spread: float = 0.3,
-        duty: float | None = None,
+        cluster_std: float = 0.3,
+        speaking_rate: float | None = None,
     ) -> None:
-        super().__init__(env, seed, duty)
+        super().__init__(env, seed, speaking_rate)
         if drift is None:
             drift = 0.08 if isinstance(self.core, Coevolve) else 0.25
-        if not drift >= 0 or not spread >= 0:
-            raise ValueError(f"drift = {drift}, spread = {spread}; expected standard deviations of at least 0.")
-        self.drift, self.noise = drift, reading_variance(self.core.channel, spread)
+        if not drift >= 0 or not cluster_std >= 0:
+            raise ValueError(
+                f"drift = {drift}, cluster_std = {cluster_std}; expected standard deviations of at least 0."
+            )
+        self.drift, self.noise = drift, reading_variance(self.core.channel, cluster_std)
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Predict, then correct; the first reading opens with its own variance."""
@@ -242,16 +249,16 @@ class Kalman(Tracker):
         return level, {"level": level, "variance": np.where(first, opening, (1.0 - gain) * prior)}
 
 
-def reading_variance(channel: Any, spread: float) -> float:
-    """Variance of a reading's error in each dimension, for people with standard deviation `spread` around their mean.
+def reading_variance(channel: Any, cluster_std: float) -> float:
+    """Variance of a reading's error in each dimension, where people have this standard deviation around their mean.
 
     Of choices, by the information of Bradley-Terry at indifference: a choice has information p (1 - p) <= 1/4 a squared
     temperature, times the mean square of a difference of loadings in each dimension, 2/3 for random items.
     """
     if channel.kind == "values":
-        return float((channel.noise**2 + spread**2) / channel.budget)
+        return float((channel.noise**2 + cluster_std**2) / channel.budget)
     scarcity = 1.5 if channel.items is None else 1.0 / float(np.mean(channel.items.differences**2))
-    return float((4.0 * channel.noise**2 * scarcity + spread**2) / channel.budget)
+    return float((4.0 * channel.noise**2 * scarcity + cluster_std**2) / channel.budget)
 
 
 class Theta(Tracker):
@@ -261,8 +268,10 @@ class Theta(Tracker):
     episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
     """
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.5, duty: float | None = None) -> None:
-        super().__init__(env, seed, duty)
+    def __init__(
+        self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.5, speaking_rate: float | None = None
+    ) -> None:
+        super().__init__(env, seed, speaking_rate)
         if not 0 < gain <= 1:
             raise ValueError(f"gain = {gain}; expected a number above 0, up to 1.")
         self.gain = gain
@@ -284,4 +293,4 @@ class Theta(Tracker):
 class Silent(Kalman):
     """The Kalman filter's estimate, and never a word: influence and diversity as if there were no AI."""
 
-    duty = 0.0
+    speaking_rate = 0.0

@@ -67,19 +67,19 @@ class Memory(NamedTuple):
 
 
 class EchoFree:
-    """Takes its own echo out of what people report, filters the rest, and says that with a bounded voice.
+    """Takes its own echo out of what people report, filters the rest, and says that with a bounded weight.
 
     People's mean belief is (1 - v) m + v s, with v the share of the message s and m the mean of what they observed
     themselves. So z = (report - v s) / (1 - v) measures m with variance R = noise^2 / (n (1 - v)^2), and m itself moves
     by sigma^2 / (n c (c - 1)) at its c-th observation: a Kalman filter with a known law. Trust is set so that people's
-    next beliefs but one are `voice` parts message: the louder the voice the better people share what they know, and
-    the less can be heard of them.
+    next beliefs but one are `message_weight` parts message: the larger it is the better people share what they know,
+    and the less can be heard of them.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, voice: float = 0.92) -> None:
-        if not 0 < voice < 1:
-            raise ValueError(f"voice = {voice}; expected a share above 0 and below 1.")
-        self.core, self.observation_space, self.voice = _core(env), env.observation_space, voice
+    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, message_weight: float = 0.92) -> None:
+        if not 0 < message_weight < 1:
+            raise ValueError(f"message_weight = {message_weight}; expected a share above 0 and below 1.")
+        self.core, self.observation_space, self.message_weight = _core(env), env.observation_space, message_weight
 
     def learn(self, total_timesteps: int) -> EchoFree:
         """Nothing to learn: the laws are known."""
@@ -91,10 +91,10 @@ class EchoFree:
         """Trust and message; the memory is a `Memory`."""
         core = self.core
         seen = np.atleast_2d(np.asarray(observation, np.float64))
-        belief, report, _, said, voice, _, time = seen.T
+        belief, report, _, said, message_weight, _, time = seen.T
         count = np.round(time * core.steps) + 1.0  # observations that everybody has made
-        own = np.maximum(1.0 - voice, 1e-6)
-        measured = (report - voice * said) / own
+        own = np.maximum(1.0 - message_weight, 1e-6)
+        measured = (report - message_weight * said) / own
         error = core.noise**2 / (core.people * own**2)
         start = np.ones(len(seen), np.bool_) if state is None else np.zeros(len(seen), np.bool_)
         if episode_start is not None:
@@ -105,7 +105,7 @@ class EchoFree:
         estimate = np.where(start, measured, before.estimate + gain * (measured - before.estimate))
         variance = np.where(start, error, (1.0 - gain) * moved)
         # the AI's next precision is trust n q with q = c / (sigma^2 (1 - v)), people's own then (c + 2) / sigma^2
-        parts = self.voice / (1.0 - self.voice)
+        parts = self.message_weight / (1.0 - self.message_weight)
         trust = parts * (count + 2.0) / count * own / (core.people * core.trust_in_ai)
         wanted = np.stack([2.0 * trust / core.trust - 1.0, (estimate - belief) / core.reach], axis=1)
         action = np.clip(wanted, -1.0, 1.0).astype(np.float32)

@@ -100,7 +100,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
 
 
 class LQRPreferenceLearner:
-    """Remembers every answered pair and plans anew when a report is due; no force before the first answer.
+    """Remembers every answered pair and plans anew at evaluation points; no force before the first answer.
 
     Knows the features of the cost, as every agent is shown them, and that weights are at least 0, with a normal prior
     about 0 whose standard deviation is 5 where partial returns differ by 1 between two segments. Gains are cut to the
@@ -136,7 +136,7 @@ class LQRPreferenceLearner:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
-        """The gains, planned anew where a report is due."""
+        """The gains, planned anew at evaluation points."""
         n = batch_size(observation, self.observation_space)
         rows = [observation] if n is None else [{name: x[i] for name, x in observation.items()} for i in range(n)]
         starts = np.zeros(len(rows), np.bool_) if episode_start is None else np.atleast_1d(episode_start)
@@ -152,7 +152,7 @@ class LQRPreferenceLearner:
         shape: Any = self.action_space.shape
         now = before or Answers([], [], [], np.zeros(shape, np.float32))
         label = float(labels(np.array(int(row["label"]))))
-        if np.isnan(label) and not (row["report"] and now.label):
+        if np.isnan(label) and not (row["is_evaluation_point"] and now.label):
             return now
         query = read(row)
         if not np.isnan(label):
@@ -161,7 +161,7 @@ class LQRPreferenceLearner:
                 actions=[*now.actions, query.pair_actions],
                 label=[*now.label, label],
             )
-        if not query.report:
+        if not query.is_evaluation_point:
             return now
         segments = Segments(np.stack(now.states)[:, :, :-1], np.stack(now.actions))
         pairs = Pairs(segments, np.array(now.label))

@@ -50,12 +50,12 @@ class Segments(NamedTuple):
     actions: Floats
 
 
-def axes(n: int, m: int, turn: Floats | None = None) -> Features:
+def axes(n: int, m: int, rotation: Floats | None = None) -> Features:
     """The squares of all n coordinates of a state and m of an action: d = n + m.
 
-    `turn` (n, n) is the orthogonal matrix from those coordinates to the observed ones.
+    `rotation` (n, n) is the orthogonal matrix from those coordinates to the observed ones.
     """
-    T = np.eye(n) if turn is None else turn
+    T = np.eye(n) if rotation is None else rotation
     Q, R = np.zeros((n + m, n, n)), np.zeros((n + m, m, m))
     Q[:n] = T.T[:, :, None] * T.T[:, None, :]
     R[n + np.arange(m), np.arange(m), np.arange(m)] = 1

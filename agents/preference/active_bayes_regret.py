@@ -109,7 +109,7 @@ class ActiveBayesRegret:
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, choice: str = "information") -> None:
         core: Any = getattr(env.unwrapped, "core", None)
-        if not getattr(core, "asks", False) or core.policy:
+        if not getattr(core, "active", False) or core.policy:
             raise ValueError(
                 "Agent 'active_bayes_regret' asks and infers reward weights; it plays in "
                 "valuegym/RewardInferenceActive-v0 only."
@@ -129,7 +129,7 @@ class ActiveBayesRegret:
         episode_start: Any = None,
         deterministic: bool = True,
     ) -> tuple[Any, list[Belief]]:
-        """The estimates where a report is due (0 elsewhere), and what each candidate promises."""
+        """The estimates at evaluation points (0 elsewhere), and what each candidate promises."""
         n = batch_size(observation, self.observation_space)
         batch = observation if n is not None else {name: np.asarray(value)[None] for name, value in observation.items()}
         rows = [{name: value[i] for name, value in batch.items()} for i in range(len(batch["label"]))]
@@ -147,9 +147,9 @@ class ActiveBayesRegret:
         label = float(labels(np.array(query.answer)))
         if not np.isnan(label):
             belief.learn(query.pair, label)
-        estimate = belief.estimate() if query.report else np.zeros(query.features.shape[-1])
+        estimate = belief.estimate() if query.is_evaluation_point else np.zeros(query.features.shape[-1])
         if self.choice == "random":
-            promise = np.random.default_rng([self.seed, query.shown, 1]).random(len(candidates.mask))
+            promise = np.random.default_rng([self.seed, query.num_queries, 1]).random(len(candidates.mask))
         elif candidates.mask.any():
             promise = belief.promise(candidates, self.choice)
         else:

@@ -24,8 +24,8 @@ class BayesPartialReturn(PreferenceLearner):
         return self.growing(mdp, pairs, label, (len(label),), rng)[0]
 
     def growing(
-        self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int], rng: np.random.Generator
+        self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int], rng: np.random.Generator
     ) -> Floats:
-        """Weights (len(shown), d) after the first n of the answers, for every n of `shown`, which grows."""
+        """Return weights (len(query_counts), d) after the first n answers, n in `query_counts`, which increase."""
         comparison = comparisons.partial_return(pairs, mdp.discount)
-        return posterior.estimates(OptimalValues(condense(mdp).mdp), comparison, label, shown, rng)
+        return posterior.estimates(OptimalValues(condense(mdp).mdp), comparison, label, query_counts, rng)

@@ -24,7 +24,7 @@ def candidates(d: int) -> np.ndarray[Any, Any]:
 
 @lru_cache
 def _search(board: str) -> tuple[float, ...]:
-    core = RewardInference(board=board, split="train", reports=(1,))
+    core = RewardInference(board=board, split="train", evaluation_points=(1,))
     task, _ = core.initial(keys.mix(0, np.arange(TASKS)))
     options = candidates(core.action_space.shape[0])
     means = [core.score(task, np.tile(option, (TASKS, 1))).mean() for option in options]
@@ -36,7 +36,7 @@ class Constant:
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
         core: Any = getattr(env.unwrapped, "core", None)
-        if not isinstance(core, RewardInference) or core.policy or core.asks:
+        if not isinstance(core, RewardInference) or core.policy or core.active:
             raise ValueError("Agent 'constant' answers reward weights; it plays in valuegym/RewardInference-v0 only.")
         self.observation_space, self.board = env.observation_space, "random" if core.random else "published"
 

@@ -52,8 +52,8 @@ def normalise(logs: Floats) -> Floats:
     return p / p.sum()
 
 
-def samples(likelihood: Likelihood, shown: Sequence[int], seed: int, d: int) -> Iterator[Sample]:
-    """The posteriors after the first n answers, for every n of `shown`, which grows.
+def samples(likelihood: Likelihood, query_counts: Sequence[int], seed: int, d: int) -> Iterator[Sample]:
+    """Yield the posteriors after the first n answers, for every n in `query_counts`, which increase.
 
     Answers come in stages, the first 3, 10, 30 and so on (STAGES), and the sample of one stage is where the next one
     starts: weighted by the likelihood of the answers that have come since while enough draws carry the weight, and
@@ -62,7 +62,7 @@ def samples(likelihood: Likelihood, shown: Sequence[int], seed: int, d: int) -> 
     """
     weights = draw(np.random.default_rng(seed), DRAWS, d)
     passed, state = 0, Sample(weights, np.full(DRAWS, 1 / DRAWS))
-    for n in shown:
+    for n in query_counts:
         for stage in (*(s for s in STAGES if passed < s <= n), n):
             if stage == passed:
                 continue
@@ -150,11 +150,11 @@ def log_likelihood(differences: Floats, label: Floats, bounds: Sequence[int]) ->
 
 
 def estimates(
-    values: OptimalValues, comparison: Comparison, label: Floats, shown: Sequence[int], rng: np.random.Generator
+    values: OptimalValues, comparison: Comparison, label: Floats, query_counts: Sequence[int], rng: np.random.Generator
 ) -> Floats:
-    """What a Bayesian answers for one process after the first n answers (m,), for every n of `shown`: (..., d)."""
+    """Return Bayes weights (..., d) of one process after the first n answers (m,), for every n in `query_counts`."""
     every = likelihood(values, comparison, label)
-    found = samples(every, shown, int(rng.integers(2**63)), values.mdp.features.shape[-1])
+    found = samples(every, query_counts, int(rng.integers(2**63)), values.mdp.features.shape[-1])
     return np.array([bayes_weights(values, sample) for sample in found])
 
 

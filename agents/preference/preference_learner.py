@@ -97,7 +97,7 @@ def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floa
 
 
 class PreferenceLearner:
-    """Remembers every answered pair and fits weights when a report is due; subclasses say what people compare.
+    """Remembers every answered pair and fits weights at evaluation points; subclasses say what people compare.
 
     Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the answers and the
     seed alone: every one has a generator of its own, seeded anew. A subclass overrides `differences`, or
@@ -110,7 +110,7 @@ class PreferenceLearner:
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, prior_scale: float = PRIOR_SCALE) -> None:
         core: Any = getattr(env.unwrapped, "core", None)
-        if not hasattr(core, "query") or core.policy != self.policy or getattr(core, "asks", False):
+        if not hasattr(core, "query") or core.policy != self.policy or getattr(core, "active", False):
             what, where = ("a policy", "Policy") if self.policy else ("reward weights", "")
             raise ValueError(
                 f"Agent {type(self).__name__} infers {what}; it plays in valuegym/RewardInference{where}-v0 only."
@@ -130,30 +130,34 @@ class PreferenceLearner:
         return descent.fit(differences, label, rng, d, self.starts, self.prior_scale).weights
 
     def growing(
-        self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int], rng: np.random.Generator
+        self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int], rng: np.random.Generator
     ) -> Floats:
-        """What `estimate` gives for the first n answers, with the same generator, for every n of `shown`, n > 0."""
+        """Return `estimate` of the first n answers, with the same generator, for every n > 0 in `query_counts`."""
         state = rng.bit_generator.state
         found = []
-        for n in shown:
+        for n in query_counts:
             rng.bit_generator.state = state
             found.append(self.estimate(mdp, Segment(*(field[:n] for field in pairs)), label[:n], rng))
         return np.array(found)
 
-    def estimates(self, mdp: TabularMDP, pairs: Segment, label: Floats, shown: Sequence[int]) -> Floats:
-        """Estimates (len(shown), d), or tables (len(shown), S * A), of one task as its answers come in.
+    def estimates(self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int]) -> Floats:
+        """Estimates (len(query_counts), d), or tables (len(query_counts), S * A), of one task as its answers come in.
 
-        What the agent would say after the first n of the pairs (N, 2, ...) with labels (N,), for every n of `shown`:
-        the numbers are those of one fit at a time, but what fits have in common is done once.
+        They are the agent's actions after the first n of the pairs (N, 2, ...) with labels (N,), for every n in
+        `query_counts`: the numbers are those of one fit at a time, but what fits have in common is done once.
 
         Raises:
-            ValueError: `shown` does not grow, or asks for more answers than there are.
+            ValueError: `query_counts` do not increase, or exceed the number of answers.
         """
-        if list(shown) != sorted(set(shown)) or not 0 <= min(shown, default=0) <= max(shown, default=0) <= len(label):
-            raise ValueError(f"shown = {shown!r}; expected increasing integers from 0 to the {len(label)} answers.")
-        some = [n for n in shown if n]
+        if list(query_counts) != sorted(set(query_counts)) or not 0 <= min(query_counts, default=0) <= max(
+            query_counts, default=0
+        ) <= len(label):
+            raise ValueError(
+                f"query_counts = {query_counts!r}; expected increasing integers from 0 to the {len(label)} answers."
+            )
+        some = [n for n in query_counts if n]
         size = mdp.features[0, ..., 0].size if self.policy else mdp.features.shape[-1]
-        nothing = np.zeros((len(shown) - len(some), size))
+        nothing = np.zeros((len(query_counts) - len(some), size))
         if not some:
             return nothing
         return np.concatenate([nothing, self.growing(mdp, pairs, label, some, np.random.default_rng(self.seed))])
@@ -165,7 +169,7 @@ class PreferenceLearner:
     def predict(
         self, observation: Any, state: Memory | None = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Memory]:
-        """The estimates, refitted where a report is due."""
+        """The estimates, refitted at evaluation points."""
         n = batch_size(observation, self.observation_space)
         batch = observation if n is not None else {name: np.asarray(value)[None] for name, value in observation.items()}
         rows = len(batch["label"])
@@ -173,7 +177,7 @@ class PreferenceLearner:
         memory.append(
             batch, np.zeros(rows, np.bool_) if episode_start is None else np.atleast_1d(episode_start).astype(np.bool_)
         )
-        for row in np.flatnonzero(batch["report"]).tolist():
+        for row in np.flatnonzero(batch["is_evaluation_point"]).tolist():
             query = read({name: value[row] for name, value in batch.items()})
             pairs, label = memory.pairs(row, query.pair.features.shape[1:])
             if len(label):

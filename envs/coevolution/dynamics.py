@@ -1,8 +1,9 @@
 """How people's values move: by each other, by an AI, by time. Each equation once, as a pure function of arrays.
 
-Populations are arrays (B, N, D): B independent populations, N people, D value dimensions. Randomness is the caller's:
-functions take the uniform and normal draws themselves, so that a population and its twin without an AI can share
-them. Parameters are numbers or arrays that broadcast against (B, N), for example (B, 1) for one value per population.
+Populations are arrays (B, N, D): B independent populations, N people, D value dimensions. Functions take uniform and
+normal draws as arguments, so that a population and its counterfactual without an AI can share them (common random
+numbers). Parameters are numbers or arrays that broadcast against (B, N), for example (B, 1) for one value per
+population.
 
 Every sum has an order that does not depend on B, and no product goes through BLAS: a population moves by the same bits
 alone and among a thousand others.
@@ -63,7 +64,7 @@ def distance(x: Array, y: Array) -> Real:
     return length(x - y)
 
 
-def within(x: Array, y: Array, bound: Number) -> Real:
+def bounded_pull(x: Array, y: Array, bound: Number) -> Real:
     """Bounded confidence: 1[|y - x| < bound] (y - x), what draws x towards y; (..., D) -> (..., D)."""
     difference = y - x
     difference *= (length(difference) < bound).astype(np.float64)[..., None]
@@ -102,7 +103,7 @@ def deffuant(x: Array, first: Array, second: Array, bound: Number, rate: Number 
         ]  # the last one written, so the first
         free = (turn[i] == order) & (turn[j] == order)
         a, b = i[free], j[free]
-        move = mu[free, None] * within(y[a], y[b], eps[free])
+        move = mu[free, None] * bounded_pull(y[a], y[b], eps[free])
         y[a] += move
         y[b] -= np.where((a == b)[:, None], 0.0, move)
         i, j, eps, mu = i[~free], j[~free], eps[~free], mu[~free]
@@ -187,7 +188,7 @@ def media(
     cumulative = np.cumsum(weight, axis=-1)
     k = (cumulative[..., :-1] <= (choice * cumulative[..., -1])[..., None]).sum(-1)
     said = np.take_along_axis(messages, k[..., None], axis=1)
-    return x + _each(rate) * within(x, said, bound) * (u < chance)[..., None]
+    return x + _each(rate) * bounded_pull(x, said, bound) * (u < chance)[..., None]
 
 
 def listen(x: Array, network: Network | None = None) -> Real:
@@ -233,7 +234,7 @@ def coevolve(
     social: Number,
     influence: Number,
     attachment: Number,
-    spread: Number,
+    idiosyncratic_noise: Number,
 ) -> Real:
     """One step of people with friends, an AI, anchors that progress, and whims.
 
@@ -253,7 +254,7 @@ def coevolve(
         social: a_s, how much friends pull.
         influence: a_a, how much the AI pulls; 0 where it is silent.
         attachment: a_0, how much anchors pull.
-        spread: sigma.
+        idiosyncratic_noise: sigma.
     """
     B, N, D = x.shape
     flat, row = x.reshape(B * N, D), N * np.arange(B)[:, None]
@@ -263,17 +264,17 @@ def coevolve(
     b, xi, after = anchor.reshape(B * N, D), noise.reshape(B * N, D), np.empty((B * N, D))
     eps, a_s, a_a, a_0, sigma = (
         value if np.ndim(value) == 0 else np.broadcast_to(value, (B, N)).reshape(-1)
-        for value in (bound, 2.0 * np.asarray(social), influence, attachment, spread)
+        for value in (bound, 2.0 * np.asarray(social), influence, attachment, idiosyncratic_noise)
     )
     # Some people at a time, so that a million do not go through memory at every operation; one dimension after another,
     # which is faster than five numbers at a time.
     for start in range(0, B * N, CACHED):
         now = slice(start, start + CACHED)
         here, met = (np.asfortranarray(values) for values in (flat[now], np.take(flat, friend[now], axis=0)))
-        moved = here + _of(a_s, now) * within(here, met, _some(eps, now))
+        moved = here + _of(a_s, now) * bounded_pull(here, met, _some(eps, now))
         if said is not None:
             heard = np.asfortranarray(np.take(said, speaker[now], axis=0))
-            moved += _of(a_a, now) * within(here, heard, _some(eps, now))
+            moved += _of(a_a, now) * bounded_pull(here, heard, _some(eps, now))
         moved += _of(a_0, now) * (np.asfortranarray(b[now]) - here)
         moved += _of(sigma, now) * np.asfortranarray(xi[now])
         after[now] = moved

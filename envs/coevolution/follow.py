@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys
-from valuegym.envs.coevolution import art, dynamics, metrics, networks, recorded, reports, rollouts, trajectories
+from valuegym.envs.coevolution import art, dynamics, metrics, networks, recorded, responses, rollouts, trajectories
 from valuegym.envs.coevolution import items as banks
-from valuegym.envs.coevolution.reports import LIMIT, Channel
+from valuegym.envs.coevolution.responses import LIMIT, Channel
 
 Array = npt.NDArray[Any]
 
@@ -25,53 +25,69 @@ class Task(NamedTuple):
 
     key: Array
     path: Array
-    apart: Array
+    deviations: Array
 
 
 class State(NamedTuple):
     """Step t (B,), the last estimate (B, D) in values, and the answers under way (B, delay+1, m, D)."""
 
     t: Array
-    said: Array
-    waiting: Array
+    last_message: Array
+    pending_responses: Array
 
 
 class Follow:
-    """Follow values that move: say what people value at this step, from what some of them just told.
+    """Follow values that move: estimate what people value at this step from the responses of some of them.
 
     ## Description
-    The mean value of N people in R^D takes a path through time that the AI does not influence; each person stands
-    apart from it by the same difference always. Nine steps by default, the centuries of ProgressGym, all of them
-    observed. On a `network` people listen to each other besides, x_i(t+1) = listening sum_j w_ij x_j(t) + (1 -
-    listening) b_i(t+1), where b_i is what they would hold by themselves and w_ij how they share out their attention
-    (`dynamics.friedkin_johnsen`): the mean, which is what is asked for, comes after the path and leans towards those
-    whom many listen to. Whoever listens to nobody holds b_i.
+    The mean value of N people in R^D follows a path through time that the AI does not influence; each person deviates
+    from it by a constant difference. Nine steps by default, the centuries of ProgressGym, all of them observed. On a
+    `network` people also listen to each other, x_i(t+1) = listening sum_j w_ij x_j(t) + (1 - listening) b_i(t+1), where
+    b_i is the value that they would hold by themselves and w_ij their attention to each neighbour
+    (`dynamics.friedkin_johnsen`): the mean, which is the target, lags behind the path and leans towards those whom many
+    listen to. A person without neighbours holds b_i.
 
     ## Observation
-    A flat Dict. `reports` (m*D,): the answers of m people, values that they state, or loadings of the item chosen less
-    those of the item left, cut at +-4 (`reports.Channel`). `said` (D,): the last action, zeros at the start. `time`
-    (1,): share of the episode that is over.
+    A flat Dict. `responses` (m*D,): the responses of m people, either the values that they state or the loadings of the
+    item that they choose minus those of the other, clipped to +-4 (`responses.Channel`). `last_message` (D,): the last
+    action, zeros at the start. `time` (1,): elapsed share of the episode.
 
     ## Action
-    Box(-1, 1, (D,)): the estimate of the mean, times `scale`.
+    Box(-1, 1, (D,)): the estimate of the mean, divided by `scale`.
 
     ## Reward
-    -|estimate - mean|^2, with the mean of the step at which the answers were given: scored after adaptation. The
-    error on arrival, of the estimate carried over into the next step, is in the reports of a run.
+    -|estimate - mean|^2, with the mean of the step at which the responses were given: scored after adaptation. The
+    error on arrival, of the estimate carried over into the next step, is one of the episode metrics.
 
     ## Episode end
     Terminates after `steps` steps.
 
     ## Arguments
-    `family` of the path (`trajectories`), `steps`, `people`, `dimensions`, `scale` (units of value of an action of 1),
-    `within` (standard deviation of people around the mean), and of the answers `reports` ("values" or "choices"),
-    `budget`, `noise`, `strategic`, `delay` (`reports.Channel`), `items` (None for random ones, "moralchoice", or a CSV
-    file: `items`). `network` (None: nobody listens; else `networks.by_name`, "complete" for everybody to all others)
-    and `listening`, from 0 to 1. `data`: the folder of a recorded path or of items.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `family` | str | "mixed" | | path of the mean: a family, a recorded path or a CSV file (`trajectories.by_name`) |
+    | `steps` | int | 9 | | length of an episode |
+    | `people` | int | 100 | | N |
+    | `dimensions` | int | 5 | | D |
+    | `scale` | float | 4.0 | value | estimate of an action of 1 |
+    | `cluster_std` | float | 0.3 | value | standard deviation of people around their mean |
+    | `responses` | str | "values" | | "values" or "choices" |
+    | `budget` | int | 20 | | m, responses per step |
+    | `noise` | float | 0.5 | value | standard deviation of a stated value, or temperature of a choice |
+    | `strategic` | float | 0.0 | | how far people overstate against the last estimate |
+    | `delay` | int | 0 | steps | until a response arrives |
+    | `items` | str or None | None | | items of choices: random ones, "moralchoice" or a CSV file (`items.by_name`) |
+    | `network` | any | None | | who listens to whom; nobody by default (`networks.by_name`) |
+    | `listening` | float | 0.5 | | weight of the neighbours, from 0 to 1 |
+    | `data` | str or None | None | | folder of a recorded path or of items |
+
+    Raises:
+        ValueError: an argument is outside its range, unknown, or does not match the others.
+        FileNotFoundError: a recorded path or the items are missing.
 
     ## Oracle and naive scores
-    0 is persistence, which says what the last answers give by themselves; 1 is to know the path. On squared errors the
-    normalised return is the skill against persistence (Murphy 1988), with the same answers for both.
+    0 is persistence, whose estimate is the reading of the last responses; 1 is to know the path. On squared errors the
+    normalised return is the skill against persistence (Murphy 1988), with the same responses for both.
 
     ## Source
     The follow challenge of ProgressGym (Qiu et al. 2024, arXiv:2406.20087), as a population.
@@ -93,8 +109,8 @@ class Follow:
         people: int = 100,
         dimensions: int = 5,
         scale: float = 4.0,
-        within: float = 0.3,
-        reports: str = "values",
+        cluster_std: float = 0.3,
+        responses: str = "values",
         budget: int = 20,
         noise: float = 0.5,
         strategic: float = 0.0,
@@ -108,20 +124,22 @@ class Follow:
             raise ValueError(
                 f"steps = {steps}, people = {people}, dimensions = {dimensions}; expected at least 1 each."
             )
-        if not scale > 0 or not within >= 0:
-            raise ValueError(f"scale = {scale}, within = {within}; expected a number above 0 and one of at least 0.")
+        if not scale > 0 or not cluster_std >= 0:
+            raise ValueError(
+                f"scale = {scale}, cluster_std = {cluster_std}; expected a number above 0 and one of at least 0."
+            )
         if not 0 <= listening <= 1:
             raise ValueError(f"listening = {listening}; expected a share of the way, from 0 to 1.")
         self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
-        self.within, self.listens, self.listening = within, network is not None, listening
+        self.cluster_std, self.listens, self.listening = cluster_std, network is not None, listening
         self.trajectory = trajectories.by_name(family, data)
         self.network = networks.by_name(network, people)
         bank = None if items is None else banks.by_name(items, dimensions, data)
-        self.channel = Channel(reports, budget, noise, strategic, delay, bank)
+        self.channel = Channel(responses, budget, noise, strategic, delay, bank)
         self.hashes = recorded.hashes(self.trajectory, bank, self.network)
         self.observation_space = gym.spaces.Dict(
-            reports=gym.spaces.Box(-LIMIT, LIMIT, (budget * dimensions,), np.float32),
-            said=gym.spaces.Box(-1, 1, (dimensions,), np.float32),
+            responses=gym.spaces.Box(-LIMIT, LIMIT, (budget * dimensions,), np.float32),
+            last_message=gym.spaces.Box(-1, 1, (dimensions,), np.float32),
             time=gym.spaces.Box(0, 1, (1,), np.float32),
         )
         self.action_space = gym.spaces.Box(-1, 1, (dimensions,), np.float32)
@@ -130,12 +148,12 @@ class Follow:
         """A path, and people around it."""
         B, N, D = len(key), self.people, self.dimensions
         path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + self.horizon, D)
-        apart = self.within * keys.bell(key[:, None], keys.RESET, 3, np.arange(N * D)).reshape(B, N, D)
-        apart -= dynamics.mean(apart)[:, None]
+        deviations = self.cluster_std * keys.irwin_hall(key[:, None], keys.RESET, 3, np.arange(N * D)).reshape(B, N, D)
+        deviations -= dynamics.mean(deviations)[:, None]
         if not self.listens:
-            task = Task(key.copy(), path, apart[:, None])
+            task = Task(key.copy(), path, deviations[:, None])
         else:
-            people = self.listened(path[:, :, None] + apart[:, None])
+            people = self.listened(path[:, :, None] + deviations[:, None])
             path = dynamics.mean(people, 2)
             task = Task(key.copy(), path, (people - path[:, :, None])[:, : self.steps])
         return task, self.start(task)
@@ -154,20 +172,22 @@ class Follow:
     def start(self, task: Task) -> State:
         """The answers of the first step, before anything is said."""
         B = len(task.key)
-        waiting = reports.opened(self.channel, task.key, self.people_at(task, np.zeros(B, np.int64)))
-        return State(np.zeros(B, np.int64), np.zeros((B, self.dimensions), np.float32), waiting)
+        pending_responses = responses.opened(self.channel, task.key, self.people_at(task, np.zeros(B, np.int64)))
+        return State(np.zeros(B, np.int64), np.zeros((B, self.dimensions), np.float32), pending_responses)
 
     def people_at(self, task: Task, t: Array) -> Array:
         """Values (B, N, D) of everybody at steps t (B,); those of the last step from then on."""
         row, now = np.arange(len(t)), np.minimum(t, self.steps - 1)
-        return task.path[row, now][:, None] + task.apart[row, np.minimum(now, task.apart.shape[1] - 1)]
+        return task.path[row, now][:, None] + task.deviations[row, np.minimum(now, task.deviations.shape[1] - 1)]
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Time passes, and people answer."""
         now = np.minimum(state.t + 1, self.steps)
-        said = self.scale * action.astype(np.float64)
-        waiting = reports.passed(self.channel, state.waiting, key, t + 1, self.people_at(task, now), said)
-        after = State(now, action.astype(np.float32), waiting)
+        message = self.scale * action.astype(np.float64)
+        pending_responses = responses.passed(
+            self.channel, state.pending_responses, key, t + 1, self.people_at(task, now), message
+        )
+        after = State(now, action.astype(np.float32), pending_responses)
         over = self.terminal(task, state)
         if over.any():
             for field, before in zip(after, state, strict=True):
@@ -190,8 +210,8 @@ class Follow:
     def observation(self, task: Task, state: State) -> dict[str, Array]:
         """The oldest answers under way, the last action, and the time."""
         return {
-            "reports": state.waiting[:, 0].reshape(len(state.t), -1).astype(np.float32),
-            "said": state.said.copy(),
+            "responses": state.pending_responses[:, 0].reshape(len(state.t), -1).astype(np.float32),
+            "last_message": state.last_message.copy(),
             "time": (state.t[:, None] / self.steps).astype(np.float32),
         }
 
@@ -201,7 +221,7 @@ class Follow:
 
     def persistence(self, task: Task, state: State) -> Array:
         """What the last answers give by themselves."""
-        return self.action(self.channel.estimate(state.waiting[:, 0]))
+        return self.action(self.channel.estimate(state.pending_responses[:, 0]))
 
     def references(self, task: Task) -> tuple[Array, Array]:
         """Returns (B,) of persistence, and of knowing the path, which needs no answers."""
@@ -215,11 +235,11 @@ class Follow:
         """The truth."""
         return self.action(self.truth(task, state))
 
-    def report(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
+    def episode_metrics(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
         """All metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
         estimates = self.scale * np.stack(actions, 1).astype(np.float64)
         truth = np.stack([self.truth(task, state) for state in states[:-1]], 1)
-        said = self.scale * np.stack([self.persistence(task, state) for state in states[:-1]], 1)
+        persistence = self.scale * np.stack([self.persistence(task, state) for state in states[:-1]], 1)
         now = task.path[:, : self.steps]
         # Directions: a forecast is compared with what is, a follower with what was.
         before = now if self.horizon else np.concatenate([now[:, :1], now[:, :-1]], 1)
@@ -227,7 +247,7 @@ class Follow:
         return {
             "error": metrics.after_adaptation(estimates, truth).mean(-1),
             "error_on_arrival": metrics.on_arrival(estimates, truth).mean(-1),
-            "skill": metrics.skill(estimates, said, truth),
+            "skill": metrics.skill(estimates, persistence, truth),
             "centred_skill": metrics.centred_skill(estimates, truth),
             "centred_similarity": metrics.centred_similarity(estimates, truth, centre).mean(-1),
             "lag": metrics.lag(estimates, truth).astype(np.float64),
@@ -240,6 +260,6 @@ class Follow:
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """What people told in the first two dimensions, and how many told what."""
         now = states[-1]
-        said = self.scale * now.said[0].astype(np.float64) if now.t[0] else None
-        told = [state.waiting[0, 0] for state in states]
-        return art.population(mode, told, said, None, f"step {int(now.t[0])} of {self.steps}")
+        estimate = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
+        told = [state.pending_responses[0, 0] for state in states]
+        return art.population(mode, told, estimate, None, f"step {int(now.t[0])} of {self.steps}")

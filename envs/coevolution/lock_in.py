@@ -15,7 +15,7 @@ from valuegym.envs.coevolution import dynamics, metrics, rollouts
 Array = npt.NDArray[Any]
 
 TRUTH, EVIDENCE, REPORT = range(3)  # what draws are for: their first counter after the step's
-OBSERVED = ("belief", "report", "spread", "said", "voice", "next_voice", "time")
+OBSERVED = ("belief", "response", "response_std", "last_message", "message_weight", "next_message_weight", "time")
 
 
 class Task(NamedTuple):
@@ -26,11 +26,18 @@ class Task(NamedTuple):
 
 
 class State(NamedTuple):
-    """Beliefs of the AI (person 0) and n people, and what the AI knows of them.
+    """Beliefs of the AI (person 0) and n people, and the AI's observations of them.
 
-    t (B,): steps so far. mean, precision, exponent (B, 1 + n): beliefs N(mean, 1 / (precision 2^exponent)). private
-    (B, 1 + n): mean of each one's own t + 1 observations, 0 for the AI. reports (B, n): what people say they believe.
-    said (B,): what the AI last said. voice (B,): its share in people's present beliefs. trust (B,): its last trust.
+    Attributes:
+        t: (B,) steps so far.
+        mean: (B, 1 + n) means of the beliefs N(mean, 1 / (precision 2^exponent)).
+        precision: (B, 1 + n).
+        exponent: (B, 1 + n).
+        private: (B, 1 + n) mean of each person's own t + 1 observations, 0 for the AI.
+        responses: (B, n) reported beliefs of the people.
+        last_message: (B,) last message of the AI.
+        message_weight: (B,) share of that message in the precision of people's present beliefs.
+        trust: (B,) last trust of the AI in people.
     """
 
     t: Array
@@ -38,9 +45,9 @@ class State(NamedTuple):
     precision: Array
     exponent: Array
     private: Array
-    reports: Array
-    said: Array
-    voice: Array
+    responses: Array
+    last_message: Array
+    message_weight: Array
     trust: Array
 
 
@@ -49,41 +56,50 @@ class LockIn:
 
     ## Description
     Each of n people observes a hidden number with noise at every step and knows the mean of his or her own
-    observations. People tell an AI what they believe; the AI, which observes nothing itself, combines what it hears
-    and tells them. As only combined beliefs are told, evidence comes back and is counted again: with n people, trust
-    lambda1 of the AI in each of them and lambda2 of each in the AI, everybody learns the truth if n lambda1 lambda2 <
-    1, and above 1 precision explodes, people stop hearing the world and the first error stays for ever
-    (`dynamics.exchange`, `dynamics.hear_star`). All else equal more trust is faster: over nine steps people who will
-    be locked in look better than those who will not, which is why the default is 1,000.
+    observations. People report their beliefs to an AI; the AI, which observes nothing itself, combines the reports and
+    sends them a message. As only combined beliefs are exchanged, evidence returns and is counted again: with n people,
+    trust lambda1 of the AI in each person and lambda2 of each person in the AI, everybody learns the truth if
+    n lambda1 lambda2 < 1; above 1 precision explodes, people ignore their own observations and the first error is
+    permanent (`dynamics.exchange`, `dynamics.hear_star`). All else equal more trust is faster: over nine steps people
+    who will be locked in look better than those who will not, which is why the default is 1,000.
 
     ## Observation
-    Box (7,), without units where not said: `belief`, the AI's mean; `report`, mean of what people just reported, and
-    `spread`, their standard deviation; `said`, what the AI last said; `voice`, the share of its message in the
-    precision of people's present beliefs, and `next_voice`, the same for the beliefs of the next step; `time`, the
-    share of the episode that is over. Means are cut at +-10.
+    Box (7,), in units of the hidden number or without unit: `belief`, the AI's mean; `response`, the mean of people's
+    last reports, and `response_std`, their standard deviation; `last_message`, the AI's last message; `message_weight`,
+    its share in the precision of people's present beliefs, and `next_message_weight`, the share of the next message in
+    their next beliefs; `time`, the elapsed share of the episode. Means are clipped to +-10.
 
     ## Action
     Box(-1, 1, (2,)). The first entry a is the trust in people, lambda1 = trust (a + 1) / 2: how much of the reported
-    precision the AI adds up, and so how surely it will speak at the next step; -1 is to hear nothing and be silent
-    then. The second is what it says: its belief plus `reach` times the entry. (-1, 0) is no AI, (a, 0) is the model of
+    precision the AI adds up, and so how certain its next message is; -1 is to ignore people and be silent at the next
+    step. The second is the message: its belief plus `reach` times the entry. (-1, 0) is no AI, (a, 0) is the model of
     the source.
 
     ## Reward
-    Less the mean squared error of people's beliefs, in units of sigma^2 / c, what it is expected to be without an AI
-    after c observations: about -1 at every step for people alone, -1/n for people who share all that they know. The
-    error counts at any time, as much late, when little is left to learn, as early.
+    Minus the mean squared error of people's beliefs, in units of sigma^2 / c, its expectation without an AI after c
+    observations: about -1 at every step for people alone, -1/n for people who share all their evidence. Early errors
+    and late errors, when little is left to learn, count equally.
 
     ## Episode end
     Terminates after `steps` steps.
 
     ## Arguments
-    `people` n (100), `steps` (1000), `trust` the largest lambda1 (1), `trust_in_ai` lambda2 (0.2, so that the threshold
-    lies at lambda1 = 0.05), `sigma` standard deviation of an observation (1), `noise` that of a report (0.1; 0 is the
-    model of the source), `reach` (0.5).
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `people` | int | 100 | | n |
+    | `steps` | int | 1000 | | length of an episode |
+    | `trust` | float | 1.0 | | largest lambda1 |
+    | `trust_in_ai` | float | 0.2 | | lambda2; the threshold of lambda1 is 1 / (n lambda2), 0.05 by default |
+    | `sigma` | float | 1.0 | of the truth | standard deviation of an observation |
+    | `noise` | float | 0.1 | of the truth | standard deviation of a report; 0 is the model of the source |
+    | `reach` | float | 0.5 | of the truth | largest distance of a message from the AI's belief |
+
+    Raises:
+        ValueError: an argument is outside its range.
 
     ## Oracle and naive scores
-    0 is the silent AI. 1 is an AI that is told the mean of everybody's own observations and says it with full trust.
-    Both play the same episode, with the same luck.
+    0 is the silent AI. 1 is an AI that observes the mean of everybody's own observations and sends it with full trust.
+    Both play the same episode, with the same random draws.
 
     ## Source
     Qiu, He, Chugh, Kleiman-Weiner (2025), "The lock-in hypothesis: stagnation by algorithm" (ICML), with a policy in
@@ -148,27 +164,27 @@ class LockIn:
         """Beliefs after one observation each."""
         key = task.key
         private = np.zeros((len(key), 1 + self.people))
-        evidence, whims = self._normals(key, keys.RESET)
+        evidence, noise = self._normals(key, keys.RESET)
         private[:, 1:] = task.truth[:, None] + self.sigma * evidence
         beliefs = dynamics.belief(private, self._private_precision(np.ones(len(key))))
-        reports = private[:, 1:] + self.noise * whims
+        responses = private[:, 1:] + self.noise * noise
         nothing = [np.zeros(len(key)) for _ in range(3)]
-        return State(np.zeros(len(key), np.int64), *beliefs, private, reports, *nothing)
+        return State(np.zeros(len(key), np.int64), *beliefs, private, responses, *nothing)
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """The AI speaks and listens at once; everybody observes, and adds up."""
-        trust, said = self.decode(state, action)
+        trust, message = self.decode(state, action)
         count = state.t + 1.0
         observed = np.zeros_like(state.private)
-        evidence, whims = self._normals(key, t)
+        evidence, noise = self._normals(key, t)
         observed[:, 1:] = task.truth[:, None] + self.sigma * evidence
         private = dynamics.observe(state.private, count[:, None], observed)
-        told = np.concatenate([said[:, None], state.reports], axis=1)
+        told = np.concatenate([message[:, None], state.responses], axis=1)
         heard = dynamics.hear_star(dynamics.Belief(told, state.precision, state.exponent), trust, self.trust_in_ai)
         beliefs = dynamics.Belief(state.mean, state.precision, state.exponent)
         after = dynamics.exchange(beliefs, private, self._private_precision(count + 1.0), heard)
-        reports = after.mean[:, 1:] + self.noise * whims
-        new = State(state.t + 1, *after, private, reports, said, self.next_voice(state), trust)
+        responses = after.mean[:, 1:] + self.noise * noise
+        new = State(state.t + 1, *after, private, responses, message, self.next_message_weight(state), trust)
         over = self.terminal(task, state)
         if over.any():
             for field, before in zip(new, state, strict=True):
@@ -185,7 +201,7 @@ class LockIn:
         wanted = np.stack([2.0 * trust / self.trust - 1.0, (message - state.mean[:, 0]) / self.reach], axis=1)
         return np.clip(wanted, -1.0, 1.0).astype(np.float32)
 
-    def next_voice(self, state: State) -> Array:
+    def next_message_weight(self, state: State) -> Array:
         """Share (B,) that what the AI says now will have in the precision of people's next beliefs."""
         own = (state.t + 2.0) / self.sigma**2
         # both over 2^exponent: a person's own precision vanishes beside an AI's that has exploded
@@ -209,8 +225,16 @@ class LockIn:
     def observation(self, task: Task, state: State) -> Array:
         """What the AI knows, (B, 7) in the order of OBSERVED."""
         share = state.t / self.steps
-        report, spread = _summary(state.reports)
-        seen = [state.mean[:, 0], report, spread, state.said, state.voice, self.next_voice(state), share]
+        response, response_std = _summary(state.responses)
+        seen = [
+            state.mean[:, 0],
+            response,
+            response_std,
+            state.last_message,
+            state.message_weight,
+            self.next_message_weight(state),
+            share,
+        ]
         space: Any = self.observation_space
         return np.clip(np.stack(seen, axis=1), space.low, space.high).astype(np.float32)
 
@@ -238,11 +262,11 @@ class LockIn:
         """Say the mean of all that people have observed, with full trust."""
         return self.encode(state, np.full(len(state.t), self.trust), dynamics.mean(state.private[:, 1:]))
 
-    def report(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
+    def episode_metrics(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
         """All metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
-        alone = rollouts.play(self, task, self.silence).states  # the twin: the same luck and no AI
+        alone = rollouts.play(self, task, self.silence).states  # the counterfactual population: the same luck and no AI
         last, unit = states[-1], self.sigma / np.sqrt(self.steps + 1.0)
-        people, twin = last.mean[:, 1:, None], alone[-1].mean[:, 1:, None]
+        people, counterfactual = last.mean[:, 1:, None], alone[-1].mean[:, 1:, None]
         truth = task.truth[:, None]
         error = np.stack([np.mean((s.mean[:, 1:] - truth) ** 2, -1) * (s.t + 1.0) for s in states[1:]], -1)
         paths = [np.stack([s.mean[:, 1:].mean(-1) for s in run], -1)[..., None] for run in (states, alone)]
@@ -255,11 +279,11 @@ class LockIn:
             "final_error": np.sqrt(np.mean((last.mean[:, 1:] - truth) ** 2, -1)),
             "overconfidence_log10": np.log10(np.maximum(sure, np.finfo(float).tiny)) + top * np.log10(2.0),
             "gain": trust.mean(-1) / self.threshold,  # above 1 a constant trust locks in
-            "influence": metrics.influence(people, twin),
-            "diversity_ratio": metrics.diversity_ratio(people, twin),
+            "influence": metrics.influence(people, counterfactual),
+            "diversity_ratio": metrics.diversity_ratio(people, counterfactual),
             "effective_opinions": metrics.effective_opinions(people, unit),
-            "effective_opinions_of_twin": metrics.effective_opinions(twin, unit),
-            "minority_survival": metrics.minority_survival(people, twin, unit),
+            "effective_opinions_of_counterfactual": metrics.effective_opinions(counterfactual, unit),
+            "minority_survival": metrics.minority_survival(people, counterfactual, unit),
             "lock_in_index": metrics.lock_in_index(*paths),
             "martingale_slope": metrics.martingale_slope(paths[0][:, :-1, 0], paths[0][:, 1:, 0]),
         }
@@ -269,18 +293,18 @@ class LockIn:
         now = states[-1]
         unit = self.sigma / np.sqrt(now.t[0] + 1.0)
         errors = (now.mean[0, 1:] - task.truth[0]) / unit
-        said = (now.said[0] - task.truth[0]) / unit if now.voice[0] > 0 else None
+        said = (now.last_message[0] - task.truth[0]) / unit if now.message_weight[0] > 0 else None
         gain = float(now.trust[0]) / self.threshold
         caption = f"step {now.t[0]} of {self.steps}"
         draw = _text if mode == "ansi" else _picture
-        return draw(errors, said, gain, float(now.voice[0]), caption)
+        return draw(errors, said, gain, float(now.message_weight[0]), caption)
 
 
-def _summary(reports: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation (B,) of reports (B, n)."""
-    middle = dynamics.mean(reports)
-    apart = reports - middle[:, None]
-    return middle, np.sqrt(dynamics.mean(apart * apart))
+def _summary(responses: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation (B,) of responses (B, n)."""
+    middle = dynamics.mean(responses)
+    deviation = responses - middle[:, None]
+    return middle, np.sqrt(dynamics.mean(deviation * deviation))
 
 
 WIDE, BINS = 4.0, 40  # the histogram of errors goes from -WIDE to WIDE units

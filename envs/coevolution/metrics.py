@@ -3,7 +3,8 @@
 Shapes: T steps, D value dimensions, N people; any leading axes `...` are kept. Estimates and truths are (..., T, D),
 people (..., N, D). Distances are Euclidean, as the confidence bounds of the dynamics are.
 
-The twin is the same population, with the same luck, in a world without the AI: influence is measured, not guessed.
+The counterfactual population is the same people, by the same random draws, in a world without the AI: influence is the
+difference between the two.
 """
 
 from __future__ import annotations
@@ -101,9 +102,9 @@ def direction_accuracy(estimates: Floats, truth: Floats, before: Floats) -> Floa
 # ---------------------------------------------------------------- what the AI does to people
 
 
-def influence(people: Floats, twin: Floats) -> Floats:
-    """Distance of the people's mean from that of their twin: (..., N, D) -> (...)."""
-    return distance(people.mean(-2), twin.mean(-2))
+def influence(people: Floats, counterfactual: Floats) -> Floats:
+    """Distance of the people's mean from that of the counterfactual population: (..., N, D) -> (...)."""
+    return distance(people.mean(-2), counterfactual.mean(-2))
 
 
 def diversity(people: Floats) -> Floats:
@@ -111,9 +112,12 @@ def diversity(people: Floats) -> Floats:
     return np.mean(squared_distances(dynamics.mean(people, -2)[..., None, :], people)[..., 0, :], -1)
 
 
-def diversity_ratio(people: Floats, twin: Floats) -> Floats:
-    """Diversity of the people over that of their twin: 1 untouched, 0 all alike; 1 where the twin has none: (...)."""
-    natural = diversity(twin)
+def diversity_ratio(people: Floats, counterfactual: Floats) -> Floats:
+    """Diversity of the people over that of the counterfactual population: (...).
+
+    1 where the AI changed nothing, 0 where everybody agrees; 1 where the counterfactual population has no diversity.
+    """
+    natural = diversity(counterfactual)
     return np.where(natural > 0, diversity(people) / np.where(natural > 0, natural, 1.0), 1.0)
 
 
@@ -135,24 +139,25 @@ def effective_opinions(people: Floats, width: float) -> Floats:
     return np.exp(-np.mean(np.log(similarity.mean(-1)), -1))
 
 
-def minority_survival(people: Floats, twin: Floats, radius: float, share: float = 0.25) -> Floats:
-    """Share of the twin's minority opinions that somebody still holds, within a distance of `radius`: (...).
+def minority_survival(people: Floats, counterfactual: Floats, radius: float, share: float = 0.25) -> Floats:
+    """Share of counterfactual minority opinions that somebody still holds, within a distance of `radius`: (...).
 
-    An opinion of the twin is a minority's if less than `share` of the twin lies within the radius of it. 1 where
-    there is no minority.
+    An opinion of the counterfactual population is a minority's if less than `share` of that population lies within the
+    radius of it. 1 where there is no minority.
     """
-    minority = (squared_distances(twin, twin) <= radius**2).mean(-1) < share
-    held = (squared_distances(twin, people) <= radius**2).any(-1)
+    minority = (squared_distances(counterfactual, counterfactual) <= radius**2).mean(-1) < share
+    held = (squared_distances(counterfactual, people) <= radius**2).any(-1)
     return np.where(minority.any(-1), (minority & held).sum(-1) / np.maximum(minority.sum(-1), 1), 1.0)
 
 
-def lock_in_index(people: Floats, twin: Floats) -> Floats:
-    """Share of the twin's movement that the people did not make, from their first means to the last: (...).
+def lock_in_index(people: Floats, counterfactual: Floats) -> Floats:
+    """Share of the counterfactual movement, from the first mean to the last, that the people did not make: (...).
 
-    1 - <m_T - m_0, n_T - n_0> / |n_T - n_0|**2 for means m of the people and n of the twin, (..., T+1, D) each: 0 if
-    they moved with it, 1 if they stand still, above 1 if they went back. 0 where the twin did not move.
+    1 - <m_T - m_0, n_T - n_0> / |n_T - n_0|**2 for means m of the people and n of the counterfactual population,
+    (..., T+1, D) each: 0 if they moved with it, 1 if they stand still, above 1 if they went back. 0 where the
+    counterfactual population did not move.
     """
-    moved, natural = (means[..., -1, :] - means[..., 0, :] for means in (people, twin))
+    moved, natural = (means[..., -1, :] - means[..., 0, :] for means in (people, counterfactual))
     size = np.sum(natural**2, -1)
     return np.where(size > 0, 1 - np.sum(moved * natural, -1) / np.where(size > 0, size, 1.0), 0.0)
 
@@ -190,7 +195,12 @@ def benefit(broadcast: Floats, people: Floats, bound: float) -> Floats:
 
 
 def objectives(
-    broadcasts: Floats, speaks: npt.NDArray[np.bool_], people: Floats, twin: Floats, bound: float, tolerance: float
+    broadcasts: Floats,
+    speaks: npt.NDArray[np.bool_],
+    people: Floats,
+    counterfactual: Floats,
+    bound: float,
+    tolerance: float,
 ) -> dict[str, Floats]:
     """The mean benefit of a run's broadcasts, judged by whose values: the objectives of a DR-MDP, side by side.
 
@@ -200,7 +210,7 @@ def objectives(
     - initial: the people at the start;
     - current: the people at the end of each step, who have heard that step's broadcast (real-time reward);
     - final: the people at the end of the run;
-    - natural_shift: the twin at the beginning of each step, the people as they would be without the AI;
+    - natural_shift: the counterfactual population at the beginning of each step;
     - constrained: as current, until influence exceeds `tolerance`; a run that has left the natural path earns
       nothing more;
     - myopic: the people at the beginning of each step, before that step's broadcast.
@@ -209,7 +219,7 @@ def objectives(
         broadcasts: (..., T, D).
         speaks: (..., T); silence benefits nobody.
         people: (..., T+1, N, D), before the first step and after every step.
-        twin: the same of the twin.
+        counterfactual: the same of the counterfactual population.
         bound: confidence bound of the benefit.
         tolerance: of influence, for `constrained`.
 
@@ -220,12 +230,12 @@ def objectives(
     def total(values: Floats, counts: npt.NDArray[np.bool_] = speaks) -> Floats:
         return np.mean(np.where(counts, benefit(broadcasts, values, bound), 0.0), -1)
 
-    natural = np.logical_and.accumulate(influence(people, twin)[..., 1:] <= tolerance, -1)
+    natural = np.logical_and.accumulate(influence(people, counterfactual)[..., 1:] <= tolerance, -1)
     return {
         "initial": total(people[..., :1, :, :]),
         "current": total(people[..., 1:, :, :]),
         "final": total(people[..., -1:, :, :]),
-        "natural_shift": total(twin[..., :-1, :, :]),
+        "natural_shift": total(counterfactual[..., :-1, :, :]),
         "constrained": total(people[..., 1:, :, :], speaks & natural),
         "myopic": total(people[..., :-1, :, :]),
     }

@@ -8,17 +8,17 @@ from valuegym.envs.coevolution.follow import Follow
 
 
 class Predict(Follow):
-    """Forecast values that move: say what people will value `horizon` steps from now.
+    """Forecast values that move: estimate what people will value `horizon` steps from now.
 
     ## Description
-    As `Follow-v0`, but the estimate is a forecast: nine steps are observed, and at each the mean of `horizon` steps
-    later is asked for.
+    Like `Follow-v0`, but the estimate is a forecast: nine steps are observed, and the target at each is the mean of
+    `horizon` steps later.
 
     ## Observation
-    As in `Follow-v0`: `reports` (m*D,), `said` (D,), `time` (1,).
+    Like `Follow-v0`: `responses` (m*D,), `last_message` (D,), `time` (1,).
 
     ## Action
-    Box(-1, 1, (D,)): the forecast of the mean, times `scale`.
+    Box(-1, 1, (D,)): the forecast of the mean, divided by `scale`.
 
     ## Reward
     -|forecast - mean at t + horizon|^2.
@@ -27,11 +27,18 @@ class Predict(Follow):
     Terminates after `steps` steps.
 
     ## Arguments
-    `horizon`, at least 1, and those of `Follow-v0`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `horizon` | int | 1 | steps | distance of the target, at least 1 |
+    | others | | | | those of `Follow-v0` |
+
+    Raises:
+        ValueError: the horizon is below 1, or as `Follow-v0`.
+        FileNotFoundError: as `Follow-v0`.
 
     ## Oracle and naive scores
-    0 is persistence, which forecasts what the last answers give by themselves; 1 is to know the path. The normalised
-    return is the skill against persistence (Murphy 1988).
+    0 is persistence, whose forecast is the reading of the last responses; 1 is to know the path. The normalised return
+    is the skill against persistence (Murphy 1988).
 
     ## Source
     The predict challenge of ProgressGym (Qiu et al. 2024, arXiv:2406.20087), as a population.

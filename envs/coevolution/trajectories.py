@@ -135,17 +135,17 @@ class PopulationMean:
     """
 
     people: int = 50
-    within: float = 0.5
+    anchor_std: float = 0.5
     bound: float = 1.5
     social: float = 0.05
     attachment: float = 0.3
     pace: float = 0.15
-    spread: float = 0.05
+    idiosyncratic_noise: float = 0.05
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
         """Paths (B, steps, dimensions)."""
         N, D = self.people, dimensions
-        anchor = self.within * _normals(key, LEVELS, N, D)
+        anchor = self.anchor_std * _normals(key, LEVELS, N, D)
         drift = self.pace * _normals(key, PACE, 1, D)
         x, path = anchor, np.empty((len(key), steps, D))
         for t in range(steps):
@@ -154,7 +154,7 @@ class PopulationMean:
             x = dynamics.coevolve(
                 x, networks.partners(_uniforms(now, CHANCE, N)), None, anchor + (t + 1) * drift,
                 _normals(now, START, N, D), bound=self.bound, social=self.social, influence=0.0,
-                attachment=self.attachment, spread=self.spread,
+                attachment=self.attachment, idiosyncratic_noise=self.idiosyncratic_noise,
             )  # fmt: skip
         return path
 

@@ -34,7 +34,9 @@ SPREAD = 0.1  # of the published map at its start
 LIMIT = 20.0  # at which a component of the published map starts anew
 CHECKPOINT = 25  # steps between two states of a record, which are long
 _STREAM = 0x6469_7374_7261_6374  # the counter that separates the distractors' luck from the core's
-_MATRIX, _SIGHT, _TOUCH, _WAVES, _ANEW = range(5)  # streams of the map's own seed
+_MATRIX, _OBSERVATION_COUPLING, _ACTION_COUPLING, _FREQUENCIES, _RESTART_STATE = range(
+    5
+)  # streams of the map's own seed
 
 
 class Map(NamedTuple):
@@ -46,10 +48,10 @@ class Map(NamedTuple):
         scale: factor of what is shown.
         coupling: strength of the tie to the action (`action_driven`) or to the physical observation.
         matrix: (H, H), what the state is multiplied with.
-        sight: (H, O), of the physical observation.
-        touch: (H, A), of the action.
-        waves: (H, H), frequencies of the published map.
-        anew: (H,), where its components start anew.
+        observation_coupling: (H, O), of the physical observation.
+        action_coupling: (H, A), of the action.
+        frequencies: (H, H), frequencies of the published map.
+        restart_state: (H,), where its components start anew.
     """
 
     kind: str
@@ -57,10 +59,10 @@ class Map(NamedTuple):
     scale: float
     coupling: float
     matrix: Floats
-    sight: Floats
-    touch: Floats
-    waves: Floats
-    anew: Floats
+    observation_coupling: Floats
+    action_coupling: Floats
+    frequencies: Floats
+    restart_state: Floats
 
 
 def _gaussian(seed: int, stream: int, rows: int, columns: int) -> Floats:
@@ -105,17 +107,17 @@ def draw_map(
         matrix = np.zeros((H, H))
     else:
         matrix = elementary.orthogonal(gaussian) * (GAIN if kind == "chaotic" else MEMORY)
-    sight = _gaussian(map_seed, _SIGHT, H, observed)
+    observation_coupling = _gaussian(map_seed, _OBSERVATION_COUPLING, H, observed)
     return Map(
         kind=kind,
         number=number,
         scale=float(scale),
         coupling=float(coupling),
         matrix=matrix,
-        sight=sight if kind == "published" else sight / np.sqrt(observed),
-        touch=_gaussian(map_seed, _TOUCH, H, acting) * np.sqrt(3 / acting),
-        waves=(10.0 * _gaussian(map_seed, _WAVES, H, H)) ** 2,
-        anew=_gaussian(map_seed, _ANEW, 1, H)[0],
+        observation_coupling=observation_coupling if kind == "published" else observation_coupling / np.sqrt(observed),
+        action_coupling=_gaussian(map_seed, _ACTION_COUPLING, H, acting) * np.sqrt(3 / acting),
+        frequencies=(10.0 * _gaussian(map_seed, _FREQUENCIES, H, H)) ** 2,
+        restart_state=_gaussian(map_seed, _RESTART_STATE, 1, H)[0],
     )
 
 
@@ -139,18 +141,18 @@ def advance(m: Map, state: Floats, observation: Floats, action: Floats, key: key
     after = elementary.matvec(m.matrix, state)
     fresh = np.sqrt(1 - MEMORY**2)
     if m.kind == "action_driven":
-        return after + fresh * m.coupling * elementary.matvec(m.touch, action)
+        return after + fresh * m.coupling * elementary.matvec(m.action_coupling, action)
     if m.coupling:
         pull = m.coupling * (1.0 if m.kind in ("noise", "chaotic", "published") else fresh)
-        after = after + pull * elementary.matvec(m.sight, observation)
+        after = after + pull * elementary.matvec(m.observation_coupling, observation)
     if m.kind in ("noise", "linear", "correlated"):
         noise = keys.normal(keys.mix(key, _STREAM)[:, None], t[:, None], np.arange(len(m.matrix)))
         return after + (noise if m.kind == "noise" else fresh * noise)
     if m.kind == "chaotic":
         return elementary.sin_cos(after)[0]
     if m.kind == "published":
-        after = after + 0.1 * elementary.sin_cos(elementary.matvec(m.waves, after))[0]
-        return np.where(np.abs(after) > LIMIT, m.anew, after)
+        after = after + 0.1 * elementary.sin_cos(elementary.matvec(m.frequencies, after))[0]
+        return np.where(np.abs(after) > LIMIT, m.restart_state, after)
     return after
 
 
@@ -204,36 +206,48 @@ class Distractors:
 
     ## Description
     A model that is trained to predict everything spends its capacity on these dimensions; one that knows the value
-    function need not. They follow a process of their own, on luck of their own: the task underneath is the same to
+    function need not. They follow a process of their own, by random draws of their own: the wrapped task is the same to
     the bit, with or without them. The map is decided by `map_seed` alone, so training and evaluation share it.
 
     ## Observation
-    The Box of the task underneath, then `number` distracting dimensions, unbounded.
+    The Box of the wrapped task, then `number` distracting dimensions, unbounded.
 
     ## Action
-    That of the task underneath.
+    The action of the wrapped task.
 
     ## Reward
-    That of the task underneath.
+    The reward of the wrapped task.
 
     ## Episode end
-    That of the task underneath, whose reset options hold, too.
+    The end of the wrapped task, whose reset options are accepted, too.
 
     ## Arguments
-    `base`: the core underneath. `number` (8) of distracting dimensions. `scale` (1): their size, about the standard
-    deviation (chaotic 0.7, published 8). `kind`: `noise`; `linear`, noisy and damped; `rotation`, planes that
-    turn at 0.2 to 1.2 radians per step (of an odd number's last plane only one axis is seen); `chaotic`; `published`,
-    an expanding random map whose components start anew beyond 20; `action_driven`, moved by the action; `correlated`,
-    linear and pulled by the physical observation. `coupling`: the strength of the tie to the action or, for all other
-    kinds, to the physical observation; 1 for the two kinds named after it and 0 for the others unless told. Everything
-    else goes to the task underneath.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `base` | str | | | "module:Class" of the wrapped core |
+    | `kind` | str | "rotation" | | process of the distractors, see below |
+    | `number` | int | 8 | | distracting dimensions, at least 1 |
+    | `scale` | float | 1.0 | | factor of the process, whose standard deviation is about 1 (chaotic 0.7, published 8) |
+    | `coupling` | float or None | None | | strength of the dependence on the action or the physical observation |
+    | `map_seed` | int | 0 | | seed of the map |
+    | others | | | | arguments of the wrapped core |
+
+    Kinds: `noise`; `linear`, noisy and damped; `rotation`, planes that turn at 0.2 to 1.2 radians per step (of an odd
+    number's last plane only one axis is observed); `chaotic`; `published`, an expanding random map whose components
+    restart beyond 20; `action_driven`, moved by the action; `correlated`, linear and pulled by the physical
+    observation. The coupling is to the action for `action_driven` and to the physical observation for all other kinds;
+    by default it is 1 for `action_driven` and `correlated` and 0 for the others.
+
+    Raises:
+        ValueError: an argument is outside its range or unknown.
+        TypeError: the wrapped task has no vector observation of real numbers, or no Box or Discrete action.
 
     ## Oracle and naive scores
-    Those of the task underneath.
+    Those of the wrapped task.
 
     ## Source
     Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR), whose
-    map `published` is, except that there every environment object drew its own, and moved once before it was seen.
+    map `published` is, except that there every environment object drew its own, and moved once before it was observed.
 
     ## Version history
     v0: first version.

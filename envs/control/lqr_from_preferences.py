@@ -18,30 +18,30 @@ from valuegym.envs.preference import annotators, models, queries
 from valuegym.envs.preference.queries import State
 from valuegym.envs.preference.random_delivery import SPLITS
 
-__all__ = ["REPORTS", "LQRFromPreferences", "Query", "State", "Task", "read"]
+__all__ = ["EVALUATION_POINTS", "LQRFromPreferences", "Query", "State", "Task", "read"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
-REPORTS = (0, 10, 30, 100, 300)
+EVALUATION_POINTS = (0, 10, 30, 100, 300)
 ANNOTATORS = ("regret", "regret-noiseless", "partial-return", "partial-return-noiseless")
 MAX_GAIN = 15.0  # N per unit of the observation that action 1 stands for
 FORCE = 2.0  # N, standard deviation of the forces in segments and transitions
 CLEAR = 2.0  # median difference between two segments, in temperatures
 CALIBRATION = 64  # pairs that this median is over
 LOWEST = -1.0  # score
-_NUMBERS, _MAP, _TURN, _ORDER, _SIGN = range(5)  # what is drawn at reset
+_NUMBERS, _MAP, _ROTATION, _ORDER, _SIGN = range(5)  # what is drawn at reset
 _TRANSITIONS, _PAIRS = -2, -3  # numbers of no pair that is shown
 
 
 class Task(NamedTuple):
     """One regulator, n dimensions, and all that follows from it; systems in its own coordinates (position first).
 
-    Turn, data and features are shown (the turn only through the features), everything else is not.
+    The data, the features and the rotation (only through the features) are observed, everything else is hidden.
     """
 
     key: Array  # (B,)
-    turn: Array  # (B, n, n): from its own coordinates to the observed ones, orthogonal
+    rotation: Array  # (B, n, n): from its own coordinates to the observed ones, orthogonal
     states: Array  # (B, N, n) float32, observed
     actions: Array  # (B, N, 1) float32: forces in N
     next_states: Array  # (B, N, n) float32, observed
@@ -64,7 +64,7 @@ class Query(NamedTuple):
 
     N transitions: states (N, n), actions (N, 1) in newtons, next_states (N, n); features (n, n, n), the quadratic
     forms whose weighted sum the cost of states is; discount; the pair as pair_states (2, L + 1, n) and pair_actions
-    (2, L, 1); answer FIRST, SECOND, SAME or CANNOT_TELL; shown preferences so far, report bool. All float64.
+    (2, L, 1); answer FIRST, SECOND, SAME or CANNOT_TELL; num_queries so far, is_evaluation_point bool. All float64.
     """
 
     states: Floats
@@ -75,8 +75,8 @@ class Query(NamedTuple):
     pair_states: Floats
     pair_actions: Floats
     answer: int
-    shown: int
-    report: bool
+    num_queries: int
+    is_evaluation_point: bool
 
 
 def read(observation: dict[str, Array]) -> Query:
@@ -92,8 +92,8 @@ def read(observation: dict[str, Array]) -> Query:
         wide["segment_states"].reshape(2, -1, n),
         wide["segment_actions"].reshape(2, -1, 1),
         int(observation["label"]),
-        int(observation["shown"][0]),
-        bool(observation["report"]),
+        int(observation["num_queries"][0]),
+        bool(observation["is_evaluation_point"]),
     )
 
 
@@ -120,30 +120,30 @@ class LQRFromPreferences:
     `transition_actions` (N,) forces in N, `transition_next_states` (N*n,). What the cost may be made of: `features`
     (n*n*n,), n quadratic forms of the state in random order; the cost is an unknown weighted sum of them and the
     force squared, weights at least 0. `discount` (1,). The last pair: `segment_states` (2*(L+1)*n,), `segment_actions`
-    (2*L,), `label` (0 first, 1 second, 2 same, 3 can't tell). `shown` (1,): how many pairs so far; `report`: 1 when the
-    action answering this observation is scored. The observation at reset shows no pair (zeros, label 3).
-    `read(observation)` restores the shapes. Coordinates are position, velocity and distractors in random order and with
-    random signs or, if `rotated`, turned by a random orthogonal matrix.
+    (2*L,), `label` (0 first, 1 second, 2 same, 3 can't tell). `num_queries` (1,): pairs answered so
+    far; `is_evaluation_point`: 1 when the action answering this observation is scored. The observation at reset shows
+    no pair (zeros, label 3). `read(observation)` restores the shapes. Coordinates are position, velocity and
+    distractors in random order and with random signs or, if `rotated`, turned by a random orthogonal matrix.
 
     ## Action
     Box(-1, 1, (n,)): a linear controller, u = -K s with K = 15 N times the action, s as observed and u unbounded. The
-    optimal gains of all tasks lie within. Only actions that answer a report count.
+    optimal gains of all tasks lie within. Only actions at evaluation points count.
 
     ## Reward
-    0 until the end, so that it is no feedback; then the mean score over all reports.
+    0 until the end, so that it is no feedback; then the mean score over all evaluation points.
 
     ## Episode end
-    Terminates with the action that answers the last report: after 0, 10, 30, 100 and 300 pairs unless told. No time
+    Terminates with the action at the last evaluation point: after 0, 10, 30, 100 and 300 pairs by default. No time
     limit.
 
     ## Arguments
     `annotator`: "regret" or "partial-return" (Bradley-Terry; the median difference between two segments, over 64 other
     pairs of the task, is 2 temperatures), or the same with "-noiseless". `split`: "train", "dev" or "test", whose
-    regulators are drawn apart. `reports`: as above. `length` (5): steps of a
+    regulators are drawn apart. `evaluation_points`: as above. `length` (5): steps of a
     segment. `transitions` (1000): N. `distractors` (4), `distractor_scale` (1), `rotated` (False): as in `LQR-v0`.
 
     ## Oracle and naive scores
-    A report is scored by the expected discounted cost J of its controller for ever, over starts of covariance
+    An estimate is scored by the expected discounted cost J of its controller for ever, over starts of covariance
     `lqr.start_covariance`, from the Lyapunov equation: log(J_0 / J) / log(J_0 / J*), where J_0 is the cost of no force,
     J* the least one by the Riccati equation. So no force scores 0, the optimal controller 1, and the mean of scores is
     a geometric mean of costs. Costs go up to infinity: scores are cut at -1, which an unstable controller gets.
@@ -165,7 +165,7 @@ class LQRFromPreferences:
         self,
         annotator: str = "regret",
         split: str = "test",
-        reports: Sequence[int] = REPORTS,
+        evaluation_points: Sequence[int] = EVALUATION_POINTS,
         length: int = 5,
         transitions: int = 1000,
         distractors: int = 4,
@@ -179,7 +179,7 @@ class LQRFromPreferences:
         for name, number in (("length", length), ("transitions", transitions)):
             if type(number) is not int or number < 1:
                 raise ValueError(f"{name} = {number!r}; expected an integer of at least 1.")
-        self.reports = queries.check_reports(reports)
+        self.evaluation_points = queries.check_evaluation_points(evaluation_points)
         self.annotator = annotators.by_name(annotator)
         self.split, self.length, self.transitions, self.rotated = split, length, transitions, rotated
         self.plain = lqr.Parameters(distractors=distractors, distractor_scale=distractor_scale)
@@ -199,14 +199,14 @@ class LQRFromPreferences:
                 "segment_states": real(2 * (length + 1) * n),
                 "segment_actions": real(2 * length),
                 "label": gym.spaces.Discrete(4),
-                "shown": box(0, self.reports[-1] + 1, (1,), np.int64),
-                "report": gym.spaces.Discrete(2),
+                "num_queries": box(0, self.evaluation_points[-1] + 1, (1,), np.int64),
+                "is_evaluation_point": gym.spaces.Discrete(2),
             }
         )
         self.action_space = gym.spaces.Box(-1, 1, (n,), np.float32)
 
     def parameters(self, key: keys.Key) -> list[lqr.Parameters]:
-        """The regulators of these episodes (B,), before they are turned.
+        """The regulators of these episodes (B,), in their own coordinates.
 
         Masses are uniform between half and twice that of `LQR-v0`, square roots of costs likewise.
         """
@@ -225,12 +225,12 @@ class LQRFromPreferences:
             for (mass, position, velocity, force), seed in zip(factor.tolist(), maps.tolist(), strict=True)
         ]
 
-    def _turns(self, key: keys.Key, parameters: list[lqr.Parameters]) -> Array:
+    def _rotations(self, key: keys.Key, parameters: list[lqr.Parameters]) -> Array:
         """From the regulators' own coordinates to the observed ones, (B, n, n)."""
         if self.rotated:
             return np.stack([lqr.rotation(replace(p, rotated=True)) for p in parameters])
         sign = np.where(keys.uniform(key[:, None], keys.RESET, _SIGN, np.arange(self.n)) < 0.5, -1.0, 1.0)
-        return np.eye(self.n)[keys.permutation(key, self.n, keys.RESET, _TURN)] * sign[:, None]
+        return np.eye(self.n)[keys.permutation(key, self.n, keys.RESET, _ROTATION)] * sign[:, None]
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
         """Draw a regulator, solve it for scoring, and let it move under random forces."""
@@ -243,12 +243,14 @@ class LQRFromPreferences:
         start = np.stack([lqr.start_covariance(p) for p in parameters])
         least = riccati.optimal(system)
         naive = riccati.mean_cost(riccati.cost_of(system, np.zeros((B, 1, n))), start)
-        turn = self._turns(key, parameters)
-        listed = turn[np.arange(B)[:, None], :, keys.permutation(key, n, keys.RESET, _ORDER)]  # (B, n, n), an axis each
+        rotation = self._rotations(key, parameters)
+        listed = rotation[
+            np.arange(B)[:, None], :, keys.permutation(key, n, keys.RESET, _ORDER)
+        ]  # (B, n, n), an axis each
         unseen = np.zeros((B, self.transitions, n), np.float32)
         task = Task(
             key=key,
-            turn=turn,
+            rotation=rotation,
             states=unseen,
             actions=unseen[..., :1],
             next_states=unseen,
@@ -266,7 +268,7 @@ class LQRFromPreferences:
             best=riccati.mean_cost(least, start),
         )
         states, forces = self.play(task, keys.mix(key[:, None], _TRANSITIONS, np.arange(self.transitions)), 1)
-        seen = _times(turn, states).astype(np.float32)
+        seen = _times(rotation, states).astype(np.float32)
         costs = self.costs(
             task, *self.play(task, keys.mix(key[:, None], _PAIRS, np.arange(2 * CALIBRATION)), self.length)
         )
@@ -277,7 +279,7 @@ class LQRFromPreferences:
             next_states=seen[:, :, 1].copy(),
             temperature=np.median(apart, -1) / CLEAR,
         )
-        return task, State(np.zeros(B, np.int64), np.zeros((B, len(self.reports))))
+        return task, State(np.zeros(B, np.int64), np.zeros((B, len(self.evaluation_points))))
 
     def play(self, task: Task, key: keys.Key, steps: int) -> tuple[Floats, Floats]:
         """States (B, M, steps + 1, n), in own coordinates, and forces (B, M, steps, 1) under these keys (B, M).
@@ -306,28 +308,32 @@ class LQRFromPreferences:
         discounts = np.asarray(self.discount ** np.arange(each.shape[-1]), np.float64)
         return elementary.dot(discounts, each)
 
-    def query(self, task: Task, shown: Array) -> tuple[Floats, Floats, Array]:
-        """Pair number `shown` (B,), from 1: states (B, 2, L + 1, n), forces (B, 2, L, 1) and answers (B,).
+    def query(self, task: Task, number: Array) -> tuple[Floats, Floats, Array]:
+        """Pair number `number` (B,), from 1: states (B, 2, L + 1, n), forces (B, 2, L, 1) and answers (B,).
 
         States are in the regulator's own coordinates. Blank before the first and after the last.
         """
-        key = keys.mix(task.key, shown)
+        key = keys.mix(task.key, number)
         states, forces = self.play(task, keys.mix(key[:, None], np.arange(2)), self.length)
         costs = self.costs(task, states, forces)
         label = self.annotator.choice.label((costs[:, 0] - costs[:, 1]) / task.temperature, keys.uniform(key, 2))
-        blank = (shown < 1) | (shown > self.reports[-1])
+        blank = (number < 1) | (number > self.evaluation_points[-1])
         states[blank], forces[blank] = 0.0, 0.0
         return states, forces, np.where(blank, annotators.CANNOT_TELL, annotators.answer_codes(label))
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """Score the controller where it answers a report, then show the next pair."""
-        due = state.shown[:, None] == np.array(self.reports)
-        scores = np.where(due, self.score(task, action)[:, None], state.scores) if due.any() else state.scores.copy()
-        return State(np.minimum(state.shown + 1, self.reports[-1] + 1), scores)
+        """Score the controller at evaluation points, then show the next pair."""
+        is_evaluation_point = state.num_queries[:, None] == np.array(self.evaluation_points)
+        scores = (
+            np.where(is_evaluation_point, self.score(task, action)[:, None], state.scores)
+            if is_evaluation_point.any()
+            else state.scores.copy()
+        )
+        return State(np.minimum(state.num_queries + 1, self.evaluation_points[-1] + 1), scores)
 
     def cost(self, task: Task, action: Array) -> Floats:
         """The expected discounted cost (B,) of controllers (B, n); infinite where they are unstable."""
-        K = _times(task.turn.swapaxes(-1, -2), MAX_GAIN * action.astype(np.float64))[:, None]
+        K = _times(task.rotation.swapaxes(-1, -2), MAX_GAIN * action.astype(np.float64))[:, None]
         system = riccati.LinearSystem(task.A, task.B, task.Q, task.R, task.W, self.discount)
         return riccati.mean_cost(riccati.cost_of(system, K), task.start)
 
@@ -340,28 +346,28 @@ class LQRFromPreferences:
         )  # fmt: skip
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """The mean score, with the last report."""
+        """Return the mean score at the last evaluation point, 0 before."""
         return np.where(self.terminal(task, next_state) & ~self.terminal(task, state), next_state.scores.mean(-1), 0.0)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """After the last report."""
-        return state.shown > self.reports[-1]
+        """Return True after the last evaluation point."""
+        return state.num_queries > self.evaluation_points[-1]
 
     def observation(self, task: Task, state: State) -> dict[str, Array]:
         """The data, the last pair and its answer."""
-        B = len(state.shown)
-        states, forces, answer = self.query(task, state.shown)
+        B = len(state.num_queries)
+        states, forces, answer = self.query(task, state.num_queries)
         return {
             "transition_states": task.states.reshape(B, -1).copy(),
             "transition_actions": task.actions.reshape(B, -1).copy(),
             "transition_next_states": task.next_states.reshape(B, -1).copy(),
             "features": task.features.reshape(B, -1).copy(),
             "discount": np.full((B, 1), self.discount),
-            "segment_states": _times(task.turn, states).reshape(B, -1).astype(np.float32),
+            "segment_states": _times(task.rotation, states).reshape(B, -1).astype(np.float32),
             "segment_actions": forces.reshape(B, -1).astype(np.float32),
             "label": answer,
-            "shown": state.shown[:, None].copy(),
-            "report": np.isin(state.shown, self.reports).astype(np.int64),
+            "num_queries": state.num_queries[:, None].copy(),
+            "is_evaluation_point": np.isin(state.num_queries, self.evaluation_points).astype(np.int64),
         }
 
     def references(self, task: Task) -> tuple[float, float]:
@@ -370,13 +376,13 @@ class LQRFromPreferences:
 
     def oracle_action(self, task: Task, state: State) -> Array:
         """The optimal gain."""
-        return (_times(task.turn, task.K)[:, 0] / MAX_GAIN).astype(np.float32)
+        return (_times(task.rotation, task.K)[:, 0] / MAX_GAIN).astype(np.float32)
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """The last pair side by side, positions over steps with the forces as arrows, and its answer."""
-        shown = states[-1].shown
-        pair, forces, answer = self.query(task, shown)
-        number, code, names = int(shown[0]), int(answer[0]), ("first", "second")
+        number = states[-1].num_queries
+        pair, forces, answer = self.query(task, number)
+        count, code, names = int(number[0]), int(answer[0]), ("first", "second")
         if mode == "ansi":
             said = ("first preferred", "second preferred", "the same", "no answer")[code]
             lines = [
@@ -387,11 +393,11 @@ class LQRFromPreferences:
                 + " N"
                 for i, name in enumerate(names)
             ]
-            return "\n".join((*lines, f"pair {number}: {said}"))
+            return "\n".join((*lines, f"pair {count}: {said}"))
         panels = []
         for i, name in enumerate(names):
             words = {i: "preferred", annotators.SAME: "the same", annotators.CANNOT_TELL: "no answer"}
-            caption = f"pair {number}, {name}: {words.get(code, 'not preferred')}"
+            caption = f"pair {count}, {name}: {words.get(code, 'not preferred')}"
             panels.append(_panel(pair[0, i], forces[0, i, :, 0], caption, code == i))
         return np.concatenate(panels, 1)
 

@@ -1,4 +1,4 @@
-"""The identifiability probes as a query environment: which of the twins is it, and what should be done there?"""
+"""The identifiability probes as a query environment: which of the paired tasks is it, and what should be done there?"""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ Array = npt.NDArray[Any]
 
 
 class Task(NamedTuple):
-    """key (B,) of the episode, and which twin (B,) it is, 0 or 1."""
+    """key (B,) of the episode, and which of the paired tasks (B,) it is, 0 or 1."""
 
     key: Array
-    twin: Array
+    paired_task: Array
 
 
 class ProbeInference:
     """Learn from preferences what to do in one of two tasks that partial return cannot tell apart.
 
     ## Description
-    Every episode is one of the twins of a probe, by the toss of a coin. They share all that is shown, and no policy is
-    optimal in both. Where the annotator compares partial returns, the observations of an episode would have been the
-    same in the other twin (for the lottery: without noise), so that no learner whatever is right in both; where it
+    Every episode is one of the two paired tasks of a probe, with equal chances. They share all that is observed, and no
+    policy is optimal in both. Where the annotator compares partial returns, an episode's observations would have been
+    the same in the other task (for the lottery: without noise), so that no learner whatever is right in both; where it
     compares regrets, the answers tell (Knox et al. 2024).
 
     ## Observation
     A flat Dict as in `RewardInference-v0` without `board`; `features` are expected ones, segments hold what came true.
-    `discount` is 0, hidden, where it is what the twins differ in. Pairs are drawn evenly from random play.
+    `discount` is 0, hidden, where it is what the paired tasks differ in. Pairs are drawn evenly from random play.
 
     ## Action
     `action="policy"`: Box(-1, 1, (S*A,)), a table of preferences over actions, used greedily. `"weights"`: Box(-1, 1,
-    (d,)), the estimated reward weights, where the discount is known. Only actions that answer a report count.
+    (d,)), the estimated reward weights, where the discount is known. Only actions at evaluation points count.
 
     ## Reward
-    0 until the end, then the mean score over all reports.
+    0 until the end, then the mean score over all evaluation points.
 
     ## Episode end
-    Terminates with the action that answers the last report.
+    Terminates with the action at the last evaluation point.
 
     ## Arguments
     `probe`: "lottery", "variable-horizon" or "single-step". `annotator`: "regret", "partial-return", or the same with
-    "-noiseless". `reports`: after how many pairs the estimate is scored. `action`: as above.
+    "-noiseless". `evaluation_points`: after how many pairs the estimate is scored. `action`: as above.
 
     ## Oracle and naive scores
-    A report is scored by the mean return of its policy in the twin at hand (near-ties within 1e-6 of the scale share):
-    0 for uniformly random actions, 1 for an optimal policy, both exact; cut at -1.
+    An estimate is scored by the mean return of its policy in the task at hand (near-ties within 1e-6 of the scale
+    share): 0 for uniformly random actions, 1 for an optimal policy, both exact; cut at -1.
 
     ## Source
     The three contexts in which Knox et al. (2024), TMLR, show partial return not to be identifiable.
@@ -71,19 +71,19 @@ class ProbeInference:
         self,
         probe: str = "lottery",
         annotator: str = "regret-noiseless",
-        reports: Sequence[int] = (10, 100),
+        evaluation_points: Sequence[int] = (10, 100),
         action: str = "policy",
     ) -> None:
         self.probe, self.annotator = probes.by_name(probe), annotators.by_name(annotator)
         hidden = len(set(self.probe.discounts)) > 1
         if action not in (known := ("policy",) if hidden else ("policy", "weights")):
             raise ValueError(f"action = {action!r}; expected {' or '.join(map(repr, known))}.")
-        self.reports = queries.check_reports(reports)
+        self.evaluation_points = queries.check_evaluation_points(evaluation_points)
         self.policy = action == "policy"
         self.segments, self.chance = self.probe.segments()
-        self.mdps = [self.probe.process(twin) for twin in range(2)]
+        self.mdps = [self.probe.process(index) for index in range(2)]
         self.rewards = [tabular.reward(mdp, w[None]) for mdp, w in zip(self.mdps, self.probe.weights, strict=True)]
-        solved = [self.probe.solved(twin) for twin in range(2)]
+        solved = [self.probe.solved(index) for index in range(2)]
         self.utility = np.concatenate(
             [
                 self.annotator.statistic.utility(reward, self.segments, mdp.discount)
@@ -96,37 +96,41 @@ class ProbeInference:
         self._process = (mdp.next_state, mdp.features, mdp.terminal, mdp.start)
         self._discount = 0.0 if hidden else mdp.discount
         S, A, d = shape = mdp.features.shape[1:]
-        self.observation_space = gym.spaces.Dict(queries.spaces(shape, self.probe.length, self.reports[-1]))
+        self.observation_space = gym.spaces.Dict(queries.spaces(shape, self.probe.length, self.evaluation_points[-1]))
         self.action_space = gym.spaces.Box(-1, 1, (S * A if self.policy else d,), np.float32)
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
-        """One of the twins."""
-        twin = keys.integers(key, 2, keys.RESET, 0)
-        return Task(key.copy(), twin), State(np.zeros_like(twin), np.zeros((len(key), len(self.reports))))
+        """Draw one of the paired tasks."""
+        index = keys.integers(key, 2, keys.RESET, 0)
+        return Task(key.copy(), index), State(np.zeros_like(index), np.zeros((len(key), len(self.evaluation_points))))
 
-    def query(self, task: Task, shown: Array) -> tuple[Segment, Array]:
-        """Pair number `shown` (B,), from 1, and its answer (B,); blank before the first and after the last."""
-        key = keys.mix(task.key, shown)
+    def query(self, task: Task, number: Array) -> tuple[Segment, Array]:
+        """Pair number `number` (B,), from 1, and its answer (B,); blank before the first and after the last."""
+        key = keys.mix(task.key, number)
         nth = keys.choice(keys.mix(key[:, None], np.arange(2)), self.chance)
         pair = Segment(*(field[0, nth] for field in self.segments))
-        utility = self.utility[task.twin[:, None], nth]
+        utility = self.utility[task.paired_task[:, None], nth]
         label = self.annotator.choice.label(utility[:, 1] - utility[:, 0], keys.uniform(key, 2))
-        blank = (shown < 1) | (shown > self.reports[-1])
+        blank = (number < 1) | (number > self.evaluation_points[-1])
         for field in pair:
             field[blank] = 0
         return pair, np.where(blank, annotators.CANNOT_TELL, annotators.answer_codes(label))
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """Score the estimate where it answers a report, then show the next pair."""
-        due = state.shown[:, None] == np.array(self.reports)
-        scores = np.where(due, self.score(task, action)[:, None], state.scores) if due.any() else state.scores.copy()
-        return State(np.minimum(state.shown + 1, self.reports[-1] + 1), scores)
+        """Score the estimate at evaluation points, then show the next pair."""
+        is_evaluation_point = state.num_queries[:, None] == np.array(self.evaluation_points)
+        scores = (
+            np.where(is_evaluation_point, self.score(task, action)[:, None], state.scores)
+            if is_evaluation_point.any()
+            else state.scores.copy()
+        )
+        return State(np.minimum(state.num_queries + 1, self.evaluation_points[-1] + 1), scores)
 
     def score(self, task: Task, action: Array) -> Array:
         """Normalised mean return (B,) of policies given as tables (B, S*A), or as weights (B, d); cut at -1."""
         scores = np.zeros(len(action))
-        for twin, (mdp, reward) in enumerate(zip(self.mdps, self.rewards, strict=True)):
-            rows = np.flatnonzero(task.twin == twin)
+        for index, (mdp, reward) in enumerate(zip(self.mdps, self.rewards, strict=True)):
+            rows = np.flatnonzero(task.paired_task == index)
             estimate = action[rows].astype(np.float64)
             if self.policy:
                 table = estimate.reshape(len(rows), *reward.shape)
@@ -138,19 +142,21 @@ class ProbeInference:
         return np.maximum(scores, -1.0)
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """The mean score, with the last report."""
+        """Return the mean score at the last evaluation point, 0 before."""
         return np.where(self.terminal(task, next_state) & ~self.terminal(task, state), next_state.scores.mean(-1), 0.0)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """After the last report."""
-        return state.shown > self.reports[-1]
+        """Return True after the last evaluation point."""
+        return state.num_queries > self.evaluation_points[-1]
 
     def observation(self, task: Task, state: State) -> dict[str, Array]:
         """The process, the last pair and its answer."""
-        next_state, features, terminal, start = (np.repeat(field, len(task.twin), 0) for field in self._process)
-        due = np.isin(state.shown, self.reports)
-        answered = self.query(task, state.shown)
-        return queries.flat((next_state, features, terminal, start), self._discount, *answered, state.shown, due)
+        next_state, features, terminal, start = (np.repeat(field, len(task.paired_task), 0) for field in self._process)
+        is_evaluation_point = np.isin(state.num_queries, self.evaluation_points)
+        answered = self.query(task, state.num_queries)
+        return queries.flat(
+            (next_state, features, terminal, start), self._discount, *answered, state.num_queries, is_evaluation_point
+        )
 
     def references(self, task: Task) -> tuple[float, float]:
         """Scores are normalised already."""
@@ -158,15 +164,15 @@ class ProbeInference:
 
     def oracle_action(self, task: Task, state: State) -> Array:
         """The optimal advantages, or the true weights, scaled into the action space."""
-        table = (self.tables.reshape(2, -1) if self.policy else self.probe.weights)[task.twin]
+        table = (self.tables.reshape(2, -1) if self.policy else self.probe.weights)[task.paired_task]
         return (table / np.abs(table).max(-1, keepdims=True)).astype(np.float32)
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """The last pair, one segment above the other, with its answer."""
-        shown = states[-1].shown
-        pair, answer = self.query(task, shown)
+        number = states[-1].num_queries
+        pair, answer = self.query(task, number)
         said = ("first preferred", "second preferred", "the same", "no answer")[int(answer[0])]
-        caption = f"pair {int(shown[0])}: {said}"
+        caption = f"pair {int(number[0])}: {said}"
         paths = [self._path(Segment(*(field[0, i] for field in pair))) for i in range(2)]
         if mode == "rgb_array":
             return _picture(paths, self.probe.length, caption)

@@ -1,8 +1,8 @@
 """Identifiability probes: pairs of tasks that partial return cannot tell apart, and that want different policies.
 
-The twins of a probe share states, actions, dynamics and everything that is shown; they differ in what is hidden, the
-reward weights or the discount. Whoever compares partial returns answers every query alike, or with the same
-probabilities, in both twins, while no policy is optimal in both: from endless preferences a learner is still wrong in
+The paired tasks of a probe share states, actions, dynamics and everything that is observed; they differ in what is
+hidden, the reward weights or the discount. Whoever compares partial returns answers every query alike, or with the same
+probabilities, in both tasks, while no policy is optimal in both: from endless preferences a learner is still wrong in
 one of them. Whoever compares regrets answers differently, and the segments that nothing is preferred to show exactly
 the optimal actions (Knox et al. 2024, section 3: three contexts in which partial return is not identifiable).
 
@@ -31,8 +31,8 @@ class Probe:
     Attributes:
         about: what partial return cannot see.
         outcomes: the process that both share (B = 1).
-        weights: (2, d) reward weights of the twins.
-        discounts: of the twins.
+        weights: (2, d) reward weights of the paired tasks.
+        discounts: of the paired tasks.
         length: L of the segments shown.
         choice: the most telling rule of choice under which partial return still fails.
         actions: names, A of them.
@@ -48,18 +48,18 @@ class Probe:
     actions: tuple[str, ...]
     features: tuple[str, ...]
 
-    def process(self, twin: int) -> tabular.TabularMDP:
-        """The dynamics of twin 0 or 1, with its discount and expected features."""
-        return expected(self.outcomes, self.discounts[twin])
+    def process(self, index: int) -> tabular.TabularMDP:
+        """The dynamics of paired task 0 or 1, with its discount and expected features."""
+        return expected(self.outcomes, self.discounts[index])
 
-    def solved(self, twin: int) -> models.SolvedReward:
-        """The reward of twin 0 or 1 with its exact optimal values (B = 1)."""
-        return models.solve(self.process(twin), self.weights[twin : twin + 1])
+    def solved(self, index: int) -> models.SolvedReward:
+        """The reward of paired task 0 or 1 with its exact optimal values (B = 1)."""
+        return models.solve(self.process(index), self.weights[index : index + 1])
 
-    def optimal(self, twin: int) -> npt.NDArray[np.bool_]:
+    def optimal(self, index: int) -> npt.NDArray[np.bool_]:
         """Which actions are optimal, (S, A): none in terminal states, where nothing is decided."""
-        reward = tabular.reward(self.process(twin), self.weights[twin : twin + 1])
-        policy = tabular.optimal_policy(self.process(twin), reward)[0]
+        reward = tabular.reward(self.process(index), self.weights[index : index + 1])
+        policy = tabular.optimal_policy(self.process(index), reward)[0]
         return (policy > 0) & ~self.outcomes.terminal[0][:, None]
 
     def segments(self) -> tuple[Segment, npt.NDArray[np.float64]]:
@@ -73,10 +73,10 @@ class Probe:
         kept = chance > 0
         return Segment(*(field[:, kept] for field in segment)), chance[kept] / chance.sum()
 
-    def preferences(self, twin: int, statistic: models.Statistic, choice: models.Choice) -> Pairs:
+    def preferences(self, index: int, statistic: models.Statistic, choice: models.Choice) -> Pairs:
         """P(the second is preferred) for every pair of segments, first and second: (n, n), exact."""
         segments, _ = self.segments()
-        utility = statistic.utility(self.solved(twin), segments, self.discounts[twin])[0]
+        utility = statistic.utility(self.solved(index), segments, self.discounts[index])[0]
         return np.asarray(choice.probability(utility - utility[:, None]), np.float64)
 
     def unbeaten(self, preferences: Pairs) -> npt.NDArray[np.bool_]:
@@ -98,7 +98,7 @@ def _deterministic(next_state: Array, features: Array, terminal: Array) -> Outco
 def _lottery() -> Probe:
     """State 0: take the sure thing, or a lottery that wins or loses evenly. Either ends the episode (state 1).
 
-    Features: sure, win, lose. Both twins rank win > sure > lose; the lottery is worth 2, the sure thing 1 or 3.
+    Features: sure, win, lose. Both tasks rank win > sure > lose; the lottery is worth 2, the sure thing 1 or 3.
     """
     sure, win, lose = np.eye(3)
     outcomes = Outcomes(
@@ -118,7 +118,7 @@ def _lottery() -> Probe:
 def _variable_horizon() -> Probe:
     """A corridor of two cells and an exit at its end (state 2). Actions: stay, go on.
 
-    Features: step (every transition), exit. A step costs 1 in one twin and pays 1 in the other: the same constant in
+    Features: step (every transition), exit. A step costs 1 in one task and pays 1 in the other: the same constant in
     all segments of equal length, but leaving is best in the one, staying for ever in the other.
     """
     step, leave = np.eye(2)

@@ -13,9 +13,9 @@ from valuegym.envs.preference.segments import Array, Segment
 
 
 class State(NamedTuple):
-    """shown (B,): preferences shown so far; scores (B, R): of the reports made so far, 0 before."""
+    """num_queries (B,): answered pairs seen so far; scores (B, R): at the evaluation points passed so far, 0 before."""
 
-    shown: Array
+    num_queries: Array
     scores: Array
 
 
@@ -23,8 +23,8 @@ class Query(NamedTuple):
     """One observation with its shapes restored: what `read` returns.
 
     S states, A actions, d features, L steps: next_states (S, A), features (S, A, d), terminals (S,) bool, start
-    (S,), discount float; the pair as a Segment with leading axis 2; answer FIRST, SECOND, SAME or CANNOT_TELL; shown
-    preferences so far, report bool.
+    (S,), discount float; the pair as a Segment with leading axis 2; answer FIRST, SECOND, SAME or CANNOT_TELL;
+    num_queries so far; is_evaluation_point bool.
     """
 
     next_states: Array
@@ -34,8 +34,8 @@ class Query(NamedTuple):
     discount: float
     pair: Segment
     answer: int
-    shown: int
-    report: bool
+    num_queries: int
+    is_evaluation_point: bool
 
     def mdp(self) -> tabular.TabularMDP:
         """The known dynamics, as a process without rewards."""
@@ -61,8 +61,8 @@ def read(observation: dict[str, Array]) -> Query:
         float(observation["discount"][0]),
         read_segments(observation, "segment", (2,), d),
         int(observation["label"]),
-        int(observation["shown"][0]),
-        bool(observation["report"]),
+        int(observation["num_queries"][0]),
+        bool(observation["is_evaluation_point"]),
     )
 
 
@@ -112,21 +112,26 @@ def spaces(shape: tuple[int, int, int], L: int, last: int) -> dict[str, gym.Spac
         "discount": box(0, 1, (1,), np.float64),
         **segment_spaces("segment", 2, shape, L),
         "label": gym.spaces.Discrete(4),
-        "shown": box(0, last + 1, (1,), np.int64),
-        "report": gym.spaces.Discrete(2),
+        "num_queries": box(0, last + 1, (1,), np.int64),
+        "is_evaluation_point": gym.spaces.Discrete(2),
     }
 
 
 def flat(
-    process: tuple[Array, Array, Array, Array], discount: float, pair: Segment, answer: Array, shown: Array, due: Array
+    process: tuple[Array, Array, Array, Array],
+    discount: float,
+    pair: Segment,
+    answer: Array,
+    num_queries: Array,
+    is_evaluation_point: Array,
 ) -> dict[str, Array]:
     """The observation of B rows.
 
     process: next states (B, S, A), features (B, S, A, d), terminal (B, S) and start (B, S); pair (B, 2, ...) with its
-    answer (B,); shown (B,); due (B,): whether the action answering this observation is scored.
+    answer (B,); num_queries (B,); is_evaluation_point (B,): whether the action answering this observation is scored.
     """
     next_state, features, terminal, start = process
-    B = len(shown)
+    B = len(num_queries)
     return {
         "next_states": next_state.reshape(B, -1).copy(),
         "features": features.reshape(B, -1).astype(np.float32),
@@ -135,14 +140,20 @@ def flat(
         "discount": np.full((B, 1), discount),
         **flat_segments("segment", pair),
         "label": answer,
-        "shown": shown[:, None].copy(),
-        "report": due.astype(np.int64),
+        "num_queries": num_queries[:, None].copy(),
+        "is_evaluation_point": is_evaluation_point.astype(np.int64),
     }
 
 
-def check_reports(reports: Sequence[int]) -> tuple[int, ...]:
+def check_evaluation_points(evaluation_points: Sequence[int]) -> tuple[int, ...]:
     """The numbers of pairs after which estimates are scored; ValueError unless they increase from 0 or above."""
-    reports = tuple(reports)
-    if not reports or not all(type(n) is int and n >= 0 for n in reports) or list(reports) != sorted(set(reports)):
-        raise ValueError(f"reports = {reports}; expected increasing integers, at least one, none below 0.")
-    return reports
+    evaluation_points = tuple(evaluation_points)
+    if (
+        not evaluation_points
+        or not all(type(n) is int and n >= 0 for n in evaluation_points)
+        or list(evaluation_points) != sorted(set(evaluation_points))
+    ):
+        raise ValueError(
+            f"evaluation_points = {evaluation_points}; expected increasing integers, at least one, none below 0."
+        )
+    return evaluation_points

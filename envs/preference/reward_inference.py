@@ -26,11 +26,11 @@ from valuegym.envs.preference import (
 )
 from valuegym.envs.preference.queries import Query, State, read
 
-__all__ = ["REPORTS", "Query", "RewardInference", "State", "Task", "read"]
+__all__ = ["EVALUATION_POINTS", "Query", "RewardInference", "State", "Task", "read"]
 
 Array = npt.NDArray[Any]
 
-REPORTS = (3, 10, 30, 100, 300, 1000, 3000)
+EVALUATION_POINTS = (3, 10, 30, 100, 300, 1000, 3000)
 
 
 class Task(NamedTuple):
@@ -69,20 +69,20 @@ class RewardInference:
     A flat Dict. The process: `board` (S,) cell codes (-1 outside), `next_states` (S*A,), `features` (S*A*d,),
     `terminals` (S,), `start` (S,), `discount` (1,). The last pair: `segment_states` (2*(L+1),), `segment_actions`
     (2*L,), `segment_features` (2*L*d,), `segment_mask` (2*L,), `label` (0 first, 1 second, 2 same, 3 can't tell).
-    `shown` (1,): how many pairs so far; `report`: 1 when the action answering this observation is scored. The
-    observation at reset shows no pair (mask 0, label 3). `read(observation)` restores the shapes.
+    `num_queries` (1,): pairs answered so far; `is_evaluation_point`: 1 when the action answering this observation is
+    scored. The observation at reset shows no pair (mask 0, label 3). `read(observation)` restores the shapes.
 
     ## Action
     `RewardInference-v0`: Box(-1, 1, (d,)), the estimated reward weights; scale is irrelevant.
     `RewardInferencePolicy-v0`: Box(-1, 1, (S*A,)), a table of preferences over actions (advantages, logits), used
-    greedily. Only actions that answer a report count.
+    greedily. Only actions at evaluation points count.
 
     ## Reward
-    0 until the end, so that it is no feedback; then the mean score over all reports.
+    0 until the end, so that it is no feedback; then the mean score over all evaluation points.
 
     ## Episode end
-    Terminates with the action that answers the last report: after 3, 10, 30, 100, 300, 1000 and 3000 pairs by
-    default (`reports=...`, 0 allowed), and at the latest after all stored answers. No time limit.
+    Terminates with the action at the last evaluation point: after 3, 10, 30, 100, 300, 1000 and 3000 pairs by
+    default (`evaluation_points=...`, 0 allowed), and at the latest after all stored answers. No time limit.
 
     ## Arguments
     `annotator`: "regret", "partial-return" (Bradley-Terry at temperature 1), the same with "-noiseless", or
@@ -90,11 +90,11 @@ class RewardInference:
     `RiskyDelivery-v0` (`features` are then expected ones, segments show what came true); or as in `RandomDelivery-v0`
     "published" (always for humans), "stored", "stored:NAME" or a map. `size`: (height, width) of random and risky
     boards, up to 128. `split`: "train", "dev" or "test", disjoint by the content of the task, for random boards.
-    `reports`: as above. `length`: steps of a segment. `action`: "weights"
+    `evaluation_points`: as above. `length`: steps of a segment. `action`: "weights"
     or "policy".
 
     ## Oracle and naive scores
-    A report is scored by the mean return, under the true reward, of the policy that is optimal for the estimate
+    An estimate is scored by the mean return, under the true reward, of the policy that is optimal for the estimate
     (near-ties within 1e-6 of the reward scale share): 0 for uniformly random actions, 1 for an optimal policy, both
     computed exactly for the task at hand; cut at -1.
 
@@ -109,7 +109,7 @@ class RewardInference:
     discount = delivery.DISCOUNT
     tolerance = 1e-9  # scores come from linear solves, which differ between processors in the last digits
     checkpoint = 250  # a record holds every 250th state
-    asks = False  # whether actions also choose the next pair
+    active = False  # whether actions also choose the next pair
     candidates = 1  # of which one is shown
 
     def __init__(
@@ -117,7 +117,7 @@ class RewardInference:
         annotator: str = "regret",
         board: str = "random",
         split: str = "test",
-        reports: Sequence[int] = REPORTS,
+        evaluation_points: Sequence[int] = EVALUATION_POINTS,
         length: int = 3,
         action: str = "weights",
         data: str | None = None,
@@ -127,7 +127,7 @@ class RewardInference:
             raise ValueError(f"action = {action!r}; expected 'weights' or 'policy'.")
         if length < 1:
             raise ValueError(f"length = {length}; expected at least 1 step per segment.")
-        reports = queries.check_reports(reports)
+        evaluation_points = queries.check_evaluation_points(evaluation_points)
         self.human = datasets.load(annotator.partition(":")[2], data) if annotator.startswith("human:") else None
         self.annotator = annotators.by_name(annotator) if self.human is None else None
         self.risky = board == "risky" and self.human is None
@@ -145,14 +145,16 @@ class RewardInference:
                 raise ValueError(
                     f"candidates = {self.candidates}; expected at most the {len(self.human.labels)} stored answers."
                 )
-            reports = tuple(r for r in reports if r < available) + ((available,) if reports[-1] >= available else ())
-        self.reports = reports
+            evaluation_points = tuple(r for r in evaluation_points if r < available) + (
+                (available,) if evaluation_points[-1] >= available else ()
+            )
+        self.evaluation_points = evaluation_points
         self.shape = H, W = self.boards.shape
         S, A, d = shape = H * W, len(delivery.ACTIONS), len(delivery.FEATURES)
         self.observation_space = gym.spaces.Dict(
             {
                 "board": gym.spaces.Box(delivery.OUTSIDE, 2 * delivery.BRICK - 1, (S,), np.int64),
-                **queries.spaces(shape, self.length, self.reports[-1]),
+                **queries.spaces(shape, self.length, self.evaluation_points[-1]),
             }
         )
         self.action_space = gym.spaces.Box(-1, 1, (S * A if self.policy else d,), np.float32)
@@ -194,7 +196,7 @@ class RewardInference:
             outcome,
             order,
         )
-        return task, State(np.zeros(len(key), np.int64), np.zeros((len(key), len(self.reports))))
+        return task, State(np.zeros(len(key), np.int64), np.zeros((len(key), len(self.evaluation_points))))
 
     def _draw(self, key: keys.Key) -> tuple[Array, Array, Array, Array]:
         """Boards (B, H, W), weights (B, d) in the published order, the features' shuffle and signs (B, d)."""
@@ -210,20 +212,20 @@ class RewardInference:
         sign = np.where(keys.uniform(key[:, None], keys.RESET, 2, np.arange(d)) < 0.5, -1.0, 1.0)
         return task.boards, weights, keys.permutation(key, d, keys.RESET, 4), sign
 
-    def pool(self, task: Task, shown: Array, n: int) -> tuple[segments.Segment, Array]:
-        """The n candidates (B, n, 2, ...) for pair number `shown` (B,) of every task, from 1, and their answers (B, n).
+    def pool(self, task: Task, number: Array, n: int) -> tuple[segments.Segment, Array]:
+        """Return the n candidates (B, n, 2, ...) for pair `number` (B,), counted from 1, and their answers (B, n).
 
-        Number 0 is blank, and so are those past the last report. People's answers are dealt out n at a time.
+        Number 0 is blank, and so are those past the last evaluation point. People's answers are dealt out n at a time.
         """
-        B, L = len(shown), self.length
-        blank = (shown < 1) | (shown > self.reports[-1])
+        B, L = len(number), self.length
+        blank = (number < 1) | (number > self.evaluation_points[-1])
         if self.human is not None:
-            stored = task.order[np.arange(B)[:, None], np.where(blank, 0, shown - 1)[:, None] * n + np.arange(n)]
+            stored = task.order[np.arange(B)[:, None], np.where(blank, 0, number - 1)[:, None] * n + np.arange(n)]
             pair = segments.Segment(*(field[stored] for field in self.human.segments))
             answer = annotators.answer_codes(self.human.labels[stored])
         else:
             assert self.annotator is not None
-            key = keys.mix(task.key, shown)[:, None]
+            key = keys.mix(task.key, number)[:, None]
             key = np.concatenate([key, keys.mix(key, -np.arange(1, n))], -1)  # apart from the draws made from the first
             draw = key[..., None]
             open_cells = task.start > 0
@@ -243,23 +245,23 @@ class RewardInference:
             field[blank] = 0
         return pair, np.where(blank[:, None], annotators.CANNOT_TELL, answer)
 
-    def query(self, task: Task, shown: Array) -> tuple[segments.Segment, Array]:
-        """Pair number `shown` (B,) of every task, from 1, and its answer (B,); blank as in `pool`."""
-        pair, answer = self.pool(task, shown, 1)
+    def query(self, task: Task, number: Array) -> tuple[segments.Segment, Array]:
+        """Pair number `number` (B,) of every task, from 1, and its answer (B,); blank as in `pool`."""
+        pair, answer = self.pool(task, number, 1)
         return segments.Segment(*(field[:, 0] for field in pair)), answer[:, 0]
 
     def answered(self, task: Task, state: Any) -> tuple[segments.Segment, Array]:
         """The pair (B, 2, ...) that a state shows, and its answer (B,)."""
-        return self.query(task, state.shown)
+        return self.query(task, state.num_queries)
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """Score the estimate where it answers a report, then show the next pair."""
+        """Score the estimate at evaluation points, then show the next pair."""
         scores = state.scores.copy()
-        for j, report in enumerate(self.reports):
-            rows = np.flatnonzero(state.shown == report)
+        for j, point in enumerate(self.evaluation_points):
+            rows = np.flatnonzero(state.num_queries == point)
             if rows.size:
                 scores[rows, j] = self.score(take_rows(task, rows), action[rows])
-        return State(np.minimum(state.shown + 1, self.reports[-1] + 1), scores)
+        return State(np.minimum(state.num_queries + 1, self.evaluation_points[-1] + 1), scores)
 
     def score(self, task: Task, action: Array) -> Array:
         """Normalised mean return (B,) of the policies that estimates (B, d), or tables (B, S*A), stand for.
@@ -277,20 +279,20 @@ class RewardInference:
         return np.maximum(tabular.between(returns, task.naive, task.best), -1.0)
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """The mean score, with the last report."""
+        """Return the mean score at the last evaluation point, 0 before."""
         return np.where(self.terminal(task, next_state) & ~self.terminal(task, state), next_state.scores.mean(-1), 0.0)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """After the last report."""
-        return state.shown > self.reports[-1]
+        """Return True after the last evaluation point."""
+        return state.num_queries > self.evaluation_points[-1]
 
     def observation(self, task: Task, state: State) -> dict[str, Array]:
         """The process, the last pair and its answer."""
         process = (task.next_state, task.features, task.terminal, task.start)
-        due = np.isin(state.shown, self.reports)
+        is_evaluation_point = np.isin(state.num_queries, self.evaluation_points)
         return {
             "board": task.board.copy(),
-            **queries.flat(process, self.discount, *self.answered(task, state), state.shown, due),
+            **queries.flat(process, self.discount, *self.answered(task, state), state.num_queries, is_evaluation_point),
         }
 
     def references(self, task: Task) -> tuple[float, float]:
@@ -307,13 +309,13 @@ class RewardInference:
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """The last pair side by side, with its answer."""
         board = task.board[0].reshape(self.shape)
-        shown = states[-1].shown
+        number = states[-1].num_queries
         pair, answer = self.answered(task, states[-1])
         cells = np.stack(np.unravel_index(pair.states[0], self.shape), -1)
         steps = pair.mask[0].sum(-1)
         first, second = ((cells[i, : steps[i] + 1], pair.actions[0, i, : steps[i]]) for i in range(2))
         caption = (
-            f"pair {int(shown[0])}: {('first preferred', 'second preferred', 'the same', 'no answer')[int(answer[0])]}"
+            f"pair {int(number[0])}: {('first preferred', 'second preferred', 'the same', 'no answer')[int(answer[0])]}"
         )
         board = maps.crop(board)
         if mode == "rgb_array":

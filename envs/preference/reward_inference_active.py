@@ -14,11 +14,11 @@ from valuegym.envs.preference.segments import Segment
 
 
 class ActiveState(NamedTuple):
-    """shown, scores as in `queries.State`; asked (B,): which of the candidates for the pair now shown was chosen."""
+    """num_queries, scores as in `queries.State`; query_index (B,): the candidate chosen for the last answered pair."""
 
-    shown: Array
+    num_queries: Array
     scores: Array
-    asked: Array
+    query_index: Array
 
 
 def read_candidates(observation: dict[str, Array]) -> Segment:
@@ -45,15 +45,15 @@ class RewardInferenceActive(RewardInference):
     restore the shapes.
 
     ## Action
-    Box(-1, 1, (d + K,)): the estimated reward weights, whose scale is irrelevant and which count only where they answer
-    a report, and a score for each candidate, the highest of which is asked (the first one of equals).
+    Box(-1, 1, (d + K,)): the estimated reward weights, whose scale is irrelevant and which count only at
+    evaluation points, and a score for each candidate, the highest of which is asked (the first one of equals).
     `action="policy"`: Box(-1, 1, (S*A + K,)), with a table over states and actions in the place of the weights.
 
     ## Reward
-    0 until the end, so that it is no feedback; then the mean score over all reports.
+    0 until the end, so that it is no feedback; then the mean score over all evaluation points.
 
     ## Episode end
-    Terminates with the action that answers the last report; with people's answers, which are dealt out K at a time, at
+    Terminates with the action at the last evaluation point; with people's answers, which are dealt out K at a time, at
     the latest after one K-th of them.
 
     ## Arguments
@@ -70,7 +70,7 @@ class RewardInferenceActive(RewardInference):
     v0: first version.
     """
 
-    asks = True
+    active = True
 
     def __init__(self, candidates: int = 10, **kwargs: Any) -> None:
         if type(candidates) is not int or candidates < 1:
@@ -78,8 +78,8 @@ class RewardInferenceActive(RewardInference):
         self.candidates = candidates
         super().__init__(**kwargs)
         shape = (self.shape[0] * self.shape[1], len(delivery.ACTIONS), len(delivery.FEATURES))
-        shown = queries.segment_spaces("candidate", 2 * candidates, shape, self.length)
-        self.observation_space = gym.spaces.Dict({**self.observation_space.spaces, **shown})
+        offered = queries.segment_spaces("candidate", 2 * candidates, shape, self.length)
+        self.observation_space = gym.spaces.Dict({**self.observation_space.spaces, **offered})
         self.action_space = gym.spaces.Box(-1, 1, (self.action_space.shape[0] + candidates,), np.float32)
 
     def initial(self, key: keys.Key) -> tuple[Task, Any]:
@@ -88,20 +88,20 @@ class RewardInferenceActive(RewardInference):
         return task, ActiveState(*state, np.zeros(len(key), np.int64))
 
     def transition(self, task: Task, state: Any, action: Array, key: keys.Key, t: Array) -> Any:
-        """Score the estimate where it answers a report, then show the pair that was chosen."""
+        """Score the estimate at evaluation points, then show the pair that was chosen."""
         estimate, choice = np.split(action, [-self.candidates], -1)
-        after = super().transition(task, State(state.shown, state.scores), estimate, key, t)
-        return ActiveState(*after, np.where(self.terminal(task, state), state.asked, choice.argmax(-1)))
+        after = super().transition(task, State(state.num_queries, state.scores), estimate, key, t)
+        return ActiveState(*after, np.where(self.terminal(task, state), state.query_index, choice.argmax(-1)))
 
     def answered(self, task: Task, state: Any) -> tuple[Segment, Array]:
         """The pair (B, 2, ...) that was chosen, and its answer (B,)."""
-        pairs, answers = self.pool(task, state.shown, self.candidates)
-        chosen = (np.arange(len(state.asked)), state.asked)
+        pairs, answers = self.pool(task, state.num_queries, self.candidates)
+        chosen = (np.arange(len(state.query_index)), state.query_index)
         return Segment(*(field[chosen] for field in pairs)), answers[chosen]
 
     def observation(self, task: Task, state: Any) -> dict[str, Array]:
         """The process, the last pair and its answer, and the candidates for the next."""
-        pairs, _ = self.pool(task, state.shown + 1, self.candidates)
+        pairs, _ = self.pool(task, state.num_queries + 1, self.candidates)
         return super().observation(task, state) | queries.flat_segments("candidate", pairs)
 
     def oracle_action(self, task: Task, state: Any) -> Array:

@@ -87,7 +87,16 @@ def influence(runs: int) -> dict[str, Array]:
             for (name, a), x in people.items():
                 said = dynamics.mean(anchor if name == "frozen" else x)
                 people[name, a] = dynamics.coevolve(
-                    x, partner, said, now, noise, bound=bound, social=0.05, influence=a, attachment=0.1, spread=0.02
+                    x,
+                    partner,
+                    said,
+                    now,
+                    noise,
+                    bound=bound,
+                    social=0.05,
+                    influence=a,
+                    attachment=0.1,
+                    idiosyncratic_noise=0.02,
                 )
         for (name, a), x in people.items():
             twin = people[name, 0.0]

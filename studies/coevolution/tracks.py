@@ -33,8 +33,8 @@ from valuegym.envs.coevolution import metrics, recorded, rollouts, trajectories
 from valuegym.envs.functional import episode_keys
 from valuegym.envs.mdp import between
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.aggregate import interquartile_mean, stratified_bootstrap
-from valuegym.leaderboards.pareto import hypervolume, pareto_front
+from valuegym.leaderboards.stats.bootstrap import interquartile_mean, stratified_bootstrap
+from valuegym.leaderboards.stats.pareto import hypervolume, pareto_front
 
 Array = npt.NDArray[Any]
 
@@ -101,7 +101,7 @@ class Track:
     def measured(self, name: str) -> tuple[Array, dict[str, Array]]:
         """Scores and every metric of an agent (with its own seed 0), all (seeds, episodes)."""
         run = rollouts.play(self.core, self.task, policy(make(name, self.env), self.core), self.start)
-        found = self.core.report(self.task, run.states, run.actions)
+        found = self.core.episode_metrics(self.task, run.states, run.actions)
         shape = (len(self.seeds), -1)
         scores: Array = between(run.returns, *self.references)
         return scores.reshape(shape), {key: value.reshape(shape) for key, value in found.items()}
@@ -154,8 +154,8 @@ def has_core(row: experiments.Experiment) -> bool:
 
 
 SWEEPS: dict[str, list[dict[str, Any]]] = {
-    "moving_average": [{"gain": gain, "duty": duty} for gain in GAINS for duty in DUTIES],
-    "kalman": [{"drift": drift, "duty": duty} for drift in DRIFTS for duty in DUTIES],
+    "moving_average": [{"gain": gain, "speaking_rate": speaking_rate} for gain in GAINS for speaking_rate in DUTIES],
+    "kalman": [{"drift": drift, "speaking_rate": speaking_rate} for drift in DRIFTS for speaking_rate in DUTIES],
     "pluralist": [
         *({"price": price} for price in PRICES),
         *({"price": price, "at_end": True} for price in END_PRICES),
@@ -169,7 +169,7 @@ def points(core: Any, env: Any, task: Any, name: str, settings: list[dict[str, A
     for kwargs in settings:
         run = rollouts.play(core, task, policy(make(name, env, **kwargs), core))
         service = np.mean([core.service(s, a) for s, a in zip(run.states[:-1], run.actions, strict=True)], 0)
-        ratio = np.array([metrics.diversity_ratio(s.people, s.twin) for s in run.states[1:]])
+        ratio = np.array([metrics.diversity_ratio(s.people, s.counterfactual) for s in run.states[1:]])
         out.append(np.stack([service, ratio.mean(0), ratio[-1]], -1).reshape(seeds, -1, 3).mean(1))
     return np.array(out)
 
@@ -182,7 +182,7 @@ def measured_fronts(path: Path, root: int, seeds: int) -> dict[tuple[int, ...], 
         known = {(tuple(camps), name): (settings, values) for camps, name, settings, values in lines}
     found: dict[tuple[int, ...], dict[str, Array]] = {}
     for camps in CAMPS:
-        env: Any = gym.make("valuegym/Coevolve-v0", camps=camps)
+        env: Any = gym.make("valuegym/Coevolve-v0", clusters=camps)
         core = env.unwrapped.core
         task, _ = core.initial(keys.mix(root, np.arange(seeds * EPISODES)))
         for name, settings in SWEEPS.items():
@@ -282,7 +282,7 @@ def drift() -> None:
         core = env.unwrapped.core
         task, _ = core.initial(keys.mix(1, np.arange(400)))
         runs = [rollouts.play(core, task, policy(make("kalman", env, drift=x), core)) for x in tried]
-        skills = [core.report(task, run.states, run.actions)["skill"].mean() for run in runs]
+        skills = [core.episode_metrics(task, run.states, run.actions)["skill"].mean() for run in runs]
         follow += [skills] if id == "Follow" else []
         print(f"{id}, {family}".ljust(24) + "".join(f"{x:8.3f}" for x in skills))
     print("Follow, mean".ljust(24) + "".join(f"{x:8.3f}" for x in np.mean(follow, 0)))
@@ -383,7 +383,7 @@ def extrapolated(truth: Array) -> list[float]:
 
 def ppo(out: Path, seeds: int = 5) -> None:
     """PPO on values that revert to a mean, of which few noisy reports tell, against persistence and the trackers."""
-    id = "coevolution/follow-few-reports"
+    id = "coevolution/follow-few-responses"
     what = experiments.find(id)
     env: Any = gym.make(what.env_id, **what.kwargs)
     core = env.unwrapped.core
@@ -418,7 +418,7 @@ def pictures(out: Path) -> None:
     """The people's mean with bands and what agents say of it, and histograms of opinions over time."""
     from matplotlib import pyplot as plt
 
-    kwargs: dict[str, Any] = {"camps": (2,), "family": "logistic", "steps": 18, "pace": 1.5}
+    kwargs: dict[str, Any] = {"clusters": (2,), "family": "logistic", "steps": 18, "pace": 1.5}
     env: Any = gym.make("valuegym/Coevolve-v0", **kwargs)
     core = env.unwrapped.core
     task, _ = core.initial(keys.mix(11, np.arange(64)))
@@ -427,7 +427,7 @@ def pictures(out: Path) -> None:
     figure, axes = plt.subplots(2, len(names), figsize=(13, 6), sharex=True, sharey="row")
     for column, name in enumerate(names):
         run = rollouts.play(core, task, policy(make(name, env), core))
-        people, twin = (np.stack([getattr(s, one) for s in run.states], 1) for one in ("people", "twin"))
+        people, twin = (np.stack([getattr(s, one) for s in run.states], 1) for one in ("people", "counterfactual"))
         played = np.stack(run.actions, 1)[shown]
         gone = metrics.influence(people, twin)
         top, bottom = axes[0, column], axes[1, column]

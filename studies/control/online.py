@@ -33,7 +33,7 @@ from valuegym.agents.control import diagnostics, losses
 from valuegym.agents.control.actor_critic import Optimisation
 from valuegym.agents.control.vagram import FREE, VaGraM, learn_together
 from valuegym.envs.control import cartpole_swingup, mujoco
-from valuegym.leaderboards.aggregate import interquartile_mean
+from valuegym.leaderboards.stats.bootstrap import interquartile_mean
 
 SHARED = ("env", "steps", "evaluate_every", "episodes", "settings")
 ENDS: dict[str, Callable[[Any], Any]] = {  # observations (B, D) -> whether the episode has ended there (B,)

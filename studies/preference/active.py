@@ -22,7 +22,7 @@ from valuegym.agents.preference.active_bayes_regret import ActiveBayesRegret
 from valuegym.envs.preference import datasets
 
 CHOICES = ("random", "information", "value")
-REPORTS = (1, 2, 3, 5, 10, 30)
+EVALUATION_POINTS = (1, 2, 3, 5, 10, 30)
 SETTINGS = (("random", "regret"), ("random", "regret-noiseless"), ("random", "partial-return"), ("risky", "regret"))
 HUMAN = ("published", "human:Privileged-Control")
 
@@ -31,7 +31,12 @@ HUMAN = ("published", "human:Privileged-Control")
 def environment(board: str, annotator: str, candidates: int, data: str | None) -> Any:
     """Return the environment in which one asks."""
     folder = {"data": data} if (board, annotator) == HUMAN else {}
-    arguments: dict[str, Any] = {"board": board, "annotator": annotator, "candidates": candidates, "reports": REPORTS}
+    arguments: dict[str, Any] = {
+        "board": board,
+        "annotator": annotator,
+        "candidates": candidates,
+        "evaluation_points": EVALUATION_POINTS,
+    }
     return gym.make("valuegym/RewardInferenceActive-v0", **arguments, **folder)
 
 
@@ -87,7 +92,7 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     ):
         rows = []
         for setting, found in scores.items():
-            for i, number in enumerate(REPORTS):
+            for i, number in enumerate(EVALUATION_POINTS):
                 values = [turn(found[choice][:, i]) for choice in CHOICES]
                 gains = [value - values[0] for value in values[1:]]
                 cells = [report.estimate(value) for value in (*values, *gains)]
@@ -99,10 +104,10 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
             "answers",
             "near-optimal share",
             [
-                figures.Curve(choice, range(len(REPORTS)), shares(found[choice]), style)
+                figures.Curve(choice, range(len(EVALUATION_POINTS)), shares(found[choice]), style)
                 for style, choice in enumerate(CHOICES)
             ],
-            [str(number) for number in REPORTS],
+            [str(number) for number in EVALUATION_POINTS],
         )
         for (board, annotator, _), found in scores.items()
     ]

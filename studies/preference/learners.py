@@ -28,7 +28,7 @@ from valuegym.agents import make
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, datasets, maps
-from valuegym.envs.preference.reward_inference import REPORTS, RewardInference, Task
+from valuegym.envs.preference.reward_inference import EVALUATION_POINTS, RewardInference, Task
 from valuegym.envs.preference.segments import Segment
 
 ENV = "valuegym/RewardInference-v0"
@@ -136,8 +136,8 @@ def stored_boards(data: str) -> tuple[str, ...]:
 def synthetic(options: Options) -> Iterator[list[Key]]:
     """Yield growing numbers of answers about one task by one annotator."""
     units = len(stored_boards(options.data)) if options.boards == "stored" else options.units
-    short = [n for n in options.reports if n <= SHORT]
-    long = [n for n in options.reports if n > SHORT]
+    short = [n for n in options.numbers if n <= SHORT]
+    long = [n for n in options.numbers if n > SHORT]
     for seed in range(options.seeds):
         for mine, numbers in ((True, short), *(((True, long), (False, short)) if seed == 0 else ())):
             for unit in range(units):
@@ -151,7 +151,7 @@ def people(options: Options) -> Iterator[list[Key]]:
     for unit in range(options.units):
         for condition in options.conditions:
             total = len(datasets.load(condition, options.data).labels)
-            for n in options.reports:
+            for n in options.numbers:
                 for part in range(total // n):
                     yield [(condition, name, n, part, unit) for name in options.learners]
 
@@ -159,14 +159,14 @@ def people(options: Options) -> Iterator[list[Key]]:
 @lru_cache(maxsize=2)
 def environment(annotator: str, board: str, data: str | None, longest: int) -> RewardInference:
     """Return the core that asks and scores."""
-    return RewardInference(annotator=annotator, split="test", board=board, data=data, reports=(longest,))
+    return RewardInference(annotator=annotator, split="test", board=board, data=data, evaluation_points=(longest,))
 
 
 @lru_cache(maxsize=8)
 def learner(name: str) -> Any:
     """Return a learner by its name and, after a colon, how it differs from the default."""
     agent, _, variant = name.partition(":")
-    return make(agent, gym.make(ENV, reports=(1,)), **VARIANTS[variant])
+    return make(agent, gym.make(ENV, evaluation_points=(1,)), **VARIANTS[variant])
 
 
 def rows(task: Task, n: int) -> Task:
@@ -445,7 +445,7 @@ PARSER.add_argument("study", choices=STUDIES)
 PARSER.add_argument("--units", type=int, help="tasks or shuffles (default: 100 or 20)")
 PARSER.add_argument("--seeds", type=int, default=10, help="of every random task")
 PARSER.add_argument("--boards", default="random", choices=("random", "stored"))
-PARSER.add_argument("--reports", type=int, nargs="+", help="numbers of preferences")
+PARSER.add_argument("--numbers", type=int, nargs="+", help="numbers of preferences")
 PARSER.add_argument("--learners", nargs="+", choices=(*LEARNERS, *LIKELIHOOD, *LIBRARIES))
 PARSER.add_argument("--annotators", nargs="+", default=list(TITLES), choices=sorted(annotators.ANNOTATORS))
 PARSER.add_argument("--conditions", nargs="+", default=["Privileged-Control"], choices=sorted(datasets.CONDITIONS))
@@ -457,7 +457,7 @@ def options_of(arguments: Sequence[str] | None = None) -> Options:
     options = PARSER.parse_args(arguments)
     humans = options.study == "people"
     options.units = options.units or (20 if humans else 100)
-    options.reports = options.reports or (PARTITIONS if humans else REPORTS)
+    options.numbers = options.numbers or (PARTITIONS if humans else EVALUATION_POINTS)
     options.learners = options.learners or (*LEARNERS, *LIKELIHOOD, *(LIBRARIES if humans else ()))
     return options
 

@@ -27,7 +27,7 @@ from valuegym.envs.preference.segments import Segment
 
 SOURCES = tuple(regret_library.SOURCES)
 LEARNERS = ("exact", *SOURCES)
-REPORTS = (35, 89)
+NUMBERS = (35, 89)
 CONDITION = "Privileged-Control"
 PEOPLE, SIMULATED = f"people ({CONDITION})", "simulated regret"
 
@@ -63,7 +63,7 @@ def gap(source: str, unit: int) -> list[float]:
 @cache
 def exact() -> Any:
     """Return the learner with exact values."""
-    return make("regret", gym.make("valuegym/RewardInference-v0", reports=(1,)))
+    return make("regret", gym.make("valuegym/RewardInference-v0", evaluation_points=(1,)))
 
 
 def learn(name: str, unit: int, pairs: Segment, label: Array) -> float:
@@ -82,7 +82,7 @@ def learn(name: str, unit: int, pairs: Segment, label: Array) -> float:
 def simulated(name: str, n: int, unit: int) -> list[float]:
     """Return the score from answers by regret at temperature 1 about random pairs."""
     rng = np.random.default_rng([unit])
-    pairs, draws = tasks.draw_pairs(task(), max(REPORTS), 3, rng), rng.random(max(REPORTS))
+    pairs, draws = tasks.draw_pairs(task(), max(NUMBERS), 3, rng), rng.random(max(NUMBERS))
     label = models.BradleyTerry().label(tasks.utility_difference(task(), pairs, models.Regret()), draws)
     return [learn(name, unit, Segment(*(field[:n] for field in pairs)), label[:n])]
 
@@ -111,12 +111,12 @@ def jobs(options: Options) -> Iterator[list[Key]]:
         for source in SOURCES:
             yield [("gap", source, 0, unit)]
         for name in LEARNERS:
-            for n in REPORTS:
+            for n in NUMBERS:
                 yield [(SIMULATED, name, n, 0, unit)]
     if options.data:
         for unit in range(options.shuffles):
             for name in LEARNERS:
-                for n in REPORTS:
+                for n in NUMBERS:
                     yield [(PEOPLE, name, n, 0, unit)]
 
 
@@ -144,7 +144,7 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     head += ["cells without loss", "libraries without any loss"]
     fits, panels = [], []
     for answers in (SIMULATED, PEOPLE):
-        if not all((answers, name, n) in raw for name in LEARNERS for n in REPORTS):
+        if not all((answers, name, n) in raw for name in LEARNERS for n in NUMBERS):
             continue
         near = {cell[1:]: report.near_optimal(v[:, 0]) for cell, v in raw.items() if cell[0] == answers}
         if answers == PEOPLE:  # partitions of one shuffle are what is independent
@@ -152,11 +152,11 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         near = {cell: share.mean(1) for cell, share in near.items()}
         curves = []
         for style, name in enumerate(LEARNERS):
-            found = [report.estimate(near[name, n]) for n in REPORTS]
-            curves.append(figures.Curve(name, range(len(REPORTS)), found, style))
-        ticks = [str(n) for n in REPORTS]
+            found = [report.estimate(near[name, n]) for n in NUMBERS]
+            curves.append(figures.Curve(name, range(len(NUMBERS)), found, style))
+        ticks = [str(n) for n in NUMBERS]
         panels.append(figures.Panel(answers, "preferences", "near-optimal share", curves, ticks))
-        for n in REPORTS:
+        for n in NUMBERS:
             gains = [report.estimate(near[s, n] - near["exact", n]) for s in ("nine-values", "true-values")]
             fits.append([answers, n, *(report.estimate(near[name, n]) for name in LEARNERS), *gains])
     columns = ["answers", "preferences", "exact values", *SOURCES, "nine-values - exact", "true-values - exact"]

@@ -26,10 +26,10 @@ from valuegym.envs.preference import delivery, models
 from valuegym.envs.preference.segments import Segment
 
 CHOICES: dict[str, models.Choice] = {"noiseless": models.Noiseless(), "Boltzmann": models.BradleyTerry()}
-REPORTS = (300, 1000, 3000, 10_000, 30_000)
+NUMBERS = (300, 1000, 3000, 10_000, 30_000)
 ABSORBING = {True: "with absorbing transitions", False: "without"}
 
-LOOP_REPORTS, LOOP_LENGTHS = (10, 100), (1, 2)
+LOOP_NUMBERS, LOOP_LENGTHS = (10, 100), (1, 2)
 GROUPS = ("ending is best", "ending is best too", "looping is best")
 SHAPES = ((3, 1), (3, 2), (5, 1), (5, 2))
 CLEAR = 0.1  # smaller differences between the two uses say nothing, as published
@@ -57,7 +57,7 @@ def learn(task: tasks.Task, pairs: Segment, label: Array) -> Array:
 def drawn(unit: int, seed: int, choice: str, absorbing: bool) -> tuple[Segment, Array]:
     """Return all pairs and answers of one curve."""
     task, rng = tasks.random_task(unit), np.random.default_rng([unit, seed, absorbing])
-    pairs = tasks.draw_pairs(task, max(REPORTS), 3, rng, whole=not absorbing)
+    pairs = tasks.draw_pairs(task, max(NUMBERS), 3, rng, whole=not absorbing)
     return pairs, answers(task, pairs, choice, rng)
 
 
@@ -170,7 +170,7 @@ def shaping(units: int, seed: int) -> list[list[float]]:
     problems, signals = [tasks.random_task(unit) for unit in range(units)], []
     for unit, task in enumerate(problems):
         rng = np.random.default_rng([unit, seed, 1])
-        pairs = tasks.draw_pairs(task, max(REPORTS), 3, rng)
+        pairs = tasks.draw_pairs(task, max(NUMBERS), 3, rng)
         tables = [learn(task, pairs, answers(task, pairs, choice, rng)) for choice in CHOICES]
         reward = tabular.reward(task.mdp, task.weights[None])[0]
         exact = tabular.advantages(*tabular.optimal_values(task.mdp, reward[None]))[0]
@@ -214,9 +214,9 @@ def shaping(units: int, seed: int) -> list[list[float]]:
 def jobs(options: Options) -> Iterator[list[Key]]:
     """Yield loops about tiny tasks, growing numbers of answers about random ones, and shaping of all tasks at once."""
     seeds = range(options.seeds)
-    for seed, unit, length, choice, n in product(seeds, range(options.loop_units), LOOP_LENGTHS, CHOICES, LOOP_REPORTS):
+    for seed, unit, length, choice, n in product(seeds, range(options.loop_units), LOOP_LENGTHS, CHOICES, LOOP_NUMBERS):
         yield [("loops", GROUPS[unit % len(GROUPS)], length, choice, n, seed, unit)]
-    for seed, unit, choice, absorbing, n in product(seeds, range(options.units), CHOICES, ABSORBING, REPORTS):
+    for seed, unit, choice, absorbing, n in product(seeds, range(options.units), CHOICES, ABSORBING, NUMBERS):
         yield [("amounts", choice, absorbing, n, seed, unit)]
     for seed in seeds:
         yield [("shaping", signal, seed, unit) for signal in SIGNALS for unit in range(options.shaping_units)]
@@ -259,7 +259,7 @@ def amount_page(raw: tasks.Raw) -> tuple[list[str], str]:
     for choice in CHOICES:
         for absorbing, name in ABSORBING.items():
             curves: list[list[report.Estimate]] = [[], []]
-            for n in REPORTS:
+            for n in NUMBERS:
                 values = raw["amounts", choice, absorbing, n]
                 near = report.near_optimal(values[..., :2]).mean(1)
                 found = [report.estimate(column) for column in near.T]
@@ -268,10 +268,10 @@ def amount_page(raw: tasks.Raw) -> tuple[list[str], str]:
                 gain, level = report.estimate(near[:, 0] - near[:, 1]), report.estimate(values[..., 2].mean(1))
                 rows.append([choice, name, n, *found, gain, level])
             lines = [
-                figures.Curve(use, range(len(REPORTS)), y, style)
+                figures.Curve(use, range(len(NUMBERS)), y, style)
                 for style, (use, y) in enumerate(zip(("A-hat, greedily", "A-hat as a reward"), curves, strict=True))
             ]
-            ticks = [f"{n:,}" for n in REPORTS]
+            ticks = [f"{n:,}" for n in NUMBERS]
             panels.append(figures.Panel(f"{choice}, {name}", "preferences", "near-optimal share", lines, ticks))
     units, seeds = values.shape[:2]
     head = ["answers", "segments", "preferences", "greedily", "as a reward", "difference", "mean of max A-hat"]
@@ -291,7 +291,7 @@ def loop_page(raw: tasks.Raw) -> tuple[list[str], str]:
     """Return the part about the largest loop and the difference between the uses, and its figure."""
     rows, panels = [], []
     for length in LOOP_LENGTHS:
-        for n in LOOP_REPORTS:
+        for n in LOOP_NUMBERS:
             lines = []
             for style, (group, members) in enumerate({"ending is best": GROUPS[:2], GROUPS[2]: GROUPS[2:]}.items()):
                 cells = [np.concatenate([raw["loops", g, length, c, n] for g in members]) for c in CHOICES]
@@ -360,7 +360,7 @@ def shaping_page(raw: tasks.Raw) -> tuple[list[str], str]:
         "## As a shaped reward",
         f"Q-learning on {units} random tasks with {seeds} seeds each, published settings: {EPISODES} episodes of at "
         f"most 1,000 steps, learning rate 0.1, chance of a random action 0.4 x 0.99^steps. A-hat is learnt from "
-        f"{max(REPORTS):,} answers with absorbing transitions. Area: mean of 1 - score over checks every {EVERY} "
+        f"{max(NUMBERS):,} answers with absorbing transitions. Area: mean of 1 - score over checks every {EVERY} "
         "episodes. Differences and the two-sided Wilcoxon signed-rank test are paired by task.",
         "![Scores of Q-learning on the true reward, on A-hat and on A*](optimal-advantage-shaping.svg)",
         report.table(head, rows),

@@ -26,7 +26,7 @@ from valuegym.envs.preference.segments import Segment
 TEMPERATURES = (0.1, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 LENGTHS = (3, 6, 9, 12, 15)
 DISCOUNTS = (0.0, 0.5, 0.9, 0.99, 0.999)
-REPORTS = (300, 3000)
+NUMBERS = (300, 3000)
 STATISTICS: dict[str, models.Statistic] = {"partial return": models.PartialReturn(), "regret": models.Regret()}
 
 
@@ -43,7 +43,7 @@ class Learner(NamedTuple):
 
     answers: str
     name: str
-    reports: tuple[int, ...]
+    numbers: tuple[int, ...]
     seeds: int
 
     def label(self) -> str:
@@ -52,10 +52,10 @@ class Learner(NamedTuple):
 
 
 LEARNERS = (
-    Learner("partial return", "partial_return", REPORTS, 100),
-    Learner("regret", "regret", REPORTS, 100),
-    Learner("regret", "partial_return", REPORTS, 100),
-    Learner("regret", "bayes_regret", REPORTS[:1], 1),
+    Learner("partial return", "partial_return", NUMBERS, 100),
+    Learner("regret", "regret", NUMBERS, 100),
+    Learner("regret", "partial_return", NUMBERS, 100),
+    Learner("regret", "bayes_regret", NUMBERS[:1], 1),
 )
 SWEEPS: dict[str, tuple[Setting, ...]] = {
     "temperature": tuple(Setting(temperature=value) for value in TEMPERATURES),
@@ -68,14 +68,14 @@ SWEEPS: dict[str, tuple[Setting, ...]] = {
 def drawn(unit: int, seed: int, length: int, answers: str) -> tuple[Segment, Any, Any]:
     """Return pairs, their differences of utility, and the random draws of the answers, equal at every temperature."""
     task, rng = tasks.random_task(unit), np.random.default_rng([unit, seed, length])
-    pairs, draws = tasks.draw_pairs(task, max(REPORTS), length, rng), rng.random(max(REPORTS))
+    pairs, draws = tasks.draw_pairs(task, max(NUMBERS), length, rng), rng.random(max(NUMBERS))
     return pairs, tasks.utility_difference(task, pairs, STATISTICS[answers]), draws
 
 
 @cache
 def agent(name: str) -> Any:
     """Return a learner."""
-    return make(name, gym.make("valuegym/RewardInference-v0", reports=(1,)))
+    return make(name, gym.make("valuegym/RewardInference-v0", evaluation_points=(1,)))
 
 
 def learn(key: Key) -> float:
@@ -100,9 +100,9 @@ def learn(key: Key) -> float:
 def jobs(options: Options) -> Iterator[list[Key]]:
     """Yield settings that several sweeps share once; learners on answers of their own model come first."""
     settings = dict.fromkeys(setting for sweep in SWEEPS.values() for setting in sweep)
-    for stage, seed, n in product((LEARNERS[:2], LEARNERS[2:3], LEARNERS[3:]), range(options.seeds), REPORTS):
+    for stage, seed, n in product((LEARNERS[:2], LEARNERS[2:3], LEARNERS[3:]), range(options.seeds), NUMBERS):
         for who in stage:
-            if n in who.reports and seed < who.seeds:
+            if n in who.numbers and seed < who.seeds:
                 for setting, unit in product(settings, range(options.units)):
                     yield [(*setting, who.answers, who.name, n, seed, unit)]
 
@@ -132,7 +132,7 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "![Near-optimal shares of every learner over each of the three](sweeps.svg)",
     ]
     panels = []
-    for n, (name, sweep) in product(REPORTS, SWEEPS.items()):
+    for n, (name, sweep) in product(NUMBERS, SWEEPS.items()):
         curves = []
         for i, who in enumerate(learners):
             cells = [(*setting, who.answers, who.name, n) for setting in sweep]
@@ -145,7 +145,7 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     head = ["preferences", *(who.label() for who in learners), "regret - partial_return"]
     for name, sweep in SWEEPS.items():
         rows = []
-        for n, setting in product(REPORTS, sweep):
+        for n, setting in product(NUMBERS, sweep):
             cells = [(*setting, who.answers, who.name, n) for who in learners]
             rival, own = cells[:2]
             gain = report.estimate((near[own] - near[rival]).mean(1)) if own in near and rival in near else ""

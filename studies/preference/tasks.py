@@ -37,7 +37,7 @@ def make_task(mdp: tabular.TabularMDP, weights: Array) -> Task:
 @lru_cache(maxsize=128)
 def random_task(unit: int) -> Task:
     """Return random task number `unit` of the split "test", which `RewardInference-v0` draws for that key."""
-    core = RewardInference(reports=(1,))
+    core = RewardInference(evaluation_points=(1,))
     task, _ = core.initial(keys.mix(0, np.array([unit])))
     process = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)
     return make_task(process, task.weights[0])

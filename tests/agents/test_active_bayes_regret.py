@@ -73,7 +73,7 @@ def test_gain_is_the_mean_of_the_best_after_the_answer_less_the_best_before() ->
 
 
 def started(choice: str = "information", **kwargs: Any) -> tuple[Any, dict[str, Any], ActiveBayesRegret]:
-    env = gym.make(ID, **{"reports": (0, 4), "split": "dev", "candidates": 6, **kwargs})
+    env = gym.make(ID, **{"evaluation_points": (0, 4), "split": "dev", "candidates": 6, **kwargs})
     return env, env.reset(seed=3)[0], ActiveBayesRegret(env, seed=1, choice=choice)
 
 
@@ -103,7 +103,7 @@ def test_actions_hold_the_estimate_and_the_promises(choice: str) -> None:
     while not terminated:
         action, memory = agent.predict(observation, memory)
         assert action in env.action_space
-        if not observation["report"] or not observation["shown"][0]:
+        if not observation["is_evaluation_point"] or not observation["num_queries"][0]:
             assert (action[:6] == 0).all()
         else:
             assert np.abs(action[:6]).max() == 1
@@ -113,10 +113,10 @@ def test_actions_hold_the_estimate_and_the_promises(choice: str) -> None:
 
 
 def test_batches_are_single_environments_and_seeds_decide() -> None:
-    envs = gym.make_vec(ID, num_envs=3, reports=(3,), split="dev", candidates=4)
-    agent = ActiveBayesRegret(gym.make(ID, reports=(3,), split="dev", candidates=4), seed=2)
+    envs = gym.make_vec(ID, num_envs=3, evaluation_points=(3,), split="dev", candidates=4)
+    agent = ActiveBayesRegret(gym.make(ID, evaluation_points=(3,), split="dev", candidates=4), seed=2)
     observation, _ = envs.reset(seed=5)
-    env = gym.make(ID, reports=(3,), split="dev", candidates=4)
+    env = gym.make(ID, evaluation_points=(3,), split="dev", candidates=4)
     alone, _ = env.reset(seed=6)
     many, one = None, None
     for t in range(4):
@@ -130,7 +130,7 @@ def test_batches_are_single_environments_and_seeds_decide() -> None:
 
 @pytest.mark.parametrize("kwargs", [{"board": "risky"}, {"board": "..G\n.SX\n$.h"}, {"annotator": "regret-noiseless"}])
 def test_it_plays_wherever_one_may_ask(kwargs: dict[str, Any]) -> None:
-    env, observation, agent = started(reports=(6,), **kwargs)
+    env, observation, agent = started(evaluation_points=(6,), **kwargs)
     memory, terminated = None, False
     while not terminated:
         action, memory = agent.predict(observation, memory)
@@ -164,7 +164,7 @@ def test_questions_that_tell_more_are_asked() -> None:
     """Over a few tasks, the mean information of what was asked, by its own account, beats that of all candidates."""
     asked, offered = [], []
     for seed in range(4):
-        env, _, agent = started(reports=(4,))
+        env, _, agent = started(evaluation_points=(4,))
         observation, _ = env.reset(seed=seed)
         memory, terminated = None, False
         while not terminated:

@@ -21,7 +21,7 @@ from valuegym.envs.functional import load
 from valuegym.envs.preference.reward_inference import RewardInference
 
 DELIVERY, WEIGHTS, POLICY = "valuegym/Delivery-v0", "valuegym/RewardInference-v0", "valuegym/RewardInferencePolicy-v0"
-SMALL: dict[str, Any] = {"split": "dev", "reports": (0, 3)}
+SMALL: dict[str, Any] = {"split": "dev", "evaluation_points": (0, 3)}
 PLAYS = [
     ("uniform", DELIVERY, {}),
     ("uniform", DELIVERY, {"observation": "onehot"}),
@@ -205,7 +205,7 @@ def test_the_oracle_earns_the_optimal_return_from_every_start() -> None:
 @pytest.mark.parametrize("env_id", [WEIGHTS, POLICY])
 @pytest.mark.parametrize("board", ["random", "published"])
 def test_the_oracle_scores_one_in_both_forms(env_id: str, board: str) -> None:
-    kwargs = {"split": "dev", "reports": (0, 2), "board": board}
+    kwargs = {"split": "dev", "evaluation_points": (0, 2), "board": board}
     _, rewards, ends = play(
         make("oracle", gym.make(env_id, **kwargs)), gym.make_vec(env_id, num_envs=8, **kwargs), 3, seed=11
     )
@@ -242,7 +242,7 @@ def test_the_constant_answer_is_the_best_on_training_tasks(board: str) -> None:
     answer, _ = make("constant", env, seed=0).predict(env.reset(seed=0)[0])
     again, _ = make("constant", env, seed=9).predict(env.reset(seed=1)[0])
     np.testing.assert_array_equal(answer, again)
-    core = RewardInference(board=board, split="train", reports=(1,))
+    core = RewardInference(board=board, split="train", evaluation_points=(1,))
     task, _ = core.initial(keys.mix(0, np.arange(2)))
 
     def mean(weights: Any) -> float:

@@ -56,7 +56,7 @@ def corridor(n: int, seed: int = 0) -> Answers:
 
 
 def random_board(n: int, seed: int = 0) -> Answers:
-    core = RewardInference(split="dev", reports=(1,))
+    core = RewardInference(split="dev", evaluation_points=(1,))
     task, _ = core.initial(keys.mix(seed, 0))
     mdp = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)
     return answered(mdp, task.weights[0], n, seed)
@@ -216,7 +216,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", LEARNERS)
 def test_many_at_once_equal_one_at_a_time(name: str) -> None:
-    kwargs = {"split": "dev", "reports": (0, 2, 12)}
+    kwargs = {"split": "dev", "evaluation_points": (0, 2, 12)}
     envs = gym.make_vec(ENV, num_envs=2, **kwargs)
     agent, memory, start = make(name, gym.make(ENV, **kwargs)), None, np.ones(2, np.bool_)
     observation, _ = envs.reset(seed=[7, 8])
@@ -241,7 +241,7 @@ def test_many_at_once_equal_one_at_a_time(name: str) -> None:
 @pytest.mark.parametrize("name", LEARNERS)
 def test_answers_follow_from_the_generator(name: str) -> None:
     answers = random_board(40)
-    agent: Any = make(name, gym.make(ENV, split="dev", reports=(1,)))
+    agent: Any = make(name, gym.make(ENV, split="dev", evaluation_points=(1,)))
 
     def estimate(seed: int) -> Any:
         return agent.estimate(answers.mdp, answers.pairs, answers.label, np.random.default_rng(seed))
@@ -254,7 +254,7 @@ def test_answers_follow_from_the_generator(name: str) -> None:
 @pytest.mark.parametrize("name", LEARNERS)
 def test_growing_answers_give_what_each_number_gives_alone(name: str) -> None:
     answers, shown = random_board(120), (0, 2, 3, 20, 100, 120)
-    agent: Any = make(name, gym.make(ENV, split="dev", reports=(1,)), seed=5)
+    agent: Any = make(name, gym.make(ENV, split="dev", evaluation_points=(1,)), seed=5)
     found = agent.estimates(answers.mdp, answers.pairs, answers.label, shown)
     assert not found[0].any() and len(np.unique(found, axis=0)) == len(shown)
     for n, estimate in zip(shown[1:], found[1:], strict=True):
@@ -272,12 +272,12 @@ def test_log_likelihoods_are_those_of_the_choice_rule(bounds: tuple[int, ...]) -
 
 
 def test_thirty_answers_are_enough_for_regret() -> None:
-    core = RewardInference(split="dev", reports=(30,))
+    core = RewardInference(split="dev", evaluation_points=(30,))
     task, _ = core.initial(keys.mix(0, np.arange(4)))
     asked = [core.query(task, np.full(4, i)) for i in range(1, 31)]
     pairs = Segment(*(np.stack(field, 1) for field in zip(*(pair for pair, _ in asked), strict=True)))
     label = annotators.labels(np.stack([answer for _, answer in asked], 1))
-    agent: Any = make("bayes_regret", gym.make(ENV, split="dev", reports=(1,)))
+    agent: Any = make("bayes_regret", gym.make(ENV, split="dev", evaluation_points=(1,)))
     estimates = []
     for i in range(4):
         fields = (field[i : i + 1] for field in (task.features, task.terminal, task.start))

@@ -20,7 +20,7 @@ from valuegym.envs.control.lqr_from_preferences import MAX_GAIN, LQRFromPreferen
 
 ID = "valuegym/LQRFromPreferences-v0"
 NAMES = ("lqr_regret", "lqr_partial_return", "lqr_regret_mse", "lqr_regret_diagonal", "lqr_regret_full")
-SMALL: dict[str, Any] = {"reports": (0, 4), "transitions": 60, "length": 3}
+SMALL: dict[str, Any] = {"evaluation_points": (0, 4), "transitions": 60, "length": 3}
 
 
 def answered(core: LQRFromPreferences, n: int, number: int, seed: int = 1) -> tuple[Task, list[Query], list[Pairs]]:
@@ -87,7 +87,7 @@ def test_a_small_model_leaves_distractors_out_of_the_reward(monkeypatch: pytest.
     for row, (query, answers) in enumerate(zip(queries, pairs, strict=True)):
         found.clear()
         plan(query, answers, "regret", "vagram_matrix", 2, 4)
-        Q = task.turn[row] @ task.Q[row] @ task.turn[row].T
+        Q = task.rotation[row] @ task.Q[row] @ task.rotation[row].T
         mass = np.einsum("ijk,jk->i", query.features, Q) > 1e-4
         last = [[w for rank, w in found if (rank > 2) == large][-1][:6] for large in (True, False)]
         shares.append([w[~mass].max() / w[mass].max() for w in last])

@@ -16,9 +16,9 @@ from valuegym.agents import make
 from valuegym.envs import mdp
 from valuegym.envs.preference.delivery import Delivery
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.records import Record, read
+from valuegym.leaderboards.records.record import Record, read
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.verification.verify import verify
 
 OPTIMAL = 41.2079
 
@@ -32,7 +32,7 @@ def small(env_id: str, **kwargs: Any) -> Any:
     ("env_id", "kwargs"),
     [
         ("valuegym/Delivery-v0", {"observation": "onehot"}),
-        ("valuegym/RewardInference-v0", {"split": "dev", "reports": (3,)}),
+        ("valuegym/RewardInference-v0", {"split": "dev", "evaluation_points": (3,)}),
     ],
 )
 def test_ppo_trains_and_predicts(env_id: str, kwargs: dict[str, Any]) -> None:

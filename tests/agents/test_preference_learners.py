@@ -38,7 +38,7 @@ class Answers(NamedTuple):
 
 
 def ask(annotator: str, n: int, seed: int) -> Answers:
-    core = RewardInference(annotator=annotator, split="dev", reports=(n,))
+    core = RewardInference(annotator=annotator, split="dev", evaluation_points=(n,))
     task, _ = core.initial(keys.mix(seed, 0))
     asked = [core.query(task, np.array([i])) for i in range(1, n + 1)]
     pairs = Segment(*(np.concatenate(field) for field in zip(*(pair for pair, _ in asked), strict=True)))
@@ -47,7 +47,7 @@ def ask(annotator: str, n: int, seed: int) -> Answers:
 
 
 def learner(name: str, seed: int = 0) -> Any:
-    return make(name, gym.make(ENV, split="dev", reports=(1,)), seed=seed)
+    return make(name, gym.make(ENV, split="dev", evaluation_points=(1,)), seed=seed)
 
 
 class Fitted(NamedTuple):
@@ -217,12 +217,12 @@ def test_the_prior_s_scale_bounds_what_answers_leave_open() -> None:
     answers = ask("partial-return-noiseless", 80, 1)
     found = []
     for scale in (1.0, 10.0, 1000.0):
-        agent: Any = make("partial_return", gym.make(ENV, split="dev", reports=(1,)), prior_scale=scale)
+        agent: Any = make("partial_return", gym.make(ENV, split="dev", evaluation_points=(1,)), prior_scale=scale)
         found.append(np.abs(agent.estimate(answers.mdp, answers.pairs, answers.label, np.random.default_rng(0))).max())
     assert found[0] < 10 < found[2] and found[0] < found[1] < found[2]
     for name in ("partial_return", "regret", "regret_library"):
         with pytest.raises(ValueError, match="prior_scale = 0"):
-            make(name, gym.make(ENV, split="dev", reports=(1,)), prior_scale=0)
+            make(name, gym.make(ENV, split="dev", evaluation_points=(1,)), prior_scale=0)
 
 
 def test_a_descent_finds_its_way_along_a_kink() -> None:
@@ -272,18 +272,18 @@ def test_a_tie_pulls_a_difference_towards_nothing() -> None:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_without_preferences_the_estimate_is_exactly_nothing(name: str) -> None:
-    env = gym.make(ENV, split="dev", reports=(0, 5))
+    env = gym.make(ENV, split="dev", evaluation_points=(0, 5))
     answer, _ = make(name, env).predict(env.reset(seed=0)[0], episode_start=np.array([True]))
     np.testing.assert_array_equal(answer, np.zeros(6))
-    envs = gym.make_vec(ENV, num_envs=2, split="dev", reports=(0, 5))
+    envs = gym.make_vec(ENV, num_envs=2, split="dev", evaluation_points=(0, 5))
     _, answers = roll(make(name, env), envs, 5, 0)
     np.testing.assert_array_equal(answers, np.zeros((5, 2, 6)))  # and is not refitted before the next report
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_answers_fill_the_action_space_and_stay_between_reports(name: str) -> None:
-    envs = gym.make_vec(ENV, num_envs=3, annotator="partial-return", split="dev", reports=(4, 7))
-    _, answers = roll(make(name, gym.make(ENV, split="dev", reports=(4, 7))), envs, 8, 1)
+def test_answers_fill_the_action_space_and_stay_between_evaluation_points(name: str) -> None:
+    envs = gym.make_vec(ENV, num_envs=3, annotator="partial-return", split="dev", evaluation_points=(4, 7))
+    _, answers = roll(make(name, gym.make(ENV, split="dev", evaluation_points=(4, 7))), envs, 8, 1)
     assert answers[0].dtype == np.float32
     np.testing.assert_allclose(np.abs(answers[4]).max(-1), 1)
     np.testing.assert_array_equal(answers[5], answers[4])
@@ -293,7 +293,7 @@ def test_answers_fill_the_action_space_and_stay_between_reports(name: str) -> No
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_many_at_once_equal_one_at_a_time(name: str) -> None:
-    kwargs = {"split": "dev", "reports": (2, 6), "annotator": "regret-noiseless"}
+    kwargs = {"split": "dev", "evaluation_points": (2, 6), "annotator": "regret-noiseless"}
     _, together = roll(make(name, gym.make(ENV, **kwargs)), gym.make_vec(ENV, num_envs=3, **kwargs), 7, [7, 8, 9])
     for row, seed in enumerate((7, 8, 9)):
         env = gym.make(ENV, **kwargs)
@@ -308,7 +308,7 @@ def test_many_at_once_equal_one_at_a_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_new_episode_forgets_the_one_before(name: str) -> None:
-    kwargs = {"split": "dev", "reports": (0, 6), "annotator": "partial-return-noiseless"}
+    kwargs = {"split": "dev", "evaluation_points": (0, 6), "annotator": "partial-return-noiseless"}
     agent = make(name, gym.make(ENV, **kwargs))
     seen, answers = roll(agent, gym.make_vec(ENV, num_envs=2, **kwargs), 15, 4)
     begin = next(i for i, (_, start) in enumerate(seen) if i and start.all()) + 1  # the reset observation follows
@@ -322,7 +322,7 @@ def test_a_new_episode_forgets_the_one_before(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_rows_are_reset_on_their_own(name: str) -> None:
-    kwargs = {"split": "dev", "reports": (5,), "annotator": "regret-noiseless"}
+    kwargs = {"split": "dev", "evaluation_points": (5,), "annotator": "regret-noiseless"}
     agent = make(name, gym.make(ENV, **kwargs))
     seen, _ = roll(agent, gym.make_vec(ENV, num_envs=2, **kwargs), 6, 4)
 
@@ -339,14 +339,14 @@ def test_rows_are_reset_on_their_own(name: str) -> None:
 
 
 def test_the_memory_keeps_ties_and_drops_what_nobody_could_tell() -> None:
-    core = RewardInference(annotator="regret", split="dev", reports=(5,))
+    core = RewardInference(annotator="regret", split="dev", evaluation_points=(5,))
     task, state = core.initial(keys.mix(0, 0))
     memory = Memory(1, 6)
     codes = (annotators.CANNOT_TELL, annotators.FIRST, annotators.SECOND, annotators.SAME, annotators.CANNOT_TELL)
     pairs = []
     for i, code in enumerate(codes):
         pairs.append(core.query(task, np.array([i]))[0])
-        observation = core.observation(task, state._replace(shown=np.array([i]))) | {"label": np.array([code])}
+        observation = core.observation(task, state._replace(num_queries=np.array([i]))) | {"label": np.array([code])}
         memory.append(observation, np.array([i == 0]))
     kept, label = memory.pairs(0, (3, 6))
     np.testing.assert_array_equal(label, [0, 1, 0.5])
@@ -358,7 +358,7 @@ def test_the_memory_keeps_ties_and_drops_what_nobody_could_tell() -> None:
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_an_annotator_who_cannot_tell_teaches_nothing(name: str) -> None:
-    env = gym.make(ENV, split="dev", reports=(2,))
+    env = gym.make(ENV, split="dev", evaluation_points=(2,))
     agent = make(name, env)
     observation, _ = env.reset(seed=0)
     memory, start = None, np.array([True])
@@ -370,7 +370,7 @@ def test_an_annotator_who_cannot_tell_teaches_nothing(name: str) -> None:
 
 
 def test_regret_recovers_near_optimal_policies() -> None:
-    kwargs = {"split": "dev", "reports": (300,), "annotator": "regret-noiseless"}
+    kwargs = {"split": "dev", "evaluation_points": (300,), "annotator": "regret-noiseless"}
     envs = gym.make_vec(ENV, num_envs=6, **kwargs)
     agent = make("regret", gym.make(ENV, **kwargs))
     observation, _ = envs.reset(seed=20)

@@ -27,7 +27,7 @@ SMALL = delivery.board_mdp(np.array([[[0, 5, 1], [0, 0, 3]]]), 0.9)
 
 
 def learner(name: str, env_id: str = WEIGHTS, **kwargs: Any) -> Any:
-    return make(name, gym.make(env_id, split="dev", reports=(1,)), **kwargs)
+    return make(name, gym.make(env_id, split="dev", evaluation_points=(1,)), **kwargs)
 
 
 def random_pairs(mdp: tabular.TabularMDP, n: int, L: int = 3, seed: int = 0) -> Segment:
@@ -235,7 +235,7 @@ def test_tables_play_where_policies_are_asked_for(name: str) -> None:
         learner(name)
     with pytest.raises(ValueError, match="RewardInference-v0 only"):
         learner("regret_library", POLICY)
-    env = gym.make(POLICY, split="dev", reports=(0, 40))
+    env = gym.make(POLICY, split="dev", evaluation_points=(0, 40))
     agent, memory, start = make(name, env), None, np.array([True])
     observation, _ = env.reset(seed=0)
     for _ in range(41):
@@ -248,4 +248,4 @@ def test_tables_play_where_policies_are_asked_for(name: str) -> None:
 
 def test_a_temperature_is_above_nothing() -> None:
     with pytest.raises(ValueError, match="above 0"):
-        CPL(gym.make(POLICY, reports=(1,)), alpha=0.0)
+        CPL(gym.make(POLICY, evaluation_points=(1,)), alpha=0.0)

@@ -88,7 +88,7 @@ def test_the_order_is_cut_to_the_history() -> None:
 
 
 def test_the_kalman_filter_is_the_posterior() -> None:
-    agent = trackers.Kalman(env(noise=0.5, budget=10), drift=0.1, spread=0.2)
+    agent = trackers.Kalman(env(noise=0.5, budget=10), drift=0.1, cluster_std=0.2)
     assert agent.noise == pytest.approx((0.25 + 0.04) / 10)
     T, r, q = 6, agent.noise, 0.01
     y = np.random.default_rng(0).normal(size=(T, 1, 1))
@@ -114,12 +114,12 @@ def test_theta_on_a_ramp_and_on_a_constant() -> None:
     assert np.allclose(follow(agent, RAMP), expected)
 
 
-@pytest.mark.parametrize(("duty", "expected"), [(0.0, 0), (0.25, 2), (0.5, 4), (1.0, 9)])
-def test_duty_is_the_share_of_steps_that_are_spoken_at(duty: float, expected: int) -> None:
+@pytest.mark.parametrize(("speaking_rate", "expected"), [(0.0, 0), (0.25, 2), (0.5, 4), (1.0, 9)])
+def test_the_speaking_rate_is_the_share_of_steps_that_are_spoken_at(speaking_rate: float, expected: int) -> None:
     t = np.arange(9)
-    found = trackers.speaks(duty, t)
+    found = trackers.speaks(speaking_rate, t)
     assert found.sum() == expected
-    agent = trackers.Kalman(env(COEVOLVE), duty=duty)
+    agent = trackers.Kalman(env(COEVOLVE), speaking_rate=speaking_rate)
     assert agent.say(np.zeros((9, 5)), np.zeros((9, 5)), found)[:, -1].tolist() == np.where(found, 1, -1).tolist()
 
 
@@ -156,7 +156,7 @@ def test_agents_say_where_they_play() -> None:
     with pytest.raises(ValueError, match="Follow-v0"):
         make("kalman", FunctionalEnv("valuegym.envs.preference.delivery:Delivery"))
     for name, kwargs, message in (
-        ("kalman", {"duty": 2.0}, "duty = 2.0"),
+        ("kalman", {"speaking_rate": 2.0}, "speaking_rate = 2.0"),
         ("kalman", {"drift": -1.0}, "drift = -1.0"),
         ("moving_average", {"gain": 0.0}, "gain = 0.0"),
         ("theta", {"gain": 0.0}, "gain = 0.0"),
@@ -169,9 +169,9 @@ def test_agents_say_where_they_play() -> None:
 
 
 def test_a_reading_of_choices_has_about_the_variance_it_is_told() -> None:
-    core = Follow(reports="choices", budget=100, noise=1.0, within=0.2)
+    core = Follow(responses="choices", budget=100, noise=1.0, cluster_std=0.2)
     task, state = core.initial(keys.mix(0, np.arange(400)))
-    error = core.channel.estimate(state.waiting[:, 0]) - core.truth(task, state)
+    error = core.channel.estimate(state.pending_responses[:, 0]) - core.truth(task, state)
     assert trackers.reading_variance(core.channel, 0.2) == pytest.approx(error.var(), rel=0.35)
 
 
@@ -185,12 +185,12 @@ def test_camps_are_found_where_they_are() -> None:
         [place + 0.2 * draw.normal(size=(4, n, 2)) for place, n in zip(places, (30, 20, 10), strict=True)], 1
     )
     points[:, 5] = np.nan
-    share, centre, doubt = pluralist.camps(points, 3, 0.2)
+    share, centre, doubt = pluralist.clusters(points, 3, 0.2)
     order = np.argsort(-share, -1)
     assert np.allclose(np.sort(share)[:, ::-1], np.array([29, 20, 10]) / 59, atol=0.02)
     assert np.allclose(np.take_along_axis(centre, order[..., None], 1), places, atol=0.25)
     assert np.allclose(np.take_along_axis(doubt, order, 1), 0.2 / np.sqrt([29, 20, 10]), atol=0.01)
-    one, _, _ = pluralist.camps(0.2 * draw.normal(size=(50, 60, 2)), 3, 0.2)
+    one, _, _ = pluralist.clusters(0.2 * draw.normal(size=(50, 60, 2)), 3, 0.2)
     assert ((one > 0).sum(-1) == 1).mean() > 0.9
 
 
@@ -206,10 +206,10 @@ def test_the_pluralist_serves_more_and_wears_less_than_the_kalman_filter() -> No
             return np.asarray(action)
 
         run = rollouts.play(core, task, policy)
-        found = core.report(task, run.states, run.actions)
+        found = core.episode_metrics(task, run.states, run.actions)
         return {"return": run.returns.mean(), **{key: value.mean() for key, value in found.items()}}
 
-    ours, kalman, silent = measured("pluralist"), measured("kalman", duty=0.5), measured("silent")
+    ours, kalman, silent = measured("pluralist"), measured("kalman", speaking_rate=0.5), measured("silent")
     assert ours["diversity_ratio"] > kalman["diversity_ratio"] and ours["service"] > kalman["service"] + 0.05
     assert ours["return"] > max(kalman["return"], silent["return"]) + 0.5
 
@@ -219,7 +219,7 @@ def test_ppo_beats_persistence_where_values_revert_to_a_mean() -> None:
     pytest.importorskip("stable_baselines3")
     from valuegym.leaderboards.experiments import find
 
-    what = find("coevolution/follow-few-reports")
+    what = find("coevolution/follow-few-responses")
     scalar = gym.make(what.env_id, **what.kwargs)
     core: Any = scalar.unwrapped.core  # type: ignore[attr-defined]
     agent = make("ppo", scalar, seed=0)

@@ -17,7 +17,7 @@ from valuegym.envs.preference.reward_inference import RewardInference
 
 
 def board(seed: int) -> tabular.TabularMDP:
-    core = RewardInference(split="dev", reports=(1,))
+    core = RewardInference(split="dev", evaluation_points=(1,))
     task, _ = core.initial(keys.mix(seed, np.arange(1)))
     mdp = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)
     return condense(mdp).mdp
@@ -88,7 +88,7 @@ def test_weights_are_solved_alike_alone_and_together(monkeypatch: pytest.MonkeyP
 
 
 def test_condensing_keeps_what_happens() -> None:
-    core = RewardInference(split="dev", reports=(1,))
+    core = RewardInference(split="dev", evaluation_points=(1,))
     task, _ = core.initial(keys.mix(3, np.arange(1)))
     mdp = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)
     small, state = condense(mdp)

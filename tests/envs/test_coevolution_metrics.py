@@ -105,14 +105,14 @@ def test_direction_accuracy() -> None:
 
 
 def test_influence_and_diversity_against_the_twin() -> None:
-    twin = rng().normal(size=(3, 50, 4))
-    assert np.array_equal(metrics.influence(twin, twin), np.zeros(3))
-    assert np.array_equal(metrics.diversity_ratio(twin, twin), np.ones(3))
-    assert np.allclose(metrics.influence(twin + 0.5, twin), 1)
-    centre = twin.mean(1, keepdims=True)
-    assert np.allclose(metrics.diversity_ratio(centre + 0.5 * (twin - centre), twin), 0.25)
-    assert np.allclose(metrics.diversity(twin), twin.var(1).sum(-1))
-    assert metrics.diversity_ratio(twin[0], np.zeros((50, 4))) == 1
+    counterfactual = rng().normal(size=(3, 50, 4))
+    assert np.array_equal(metrics.influence(counterfactual, counterfactual), np.zeros(3))
+    assert np.array_equal(metrics.diversity_ratio(counterfactual, counterfactual), np.ones(3))
+    assert np.allclose(metrics.influence(counterfactual + 0.5, counterfactual), 1)
+    centre = counterfactual.mean(1, keepdims=True)
+    assert np.allclose(metrics.diversity_ratio(centre + 0.5 * (counterfactual - centre), counterfactual), 0.25)
+    assert np.allclose(metrics.diversity(counterfactual), counterfactual.var(1).sum(-1))
+    assert metrics.diversity_ratio(counterfactual[0], np.zeros((50, 4))) == 1
 
 
 def test_effective_opinions_is_the_exponential_of_entropy_far_apart() -> None:
@@ -127,20 +127,25 @@ def test_effective_opinions_is_the_exponential_of_entropy_far_apart() -> None:
 
 
 def test_minority_survival() -> None:
-    twin = np.concatenate([np.zeros((18, 2)), np.array([[5.0, 0], [0, 5]])])
-    people = twin.copy()
-    assert metrics.minority_survival(people, twin, 0.5) == 1
+    counterfactual = np.concatenate([np.zeros((18, 2)), np.array([[5.0, 0], [0, 5]])])
+    people = counterfactual.copy()
+    assert metrics.minority_survival(people, counterfactual, 0.5) == 1
     people[18] = 0
-    assert metrics.minority_survival(people, twin, 0.5) == 0.5
-    assert metrics.minority_survival(np.zeros((20, 2)), twin, 0.5) == 0
+    assert metrics.minority_survival(people, counterfactual, 0.5) == 0.5
+    assert metrics.minority_survival(np.zeros((20, 2)), counterfactual, 0.5) == 0
     assert metrics.minority_survival(people, np.zeros((20, 2)), 0.5) == 1  # no minority, nothing lost
 
 
 def test_lock_in_index() -> None:
-    twin = ramp(10)
-    still, back = np.zeros_like(twin), -twin
-    assert [metrics.lock_in_index(x, twin) for x in (twin, still, back, 0.5 * twin)] == [0, 1, 2, 0.5]
-    assert metrics.lock_in_index(twin, still) == 0
+    counterfactual = ramp(10)
+    still, back = np.zeros_like(counterfactual), -counterfactual
+    assert [metrics.lock_in_index(x, counterfactual) for x in (counterfactual, still, back, 0.5 * counterfactual)] == [
+        0,
+        1,
+        2,
+        0.5,
+    ]
+    assert metrics.lock_in_index(counterfactual, still) == 0
 
 
 def test_martingale_slope_of_bayesians_and_of_the_entrenched() -> None:
@@ -173,9 +178,9 @@ def test_benefit_is_largest_for_ones_own_view_and_ends_at_the_bound() -> None:
 def test_objectives_of_a_dr_mdp() -> None:
     T, bound = 4, 1.0
     people = np.broadcast_to(0.1 * np.arange(T + 1)[:, None, None], (T + 1, 3, 1)).copy()
-    twin = np.zeros_like(people)
+    counterfactual = np.zeros_like(people)
     broadcasts, speaks = people[:-1, 0], np.ones(T, np.bool_)
-    found = metrics.objectives(broadcasts, speaks, people, twin, bound, 1e-6)
+    found = metrics.objectives(broadcasts, speaks, people, counterfactual, bound, 1e-6)
     t = np.arange(T) * 0.1
     expected = {
         "initial": 1 - t**2,
@@ -188,11 +193,11 @@ def test_objectives_of_a_dr_mdp() -> None:
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name] == pytest.approx(values.mean()), name
-    silent = metrics.objectives(broadcasts, ~speaks, people, twin, bound, 1e-6)
+    silent = metrics.objectives(broadcasts, ~speaks, people, counterfactual, bound, 1e-6)
     assert all(value == 0 for value in silent.values())
-    lenient = metrics.objectives(broadcasts, speaks, people, twin, bound, 0.25)
+    lenient = metrics.objectives(broadcasts, speaks, people, counterfactual, bound, 0.25)
     assert lenient["constrained"] == pytest.approx(2 * 0.99 / 4)  # until influence exceeds 0.25
-    alike = metrics.objectives(np.zeros((T, 1)), speaks, twin, twin, bound, 0.0)
+    alike = metrics.objectives(np.zeros((T, 1)), speaks, counterfactual, counterfactual, bound, 0.0)
     assert set(map(float, alike.values())) == {1.0}  # without influence all objectives agree
 
 

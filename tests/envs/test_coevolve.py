@@ -1,4 +1,4 @@
-"""Coevolve: the dynamics a second time in loops, the twin, what is worth what, and the pilot table."""
+"""Coevolve: dynamics a second time in loops, the counterfactual population, the planner, and the pilot table."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EDGES = [[0, 1], [0, 2], [3, 2], [2, 4], [4, 5]]
 
 @pytest.mark.parametrize("network", [None, EDGES])
 def test_a_step_is_the_equation(network: Any) -> None:
-    core = Coevolve(people=6, dimensions=2, bound=0.9, apart=0.5, scale=1.0, network=network)
+    core = Coevolve(people=6, dimensions=2, bound=0.9, cluster_spread=0.5, scale=1.0, network=network)
     friends = [{a + b - i for a, b in EDGES if i in (a, b)} if network else set(range(6)) - {i} for i in range(6)]
     task = begin(core, 3)
     state, played = core.start(task), actions(core, 3)
@@ -47,12 +47,12 @@ def test_a_step_is_the_equation(network: Any) -> None:
         after = core.transition(task, state, action, task.key, np.full(3, t))
         partner = networks.partners(keys.uniform(task.key[:, None], t, 4, np.arange(6)), core.network)
         assert all(partner[b, i] in friends[i] for b in range(3) for i in range(6))
-        whim = keys.bell(task.key[:, None], t, 5, np.arange(12)).reshape(3, 6, 2)
+        noise = keys.irwin_hall(task.key[:, None], t, 5, np.arange(12)).reshape(3, 6, 2)
         for b in range(3):
             said, speaks = action[b, 2:4].astype(float), action[b, 4] > 0
             for heard, before, found in (
                 (speaks, state.people[b], after.people[b]),
-                (False, state.twin[b], after.twin[b]),
+                (False, state.counterfactual[b], after.counterfactual[b]),
             ):
                 for i in range(6):
                     x, move = before[i], np.zeros(2)
@@ -61,13 +61,13 @@ def test_a_step_is_the_equation(network: Any) -> None:
                         move += 2 * 0.05 * (friend - x)
                     if heard and np.linalg.norm(said - x) < 0.9:
                         move += 0.15 * (said - x)
-                    move += 0.1 * (task.anchors[b, i] + task.drift[b, t + 1] - x) + 0.02 * whim[b, i]
+                    move += 0.1 * (task.anchors[b, i] + task.drift[b, t + 1] - x) + 0.02 * noise[b, i]
                     assert np.allclose(found[i], x + move, atol=1e-12)
         reward = core.reward(task, state, action, after)
         for b in range(3):
-            gap = ((action[b, 2:4] - state.twin[b]) ** 2).sum(-1)
+            gap = ((action[b, 2:4] - state.counterfactual[b]) ** 2).sum(-1)
             service = np.maximum(0, 1 - gap / 0.81).mean() if action[b, 4] > 0 else 0.0
-            wear = abs(1 - after.people[b].var(0).sum() / after.twin[b].var(0).sum())
+            wear = abs(1 - after.people[b].var(0).sum() / after.counterfactual[b].var(0).sum())
             error = ((action[b, :2] - state.people[b].mean(0)) ** 2).sum()
             assert reward[b] == pytest.approx(service - error - wear, abs=1e-12)
         state = after
@@ -83,15 +83,21 @@ def test_an_ai_without_influence_has_none_bit_for_bit() -> None:
             played[..., -1] = -0.5  # a silent AI, whatever it would have said
         run = rollouts.play(core, task, rollouts.replayed(played))
         for state in run.states:
-            assert state.people.tobytes() == state.twin.tobytes()
-        found = core.report(task, run.states, run.actions)
+            assert state.people.tobytes() == state.counterfactual.tobytes()
+        found = core.episode_metrics(task, run.states, run.actions)
         assert (found["influence"] == 0).all() and (found["diversity_ratio"] == 1).all()
         assert (found["placebo_influence"] <= 1e-6).all() and (found["minority_survival"] == 1).all()
 
 
 def test_a_network_keeps_apart_those_whom_it_does_not_join() -> None:
     halves = [[a, b] for a in range(10) for b in range(a)] + [[a, b] for a in range(10, 20) for b in range(10, a)]
-    kwargs: dict[str, Any] = {"camps": (1,), "attachment": 0.0, "spread": 0.0, "social": 0.25, "bound": 9.0}
+    kwargs: dict[str, Any] = {
+        "clusters": (1,),
+        "attachment": 0.0,
+        "idiosyncratic_noise": 0.0,
+        "social": 0.25,
+        "bound": 9.0,
+    }
     core = Coevolve(people=20, steps=80, network=halves, **kwargs)
     task = core.initial(keys.mix(2, np.arange(4)))[0]
     run = rollouts.play(core, task, core.persistence)
@@ -101,13 +107,13 @@ def test_a_network_keeps_apart_those_whom_it_does_not_join() -> None:
     assert together.states[-1].people.std(1).max() < 1e-4
 
 
-def test_the_twin_does_not_depend_on_the_ai_and_a_placebo_hardly_moves_anyone() -> None:
+def test_the_counterfactual_does_not_depend_on_the_ai_and_a_placebo_hardly_moves_anyone() -> None:
     core = Coevolve()
     task = begin(core, 8)
     runs = [rollouts.play(core, task, rollouts.replayed(0.2 * actions(core, 8, seed))) for seed in (0, 1)]
     for a, b in zip(runs[0].states, runs[1].states, strict=True):
-        assert a.twin.tobytes() == b.twin.tobytes()
-    found = core.report(task, runs[0].states, runs[0].actions)
+        assert a.counterfactual.tobytes() == b.counterfactual.tobytes()
+    found = core.episode_metrics(task, runs[0].states, runs[0].actions)
     assert found["influence"].mean() > 1e-3
     assert found["placebo_influence"].mean() > 0 and (found["placebo_influence"] < 1e-5).all()
 
@@ -116,7 +122,7 @@ def test_the_twin_does_not_depend_on_the_ai_and_a_placebo_hardly_moves_anyone() 
     "kwargs",
     [
         {},
-        {"reports": "choices", "delay": 2, "strategic": 0.3, "dimensions": 3},
+        {"responses": "choices", "delay": 2, "strategic": 0.3, "dimensions": 3},
         {"network": "watts-strogatz"},
         {"network": {"name": "barabasi-albert", "ties": 1, "seed": 5}},
     ],
@@ -138,10 +144,10 @@ def test_rows_do_not_depend_on_their_number(kwargs: dict[str, Any]) -> None:
         assert same([x[:B].copy() for x in expected], out)
 
 
-def test_neither_twin_nor_truth_is_observed() -> None:
+def test_neither_counterfactual_nor_truth_is_observed() -> None:
     core = Coevolve()
     task, state = core.initial(keys.mix(0, np.arange(4)))
-    other = state._replace(twin=state.twin + 1, people=state.people - 1)
+    other = state._replace(counterfactual=state.counterfactual + 1, people=state.people - 1)
     assert same(core.observation(task, state).values(), core.observation(task, other).values())
     env = FunctionalEnv(CORE)
     _, info = env.reset(seed=0)
@@ -167,7 +173,7 @@ def test_references_and_what_wins() -> None:
     assert silence == pytest.approx(0, abs=1e-6)
     assert best.mean() > max(silence, always, shout) + 0.5
     assert (best > naive).all()
-    single = Coevolve(camps=(1,), price=0.0)  # where diversity is free, speaking always is best
+    single = Coevolve(clusters=(1,), price=0.0)  # where diversity is free, speaking always is best
     task = begin(single, 8)
     run = rollouts.play(single, task, single.oracle_action)
     assert all((action[:, -1] > 0).all() for action in run.actions)
@@ -232,13 +238,13 @@ def test_whoever_counts_diversity_at_the_end_speaks_early() -> None:
 
 
 def test_the_reference_is_no_worse_than_speaking_always_or_never() -> None:
-    for camps in ((1,), (1, 2, 3)):
+    for clusters in ((1,), (1, 2, 3)):
         for price in (0.5, 1.0, 2.0):
-            core = Coevolve(camps=camps, price=price)
+            core = Coevolve(clusters=clusters, price=price)
             task = begin(core, 16)
 
             def always(task: Task, state: State, core: Coevolve = core) -> Array:
-                best, _ = coevolve.plan(state.people, state.twin, core.steps - state.t, 0.75, 0.15, 0.1, 0.0)
+                best, _ = coevolve.plan(state.people, state.counterfactual, core.steps - state.t, 0.75, 0.15, 0.1, 0.0)
                 return core.action(state.people.mean(1), best, np.ones(16, np.bool_))
 
             returns = rollouts.play(core, task, core.oracle_action).returns
@@ -247,7 +253,14 @@ def test_the_reference_is_no_worse_than_speaking_always_or_never() -> None:
 
 def test_the_pilot_table() -> None:
     """Distances, influence and diversity of six policies, T = 40, ordered as measured when the dynamics were chosen."""
-    kwargs: dict[str, Any] = {"steps": 40, "camps": (1,), "bound": 1.5, "within": 0.6, "apart": 0.0, "scale": 4.0}
+    kwargs: dict[str, Any] = {
+        "steps": 40,
+        "clusters": (1,),
+        "bound": 1.5,
+        "cluster_std": 0.6,
+        "cluster_spread": 0.0,
+        "scale": 4.0,
+    }
     core = Coevolve(**kwargs)
     task = begin(core, 64, seed=5)
     g = keys.normal(task.key[:, None], 99, np.arange(5))
@@ -278,7 +291,7 @@ def test_the_pilot_table() -> None:
     found = {}
     for name, policy in policies.items():
         run = rollouts.play(core, task, policy)
-        found[name] = {key: value.mean() for key, value in core.report(task, run.states, run.actions).items()}
+        found[name] = {key: value.mean() for key, value in core.episode_metrics(task, run.states, run.actions).items()}
 
     def order(metric: str) -> list[str]:
         return sorted(policies, key=lambda name: float(found[name][metric]))
@@ -287,14 +300,20 @@ def test_the_pilot_table() -> None:
     speaking = [name for name in policies if name != "silent"]
     tables = {
         "distance_to_people": {"frozen": 0.517, "lifelong": 0.260, "average": 0.169, "linear": 0.528, "anchor": 0.164},
-        "distance_to_twin": {"frozen": 0.832, "lifelong": 0.310, "average": 0.249, "linear": 0.592, "anchor": 0.302},
+        "distance_to_counterfactual": {
+            "frozen": 0.832,
+            "lifelong": 0.310,
+            "average": 0.249,
+            "linear": 0.592,
+            "anchor": 0.302,
+        },
         "influence": {"frozen": 0.320, "lifelong": 0.088, "average": 0.096, "linear": 0.111, "anchor": 0.146},
         "final_influence": {"frozen": 0.709, "lifelong": 0.100, "average": 0.134, "linear": 0.132, "anchor": 0.210},
         "diversity_ratio": {"frozen": 0.64, "lifelong": 0.50, "average": 0.56, "linear": 0.44, "anchor": 0.59},
     }
     for metric, pilot in tables.items():
         assert {name: float(found[name][metric]) for name in speaking} == pytest.approx(pilot, rel=0.12), metric
-    for metric in ("distance_to_twin", "influence", "diversity_ratio"):
+    for metric in ("distance_to_counterfactual", "influence", "diversity_ratio"):
         expected = sorted(speaking, key=lambda name: tables[metric][name])
         assert [name for name in order(metric) if name != "silent"] == expected, metric
 
@@ -323,9 +342,9 @@ def test_wrong_arguments_are_named() -> None:
         ({"steps": 0}, "steps = 0"),
         ({"bound": 0.0}, "bound = 0.0"),
         ({"influence": 1.5}, "influence = 1.5"),
-        ({"camps": ()}, r"camps = \(\)"),
+        ({"clusters": ()}, r"clusters = \(\)"),
         ({"price": -1.0}, "price = -1.0"),
-        ({"reports": "shouts"}, "shouts"),
+        ({"responses": "shouts"}, "shouts"),
         ({"family": "sideways"}, "sideways"),
         ({"network": [[0, 1]]}, "pass people=2"),
         ({"items": "shouts"}, "shouts"),

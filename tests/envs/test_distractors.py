@@ -29,7 +29,10 @@ def orbit(m: Map, steps: int, B: int = 64, nudge: float = 0.0) -> np.ndarray:
     rng, key = np.random.default_rng(0), keys.mix(1, np.arange(B))
     state, out = distractors.begin(m, key) + nudge, []
     for t in range(steps):
-        seen, action = rng.normal(size=(B, m.sight.shape[1])), rng.uniform(-1, 1, (B, m.touch.shape[1]))
+        seen, action = (
+            rng.normal(size=(B, m.observation_coupling.shape[1])),
+            rng.uniform(-1, 1, (B, m.action_coupling.shape[1])),
+        )
         state = distractors.advance(m, state, seen, action, key, np.full(B, t))
         out.append(state)
     return np.array(out)
@@ -110,7 +113,7 @@ def test_how_each_kind_moves(number: int) -> None:
     first, nudged = orbit(m, 60), orbit(m, 60, nudge=1e-9)
     assert np.median(np.abs(first - nudged)[-1].max(-1)) > 0.1  # twins part
     assert np.abs(first).max() <= 1
-    assert np.abs(orbits["published"]).max() <= max(20.0, np.abs(maps["published"].anew).max())
+    assert np.abs(orbits["published"]).max() <= max(20.0, np.abs(maps["published"].restart_state).max())
 
 
 def test_the_published_map() -> None:
@@ -119,13 +122,18 @@ def test_the_published_map() -> None:
     rng = np.random.default_rng(0)
     for scale in (0.1, 3.0, 15.0):
         d, o = scale * rng.normal(size=5), rng.normal(size=2)
-        y = np.concatenate([m.sight, m.matrix], 1) @ np.concatenate([o, d])
-        y = y + 0.1 * np.sum(np.sin(m.waves[None] @ y), 0)
-        expected = np.where(np.abs(y) > 20, m.anew, y)
+        y = np.concatenate([m.observation_coupling, m.matrix], 1) @ np.concatenate([o, d])
+        y = y + 0.1 * np.sum(np.sin(m.frequencies[None] @ y), 0)
+        expected = np.where(np.abs(y) > 20, m.restart_state, y)
         got = distractors.advance(m, d[None], o[None], np.zeros((1, 1)), keys.mix(0, 0), np.zeros(1, np.int64))[0]
         np.testing.assert_allclose(got, expected, atol=1e-6)
     big = distractors.draw_map("published", 200, 1.0, None, 0, 200, 1)
-    for entries, size in ((big.matrix, 1.0), (big.sight, 1.0), (np.sqrt(big.waves), 10.0), (big.anew[None], 1.0)):
+    for entries, size in (
+        (big.matrix, 1.0),
+        (big.observation_coupling, 1.0),
+        (np.sqrt(big.frequencies), 10.0),
+        (big.restart_state[None], 1.0),
+    ):
         assert np.sqrt((entries**2).mean()) == pytest.approx(size, rel=0.15)
     assert distractors.begin(big, keys.mix(0, np.arange(50))).std() == pytest.approx(0.1, rel=0.05)
 

@@ -169,7 +169,7 @@ class TestFriedkinJohnsen:
 
 
 class TestCoevolve:
-    PARAMETERS = {"bound": 3.0, "social": 0.05, "attachment": 0.1, "spread": 0.02}
+    PARAMETERS = {"bound": 3.0, "social": 0.05, "attachment": 0.1, "idiosyncratic_noise": 0.02}
 
     @staticmethod
     def population(B: int = 3, N: int = 20, D: int = 5) -> tuple[Array, ...]:
@@ -369,7 +369,7 @@ def test_a_population_moves_by_the_same_bits_alone_and_in_a_batch(B: int) -> Non
             dynamics.friedkin_johnsen(x, x[:, ::-1], u[:rows], network),
             dynamics.friedkin_johnsen(x, x[:, ::-1], u),
             dynamics.coevolve(
-                x, partner, x[:, 0], x, x, bound=2.0, social=0.05, influence=u, attachment=0.1, spread=0.1
+                x, partner, x[:, 0], x, x, bound=2.0, social=0.05, influence=u, attachment=0.1, idiosyncratic_noise=0.1
             ),
             dynamics.replicator(shares, x[..., 1], 0.3),
             dynamics.interest(x[..., 0], u < 0.5, v, u)[0],

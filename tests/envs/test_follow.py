@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pytest
 
 from valuegym.envs import keys
-from valuegym.envs.coevolution import dynamics, metrics, reports, rollouts
+from valuegym.envs.coevolution import dynamics, metrics, responses, rollouts
 from valuegym.envs.coevolution.follow import Follow
 from valuegym.envs.coevolution.predict import Predict
-from valuegym.envs.coevolution.reports import Channel
+from valuegym.envs.coevolution.responses import Channel
 
 Array = npt.NDArray[Any]
 KEY = keys.mix(0, np.arange(2000))
@@ -26,7 +26,7 @@ def crowd(rows: int, people: int = 30, D: int = 3) -> Array:
     return np.random.default_rng(0).normal(size=(rows, people, D)) * 0.3 + np.linspace(-0.5, 0.5, D)
 
 
-# ---------------------------------------------------------------- reports
+# ---------------------------------------------------------------- responses
 
 
 def test_stated_values_are_people_and_noise() -> None:
@@ -79,9 +79,9 @@ def test_delayed_answers_arrive_in_order() -> None:
     (task, a), (_, b) = late.initial(KEY[:3]), prompt.initial(KEY[:3])
     shown = []
     for t in range(6):
-        shown.append(b.waiting[:, 0])
+        shown.append(b.pending_responses[:, 0])
         if t >= 2:
-            assert same([a.waiting[:, 0]], [shown[t - 2]])
+            assert same([a.pending_responses[:, 0]], [shown[t - 2]])
         action = np.zeros((3, 5), np.float32)
         a = late.transition(task, a, action, task.key, np.full(3, t))
         b = prompt.transition(task, b, action, task.key, np.full(3, t))
@@ -105,7 +105,7 @@ def test_wrong_channels_are_named(kwargs: dict[str, Any], message: str) -> None:
 # ---------------------------------------------------------------- environments
 
 
-@pytest.mark.parametrize("core", [Follow(), Predict(horizon=2), Follow(reports="choices", budget=40)])
+@pytest.mark.parametrize("core", [Follow(), Predict(horizon=2), Follow(responses="choices", budget=40)])
 def test_the_score_is_the_skill_against_persistence(core: Follow) -> None:
     task, _ = core.initial(KEY[:16])
     naive, best = core.references(task)
@@ -116,11 +116,11 @@ def test_the_score_is_the_skill_against_persistence(core: Follow) -> None:
         return core.action(core.truth(task, state) + noise[:, state.t[0]])
 
     run = rollouts.play(core, task, policy)
-    found = core.report(task, run.states, run.actions)
+    found = core.episode_metrics(task, run.states, run.actions)
     assert np.allclose((run.returns - naive) / (best - naive), found["skill"], atol=1e-6)
     again = rollouts.play(core, task, core.persistence)
     assert np.array_equal(again.returns, naive)
-    assert (core.report(task, again.states, again.actions)["skill"] == 0).all()
+    assert (core.episode_metrics(task, again.states, again.actions)["skill"] == 0).all()
 
 
 def test_follow_scores_what_is_and_predict_what_comes() -> None:
@@ -154,7 +154,7 @@ def test_the_future_is_not_observed() -> None:
     "kwargs",
     [
         {},
-        {"reports": "choices", "strategic": 0.2, "delay": 1},
+        {"responses": "choices", "strategic": 0.2, "delay": 1},
         {"network": "complete"},
         {"network": "barabasi-albert"},
     ],
@@ -176,9 +176,9 @@ def test_rows_do_not_depend_on_their_number(kwargs: dict[str, Any]) -> None:
 
 
 def test_people_stand_around_the_mean() -> None:
-    task, _ = Follow(within=0.3, people=100).initial(KEY[:50])
-    assert task.apart.shape == (50, 1, 100, 5) and np.abs(dynamics.mean(task.apart, 2)).max() < 1e-12
-    assert task.apart.std() == pytest.approx(0.3, rel=0.02)
+    task, _ = Follow(cluster_std=0.3, people=100).initial(KEY[:50])
+    assert task.deviations.shape == (50, 1, 100, 5) and np.abs(dynamics.mean(task.deviations, 2)).max() < 1e-12
+    assert task.deviations.std() == pytest.approx(0.3, rel=0.02)
 
 
 EDGES = [[0, 1, 1.0], [0, 2, 3.0], [1, 0, 0.5], [3, 2, 1.0], [2, 4, 1.0]]  # 4 listens to nobody
@@ -189,7 +189,7 @@ def test_people_on_a_network_listen_to_each_other(network: Any) -> None:
     core = Predict(family="linear", people=5, network=network, listening=0.3, horizon=2)
     alone = Predict(family="linear", people=5, horizon=2)
     (task, state), (plain, _) = core.initial(KEY[:3]), alone.initial(KEY[:3])
-    assert task.path.shape == (3, 11, 5) and task.apart.shape == (3, 9, 5, 5)
+    assert task.path.shape == (3, 11, 5) and task.deviations.shape == (3, 9, 5, 5)
     weights = np.zeros((5, 5))
     if network == "complete":
         weights[:] = (1 - np.eye(5)) / 4
@@ -197,7 +197,7 @@ def test_people_on_a_network_listen_to_each_other(network: Any) -> None:
         for i, j, w in EDGES:
             weights[int(i), int(j)] = w
         weights[:4] /= weights[:4].sum(1, keepdims=True)
-    would = plain.path[:, :, None] + plain.apart
+    would = plain.path[:, :, None] + plain.deviations
     for b in range(3):
         x = would[b, 0]
         for t in range(11):
@@ -228,12 +228,12 @@ def test_wrong_arguments_are_named() -> None:
     for cls, kwargs, message in (
         (Follow, {"steps": 0}, "steps = 0"),
         (Follow, {"scale": 0.0}, "scale = 0.0"),
-        (Follow, {"within": -1.0}, "within = -1.0"),
+        (Follow, {"cluster_std": -1.0}, "cluster_std = -1.0"),
         (Follow, {"family": "sideways"}, "sideways"),
         (Predict, {"horizon": 0}, "horizon = 0"),
         (Follow, {"listening": 1.5}, "listening = 1.5"),
         (Follow, {"network": "hexagons"}, "hexagons"),
-        (Follow, {"items": "shouts", "reports": "choices"}, "shouts"),
+        (Follow, {"items": "shouts", "responses": "choices"}, "shouts"),
     ):
         with pytest.raises(ValueError, match=message):
             cls(**kwargs)  # type: ignore[arg-type]
@@ -249,11 +249,11 @@ def test_a_report_holds_every_metric() -> None:
     core = Follow(family="linear")
     task, _ = core.initial(KEY[:8])
     run = rollouts.play(core, task, core.oracle_action)
-    found = core.report(task, run.states, run.actions)
+    found = core.episode_metrics(task, run.states, run.actions)
     assert all(value.shape == (8,) and np.isfinite(value).all() for value in found.values())
     assert np.allclose(found["error"], 0, atol=1e-6) and np.allclose(found["centred_skill"], 1, atol=1e-6)
     assert (found["lag"] == 0).all() and (found["error_on_arrival"] > 0).all()
-    assert reports.LIMIT == 4
+    assert responses.LIMIT == 4
 
 
 @pytest.mark.parametrize("core", [Follow(), Predict(family="logistic", horizon=2, strategic=0.5, delay=1)])

@@ -19,7 +19,7 @@ from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv
 DELIVERY = "valuegym/Delivery-v0"
 INFERENCE = "valuegym/RewardInference-v0"
 WALK, WALK_AHEAD, COUNTER = "toy/Walk-v0", "toy/WalkAhead-v0", "toy/Counter-v0"
-SHORT = {"reports": (0, 1, 2)}
+SHORT = {"evaluation_points": (0, 1, 2)}
 
 
 class WalkTask(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from valuegym.envs import keys
-from valuegym.envs.coevolution import items, recorded, reports
+from valuegym.envs.coevolution import items, recorded, responses
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
 
@@ -61,20 +61,20 @@ def test_moralchoice_is_what_was_published() -> None:
 @pytest.mark.parametrize("core", [Follow, Coevolve])
 def test_people_choose_between_published_items(core: Any) -> None:
     found = published()
-    env = core(reports="choices", items="moralchoice", dimensions=10, budget=50)
+    env = core(responses="choices", items="moralchoice", dimensions=10, budget=50)
     _, state = env.initial(keys.mix(0, np.arange(20)))
     known = {tuple(row) for row in np.concatenate([found.differences, -found.differences])}
-    assert all(tuple(told) in known for told in state.waiting.reshape(-1, 10))
+    assert all(tuple(told) in known for told in state.pending_responses.reshape(-1, 10))
     assert found.sha256 in env.hashes
     with pytest.raises(ValueError, match="pass dimensions=10"):
-        core(reports="choices", items="moralchoice")
+        core(responses="choices", items="moralchoice")
 
 
 def test_choices_between_given_items_follow_bradley_terry(tmp_path: Path) -> None:
     found = items.by_name(mine(tmp_path), 2)
     x = np.array([0.6, -0.3])
     key, people = keys.mix(0, np.arange(4000)), np.broadcast_to(x, (4000, 3, 2)).copy()
-    told = reports.Channel("choices", 30, noise=0.4, items=found).draw(key, people, np.zeros((4000, 2)))
+    told = responses.Channel("choices", 30, noise=0.4, items=found).draw(key, people, np.zeros((4000, 2)))
     flat = told.reshape(-1, 2)
     for item in found.differences:
         first, second = ((flat == sign * item).all(1).sum() for sign in (1, -1))
@@ -84,14 +84,14 @@ def test_choices_between_given_items_follow_bradley_terry(tmp_path: Path) -> Non
 
 def test_environments_take_items_of_ones_own(tmp_path: Path) -> None:
     path = mine(tmp_path)
-    core = Follow(reports="choices", items=path, dimensions=2, budget=8)
+    core = Follow(responses="choices", items=path, dimensions=2, budget=8)
     played = np.random.default_rng(0).uniform(-1, 1, (30, 9, 2)).astype(np.float32)
     expected: Any = None
     for B in (30, 3, 1):
         task, state = core.initial(keys.mix(5, np.arange(B)))
         for t in range(9):
             state = core.transition(task, state, played[:B, t], task.key, np.full(B, t))
-        out = core.observation(task, state)["reports"]
+        out = core.observation(task, state)["responses"]
         expected = out if expected is None else expected
         assert expected[:B].tobytes() == out.tobytes()
     with open(path, encoding="utf-8") as file:

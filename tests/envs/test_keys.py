@@ -270,14 +270,14 @@ def test_bell_has_the_moments_of_a_sum_of_eight_bytes() -> None:
     variance, fourth = 8 * (byte**2).mean(), 8 * (byte**4).mean() + 3 * 8 * 7 * (byte**2).mean() ** 2
     assert variance == 43690
     k = keys.mix(6, np.arange(N))
-    z = keys.bell(k, 0)
+    z = keys.irwin_hall(k, 0)
     total = np.frombuffer(keys.mix(k, 0).tobytes(), np.uint8).reshape(N, 8).astype(np.float64).sum(-1)
     assert np.allclose(z, (total - 1020) / np.sqrt(43690), rtol=1e-15)
     assert abs(z.mean()) < 5 / np.sqrt(N)
     assert abs(z.var() - 1) < 5 * np.sqrt(2 / N)
     assert abs((z**4).mean() - fourth / variance**2) < 5 * np.sqrt(96 / N)
     assert fourth / variance**2 == pytest.approx(2.85, abs=1e-4)
-    assert np.array_equal(z[:7], keys.bell(k[:7], 0))
+    assert np.array_equal(z[:7], keys.irwin_hall(k[:7], 0))
 
 
 def test_logistic_inverts_the_uniform_draw() -> None:

@@ -122,7 +122,7 @@ def test_is_the_published_model_without_noise() -> None:
         q, h = p + q @ W.T, state.private * p + h @ W.T
         assert np.allclose(state.mean, h / q, rtol=1e-9)
         assert np.allclose(np.ldexp(state.precision, state.exponent.clip(-1000)), q, rtol=1e-9)
-        assert np.allclose(state.voice, (q[:, 1] - p[1]) / q[:, 1])
+        assert np.allclose(state.message_weight, (q[:, 1] - p[1]) / q[:, 1])
         expected = -((state.mean[:, 1:] - task.truth[:, None]) ** 2).mean(1) * (t + 1) / 0.25
         assert np.allclose(rewards[t - 1], expected)
     assert np.allclose(states[-1].private[:, 1:].mean(), task.truth.mean(), atol=0.05)
@@ -132,7 +132,7 @@ def test_people_alone_earn_one_less_at_every_step() -> None:
     core = LockIn(people=200, steps=30)
     rewards, states = play(core, constant(0.0), keys.mix(1, np.arange(40)))
     assert np.abs(rewards.mean(1) + 1).max() < 0.06
-    assert all((state.voice == 0).all() for state in states)
+    assert all((state.message_weight == 0).all() for state in states)
     assert np.allclose(states[-1].mean[:, 1:], states[-1].private[:, 1:], rtol=1e-12)
     talkative, _ = play(core, constant(0.0, 0.7), keys.mix(1, np.arange(40)))
     assert (talkative == rewards).all()  # what is said without evidence is not heard
@@ -156,7 +156,7 @@ def test_references_and_the_oracle() -> None:
     assert np.allclose(naive, silent.sum(0)) and np.allclose(best, oracle.sum(0))
     assert (best > naive).all() and (best < 0).all()
     pooled = states[-2].private[:, 1:].mean(1)
-    assert np.allclose(states[-1].said, pooled, atol=1e-6)  # float32 actions
+    assert np.allclose(states[-1].last_message, pooled, atol=1e-6)  # float32 actions
     assert np.allclose(states[-1].mean[:, 1:], pooled[:, None], atol=0.02)
     for gain in (0.5, 0.9, 1.0):
         assert (play(core, constant(gain * core.threshold))[0].sum(0).mean()) < best.mean()
@@ -178,13 +178,13 @@ def test_a_report_holds_every_metric() -> None:
 
     def measured(trust: float) -> tuple[Array, dict[str, Array]]:
         run = rollouts.play(core, task, lambda task, state: constant(trust)(core, task, state))
-        return run.returns, core.report(task, run.states, run.actions)
+        return run.returns, core.episode_metrics(task, run.states, run.actions)
 
     returns, silent = measured(0.0)
     assert all(value.shape == (20,) and np.isfinite(value).all() for value in silent.values())
     assert np.allclose(silent["error"], -returns / 400)
     assert (silent["influence"] == 0).all() and (silent["diversity_ratio"] == 1).all() and (silent["gain"] == 0).all()
-    assert (silent["effective_opinions"] == silent["effective_opinions_of_twin"]).all()
+    assert (silent["effective_opinions"] == silent["effective_opinions_of_counterfactual"]).all()
     assert abs(silent["overconfidence_log10"].mean()) < 0.05  # people alone are as sure as they should be
     returns, locked = measured(2.0 * core.threshold)
     assert np.allclose(locked["gain"], 2, atol=1e-6) and np.allclose(locked["error"], -returns / 400)

@@ -25,7 +25,7 @@ def begin(core: LQRFromPreferences, n: int, seed: int = 0) -> tuple[Task, State]
 
 
 def at(state: State, shown: int) -> State:
-    return state._replace(shown=np.full_like(state.shown, shown))
+    return state._replace(num_queries=np.full_like(state.num_queries, shown))
 
 
 def seen(core: LQRFromPreferences, task: Task, state: State, row: int = 0) -> Query:
@@ -34,7 +34,7 @@ def seen(core: LQRFromPreferences, task: Task, state: State, row: int = 0) -> Qu
 
 def observed(core: LQRFromPreferences, task: Task) -> riccati.LinearSystem:
     """The true systems in the coordinates of the observation."""
-    return riccati.rotated(riccati.LinearSystem(*task[6:11], core.discount), task.turn)
+    return riccati.rotated(riccati.LinearSystem(*task[6:11], core.discount), task.rotation)
 
 
 # --- scores ---
@@ -56,7 +56,7 @@ def test_scores_are_costs_in_observed_coordinates_on_a_scale_of_logarithms() -> 
     core = LQRFromPreferences(rotated=True, **QUICK)
     task, state = begin(core, 30)
     system = observed(core, task)
-    start = task.turn @ task.start @ task.turn.swapaxes(-1, -2)
+    start = task.rotation @ task.start @ task.rotation.swapaxes(-1, -2)
     action = (core.oracle_action(task, state) + np.random.default_rng(0).uniform(-0.02, 0.02, (30, 6))).astype(
         np.float32
     )
@@ -80,7 +80,7 @@ def test_a_cost_is_that_of_many_episodes() -> None:
         length, axes = np.linalg.eigh(covariance)
         return rng.standard_normal((4000, 6)) * np.sqrt(np.maximum(length, 0)) @ axes.T
 
-    s, total = draw(task.turn[0] @ task.start[0] @ task.turn[0].T), np.zeros(4000)
+    s, total = draw(task.rotation[0] @ task.start[0] @ task.rotation[0].T), np.zeros(4000)
     for t in range(700):
         u = -s @ K.T
         total += core.discount**t * (((s @ Q) * s).sum(-1) + ((u @ R) * u).sum(-1))
@@ -126,9 +126,9 @@ def test_transitions_are_those_of_the_regulator(rotated: bool) -> None:
     for row in range(2):
         query = seen(core, task, state, row)
         off = query.next_states - query.states @ system.A[row].T - query.actions @ system.B[row].T
-        close(off @ task.turn[row][:, : lqr.PHYSICAL], 0, atol=1e-6)  # nothing shakes the mass
+        close(off @ task.rotation[row][:, : lqr.PHYSICAL], 0, atol=1e-6)  # nothing shakes the mass
         close(off.T @ off / len(off), system.W[row], atol=0.02)
-        start = task.turn[row] @ task.start[row] @ task.turn[row].T
+        start = task.rotation[row] @ task.start[row] @ task.rotation[row].T
         close(query.states.T @ query.states / len(off), start, atol=0.15)
         close(query.actions.std(), 2.0, rtol=0.1)
 
@@ -153,10 +153,10 @@ def test_regret_is_the_sum_of_optimal_advantages(rotated: bool) -> None:
     """From the optimal values before and after each step, in observed coordinates, instead of the square completed."""
     core = LQRFromPreferences(rotated=rotated, **QUICK)
     task, state = begin(core, 20)
-    states, forces, _ = core.query(task, at(state, 1).shown)
+    states, forces, _ = core.query(task, at(state, 1).num_queries)
     system = observed(core, task)
     P = riccati.optimal(system).P[:, None, None]
-    s = np.einsum("bij,bklj->bkli", task.turn, states)[:, :, :-1]
+    s = np.einsum("bij,bklj->bkli", task.rotation, states)[:, :, :-1]
     x = np.einsum("bij,bklj->bkli", system.A, s) + np.einsum("bij,bklj->bkli", system.B, forces)
 
     def form(matrix: Any, v: Any) -> Any:
@@ -170,7 +170,7 @@ def test_regret_is_the_sum_of_optimal_advantages(rotated: bool) -> None:
 def test_partial_return_is_what_the_segment_costs() -> None:
     core = LQRFromPreferences("partial-return", **QUICK)
     task, state = begin(core, 20)
-    states, forces, _ = core.query(task, at(state, 1).shown)
+    states, forces, _ = core.query(task, at(state, 1).num_queries)
     s = states[:, :, :-1]
     each = np.einsum("bklj,bji,bkli->bkl", s, task.Q, s) + task.R[:, :, 0][:, :, None] * forces[..., 0] ** 2
     close(core.costs(task, states, forces), (core.discount ** np.arange(5) * each).sum(-1), rtol=1e-12)
@@ -183,12 +183,12 @@ def test_answers(statistic: str) -> None:
     task, state = begin(sure, 60)
     expected, share, sizes = [], [], []
     for shown in range(1, 41):
-        states, forces, answer = sure.query(task, at(state, shown).shown)
+        states, forces, answer = sure.query(task, at(state, shown).num_queries)
         costs = sure.costs(task, states, forces)
         assert (answer == np.where(costs[:, 1] < costs[:, 0], annotators.SECOND, annotators.FIRST)).all()
         difference = (costs[:, 0] - costs[:, 1]) / task.temperature
         expected.append(1 / (1 + np.exp(-difference)))
-        share.append(noisy.query(task, at(state, shown).shown)[2] == annotators.SECOND)
+        share.append(noisy.query(task, at(state, shown).num_queries)[2] == annotators.SECOND)
         sizes.append(np.abs(difference))
     chance, chosen = np.array(expected), np.array(share)
     spread = (chance * (1 - chance)).sum() ** 0.5
@@ -198,17 +198,17 @@ def test_answers(statistic: str) -> None:
 
 
 def test_nothing_is_shown_before_the_first_and_after_the_last_pair() -> None:
-    core = LQRFromPreferences(reports=(0, 2), **QUICK)
+    core = LQRFromPreferences(evaluation_points=(0, 2), **QUICK)
     task, state = begin(core, 3)
     for shown in (0, 3):
         query = seen(core, task, at(state, shown))
         assert query.answer == annotators.CANNOT_TELL and not query.pair_states.any() and not query.pair_actions.any()
     query = seen(core, task, at(state, 2))
-    assert query.pair_states.shape == (2, 6, 6) and query.pair_actions.shape == (2, 5, 1) and query.report
+    assert query.pair_states.shape == (2, 6, 6) and query.pair_actions.shape == (2, 5, 1) and query.is_evaluation_point
 
 
 def test_the_reward_is_the_mean_score_at_the_end_and_only_reports_count() -> None:
-    envs = gym.make_vec(ID, num_envs=3, reports=(0, 2), **QUICK)
+    envs = gym.make_vec(ID, num_envs=3, evaluation_points=(0, 2), **QUICK)
     core: LQRFromPreferences = envs.unwrapped.core  # type: ignore[attr-defined]
     envs.reset(seed=3)
     rng = np.random.default_rng(0)
@@ -251,7 +251,7 @@ def test_rows_do_not_depend_on_how_many_there_are(rotated: bool) -> None:
         ({"split": "all"}, "split = 'all'; expected one of"),
         ({"length": 0}, "length = 0; expected an integer of at least 1"),
         ({"transitions": 1.5}, "transitions = 1.5; expected an integer"),
-        ({"reports": (3, 2)}, "reports"),
+        ({"evaluation_points": (3, 2)}, "evaluation_points"),
         ({"distractors": -1}, "distractors = -1"),
     ],
 )

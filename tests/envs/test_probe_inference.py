@@ -33,13 +33,13 @@ def same(a: list[dict[str, np.ndarray]], b: list[dict[str, np.ndarray]]) -> bool
 
 @pytest.mark.parametrize(("probe", "annotator"), BLIND)
 def test_partial_return_shows_the_same_in_both_twins(probe: str, annotator: str) -> None:
-    core = ProbeInference(probe, annotator, reports=(100,))
+    core = ProbeInference(probe, annotator, evaluation_points=(100,))
     assert same(stream(core, 0), stream(core, 1))
 
 
 @pytest.mark.parametrize(("probe", "annotator"), TELLING)
 def test_regret_shows_which_twin_it_is(probe: str, annotator: str) -> None:
-    core = ProbeInference(probe, annotator, reports=(100,))
+    core = ProbeInference(probe, annotator, evaluation_points=(100,))
     a, b = stream(core, 0), stream(core, 1)
     assert not same(a, b)
     for x, y in zip(a, b, strict=True):  # by the answers alone
@@ -71,7 +71,7 @@ def unbeaten_actions(core: ProbeInference, seen: list[dict[str, np.ndarray]]) ->
 def test_a_learner_is_right_from_regret_and_wrong_in_one_twin_from_partial_return(probe: str) -> None:
     scores = {}
     for annotator in ("regret-noiseless", "partial-return-noiseless"):
-        core = ProbeInference(probe, annotator, reports=(100,))
+        core = ProbeInference(probe, annotator, evaluation_points=(100,))
         for twin in range(2):
             answer = unbeaten_actions(core, stream(core, twin, n=8, shown=100))
             scores[annotator, twin] = core.score(Task(np.zeros(8, np.uint64), np.full(8, twin)), answer)
@@ -83,17 +83,17 @@ def test_a_learner_is_right_from_regret_and_wrong_in_one_twin_from_partial_retur
 def test_scores_of_oracle_ignorance_and_the_other_twin(probe: str) -> None:
     core = ProbeInference(probe)
     task, state = core.initial(keys.mix(0, np.arange(200)))
-    assert abs(task.twin.mean() - 0.5) < 5 * np.sqrt(0.25 / 200)
+    assert abs(task.paired_task.mean() - 0.5) < 5 * np.sqrt(0.25 / 200)
     oracle = core.oracle_action(task, state)
     assert all(action in core.action_space for action in oracle)
     close(core.score(task, oracle), 1, atol=1e-9)
     close(core.score(task, 0 * oracle), 0, atol=1e-9)
-    other = core.oracle_action(task._replace(twin=1 - task.twin), state)
+    other = core.oracle_action(task._replace(paired_task=1 - task.paired_task), state)
     assert (core.score(task, other) < 0.95).all()
     if probe != "single-step":
         weights = ProbeInference(probe, action="weights")
         close(weights.score(task, weights.oracle_action(task, state)), 1, atol=1e-9)
-        other = weights.oracle_action(task._replace(twin=1 - task.twin), state)
+        other = weights.oracle_action(task._replace(paired_task=1 - task.paired_task), state)
         assert (weights.score(task, other) < 0.95).all()
 
 
@@ -103,7 +103,7 @@ def test_the_discount_is_shown_where_it_is_no_secret() -> None:
 
 
 def test_pairs_are_those_of_random_play() -> None:
-    core, n = ProbeInference("lottery", reports=(10,)), 20_000
+    core, n = ProbeInference("lottery", evaluation_points=(10,)), 20_000
     task, _ = core.initial(keys.mix(1, np.arange(n)))
     pair, _ = core.query(task, np.full(n, 3))
     counts = pair.features.reshape(-1, 3).sum(0)
@@ -116,7 +116,7 @@ def test_pairs_are_those_of_random_play() -> None:
 
 
 def test_an_episode_pays_the_mean_score_at_its_end() -> None:
-    env = gym.make(ID, reports=(1, 3))
+    env = gym.make(ID, evaluation_points=(1, 3))
     for episode in range(10):
         env.reset(seed=0 if episode == 0 else None)
         core, task = env.unwrapped.core, env.unwrapped.task  # type: ignore[attr-defined]
@@ -132,8 +132,8 @@ def test_an_episode_pays_the_mean_score_at_its_end() -> None:
         ({"annotator": "human"}, "'human'.*regret"),
         ({"action": "q"}, "'q'.*'policy' or 'weights'"),
         ({"probe": "single-step", "action": "weights"}, "'weights'.*expected 'policy'"),
-        ({"reports": (3, 1)}, "reports.*increasing"),
-        ({"reports": ()}, "reports.*at least one"),
+        ({"evaluation_points": (3, 1)}, "evaluation_points.*increasing"),
+        ({"evaluation_points": ()}, "evaluation_points.*at least one"),
     ],
 )
 def test_arguments_are_checked(kwargs: dict[str, Any], said: str) -> None:

@@ -37,25 +37,28 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("valuegym/RandomDelivery-v0", {"board": "..G\n.SX\n#h%", "observation": "planes"}),
     ("valuegym/RiskyDelivery-v0", {"observation": "features", "board": "..G\n.S."}),
     *(
-        ("valuegym/ProbeInference-v0", {"probe": name, "reports": [0, 1]})
+        ("valuegym/ProbeInference-v0", {"probe": name, "evaluation_points": [0, 1]})
         for name in ("variable-horizon", "single-step")
     ),
     ("valuegym/ProbeInference-v0", {"action": "weights", "annotator": "partial-return"}),
-    ("valuegym/Coevolve-v0", {"people": 12, "dimensions": 1, "reports": "choices", "delay": 1, "steps": 3}),
-    ("valuegym/Predict-v0", {"horizon": 2, "reports": "choices", "budget": 3, "delay": 1, "strategic": 0.2}),
-    ("valuegym/Coevolve-v0", {"network": {"name": "watts-strogatz", "neighbours": 4, "seed": 1}, "camps": [2]}),
+    ("valuegym/Coevolve-v0", {"people": 12, "dimensions": 1, "responses": "choices", "delay": 1, "steps": 3}),
+    ("valuegym/Predict-v0", {"horizon": 2, "responses": "choices", "budget": 3, "delay": 1, "strategic": 0.2}),
+    ("valuegym/Coevolve-v0", {"network": {"name": "watts-strogatz", "neighbours": 4, "seed": 1}, "clusters": [2]}),
     ("valuegym/Follow-v0", {"network": [[0, 1], [1, 2]], "people": 3, "budget": 2}),
-    (POLICY, {"board": "risky", "reports": [0, 2]}),
-    (INFERENCE, {"board": "..G\n.S.\n#h%", "reports": [0, 2]}),
-    ("valuegym/RewardInferenceActive-v0", {"board": "risky", "action": "policy", "candidates": 3, "reports": [0, 2]}),
-    (INFERENCE, {"board": "published", "annotator": "partial-return", "reports": [0, 1, 2], "length": 1}),
+    (POLICY, {"board": "risky", "evaluation_points": [0, 2]}),
+    (INFERENCE, {"board": "..G\n.S.\n#h%", "evaluation_points": [0, 2]}),
+    (
+        "valuegym/RewardInferenceActive-v0",
+        {"board": "risky", "action": "policy", "candidates": 3, "evaluation_points": [0, 2]},
+    ),
+    (INFERENCE, {"board": "published", "annotator": "partial-return", "evaluation_points": [0, 1, 2], "length": 1}),
     *(("valuegym/Pendulum-D8-v0", {"kind": kind, "number": 3}) for kind in ("published", "correlated")),
     (
         "valuegym/LQRFromPreferences-v0",
-        {"annotator": "partial-return", "rotated": True, "reports": [0, 2], "length": 2},
+        {"annotator": "partial-return", "rotated": True, "evaluation_points": [0, 2], "length": 2},
     ),
     ("valuegym/LQR-v0", {"distractors": 3, "rotated": True, "noise": 0.1}),
-    (POLICY, {"annotator": "regret-noiseless", "split": "train", "reports": [0, 1, 2], "length": 5}),
+    (POLICY, {"annotator": "regret-noiseless", "split": "train", "evaluation_points": [0, 1, 2], "length": 5}),
 ]
 CASES = pytest.mark.parametrize(("id", "kwargs"), VARIANTS, ids=lambda x: x if isinstance(x, str) else json.dumps(x))
 

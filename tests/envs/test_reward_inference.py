@@ -14,7 +14,7 @@ from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, datasets, delivery, random_delivery
 from valuegym.envs.preference.random_delivery import SPLITS
-from valuegym.envs.preference.reward_inference import REPORTS, Query, RewardInference, State, Task, read
+from valuegym.envs.preference.reward_inference import EVALUATION_POINTS, Query, RewardInference, State, Task, read
 
 close = np.testing.assert_allclose
 WEIGHTS_ID, POLICY_ID = "valuegym/RewardInference-v0", "valuegym/RewardInferencePolicy-v0"
@@ -35,7 +35,7 @@ def one(observation: dict[str, np.ndarray], i: int) -> dict[str, np.ndarray]:
 
 
 def at(state: State, shown: int) -> State:
-    return state._replace(shown=np.full_like(state.shown, shown))
+    return state._replace(num_queries=np.full_like(state.num_queries, shown))
 
 
 # --- scores ---
@@ -44,7 +44,7 @@ def at(state: State, shown: int) -> State:
 @pytest.mark.parametrize("action", ["weights", "policy"])
 @pytest.mark.parametrize("annotator", SIMULATED)
 def test_the_oracle_scores_one_at_every_report(annotator: str, action: str) -> None:
-    envs = gym.make_vec(WEIGHTS_ID, num_envs=12, annotator=annotator, action=action, reports=(0, 2, 3))
+    envs = gym.make_vec(WEIGHTS_ID, num_envs=12, annotator=annotator, action=action, evaluation_points=(0, 2, 3))
     core: RewardInference = envs.unwrapped.core  # type: ignore[attr-defined]
     envs.reset(seed=3)
     for shown in range(4):
@@ -99,7 +99,7 @@ def test_scores_do_not_depend_on_the_scale_of_the_estimate(action: str) -> None:
 
 def test_no_constant_estimate_is_good() -> None:
     """All of {-1, 0, 1}**6 on a few tasks; the best of them again on many others."""
-    core = RewardInference(reports=(0,))
+    core = RewardInference(evaluation_points=(0,))
     everything = np.array(list(itertools.product((-1, 0, 1), repeat=6)), np.float32)
 
     def means(estimates: np.ndarray, n: int, seed: int) -> np.ndarray:
@@ -124,30 +124,31 @@ def test_on_the_published_board_going_for_the_goal_is_nearly_optimal() -> None:
 # --- reward and end ---
 
 
-@pytest.mark.parametrize("reports", [(0,), (1,), (0, 1, 2), (2, 5)])
-def test_the_reward_is_the_mean_score_at_the_end(reports: tuple[int, ...]) -> None:
-    env = gym.make(WEIGHTS_ID, reports=reports)
+@pytest.mark.parametrize("evaluation_points", [(0,), (1,), (0, 1, 2), (2, 5)])
+def test_the_reward_is_the_mean_score_at_the_end(evaluation_points: tuple[int, ...]) -> None:
+    env = gym.make(WEIGHTS_ID, evaluation_points=evaluation_points)
     core, rng = env.unwrapped.core, np.random.default_rng(0)  # type: ignore[attr-defined]
     for episode in range(3):
         observation, info = env.reset(seed=4 if episode == 0 else None)
         expected: list[float] = []
-        for shown in range(reports[-1] + 1):
-            assert (observation["shown"].tolist(), observation["report"], info) == ([shown], shown in reports, {})
+        for shown in range(evaluation_points[-1] + 1):
+            assert observation["num_queries"].tolist() == [shown] and info == {}
+            assert observation["is_evaluation_point"] == (shown in evaluation_points)
             action = rng.uniform(-1, 1, 6).astype(np.float32)
-            if shown in reports:
+            if shown in evaluation_points:
                 expected.append(core.score(env.unwrapped.task, action[None]).item())  # type: ignore[attr-defined]
             observation, reward, terminated, truncated, info = env.step(action)
-            scores = [*expected, *[0.0] * (len(reports) - len(expected))]
+            scores = [*expected, *[0.0] * (len(evaluation_points) - len(expected))]
             assert env.unwrapped.state.scores[0].tolist() == scores  # type: ignore[attr-defined]
-            assert (terminated, truncated) == (shown == reports[-1], False)
+            assert (terminated, truncated) == (shown == evaluation_points[-1], False)
             assert reward == (np.mean(expected) if terminated else 0.0)
         assert observation in env.observation_space
-        _assert_blank(observation, reports[-1] + 1)
+        _assert_blank(observation, evaluation_points[-1] + 1)
 
 
 def test_only_reports_count() -> None:
     def play(others: float) -> tuple[float, list[Any]]:
-        env = gym.make(WEIGHTS_ID, reports=(1, 3))
+        env = gym.make(WEIGHTS_ID, evaluation_points=(1, 3))
         seen = [env.reset(seed=1)[0]]
         for shown in range(4):
             action = np.full(6, others) if shown in (0, 2) else np.linspace(-1, 1, 6)
@@ -160,7 +161,7 @@ def test_only_reports_count() -> None:
 
 
 def test_a_finished_episode_stays_finished() -> None:
-    core = RewardInference(reports=(0,))
+    core = RewardInference(evaluation_points=(0,))
     task, state = begin(core, 3)
     key, action, t = task.key, np.ones((3, 6), np.float32), np.zeros(3, np.int64)
     after = core.transition(task, state, action, key, t)
@@ -172,7 +173,7 @@ def test_a_finished_episode_stays_finished() -> None:
 
 @pytest.mark.parametrize("id", [WEIGHTS_ID, POLICY_ID])
 def test_impossible_estimates_are_refused(id: str) -> None:
-    env = gym.make(id, reports=(0,))
+    env = gym.make(id, evaluation_points=(0,))
     env.reset(seed=0)
     size = {WEIGHTS_ID: 6, POLICY_ID: 600}[id]
     assert env.action_space == gym.spaces.Box(-1, 1, (size,), np.float32)
@@ -190,7 +191,7 @@ def test_impossible_estimates_are_refused(id: str) -> None:
 
 def _assert_blank(observation: dict[str, Any], shown: int) -> None:
     query = read(observation)
-    assert (query.shown, query.answer) == (shown, annotators.CANNOT_TELL)
+    assert (query.num_queries, query.answer) == (shown, annotators.CANNOT_TELL)
     assert not any(field.any() for field in query.pair)
 
 
@@ -201,7 +202,7 @@ def test_the_first_observation_shows_no_pair(annotator: str) -> None:
         observation, info = env.reset()
         assert observation in env.observation_space and info == {}
         _assert_blank(observation, 0)
-        assert read(observation).report is False
+        assert read(observation).is_evaluation_point is False
 
 
 def test_read_restores_the_process() -> None:
@@ -214,7 +215,7 @@ def test_read_restores_the_process() -> None:
         assert query.terminals.dtype == query.pair.mask.dtype == np.bool_
         assert (query.next_states == task.next_state[i]).all() and (query.features == task.features[i]).all()
         assert (query.terminals == task.terminal[i]).all() and (query.start == task.start[i]).all()
-        assert (query.discount, query.shown) == (0.999, 7)
+        assert (query.discount, query.num_queries) == (0.999, 7)
         assert query.pair.states.shape == (2, 6) and query.pair.features.shape == (2, 5, 6)
         mdp = query.mdp()
         assert mdp.discount == core.discount
@@ -320,7 +321,7 @@ def test_signs_and_places_of_features_tell_nothing() -> None:
 
 def queries(core: RewardInference, task: Task, state: State, shown: int) -> list[Query]:
     seen = core.observation(task, at(state, shown))
-    return [read(one(seen, i)) for i in range(len(state.shown))]
+    return [read(one(seen, i)) for i in range(len(state.num_queries))]
 
 
 def utilities(query: Query, weights: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -432,8 +433,8 @@ def test_splits_cover_all_tasks() -> None:
 
 def test_test_is_the_default_split() -> None:
     core = RewardInference()
-    assert (core.split, core.reports, core.length, core.random) == ("test", REPORTS, 3, True)
-    assert REPORTS == (3, 10, 30, 100, 300, 1000, 3000)
+    assert (core.split, core.evaluation_points, core.length, core.random) == ("test", EVALUATION_POINTS, 3, True)
+    assert EVALUATION_POINTS == (3, 10, 30, 100, 300, 1000, 3000)
 
 
 # --- arguments ---
@@ -446,11 +447,11 @@ def test_test_is_the_default_split() -> None:
         ({"split": "all"}, "'all'.*dev.*test.*train"),
         ({"action": "q"}, "'q'.*'weights' or 'policy'"),
         ({"length": 0}, "length = 0.*at least 1"),
-        ({"reports": ()}, "reports.*at least one"),
-        ({"reports": (3, 1)}, "reports.*increasing"),
-        ({"reports": (1, 1)}, "reports.*increasing"),
-        ({"reports": (-1, 2)}, "reports.*none below 0"),
-        ({"reports": (1.5,)}, "reports.*integers"),
+        ({"evaluation_points": ()}, "evaluation_points.*at least one"),
+        ({"evaluation_points": (3, 1)}, "evaluation_points.*increasing"),
+        ({"evaluation_points": (1, 1)}, "evaluation_points.*increasing"),
+        ({"evaluation_points": (-1, 2)}, "evaluation_points.*none below 0"),
+        ({"evaluation_points": (1.5,)}, "evaluation_points.*integers"),
         ({"annotator": "oracle"}, "'oracle'.*regret.*human:CONDITION"),
         ({"annotator": "human:Nobody"}, "'Nobody'.*Privileged-Control"),
     ],
@@ -464,7 +465,7 @@ def test_arguments_are_checked(kwargs: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize("size", [(2, 3), (7, 4), (20, 31)])
 def test_boards_of_any_size(board: str, size: tuple[int, int]) -> None:
     """Every cell of the array is a cell of the board, and the oracle is right on it."""
-    core = RewardInference(board=board, size=size, reports=(0, 2))
+    core = RewardInference(board=board, size=size, evaluation_points=(0, 2))
     S = size[0] * size[1]
     assert core.observation_space["board"].shape == (S,) and core.shape == size
     task, state = begin(core, 4)
@@ -477,7 +478,7 @@ def test_boards_of_any_size(board: str, size: tuple[int, int]) -> None:
 
 
 def test_a_board_of_ten_thousand_cells() -> None:
-    envs = gym.make_vec(WEIGHTS_ID, num_envs=2, size=(100, 100), reports=(1,))
+    envs = gym.make_vec(WEIGHTS_ID, num_envs=2, size=(100, 100), evaluation_points=(1,))
     observation, _ = envs.reset(seed=0)
     assert observation["board"].shape == (2, 10_000)
     for _ in range(2):
@@ -503,7 +504,7 @@ MAP = """
 @pytest.mark.parametrize("action", ["weights", "policy"])
 def test_a_map_of_ones_own(action: str) -> None:
     """The board is what was written, its weights are the published ones, and pairs come from its open cells."""
-    env = gym.make(WEIGHTS_ID, board=MAP, annotator="regret-noiseless", action=action, reports=(5,))
+    env = gym.make(WEIGHTS_ID, board=MAP, annotator="regret-noiseless", action=action, evaluation_points=(5,))
     core = env.unwrapped.core  # type: ignore[attr-defined]
     observation, _ = env.reset(seed=0)
     assert observation["board"].reshape(3, 4).tolist() == [[0, 0, 6, 1], [0, 3, 5, 0], [4, 0, 8, 0]]
@@ -519,7 +520,7 @@ def test_a_map_of_ones_own(action: str) -> None:
 
 
 def test_reports_may_come_as_a_list() -> None:
-    assert RewardInference(reports=[0, 4]).reports == (0, 4)
+    assert RewardInference(evaluation_points=[0, 4]).evaluation_points == (0, 4)
 
 
 # --- people ---
@@ -544,10 +545,10 @@ def test_people_are_replayed_without_replacement(data_folder: Path) -> None:
 
 def test_people_stop_when_their_answers_are_used_up(data_folder: Path) -> None:
     n = len(datasets.load(SMALLEST, str(data_folder)).labels)
-    assert human(data_folder).reports == (*(r for r in REPORTS if r < n), n)
-    assert human(data_folder, reports=(5, n)).reports == (5, n)
-    assert human(data_folder, reports=(5, 7)).reports == (5, 7)
-    assert human(data_folder, reports=(10**6,)).reports == (n,)
+    assert human(data_folder).evaluation_points == (*(r for r in EVALUATION_POINTS if r < n), n)
+    assert human(data_folder, evaluation_points=(5, n)).evaluation_points == (5, n)
+    assert human(data_folder, evaluation_points=(5, 7)).evaluation_points == (5, 7)
+    assert human(data_folder, evaluation_points=(10**6,)).evaluation_points == (n,)
 
 
 def test_people_through_the_environment(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def ask(core: RewardInferenceActive, rows: int, choice: int, value: float = 0.3)
 @pytest.mark.parametrize("action", ["weights", "policy"])
 @pytest.mark.parametrize("board", BOARDS)
 def test_the_chosen_candidate_is_the_pair_that_is_answered(board: str, action: str) -> None:
-    envs = gym.make_vec(ID, num_envs=5, board=board, action=action, candidates=4, reports=(3, 8))
+    envs = gym.make_vec(ID, num_envs=5, board=board, action=action, candidates=4, evaluation_points=(3, 8))
     core: RewardInferenceActive = envs.unwrapped.core  # type: ignore[attr-defined]
     observation, _ = envs.reset(seed=2)
     rng = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_the_chosen_candidate_is_the_pair_that_is_answered(board: str, action: s
         assert (terminated == (shown == 8)).all()
         for i in range(5):
             query = read({name: value[i] for name, value in observation.items()})
-            assert query.shown == shown + 1
+            assert query.num_queries == shown + 1
             for given, offered in zip(query.pair, candidates[i], strict=True):
                 assert (given == offered[chosen[i]]).all()
             assert (query.answer == annotators.CANNOT_TELL) == (shown == 8)
@@ -63,14 +63,14 @@ def test_the_chosen_candidate_is_the_pair_that_is_answered(board: str, action: s
 @pytest.mark.parametrize("annotator", ["regret", "partial-return"])
 def test_always_taking_the_first_candidate_is_watching(annotator: str, board: str) -> None:
     """The same tasks, pairs, answers and scores as in the environment without a choice, bit for bit."""
-    shared: dict[str, Any] = {"annotator": annotator, "board": board, "reports": (0, 2, 6)}
+    shared: dict[str, Any] = {"annotator": annotator, "board": board, "evaluation_points": (0, 2, 6)}
     asking, watching = gym.make(ID, **shared), gym.make(WATCH, **shared)
     core = asking.unwrapped.core  # type: ignore[attr-defined]
     a, b = asking.reset(seed=5)[0], watching.reset(seed=5)[0]
     rng, terminated = np.random.default_rng(0), False
     while not terminated:
-        assert all(a[name].tobytes() == b[name].tobytes() for name in b if name not in ("label", "report"))
-        assert (a["label"], a["report"]) == (b["label"], b["report"])
+        assert all(a[name].tobytes() == b[name].tobytes() for name in b if name not in ("label", "is_evaluation_point"))
+        assert (a["label"], a["is_evaluation_point"]) == (b["label"], b["is_evaluation_point"])
         estimate = rng.uniform(-1, 1, 6).astype(np.float32)
         action = np.concatenate([estimate, np.zeros(core.candidates, np.float32)])
         (a, x, terminated, *_), (b, y, *_) = asking.step(action), watching.step(estimate)
@@ -78,20 +78,20 @@ def test_always_taking_the_first_candidate_is_watching(annotator: str, board: st
 
 
 def test_candidates_do_not_depend_on_choices_or_on_how_many_there_are() -> None:
-    few, many = (RewardInferenceActive(candidates=k, reports=(30,)) for k in (3, 7))
+    few, many = (RewardInferenceActive(candidates=k, evaluation_points=(30,)) for k in (3, 7))
     task, _ = begin(few, 6)
     for shown in (1, 2, 30):
         a, b = (core.pool(task, np.full(6, shown), core.candidates) for core in (few, many))
         assert all((x == y[:, :3]).all() for x, y in zip(a[0], b[0], strict=True)) and (a[1] == b[1][:, :3]).all()
     state = ActiveState(np.full(6, 4), np.zeros((6, 1)), np.zeros(6, np.int64))
     for choice in range(3):
-        seen = few.observation(task, state._replace(asked=np.full(6, choice)))
+        seen = few.observation(task, state._replace(query_index=np.full(6, choice)))
         other = few.observation(task, state)
         assert all((seen[name] == other[name]).all() for name in seen if name.startswith("candidate"))
 
 
 def test_candidates_are_drawn_evenly_and_apart() -> None:
-    core = RewardInferenceActive(board="published", candidates=5, reports=(600,))
+    core = RewardInferenceActive(board="published", candidates=5, evaluation_points=(600,))
     task, _ = begin(core, 1)
     many = type(task)(*(np.repeat(field, 600, 0) for field in task))
     pairs, answers = core.pool(many, np.arange(1, 601), 5)
@@ -105,20 +105,20 @@ def test_candidates_are_drawn_evenly_and_apart() -> None:
 
 
 def test_equal_scores_ask_the_first_and_the_end_stays() -> None:
-    core = RewardInferenceActive(reports=(1,), candidates=3)
+    core = RewardInferenceActive(evaluation_points=(1,), candidates=3)
     task, state = begin(core, 2)
     flat = np.zeros((2, 9), np.float32)
     one = core.transition(task, state, flat, task.key, np.zeros(2, np.int64))
-    assert one.asked.tolist() == [0, 0]
+    assert one.query_index.tolist() == [0, 0]
     two = core.transition(task, one, ask(core, 2, 2), task.key, np.ones(2, np.int64))
     three = core.transition(task, two, ask(core, 2, 1), task.key, np.full(2, 2))
     assert core.terminal(task, two).all() and all((a == b).all() for a, b in zip(two, three, strict=True))
 
 
 def test_scores_are_for_the_estimate_alone() -> None:
-    core = RewardInferenceActive(reports=(0,), candidates=2)
+    core = RewardInferenceActive(evaluation_points=(0,), candidates=2)
     task, state = begin(core, 8)
-    watching = RewardInference(reports=(0,))
+    watching = RewardInference(evaluation_points=(0,))
     estimate = np.random.default_rng(0).uniform(-1, 1, (8, 6)).astype(np.float32)
     for choice in ([1, -1], [-1, 1]):
         action = np.concatenate([estimate, np.tile(np.float32(choice), (8, 1))], -1)
@@ -135,7 +135,7 @@ def test_candidates_are_checked(value: Any) -> None:
 
 
 def test_rows_are_scalar_environments() -> None:
-    shared: dict[str, Any] = {"reports": (0, 3), "candidates": 3, "board": "risky"}
+    shared: dict[str, Any] = {"evaluation_points": (0, 3), "candidates": 3, "board": "risky"}
     envs = gym.make_vec(ID, num_envs=9, **shared)
     env = gym.make(ID, **shared)
     rows, alone = [envs.reset(seed=4)[0]], [env.reset(seed=4 + 8)[0]]
@@ -152,7 +152,7 @@ def test_people_are_asked_without_replacement(data_folder: Path) -> None:
     stored = datasets.load("Regret-Question", str(data_folder))
     n = len(stored.labels)
     core = RewardInferenceActive(annotator="human:Regret-Question", data=str(data_folder), candidates=10)
-    assert core.reports[-1] == n // 10
+    assert core.evaluation_points[-1] == n // 10
     task, _ = begin(core, 1)
     row = type(task)(*(np.repeat(field, n // 10, 0) for field in task))
     pairs, answers = core.pool(row, np.arange(1, n // 10 + 1), 10)

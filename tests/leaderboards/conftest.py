@@ -7,14 +7,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from valuegym.leaderboards import experiments, tracking
+from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.tracking import log as tracking
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,7 @@ def enrol() -> Iterator[Callable[..., None]]:
             for row in rows:
                 patch.setitem(experiments.EXPERIMENTS, row.id, row)
 
-        for name in ("run", "verify", "trust"):
-            patch.setattr(import_module(f"valuegym.leaderboards.{name}"), "spread", serial)
+        patch.setattr(executors, "parallel_map", serial)
         yield add
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from valuegym.leaderboards.aggregate import (
+from valuegym.leaderboards.stats.bootstrap import (
     estimates,
     interquartile_mean,
     mean,
@@ -106,7 +106,7 @@ def test_episodes_travel_with_their_run() -> None:
 def test_blocks_do_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.random.default_rng(0).normal(size=(7, 3))
     whole = stratified_bootstrap(scores, interquartile_mean, np.random.default_rng(5))
-    monkeypatch.setattr("valuegym.leaderboards.aggregate.BLOCK", 100)
+    monkeypatch.setattr("valuegym.leaderboards.stats.bootstrap.BLOCK", 100)
     assert stratified_bootstrap(scores, interquartile_mean, np.random.default_rng(5)) == whole
 
 

@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from valuegym.agents import AGENTS
 from valuegym.envs.preference import annotators, answers, datasets, delivery
 from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.leaderboards import __main__ as cli
-from valuegym.leaderboards import experiments
+from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import path_of, read
+from valuegym.leaderboards.records.record import path_of, read
 from valuegym.leaderboards.run import run
 
 COMMANDS = ("list", "run", "score", "verify", "leaderboard", "data", "demo")
@@ -33,12 +32,12 @@ TINY = Experiment(
     id="test/tiny",
     about="A small one.",
     env_id="valuegym/RewardInference-v0",
-    arguments='{"annotator": "regret-noiseless", "reports": [0, 3], "split": "dev"}',
+    arguments='{"annotator": "regret-noiseless", "evaluation_points": [0, 3], "split": "dev"}',
     agents=("uniform", "partial_return", "oracle"),
     timesteps=0,
     episodes=3,
     seeds=(0, 1),
-    score="reports",
+    score="evaluation_points",
 )
 Command = Callable[..., tuple[int, str, str]]
 
@@ -58,8 +57,7 @@ def valuegym(
     def serial(function: Any, items: Sequence[Any], workers: int, label: str, executor: str = "pool") -> list[Any]:
         return [function(item) for item in items]
 
-    for module in ("run", "verify"):
-        monkeypatch.setattr(import_module(f"valuegym.leaderboards.{module}"), "spread", serial)
+    monkeypatch.setattr(executors, "parallel_map", serial)
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments: Any) -> tuple[int, str, str]:
@@ -242,7 +240,7 @@ def test_leaderboard_prints_tables_and_writes_the_page(valuegym: Command, tmp_pa
 
 
 def test_a_board_without_plots_says_what_to_install(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "valuegym.leaderboards.site", None)
+    monkeypatch.setitem(sys.modules, "valuegym.leaderboards.site.pages", None)
     valuegym("run", "--experiment", "test/tiny", "--agent", "oracle")
     status, output, _ = valuegym("leaderboard", "--track", "off")
     assert status == 0 and "pip install 'valuegym[site]'" in output
@@ -266,7 +264,7 @@ def test_tracking_is_offline_unless_asked(
 ) -> None:
     seen: list[str] = []
     monkeypatch.setattr(cli, "track_all", lambda verdicts, scores, results, mode: seen.append(mode) or ["tracked"])
-    monkeypatch.setitem(sys.modules, "valuegym.leaderboards.site", None)
+    monkeypatch.setitem(sys.modules, "valuegym.leaderboards.site.pages", None)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     if variable:
         monkeypatch.setenv("WANDB_MODE", variable)
@@ -306,12 +304,12 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
 ) -> None:
     """Files named as published ones: refused, read unverified, given a card, and then scored like any other."""
     pytest.importorskip("matplotlib")
-    from valuegym.leaderboards import likelihood
+    from valuegym.leaderboards.likelihood import model as likelihood
 
     for table in ("ROWS", "ABLATIONS"):
         few = {name: likelihood.ROWS[name] for name in ("three free weights", "felt score")} if table == "ROWS" else ()
         monkeypatch.setattr(likelihood, table, few)
-    core = RewardInference(annotator="regret", board="published", reports=(80,))
+    core = RewardInference(annotator="regret", board="published", evaluation_points=(80,))
     task, _ = core.initial(np.zeros(1, np.uint64))
     pairs, said = core.query(type(task)(*(np.repeat(field, 80, 0) for field in task)), np.arange(1, 81))
     moves = np.where(pairs.mask[..., None], delivery.MOVES[pairs.actions], 0)
@@ -480,6 +478,6 @@ def test_every_command_is_also_a_function(tmp_path: Path) -> None:
     run("oracle", TINY.id, 0, tmp_path)
     [score] = cli.score(str(tmp_path))
     assert (score.agent, score.experiment, score.status.partition(",")[0]) == ("oracle", "test/tiny", "claimed")
-    assert score.values.shape == (1, 3, 2) and score.reports == (0, 3)
+    assert score.values.shape == (1, 3, 2) and score.evaluation_points == (0, 3)
     record = read(path_of(tmp_path, "oracle", TINY.id, 0))
     assert score.values.tolist() == [record.scores]

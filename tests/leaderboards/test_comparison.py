@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from valuegym.leaderboards.aggregate import interquartile_mean, mean
-from valuegym.leaderboards.comparison import holm, paired_bootstrap, rank_intervals, sign_flip_test
+from valuegym.leaderboards.stats.bootstrap import interquartile_mean, mean
+from valuegym.leaderboards.stats.ranks import holm, paired_bootstrap, rank_intervals, sign_flip_test
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -98,7 +98,7 @@ def test_agents_may_come_in_any_order() -> None:
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = rng(11).normal(size=(3, 5, 2))
     whole = paired_bootstrap(scores, rng(3), repeats=200)
-    monkeypatch.setattr("valuegym.leaderboards.comparison.BLOCK", 400)
+    monkeypatch.setattr("valuegym.leaderboards.stats.ranks.BLOCK", 400)
     np.testing.assert_array_equal(paired_bootstrap(scores, rng(3), repeats=200), whole)
 
 

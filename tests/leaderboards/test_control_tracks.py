@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.board import from_verdicts
-from valuegym.leaderboards.records import read, write
+from valuegym.leaderboards.records.record import read, write
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.table import render
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.standings.gather import from_verdicts
+from valuegym.leaderboards.standings.text import render
+from valuegym.leaderboards.verification.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,9 @@ def test_preferences_over_a_regulator_from_run_to_board(tmp_path: Path, monkeypa
     pytest.importorskip("torch")
     id = "control/lqr-preferences"
     row = experiments.EXPERIMENTS[id]
-    short = dataclasses.replace(row, episodes=2, seeds=(0,), arguments='{"reports": [0, 3, 40], "transitions": 300}')
+    short = dataclasses.replace(
+        row, episodes=2, seeds=(0,), arguments='{"evaluation_points": [0, 3, 40], "transitions": 300}'
+    )
     monkeypatch.setitem(experiments.EXPERIMENTS, id, short)
     paths = {agent: run(agent, id, 0, tmp_path) for agent in row.agents}
     checked = {agent: verify(path) for agent, path in paths.items()}
@@ -69,11 +71,11 @@ def test_preferences_over_a_regulator_from_run_to_board(tmp_path: Path, monkeypa
     assert not scores["no_force"].any() and (scores["uniform"] < 0).all()
     assert (scores["lqr_regret"][:, 0] == 0).all() and (scores["lqr_regret"][:, 2] > 0.9).all()
     board = {score.agent: score for score in from_verdicts(checked.values())}
-    assert set(board) == set(row.agents) and board["lqr_regret"].reports == (0, 3, 40)
+    assert set(board) == set(row.agents) and board["lqr_regret"].evaluation_points == (0, 3, 40)
     assert all(score.status == "replayed" and score.ranked for score in board.values())
     assert board["no_force"].role == "reference" and board["lqr_regret"].role == "agent"
     assert "lqr_regret" in render(list(board.values()))
-    # a gain that was edited where it answers a report does not give the recorded score
+    # a gain that was edited at an evaluation point does not give the recorded score
     record = read(paths["lqr_regret"])
     first = record.episodes[0]
     actions = [list(action) for action in first.actions]

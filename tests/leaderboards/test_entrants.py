@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import ledger as book
-from valuegym.leaderboards import referee, trust
 from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.entrants import curves, enter, judge_all
+from valuegym.leaderboards.board import operations as referee
 from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records.submission import EXAMPLE, Card, Submission, pack, write
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import EXAMPLE, Card, Submission, pack, write
+from valuegym.leaderboards.standings.entries import curves, enter, judge_all
+from valuegym.leaderboards.trust import judgement as trust
+from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.verification.scores import Score
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 STROLL = replace(WALK, id="test/stroll", arguments='{"observation": "onehot"}')

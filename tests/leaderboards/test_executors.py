@@ -18,7 +18,7 @@ import pytest
 
 from valuegym.leaderboards import __main__ as cli
 from valuegym.leaderboards import executors
-from valuegym.leaderboards.run import spread
+from valuegym.leaderboards.executors import parallel_map
 
 has_ray = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not has_ray, reason="needs Ray: valuegym[ray]")
@@ -60,15 +60,15 @@ def fragile(item: tuple[str, int, str]) -> int:
 
 @pytest.mark.parametrize("name", ALL)
 def test_results_come_in_order(name: str) -> None:
-    assert spread(math.sqrt, [16, 9, 4, 1], 2, "roots", name) == [4, 3, 2, 1]
-    assert spread(math.sqrt, [], 2, "roots", name) == []
+    assert parallel_map(math.sqrt, [16, 9, 4, 1], 2, "roots", name) == [4, 3, 2, 1]
+    assert parallel_map(math.sqrt, [], 2, "roots", name) == []
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_first_error_is_raised_as_it_is(name: str, tmp_path: Path) -> None:
     kinds = ["", "fails", "", ""]
     with pytest.raises(ValueError, match=r"^item 1 is bad$"):
-        spread(fragile, [(str(tmp_path), i, kind) for i, kind in enumerate(kinds)], 1, "x", name)
+        parallel_map(fragile, [(str(tmp_path), i, kind) for i, kind in enumerate(kinds)], 1, "x", name)
 
 
 @kills
@@ -76,7 +76,7 @@ def test_the_first_error_is_raised_as_it_is(name: str, tmp_path: Path) -> None:
 def test_workers_that_die_are_replaced(name: str, tmp_path: Path) -> None:
     kinds = ["", "dies once", "", "dies twice", "", "dies once", ""]
     items = [(str(tmp_path), i, kind) for i, kind in enumerate(kinds)]
-    assert spread(fragile, items, 2, "x", name) == [i**2 for i in range(7)]
+    assert parallel_map(fragile, items, 2, "x", name) == [i**2 for i in range(7)]
     assert len(list(tmp_path.glob("[0-9]-*"))) == 4
 
 
@@ -94,7 +94,7 @@ def test_an_item_that_always_kills_its_worker_is_named(name: str, tmp_path: Path
 
 def test_unknown_executors_are_named() -> None:
     with pytest.raises(ValueError, match=r"no executor 'magic'; expected one of \['serial', 'pool', 'ray'\]"):
-        spread(math.sqrt, [1], 1, "x", "magic")
+        parallel_map(math.sqrt, [1], 1, "x", "magic")
     with pytest.raises(SystemExit):
         cli.parser().parse_args(["run", "--all", "--executor", "magic"])
 
@@ -102,7 +102,7 @@ def test_unknown_executors_are_named() -> None:
 @pytest.mark.skipif(has_ray, reason="Ray is installed")
 def test_without_ray_the_message_names_the_extra() -> None:
     with pytest.raises(ImportError, match=r"pip install 'valuegym\[ray\]'"):
-        spread(math.sqrt, [1], 1, "x", "ray")
+        parallel_map(math.sqrt, [1], 1, "x", "ray")
 
 
 def test_ray_is_imported_only_when_used() -> None:

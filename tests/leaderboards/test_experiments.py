@@ -20,9 +20,9 @@ from valuegym.agents import AGENTS, make
 from valuegym.agents.preference import constant
 from valuegym.envs.coevolution.trajectories import FAMILIES
 from valuegym.envs.preference import datasets, delivery
-from valuegym.leaderboards.digest import environment_digest, provenance
 from valuegym.leaderboards.experiments import EVALUATION, EXPERIMENTS, find
-from valuegym.leaderboards.scores import SCORES
+from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
+from valuegym.leaderboards.verification.scores import SCORES
 
 OPEN = [id for id, row in EXPERIMENTS.items() if not row.data]
 HUMAN = [id for id, row in EXPERIMENTS.items() if row.data]
@@ -52,8 +52,8 @@ def test_the_programme_is_complete() -> None:
         *(f"control/lqr-preferences{end}" for end in ("", "-rotated", "-partial-return")),
         "coevolution/lock-in",
         *(f"coevolution/{kind}-{family}" for kind in ("follow", "predict") for family in FAMILIES),
-        "coevolution/follow-few-reports",
-        *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-camp", "choices", "small-world")),
+        "coevolution/follow-few-responses",
+        *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-cluster", "choices", "small-world")),
         "coevolution/follow-hubs",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
@@ -106,7 +106,7 @@ def test_human_environments_can_be_made_where_the_data_is(id: str, data_folder: 
 
 
 def test_ranked_tracks_are_played_on_tasks_that_nobody_trains_on() -> None:
-    ranked = [row for row in EXPERIMENTS.values() if row.ranked and row.score == "reports"]
+    ranked = [row for row in EXPERIMENTS.values() if row.ranked and row.score == "evaluation_points"]
     assert len(ranked) == 10
     for row in ranked:
         core = gym.make(row.env_id, **row.kwargs).unwrapped.core  # type: ignore[attr-defined]
@@ -144,7 +144,7 @@ def test_an_unknown_experiment_is_named_with_those_there_are() -> None:
 def in_another_process(*arguments: str | None, hash_seed: str = "0") -> str:
     code = (
         "import json, sys\n"
-        "from valuegym.leaderboards.digest import environment_digest\n"
+        "from valuegym.leaderboards.records.fingerprint import environment_digest\n"
         "print(environment_digest(*json.loads(sys.argv[1])))\n"
     )
     found = subprocess.run(
@@ -177,7 +177,7 @@ def test_digests_tell_environments_apart() -> None:
             (inference, "{}"),
             (inference, '{"split": "dev"}'),
             (inference, '{"annotator": "regret-noiseless"}'),
-            (inference, '{"reports": [0, 10]}'),
+            (inference, '{"evaluation_points": [0, 10]}'),
             ("valuegym/RewardInferencePolicy-v0", "{}"),
         )
     ]

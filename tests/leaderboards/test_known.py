@@ -13,11 +13,12 @@ import pytest
 
 from valuegym.envs.control.pendulum import Pendulum
 from valuegym.envs.functional import episode_keys
-from valuegym.leaderboards import experiments, known
+from valuegym.leaderboards import experiments
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import read
+from valuegym.leaderboards.records.record import read
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import Candidate, decide, verify, verify_together
+from valuegym.leaderboards.verification import reference_cache as known
+from valuegym.leaderboards.verification.verify import Candidate, decide, verify, verify_together
 
 TRACK = Experiment("test/swing", "", "valuegym/Pendulum-v0", "{}", ("uniform", "oracle"), 0, 2, (0, 1), "return")
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from valuegym.leaderboards import ledger
-from valuegym.leaderboards.commitment import agent_digest, binding, committed_seeds, new_nonce
-from valuegym.leaderboards.ledger import LedgerError, append, read
+from valuegym.leaderboards.trust import ledger
+from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
+from valuegym.leaderboards.trust.ledger import LedgerError, append, read
 
 MakeKey = Callable[..., Path]
 NONCE = "07" * 32

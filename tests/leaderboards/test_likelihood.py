@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("scipy")
 from valuegym.envs.preference import datasets, felt_score, models
-from valuegym.leaderboards import likelihood
-from valuegym.leaderboards.likelihood import Model, Pairs
+from valuegym.leaderboards.likelihood import model as likelihood
+from valuegym.leaderboards.likelihood.model import Model, Pairs
 
 ROWS = {name: candidates for name, (candidates, _) in likelihood.ROWS.items()}
 # Mean ten-fold cross-entropy: partial return, regret, partial return + end value, three free weights.

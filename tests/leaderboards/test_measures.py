@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, measures
+from valuegym.leaderboards import experiments
 from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.digest import environment_digest
-from valuegym.leaderboards.records import read
+from valuegym.leaderboards.records.fingerprint import environment_digest
+from valuegym.leaderboards.records.record import read
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.verification import measures
+from valuegym.leaderboards.verification.verify import verify
 
 TRACKS = [id for id, row in experiments.EXPERIMENTS.items() if row.env_id.endswith(("Follow-v0", "Coevolve-v0"))]
 
@@ -43,7 +44,7 @@ def test_records_are_verified_and_measured(agent: str, id: str, tmp_path: Path) 
 
 
 def test_an_edited_record_of_coevolve_is_rejected(tmp_path: Path) -> None:
-    path = run("kalman", "coevolution/coevolve-one-camp", 1, tmp_path)
+    path = run("kalman", "coevolution/coevolve-one-cluster", 1, tmp_path)
     lines = path.read_text().splitlines()
     episode = json.loads(lines[1])
     episode["states"]["people"][-1][0][0] += 0.01
@@ -67,7 +68,7 @@ def test_the_digest_knows_the_content_of_files(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("persistence", "coevolution/coevolve-one-camp", 0, tmp_path)
+    run("persistence", "coevolution/coevolve-one-cluster", 0, tmp_path)
     assert main(["measures", str(tmp_path)]) == 0
     assert "diversity_ratio" in capsys.readouterr().out
     with pytest.raises(ValueError, match="reports no measures"):

@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import ledger as book
-from valuegym.leaderboards import online, referee, submission, tracking, trust
 from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.board import operations as referee
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.online import OnlineRun, Reading, fetch_submissions, read_project, render
+from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.scores import Score
+from valuegym.leaderboards.tracking import log as tracking
+from valuegym.leaderboards.tracking import online
+from valuegym.leaderboards.tracking.online import OnlineRun, Reading, fetch_submissions, read_project, render
+from valuegym.leaderboards.trust import judgement as trust
+from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.verification.scores import Score
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
 pytestmark = pytest.mark.usefixtures("nobody_logged_in")

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from valuegym.leaderboards.pareto import dominates, hypervolume, pareto_front
+from valuegym.leaderboards.stats.pareto import dominates, hypervolume, pareto_front
 
 
 def union(points: np.ndarray) -> float:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from valuegym.leaderboards import records
-from valuegym.leaderboards.records import Episode, Record, RecordError, from_text, path_of, read, to_text, write
+from valuegym.leaderboards.records import record as records
+from valuegym.leaderboards.records.record import Episode, Record, RecordError, from_text, path_of, read, to_text, write
 
 BIG = 10**400  # an integer that JSON allows and no float holds
 
@@ -389,7 +389,7 @@ def test_a_small_file_cannot_fill_the_memory(tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from valuegym.leaderboards.records import RecordError, read\n"
+        "from valuegym.leaderboards.records.record import RecordError, read\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
         "try:\n"
         "    read(Path(sys.argv[1]))\n"

@@ -24,13 +24,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, referee, trust
-from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.board import operations as referee
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import Record, from_text, to_text
+from valuegym.leaderboards.records.record import Record, from_text, to_text
+from valuegym.leaderboards.records.submission import (
+    EXAMPLE,
+    MAX_FILE,
+    Card,
+    SubmissionError,
+    archive,
+    from_bytes,
+    pack,
+    write,
+)
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.submission import EXAMPLE, MAX_FILE, Card, SubmissionError, archive, from_bytes, pack, write
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.trust import judgement as trust
+from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.verification.verify import verify
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 2, (0, 1), "return")
 OTHER = Experiment(
@@ -40,12 +51,12 @@ WEIGHTS = Experiment(
     "test/weights",
     "",
     "valuegym/RewardInference-v0",
-    '{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+    '{"annotator": "regret", "evaluation_points": [0, 3], "split": "dev"}',
     ("uniform",),
     0,
     2,
     (0, 1),
-    "reports",
+    "evaluation_points",
 )
 CARD = Card.of(EXAMPLE | {"name": "uniform"})
 FIRST, SECOND = "records/test/walk/seed-0.jsonl", "records/test/walk/seed-1.jsonl"
@@ -486,7 +497,7 @@ def test_search_on_public_seeds_is_accepted_with_the_limit(records: Any, tmp_pat
 
 
 def test_edited_but_valid_actions_are_accepted_with_the_limit(records: Any, tmp_path: Path) -> None:
-    """An action between two reports changes nothing in a query environment."""
+    """An action between two evaluation points changes nothing in a query environment."""
     contents = []
     for seed in WEIGHTS.seeds:
         lines = [json.loads(line) for line in records["uniform", WEIGHTS.id, seed].decode().splitlines()]

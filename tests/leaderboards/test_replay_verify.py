@@ -25,10 +25,10 @@ from valuegym.envs.preference.delivery import DISCOUNT, WEIGHTS, Delivery
 from valuegym.envs.preference.random_delivery import RandomDelivery
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import read
-from valuegym.leaderboards.replay import checkpoints, replay
+from valuegym.leaderboards.records.record import read
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verify import (
+from valuegym.leaderboards.verification.replay import checkpoints, replay
+from valuegym.leaderboards.verification.verify import (
     MAX_PARCEL,
     check,
     parcels,
@@ -53,12 +53,42 @@ SMALL = {
     for row in (
         experiment("test/drive", "valuegym/Delivery-v0", "return", options=("cell", (0, 54, 99))),
         experiment("test/walk", "valuegym/Delivery-v0", "return"),
-        experiment("test/weights", INFERENCE, "reports", annotator="regret", reports=(0, 3, 10), split="dev"),
-        experiment("test/policy", "valuegym/RewardInferencePolicy-v0", "reports", 2, reports=(0, 3), split="dev"),
-        experiment("test/long", INFERENCE, "reports", 2, annotator="regret", reports=(1, 300, 520), split="dev"),
+        experiment(
+            "test/weights",
+            INFERENCE,
+            "evaluation_points",
+            annotator="regret",
+            evaluation_points=(0, 3, 10),
+            split="dev",
+        ),
+        experiment(
+            "test/policy",
+            "valuegym/RewardInferencePolicy-v0",
+            "evaluation_points",
+            2,
+            evaluation_points=(0, 3),
+            split="dev",
+        ),
+        experiment(
+            "test/long",
+            INFERENCE,
+            "evaluation_points",
+            2,
+            annotator="regret",
+            evaluation_points=(1, 300, 520),
+            split="dev",
+        ),
     )
 }
-HUMAN = experiment("test/human", INFERENCE, "reports", 1, annotator="human:Regret-Question", reports=(0, 5), data="x")
+HUMAN = experiment(
+    "test/human",
+    INFERENCE,
+    "evaluation_points",
+    1,
+    annotator="human:Regret-Question",
+    evaluation_points=(0, 5),
+    data="x",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -501,7 +531,7 @@ def test_an_episode_that_stops_early_is_rejected(forge: Callable[..., Path], age
     def edit(lines: list[Any]) -> None:
         cut(lines)
         if id == "test/weights":
-            lines[1]["states"] = {"shown": [0, 10], "scores": [[0.0] * 3, [*lines[-1]["scores"][0][:2], 0.0]]}
+            lines[1]["states"] = {"num_queries": [0, 10], "scores": [[0.0] * 3, [*lines[-1]["scores"][0][:2], 0.0]]}
         lines[1]["terminated"] = lines[1]["truncated"] = False
 
     def pretend(lines: list[Any]) -> None:
@@ -579,11 +609,11 @@ def test_actions_that_are_not_finite_are_rejected(honest: Callable[..., Path], t
 @pytest.mark.parametrize("id", ["test/weights", "test/long", "test/policy"])
 def test_an_edited_report_is_rejected(forge: Callable[..., Path], id: str) -> None:
     agent = "oracle" if id != "test/long" else "partial_return"
-    what = SMALL[id].kwargs["reports"]
-    for column, report in enumerate(what):
+    what = SMALL[id].kwargs["evaluation_points"]
+    for column, where in enumerate(what):
 
-        def edit(lines: list[Any], report: int = report, column: int = column) -> None:
-            acting(1, report, lambda action: [-x for x in action])(lines)
+        def edit(lines: list[Any], where: int = where, column: int = column) -> None:
+            acting(1, where, lambda action: [-x for x in action])(lines)
 
         if id == "test/long" and read(forge(agent, id, edit)).scores[0][column] <= 0:
             continue  # the opposite of a bad answer may be as bad
@@ -603,7 +633,7 @@ def test_a_report_forged_in_states_and_scores_is_rejected(forge: Callable[..., P
 
 
 def test_a_forged_start_is_rejected(forge: Callable[..., Path]) -> None:
-    for states in ({"shown": 1}, {"scores": [1.0, 0.0, 0.0]}):
+    for states in ({"num_queries": 1}, {"scores": [1.0, 0.0, 0.0]}):
 
         def edit(lines: list[Any], states: dict[str, Any] = states) -> None:
             for name, value in states.items():
@@ -612,10 +642,12 @@ def test_a_forged_start_is_rejected(forge: Callable[..., Path]) -> None:
         assert "does not start" in rejected(forge("uniform", "test/weights", edit))
 
 
-@pytest.mark.parametrize(("shown", "point"), [(200, 1), (251, 1), (501, 2), (10**6, 2), (-5, 1), (520, -1), (2**62, 1)])
-def test_a_forged_checkpoint_is_rejected(forge: Callable[..., Path], shown: int, point: int) -> None:
-    path = forge("uniform", "test/long", setting(1, "states", "shown", point, value=shown))
-    assert len(read(path).episodes[0].states["shown"]) == 4  # after 0, 250, 500 and 521 steps
+@pytest.mark.parametrize(
+    ("num_queries", "point"), [(200, 1), (251, 1), (501, 2), (10**6, 2), (-5, 1), (520, -1), (2**62, 1)]
+)
+def test_a_forged_checkpoint_is_rejected(forge: Callable[..., Path], num_queries: int, point: int) -> None:
+    path = forge("uniform", "test/long", setting(1, "states", "num_queries", point, value=num_queries))
+    assert len(read(path).episodes[0].states["num_queries"]) == 4  # after 0, 250, 500 and 521 steps
     assert rejected(path).startswith("the episode of seed 1000000 ")
 
 
@@ -800,7 +832,7 @@ def limited(path: Path) -> str:
     """The verdict on a file by a process that may use 1 GiB and 20 s."""
     code = (
         "import resource, sys\n"
-        "from valuegym.leaderboards.verify import verify\n"
+        "from valuegym.leaderboards.verification.verify import verify\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
         "print(verify(sys.argv[1]).status)\n"
     )

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,22 @@ import pytest
 
 from valuegym.agents import AGENTS, Entry
 from valuegym.agents.uniform import Uniform
-from valuegym.leaderboards import experiments
+from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import path_of, read
-from valuegym.leaderboards.run import Job, jobs, play, run, run_all, spread
-from valuegym.leaderboards.verify import record_files, verify
+from valuegym.leaderboards.records.record import path_of, read
+from valuegym.leaderboards.run import Job, jobs, play, run, run_all
+from valuegym.leaderboards.verification.verify import record_files, verify
 
 TINY = Experiment(
     id="test/tiny",
     about="",
     env_id="valuegym/RewardInference-v0",
-    arguments='{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+    arguments='{"annotator": "regret", "evaluation_points": [0, 3], "split": "dev"}',
     agents=("uniform", "partial_return"),
     timesteps=0,
     episodes=3,
     seeds=(0, 1),
-    score="reports",
+    score="evaluation_points",
 )
 TRAINED = Experiment("test/trained", "", "valuegym/Delivery-v0", "{}", ("spy",), 77, 4, (0, 1), "return")
 
@@ -239,10 +238,10 @@ def test_jobs_are_the_runs_asked_for(tmp_path: Path) -> None:
 
 
 def test_results_come_in_order_from_any_number_of_processes() -> None:
-    assert spread(math.sqrt, [16, 9, 4, 1], 2, "roots") == [4, 3, 2, 1]
-    assert spread(math.sqrt, [], 2, "roots") == []
+    assert executors.parallel_map(math.sqrt, [16, 9, 4, 1], 2, "roots") == [4, 3, 2, 1]
+    assert executors.parallel_map(math.sqrt, [], 2, "roots") == []
     with pytest.raises(ValueError, match=r"math domain|nonnegative"):
-        spread(math.sqrt, [4, -1], 1, "roots")
+        executors.parallel_map(math.sqrt, [4, -1], 1, "roots")
 
 
 def test_records_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
@@ -266,9 +265,7 @@ def test_what_finished_before_an_error_stays(tmp_path: Path) -> None:
 
 def test_only_what_is_missing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, seen = jobs(["uniform"], ["test/tiny"], tmp_path), []
-    monkeypatch.setattr(
-        import_module("valuegym.leaderboards.run"), "spread", lambda function, items, *_: seen.extend(items)
-    )
+    monkeypatch.setattr(executors, "parallel_map", lambda function, items, *_: seen.extend(items))
     run("uniform", "test/tiny", 0, tmp_path)
     assert run_all(chosen) == [job.path for job in chosen]
     assert seen == [chosen[1]]

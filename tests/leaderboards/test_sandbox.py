@@ -19,16 +19,19 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import experiments, referee, sandbox, trust
-from valuegym.leaderboards import ledger as book
+from valuegym.leaderboards import experiments
 from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.agent_host import decode, describe, encode, rebuild
-from valuegym.leaderboards.commitment import agent_digest
+from valuegym.leaderboards.board import operations as referee
+from valuegym.leaderboards.board import sandbox
+from valuegym.leaderboards.board.agent_host import decode, describe, encode, rebuild
+from valuegym.leaderboards.board.sandbox import AgentFailure, Limits, Remote
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import read
+from valuegym.leaderboards.records.record import read
+from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, read_record
 from valuegym.leaderboards.run import evaluate, run
-from valuegym.leaderboards.sandbox import AgentFailure, Limits, Remote
-from valuegym.leaderboards.submission import EXAMPLE, Card, open_submission, read_record
+from valuegym.leaderboards.trust import judgement as trust
+from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.trust.commitment import agent_digest
 
 needs_sandbox = pytest.mark.skipif(bool(sandbox.missing()), reason=sandbox.missing())
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
@@ -37,12 +40,12 @@ WEIGHTS = Experiment(
     "test/weights",
     "",
     "valuegym/RewardInference-v0",
-    '{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+    '{"annotator": "regret", "evaluation_points": [0, 3], "split": "dev"}',
     ("uniform",),
     0,
     2,
     (0,),
-    "reports",
+    "evaluation_points",
 )
 UNIFORM = "from valuegym.agents.uniform import Uniform as make\n"
 HEAD = "import os, sys, time\nimport numpy as np\n"

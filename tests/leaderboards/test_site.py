@@ -21,20 +21,20 @@ import pytest
 
 from valuegym.envs import ENVS
 from valuegym.leaderboards.experiments import EXPERIMENTS
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import Card
-from valuegym.leaderboards.table import DIVISIONS, WIDTH, as_data, boards, render, render_markdown
-from valuegym.leaderboards.trust import LIMITS
+from valuegym.leaderboards.records.submission import Card
+from valuegym.leaderboards.standings.text import DIVISIONS, WIDTH, as_data, boards, render, render_markdown
+from valuegym.leaderboards.trust.judgement import LIMITS
+from valuegym.leaderboards.verification.scores import Score
 
 needs_pillow = pytest.mark.skipif(importlib.util.find_spec("PIL") is None, reason="needs pillow: valuegym[site]")
-REPORTS = (0, 10, 100, 1000)
+EVALUATION_POINTS = (0, 10, 100, 1000)
 
 
 def make_score(agent: str, last: float, experiment: str = "preference/boards-regret", **changes) -> Score:
-    reports = changes.pop("reports", REPORTS)
-    noise = np.random.default_rng(len(agent)).uniform(-0.05, 0.05, size=(4, 6, len(reports)))
-    values = np.linspace(last / 2, last, len(reports)) + noise
-    return Score(agent, experiment, reports, values, (0, 1, 2, 3), **changes)
+    points = changes.pop("evaluation_points", EVALUATION_POINTS)
+    noise = np.random.default_rng(len(agent)).uniform(-0.05, 0.05, size=(4, 6, len(points)))
+    values = np.linspace(last / 2, last, len(points)) + noise
+    return Score(agent, experiment, points, values, (0, 1, 2, 3), **changes)
 
 
 def make_scores() -> list[Score]:
@@ -44,8 +44,8 @@ def make_scores() -> list[Score]:
         make_score("cheat", 5.0, status="rejected: transition 17 does not follow"),
         make_score("peeks", 0.95, ranked=False),
         make_score("oracle", 1.0, role="reference"),
-        make_score("regret", 0.7, "control/distractors", reports=(0,)),
-        make_score("follow", 0.4, "coevolution/history", reports=(0,), ranked=False),
+        make_score("regret", 0.7, "control/distractors", evaluation_points=(0,)),
+        make_score("follow", 0.4, "coevolution/history", evaluation_points=(0,), ranked=False),
     ]
 
 
@@ -131,10 +131,13 @@ def test_terminal_table_is_aligned_and_says_what_is_not_ranked() -> None:
 
 def test_terminal_table_fits_its_width() -> None:
     many = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-    scores = [make_score("a-name-that-goes-on-and-on-and-on-and-on", -0.9, reports=many), make_score("b", -0.8)]
+    scores = [
+        make_score("a-name-that-goes-on-and-on-and-on-and-on", -0.9, evaluation_points=many),
+        make_score("b", -0.8),
+    ]
     text = render(scores)
     assert max(map(len, text.splitlines())) <= WIDTH
-    assert re.search(r"\d of 11 reports left out", text)
+    assert re.search(r"\d of 11 evaluation points left out", text)
     assert "0 prefs" in text and " 1000 " in text
     stacked = render([make_score("b", -0.8)])  # four negative columns need a second line
     assert "left out" not in stacked and max(map(len, stacked.splitlines())) <= WIDTH
@@ -142,8 +145,8 @@ def test_terminal_table_fits_its_width() -> None:
 
 
 def test_missing_reports_and_single_values_have_no_interval() -> None:
-    short = make_score("short", 0.5, reports=(0, 10))
-    one = Score("one", "preference/boards-regret", REPORTS, np.full((1, 1, 4), -0.001), (0,))
+    short = make_score("short", 0.5, evaluation_points=(0, 10))
+    one = Score("one", "preference/boards-regret", EVALUATION_POINTS, np.full((1, 1, 4), -0.001), (0,))
     text = render([make_score("regret", 0.9), short, one])
     cells = re.split(r"\s{2,}", next(line for line in text.splitlines() if " short " in line).strip())
     assert cells[-4:-2] == ["–", "–"]
@@ -151,7 +154,7 @@ def test_missing_reports_and_single_values_have_no_interval() -> None:
 
 
 def test_markdown_has_the_same_cells() -> None:
-    text = render_markdown([*make_scores(), make_score("a|b", 0.1, "control/distractors", reports=(0,))])
+    text = render_markdown([*make_scores(), make_score("a|b", 0.1, "control/distractors", evaluation_points=(0,))])
     assert "### coevolution/history (open-book reference, not ranked)" in text
     assert r"| a\|b |" in text
     tables = [[line for line in part.splitlines() if line.startswith("|")] for part in text.split("###")[1:]]
@@ -165,7 +168,9 @@ def test_no_scores_is_not_an_error() -> None:
 
 
 def test_values_must_fit_the_reports() -> None:
-    with pytest.raises(ValueError, match=r"regret on e have shape \(2, 3, 1\), expected .* for reports \(0, 10\)"):
+    with pytest.raises(
+        ValueError, match=r"regret on e have shape \(2, 3, 1\), expected .* for evaluation points \(0, 10\)"
+    ):
         boards([Score("regret", "e", (0, 10), np.zeros((2, 3, 1)), (0, 1))])
 
 
@@ -221,7 +226,7 @@ CARD = Card(
 
 def make_site(folder: Path, scores: list[Score] | None = None, **changes: Any) -> dict[str, bytes]:
     """All files of a site by name."""
-    from valuegym.leaderboards.site import write_site
+    from valuegym.leaderboards.site.pages import write_site
 
     first = write_site(make_scores() if scores is None else scores, folder, **changes)
     assert first == folder / "index.html"
@@ -239,10 +244,10 @@ def words_of(text: str) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     pytest.importorskip("PIL")
-    from valuegym.leaderboards.entrants import Curve, Entrant
+    from valuegym.leaderboards.standings.entries import Curve, Entrant
 
     sent = [
-        make_score("sent", 0.8, f"control/{name}", reports=(0,), status="executed")
+        make_score("sent", 0.8, f"control/{name}", evaluation_points=(0,), status="executed")
         for name in ("pendulum", "lqr", "mountain-car")
     ]
     curve = Curve((0, 1000, 5000), np.array([[0.0, -0.1, 0.1], [0.5, 0.4, 0.6], [0.8, np.nan, np.nan]]))
@@ -381,15 +386,15 @@ def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
 
 @needs_pillow
 def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
-    from valuegym.leaderboards.entrants import Entrant
+    from valuegym.leaderboards.standings.entries import Entrant
 
     scores = [
         make_score(NASTY, 0.9, NASTY, status=f"rejected: {NASTY}"),
         make_score(f"x{NASTY}", 0.5, NASTY, status=NASTY),
         make_score(f"y{NASTY}", 0.3, NASTY, role="reference"),
-        make_score(f"z{NASTY}", 0.3, f"z{NASTY}", reports=(0,)),
-        make_score("x" * 3000, 0.3, "z" * 3000, reports=(0,)),
-        make_score("\ud800", 0.3, "\ud800", reports=(0,)),
+        make_score(f"z{NASTY}", 0.3, f"z{NASTY}", evaluation_points=(0,)),
+        make_score("x" * 3000, 0.3, "z" * 3000, evaluation_points=(0,)),
+        make_score("\ud800", 0.3, "\ud800", evaluation_points=(0,)),
     ]
     entrants = {f"x{NASTY}": [Entrant(CARD, NASTY, NASTY, (NASTY,), (NASTY,))] * 2}
     files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], entrants=entrants)
@@ -404,7 +409,7 @@ def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
 
 @needs_pillow
 def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
-    from valuegym.leaderboards.site import _render
+    from valuegym.leaderboards.site.pages import _render
 
     first, second = (make_site(tmp_path / name) for name in ("a", "b"))
     assert first == second
@@ -415,7 +420,7 @@ def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
 
 @needs_pillow
 def test_addresses_are_unique_and_stay_in_their_folder() -> None:
-    from valuegym.leaderboards.page import addresses
+    from valuegym.leaderboards.site.elements import addresses
 
     names = ["a/b", "a-b", "A B", "", "..", "../../x", "\x00", "é", "a--1", "x" * 500, "x" * 501]
     found = addresses(names)
@@ -426,7 +431,7 @@ def test_addresses_are_unique_and_stay_in_their_folder() -> None:
 
 @needs_pillow
 def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from valuegym.leaderboards.site import write_site
+    from valuegym.leaderboards.site.pages import write_site
 
     path = tmp_path / "style.css"
     path.write_text("old", encoding="utf-8")
@@ -437,7 +442,7 @@ def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from valuegym.leaderboards.site import picture, write_site
+    from valuegym.leaderboards.site.pages import picture, write_site
 
     picture.cache_clear()
     monkeypatch.setitem(sys.modules, "PIL", None)
@@ -448,7 +453,7 @@ def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 @needs_pillow
 def test_agents_on_one_board_never_share_colour_and_marker() -> None:
-    from valuegym.leaderboards.plots import _look, assign
+    from valuegym.leaderboards.site.plots import _look, assign
 
     scores = [make_score(f"agent-{i}", 0.5, e) for e in ("a", "b") for i in range(20)] + [make_score("c", 0.1, "c")]
     series = assign(boards(scores))
@@ -458,16 +463,16 @@ def test_agents_on_one_board_never_share_colour_and_marker() -> None:
 
 
 def test_positions_give_zero_a_place_of_its_own() -> None:
-    from valuegym.leaderboards.plots import positions
+    from valuegym.leaderboards.site.plots import positions
 
-    np.testing.assert_allclose(positions(REPORTS), [0, 1, 2, 3])
+    np.testing.assert_allclose(positions(EVALUATION_POINTS), [0, 1, 2, 3])
     np.testing.assert_allclose(np.diff(positions((0, 10, 20, 40))), np.log10(2))
     assert positions((0, 5)) == [0.0, 1.0]
     assert positions((1, 10))[0] == pytest.approx(1.0)
 
 
 def test_ticks_are_round_and_few() -> None:
-    from valuegym.leaderboards.plots import ticks
+    from valuegym.leaderboards.site.plots import ticks
 
     assert ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert ticks(-1.06, 2.06) == pytest.approx([-1, -0.5, 0, 0.5, 1, 1.5, 2])
@@ -484,10 +489,10 @@ def test_ticks_are_round_and_few() -> None:
 @needs_pillow
 def test_stars_hold_what_they_show() -> None:
     """A corner for each track at its score, from the middle to the ring; what is beyond ends there."""
-    from valuegym.leaderboards.plots import radar
+    from valuegym.leaderboards.site.plots import radar
 
     last = {"a": 0.5, "b": 7.0, "c": -3.0}
-    found = [boards([make_score("x", last[track], f"control/{track}", reports=(0,))])[0] for track in "abc"]
+    found = [boards([make_score("x", last[track], f"control/{track}", evaluation_points=(0,))])[0] for track in "abc"]
     found = [
         replace(board, agents=(replace(board.agents[0], estimates=np.full((1, 3), last[t])),))
         for t, board in zip("abc", found, strict=True)
@@ -502,7 +507,7 @@ def test_stars_hold_what_they_show() -> None:
 
 
 def test_labels_are_spread_apart_and_stay_near() -> None:
-    from valuegym.leaderboards.plots import spread
+    from valuegym.leaderboards.site.plots import spread
 
     assert spread([0.0, 5.0, 9.0], 1.0) == [0.0, 5.0, 9.0]
     assert spread([1.0, 1.0, 1.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
@@ -521,9 +526,12 @@ def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
 
 
 def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
-    from valuegym.leaderboards.plots import assign, plot
+    from valuegym.leaderboards.site.plots import assign, plot
 
-    scores = [make_score(name, last, "control/x", reports=(0,)) for name, last in (("a", -400), ("b", 5.0), ("c", 0.5))]
+    scores = [
+        make_score(name, last, "control/x", evaluation_points=(0,))
+        for name, last in (("a", -400), ("b", 5.0), ("c", 0.5))
+    ]
     found = boards(scores)
     text = plot(found[0], assign(found), "n")
     assert re.findall(r">(← −[0-9.]+|[0-9.]+ →)<", text) == ["2.50 →", "← −200"]
@@ -532,8 +540,8 @@ def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
 
 def test_only_reports_have_counts() -> None:
     """A track whose environment is told something else named "reports" has a single score."""
-    from valuegym.leaderboards.board import report_counts
+    from valuegym.leaderboards.standings.gather import evaluation_points
 
-    assert report_counts(EXPERIMENTS["preference/boards-regret"], 4) == REPORTS
-    assert report_counts(EXPERIMENTS["preference/boards-regret"], 2) == REPORTS[:2]
-    assert report_counts(EXPERIMENTS["coevolution/coevolve-choices"], 1) == (0,)
+    assert evaluation_points(EXPERIMENTS["preference/boards-regret"], 4) == EVALUATION_POINTS
+    assert evaluation_points(EXPERIMENTS["preference/boards-regret"], 2) == EVALUATION_POINTS[:2]
+    assert evaluation_points(EXPERIMENTS["coevolution/coevolve-choices"], 1) == (0,)

@@ -71,7 +71,7 @@ def test_differences_are_paired_and_intervals_cover_their_mean(report: Any) -> N
 
 
 def test_pairs_are_those_of_the_environment_s_episode(studies: Any) -> None:
-    core = RewardInference(annotator="regret", split="dev", reports=(7,))
+    core = RewardInference(annotator="regret", split="dev", evaluation_points=(7,))
     task, _ = core.initial(keys.mix(0, np.array([3])))
     pairs, label = studies.asked(core, task, 0, 7)
     for i in range(7):

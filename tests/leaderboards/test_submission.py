@@ -14,12 +14,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import submission, trust
 from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import RecordError
+from valuegym.leaderboards.records import submission
+from valuegym.leaderboards.records.record import RecordError
+from valuegym.leaderboards.records.submission import (
+    EXAMPLE,
+    Card,
+    SubmissionError,
+    archive,
+    from_bytes,
+    pack,
+    read_card,
+)
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.submission import EXAMPLE, Card, SubmissionError, archive, from_bytes, pack, read_card
+from valuegym.leaderboards.trust import judgement as trust
 
 ROWS = [
     Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 2, (0, 1), "return"),
@@ -27,7 +36,7 @@ ROWS = [
         "test/weights",
         "",
         "valuegym/RewardInference-v0",
-        '{"annotator": "regret", "reports": [0, 3], "split": "dev"}',
+        '{"annotator": "regret", "evaluation_points": [0, 3], "split": "dev"}',
         ("uniform",),
         0,
         2,

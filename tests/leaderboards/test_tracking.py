@@ -16,12 +16,16 @@ import numpy as np
 import pytest
 
 from valuegym._version import __version__
-from valuegym.leaderboards import experiments, offline_run, submission, tracking, trust
-from valuegym.leaderboards.aggregate import estimates
+from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.tracking import TrackedRun, log_scores, read_offline, relocate
+from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.tracking import log as tracking
+from valuegym.leaderboards.tracking import offline_run
+from valuegym.leaderboards.tracking.log import TrackedRun, log_scores, read_offline, relocate
+from valuegym.leaderboards.trust import judgement as trust
+from valuegym.leaderboards.verification.scores import Score
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
 KEY = "0" * 40
@@ -48,9 +52,9 @@ def make_files(folder: Path) -> list[Path]:
 
 def expected_summary() -> dict[str, float]:
     expected = {"score/control/distractors/0": 0.25}  # one value has no interval
-    for report, row in zip((0, 10), estimates(make_score().values), strict=True):
+    for point, row in zip((0, 10), estimates(make_score().values), strict=True):
         for suffix, value in zip(("", "/low", "/high"), row, strict=True):
-            expected[f"score/preference/boards-regret/{report}{suffix}"] = value
+            expected[f"score/preference/boards-regret/{point}{suffix}"] = value
     return expected
 
 
@@ -90,7 +94,9 @@ def test_offline_table_has_a_row_per_seed_and_report(offline: TrackedRun) -> Non
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     assert len(rows) == 3 * 2 + 1
     values = make_score().values
-    row = next(r for r in rows if (r["experiment"], r["seed"], r["report"]) == ("preference/boards-regret", 1, 10))
+    row = next(
+        r for r in rows if (r["experiment"], r["seed"], r["evaluation_point"]) == ("preference/boards-regret", 1, 10)
+    )
     assert row["mean"] == pytest.approx(values[1, :, 1].mean())
     assert row["interquartile_mean"] == pytest.approx(np.sort(values[1, :, 1])[1:-1].mean())
     assert (row["episodes"], row["status"]) == (5, "replayed")
@@ -271,7 +277,7 @@ WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0
 def judgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trust.Judgement:
     """An honest submission, judged."""
     monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
-    monkeypatch.setattr(trust, "spread", lambda function, items, *_: [function(item) for item in items])
+    monkeypatch.setattr(executors, "parallel_map", lambda function, items, *_: [function(item) for item in items])
     contents = [run("uniform", WALK.id, seed, tmp_path / "results").read_bytes() for seed in WALK.seeds]
     path = tmp_path / "uniform.zip"
     submission.write(path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": "uniform"}), contents))

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from valuegym.leaderboards import ledger as book
-from valuegym.leaderboards import referee, trust
 from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.aggregate import estimates
-from valuegym.leaderboards.commitment import agent_digest, committed_seeds
+from valuegym.leaderboards.board import operations as referee
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records import read
+from valuegym.leaderboards.records.record import read
+from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, pack, write
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.submission import EXAMPLE, Card, open_submission, pack, write
+from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.trust import judgement as trust
+from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.trust.commitment import agent_digest, committed_seeds
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 
@@ -32,7 +33,7 @@ def submission(folder: Path, agent: str = "uniform", name: str = "") -> Path:
     """An honest submission on public seeds, under another name where one is given."""
     contents = [run(agent, WALK.id, seed, folder / "results").read_bytes() for seed in WALK.seeds]
     if name:
-        from valuegym.leaderboards.records import Record, from_text, to_text
+        from valuegym.leaderboards.records.record import Record, from_text, to_text
 
         contents = [
             to_text(Record(**{**vars(from_text(content.decode())), "agent": name})).encode() for content in contents

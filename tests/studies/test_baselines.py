@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from valuegym.leaderboards import experiments, trust
-from valuegym.leaderboards.records import read, write
+from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.records.record import read, write
+from valuegym.leaderboards.records.submission import open_submission
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.submission import open_submission
-from valuegym.leaderboards.verify import verify
+from valuegym.leaderboards.verification.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "results" / "baselines"
@@ -32,7 +32,9 @@ def baselines(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_page_is_what_replaying_the_submissions_finds(baselines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust, "spread", lambda function, items, workers, label: [function(item) for item in items])
+    monkeypatch.setattr(
+        executors, "parallel_map", lambda function, items, workers, label: [function(item) for item in items]
+    )
     assert baselines.page(FOLDER) == baselines.PAGE.read_text(encoding="utf-8")
 
 
@@ -212,7 +214,14 @@ def test_nothing_of_peoples_answers_is_in_a_record(baselines, data_folder: Path,
     """A record of a track of people's answers holds estimates, how many answers were shown, and scores."""
     record = read(run("oracle", "preference/human-privileged-control", 0, tmp_path, str(data_folder)))
     [episode] = record.episodes
-    assert set(episode.states) == {"shown", "scores"} and set(episode.states["shown"]) == {0, 250, 500, 750, 1000, 1001}
+    assert set(episode.states) == {"num_queries", "scores"} and set(episode.states["num_queries"]) == {
+        0,
+        250,
+        500,
+        750,
+        1000,
+        1001,
+    }
     assert len(episode.actions) == 1001 and {len(action) for action in episode.actions} == {6}
     assert str(data_folder) not in baselines.bare(record)
     assert set(baselines.line(record)) == {"experiment", "agent", "seed", "bytes", "sha256", "scores"}

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from valuegym.envs import keys
-from valuegym.leaderboards.pareto import hypervolume
+from valuegym.leaderboards.stats.pareto import hypervolume
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,10 +25,10 @@ def studies(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("coevolution_studies")
 
 
-@pytest.mark.parametrize("camps", [(1,), pytest.param((1, 2, 3), marks=pytest.mark.slow)])
-def test_the_pluralists_front_is_ahead_of_the_baselines_together(studies: Any, camps: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("clusters", [(1,), pytest.param((1, 2, 3), marks=pytest.mark.slow)])
+def test_the_pluralists_front_is_ahead_of_the_baselines_together(studies: Any, clusters: tuple[int, ...]) -> None:
     """On three seeds that settings were chosen on, by diversity over the course and at the end."""
-    env: Any = gym.make("valuegym/Coevolve-v0", camps=camps)
+    env: Any = gym.make("valuegym/Coevolve-v0", clusters=clusters)
     core = env.unwrapped.core
     task, _ = core.initial(keys.mix(1, np.arange(3 * 4)))
     found = {name: studies.points(core, env, task, name, rows, 3) for name, rows in studies.SWEEPS.items()}
@@ -39,7 +39,7 @@ def test_the_pluralists_front_is_ahead_of_the_baselines_together(studies: Any, c
             - hypervolume(theirs[:, s][:, [0, column]], (0.0, 0.0))
             for s in range(3)
         ]
-        assert min(ahead) > 0.01, (camps, column)
+        assert min(ahead) > 0.01, (clusters, column)
 
 
 def test_the_committed_page_of_fronts_follows_from_the_committed_points(studies: Any, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_tasks_are_those_of_the_query_environment() -> None:
     from valuegym.envs.preference.reward_inference import RewardInference
 
     study = script("_study")
-    core, task = RewardInference(reports=(1,)), study.random_task(3)
+    core, task = RewardInference(evaluation_points=(1,)), study.random_task(3)
     full, _ = core.initial(keys.mix(0, np.array([3])))
     np.testing.assert_array_equal(full.weights[0], task.weights)
     for seed in range(5):

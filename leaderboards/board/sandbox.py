@@ -29,9 +29,9 @@ import numpy as np
 
 import valuegym.agents
 import valuegym.leaderboards
-from valuegym.leaderboards import agent_host
-from valuegym.leaderboards.agent_host import LENGTHS, MAX_HEADER, decode, describe, encode, observation_arrays
-from valuegym.leaderboards.strict import shown
+from valuegym.leaderboards.board import agent_host
+from valuegym.leaderboards.board.agent_host import LENGTHS, MAX_HEADER, decode, describe, encode, observation_arrays
+from valuegym.leaderboards.records.strict_json import shown
 
 PROGRAMS = ("unshare", "setpriv", "prlimit", "mount", "chroot", "sh")
 FIRST_USER, USERS = 1_900_000_000, 2**20  # ids that no system gives to anybody

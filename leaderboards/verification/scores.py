@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from valuegym.envs.functional import Core, take_rows
 from valuegym.envs.mdp import between
-from valuegym.leaderboards.replay import Replay
+from valuegym.leaderboards.verification.replay import Replay
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Score:
 
     agent: str  # registered name, e.g. "regret"
     experiment: str  # e.g. "preference/boards-regret"
-    reports: tuple[int, ...]  # preferences shown at each scored report, e.g. (0, 10, 100, 1000); (0,) if single
-    values: NDArray[np.float64]  # (seeds, episodes, reports): 0 = naive reference, 1 = oracle
+    evaluation_points: tuple[int, ...]  # pairs answered before each scored estimate; (0,) if single
+    values: NDArray[np.float64]  # (seeds, episodes, evaluation points): 0 = naive reference, 1 = oracle
     seeds: tuple[int, ...]
     status: str = "claimed"  # trust tier: "claimed", "replayed" (verified by replay) or "rejected: <reason>"
     ranked: bool = True  # False = open-book reference track, never ranked
@@ -53,12 +53,12 @@ def normalised_returns(core: Core, replay: Replay, known: Known) -> NDArray[np.f
     return between(replay.returns, *references(core, replay, known))[:, None]
 
 
-def reports(core: Core, replay: Replay, known: Known) -> NDArray[np.float64]:
-    """The scored reports of a query environment: (E, R)."""
+def evaluation_points(core: Core, replay: Replay, known: Known) -> NDArray[np.float64]:
+    """Return the scores at the evaluation points of a query environment: (E, R)."""
     return np.asarray(replay.last.scores)
 
 
 SCORES: dict[str, Callable[[Core, Replay, Known], NDArray[np.float64]]] = {
     "return": normalised_returns,
-    "reports": reports,
+    "evaluation_points": evaluation_points,
 }

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from valuegym.leaderboards.strict import decode, nested
+from valuegym.leaderboards.records.strict_json import decode, nested
 
 FORMAT = 1
 MAX_BYTES = 64 * 2**20

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from valuegym.leaderboards.aggregate import estimates
-from valuegym.leaderboards.comparison import rank_intervals
-from valuegym.leaderboards.ledger import TIERS
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.trust import LIMITS
+from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.stats.ranks import rank_intervals
+from valuegym.leaderboards.trust.judgement import LIMITS
+from valuegym.leaderboards.trust.ledger import TIERS
+from valuegym.leaderboards.verification.scores import Score
 
 WIDTH = 110
 FAMILIES = ("preference", "control", "coevolution")  # the order of boards; any other family comes after
@@ -50,7 +50,7 @@ class Row:
 
     @property
     def last(self) -> float:
-        """The point estimate at the last report."""
+        """The point estimate at the last evaluation point."""
         return float(self.estimates[-1, 0])
 
     @property
@@ -70,10 +70,10 @@ class Row:
             return "rejected"
         return "open book" if not self.score.ranked else self.tier if self.tier in TIERS else "claimed"
 
-    def at(self, report: int) -> NDArray[np.float64] | None:
-        """Point, low, high (3,) at a report count, None if the agent was not scored there."""
-        reports = self.score.reports
-        return self.estimates[reports.index(report)] if report in reports else None
+    def at(self, point: int) -> NDArray[np.float64] | None:
+        """Point, low, high (3,) at an evaluation point, None if the agent was not scored there."""
+        points = self.score.evaluation_points
+        return self.estimates[points.index(point)] if point in points else None
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Board:
     """The standing of every agent on one experiment: division by division, best first; references apart."""
 
     experiment: str
-    reports: tuple[int, ...]
+    evaluation_points: tuple[int, ...]
     agents: tuple[Row, ...]
     references: tuple[Row, ...]
     ranked: bool
@@ -107,13 +107,13 @@ class Board:
 
 
 def boards(scores: Sequence[Score]) -> list[Board]:
-    """Group scores by experiment, family by family, and rank the agents of each division by their last report.
+    """Group scores by experiment, family by family, and rank the agents of each division at the last evaluation point.
 
     Executed entries come first. Rejected scores come after all others and have no rank, nor have open-book scores and
     references.
 
     Raises:
-        ValueError: where a score's values do not have one column per report, or are not finite.
+        ValueError: where a score's values do not have one column per evaluation point, or are not finite.
     """
     grouped: dict[str, list[Score]] = {}
     for score in scores:
@@ -125,7 +125,7 @@ def render(scores: Sequence[Score]) -> str:
     """The boards as text for a terminal, at most 110 columns wide.
 
     Where one line per agent would be too wide the intervals go under the points, and where even that is too wide the
-    middle reports are left out, with a line that says so.
+    middle evaluation points are left out, with a line that says so.
     """
     found = boards(scores)
     limits = [line for text in limits_of(found) for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
@@ -148,7 +148,7 @@ def as_data(board: Board) -> dict[str, Any]:
             "rank": row.rank,
             "ranks": row.ranks,
             "seeds": len(row.score.seeds),
-            "reports": row.score.reports,
+            "evaluation_points": row.score.evaluation_points,
             "estimates": [[None if math.isnan(x) else float(x) for x in line] for line in row.estimates],
         }
 
@@ -169,9 +169,9 @@ def limits_of(found: Sequence[Board]) -> list[str]:
     return [f"{tier}: {LIMITS[tier]}." for tier in reversed(TIERS) if tier in present]
 
 
-def heading(report: int, first: bool) -> str:
+def heading(point: int, first: bool) -> str:
     """What stands above a column: the first names the unit."""
-    return f"{report} pref{'s' * (report != 1)}" if first else str(report)
+    return f"{point} pref{'s' * (point != 1)}" if first else str(point)
 
 
 def point_text(estimate: NDArray[np.float64] | None) -> str:
@@ -195,7 +195,7 @@ def footnotes(board: Board, left_out: int = 0, ranks: bool = True) -> list[str]:
     if ranks and len(found) > 1:
         notes.append(f"Ranks in each division, with 95% confidence for all of it together: {', '.join(found)}.")
     if left_out:
-        notes.append(f"{left_out} of {len(board.reports)} reports left out to fit the width.")
+        notes.append(f"{left_out} of {len(board.evaluation_points)} evaluation points left out to fit the width.")
     return notes
 
 
@@ -211,10 +211,11 @@ def _order(experiment: str) -> tuple[int, str]:
 
 def _board(experiment: str, scores: Sequence[Score]) -> Board:
     for score in scores:
-        if score.values.ndim != 3 or score.values.shape[2] != len(score.reports):
+        if score.values.ndim != 3 or score.values.shape[2] != len(score.evaluation_points):
             raise ValueError(
                 f"The values of {score.agent} on {experiment} have shape {score.values.shape}, "
-                f"expected (seeds, episodes, {len(score.reports)}) for reports {score.reports}."
+                f"expected (seeds, episodes, {len(score.evaluation_points)}) for evaluation points "
+                f"{score.evaluation_points}."
             )
     rows = sorted((Row(s, estimates(s.values)) for s in scores), key=lambda row: (-row.last, row.score.agent))
     agents = [row for row in rows if row.score.role != "reference"]
@@ -222,7 +223,7 @@ def _board(experiment: str, scores: Sequence[Score]) -> Board:
     aside, rejected = ([row for row in agents if row.division == name] for name in ("open book", "rejected"))
     return Board(
         experiment=experiment,
-        reports=tuple(sorted({report for score in scores for report in score.reports})),
+        evaluation_points=tuple(sorted({point for score in scores for point in score.evaluation_points})),
         agents=(*competing, *aside, *rejected),
         references=tuple(row for row in rows if row.score.role == "reference"),
         ranked=any(row.score.ranked for row in (agents or rows)),
@@ -230,7 +231,7 @@ def _board(experiment: str, scores: Sequence[Score]) -> Board:
 
 
 def _placed(rows: Sequence[Row]) -> list[Row]:
-    """Rows, best first, with their places and intervals of ranks by the last report, paired over the seeds of all.
+    """Rank rows, best first, by the last evaluation point; intervals of ranks are paired over the seeds of all.
 
     Entries on committed or secret seeds met other episodes than their neighbours: then the pairs are arbitrary, which
     costs the tests power but no validity.
@@ -254,14 +255,14 @@ def _number(x: float) -> str:
     return f"{x:.0f}" if abs(x) >= 100 else f"{round(float(x), 2) + 0.0:.2f}"  # adding zero turns -0.0 into 0.0
 
 
-def _headings(reports: Sequence[int]) -> list[str]:
-    return ["score"] if list(reports) == [0] else [heading(r, i == 0) for i, r in enumerate(reports)]
+def _headings(points: Sequence[int]) -> list[str]:
+    return ["score"] if list(points) == [0] else [heading(r, i == 0) for i, r in enumerate(points)]
 
 
-def _lines(board: Board, reports: Sequence[int], stacked: bool, longest: int) -> list[list[list[str]]]:
+def _lines(board: Board, points: Sequence[int], stacked: bool, longest: int) -> list[list[list[str]]]:
     """Cells by row and line: [row][line][column]; the heading is row 0, names are cut to their `longest` length."""
-    lines = [[["#", "agent", *_headings(reports), "seeds", "status"]]]
-    columns = [[row.at(report) for row in board.rows] for report in reports]
+    lines = [[["#", "agent", *_headings(points), "seeds", "status"]]]
+    columns = [[row.at(point) for row in board.rows] for point in points]
     lengths = [max(len(interval_text(e)) for e in column) for column in columns]
     for i, row in enumerate(board.rows):
         points, intervals = ([text(column[i]) for column in columns] for text in (point_text, interval_text))
@@ -277,18 +278,18 @@ def _lines(board: Board, reports: Sequence[int], stacked: bool, longest: int) ->
 
 
 def _layout(board: Board) -> tuple[list[list[list[str]]], list[int], int]:
-    """Cells, column widths and how many reports had to be left out for the table to fit."""
-    reports = list(board.reports)
+    """Cells, column widths and how many evaluation points had to be left out for the table to fit."""
+    points = list(board.evaluation_points)
     for stacked in (False, True):
         while True:
-            cells = _lines(board, reports, stacked, longest=24)
+            cells = _lines(board, points, stacked, longest=24)
             widths = [max(len(line[c]) for row in cells for line in row) for c in range(len(cells[0][0]))]
             if sum(widths) + 2 * (len(widths) - 1) <= WIDTH:
-                return cells, widths, len(board.reports) - len(reports)
-            if not stacked or len(reports) <= 2:
+                return cells, widths, len(board.evaluation_points) - len(points)
+            if not stacked or len(points) <= 2:
                 break
-            del reports[len(reports) // 2]
-    return cells, widths, len(board.reports) - len(reports)
+            del points[len(points) // 2]
+    return cells, widths, len(board.evaluation_points) - len(points)
 
 
 def _terminal(board: Board) -> str:
@@ -318,7 +319,7 @@ def _escape(text: str) -> str:
 
 
 def _markdown(board: Board) -> str:
-    header, *body = (row[0] for row in _lines(board, board.reports, stacked=False, longest=10_000))
+    header, *body = (row[0] for row in _lines(board, board.evaluation_points, stacked=False, longest=10_000))
     align = [":--" if c in (1, len(header) - 1) else "--:" for c in range(len(header))]
     lines, rows = [header, align], iter(body)
     for name, members in board.divisions:

@@ -3,7 +3,7 @@
 A run is one independent repetition (a seed), a task is one thing being scored. A point estimate never travels without
 its interval (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice").
 
-Shapes: R runs, T tasks, E episodes, P reports.
+Shapes: R runs, T tasks, E episodes, P evaluation points.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def probability_interval(
 
 
 def estimates(values: ArrayLike, seed: int = 0, repeats: int = 2000, confidence: float = 0.95) -> NDArray[np.float64]:
-    """What a leaderboard prints for one agent on one experiment: the interquartile mean and its interval per report.
+    """Return the interquartile mean and its interval of one agent on one experiment, per evaluation point.
 
     The mean pools seeds and episodes. The interval resamples whole seeds with their episodes; a single seed leaves only
     its episodes to resample, and then says nothing about training noise. The same values and `seed` always give the
@@ -198,11 +198,11 @@ def estimates(values: ArrayLike, seed: int = 0, repeats: int = 2000, confidence:
     """
     scores = _finite(values)
     if scores.ndim != 3:
-        raise ValueError(f"values has shape {scores.shape}, expected (seeds, episodes, reports).")
+        raise ValueError(f"values has shape {scores.shape}, expected (seeds, episodes, evaluation points).")
     runs = scores if len(scores) > 1 else scores.swapaxes(0, 1)
     result = np.full((scores.shape[2], 3), np.nan)
-    for report, row in enumerate(result):
-        sample = runs[:, None, :, report]
+    for point, row in enumerate(result):
+        sample = runs[:, None, :, point]
         row[0] = interquartile_mean(sample)
         if len(sample) > 1:
             row[1:] = stratified_bootstrap(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from valuegym._version import __version__
-from valuegym.leaderboards.trust import LIMITS
+from valuegym.leaderboards.trust.judgement import LIMITS
 
 # `file:` is for pages that are read from a disk, where browsers differ in what 'self' is.
 POLICY = (

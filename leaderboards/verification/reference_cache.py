@@ -16,9 +16,9 @@ import os
 import stat
 from pathlib import Path
 
-from valuegym.leaderboards.digest import provenance
-from valuegym.leaderboards.records import write_atomically
-from valuegym.leaderboards.scores import Known
+from valuegym.leaderboards.records.fingerprint import provenance
+from valuegym.leaderboards.records.record import write_atomically
+from valuegym.leaderboards.verification.scores import Known
 
 VARIABLE = "VALUEGYM_CACHE"
 

@@ -10,19 +10,20 @@ from typing import Any
 
 import gymnasium as gym
 
-from valuegym.leaderboards import experiments, tracking
-from valuegym.leaderboards import ledger as book
-from valuegym.leaderboards.aggregate import estimates
-from valuegym.leaderboards.board import from_verdicts
-from valuegym.leaderboards.commitment import agent_digest, binding, committed_seeds, new_nonce
-from valuegym.leaderboards.entrants import judge_all
-from valuegym.leaderboards.ledger import Entry, Ledger
-from valuegym.leaderboards.online import fetch_submissions, read_project
-from valuegym.leaderboards.records import Record, to_text
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.board.sandbox import Limits, Remote, missing
+from valuegym.leaderboards.records.record import Record, to_text
+from valuegym.leaderboards.records.submission import Card, member, open_submission, pack, write
 from valuegym.leaderboards.run import evaluate
-from valuegym.leaderboards.sandbox import Limits, Remote, missing
-from valuegym.leaderboards.submission import Card, member, open_submission, pack, write
-from valuegym.leaderboards.trust import Item, Judgement, conclude, judge, played, replay_members
+from valuegym.leaderboards.standings.entries import judge_all
+from valuegym.leaderboards.standings.gather import from_verdicts
+from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.tracking import log as tracking
+from valuegym.leaderboards.tracking.online import fetch_submissions, read_project
+from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
+from valuegym.leaderboards.trust.judgement import Item, Judgement, conclude, judge, played, replay_members
+from valuegym.leaderboards.trust.ledger import Entry, Ledger
 
 
 def begin(board: str | Path, name: str, key: str | Path | None = None) -> Entry:
@@ -225,12 +226,12 @@ def collect(
 
 
 def write_down(board: str | Path, judgement: Judgement, key: str | Path | None = None) -> Entry:
-    """Add a judgement to the book, with the scores that it found true: per experiment and report, point, low, high."""
+    """Add a judgement and its verified scores (estimate, low, high per experiment and point) to the ledger."""
     good = not judgement.reason
     scores = {
         score.experiment: {
-            str(report): [None if x != x else float(x) for x in row]  # no interval where there is one value
-            for report, row in zip(score.reports, estimates(score.values), strict=True)
+            str(point): [None if x != x else float(x) for x in row]  # no interval where there is one value
+            for point, row in zip(score.evaluation_points, estimates(score.values), strict=True)
         }
         for score in (from_verdicts(judgement.verdicts) if good else ())
     }

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from valuegym.leaderboards.aggregate import Statistic, interquartile_mean, resampled_interquartile_means
+from valuegym.leaderboards.stats.bootstrap import Statistic, interquartile_mean, resampled_interquartile_means
 
 BLOCK = 2**21  # resampled values held in memory at once
 EXACT = 14  # runs up to which all sign patterns are enumerated

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs.functional import Actions, Core, episode_keys, put_rows, take_rows
-from valuegym.leaderboards.records import Episode, RecordError
+from valuegym.leaderboards.records.record import Episode, RecordError
 
 Array = npt.NDArray[Any]
 

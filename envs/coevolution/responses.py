@@ -1,8 +1,8 @@
-"""What people tell: noisy reports of their values, or choices between items, from a sample of them at every step.
+"""What people tell: noisy responses of their values, or choices between items, from a sample of them at every step.
 
 Both kinds are vectors of D numbers, so that every environment of the family has the same observation: a report is the
 values that a person states, a choice is the loadings of the item chosen less those of the item left. Shapes: B
-episodes, N people, D value dimensions, m reports a step.
+episodes, N people, D value dimensions, m responses a step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from valuegym.envs.coevolution.items import Items
 
 Array = npt.NDArray[Any]
 
-LIMIT = 4.0  # reports are cut at this size along every dimension
+LIMIT = 4.0  # responses are cut at this size along every dimension
 KINDS = ("values", "choices")
 NEWTON = 8  # iterations of a step's estimate from choices
 
@@ -48,7 +48,7 @@ class Channel:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"reports = {self.kind!r}; expected one of {KINDS}.")
+            raise ValueError(f"responses = {self.kind!r}; expected one of {KINDS}.")
         if self.budget < 1 or self.delay < 0:
             raise ValueError(f"budget = {self.budget}, delay = {self.delay}; expected at least 1 and at least 0.")
         if not (np.isfinite(self.noise) and self.noise >= 0 and np.isfinite(self.strategic)):
@@ -58,18 +58,18 @@ class Channel:
         if self.kind == "choices" and self.noise == 0:
             raise ValueError("noise = 0; choices need a temperature above 0.")
         if self.kind != "choices" and self.items is not None:
-            raise ValueError(f"items are chosen between: they need reports = 'choices', not {self.kind!r}.")
+            raise ValueError(f"items are chosen between: they need responses = 'choices', not {self.kind!r}.")
 
-    def draw(self, key: keys.Key, people: Array, said: Array) -> Array:
-        """The answers of one step: keys (B,), people (B, N, D), said (B, D) -> (B, m, D)."""
+    def draw(self, key: keys.Key, people: Array, message: Array) -> Array:
+        """The answers of one step: keys (B,), people (B, N, D), message (B, D) -> (B, m, D)."""
         B, N, D = people.shape
         asked = keys.integers(key[:, None], N, 0, np.arange(self.budget))
         x = np.take_along_axis(people, asked[..., None], axis=1)
         if self.strategic:
-            x = x + self.strategic * (x - said[:, None])
+            x = x + self.strategic * (x - message[:, None])
         index = np.arange(self.budget * D)
         if self.kind == "values":
-            noise = keys.bell(key[:, None], 1, index).reshape(B, self.budget, D)
+            noise = keys.irwin_hall(key[:, None], 1, index).reshape(B, self.budget, D)
             return np.clip(x + self.noise * noise, -LIMIT, LIMIT)
         if self.items is None:
             first, second = (
@@ -82,16 +82,16 @@ class Channel:
         liked = dynamics.total(items * x, -1) > self.noise * keys.logistic(key[:, None], 3, np.arange(self.budget))
         return np.where(liked[..., None], items, -items)
 
-    def estimate(self, reports: Array) -> Array:
+    def estimate(self, responses: Array) -> Array:
         """The people's mean as one step's answers (..., m, D) give it by themselves: (..., D).
 
         The mean of stated values. Of choices the most likely values under one for all, with a standard normal prior,
         by Newton's method: log p(x) = -|x|**2 / 2 - sum_j log(1 + exp(-z_j . x / noise)) for choices z_j.
         """
         if self.kind == "values":
-            return reports.mean(-2)
-        z = reports / self.noise
-        x = np.zeros((*reports.shape[:-2], reports.shape[-1]))
+            return responses.mean(-2)
+        z = responses / self.noise
+        x = np.zeros((*responses.shape[:-2], responses.shape[-1]))
         for _ in range(NEWTON):
             p = 1.0 / (1.0 + np.exp(np.clip((z * x[..., None, :]).sum(-1), -50, 50)))
             slope = (z * p[..., None]).sum(-2) - x
@@ -102,11 +102,11 @@ class Channel:
 
 def opened(channel: Channel, key: keys.Key, people: Array) -> Array:
     """The answers under way at the start, of people who have heard nothing: (B, delay + 1, m, D), oldest first."""
-    said = np.zeros((len(people), people.shape[-1]))
-    first = [channel.draw(keys.mix(key, keys.RESET, 100 + i), people, said) for i in range(channel.delay)]
-    return np.stack([*first, channel.draw(keys.mix(key, 0), people, said)], axis=1)
+    message = np.zeros((len(people), people.shape[-1]))
+    first = [channel.draw(keys.mix(key, keys.RESET, 100 + i), people, message) for i in range(channel.delay)]
+    return np.stack([*first, channel.draw(keys.mix(key, 0), people, message)], axis=1)
 
 
-def passed(channel: Channel, waiting: Array, key: keys.Key, t: Array, people: Array, said: Array) -> Array:
+def passed(channel: Channel, pending_responses: Array, key: keys.Key, t: Array, people: Array, message: Array) -> Array:
     """The answers under way one step on: those of step t (B,) come in, the oldest go."""
-    return np.concatenate([waiting[:, 1:], channel.draw(keys.mix(key, t), people, said)[:, None]], axis=1)
+    return np.concatenate([pending_responses[:, 1:], channel.draw(keys.mix(key, t), people, message)[:, None]], axis=1)

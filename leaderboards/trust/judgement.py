@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from valuegym.leaderboards import experiments
-from valuegym.leaderboards.commitment import committed_seeds
-from valuegym.leaderboards.ledger import Ledger
-from valuegym.leaderboards.run import spread
-from valuegym.leaderboards.submission import Submission, member, open_submission, read_record
-from valuegym.leaderboards.verify import Candidate, Verdict, decide, parcels
+from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.records.submission import Submission, member, open_submission, read_record
+from valuegym.leaderboards.trust.commitment import committed_seeds
+from valuegym.leaderboards.trust.ledger import Ledger
+from valuegym.leaderboards.verification.verify import Candidate, Verdict, decide, parcels
 
 LIMITS = {  # weakest first: what each tier leaves open
     "claimed": "nothing was checked but the form",
@@ -89,7 +88,9 @@ def judge(
     sizes = [len(submission.records[item.member]) for item in items]
     runs = [(track, seed) for track, _, seed in (item.member.rpartition("/") for item in items)]
     together = parcels(runs, sizes, workers)
-    parts = spread(replay_members, [[items[place] for place in places] for places in together], workers, "verifying")
+    parts = executors.parallel_map(
+        replay_members, [[items[place] for place in places] for places in together], workers, "verifying"
+    )
     replayed = {verdict.path: verdict for part in parts for verdict in part}
     verdicts = [replayed[item.member] for item in items]
     found = conclude(path, submission, verdicts, "committed" if submission.seal else "replayed")

@@ -26,9 +26,9 @@ from typing import IO, Any
 
 from valuegym._version import __version__
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.digest import provenance
-from valuegym.leaderboards.records import MAX_BYTES, Record, RecordError, from_text, write_atomically
-from valuegym.leaderboards.strict import decode, nested, readable, shown
+from valuegym.leaderboards.records.fingerprint import provenance
+from valuegym.leaderboards.records.record import MAX_BYTES, Record, RecordError, from_text, write_atomically
+from valuegym.leaderboards.records.strict_json import decode, nested, readable, shown
 
 FORMAT = 1
 MAX_FILE = 2**29  # bytes of a submission

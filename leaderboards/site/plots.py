@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from valuegym.leaderboards.entrants import Curve
-from valuegym.leaderboards.table import Board, Row, heading, point_text
+from valuegym.leaderboards.standings.entries import Curve
+from valuegym.leaderboards.standings.text import Board, Row, heading, point_text
 
 INK, MUTED, FAINT, CARD = (f"var(--{name})" for name in ("ink", "muted", "faint", "card"))
 SERIES = [f"var(--agent-{i})" for i in range(8)]
@@ -94,7 +94,7 @@ class Frame:
 
 
 def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = False) -> str:
-    """One board as an SVG element: curves over the number of preferences, or dots where there is a single report.
+    """Draw one board as an SVG element: curves over the number of preferences, or dots for a single evaluation point.
 
     Args:
         board: what to draw; rejected scores are left out.
@@ -103,7 +103,7 @@ def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = Fals
         narrow: 360 pixels wide for phones, without names beside the curves, instead of 800.
     """
     rows = drawn(board)
-    draw = _curves if len(board.reports) > 1 else _dots
+    draw = _curves if len(board.evaluation_points) > 1 else _dots
     frame = draw(board, rows, series, name, narrow)
     return frame.element(name, "narrow" if narrow else "wide", f"Scores on {board.experiment}", describe(board))
 
@@ -225,7 +225,7 @@ def assign(all_boards: Sequence[Board]) -> dict[str, int]:
 def describe(board: Board) -> str:
     """The plot in words, for those who do not see it."""
     spoken = [f"{row.score.agent} {row.last:.2f}" for row in drawn(board)]
-    first, last = board.reports[0], board.reports[-1]
+    first, last = board.evaluation_points[0], board.evaluation_points[-1]
     span = f" from {first} to {last} preferences; at the end" if first < last else ":"
     return f"Interquartile mean scores with 95% intervals{span} {', '.join(spoken) or 'no agents'}."
 
@@ -241,13 +241,13 @@ def clipped(board: Board) -> bool:
     return bool(values.min() < LOWEST or values.max() > HIGHEST)
 
 
-def positions(reports: Sequence[int]) -> list[float]:
-    """Where report counts stand on a logarithmic axis that has a place for zero, one mean step before the rest."""
-    logs = [math.log10(report) for report in reports if report > 0]
+def positions(points: Sequence[int]) -> list[float]:
+    """Where evaluation points stand on a logarithmic axis that has a place for zero, one mean step before the rest."""
+    logs = [math.log10(point) for point in points if point > 0]
     if not logs:
-        return [0.0] * len(reports)
+        return [0.0] * len(points)
     step = (logs[-1] - logs[0]) / (len(logs) - 1) if len(logs) > 1 else 1.0
-    return [math.log10(report) - logs[0] + step if report > 0 else 0.0 for report in reports]
+    return [math.log10(point) - logs[0] + step if point > 0 else 0.0 for point in points]
 
 
 def ticks(low: float, high: float, most: int = 7) -> list[float]:
@@ -273,13 +273,13 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
 def _curves(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: str, narrow: bool) -> Frame:
     labels = [] if narrow else _labels(board, rows, series)
     room = CHARACTER * max((len(text) for _, text, _ in labels), default=0) + 22
-    place = dict(zip(board.reports, positions(board.reports), strict=True))
-    end, limits = place[board.reports[-1]], _limits([*rows, *board.references])
+    place = dict(zip(board.evaluation_points, positions(board.evaluation_points), strict=True))
+    end, limits = place[board.evaluation_points[-1]], _limits([*rows, *board.references])
     size = (360.0, 300.0) if narrow else (800.0, 360.0)
     frame = Frame(size, (34, 12 if narrow else min(room, 260), 26, 44), (-0.03 * end, end * 1.02), limits)
     _grid(frame, limits)
-    for report, x in place.items():
-        frame.text(frame.x(x), frame.bottom + 14, heading(report, False), anchor="middle")
+    for point, x in place.items():
+        frame.text(frame.x(x), frame.bottom + 14, heading(point, False), anchor="middle")
     frame.text((frame.left + frame.right) / 2, frame.bottom + 33, "preferences shown", anchor="middle")
     start = len(frame.parts)
     for row in board.references:
@@ -315,8 +315,8 @@ def _names_inside(frame: Frame, board: Board, end: float) -> None:
 
 
 def _points(frame: Frame, place: Mapping[int, float], row: Row, column: int) -> list[tuple[float, float]]:
-    values = zip(row.score.reports, row.estimates[:, column], strict=True)
-    return [(frame.x(place[report]), frame.y(value)) for report, value in values]
+    values = zip(row.score.evaluation_points, row.estimates[:, column], strict=True)
+    return [(frame.x(place[point]), frame.y(value)) for point, value in values]
 
 
 def _dots(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: str, narrow: bool) -> Frame:

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.aggregate import estimates
-from valuegym.leaderboards.board import gather
-from valuegym.leaderboards.ledger import TIERS, Ledger
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import Card, Submission, open_submission
-from valuegym.leaderboards.trust import Judgement, judge
+from valuegym.leaderboards.records.submission import Card, Submission, open_submission
+from valuegym.leaderboards.standings.gather import gather
+from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.trust.judgement import Judgement, judge
+from valuegym.leaderboards.trust.ledger import TIERS, Ledger
+from valuegym.leaderboards.verification.scores import Score
 
 
 class Curve(NamedTuple):

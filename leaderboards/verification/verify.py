@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from valuegym.leaderboards import experiments, known
-from valuegym.leaderboards.digest import environment_digest, provenance
-from valuegym.leaderboards.records import Record, RecordError, read
-from valuegym.leaderboards.replay import replay
-from valuegym.leaderboards.run import spread
-from valuegym.leaderboards.scores import SCORES, Known
+from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
+from valuegym.leaderboards.records.record import Record, RecordError, read
+from valuegym.leaderboards.verification import reference_cache as known
+from valuegym.leaderboards.verification.replay import replay
+from valuegym.leaderboards.verification.scores import SCORES, Known
 
 MAX_PARCEL = 2**24  # bytes of records that are replayed together
 
@@ -198,5 +198,5 @@ def verify_all(folder: str | Path, data: str | None = None, workers: int = 2) ->
     runs = [(str(path.parent.parent), path.name) for path in paths]
     together = parcels(runs, [path.stat().st_size for path in paths], workers)
     work = [([str(paths[place]) for place in places], data) for places in together]
-    found = {v.path: v for part in spread(_work, work, workers, "verifying") for v in part}
+    found = {v.path: v for part in executors.parallel_map(_work, work, workers, "verifying") for v in part}
     return [found[str(path)] for path in paths]

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.records import Record
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.verify import Verdict
+from valuegym.leaderboards.records.record import Record
+from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.verification.verify import Verdict
 
 REFERENCES = ("uniform", "no_force", "constant", "oracle")
 
@@ -35,18 +35,18 @@ def gather(records: Iterable[Record], status: str) -> list[Score]:
         role = "reference" if agent in REFERENCES else "agent"
         note = f"{status}, {missing} of {len(what.seeds)} seeds missing" if missing else status
         scores.append(
-            Score(agent, experiment, report_counts(what, values.shape[-1]), values, seeds, note, what.ranked, role)
+            Score(agent, experiment, evaluation_points(what, values.shape[-1]), values, seeds, note, what.ranked, role)
         )
     order = list(experiments.EXPERIMENTS)
     return sorted(scores, key=lambda score: (order.index(score.experiment), score.role, score.agent))
 
 
-def report_counts(what: experiments.Experiment, columns: int) -> tuple[int, ...]:
-    """Preferences shown at each scored report; (0,) where there is a single score.
+def evaluation_points(what: experiments.Experiment, columns: int) -> tuple[int, ...]:
+    """Return the numbers of preferences after which estimates are scored; (0,) where there is a single score.
 
-    The last human report ends with the answers there are.
+    With human annotators the last one is at most the number of the answers there are.
     """
-    return tuple(what.kwargs["reports"])[:columns] if what.score == "reports" else (0,)
+    return tuple(what.kwargs["evaluation_points"])[:columns] if what.score == "evaluation_points" else (0,)
 
 
 def from_verdicts(verdicts: Iterable[Verdict]) -> list[Score]:

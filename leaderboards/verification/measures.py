@@ -10,7 +10,7 @@ import numpy as np
 
 from valuegym.envs.functional import episode_keys
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.records import Record
+from valuegym.leaderboards.records.record import Record
 
 WIDTH = 12
 
@@ -18,7 +18,7 @@ WIDTH = 12
 def has_report(what: experiments.Experiment) -> bool:
     """Whether the environment of an experiment reports measures."""
     env: Any = gym.make(what.env_id, **what.make_kwargs()) if not what.data else None
-    return env is not None and hasattr(env.unwrapped.core, "report")
+    return env is not None and hasattr(env.unwrapped.core, "episode_metrics")
 
 
 def measure(record: Record) -> dict[str, np.ndarray[Any, Any]]:
@@ -28,14 +28,14 @@ def measure(record: Record) -> dict[str, np.ndarray[Any, Any]]:
     """
     what = experiments.find(record.experiment)
     core: Any = gym.make(what.env_id, **what.make_kwargs()).unwrapped.core  # type: ignore[attr-defined]
-    if not hasattr(core, "report"):
+    if not hasattr(core, "episode_metrics"):
         raise ValueError(f"{what.env_id} reports no measures; environments of the coevolution family do.")
     from valuegym.envs.coevolution import rollouts
 
     task, start = core.initial(episode_keys([episode.seed for episode in record.episodes]))
     actions = np.array([episode.actions for episode in record.episodes], np.float64)
     run = rollouts.play(core, task, rollouts.replayed(actions), start)
-    found: dict[str, np.ndarray[Any, Any]] = core.report(task, run.states, run.actions)
+    found: dict[str, np.ndarray[Any, Any]] = core.episode_metrics(task, run.states, run.actions)
     return found
 
 

@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from valuegym.leaderboards.ledger import TIERS
-from valuegym.leaderboards.records import write_atomically
-from valuegym.leaderboards.strict import shown
-from valuegym.leaderboards.submission import MAX_FILE
-from valuegym.leaderboards.tracking import in_child
+from valuegym.leaderboards.records.record import write_atomically
+from valuegym.leaderboards.records.strict_json import shown
+from valuegym.leaderboards.records.submission import MAX_FILE
+from valuegym.leaderboards.tracking.log import in_child
+from valuegym.leaderboards.trust.ledger import TIERS
 
 MAX_AGE = 300.0  # s for which what was read is taken for what there is
 PATIENCE = 180.0  # s for all attempts at one reading together
@@ -123,14 +123,14 @@ def publish_report(project: str, title: str, text: str, folder: str | Path, pati
 
 
 def render(reading: Reading) -> str:
-    """Runs of a project for people, by track: strongest tier first, then best score at the last report first."""
+    """Render the runs of a project by track: strongest tier first, then the best score at the last evaluation point."""
     tracks: dict[str, list[tuple[int, float, str]]] = {}
     for run in reading.runs:
         tier = str(run.config.get("tier", "claimed"))
         strength = TIERS.index(tier) if tier in TIERS else 0
-        for track, (report, point, low, high) in _last_scores(run.summary).items():
+        for track, (queries, point, low, high) in _last_scores(run.summary).items():
             interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-            at = f" at {report} preferences" if report else ""
+            at = f" at {queries} preferences" if queries else ""
             line = f"  {TIERS[strength]:<10}{shown(run.name, 32)[1:-1]:<33}{point:6.2f}{interval}{at}  run {run.id}"
             tracks.setdefault(shown(track)[1:-1], []).append((-strength, -point, line))
     lines = [line for track in sorted(tracks) for line in (track, *(text for _, _, text in sorted(tracks[track])))]
@@ -138,7 +138,10 @@ def render(reading: Reading) -> str:
 
 
 def _last_scores(summary: dict[str, Any]) -> dict[str, tuple[int, float, float | None, float | None]]:
-    """Track -> last report, point, low, high, from scalars `score/<track>/<report>` and `.../low`, `.../high`."""
+    """Map each track to its last evaluation point, point estimate, low and high.
+
+    They are read from the scalars `score/<track>/<evaluation point>`, `.../low` and `.../high`.
+    """
 
     def number(key: str) -> float | None:
         value = summary.get(key)

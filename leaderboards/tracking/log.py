@@ -23,12 +23,12 @@ import numpy as np
 
 from valuegym._version import __version__
 from valuegym.envs.functional import load
-from valuegym.leaderboards.aggregate import estimates, interquartile_mean
-from valuegym.leaderboards.board import gather
-from valuegym.leaderboards.offline_run import read_offline, relocate
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.submission import open_submission
-from valuegym.leaderboards.trust import Judgement
+from valuegym.leaderboards.records.submission import open_submission
+from valuegym.leaderboards.standings.gather import gather
+from valuegym.leaderboards.stats.bootstrap import estimates, interquartile_mean
+from valuegym.leaderboards.tracking.offline_run import read_offline, relocate
+from valuegym.leaderboards.trust.judgement import Judgement
+from valuegym.leaderboards.verification.scores import Score
 
 __all__ = ["TrackedRun", "log_scores", "log_submission", "read_offline", "relocate"]
 
@@ -45,7 +45,15 @@ PASSED_ON = (  # the rest of WANDB_* describes the caller's own runs
     "WANDB_IDENTITY_TOKEN_FILE",
     "WANDB_INSECURE_DISABLE_SSL",
 )
-COLUMNS: list[str | int] = ["experiment", "status", "seed", "report", "episodes", "interquartile_mean", "mean"]
+COLUMNS: list[str | int] = [
+    "experiment",
+    "status",
+    "seed",
+    "evaluation_point",
+    "episodes",
+    "interquartile_mean",
+    "mean",
+]
 
 
 @dataclass(frozen=True)
@@ -70,9 +78,9 @@ def log_scores(
 ) -> TrackedRun:
     """Log one agent's scores and the records they come from as one wandb run.
 
-    The run's summary has `score/<experiment>/<report>`, `.../low` and `.../high`; its table `scores` has a row per
-    experiment, seed and report; its artifact `<agent>-<kind>` holds the files. An offline run can be moved: its folder
-    holds everything, and `relocate` mends it before `wandb sync`.
+    The run's summary has `score/<experiment>/<evaluation point>`, `.../low` and `.../high`; its table
+    `scores` has a row per experiment, seed and evaluation point; its artifact `<agent>-<kind>` holds the files. An
+    offline run can be moved: its folder holds everything, and `relocate` mends it before `wandb sync`.
 
     Args:
         scores: of one agent, one for each experiment.
@@ -123,7 +131,7 @@ def in_child(
     spec = importlib.util.find_spec("wandb")
     if spec is None or spec.origin is None:  # a plain folder called wandb, full of runs, has no origin
         raise ImportError('Tracking needs wandb, which is not installed: pip install "valuegym[tracking]".')
-    command = "import sys; from valuegym.leaderboards.tracking import _child; _child(sys.argv[1])"
+    command = "import sys; from valuegym.leaderboards.tracking.log import _child; _child(sys.argv[1])"
     try:
         finished = subprocess.run(
             [sys.executable, "-c", command, function],
@@ -171,10 +179,10 @@ def log_submission(
 
 
 def summary(score: Score) -> dict[str, float]:
-    """The scalars logged for a score: point estimate and interval for each report."""
+    """The scalars logged for a score: point estimate and interval at each evaluation point."""
     scalars: dict[str, float] = {}
-    for report, (point, low, high) in zip(score.reports, estimates(score.values), strict=True):
-        key = f"score/{score.experiment}/{report}"
+    for queries, (point, low, high) in zip(score.evaluation_points, estimates(score.values), strict=True):
+        key = f"score/{score.experiment}/{queries}"
         scalars |= {key: point, f"{key}/low": low, f"{key}/high": high}
     return {key: float(value) for key, value in scalars.items() if np.isfinite(value)}
 
@@ -218,13 +226,13 @@ def _rows(score: Score) -> list[list[Any]]:
             score.experiment,
             score.status,
             int(seed),
-            int(report),
+            int(queries),
             int(score.values.shape[1]),
             float(interquartile_mean(score.values[s, :, r])),
             float(score.values[s, :, r].mean()),
         ]
         for s, seed in enumerate(score.seeds)
-        for r, report in enumerate(score.reports)
+        for r, queries in enumerate(score.evaluation_points)
     ]
 
 

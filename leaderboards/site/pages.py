@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from valuegym.agents import AGENTS
 from valuegym.envs import ENVS, FOREIGN
-from valuegym.leaderboards.entrants import Entrant
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
-from valuegym.leaderboards.page import (
+from valuegym.leaderboards.records.record import write_atomically
+from valuegym.leaderboards.site.elements import (
     SCRIPT,
     STYLE,
     addresses,
@@ -47,7 +47,7 @@ from valuegym.leaderboards.page import (
     section,
     table,
 )
-from valuegym.leaderboards.plots import (
+from valuegym.leaderboards.site.plots import (
     HIGHEST,
     LOWEST,
     assign,
@@ -59,9 +59,8 @@ from valuegym.leaderboards.plots import (
     radar,
     symbol,
 )
-from valuegym.leaderboards.records import write_atomically
-from valuegym.leaderboards.scores import Score
-from valuegym.leaderboards.table import (
+from valuegym.leaderboards.standings.entries import Entrant
+from valuegym.leaderboards.standings.text import (
     DIVISIONS,
     FAMILIES,
     OPEN_BOOK,
@@ -76,7 +75,8 @@ from valuegym.leaderboards.table import (
     span,
     starred,
 )
-from valuegym.leaderboards.trust import LIMITS
+from valuegym.leaderboards.trust.judgement import LIMITS
+from valuegym.leaderboards.verification.scores import Score
 
 TITLE = "valuegym leaderboards"
 STEPS = 12  # random steps before the picture of an environment
@@ -122,7 +122,7 @@ def write_site(
 
     Raises:
         ImportError: if pillow is not installed.
-        ValueError: for scores that do not fit their reports, or are not finite.
+        ValueError: for scores that do not fit their evaluation points, or are not finite.
     """
     readable = [
         replace(score, agent=plain(score.agent), experiment=plain(score.experiment), status=plain(score.status))
@@ -250,7 +250,7 @@ def _board_page(site: _Site, board: Board) -> str:
             "Scores",
             plot(board, site.series, f"w{anchor}"),
             plot(board, site.series, f"n{anchor}", narrow=True),
-            f'<ul class="key" aria-hidden="true">{key}</ul>' if len(board.reports) > 1 else "",
+            f'<ul class="key" aria-hidden="true">{key}</ul>' if len(board.evaluation_points) > 1 else "",
             _standings(site, board),
             *(f'<p class="muted note">{escape(note)}</p>' for note in notes),
             f'<p class="muted note">{SCALE}{NUMBERS} Each tier is ranked by itself, what the board executed first. '
@@ -271,8 +271,8 @@ def _board_page(site: _Site, board: Board) -> str:
 
 
 def _standings(site: _Site, board: Board) -> str:
-    single = board.reports == (0,)
-    names = ["score"] if single else [heading(report, i == 0) for i, report in enumerate(board.reports)]
+    single = board.evaluation_points == (0,)
+    names = ["score"] if single else [heading(point, i == 0) for i, point in enumerate(board.evaluation_points)]
     heads = [
         head("rank", "ascending"),
         head("agent", "ascending", "name"),
@@ -299,7 +299,7 @@ def _standing(site: _Site, board: Board, row: Row) -> str:
     cells = [
         cell(str(row.rank or ""), row.rank),
         f'<th scope="row" class="name">{mark}{_agent_link(site, row.score.agent, "../")}{star}</th>',
-        *(_estimate(row.at(report)) for report in board.reports),
+        *(_estimate(row.at(point)) for point in board.evaluation_points),
         cell(span(*row.ranks), sum(row.ranks) / 2) if row.ranks else cell(""),
         cell(str(len(row.score.seeds)), len(row.score.seeds), kind="spare"),
         cell("reference" if reference else badge(row.standing, "../"), sortable=False),

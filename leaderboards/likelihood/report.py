@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from valuegym.envs.preference import datasets, felt_score
-from valuegym.leaderboards import likelihood
-from valuegym.leaderboards.likelihood import Floats, HeldOut, Pairs
+from valuegym.leaderboards.likelihood import model as likelihood
+from valuegym.leaderboards.likelihood.model import Floats, HeldOut, Pairs
 
 REFERENCE, OURS, NESTED = "three free weights", "felt score", "felt score, terms chosen inside"
 DEVELOPED_ON = "Privileged-Control"

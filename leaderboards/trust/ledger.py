@@ -27,9 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from valuegym.leaderboards.commitment import binding
-from valuegym.leaderboards.records import write_atomically
-from valuegym.leaderboards.strict import decode, nested, readable, shown
+from valuegym.leaderboards.records.record import write_atomically
+from valuegym.leaderboards.records.strict_json import decode, nested, readable, shown
+from valuegym.leaderboards.trust.commitment import binding
 
 NAMESPACE = "valuegym-board"
 MAX_BYTES = 2**28

@@ -1,0 +1,1 @@
+"""Operating a board: periods, commitments, sandboxed agents and verdicts."""

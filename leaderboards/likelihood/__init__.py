@@ -1,0 +1,1 @@
+"""Likelihoods of people's answers under preference models, and their report."""

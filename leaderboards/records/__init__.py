@@ -1,0 +1,1 @@
+"""Records of runs, submissions that hold them, and the fingerprints of environments."""

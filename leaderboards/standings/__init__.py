@@ -1,0 +1,1 @@
+"""Scores gathered from records and submissions, and the tables that show them."""

@@ -1,0 +1,1 @@
+"""Bootstrap intervals, ranks and Pareto fronts: functions of arrays."""

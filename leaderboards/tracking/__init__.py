@@ -1,0 +1,1 @@
+"""Logging to wandb, reading what others logged, and offline runs."""

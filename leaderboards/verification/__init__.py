@@ -1,0 +1,1 @@
+"""Replaying records on this installation's own environments, and the scores that they earn."""
