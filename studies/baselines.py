@@ -1,11 +1,11 @@
 """The baselines of the suite, published so that anyone can replay or make them again.
 
-    python benchmarks/baselines.py --results FOLDER --minutes M          # run what is missing, replay it, write it down
-    python benchmarks/baselines.py --results FOLDER --minutes M --again  # and make published records that are not here
-    python benchmarks/baselines.py --table                               # only the page, from what is published
-    python benchmarks/baselines.py --site FOLDER                         # the published baselines as a site
-    python benchmarks/baselines.py --results FOLDER --check              # whether records here are the published ones
-    python benchmarks/baselines.py --results FOLDER --archive FILE       # the records as one archive for a release
+    python -m studies.baselines --results FOLDER --minutes M          # run what is missing, replay it, write it down
+    python -m studies.baselines --results FOLDER --minutes M --again  # and make published records that are not here
+    python -m studies.baselines --table                               # only the page, from what is published
+    python -m studies.baselines --site FOLDER                         # the published baselines as a site
+    python -m studies.baselines --results FOLDER --check              # whether records here are the published ones
+    python -m studies.baselines --results FOLDER --archive FILE       # the records as one archive for a release
 
 Records of a few tracks are small: they are in docs/results/baselines/ as one submission for each agent, and replayed
 whenever the page is made. Records of the others are some hundred megabytes; docs/results/baselines/records.jsonl holds
@@ -19,7 +19,6 @@ estimates, how many answers it had seen, and scores.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
 import io
@@ -33,6 +32,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from studies import harness
 from valuegym.agents import AGENTS
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records.record import Record, read, to_text, write_atomically
@@ -46,7 +46,7 @@ from valuegym.leaderboards.trust.judgement import LIMITS
 from valuegym.leaderboards.verification.scores import Score
 from valuegym.leaderboards.verification.verify import verify_together
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "results" / "baselines.md"
+PAGE = harness.RESULTS / "baselines.md"
 RECORDS, COSTS, ARCHIVE = "records.jsonl", "costs.jsonl", "archive.json"
 BOARDS = ("preference/boards-regret", "preference/boards-partial-return")
 # Tracks whose records are small enough for a repository: a few kilobytes for each run.
@@ -66,7 +66,7 @@ HOURS = {"uniform": 0.001, "constant": 0.01, "partial_return": 0.01, "regret": 0
 
 
 def card(agent: str) -> Card:
-    """The card of a baseline."""
+    """Return the card of a baseline."""
     about = AGENTS[agent].about
     return Card(
         name=agent,
@@ -80,7 +80,7 @@ def card(agent: str) -> Card:
 
 
 def programme() -> list[tuple[str, str]]:
-    """Track and agent of every cell whose records are published as lines."""
+    """Return track and agent of every cell whose records are published as lines."""
     return [
         (what.id, agent)
         for what in experiments.EXPERIMENTS.values()
@@ -120,7 +120,8 @@ def make(results: str, folder: Path, minutes: float, data: str | None, again: bo
 def publish(folder: Path, done: Sequence[Job]) -> None:
     """Write down the lines of a cell whose runs are done, replayed unless they are published.
 
-    ValueError where one does not replay.
+    Raises:
+        ValueError: one does not replay.
     """
     lines = published(folder)
     found = {(job.agent, job.experiment, job.seed): line(read(job.path)) for job in done}
@@ -133,24 +134,24 @@ def publish(folder: Path, done: Sequence[Job]) -> None:
 
 
 def work(track: str, agent: str, results: str, data: str | None) -> list[Job]:
-    """The runs of a cell."""
+    """Return the runs of a cell."""
     return jobs([agent], [track], results, None, data if experiments.find(track).data else None)
 
 
 def _timed(job: Job) -> float:
-    """Seconds of the processor that a run takes."""
+    """Run a job, and return its seconds of the processor."""
     began = time.process_time()
     run(*job)
     return time.process_time() - began
 
 
 def complete(track: str, agent: str, lines: Mapping[tuple[str, str, int], Any]) -> bool:
-    """Whether all seeds of a cell have their lines."""
+    """Return whether all seeds of a cell have their lines."""
     return all((agent, track, seed) in lines for seed in experiments.find(track).seeds)
 
 
 def costs(folder: Path) -> dict[tuple[str, str], float]:
-    """Measured seconds of the processor for one seed of each cell, by track and agent."""
+    """Return measured seconds of the processor for one seed of each cell, by track and agent."""
     path = folder / COSTS
     values = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
     found = {(value["experiment"], value["agent"]): value["seconds"] for value in values}
@@ -158,7 +159,7 @@ def costs(folder: Path) -> dict[tuple[str, str], float]:
 
 
 def expected(track: str, agent: str, known: Mapping[tuple[str, str], float]) -> float | None:
-    """Seconds for a seed of a cell: measured, or else as the agent took for an episode of the same environment."""
+    """Return seconds for a seed of a cell, measured or from the agent's episodes in the same environment."""
     what = experiments.find(track)
     alike = [
         seconds / experiments.find(other).episodes
@@ -169,13 +170,13 @@ def expected(track: str, agent: str, known: Mapping[tuple[str, str], float]) -> 
 
 
 def hours(track: str, agent: str, known: Mapping[tuple[str, str], float]) -> float | None:
-    """Expected hours of the processor for all seeds of a cell."""
+    """Return expected hours of the processor for all seeds of a cell."""
     seconds = expected(track, agent, known)
     return None if seconds is None else seconds * len(experiments.find(track).seeds) / 3600
 
 
 def record_cost(folder: Path, known: dict[tuple[str, str], float], track: str, agent: str, seconds: float) -> None:
-    """Write down what one seed of a cell costs."""
+    """Write down the cost of one seed of a cell."""
     known[track, agent] = float(f"{seconds:.2g}")
     lines = {
         (agent, track, 0): {"experiment": track, "agent": agent, "seconds": known[track, agent]}
@@ -185,14 +186,14 @@ def record_cost(folder: Path, known: dict[tuple[str, str], float], track: str, a
 
 
 def _write_lines(path: Path, lines: Mapping[tuple[str, str, int], Any]) -> None:
-    """One JSON object a line, in the order of tracks, agents and seeds."""
+    """Write one JSON object a line, in the order of tracks, agents and seeds."""
     order = {name: place for place, name in enumerate(experiments.EXPERIMENTS)}
     found = sorted(lines.items(), key=lambda item: (order[item[0][1]], item[0][0], item[0][2]))
     write_atomically(path, "".join(f"{json.dumps(value)}\n" for _, value in found))
 
 
 def line(record: Record) -> dict[str, object]:
-    """What is published of a record: whose it is, its size, its SHA-256 without provenance, and its scores."""
+    """Return the published line of a record: agent, track and seed, size, SHA-256 without provenance, scores."""
     text = bare(record)
     scores = [[round(x, 9) for x in row] for row in record.scores]
     about = {"experiment": record.experiment, "agent": record.agent, "seed": record.seed}
@@ -200,12 +201,12 @@ def line(record: Record) -> dict[str, object]:
 
 
 def bare(record: Record) -> str:
-    """The text of a record without its provenance, which names the machine: the same wherever it was made."""
+    """Return the text of a record without its provenance, which names the machine."""
     return to_text(replace(record, provenance={}))
 
 
 def published(folder: Path) -> dict[tuple[str, str, int], dict[str, object]]:
-    """The published lines by agent, track and seed; those of tracks or seeds that are no more are left out."""
+    """Return the published lines by agent, track and seed, but not those of tracks or seeds that no longer exist."""
     path, tracks = folder / RECORDS, experiments.EXPERIMENTS
     values = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
     there = (v for v in values if v["experiment"] in tracks and v["seed"] in tracks[v["experiment"]].seeds)
@@ -213,7 +214,7 @@ def published(folder: Path) -> dict[tuple[str, str, int], dict[str, object]]:
 
 
 def published_scores(folder: Path) -> list[Score]:
-    """Scores of the published lines, one for each agent and track with all its seeds."""
+    """Return scores of the published lines, one for each agent and track with all its seeds."""
     runs: dict[tuple[str, str], dict[int, dict[str, object]]] = {}
     for (agent, name, seed), value in published(folder).items():
         runs.setdefault((name, agent), {})[seed] = value
@@ -228,7 +229,11 @@ def published_scores(folder: Path) -> list[Score]:
 
 
 def check(results: str, folder: Path) -> str:
-    """Compare records in a results folder with the published lines; ValueError names those that differ."""
+    """Compare records in a results folder with the published lines, and return what was found.
+
+    Raises:
+        ValueError: some differ; names the first.
+    """
     lines, same, other = published(folder), 0, []
     for path in sorted(Path(results).rglob("seed-*.jsonl")):
         record = read(path)
@@ -241,7 +246,7 @@ def check(results: str, folder: Path) -> str:
 
 
 class _Hashed(io.RawIOBase):
-    """Writes on to another file, and knows the SHA-256 of what went through."""
+    """A file that writes to another one and computes the SHA-256 of what went through."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
@@ -256,11 +261,13 @@ class _Hashed(io.RawIOBase):
 
 
 def archive(results: str, folder: Path, target: str) -> str:
-    """The published records that are in a results folder as one compressed tar archive; writes its hashes down.
+    """Write the published records that are in a results folder as one compressed tar archive, and its hashes.
 
     Its members are the records without provenance, so that the SHA-256 of each is the published one, and without times
     and owners: the tar archive is the same wherever it is made, its compressed form with the same version of zlib.
-    ValueError names a record that is not the published one.
+
+    Raises:
+        ValueError: a record is not the published one.
     """
     count, lines = 0, published(folder)
     with open(target, "wb") as file:
@@ -291,9 +298,10 @@ def archive(results: str, folder: Path, target: str) -> str:
 
 
 def found_true(folder: Path, workers: int = 2) -> tuple[list[Score], dict[str, tuple[Entrant, ...]]]:
-    """Scores of the submissions in a folder, every one replayed, and of the lines; and the submissions by agent.
+    """Return scores of the submissions in a folder, every one replayed, and of the lines; and submissions by agent.
 
-    ValueError where a submission does not replay.
+    Raises:
+        ValueError: a submission does not replay.
     """
     judgements = judge_all(sorted(folder.glob("*.zip")), None, workers)
     for judgement in judgements:
@@ -303,7 +311,7 @@ def found_true(folder: Path, workers: int = 2) -> tuple[list[Score], dict[str, t
 
 
 def page(folder: Path, workers: int = 2) -> str:
-    """The page, from the submissions in a folder, every one replayed, and the lines of all other records."""
+    """Return the page, from the submissions in a folder, every one replayed, and the lines of all other records."""
     scores, known = found_true(folder, workers)
     files = "\n".join(
         f"| [{entrant.file}](baselines/{entrant.file}) | {entrant.card.about} | `{entrant.digest}` |"
@@ -320,10 +328,10 @@ oracle: interquartile means over seeds and episodes with 95% bootstrap intervals
 open: {LIMITS["replayed"]}.
 
 - The tracks whose records are small are [here as submissions](baselines/): their scores below are recomputed from the
-  actions in these files by `python benchmarks/baselines.py --table`, and `valuegym verify` plays any of them again.
+  actions in these files by `python -m studies.baselines --table`, and `valuegym verify` plays any of them again.
 - Of every other record [records.jsonl](baselines/records.jsonl) holds the scores, found true by replay, and a SHA-256
   without the line that names the machine. `valuegym run --agent AGENT --experiment TRACK` makes the same record, and
-  `python benchmarks/baselines.py --results results --check` says whether it is the same to the bit. Agents that train
+  `python -m studies.baselines --results results --check` says whether it is the same to the bit. Agents that train
   networks (those that need the extra `agents`) do so with the same version of torch on the same kind of processor.
 - On the tracks of people's answers (`human-...`) a record holds an agent's estimates and scores, and no answer.
 
@@ -343,13 +351,13 @@ open: {LIMITS["replayed"]}.
 
 
 def site(folder: Path, target: str, workers: int = 2) -> Path:
-    """Write the published baselines as a site; the path of its first page."""
+    """Write the published baselines as a site, and return the path of its first page."""
     scores, known = found_true(folder, workers)
     return write_site(scores, target, "valuegym baselines", [NOTE], known)
 
 
 def _about_archive(folder: Path, records: int) -> str:
-    """Which file the records are in, and how to know it; nothing where none was made."""
+    """Return the part about the archive of the records, nothing where none was made."""
     path = folder / ARCHIVE
     if not path.is_file():
         return ""
@@ -357,7 +365,7 @@ def _about_archive(folder: Path, records: int) -> str:
     return f"""## Archive
 
 `{about["file"]}`, a file of releases, holds {about["records"]:,} of the {records:,} records, each without the line that
-names the machine, so that its SHA-256 is the one in records.jsonl. `python benchmarks/baselines.py --results FOLDER
+names the machine, so that its SHA-256 is the one in records.jsonl. `python -m studies.baselines --results FOLDER
 --archive FILE` makes it again.
 
 | file | MB | SHA-256 |
@@ -368,7 +376,7 @@ names the machine, so that its SHA-256 is the one in records.jsonl. `python benc
 
 
 def _missing(folder: Path) -> str:
-    """The cells of the programme whose records are not published, and what they would cost."""
+    """Return the part about cells of the programme whose records are not published, and their cost."""
     lines, known = published(folder), costs(folder)
     rows, total, unknown = [], 0.0, 0
     for what in experiments.EXPERIMENTS.values():
@@ -385,37 +393,37 @@ def _missing(folder: Path) -> str:
     table = "\n".join(rows)
     return f"""Cells that take longer, with minutes of one core for all their seeds, as one of them took or the same
 agent on another track of the environment: {total:.1f} hours together{more}.
-`python benchmarks/baselines.py --results FOLDER --minutes M` runs the cheapest first, and goes on where it stopped.
+`python -m studies.baselines --results FOLDER --minutes M` runs the cheapest first, and goes on where it stopped.
 
 | track | seeds | agents, minutes |
 | :-- | --: | :-- |
 {table}"""
 
 
+PARSER = harness.parser(__doc__)
+PARSER.set_defaults(minutes=0.0, processes=2)
+PARSER.add_argument("--results", default="baselines", help="where records go that are not there yet")
+PARSER.add_argument("--again", action="store_true", help="also make published records that are not in --results")
+PARSER.add_argument("--data", metavar="FOLDER", help="people's answers, for the tracks that need them")
+PARSER.add_argument("--check", action="store_true", help="only compare records with what is published")
+PARSER.add_argument("--archive", metavar="FILE", help="only write the published records into one archive")
+PARSER.add_argument("--site", metavar="FOLDER", help="only write the site of the published baselines")
+
+
 def main() -> None:
     """Run, pack, replay, write."""
-    parser = argparse.ArgumentParser(description="Run, pack, replay and write down the baselines.")
-    parser.add_argument("--results", default="baselines", help="where records go that are not there yet")
-    parser.add_argument("--minutes", type=float, default=0.0, help="begin no cell after that (default: what is there)")
-    parser.add_argument("--again", action="store_true", help="also make published records that are not in --results")
-    parser.add_argument("--data", metavar="FOLDER", help="people's answers, for the tracks that need them")
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
-    parser.add_argument("--table", action="store_true", help="only replay the submissions and write the page")
-    parser.add_argument("--check", action="store_true", help="only compare records with what is published")
-    parser.add_argument("--archive", metavar="FILE", help="only write the published records into one archive")
-    parser.add_argument("--site", metavar="FOLDER", help="only write the site of the published baselines")
-    args = parser.parse_args()
-    folder = PAGE.with_suffix("")
-    if args.check or args.archive:
-        print(check(args.results, folder) if args.check else archive(args.results, folder, args.archive))
-    if args.site:
-        print(site(folder, args.site, args.workers))
-    if args.check or args.site:
+    options = PARSER.parse_args()
+    folder = options.docs / "baselines"
+    if options.check or options.archive:
+        print(check(options.results, folder) if options.check else archive(options.results, folder, options.archive))
+    if options.site:
+        print(site(folder, options.site, options.processes))
+    if options.check or options.site:
         return
-    if not args.table and not args.archive:
-        make(args.results, folder, args.minutes, args.data, args.again, args.workers)
-    write_atomically(PAGE, page(folder, args.workers))
-    print(PAGE)
+    if not options.table and not options.archive:
+        make(options.results, folder, options.minutes, options.data, options.again, options.processes)
+    write_atomically(folder.with_suffix(".md"), page(folder, options.processes))
+    print(folder.with_suffix(".md"))
 
 
 if __name__ == "__main__":

@@ -74,17 +74,25 @@ def dump(records: Records) -> str:
     return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
 
 
+def columns(records: Records) -> dict[Key, list[Any]]:
+    """Return the values of all units, in their order, by the rest of the key."""
+    cells: dict[Key, list[Any]] = {}
+    for key in sorted(records, key=lambda key: key[-1]):
+        cells.setdefault(key[:-1], []).append(records[key])
+    return cells
+
+
 def arrays(records: Records, jobs: Iterable[Sequence[Key]] = ()) -> dict[Key, Array]:
     """Return values (units, repetitions, ...) by cell, for keys (*cell, repetition, unit).
 
     A cell is left out if the records lack one of its keys in these jobs.
     """
     incomplete = {key[:-2] for keys in jobs for key in keys if key not in records}
-    cells: dict[Key, dict[int, list[Any]]] = {}
-    for key in sorted(records, key=lambda key: (key[-1], key[-2])):
-        if key[:-2] not in incomplete:
-            cells.setdefault(key[:-2], {}).setdefault(key[-1], []).append(records[key])
-    return {cell: np.array(list(units.values())) for cell, units in cells.items()}
+    cells: dict[Key, list[Any]] = {}
+    for key, values in columns(records).items():
+        if key[:-1] not in incomplete:
+            cells.setdefault(key[:-1], []).append(values)
+    return {cell: np.array(repetitions).swapaxes(0, 1) for cell, repetitions in cells.items()}
 
 
 def rounded(value: Any, digits: int = 5) -> Any:

@@ -1,4 +1,4 @@
-"""The human-likelihood track as a page: `valuegym likelihood` writes human_likelihood.md and human_likelihood.svg."""
+"""The human-likelihood track as a page: `valuegym likelihood` writes human-likelihood.md and human-likelihood.svg."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from valuegym.leaderboards.likelihood.model import Floats, HeldOut, Pairs
 
 REFERENCE, OURS, NESTED = "three free weights", "felt score", "felt score, terms chosen inside"
 DEVELOPED_ON = "Privileged-Control"
-NAME = "human_likelihood"
+NAME = "human-likelihood"
 # What follows from the weights (columns as in felt_score.TERMS): name, numerator, denominator, the reading.
 READINGS = (
     (

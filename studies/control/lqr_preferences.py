@@ -123,9 +123,7 @@ Costs = dict[tuple[bool, str, str, int, str], Any]  # turned, answered, learner,
 def all_costs(records: Records) -> Costs:
     """Return the costs of everything; the true reward has the number 0."""
     found: Costs = {}
-    cells: dict[Key, list[Any]] = {}
-    for key in sorted(records, key=lambda key: key[-1]):
-        cells.setdefault(key[:-1], []).append(np.array(records[key]))
+    cells = {cell: list(map(np.array, weights)) for cell, weights in harness.columns(records).items()}
     seeds = max(map(len, cells.values()))
     for turned in TURNS:
         for loss in (KNOWN, *LOSSES):

@@ -252,9 +252,9 @@ def figure(costs: Costs) -> str:
 
 
 def pages(records: Records, options: Options) -> Mapping[str, str]:
-    """Return the page and the figure, of all settings that are complete."""
-    finite = {(*key[:-1], 0, key[-1]): np.inf if value is None else value for key, value in records.items()}
-    costs = {cell: values[:, 0] for cell, values in harness.arrays(finite).items()}
+    """Return the page and the figure."""
+    cells = harness.columns(records)
+    costs = {cell: np.array([np.inf if x is None else x for x in values]) for cell, values in cells.items()}
     return {".md": page(costs), ".svg": figure(costs)}
 
 

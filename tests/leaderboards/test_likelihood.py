@@ -117,7 +117,7 @@ def test_group_bootstrap_sees_that_copies_are_no_news() -> None:
 
 def test_every_figure_of_the_explanation_is_on_the_page() -> None:
     docs = Path(__file__).parents[2] / "docs"
-    told, found = ((docs / name).read_text("utf-8") for name in ("preference-model.md", "results/human_likelihood.md"))
+    told, found = ((docs / name).read_text("utf-8") for name in ("preference-model.md", "results/human-likelihood.md"))
     figures = re.findall(r"[+-]?\d\.\d+ \[[^]]+\]|\d\.\d{4}", " ".join(told.split()))
     assert len(figures) > 40 and not [figure for figure in figures if figure not in found]
 
@@ -241,7 +241,7 @@ def test_the_page_is_written_and_the_same_again(
             main(["likelihood", "--data", str(data_folder), "--condition", "Regret-Question", "--output", str(folder)])
             == 0
         )
-        pages.append([(folder / f"human_likelihood.{ending}").read_bytes() for ending in ("md", "svg")])
+        pages.append([(folder / f"human-likelihood.{ending}").read_bytes() for ending in ("md", "svg")])
     assert pages[0] == pages[1]
     assert b"| felt score | 8 |" in pages[0][0] and pages[0][1].startswith(b"<?xml")
     assert main(["likelihood", "--data", str(data_folder), "--condition", "nobody", "--output", str(tmp_path)]) == 2

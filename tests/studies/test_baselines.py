@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import json
-import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +24,8 @@ FOLDER = ROOT / "docs" / "results" / "baselines"
 
 
 @pytest.fixture
-def baselines(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import baselines
-
-    yield baselines
-    del sys.modules["baselines"]
+def baselines() -> Any:
+    return importlib.import_module("studies.baselines")
 
 
 def test_the_page_is_what_replaying_the_submissions_finds(baselines, monkeypatch: pytest.MonkeyPatch) -> None:

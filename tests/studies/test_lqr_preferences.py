@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("lqr_preferences")
+def study() -> Any:
+    return importlib.import_module("studies.control.lqr_preferences")
 
 
 def test_the_true_weights_cost_what_the_true_reward_does(study: Any) -> None:
@@ -61,22 +59,23 @@ def test_costs_and_answers_are_those_of_the_world(study: Any) -> None:
 def test_the_study_goes_on_where_it_stopped(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "NUMBERS", (5,))
     monkeypatch.setattr(study, "LOSSES", ("vagram_matrix",))
-    monkeypatch.setattr("sys.argv", ["x", "--seeds", "2", "--output", str(tmp_path)])
-    study.main()
-    path = tmp_path / "raw" / "lqr-preferences.jsonl"
+    options = study.PARSER.parse_args(["--seeds", "2", "--docs", str(tmp_path)])
+    study.harness.run(study.STUDY, options)
+    path = tmp_path / "data" / "lqr-preferences.jsonl"
     whole = path.read_text()
-    assert len(whole.splitlines()) == 2 and len(json.loads(whole.splitlines()[0])["weights"]) == 5
+    assert len(study.harness.load(path)) == 2 * 5
     page = (tmp_path / "lqr-preferences.md").read_text()
     assert "2 seeds" in page and (tmp_path / "lqr-preferences.svg").is_file()
     path.write_text(whole[: len(whole) - 9])  # interrupted
-    study.main()
+    study.harness.run(study.STUDY, options)
     assert path.read_text() == whole and (tmp_path / "lqr-preferences.md").read_text() == page
 
 
 @pytest.mark.slow
 def test_the_committed_page_follows_from_the_committed_weights(study: Any) -> None:
     results = ROOT / "docs" / "results"
-    weights = study.recorded(results / "raw" / "lqr-preferences.jsonl")
+    cells = study.harness.columns(study.harness.load(results / "data" / "lqr-preferences.jsonl"))
+    weights = [np.array(w) for w in cells["regret", "regret", 300]]
     assert len(weights) >= 20
-    costs = study.costs_of([np.array(weights[i]["regret/regret/300"]) for i in sorted(weights)], study.KNOWN, False)
-    assert study._cell(costs) in (results / "lqr-preferences.md").read_text()
+    costs = study.costs_of(weights, study.KNOWN, False)
+    assert study.text(costs) in (results / "lqr-preferences.md").read_text()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
-import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,11 @@ RESULTS = ROOT / "docs/results"
 
 
 @pytest.fixture
-def study(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("pendulum_capacity")
+def study() -> Any:
+    found = importlib.import_module("studies.control.pendulum_capacity")
+    found.offline.trained.cache_clear()
+    yield found
+    found.offline.trained.cache_clear()
 
 
 def test_it_goes_on_where_it_stopped(study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,25 +32,23 @@ def test_it_goes_on_where_it_stopped(study: Any, tmp_path: Path, monkeypatch: py
     reduced["PASSES"] = tuple((sizes, (2, 0), ("mse",)) for sizes in (small, large))
     for name, value in reduced.items():
         monkeypatch.setattr(study, name, value)
-    monkeypatch.setattr(sys, "argv", ["x", "--seeds", "2", "--output", str(tmp_path)])
-    study.main()
-    path = tmp_path / "raw" / "pendulum-capacity.jsonl"
+    options = study.PARSER.parse_args(["--seeds", "2", "--docs", str(tmp_path)])
+    study.harness.run(study.STUDY, options)
+    path = tmp_path / "data" / "pendulum-capacity.jsonl"
     whole = path.read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in whole.splitlines()]
-    assert [(line["distractors"], line["width"], line["seeds"]) for line in lines[::3]] == [
-        *((2, 4, [0, 1]), (0, 4, [0, 1])),  # small models with every number come first
-        *((2, 5, [0]), (0, 5, [0])),
-    ]
-    assert [line["loss"] for line in lines[:3]] == list(study.ARMS)
-    rows = study.recorded(path)
-    assert len(rows) == 3 * (2 + 2 + 1 + 1)
-    for key, row in rows.items():
-        bare = {name for name in study.KEPT if math.isnan(row[name])}
+    order = [key[1:4] for key in study.harness.load(path)]
+    assert list(dict.fromkeys(order)) == [(2, 2, 4), (0, 2, 4), (2, 3, 5), (0, 3, 5)]  # small models come first
+    records = study.harness.load(path)
+    assert list(dict.fromkeys(key[4] for key in records)) == list(study.ARMS)
+    assert {key[-1] for key in records if key[2] == 3} == {0} and len(records) == 3 * (2 + 2 + 1 + 1)
+    for key, row in records.items():
+        bare = {name for name in study.KEPT if row[name] is None}
         assert bare == ({"gradient_ratio", "distracting"} if key[1] == 0 else set())
     page = (tmp_path / "pendulum-capacity.md").read_text(encoding="utf-8")
     assert "| mse, 4 to 4 | 2 | 2 |" in page and "| mse, 3x5 | 1 | 1 |" in page and "nan" not in page
     path.write_text("".join(whole.splitlines(keepends=True)[:9]) + whole[:30], encoding="utf-8")  # interrupted
-    study.main()
+    study.offline.trained.cache_clear()
+    study.harness.run(study.STUDY, options)
     assert path.read_text(encoding="utf-8") == whole
 
 
@@ -60,11 +57,11 @@ def test_losses_are_compared_within_seeds(study: Any) -> None:
     figures = {"mse": ([1.0, 2.0, 4.0], [-300.0, -200.0, -100.0]), "vagram": ([0.5, 1.0, 1.0], [-200.0, -150.0, -90.0])}
     figures["vagram_mean"] = ([2.0, 2.0, 8.0], [-310.0, -100.0, -100.0])
     rows = {
-        ("mse", 8, size, arm, seed): {"value_error": errors[seed], "planned": returns[seed]}
+        ("mse", 8, *size, arm, seed): {"value_error": errors[seed], "planned": returns[seed]}
         for arm, (errors, returns) in figures.items()
         for seed in range(3)
     }
-    rows["mse", 8, size, "mse", 3] = {"value_error": 1.0, "planned": 0.0}  # the other losses are yet to come
+    rows["mse", 8, 2, 4, "mse", 3] = {"value_error": 1.0, "planned": 0.0}  # the other losses are yet to come
     assert study.seeds_of(rows, "mse", 8, size) == [0, 1, 2]
     np.testing.assert_allclose(study.compared(rows, "mse", 8, size, "vagram", "value_error"), [0.5, 0.5, 0.25])
     np.testing.assert_allclose(study.compared(rows, "mse", 8, size, "vagram_mean", "planned"), [-10, 100, 0])
@@ -88,6 +85,6 @@ def test_a_verdict_needs_an_interval_on_one_side(study: Any, values: list[float]
 
 
 def test_the_committed_page_follows_from_the_committed_records(study: Any) -> None:
-    rows = study.recorded(RESULTS / "raw" / "pendulum-capacity.jsonl")
-    assert (RESULTS / "pendulum-capacity.md").read_text(encoding="utf-8") == study.report(rows)
+    records = study.harness.load(RESULTS / "data" / "pendulum-capacity.jsonl")
+    assert (RESULTS / "pendulum-capacity.md").read_text(encoding="utf-8") == study.page(records)
     assert (RESULTS / "pendulum-capacity.svg").is_file()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("phase_diagrams")
+def script() -> Any:
+    return importlib.import_module("studies.coevolution.phase_diagrams")
 
 
 def test_effective_clusters(script: Any) -> None:
@@ -31,15 +29,26 @@ def test_the_boundary_is_interpolated(script: Any) -> None:
     assert script.boundary(slopes) == pytest.approx(0.975)
 
 
-def test_a_page(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_page(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(script, "POPULATIONS", (10,))
     monkeypatch.setattr(script, "TIMES", (20, 40, 80))
     monkeypatch.setattr(script, "BOUNDS", (0.5, 1.5))
     monkeypatch.setattr(script, "CONFIDENCE", (0.2, 0.5))
-    monkeypatch.setattr(sys, "argv", ["phase_diagrams.py", "--runs", "2", "--docs", str(tmp_path)])
-    script.main()
-    page = (tmp_path / "phase_diagrams.md").read_text(encoding="utf-8")
-    assert page in capsys.readouterr().out and "| 0.5 | 1.00" in page and "nan" not in page
-    for name in ("lock_in", "influence", "clusters"):
-        assert f"phase_diagrams_{name}.svg" in page
-        assert (tmp_path / f"phase_diagrams_{name}.svg").read_text(encoding="utf-8").startswith("<?xml")
+    options = script.PARSER.parse_args(["--seeds", "2", "--docs", str(tmp_path)])
+    script.harness.run(script.STUDY, options)
+    page = (tmp_path / "phase-diagrams.md").read_text(encoding="utf-8")
+    assert "| 0.5 | 1.00" in page and "nan" not in page
+    for name in ("lock-in", "influence", "clusters"):
+        assert f"phase-diagrams-{name}.svg" in page
+        assert (tmp_path / f"phase-diagrams-{name}.svg").read_text(encoding="utf-8").startswith("<?xml")
+    path = tmp_path / "data/phase-diagrams.jsonl"
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole[:-5], encoding="utf-8")  # interrupted
+    script.harness.run(script.STUDY, options)
+    assert path.read_text(encoding="utf-8") == whole and (tmp_path / "phase-diagrams.md").read_text("utf-8") == page
+
+
+def test_the_committed_page_follows_from_the_committed_records(script: Any) -> None:
+    records = script.harness.load(ROOT / "docs/results/data/phase-diagrams.jsonl")
+    found = script.pages(records, script.PARSER.parse_args([]))
+    assert found[".md"] == (ROOT / "docs/results/phase-diagrams.md").read_text(encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,20 @@ pytest.importorskip("matplotlib")
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs/results"
 STUDIES = {
-    path.stem.removeprefix("online_"): json.loads(path.read_text(encoding="utf-8"))
-    for path in sorted((ROOT / "benchmarks").glob("online_*.json"))
+    name: json.loads((ROOT / f"studies/control/{name}.json").read_text(encoding="utf-8"))
+    for name in ("cartpole", "hopper", "pendulum")
 }
 SMALL = {"hidden": 4, "batch": 4, "random_steps": 8, "refresh": 8, "model_steps": 1, "members": 2, "width": 4}
 NAMES = pytest.mark.parametrize("name", STUDIES)
 
 
 @pytest.fixture
-def online(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("online")
+def online() -> Any:
+    return importlib.import_module("studies.control.online")
 
 
 @NAMES
-def test_it_goes_on_where_it_stopped(online: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_it_goes_on_where_it_stopped(online: Any, tmp_path: Path, name: str) -> None:
     study = STUDIES[name]
     if name.startswith("hopper"):
         pytest.importorskip("mujoco")
@@ -42,22 +40,22 @@ def test_it_goes_on_where_it_stopped(online: Any, tmp_path: Path, monkeypatch: p
     tiny["settings"] = study["settings"] | SMALL
     path = tmp_path / "study.json"
     path.write_text(json.dumps(tiny), encoding="utf-8")
-    records, page = tmp_path / f"{name}-online.jsonl", tmp_path / f"{name}-online.md"
+    records, page = tmp_path / "data" / f"{name}-online.jsonl", tmp_path / f"{name}-online.md"
 
     def go(*arguments: str) -> list[str]:
-        monkeypatch.setattr(sys, "argv", ["x", "--study", str(path), "--output", str(tmp_path), *arguments])
-        online.main()
+        online.main(["--study", str(path), "--docs", str(tmp_path), *arguments])
         return records.read_text(encoding="utf-8").splitlines()
 
     loss = next(arm for arm in study["arms"] if arm.split(",")[0] == "mse")
     first = go("--arms", loss, "no model", "--seeds", "1")
-    assert [(row["arm"], row["seed"]) for row in map(json.loads, first)] == [(loss, 100), ("no model", 100)]
-    assert len(json.loads(first[0])["curve"]) == 1 and len(json.loads(first[0])["final"]) == 1
-    assert json.loads(first[0])["trace"][-1]["step"] == 16 and not json.loads(first[1])["trace"]
+    assert [(line[0], line[3]) for line in map(json.loads, first)] == [(loss, 100), ("no model", 100)]
+    [one], [other] = (json.loads(line)[4] for line in first)
+    assert len(one["curve"]) == 1 and len(one["final"]) == 1
+    assert one["trace"][-1]["step"] == 16 and not other["trace"]
     with records.open("a", encoding="utf-8") as file:
-        file.write('{"arm": "mse", "se')  # cut short
+        file.write('["mse", "se')  # cut short
     both = go("--arms", loss, "no model")
-    assert both[:2] == first and len(both) == 4
+    assert set(first) < set(both) and len(both) == 4
     text = page.read_text(encoding="utf-8")
     assert f"| `{loss}` | 2 |" in text and "| `no model` | 2 |" in text and "`vagram" not in text.split("## Setti")[0]
     path.write_text(json.dumps(tiny | {"steps": 24}), encoding="utf-8")  # other settings: nothing counts any more
@@ -94,23 +92,28 @@ def test_groups_learn_side_by_side_in_blocks_of_seeds(online: Any, name: str) ->
     study = STUDIES[name]
     seeds = len(study["test_seeds"])
     assert sorted(arm for group in study["side_by_side"] for arm in group) == sorted(study["arms"])
-    blocks = [block for block in online.wanted(study, False, None, seeds) if block]
+    blocks = [block for block in online.blocks(study, False, None, seeds) if block]
     runs = [run for block in blocks for run in block]
     assert len(set(runs)) == len(runs) == seeds * (len(study["arms"]) - 1)
     for block in blocks:
         assert len({study["arms"][run.arm].get("critic", "mse") for run in block}) == 1
         assert len({run.seed for run in block}) == study["block"]
-    assert all(len(block) == 1 for block in online.wanted(study, False, ["sac"], seeds))
+    assert all(len(block) == 1 for block in online.blocks(study, False, ["sac"], seeds))
 
 
 @NAMES
 def test_settings_were_chosen_on_other_seeds_with_the_same_effort(online: Any, name: str) -> None:
     study = STUDIES[name]
     assert not set(study["tuning_seeds"]) & set(study["test_seeds"])
-    rows = online.recorded(RESULTS / f"{name}-online-tuning.jsonl", study)
+    records = online.harness.load(RESULTS / f"data/{name}-online.jsonl")
     for arm, candidates in study["tuned"].items():
         means = {
-            candidate: np.mean([online.final(rows[online.Run(arm, candidate, seed)]) for seed in study["tuning_seeds"]])
+            candidate: np.mean(
+                [
+                    online.final(records[online.key_of(study, online.Run(arm, candidate, seed))])
+                    for seed in study["tuning_seeds"]
+                ]
+            )
             for candidate in candidates
         }
         best = max(means, key=lambda candidate: means[candidate])
@@ -121,8 +124,8 @@ def test_settings_were_chosen_on_other_seeds_with_the_same_effort(online: Any, n
 @NAMES
 def test_the_committed_page_follows_from_the_committed_records(online: Any, name: str) -> None:
     study = STUDIES[name]
-    found = [online.recorded(RESULTS / f"{name}-online{suffix}.jsonl", study) for suffix in ("", "-tuning")]
-    assert all(found[: 1 + bool(study["tuned"])])
-    assert (RESULTS / f"{name}-online.md").read_text(encoding="utf-8") == online.report(study, *found)
+    records = online.harness.load(RESULTS / f"data/{name}-online.jsonl")
+    assert records and online.runs_by_arm(study, records)
+    assert (RESULTS / f"{name}-online.md").read_text(encoding="utf-8") == online.page(study, records)
     assert "nan" not in (RESULTS / f"{name}-online.md").read_text(encoding="utf-8")
     assert (RESULTS / f"{name}-online.svg").is_file()
