@@ -412,7 +412,7 @@ PARSER.add_argument("--tuning", action="store_true")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a study and write its page."""
     options = PARSER.parse_args(arguments)
-    own = Path(__file__).with_name(f"{options.study}.json")
+    own = Path(__file__).parent / f"{options.study}.json"
     settings = json.loads((own if own.is_file() else Path(options.study)).read_text(encoding="utf-8"))
     harness.run(study_of(settings), options)
 
