@@ -31,6 +31,7 @@ lint: $(TEST)/installed ## ruff: rules and format
 types: $(TEST)/installed ## mypy, over the package as it is imported
 	$(TEST)/bin/python tools/check_types.py
 
+# Tests of the sandbox are skipped where there is none; VALUEGYM_REQUIRE_SANDBOX=1, as in .ci/run, lets them fail there.
 unit: $(TEST)/installed ## the tests that are not slow; PYTEST_FLAGS="-n 2" by default
 	$(TEST)/bin/pytest -m "not slow" $(PYTEST_FLAGS)
 

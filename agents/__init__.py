@@ -7,120 +7,158 @@ from typing import Any, NamedTuple
 from valuegym.agents.base import Agent
 from valuegym.envs.functional import load
 
+__all__ = ["AGENTS", "Agent", "AgentEntry", "make"]
 
-class Entry(NamedTuple):
-    """One agent: where it is, the extra it needs, and what it is given to know beyond its observations."""
+
+class AgentEntry(NamedTuple):
+    """One agent of the table.
+
+    Attributes:
+        entry: its constructor, as "module:name".
+        extra: the optional dependencies that it needs, "" for none.
+        about: one phrase for people, with the knowledge that it is given beyond its observations.
+    """
 
     entry: str
     extra: str
     about: str
 
 
-AGENTS: dict[str, Entry] = {
-    "uniform": Entry("valuegym.agents.uniform:Uniform", "", "uniformly random actions"),
-    "oracle": Entry("valuegym.agents.oracle:Oracle", "", "asks the environment's own solver; the reference for 1"),
-    "constant": Entry(
+AGENTS: dict[str, AgentEntry] = {
+    "uniform": AgentEntry("valuegym.agents.uniform:Uniform", "", "uniformly random actions"),
+    "oracle": AgentEntry(
+        "valuegym.agents.oracle:Oracle",
+        "",
+        "asks the environment's own solver; the reference for 1",
+    ),
+    "constant": AgentEntry(
         "valuegym.agents.preference.constant:Constant", "", "the best of 73 constant answers on training tasks"
     ),
-    "partial_return": Entry(
-        "valuegym.agents.preference.partial_return:PartialReturn", "", "weights by partial return; Gaussian prior"
+    "partial_return": AgentEntry(
+        "valuegym.agents.preference.partial_return:PartialReturn",
+        "",
+        "weights by partial return; Gaussian prior",
     ),
-    "regret": Entry(
+    "regret": AgentEntry(
         "valuegym.agents.preference.regret:Regret", "", "weights by regret with exact values; Gaussian prior"
     ),
-    "bayes_partial_return": Entry(
+    "bayes_partial_return": AgentEntry(
         "valuegym.agents.preference.bayes_partial_return:BayesPartialReturn",
         "",
-        "posterior by partial return; log-uniform prior",
+        "posterior over weights by partial return; log-uniform prior",
     ),
-    "bayes_regret": Entry(
+    "bayes_regret": AgentEntry(
         "valuegym.agents.preference.bayes_regret:BayesRegret",
         "",
-        "posterior by regret, exact values; log-uniform prior",
+        "posterior over weights by regret with exact values; log-uniform prior",
     ),
-    "active_bayes_regret": Entry(
+    "active_bayes_regret": AgentEntry(
         "valuegym.agents.preference.active_bayes_regret:ActiveBayesRegret",
         "",
-        "bayes_regret that asks what tells it most",
+        "bayes_regret that asks the query with the highest expected information gain",
     ),
-    "value_bayes_regret": Entry(
+    "value_bayes_regret": AgentEntry(
         "valuegym.agents.preference.active_bayes_regret:for_value",
         "",
-        "bayes_regret that asks what promises most return",
+        "bayes_regret that asks the query with the highest expected value of information",
     ),
-    "random_bayes_regret": Entry(
-        "valuegym.agents.preference.active_bayes_regret:at_random", "", "bayes_regret that asks at random"
+    "random_bayes_regret": AgentEntry(
+        "valuegym.agents.preference.active_bayes_regret:at_random", "", "bayes_regret that asks a query at random"
     ),
-    "regret_library": Entry(
+    "regret_library": AgentEntry(
         "valuegym.agents.preference.regret_library:RegretLibrary",
         "",
-        "weights by regret, values from a library of policies",
+        "weights inferred by regret, values from a library of policies; Gaussian prior",
     ),
-    "optimal_advantage": Entry(
-        "valuegym.agents.preference.optimal_advantage:OptimalAdvantage", "", "a table by partial return; no dynamics"
+    "optimal_advantage": AgentEntry(
+        "valuegym.agents.preference.optimal_advantage:OptimalAdvantage",
+        "",
+        "optimal advantages inferred by partial return; needs no dynamics",
     ),
-    "cpl": Entry("valuegym.agents.preference.cpl:CPL", "", "a softmax policy, contrastively; no dynamics"),
+    "cpl": AgentEntry(
+        "valuegym.agents.preference.cpl:CPL",
+        "",
+        "a softmax policy by contrastive preference learning; needs no dynamics",
+    ),
     **{
-        name: Entry(f"valuegym.agents.coevolution.trackers:{entry}", "", about)
+        name: AgentEntry(f"valuegym.agents.coevolution.trackers:{entry}", "", about)
         for name, entry, about in (
-            ("silent", "Silent", "values by a Kalman filter, and never a broadcast"),
-            ("frozen", "Frozen", "values as first told, for ever"),
-            ("persistence", "Persistence", "values as last told; lifelong learning of order 0"),
-            ("lifelong", "Lifelong", "values, four fifths of the way from the last estimate"),
-            ("lifelong_independent", "lifelong_independent", "values, four fifths of the way from the first reading"),
-            ("extrapolative", "Extrapolative", "values by finite differences, order 1, as published"),
+            ("silent", "Silent", "values estimated by a Kalman filter, and never a broadcast"),
+            ("frozen", "Frozen", "the first reading of values, for ever"),
+            ("persistence", "Persistence", "the last reading of values; lifelong learning of order 0"),
+            ("lifelong", "Lifelong", "four fifths of the way from the last estimate to each reading of values"),
+            (
+                "lifelong_independent",
+                "lifelong_independent",
+                "four fifths of the way from the first reading to each reading of values",
+            ),
+            ("extrapolative", "Extrapolative", "values extrapolated by finite differences of order 1, as published"),
             (
                 "extrapolative_2",
                 "extrapolative_2",
-                "values by finite differences, order 2, two steps ahead, as published",
+                "values extrapolated by finite differences of order 2, two steps ahead, as published",
             ),
-            ("extrapolative_shrunk", "extrapolative_shrunk", "values by a quarter of the extrapolated step"),
-            ("moving_average", "MovingAverage", "values by exponential smoothing, gain 0.3"),
-            ("kalman", "Kalman", "values by a Kalman filter; told the noise of the reports"),
-            ("theta", "Theta", "values by the Theta method"),
+            (
+                "extrapolative_shrunk",
+                "extrapolative_shrunk",
+                "a quarter of the extrapolated step from the last reading of values",
+            ),
+            ("moving_average", "MovingAverage", "values estimated by exponential smoothing with gain 0.3"),
+            ("kalman", "Kalman", "values estimated by a Kalman filter; given the noise of the responses"),
+            ("theta", "Theta", "values forecast by the Theta method"),
         )
     },
-    "pluralist": Entry(
+    "pluralist": AgentEntry(
         "valuegym.agents.coevolution.pluralist:Pluralist",
         "",
-        "serves clusters and keeps diversity; told the constants of the dynamics",
+        "serves clusters of people and preserves diversity; given the constants of the dynamics",
     ),
-    "lqr_model_based": Entry(
+    "lqr_model_based": AgentEntry(
         "valuegym.agents.control.lqr_model_based:LQRModelBased",
         "agents",
-        "a linear model of rank 2 and the Riccati equation",
+        "control by a linear model of rank 2 and the Riccati equation",
     ),
-    "no_force": Entry("valuegym.agents.control.no_force:NoForce", "", "no force at all"),
+    "no_force": AgentEntry("valuegym.agents.control.no_force:NoForce", "", "no force at all"),
     **{
-        name: Entry(f"valuegym.agents.control.lqr_preference_learner:{entry}", "agents", about)
+        name: AgentEntry(f"valuegym.agents.control.lqr_preference_learner:{entry}", "agents", about)
         for name, entry, about in (
             (
                 "lqr_regret",
                 "LQRPreferenceLearner",
-                "reward by regret, a model of rank 2 by value gradients; Gaussian prior",
+                "reward inferred by regret, a model of rank 2 fitted by value gradients; Gaussian prior",
             ),
-            ("lqr_partial_return", "partial_return", "the same with a reward by partial return"),
-            ("lqr_regret_mse", "squared_error", "lqr_regret with a model of rank 2 by squared error"),
+            ("lqr_partial_return", "partial_return", "lqr_regret with a reward inferred by partial return"),
+            ("lqr_regret_mse", "squared_error", "lqr_regret with a model of rank 2 fitted by squared error"),
             ("lqr_regret_diagonal", "diagonal", "lqr_regret with the published, diagonal value-gradient weights"),
-            ("lqr_regret_full", "unrestricted", "lqr_regret with a model of full rank by squared error"),
+            ("lqr_regret_full", "unrestricted", "lqr_regret with a model of full rank fitted by squared error"),
         )
     },
-    "vagram": Entry("valuegym.agents.control.vagram:VaGraM", "agents", "Dyna with a model weighted by value gradients"),
-    "mbpo": Entry(
-        "valuegym.agents.control.mbpo:make", "agents", "the same loop with a Gaussian model fitted by likelihood"
+    "vagram": AgentEntry(
+        "valuegym.agents.control.vagram:VaGraM", "agents", "Dyna with a model weighted by value gradients"
     ),
-    "mpc": Entry("valuegym.agents.control.mpc:MPC", "agents", "learns as vagram does and plans with the model"),
-    "sac": Entry(
+    "mbpo": AgentEntry(
+        "valuegym.agents.control.mbpo:make", "agents", "the loop of vagram with a Gaussian model fitted by likelihood"
+    ),
+    "mpc": AgentEntry(
+        "valuegym.agents.control.mpc:MPC", "agents", "training of vagram, then model-predictive control with the model"
+    ),
+    "sac": AgentEntry(
         "valuegym.agents.control.sac:make", "agents", "Stable-Baselines3's SAC, with as many updates as vagram"
     ),
-    "ppo": Entry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
-    "no_trust": Entry("valuegym.agents.coevolution.trust:none", "", "hears nobody, stays silent"),
-    "full_trust": Entry("valuegym.agents.coevolution.trust:full", "", "believes everybody as much as it can"),
-    "threshold_trust": Entry(
-        "valuegym.agents.coevolution.trust:below_threshold", "", "0.9 of the trust that locks people in"
+    "ppo": AgentEntry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
+    "no_trust": AgentEntry("valuegym.agents.coevolution.trust_policies:none", "", "no trust in people, and no message"),
+    "full_trust": AgentEntry(
+        "valuegym.agents.coevolution.trust_policies:full", "", "the highest trust in people that the environment allows"
     ),
-    "echo_free": Entry(
-        "valuegym.agents.coevolution.trust:EchoFree", "", "takes its echo out of reports; the laws of the model"
+    "threshold_trust": AgentEntry(
+        "valuegym.agents.coevolution.trust_policies:below_threshold",
+        "",
+        "0.9 of the trust at which people are locked in",
+    ),
+    "echo_free": AgentEntry(
+        "valuegym.agents.coevolution.trust_policies:EchoFree",
+        "",
+        "a Kalman filter that subtracts its own echo from responses; given the laws of the model",
     ),
 }
 
@@ -128,8 +166,14 @@ AGENTS: dict[str, Entry] = {
 def make(name: str, env: Any, seed: int = 0, **kwargs: Any) -> Agent:
     """Make an agent for a scalar environment.
 
+    Args:
+        name: one of AGENTS.
+        env: the environment that it trains in, or one like that in which it will play.
+        seed: of all its random draws.
+        kwargs: settings of its constructor.
+
     Raises:
-        ValueError: no agent has this name.
+        ValueError: no agent has this name, or the agent does not play in this environment.
         ImportError: the agent needs an extra that is not installed; the message names it.
     """
     if name not in AGENTS:
@@ -144,6 +188,3 @@ def make(name: str, env: Any, seed: int = 0, **kwargs: Any) -> Agent:
         ) from error
     agent: Agent = constructor(env, seed=seed, **kwargs)
     return agent
-
-
-__all__ = ["AGENTS", "Agent", "make"]

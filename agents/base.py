@@ -1,11 +1,25 @@
-"""What an agent is: anything with Stable-Baselines3's `learn` and `predict`. A trained SB3 model is one unchanged."""
+"""The protocol of agents, the one way in which they learn the rules of an environment, and a base for most of them.
+
+Anything with Stable-Baselines3's `learn` and `predict` is an agent; a trained SB3 model is one unchanged.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+
+import valuegym.envs  # noqa: F401 - registers the ids
+from valuegym.envs.functional import Core, load
+
+__all__ = ["Agent", "BatchAgent", "Mask", "batch_size", "rules", "unstack"]
+
+Mask = npt.NDArray[np.bool_]
+Self = TypeVar("Self", bound="BatchAgent")
+# Arguments of the environments around a core and of gymnasium.make_vec.
+_AROUND = ("core", "render_mode", "num_envs", "vectorization_mode", "max_episode_steps", "autoreset_mode")
 
 
 class Agent(Protocol):
@@ -18,19 +32,96 @@ class Agent(Protocol):
         self,
         observation: Any,
         state: Any = None,
-        episode_start: npt.NDArray[np.bool_] | None = None,
+        episode_start: Mask | None = None,
         deterministic: bool = False,
     ) -> tuple[Any, Any]:
-        """Actions and the agent's memory, to be handed back at the next step.
+        """Return actions and the agent's memory, to be handed back at the next step.
 
         Episode_start (N,) tells which environments have just been reset.
         """
 
 
+def rules(env: Any) -> Core:
+    """Return the rules of an environment: its core, made anew from the id and the arguments in `env.spec`.
+
+    This is all that an agent may know of its environment besides spaces, observations and rewards. It holds neither
+    the environment nor its state, so it is the same inside a sandbox, where the environment is at the other end of a
+    pipe.
+
+    Raises:
+        ValueError: the environment has no spec, is not registered here, is no core of this suite, or needs an argument
+            that is not at hand, such as the folder of people's answers.
+    """
+    spec = getattr(env, "spec", None)
+    if spec is None:
+        raise ValueError(
+            f"{type(env).__name__} has no spec, so its rules are unknown; make it with gymnasium.make(id, ...)."
+        )
+    registered = gym.registry.get(spec.id)
+    if registered is None or "core" not in registered.kwargs:
+        raise ValueError(f"{spec.id} is not an environment of valuegym with a core, so its rules cannot be given.")
+    kwargs = {**registered.kwargs, **spec.kwargs}
+    arguments = {name: value for name, value in kwargs.items() if name not in _AROUND}
+    try:
+        core: Core = load(kwargs["core"])(**arguments)
+    except OSError as error:
+        raise ValueError(f"The rules of {spec.id} cannot be given here: {error}") from error
+    return core
+
+
 def batch_size(observation: Any, space: Any) -> int | None:
-    """Number of environments in a batched observation of this space; None for a single observation."""
+    """Return the number of environments in a batched observation of this space; None for a single observation."""
     if isinstance(observation, dict):
         name = next(iter(observation))
         return batch_size(observation[name], space[name])
     shape = np.shape(observation)
     return None if len(shape) == len(space.shape or ()) else shape[0]
+
+
+def unstack(observation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the observations of single environments that a batch of dictionaries (N,) holds."""
+    n = len(next(iter(observation.values())))
+    return [{name: value[i] for name, value in observation.items()} for i in range(n)]
+
+
+class BatchAgent:
+    """Base of agents that act on a batch of environments at once and learn nothing beforehand.
+
+    Subclasses define `act`; `predict` also takes the observation of a single environment.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+
+    def learn(self: Self, total_timesteps: int) -> Self:
+        """Return at once: what there is to learn is learnt while acting."""
+        return self
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        """Return actions, for one environment or several, and the memory for the next step.
+
+        Memories are values: the one handed in stays as it was, so that a caller may go on from an older one.
+
+        Raises:
+            ValueError: episode_start does not have one value for each environment.
+        """
+        n = batch_size(observation, self.observation_space)
+        if n is None and isinstance(observation, dict):
+            observation = {name: np.asarray(value)[None] for name, value in observation.items()}
+        elif n is None:
+            observation = np.asarray(observation)[None]
+        rows = 1 if n is None else n
+        start = np.full(rows, state is None)
+        if episode_start is not None:
+            start |= np.asarray(episode_start, np.bool_).reshape(rows)
+        actions, memory = self.act(observation, state, start)
+        return (actions[0] if n is None else actions), memory
+
+    def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
+        """Return actions (N, ...) for a batch of observations, and the new memory.
+
+        Start (N,) marks the environments whose episode begins; it holds everywhere where memory is None.
+        """
+        raise NotImplementedError

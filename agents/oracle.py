@@ -6,30 +6,26 @@ from typing import Any
 
 import gymnasium as gym
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask
+
+__all__ = ["Oracle"]
 
 
-class Oracle:
+class Oracle(BatchAgent):
     """Plays the best action of the environment that it is attached to, scalar or vector.
 
-    The observation is not used.
+    The observation is not used. The only agent that looks into a live environment.
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
-        self.observation_space, self.env = env.observation_space, env.unwrapped
+        super().__init__(env)
+        self.env = env.unwrapped
 
     def attach(self, env: Any) -> None:
         """Play in another environment of the same core from now on."""
         self.env = env.unwrapped
 
-    def learn(self, total_timesteps: int) -> Oracle:
-        """Nothing to learn."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
-        """An optimal action for every environment."""
+    def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
+        """Return an optimal action for every environment."""
         env: Any = self.env
-        actions = env.core.oracle_action(env.task, env.state)
-        return (actions[0] if batch_size(observation, self.observation_space) is None else actions), state
+        return env.core.oracle_action(env.task, env.state), memory

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valuegym.agents.control import losses
-from valuegym.agents.control.ensemble import Architecture, Ensemble, Transitions, fit
-from valuegym.agents.control.losses import LOSSES, Target
-from valuegym.agents.control.networks import MLP
+from valuegym.agents.control.batched_mlp import MLP
+from valuegym.agents.control.buffer import Transitions
+from valuegym.agents.control.ensemble import Architecture, Ensemble, ModelFit, fit
+from valuegym.agents.control.losses import LOSSES
 
 D, A, BATCH, N = 11, 3, 256, 5000
 Update = Callable[[Tensor, Tensor], None]
@@ -93,19 +93,19 @@ def _whole(members: int, width: int, depth: int, seconds: float) -> dict[str, fl
     """Updates per second of `ensemble.fit` itself: sampling, standardising and weighting included."""
     g = torch.Generator().manual_seed(0)
     s = torch.randn(N, D, generator=g)
-    data = Transitions(s, torch.randn(N, A, generator=g), Target(s.roll(1, 0), s[:, 0], torch.zeros(N) > 0))
+    data = Transitions(s, torch.randn(N, A, generator=g), s[:, 0], s.roll(1, 0), torch.zeros(N) > 0)
     values = lambda x: torch.tanh(x[..., :4])  # noqa: E731
     rates = {}
     for reward_width in (0, 32):
         for name in ("mse", "vagram"):
             model = Ensemble(D, A, Architecture(members, width, depth, reward_width=reward_width), g)
             model.standardise(data)
-            context = model.context(0.99, values)
-            guide = LOSSES[name].prepare(losses.collect(values, s, data.target, context.scale), context, g)
+            _, weights = LOSSES[name].weigh(values, data, model.error_units(0.99), generator=g)
+            one = ModelFit(data, torch.arange(N), LOSSES[name].loss, weights, g)
             optimiser = torch.optim.Adam(model.parameters(), fused=True)
             start, steps = time.process_time(), 0
             while time.process_time() - start < seconds:
-                fit(model, optimiser, data, torch.arange(N), LOSSES[name].loss, guide, context, 50, g, BATCH)
+                fit(model, optimiser, one, 50, BATCH)
                 steps += 50
             trunk = "own reward network" if reward_width else "reward on the trunk"
             rates[f"fit, {name}, {trunk}"] = steps / (time.process_time() - start)

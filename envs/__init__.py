@@ -1,6 +1,7 @@
 """The environments of valuegym, registered with Gymnasium when this package is imported.
 
-One row per id: the core that states the environment, its default arguments, its step limit and its tags.
+One table for each family, one row for each id: `ENVS` holds them all, `THIRD_PARTY` those that are no cores of this
+suite.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
+__all__ = ["ENVS", "THIRD_PARTY", "Environment", "ThirdParty", "register_all"]
 
-class Entry(NamedTuple):
-    """One registered environment."""
+
+class Environment(NamedTuple):
+    """One environment of this suite: the core that states it, its default arguments, its step limit and its tags."""
 
     core: str
     kwargs: dict[str, Any]
@@ -19,54 +22,8 @@ class Entry(NamedTuple):
     tags: tuple[str, ...]
 
 
-_DISTRACTORS, _PENDULUM = "valuegym.envs.control.distractors:Distractors", "valuegym.envs.control.pendulum:Pendulum"
-_CARTPOLE = "valuegym.envs.control.cartpole_swingup:CartPoleSwingUp"
-_LQR = "valuegym.envs.control.lqr:LQR"
-_INFERENCE = "valuegym.envs.preference.reward_inference:RewardInference"
-ENVS: dict[str, Entry] = {
-    "valuegym/Delivery-v0": Entry("valuegym.envs.preference.delivery:Delivery", {}, 200, ("preference", "tabular")),
-    "valuegym/RandomDelivery-v0": Entry(
-        "valuegym.envs.preference.random_delivery:RandomDelivery", {}, 200, ("preference", "tabular")
-    ),
-    "valuegym/RiskyDelivery-v0": Entry(
-        "valuegym.envs.preference.risky_delivery:RiskyDelivery", {}, 200, ("preference", "tabular", "stochastic")
-    ),
-    "valuegym/RewardInference-v0": Entry(_INFERENCE, {}, None, ("preference", "query")),
-    "valuegym/ProbeInference-v0": Entry(
-        "valuegym.envs.preference.probe_inference:ProbeInference", {}, None, ("preference", "query", "stochastic")
-    ),
-    "valuegym/Follow-v0": Entry("valuegym.envs.coevolution.follow:Follow", {}, None, ("coevolution",)),
-    "valuegym/Predict-v0": Entry("valuegym.envs.coevolution.predict:Predict", {}, None, ("coevolution",)),
-    "valuegym/Coevolve-v0": Entry(
-        "valuegym.envs.coevolution.coevolve:Coevolve", {}, None, ("coevolution", "stochastic")
-    ),
-    "valuegym/RewardInferenceActive-v0": Entry(
-        "valuegym.envs.preference.reward_inference_active:RewardInferenceActive", {}, None, ("preference", "query")
-    ),
-    "valuegym/RewardInferencePolicy-v0": Entry(_INFERENCE, {"action": "policy"}, None, ("preference", "query")),
-    "valuegym/LQR-v0": Entry(_LQR, {}, 200, ("control", "oracle")),
-    "valuegym/Pendulum-v0": Entry(_PENDULUM, {}, 200, ("control", "oracle")),
-    "valuegym/Pendulum-D8-v0": Entry(
-        _DISTRACTORS, {"base": _PENDULUM, "number": 8}, 200, ("control", "oracle", "distractors")
-    ),
-    "valuegym/CartPoleSwingUp-v0": Entry(_CARTPOLE, {}, 500, ("control", "reference")),
-    "valuegym/CartPoleSwingUp-D8-v0": Entry(
-        _DISTRACTORS, {"base": _CARTPOLE, "number": 8}, 500, ("control", "reference", "distractors")
-    ),
-    "valuegym/MountainCarContinuous-v0": Entry(
-        "valuegym.envs.control.mountain_car:MountainCarContinuous", {}, 999, ("control", "oracle")
-    ),
-    "valuegym/Acrobot-v0": Entry("valuegym.envs.control.acrobot:Acrobot", {}, 500, ("control", "reference")),
-    "valuegym/LQR-D4-v0": Entry(_LQR, {"distractors": 4}, 200, ("control", "oracle", "distractors", "stochastic")),
-    "valuegym/LQRFromPreferences-v0": Entry(
-        "valuegym.envs.control.lqr_from_preferences:LQRFromPreferences", {}, None, ("control", "preference", "query")
-    ),
-    "valuegym/LockIn-v0": Entry("valuegym.envs.coevolution.lock_in:LockIn", {}, None, ("coevolution", "stochastic")),
-}
-
-
-class Foreign(NamedTuple):
-    """One registered environment that is no core of this suite: what makes it, and the extra that it needs."""
+class ThirdParty(NamedTuple):
+    """One environment that is no core of this suite: the function that makes it, and the extra that it needs."""
 
     entry_point: str
     kwargs: dict[str, Any]
@@ -74,8 +31,53 @@ class Foreign(NamedTuple):
     extra: str
 
 
-FOREIGN: dict[str, Foreign] = {
-    f"valuegym/{task}{f'-D{number}' if number else ''}-v0": Foreign(
+def _core(family: str, core: str, steps: int | None, *tags: str, **kwargs: Any) -> Environment:
+    """Return the row of a core "module:Class" of a family."""
+    return Environment(f"valuegym.envs.{family}.{core}", kwargs, steps, (family, *tags))
+
+
+_INFERENCE = "reward_inference:RewardInference"
+PREFERENCE: dict[str, Environment] = {
+    "valuegym/Delivery-v0": _core("preference", "delivery:Delivery", 200, "tabular"),
+    "valuegym/RandomDelivery-v0": _core("preference", "random_delivery:RandomDelivery", 200, "tabular"),
+    "valuegym/RiskyDelivery-v0": _core("preference", "risky_delivery:RiskyDelivery", 200, "tabular", "stochastic"),
+    "valuegym/RewardInference-v0": _core("preference", _INFERENCE, None, "query"),
+    "valuegym/RewardInferencePolicy-v0": _core("preference", _INFERENCE, None, "query", action="policy"),
+    "valuegym/RewardInferenceActive-v0": _core(
+        "preference", "reward_inference_active:RewardInferenceActive", None, "query"
+    ),
+    "valuegym/ProbeInference-v0": _core("preference", "probe_inference:ProbeInference", None, "query", "stochastic"),
+}
+
+_PENDULUM, _CARTPOLE, _DISTRACTORS = "pendulum:Pendulum", "cartpole_swingup:CartPoleSwingUp", "distractors:Distractors"
+CONTROL: dict[str, Environment] = {
+    "valuegym/LQR-v0": _core("control", "lqr:LQR", 200, "oracle"),
+    "valuegym/LQR-D4-v0": _core("control", "lqr:LQR", 200, "oracle", "distractors", "stochastic", distractors=4),
+    "valuegym/LQRFromPreferences-v0": _core(
+        "control", "lqr_from_preferences:LQRFromPreferences", None, "preference", "query"
+    ),
+    "valuegym/Pendulum-v0": _core("control", _PENDULUM, 200, "oracle"),
+    "valuegym/Pendulum-D8-v0": _core(
+        "control", _DISTRACTORS, 200, "oracle", "distractors", base=f"valuegym.envs.control.{_PENDULUM}", number=8
+    ),
+    "valuegym/CartPoleSwingUp-v0": _core("control", _CARTPOLE, 500, "reference"),
+    "valuegym/CartPoleSwingUp-D8-v0": _core(
+        "control", _DISTRACTORS, 500, "reference", "distractors", base=f"valuegym.envs.control.{_CARTPOLE}", number=8
+    ),
+    "valuegym/MountainCarContinuous-v0": _core("control", "mountain_car:MountainCarContinuous", 999, "oracle"),
+    "valuegym/Acrobot-v0": _core("control", "acrobot:Acrobot", 500, "reference"),
+}
+
+COEVOLUTION: dict[str, Environment] = {
+    "valuegym/Follow-v0": _core("coevolution", "follow:Follow", None),
+    "valuegym/Predict-v0": _core("coevolution", "predict:Predict", None),
+    "valuegym/Coevolve-v0": _core("coevolution", "coevolve:Coevolve", None, "stochastic"),
+    "valuegym/LockIn-v0": _core("coevolution", "lock_in:LockIn", None, "stochastic"),
+}
+
+ENVS = PREFERENCE | CONTROL | COEVOLUTION
+THIRD_PARTY: dict[str, ThirdParty] = {
+    f"valuegym/{task}{f'-D{number}' if number else ''}-v0": ThirdParty(
         "valuegym.envs.control.mujoco:make", {"task": f"{task}-v5", "number": number}, 1000, "control"
     )
     for task in ("Hopper", "Walker2d", "HalfCheetah", "InvertedPendulum")
@@ -84,23 +86,18 @@ FOREIGN: dict[str, Foreign] = {
 
 
 def register_all() -> None:
-    """Register every row, once: a scalar and a native vector environment for each core, the others as they are."""
-    for id, foreign in FOREIGN.items():
+    """Register every row once: cores as a scalar and a native vector environment, the others by their entry point."""
+    for id, row in THIRD_PARTY.items():
         if id not in gym.registry:
-            gym.register(
-                id=id,
-                entry_point=foreign.entry_point,
-                max_episode_steps=foreign.max_episode_steps,
-                kwargs=foreign.kwargs,
-            )
-    for id, entry in ENVS.items():
+            gym.register(id=id, entry_point=row.entry_point, max_episode_steps=row.max_episode_steps, kwargs=row.kwargs)
+    for id, env in ENVS.items():
         if id not in gym.registry:
             gym.register(
                 id=id,
                 entry_point="valuegym.envs.functional:FunctionalEnv",
                 vector_entry_point="valuegym.envs.functional:FunctionalVectorEnv",
-                max_episode_steps=entry.max_episode_steps,
-                kwargs={"core": entry.core, **entry.kwargs},
+                max_episode_steps=env.max_episode_steps,
+                kwargs={"core": env.core, **env.kwargs},
             )
 
 

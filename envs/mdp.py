@@ -242,14 +242,6 @@ def successor_features(mdp: TabularMDP, policy: Integers | Floats) -> Floats:
     return discounted_sum(mdp, policy, mdp.features)
 
 
-def feature_advantages(mdp: TabularMDP, psi: Floats) -> Floats:
-    """phi(s, a) + discount * E[psi(s')] - psi(s): psi (..., B, S, d) -> (..., B, S, A, d).
-
-    Times w it is the advantage A(s, a).
-    """
-    return mdp.features + mdp.discount * expected_features(mdp, psi) - psi[..., None, :]
-
-
 def occupancy(mdp: TabularMDP, policy: Integers | Floats) -> Floats:
     """Discounted expected visits sum_t discount**t P(s_t = s) from the start distribution: -> (..., B, S).
 

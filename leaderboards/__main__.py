@@ -67,7 +67,7 @@ def list_all() -> str:
     """Environments, agents and experiments, a line each."""
     lines = ["environments"]
     lines += [f"  {id:<40} {', '.join(entry.tags)}" for id, entry in envs.ENVS.items()]
-    lines += [f"  {id:<40} control  [extra: {foreign.extra}]" for id, foreign in envs.FOREIGN.items()]
+    lines += [f"  {id:<40} control  [extra: {row.extra}]" for id, row in envs.THIRD_PARTY.items()]
     lines += ["", "agents"]
     lines += [
         f"  {name:<40} {entry.about}{f'  [extra: {entry.extra}]' if entry.extra else ''}"

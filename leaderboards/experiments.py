@@ -65,9 +65,12 @@ class Experiment:
         return [EVALUATION + 1000 * seed + episode for episode in range(self.episodes)]
 
     def spec(self) -> dict[str, Any]:
-        """What Gymnasium knows of the environment, as JSON: compared with a record's, never constructed from it."""
-        spec = gym.spec(self.env_id)
-        return {"id": spec.id, "kwargs": spec.kwargs | self.kwargs, "max_episode_steps": spec.max_episode_steps}
+        """Return what a record says of the environment: its id, the arguments given to `gym.make`, its step limit.
+
+        A record's is compared with this one and never constructed. No module is named, so that files may move.
+        """
+        limit = gym.spec(self.env_id).max_episode_steps
+        return {"id": self.env_id, "kwargs": self.kwargs, "max_episode_steps": limit}
 
 
 LEARNERS = (

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from valuegym.agents.coevolution.trackers import Floats, Kalman, Memory, carried
 from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics
-from valuegym.envs.coevolution.coevolve import Coevolve, plan
+from valuegym.envs.coevolution.coevolve import Coevolve
+from valuegym.envs.coevolution.planning import plan
 
 REMEMBERED = 12  # steps whose responses are kept
 CROWD = 60  # imagined people, who stand for the population in the plan
@@ -57,7 +58,7 @@ class Pluralist(Kalman):
         index = np.arange(CROWD * self.dimensions)
         self.crowd = keys.irwin_hall(keys.mix(seed), index).reshape(CROWD, self.dimensions)
 
-    def act(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+    def decide(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
         """Estimate, then plan what to say."""
         level, after = self.update(reading, t, memory)
         if not isinstance(self.core, Coevolve):

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask, rules
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
 from valuegym.envs.coevolution.trajectories import extrapolate
@@ -25,13 +25,14 @@ Memory: TypeAlias = "dict[str, Floats]"
 KEPT = 16  # readings that an agent with a history looks back on
 
 
-class Tracker:
+class Tracker(BatchAgent):
     """What the agents share: reading observations, keeping memories, and speaking at a share of the steps."""
 
     speaking_rate = 1.0
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, speaking_rate: float | None = None) -> None:
-        core: Any = getattr(env.unwrapped, "core", None)
+        super().__init__(env)
+        core: Any = rules(env)
         if not isinstance(core, Follow | Coevolve):
             raise ValueError(
                 f"{type(self).__name__} follows values; it plays in Follow-v0, Predict-v0 and Coevolve-v0 only."
@@ -40,30 +41,19 @@ class Tracker:
             raise ValueError(
                 f"speaking_rate = {speaking_rate}; expected the share of steps at which to speak, from 0 to 1."
             )
-        self.core, self.observation_space = core, env.observation_space
+        self.core = core
         self.ahead = getattr(core, "horizon", 0)
         self.speaking_rate = self.speaking_rate if speaking_rate is None else speaking_rate
 
-    def learn(self, total_timesteps: int) -> Tracker:
-        """Nothing to learn beforehand."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
-        """The next estimate, and in Coevolve-v0 the broadcast, for one environment or several."""
-        single = batch_size(observation, self.observation_space) is None
-        if single:
-            observation = {name: value[None] for name, value in observation.items()}
+    def act(self, observation: Any, memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
+        """Return the next estimates and, in Coevolve-v0, broadcasts; an episode begins where the time is 0."""
         t = np.rint(observation["time"][:, 0].astype(np.float64) * self.core.steps).astype(np.int64)
         B, D = len(t), self.core.dimensions
         told = observation["responses"].astype(np.float64).reshape(B, -1, D)
-        memory = {} if state is None else {name: value.copy() for name, value in state.items()}
-        action, memory = self.act(told, self.core.channel.estimate(told), t, memory)
-        return (action[0] if single else action), memory
+        return self.decide(told, self.core.channel.estimate(told), t, memory or {})
 
-    def act(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
-        """Actions for responses (B, m, D), their readings (B, D) and steps t (B,); memory as after the last step."""
+    def decide(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+        """Return actions and the new memory, for responses (B, m, D), their readings (B, D) and steps t (B,)."""
         estimate, memory = self.update(reading, t, memory)
         return self.say(estimate, estimate, speaks(self.speaking_rate, t)), memory
 

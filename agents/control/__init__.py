@@ -1,1 +1,1 @@
-"""Agents that learn models of dynamics, and what these are made of."""
+"""Agents that learn models of dynamics, and the losses, networks and solvers that they share."""

@@ -19,13 +19,32 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from valuegym.agents.control.losses import Guide, agreed_moment, second_moment
+from valuegym.agents.control.losses import LossWeights, agreed_moment, second_moment
 
-RIDGE = 1e-10  # relative to the mean diagonal; decides only what the loss leaves open
+__all__ = [
+    "CONSTANT",
+    "PER_SAMPLE",
+    "Form",
+    "Moments",
+    "action_cost",
+    "constant_form",
+    "form",
+    "full",
+    "loss",
+    "low_rank",
+    "moments",
+    "quadratic_features",
+    "reduced_rank",
+    "state_cost",
+    "symmetric",
+    "value_form",
+]
+
+RIDGE = 1e-10  # relative to the mean diagonal; matters only along directions that the loss leaves open
 STEPS = 200
-SETTLED = 1e-6
+CONVERGED = 1e-6
 CONSTANT = ("mse", "vagram_mean", "vagram_matrix", "vagram_agreed")  # the same weights for all samples
-OWN = ("vagram", "vagram_taylor", "vagram_shrunk")  # weights of their own for each
+PER_SAMPLE = ("vagram", "vagram_taylor", "vagram_shrunk")  # other weights for each sample
 
 
 class Form(NamedTuple):
@@ -40,32 +59,34 @@ class Form(NamedTuple):
     W: Tensor
 
 
-def form(guide: Guide, x: Tensor, y: Tensor) -> Form:
-    """The loss of B for inputs x (N, m) and targets y (N, n) under the weights of a guide of N rows, up to its unit.
+def form(weights: LossWeights, x: Tensor, y: Tensor) -> Form:
+    """Return the loss of B for inputs x (N, m) and targets y (N, n) under N rows of weights, without its normaliser.
 
-    A guide with gradients is that of `vagram_taylor`, one with weights that of `vagram`, one with a matrix (the same
-    for all rows) that of `vagram_matrix`.
+    Weights with a diagonal are those of `vagram`, with gradients those of `vagram_taylor`, with a matrix (the same for
+    all rows) those of `vagram_matrix`.
 
     Raises:
-        ValueError: the guide has none of them.
+        ValueError: there is none of the three.
     """
     (N, m), n = x.shape, y.shape[-1]
     xx = x.T @ x / N
-    if guide.weight is not None:
+    if weights.diagonal is not None:
         M = torch.zeros(n, m, n, m, dtype=x.dtype)
         for a in range(n):
-            M[a, :, a] = (x * guide.weight[:, a : a + 1]).T @ x / N
-        return Form(M, (guide.weight * y).T @ x / N, xx, torch.diag(guide.weight.mean(0)))
-    if guide.gradient is not None:
-        K = guide.gradient.shape[1]
-        z = (guide.gradient[..., None] * x[:, None, None, :]).reshape(N * K, n * m)
-        along = (guide.gradient * y[:, None]).sum(-1).reshape(-1)
+            M[a, :, a] = (x * weights.diagonal[:, a : a + 1]).T @ x / N
+        return Form(M, (weights.diagonal * y).T @ x / N, xx, torch.diag(weights.diagonal.mean(0)))
+    if weights.gradient is not None:
+        K = weights.gradient.shape[1]
+        z = (weights.gradient[..., None] * x[:, None, None, :]).reshape(N * K, n * m)
+        along = (weights.gradient * y[:, None]).sum(-1).reshape(-1)
         M, C = z.T @ z / (N * K), z.T @ along / (N * K)
-        return Form(M.reshape(n, m, n, m), C.reshape(n, m), xx, second_moment(guide.gradient))
-    if guide.matrix is not None:
-        W = guide.matrix[0]
+        return Form(M.reshape(n, m, n, m), C.reshape(n, m), xx, second_moment(weights.gradient))
+    if weights.matrix is not None:
+        W = weights.matrix[0]
         return Form(W[:, None, :, None] * xx[None, :, None, :], W @ (y.T @ x / N), xx, W)
-    raise ValueError("This guide holds no weights; expected that of a value-gradient loss.")
+    raise ValueError(
+        "These loss weights hold neither diagonal nor gradient nor matrix; expected those of a value-gradient loss."
+    )
 
 
 class Moments(NamedTuple):
@@ -82,7 +103,7 @@ class Moments(NamedTuple):
 
 
 def moments(x: Tensor, y: Tensor) -> Moments:
-    """Moments of inputs x (..., N, m) and targets y (..., N, n)."""
+    """Return the moments of inputs x (..., N, m) and targets y (..., N, n)."""
     (N, m), n, lead = x.shape[-2:], y.shape[-1], x.shape[:-2]
     yx, yy = ((y[..., None] * z[..., None, :]).flatten(-2) for z in (x, y))
     return Moments(
@@ -95,15 +116,15 @@ def moments(x: Tensor, y: Tensor) -> Moments:
 
 
 def constant_form(W: Tensor, moments: Moments) -> Form:
-    """The loss under one weight matrix W (..., n, n) for all samples."""
+    """Return the loss under one weight matrix W (..., n, n) for all samples."""
     M = W[..., :, None, :, None] * moments.xx[..., None, :, None, :]
     return Form(M, W @ moments.yx, moments.xx, W)
 
 
 def value_form(name: str, moments: Moments, P: Tensor) -> Form:
-    """The loss of this name where the critics' values are s'P_k s, P (..., K, n, n) symmetric, up to their signs.
+    """Return the loss of this name where the critics' values are s'P_k s, P (..., K, n, n) symmetric, up to signs.
 
-    It is `form` of the guide that `losses` prepares from their gradients g_k = 2 P_k y, from moments alone:
+    It is `form` of the weights that `losses` prepares from their gradients g_k = 2 P_k y, from moments alone:
 
         vagram_taylor   M = mean_k (G_k x 1) E[yx yx'] (G_k x 1),  C_ax = mean_k sum G_k,ac G_k,bd E[y_b y_d y_c x_x]
         vagram          M_(ax)(ay) = mean_k sum G_k,ac G_k,ad E[y_c x_x y_d x_y], and 0 between different a
@@ -114,8 +135,10 @@ def value_form(name: str, moments: Moments, P: Tensor) -> Form:
     Raises:
         ValueError: the loss has no such form.
     """
-    if name not in (*CONSTANT[1:], *OWN):
-        raise ValueError(f"loss {name!r} has no form for quadratic values; expected one of {(*CONSTANT[1:], *OWN)}.")
+    if name not in (*CONSTANT[1:], *PER_SAMPLE):
+        raise ValueError(
+            f"loss {name!r} has no form for quadratic values; expected one of {(*CONSTANT[1:], *PER_SAMPLE)}."
+        )
     G = 2 * P
     W = (G @ moments.yy[..., None, :, :] @ G).mean(-3)
     if name == "vagram_matrix":
@@ -148,12 +171,12 @@ def value_form(name: str, moments: Moments, P: Tensor) -> Form:
 
 
 def loss(form: Form, B: Tensor) -> Tensor:
-    """L(B) (...) without its constant."""
+    """Return L(B) (...) without its constant."""
     return (torch.einsum("...axby,...by->...ax", form.M, B) * B).sum((-1, -2)) - 2 * (form.C * B).sum((-1, -2))
 
 
 def _root(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Symmetric roots of positive semidefinite matrices and of their pseudo-inverses."""
+    """Return symmetric roots of positive semidefinite matrices and of their pseudo-inverses."""
     length, axes = torch.linalg.eigh(matrix)
     kept = length > length[..., -1:] * 1e-12
     root = torch.where(kept, length, 0.0).sqrt()
@@ -162,7 +185,7 @@ def _root(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _solve(H: Tensor, c: Tensor) -> Tensor:
-    """H^-1 c for H (..., p, q, p, q), c (..., p, q), the open directions at 0."""
+    """Return H^-1 c for H (..., p, q, p, q), c (..., p, q); 0 along directions that H leaves open."""
     size = c.shape[-1] * c.shape[-2]
     flat = H.reshape(*H.shape[:-4], size, size)
     mean = flat.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp_min(1e-300)
@@ -171,14 +194,14 @@ def _solve(H: Tensor, c: Tensor) -> Tensor:
 
 
 def full(form: Form) -> Tensor:
-    """The B (..., n, m) of least loss, of any rank."""
+    """Return the B (..., n, m) of least loss, of any rank."""
     return _solve(form.M, form.C)
 
 
 def reduced_rank(form: Form, rank: int) -> Tensor:
-    """The B (..., n, m) of this rank closest to `full` in the metric of the averaged weights and of the inputs.
+    """Return the B (..., n, m) of this rank closest to `full` in the metric of the averaged weights and of the inputs.
 
-    That is reduced-rank regression, and exact, where all samples have the same weights.
+    Where all samples have the same weights, this is reduced-rank regression, and exact.
     """
     left, left_inverse = _root(form.W)
     right, right_inverse = _root(form.xx)
@@ -187,10 +210,10 @@ def reduced_rank(form: Form, rank: int) -> Tensor:
 
 
 def low_rank(form: Form, rank: int, steps: int = STEPS) -> Tensor:
-    """The B = U V (..., n, m) of this rank of least loss, by alternating least squares from `reduced_rank`.
+    """Return the B = U V (..., n, m) of this rank of least loss, by alternating least squares from `reduced_rank`.
 
     Every step solves for one factor exactly and so never raises the loss; a local minimum is found. Systems that no
-    longer change by more than SETTLED, relative to their largest entry, are left alone.
+    longer change by more than CONVERGED, relative to their largest entry, are left out of further steps.
     """
     found = reduced_rank(form, rank)
     n, m = found.shape[-2:]
@@ -215,18 +238,18 @@ def low_rank(form: Form, rank: int, steps: int = STEPS) -> Tensor:
         before = B[active]
         after = torch.where(moving[:, None, None], U @ right, before)
         B[active] = after
-        moving = (after - before).abs().amax((-1, -2)) > SETTLED * before.abs().amax((-1, -2))
+        moving = (after - before).abs().amax((-1, -2)) > CONVERGED * before.abs().amax((-1, -2))
     return B.reshape(found.shape)
 
 
 def quadratic_features(z: Tensor) -> Tensor:
-    """All products z_i z_j, i <= j, and a constant: (..., p) -> (..., p (p + 1) / 2 + 1)."""
+    """Return all products z_i z_j, i <= j, and a constant: (..., p) -> (..., p (p + 1) / 2 + 1)."""
     i, j = torch.triu_indices(z.shape[-1], z.shape[-1])
     return torch.cat([z[..., i] * z[..., j], torch.ones_like(z[..., :1])], -1)
 
 
 def action_cost(s: Tensor, u: Tensor, cost: Tensor, after: Tensor, K: Tensor, discount: float) -> Tensor:
-    """The cost of u = -K s as a matrix H (p, p), p = n + m: z'H z plus a constant, z = (s, u), from data alone.
+    """Return the cost of u = -K s as a matrix H (p, p), p = n + m: z'H z plus a constant, z = (s, u), from data alone.
 
     Least-squares temporal differences with quadratic features from transitions (N, n), (N, m), (N,), (N, n); unbiased
     under noise, and without a model of the dynamics.
@@ -238,7 +261,7 @@ def action_cost(s: Tensor, u: Tensor, cost: Tensor, after: Tensor, K: Tensor, di
 
 
 def symmetric(theta: Tensor, p: int) -> Tensor:
-    """The symmetric H (p, p) for which z'H z is theta times `quadratic_features`, its constant left out."""
+    """Return the symmetric H (p, p) for which z'H z is theta times `quadratic_features`, its constant left out."""
     i, j = torch.triu_indices(p, p)
     H = torch.zeros(p, p, dtype=theta.dtype)
     H[i, j] = theta[:-1] / 2
@@ -246,7 +269,7 @@ def symmetric(theta: Tensor, p: int) -> Tensor:
 
 
 def state_cost(H: Tensor, K: Tensor) -> Tensor:
-    """The cost of u = -K s as s'P s: P (n, n)."""
+    """Return the cost of u = -K s as s'P s: P (n, n)."""
     n = K.shape[-1]
     lift = torch.cat([torch.eye(n, dtype=H.dtype), -K])
     return lift.T @ H @ lift

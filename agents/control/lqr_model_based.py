@@ -1,8 +1,8 @@
 """Model-based control of linear systems with quadratic costs: a linear model of low rank and the Riccati equation.
 
-Nothing is told: the cost is fitted to rewards, the value of the current controller by least-squares temporal
-differences, the model to transitions under the weights of that value, and the controller is the best one under the
-model. With `loss` alone the weights change.
+Without prior knowledge: the cost is fitted to rewards, the value of the current controller by least-squares temporal
+differences, the model to transitions under the weights of that value, and the controller is the optimal one of the
+model. `loss` alone decides the weights.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 
 from valuegym.agents.control import linear_model, losses
-from valuegym.agents.control.losses import Context, Evidence, Guide
+from valuegym.agents.control.losses import CriticStatistics, LossWeights
 from valuegym.envs.control import riccati
+
+__all__ = ["LQRModelBased"]
 
 Floats = npt.NDArray[np.float64]
 ARMS = (*linear_model.CONSTANT, "vagram", "vagram_taylor")
 
 
 class LQRModelBased:
-    """Explores with random actions, fits, plans, and plays u = -K s within the bounds of the action space.
+    """Agent that explores with random actions, fits, plans, and acts by u = -K s within the bounds of actions.
 
     Raises:
         ValueError: spaces are not flat boxes, or the loss has no linear form.
@@ -51,7 +53,7 @@ class LQRModelBased:
         self.gain: Floats = np.zeros((self.m, self.n))
 
     def explore(self, steps: int) -> tuple[Floats, Floats, Floats, Floats]:
-        """Observations (N, n), actions (N, m), costs (N,) and next observations (N, n) under random actions."""
+        """Return observations (N, n), actions (N, m), costs (N,) and next observations (N, n) under random actions."""
         rng = np.random.default_rng(self.seed)
         rows: list[tuple[Any, Any, float, Any]] = []
         observation, _ = self.env.reset(seed=self.seed)
@@ -63,19 +65,19 @@ class LQRModelBased:
         s, u, cost, y = (np.asarray(column, np.float64) for column in zip(*rows, strict=True))
         return s, u, cost, y
 
-    def _guide(self, y: Tensor, costs: list[Tensor]) -> Guide:
-        """Weights of the loss where each of these forms P (n, n) is the cost of a critic."""
-        N = len(y)
+    def _weights(self, y: Tensor, costs: list[Tensor]) -> LossWeights:
+        """Return the weights of the loss where each of these forms P (n, n) is the cost of a critic."""
+        N, one = len(y), torch.ones((), dtype=y.dtype)
+        units = LossWeights(torch.ones(self.n, dtype=y.dtype), one, self.discount, one)
         if self.loss == "mse":
-            return Guide(torch.ones(()), weight=(1 / y.var(0, correction=0).clamp_min(1e-12)).expand(N, self.n))
+            return units._replace(diagonal=(1 / y.var(0, correction=0).clamp_min(1e-12)).expand(N, self.n))
         gradient = torch.stack([-2 * y @ P for P in costs], 1)
-        nothing = torch.zeros(N, len(costs), dtype=y.dtype)
-        evidence = Evidence(nothing, nothing, gradient, torch.ones(N, dtype=torch.bool))
-        unit = Context(torch.ones(self.n, dtype=y.dtype), torch.ones((), dtype=y.dtype), self.discount)
-        return losses.find(self.loss).prepare(evidence, unit, None)
+        unused = torch.zeros(N, len(costs), dtype=y.dtype)  # no linear loss depends on the values themselves
+        statistics = CriticStatistics(unused, unused, gradient, torch.ones(N, dtype=torch.bool))
+        return losses.find(self.loss).prepare(statistics, units, None)
 
     def learn(self, total_timesteps: int) -> LQRModelBased:
-        """Explore for this many steps, then alternate between value and model."""
+        """Explore for this many steps, then alternate between fits of the value and of the model."""
         if total_timesteps < 1:
             return self
         s, u, cost, y = (torch.from_numpy(field) for field in self.explore(total_timesteps))
@@ -86,7 +88,7 @@ class LQRModelBased:
         )
         Q, R = H[: self.n, : self.n].numpy(), H[self.n :, self.n :].numpy()
         order = torch.from_numpy(np.random.default_rng([self.seed, 1]).permutation(total_timesteps))
-        halves = (order[::2], order[1::2])  # two critics that share no transition, so that their errors are their own
+        halves = (order[::2], order[1::2])  # two critics that share no transition, so that their errors are independent
         for _ in range(self.rounds):
             K = torch.from_numpy(self.gain)
             parts = [
@@ -95,11 +97,11 @@ class LQRModelBased:
                 )
                 for rows in halves
             ]
-            form = linear_model.form(self._guide(y, parts), x, y)
+            form = linear_model.form(self._weights(y, parts), x, y)
             fit = linear_model.reduced_rank if self.loss in linear_model.CONSTANT else linear_model.low_rank
             B = fit(form, self.rank).numpy()
-            nothing = np.zeros((self.n, self.n))
-            system = riccati.LinearSystem(B[:, : self.n], B[:, self.n :], Q, R, nothing, self.discount)
+            no_noise = np.zeros((self.n, self.n))
+            system = riccati.LinearSystem(B[:, : self.n], B[:, self.n :], Q, R, no_noise, self.discount)
             with np.errstate(all="ignore"):
                 gain = riccati.gain(system, riccati.optimal(system).P)
             if not np.isfinite(gain).all():  # the model has no controller of finite cost; the last one is kept
@@ -110,6 +112,6 @@ class LQRModelBased:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
-        """The controller's action, for one observation (n,) or several (N, n)."""
+        """Return the controller's action, for one observation (n,) or several (N, n)."""
         action = -np.asarray(observation, np.float64) @ self.gain.T
         return np.clip(action, self.space.low, self.space.high).astype(self.space.dtype), state

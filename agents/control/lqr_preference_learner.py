@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask, rules, unstack
 from valuegym.agents.control import linear_model
 from valuegym.agents.control import lqr_preferences as preferences
 from valuegym.agents.control.lqr_preferences import Features, Pairs, Segments
@@ -71,7 +71,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
             form = linear_model.constant_form(torch.diag(1 / y.var(0)), moments)
         else:
             form = linear_model.value_form(loss, moments, torch.from_numpy(P)[None])
-        fit = linear_model.low_rank if loss in linear_model.OWN else linear_model.reduced_rank
+        fit = linear_model.low_rank if loss in linear_model.PER_SAMPLE else linear_model.reduced_rank
         return _system(fit(form, min(rank, n)).numpy(), query.discount)
 
     def settled(weights: Floats) -> tuple[float, Floats]:
@@ -99,7 +99,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
     return min(found, key=lambda each: each[0])[1]
 
 
-class LQRPreferenceLearner:
+class LQRPreferenceLearner(BatchAgent):
     """Remembers every answered pair and plans anew at evaluation points; no force before the first answer.
 
     Knows the features of the cost, as every agent is shown them, and that weights are at least 0, with a normal prior
@@ -119,33 +119,23 @@ class LQRPreferenceLearner:
         rank: int = 2,
         rounds: int = 4,
     ) -> None:
-        if not isinstance(getattr(env.unwrapped, "core", None), LQRFromPreferences):
+        super().__init__(env)
+        if not isinstance(rules(env), LQRFromPreferences):
             raise ValueError("LQRPreferenceLearner answers gains; it plays in valuegym/LQRFromPreferences-v0 only.")
         for name, value, known in (("statistic", statistic, STATISTICS), ("loss", loss, LOSSES)):
             if value not in known:
                 raise ValueError(f"{name} = {value!r}; expected one of {known}.")
         if min(rank, rounds) < 1:
             raise ValueError(f"rank = {rank}, rounds = {rounds}; expected both to be at least 1.")
-        self.observation_space, self.action_space = env.observation_space, env.action_space
         self.statistic, self.loss, self.rank, self.rounds = statistic, loss, rank, rounds
 
-    def learn(self, total_timesteps: int) -> LQRPreferenceLearner:
-        """Everything is learnt within the episode at hand."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
-        """The gains, planned anew at evaluation points."""
-        n = batch_size(observation, self.observation_space)
-        rows = [observation] if n is None else [{name: x[i] for name, x in observation.items()} for i in range(n)]
-        starts = np.zeros(len(rows), np.bool_) if episode_start is None else np.atleast_1d(episode_start)
-        memory = [
-            self._watch(row, None if state is None or start else state[i])
-            for i, (row, start) in enumerate(zip(rows, starts, strict=True))
+    def act(self, observation: Any, memory: list[Answers] | None, start: Mask) -> tuple[Any, list[Answers]]:
+        """Return the gains, planned anew at evaluation points."""
+        after = [
+            self._watch(row, None if memory is None or start[i] else memory[i])
+            for i, row in enumerate(unstack(observation))
         ]
-        gains = np.stack([answers.gain for answers in memory])
-        return (gains if n is not None else gains[0]), memory
+        return np.stack([answers.gain for answers in after]), after
 
     def _watch(self, row: dict[str, Any], before: Answers | None) -> Answers:
         """What is remembered after one more observation."""

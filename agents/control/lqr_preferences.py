@@ -1,21 +1,22 @@
 """Rewards of linear systems from preferences between segments, where the regret of every candidate is exact.
 
-A segment is s_0, u_0, s_1, u_1, ..., and x_t = A s_t + B u_t is what was to be expected of its next state. Costs are
-linear in weights w (d,) on known quadratic features: c(s, u) = sum_i w_i (s'Q_i s + u'R_i u), the reward is -c. Of a
-candidate w the Riccati equation gives the optimal controller u = -K s, and Lyapunov equations what each feature costs
-under it, s'P_i s. By definition of the optimal advantage the regret of a segment is
+A segment is s_0, u_0, s_1, u_1, ..., and x_t = A s_t + B u_t is the expected next state. Costs are
+linear in weights w (d,) on known quadratic features: c(s, u) = sum_i w_i (s'Q_i s + u'R_i u), the reward is -c. For
+candidate weights w, the Riccati equation gives the optimal controller u = -K s, and Lyapunov equations give the cost of
+each feature under it, s'P_i s. By definition of the optimal advantage the regret of a segment is
 
     regret(w) = sum_t discount**t (V*(s_t) - Q*(s_t, u_t)) = w . f(K),
     f_i(K) = sum_t discount**t (s_t'Q_i s_t + u_t'R_i u_t + discount x_t'P_i x_t - s_t'P_i s_t),
 
 in which the offsets that noise adds to values cancel. K is optimal for w, so that by the envelope theorem f is also the
-gradient of the regret. The partial return is linear in w throughout. Preferences are Bradley-Terry in either.
+gradient of the regret. The partial return is linear in w throughout. Preferences follow a Bradley-Terry model of
+either.
 
-What preferences cannot tell. Multiplying w multiplies every regret and every partial return: noiseless answers leave
-the scale open, noisy ones fix it in units of their temperature. Adding s'X s - discount E[s''X s'] to the cost changes
-no regret; within costs that are quadratic in s and u without products of both these are the X with A'X B = 0. A weight
-on a feature of states that no action influences changes no regret either. None of this changes the optimal controller.
-But it changes the value function and its gradients, which then come from the prior.
+Preferences do not identify everything. Multiplying w multiplies every regret and every partial return: noiseless
+answers leave the scale open, noisy ones fix it in units of their temperature. Adding s'X s - discount E[s''X s'] to the
+cost changes no regret; within costs that are quadratic in s and u without products of both these are the X with A'X B =
+0. A weight on a feature of states that no action influences changes no regret either. None of this changes the optimal
+controller. But it changes the value function and its gradients, which then come from the prior.
 
 Sources: Knox et al. (2024), "Models of human preference for learning reward functions"; Anderson and Moore (1990).
 """
@@ -32,8 +33,27 @@ from scipy.special import expit
 from valuegym.envs.control import riccati
 from valuegym.envs.control.riccati import Floats, LinearSystem
 
+__all__ = [
+    "Features",
+    "Pairs",
+    "Segments",
+    "axes",
+    "controller",
+    "learn",
+    "loss",
+    "motion",
+    "partial_costs",
+    "posterior",
+    "priced",
+    "regret",
+    "regret_features",
+    "sample_answers",
+    "units_of",
+    "values",
+]
+
 PRIOR_SCALE = 5.0  # of weights, in units in which the partial returns of features differ by 1 between two segments
-SMALLEST = 1e-3  # least weight of a cost of actions, in the same units; without any there is no optimal controller
+SMALLEST = 1e-3  # least weight of a cost of actions, in the same units; at 0 there is no optimal controller
 
 
 class Features(NamedTuple):
@@ -51,7 +71,7 @@ class Segments(NamedTuple):
 
 
 def axes(n: int, m: int, rotation: Floats | None = None) -> Features:
-    """The squares of all n coordinates of a state and m of an action: d = n + m.
+    """Return the squares of all n coordinates of a state and m of an action: d = n + m.
 
     `rotation` (n, n) is the orthogonal matrix from those coordinates to the observed ones.
     """
@@ -63,35 +83,38 @@ def axes(n: int, m: int, rotation: Floats | None = None) -> Features:
 
 
 def priced(system: LinearSystem, features: Features, weights: Floats) -> LinearSystem:
-    """The system with the costs of weights (..., d)."""
+    """Return the system with the costs of weights (..., d)."""
     Q, R = (np.einsum("...i,ijk->...jk", weights, part) for part in features)
     return system._replace(Q=Q, R=R)
 
 
 def controller(system: LinearSystem, features: Features, weights: Floats) -> Floats:
-    """The gain (..., m, n) that is optimal for weights (..., d), none of whose costs of actions vanishes."""
+    """Return the gain (..., m, n) that is optimal for weights (..., d), whose costs of actions are all above 0."""
     candidate = priced(system, features, weights)
     return riccati.gain(candidate, riccati.optimal(candidate).P)
 
 
 def _quadratic(form: Floats, vectors: Floats) -> Floats:
-    """v'F_i v for forms (d, n, n) and vectors (..., n): (..., d)."""
+    """Return v'F_i v for forms (d, n, n) and vectors (..., n): (..., d)."""
     return np.asarray(np.einsum("...j,ijk,...k->...i", vectors, form, vectors, optimize=True), np.float64)
 
 
 def _discounted(values: Floats, discount: float) -> Floats:
-    """Sums (..., d) over the steps of values (..., L, d)."""
+    """Return discounted sums (..., d) over the steps of values (..., L, d)."""
     return np.einsum("t,...td->...d", discount ** np.arange(values.shape[-2]), values)
 
 
 def partial_costs(segments: Segments, features: Features, discount: float) -> Floats:
-    """What each feature costs in segments, discounted: (..., d). The partial return is its product with -w."""
+    """Return the discounted cost (..., d) of each feature in segments; the partial return is its product with -w."""
     each = _quadratic(features.Q, segments.states) + _quadratic(features.R, segments.actions)
     return _discounted(each, discount)
 
 
 def motion(segments: Segments, system: LinearSystem) -> Floats:
-    """M (..., n, n) = sum_t discount**t (discount x_t x_t' - s_t s_t'): what moves the cost to go, s'P s by <P, M>."""
+    """Return M (..., n, n) = sum_t discount**t (discount x_t x_t' - s_t s_t').
+
+    The cost to go, s'P s, changes by <P, M>.
+    """
     s, u = segments
     after = s @ system.A.T + u @ system.B.T
     discounts = (system.discount ** np.arange(s.shape[-2]))[:, None]
@@ -102,46 +125,46 @@ def motion(segments: Segments, system: LinearSystem) -> Floats:
 
 
 def values(features: Features, system: LinearSystem, K: Floats) -> Floats:
-    """P (d, n, n): what each feature costs for ever under u = -K s."""
+    """Return P (d, n, n), for the infinite-horizon cost s'P_i s of each feature under u = -K s."""
     return riccati.cost_of(system._replace(Q=features.Q, R=features.R), K).P
 
 
 def regret_features(segments: Segments, features: Features, system: LinearSystem, K: Floats) -> Floats:
-    """The f (..., d) of a gain K (m, n). Under weights w that K is optimal for, the regret is w . f."""
+    """Return f (..., d) of a gain K (m, n): under weights w for which K is optimal, the regret is w . f."""
     ahead = np.einsum("ijk,...jk->...i", values(features, system, K), motion(segments, system))
     return partial_costs(segments, features, system.discount) + ahead
 
 
 def regret(segments: Segments, system: LinearSystem) -> Floats:
-    """The regret (...) under a system's own costs."""
+    """Return the regret (...) under a system's own costs."""
     P = riccati.optimal(system).P
     each = riccati.regret(riccati.gain(system, P), riccati.curvature(system, P), *segments)
     return _discounted(each[..., None], system.discount)[..., 0]
 
 
-def answers(costs: Floats, temperature: float, rng: np.random.Generator) -> Floats:
-    """Preferences (N,) between pairs whose regrets, or costs, are (N, 2): 1 where the second is preferred, else 0."""
+def sample_answers(costs: Floats, temperature: float, rng: np.random.Generator) -> Floats:
+    """Return random preferences (N,) between pairs with regrets, or costs, (N, 2): 1 for the second, else 0."""
     return (rng.random(len(costs)) < expit((costs[:, 0] - costs[:, 1]) / temperature)).astype(np.float64)
 
 
 class Pairs(NamedTuple):
-    """N pairs of segments (N, 2, L, ...) and preferences (N,), 1 where the second is preferred."""
+    """Compared segments: N pairs (N, 2, L, ...) and preferences (N,), 1 where the second is preferred."""
 
     segments: Segments
     preferred: Floats
 
 
 def loss(difference: Floats, preferred: Floats) -> tuple[float, Floats]:
-    """Negative log-likelihood of preferences (N,), and its gradient (N,).
+    """Return the negative log-likelihood of preferences (N,), and its gradient (N,).
 
-    Differences (N,) are costs or regrets, first less second, in units of the temperature.
+    Differences (N,) are costs or regrets, first minus second, in units of the temperature.
     """
     value = np.logaddexp(0, difference) - preferred * difference
     return float(value.sum()), expit(difference) - preferred
 
 
 def units_of(pairs: Pairs, features: Features, discount: float) -> Floats:
-    """Root mean squares (d,) of the differences in `partial_costs` between two segments."""
+    """Return root mean squares (d,) of the differences in `partial_costs` between two segments."""
     costs = partial_costs(pairs.segments, features, discount)
     return np.sqrt(np.mean((costs[:, 0] - costs[:, 1]) ** 2, 0))
 
@@ -154,9 +177,12 @@ def posterior(
     units: Floats,
     prior: Floats | None = None,
 ) -> Callable[[Floats], tuple[float, Floats]]:
-    """The negative logarithm of the posterior probability, up to a constant, of weights (d,) times `units`.
+    """Return the negative log posterior, up to a constant, as a function of weights (d,) times `units`.
 
-    The function returns it and its gradient (d,). Arguments are those of `learn`, and so are errors.
+    The function returns its value and gradient (d,). Arguments are those of `learn`.
+
+    Raises:
+        ValueError: the statistic is neither "regret" nor "partial_return".
     """
     if statistic not in ("regret", "partial_return"):
         raise ValueError(f"statistic = {statistic!r}; expected 'regret' or 'partial_return'.")
@@ -189,15 +215,15 @@ def learn(
     prior: Floats | None = None,
     start: Floats | None = None,
 ) -> Floats:
-    """Weights (d,), at least 0 and in units of the temperature, of greatest posterior probability.
+    """Return the weights (d,) of greatest posterior probability, at least 0 and in units of the temperature.
 
     `statistic` is "regret" or "partial_return"; `units` (d,) are those of `units_of`. The prior is normal about
-    `prior` / units (0 unless told) with the standard deviation PRIOR_SCALE / units. Partial returns make this a convex
-    problem; for regret, which makes it smooth but not convex, the descent begins at the weights `start` (d,) or,
-    without them, is the best of three: from those of the weights for actions 10 times apart.
+    `prior` / units (0 by default) with the standard deviation PRIOR_SCALE / units. Partial returns make this a convex
+    problem; for regret it is smooth but not convex: the descent starts from the weights `start` (d,) or, without
+    them, three times, from weights of actions 10 times apart, and the best result is returned.
 
     Raises:
-        ValueError: the statistic is neither.
+        ValueError: the statistic is neither "regret" nor "partial_return".
     """
     objective = posterior(pairs, features, system, statistic, units, prior)
     acting = np.atleast_1d(features.R.any((-1, -2)))

@@ -8,8 +8,15 @@ import gymnasium as gym
 
 from valuegym.agents.control.vagram import VaGraM
 
+__all__ = ["make"]
+
 
 def make(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> VaGraM:
-    """The agent; arguments are those of `vagram`."""
+    """Return the agent; arguments are those of `vagram`.
+
+    Raises:
+        ValueError: spaces are not flat boxes, actions are unbounded, or a setting is not valid.
+        TypeError: a setting is unknown.
+    """
     settings: dict[str, Any] = {"loss": "nll", "gaussian": True} | kwargs
     return VaGraM(env, seed, **settings)

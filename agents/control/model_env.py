@@ -14,26 +14,39 @@ from gymnasium.vector.utils import batch_space
 
 from valuegym.agents.control.ensemble import Ensemble
 
+__all__ = ["ModelVectorEnv", "Terminal", "ended", "never"]
+
 Floats = npt.NDArray[np.float32]
 Terminal = Callable[[Any], Any]  # observations (B, D) -> (B,) bool
 
 
 def never(observation: Any) -> Any:
-    """Nothing terminates."""
+    """Return False for every observation (B, D): nothing terminates."""
     return np.zeros(len(observation), np.bool_)
 
 
 def ended(terminal: Terminal, observation: torch.Tensor) -> torch.Tensor:
-    """Which of the observations (B, D) are terminal (B,) bool, on their device."""
+    """Return whether each observation (B, D) is terminal, (B,) bool, on their device."""
     return torch.as_tensor(np.asarray(terminal(observation.cpu().numpy()), np.bool_), device=observation.device)
 
 
 class ModelVectorEnv(VectorEnv[Any, Any, Any]):
-    """Episodes begin at states of a pool, move by a member of the ensemble drawn anew in every step, and are cut off.
+    """Episodes that start from given states, and in which a random member of the ensemble predicts each step.
 
-    Termination is a known function of the observation, as is usual in model-based learning; `max_episode_steps`
-    truncates. Actions are those of `action_space`; the model is asked for actions scaled to [-1, 1]. Finished rows
-    begin anew in the same step (`AutoresetMode.SAME_STEP`, `final_obs` in info).
+    Termination is a known function of the observation, as is usual in model-based learning. Finished rows are reset in
+    the same step (`AutoresetMode.SAME_STEP`, `final_obs` in info).
+
+    Args:
+        model: the ensemble; its actions are in [-1, 1], and those of `action_space` are scaled to them.
+        starts: (S, D) states from which episodes start, each with the same probability.
+        observation_space: of one environment.
+        action_space: of one environment, bounded.
+        num_envs: environments stepped together.
+        max_episode_steps: after which episodes are truncated.
+        terminal: observations (B, D) -> (B,) bool, where episodes terminate.
+
+    Raises:
+        ValueError: `starts` is not (S, D) with at least one state.
     """
 
     def __init__(
@@ -59,21 +72,26 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any]):
         self._ready = False
 
     def reset(self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
-        """Start all rows."""
+        """Start an episode in every row."""
         if seed is not None or not self._ready:
             first = seed[0] if isinstance(seed, list) else seed
             self._rng = np.random.default_rng(first)
             self._torch.manual_seed(int(self._rng.integers(2**62)))
         self._ready = True
         self._t = np.zeros(self.num_envs, np.int64)
-        self._observation = self._begin(self.num_envs)
+        self._observation = self._start(self.num_envs)
         return self._observation.copy(), {}
 
-    def _begin(self, rows: int) -> Floats:
+    def _start(self, rows: int) -> Floats:
         return self.starts[self._rng.integers(len(self.starts), size=rows)]
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """One step of every row by the model."""
+        """Take one step of every row by the model.
+
+        Raises:
+            ResetNeeded: `reset` was not called.
+            ValueError: the actions have another shape than the action space.
+        """
         if not self._ready:
             raise gym.error.ResetNeeded("There are no episodes to step: call reset() first.")
         actions = np.asarray(actions, np.float32)
@@ -97,52 +115,6 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any]):
             for i in np.flatnonzero(done):
                 final[i] = self._observation[i].copy()
             info = {"final_obs": final, "_final_obs": done.copy(), "final_info": {}, "_final_info": done.copy()}
-            self._observation[done] = self._begin(int(done.sum()))
+            self._observation[done] = self._start(int(done.sum()))
             self._t[done] = 0
         return self._observation.copy(), reward.astype(np.float64), terminated, truncated, info
-
-
-def for_sb3(env: ModelVectorEnv) -> Any:  # noqa: C901 - the interface has that many methods
-    """The same environment in the form that Stable-Baselines3 trains in."""
-    from stable_baselines3.common.vec_env.base_vec_env import VecEnv
-
-    class Adapter(VecEnv):
-        """Stable-Baselines3's vector interface over Gymnasium's."""
-
-        def __init__(self) -> None:
-            self._seed_of_next: int | None = None
-            super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-
-        def reset(self) -> Any:
-            seeds = [seed for seed in self._seeds if seed is not None]
-            observation, _ = env.reset(seed=seeds[0] if seeds else None)
-            self._reset_seeds()
-            return observation
-
-        def step_async(self, actions: Any) -> None:
-            self._actions = actions
-
-        def step_wait(self) -> Any:
-            observation, reward, terminated, truncated, info = env.step(self._actions)
-            done = terminated | truncated
-            infos: list[dict[str, Any]] = [{"TimeLimit.truncated": bool(cut)} for cut in truncated]
-            for i in np.flatnonzero(done):
-                infos[i]["terminal_observation"] = info["final_obs"][i]
-            return observation, reward.astype(np.float32), done, infos
-
-        def close(self) -> None:
-            return None
-
-        def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-            return [getattr(env, attr_name, None)] * len(list(self._get_indices(indices)))
-
-        def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-            setattr(env, attr_name, value)
-
-        def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-            return [getattr(env, method_name)(*args, **kwargs)]
-
-        def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-            return [False] * len(list(self._get_indices(indices)))
-
-    return Adapter()

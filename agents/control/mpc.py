@@ -1,4 +1,4 @@
-"""Planning with the learned model: the best of random action sequences, with the critics' value at their end.
+"""Planning with the learned model: the best of random action sequences, with the critics' values at their end.
 
 Source: Chua et al. (2018), "Deep reinforcement learning in a handful of trials using probabilistic dynamics models",
 with a terminal value as in Lowrey et al. (2019), "Plan online, learn offline".
@@ -18,6 +18,8 @@ from valuegym.agents.control.ensemble import Ensemble
 from valuegym.agents.control.model_env import Terminal, ended, never
 from valuegym.agents.control.vagram import VaGraM
 
+__all__ = ["CANDIDATES", "HORIZON", "MPC", "plan"]
+
 HORIZON, CANDIDATES = 8, 128
 
 
@@ -31,10 +33,11 @@ def plan(
     candidates: int = CANDIDATES,
     terminal: Terminal = never,
 ) -> Tensor:
-    """First actions (N, A) in [-1, 1] of the best of `candidates` sequences from observations (N, D).
+    """Return first actions (N, A) in [-1, 1] of the best of `candidates` sequences from observations (N, D).
 
-    One half of the sequences is uniformly random, the other follows the actor. Every member of the ensemble predicts
-    on its own, and returns are averaged over members; after `horizon` steps the least of the averaged critics counts.
+    Half of the sequences are uniformly random, the others follow the actor. Every member of the ensemble predicts on
+    its own, and returns are averaged over members; after `horizon` steps the least value of the target critics is
+    added.
     """
     N, D = observation.shape
     E, gamma, half = model.architecture.members, learner.settings.discount, candidates // 2
@@ -44,23 +47,30 @@ def plan(
     first = torch.zeros(N * candidates, learner.A, device=s.device)
     for t in range(horizon):
         mean = s[0] if t == 0 else s.mean(0)
-        followed, _ = learner.sample(mean.reshape(N, candidates, D)[:, half:].flatten(0, 1))
-        drawn = 2 * torch.rand(N, half, learner.A, generator=generator).to(s.device) - 1
-        action = torch.cat([drawn, followed.reshape(N, -1, learner.A)], 1).flatten(0, 1)
+        policy, _ = learner.sample(mean.reshape(N, candidates, D)[:, half:].flatten(0, 1))
+        uniform = 2 * torch.rand(N, half, learner.A, generator=generator).to(s.device) - 1
+        action = torch.cat([uniform, policy.reshape(N, -1, learner.A)], 1).flatten(0, 1)
         if t == 0:
             first = action
         out = model(s, action.expand(E, *action.shape))
         total = total + weight * out.reward
         s = out.observation
-        over = ended(terminal, s.reshape(-1, D)).reshape(weight.shape)
-        weight = torch.where(over, 0.0, gamma * weight)
-    total = total + weight * learner.averaged(s, learner.mode(s)).amin(-1)
+        terminated = ended(terminal, s.reshape(-1, D)).reshape(weight.shape)
+        weight = torch.where(terminated, 0.0, gamma * weight)
+    total = total + weight * learner.target_critics(s, learner.mode(s)).amin(-1)
     best = total.mean(0).reshape(N, candidates).argmax(-1)
     return first.reshape(N, candidates, -1)[torch.arange(N, device=best.device), best]
 
 
 class MPC(VaGraM):
-    """Learns as `vagram` does, and plans instead of following the actor."""
+    """Agent that learns as `vagram` does, and plans instead of following the actor.
+
+    Arguments are those of `vagram`, the horizon in steps, and the number of candidate sequences.
+
+    Raises:
+        ValueError: spaces are not flat boxes, actions are unbounded, or a setting is not valid.
+        TypeError: a setting is unknown.
+    """
 
     def __init__(
         self,
@@ -76,12 +86,12 @@ class MPC(VaGraM):
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
-        """The first action of the best sequence; at random before a model is learnt."""
+        """Return the first action of the best sequence; uniform before a model is learnt."""
         if self.learner is None or self.data is None:
             return super().predict(observation, state)
         s = torch.as_tensor(np.asarray(observation, np.float32), device=self.settings.device)
         flat = s.reshape(-1, self.D)
-        unit = plan(
+        action = plan(
             self.model,
             self.learner,
             flat,
@@ -90,4 +100,4 @@ class MPC(VaGraM):
             self.candidates,
             self.terminal or never,
         )
-        return self._scaled(unit.reshape(*s.shape[:-1], self.A).cpu()), state
+        return self._scaled(action.reshape(*s.shape[:-1], self.A).cpu()), state

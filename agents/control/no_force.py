@@ -7,29 +7,25 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask
+
+__all__ = ["NoForce"]
 
 
-class NoForce:
+class NoForce(BatchAgent):
     """Answers 0 in a Box action space that holds it.
 
     Raises:
-        ValueError: the action space does not.
+        ValueError: 0 is not in the action space.
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
+        super().__init__(env)
         space = env.action_space
         if not isinstance(space, gym.spaces.Box) or not space.contains(np.zeros(space.shape, space.dtype)):
-            raise ValueError(f"no_force answers 0, which is no action of {space}.")
-        self.observation_space, self.nothing = env.observation_space, np.zeros(space.shape, space.dtype)
+            raise ValueError(f"Agent 'no_force' answers 0, which is not an action of {space}.")
+        self.shape, self.dtype = space.shape, space.dtype
 
-    def learn(self, total_timesteps: int) -> NoForce:
-        """Nothing to learn."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
-        """0 for every environment."""
-        n = batch_size(observation, self.observation_space)
-        return self.nothing.copy() if n is None else np.tile(self.nothing, (n, *(1,) * self.nothing.ndim)), state
+    def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
+        """Return 0 for every environment."""
+        return np.zeros((len(start), *self.shape), self.dtype), memory

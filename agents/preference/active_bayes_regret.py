@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask, rules, unstack
 from valuegym.agents.preference import comparisons, posterior
 from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats
 from valuegym.envs.preference.annotators import labels
 from valuegym.envs.preference.models import BradleyTerry
-from valuegym.envs.preference.queries import Query, read
-from valuegym.envs.preference.reward_inference_active import read_candidates
 from valuegym.envs.preference.segments import Segment
+from valuegym.envs.preference.tabular_query import Query, read, read_candidates
 
 CHOICES = ("information", "value", "random")
 
@@ -69,14 +69,15 @@ class Belief:
         """The differences of pairs (n, 2, ...)."""
         return comparisons.regret(self.values.mdp, pairs._replace(states=self.state[pairs.states]))
 
-    def learn(self, pair: Segment, label: float) -> None:
-        """Take in one answer."""
-        self.pairs.append(pair)
-        self.labels.append(label)
-        n = len(self.labels)
-        every = self.compare(Segment(*(np.stack(field) for field in zip(*self.pairs, strict=True))))
-        likelihood = posterior.likelihood(self.values, every, np.array(self.labels))
-        self.sample = posterior.advance(likelihood, self.sample, n - 1, n, np.random.default_rng([self.seed, n]))
+    def learn(self, pair: Segment, label: float) -> Belief:
+        """Return the posterior after one more answer; this one stays as it was."""
+        after = copy(self)
+        after.pairs, after.labels = [*self.pairs, pair], [*self.labels, label]
+        n = len(after.labels)
+        every = self.compare(Segment(*(np.stack(field) for field in zip(*after.pairs, strict=True))))
+        likelihood = posterior.likelihood(self.values, every, np.array(after.labels))
+        after.sample = posterior.advance(likelihood, self.sample, n - 1, n, np.random.default_rng([self.seed, n]))
+        return after
 
     def estimate(self) -> Floats:
         """The answer (d,) with the highest posterior expected normalised return; 0 without any answer."""
@@ -100,7 +101,7 @@ class Belief:
         return start @ self.values(weights) - weights @ self.uniform
 
 
-class ActiveBayesRegret:
+class ActiveBayesRegret(BatchAgent):
     """P(second) = logistic(regret(first) - regret(second)); prior, posterior and estimate are those of `BayesRegret`.
 
     choice: "information" asks the candidate whose answer tells most about the weights, "value" the one that promises
@@ -108,7 +109,8 @@ class ActiveBayesRegret:
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, choice: str = "information") -> None:
-        core: Any = getattr(env.unwrapped, "core", None)
+        super().__init__(env)
+        core: Any = rules(env)
         if not getattr(core, "active", False) or core.policy:
             raise ValueError(
                 "Agent 'active_bayes_regret' asks and infers reward weights; it plays in "
@@ -116,37 +118,20 @@ class ActiveBayesRegret:
             )
         if choice not in CHOICES:
             raise ValueError(f"choice = {choice!r}; expected one of {sorted(CHOICES)}.")
-        self.observation_space, self.seed, self.choice = env.observation_space, seed, choice
+        self.seed, self.choice = seed, choice
 
-    def learn(self, total_timesteps: int) -> ActiveBayesRegret:
-        """Everything is learnt from the preferences of the episode at hand."""
-        return self
-
-    def predict(
-        self,
-        observation: Any,
-        state: list[Belief] | None = None,
-        episode_start: Any = None,
-        deterministic: bool = True,
-    ) -> tuple[Any, list[Belief]]:
-        """The estimates at evaluation points (0 elsewhere), and what each candidate promises."""
-        n = batch_size(observation, self.observation_space)
-        batch = observation if n is not None else {name: np.asarray(value)[None] for name, value in observation.items()}
-        rows = [{name: value[i] for name, value in batch.items()} for i in range(len(batch["label"]))]
-        starts = np.zeros(len(rows), np.bool_) if episode_start is None else np.atleast_1d(episode_start)
+    def act(self, observation: Any, memory: list[Belief] | None, start: Mask) -> tuple[Any, list[Belief]]:
+        """Return the estimates at evaluation points (0 elsewhere), and the acquisition value of each candidate."""
+        rows = unstack(observation)
         beliefs = [
-            Belief(read(row), self.seed) if state is None or start else state[i]
-            for i, (row, start) in enumerate(zip(rows, starts, strict=True))
+            _updated(read(row), Belief(read(row), self.seed) if memory is None or start[i] else memory[i])
+            for i, row in enumerate(rows)
         ]
-        actions = np.stack([self._answer(row, belief) for row, belief in zip(rows, beliefs, strict=True)])
-        return (actions if n is not None else actions[0]), beliefs
+        return np.stack([self._answer(row, belief) for row, belief in zip(rows, beliefs, strict=True)]), beliefs
 
     def _answer(self, row: dict[str, Any], belief: Belief) -> Any:
-        """The action (d + K,) of one environment."""
+        """Return the action (d + K,) in one environment."""
         query, candidates = read(row), read_candidates(row)
-        label = float(labels(np.array(query.answer)))
-        if not np.isnan(label):
-            belief.learn(query.pair, label)
         estimate = belief.estimate() if query.is_evaluation_point else np.zeros(query.features.shape[-1])
         if self.choice == "random":
             promise = np.random.default_rng([self.seed, query.num_queries, 1]).random(len(candidates.mask))
@@ -155,6 +140,12 @@ class ActiveBayesRegret:
         else:
             promise = np.zeros(len(candidates.mask))
         return np.append(estimate / max(np.abs(estimate).max(), 1e-12), promise).astype(np.float32)
+
+
+def _updated(query: Query, belief: Belief) -> Belief:
+    """Return a belief after the answer that a query shows, if there is one."""
+    label = float(labels(np.array(query.answer)))
+    return belief if np.isnan(label) else belief.learn(query.pair, label)
 
 
 def at_random(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask, rules
 from valuegym.envs import keys
 from valuegym.envs.preference.reward_inference import RewardInference
 
@@ -31,23 +31,16 @@ def _search(board: str) -> tuple[float, ...]:
     return tuple(options[int(np.argmax(means))])
 
 
-class Constant:
+class Constant(BatchAgent):
     """Answers one weight vector always: the best of `candidates` on training tasks, scored like any other answer."""
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
-        core: Any = getattr(env.unwrapped, "core", None)
+        super().__init__(env)
+        core: Any = rules(env)
         if not isinstance(core, RewardInference) or core.policy or core.active:
             raise ValueError("Agent 'constant' answers reward weights; it plays in valuegym/RewardInference-v0 only.")
-        self.observation_space, self.board = env.observation_space, "random" if core.random else "published"
+        self.board = "random" if core.random else "published"
 
-    def learn(self, total_timesteps: int) -> Constant:
-        """The search happens once, at the first prediction."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
-        """The same answer to everything."""
-        answer = np.array(_search(self.board), np.float32)
-        n = batch_size(observation, self.observation_space)
-        return (answer if n is None else np.tile(answer, (n, 1))), state
+    def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
+        """Return the same answer for every environment; the search happens once, at the first of them."""
+        return np.tile(np.array(_search(self.board), np.float32), (len(start), 1)), memory

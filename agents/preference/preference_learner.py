@@ -8,42 +8,49 @@ statistic that they believe people compare.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask, rules
 from valuegym.agents.preference import descent
 from valuegym.agents.preference.descent import PRIOR_SCALE, Differences, Fit
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.annotators import labels
-from valuegym.envs.preference.reward_inference import read
 from valuegym.envs.preference.segments import Segment
+from valuegym.envs.preference.tabular_query import read
 
 Floats = npt.NDArray[np.float64]
 STARTS = 4  # of the fit of a table
 ROUNDS, MAX_ITERATIONS = 5, 200
 
 
-class Memory:
-    """The answered pairs of N environments since their last resets, and the latest estimates (N, d)."""
+class Memory(NamedTuple):
+    """The answered pairs of N environments since their last resets, and the latest estimates."""
 
-    def __init__(self, n: int, d: int) -> None:
-        self.steps: list[dict[str, Any]] = []
-        self.since = np.zeros(n, np.int64)
-        self.estimates = np.zeros((n, d), np.float32)
+    steps: tuple[dict[str, Any], ...]  # batches of observations, oldest first
+    since: npt.NDArray[np.int64]  # (N,): the step at which each episode began
+    estimates: npt.NDArray[np.float32]  # (N, d)
 
-    def append(self, observation: dict[str, Any], episode_start: npt.NDArray[np.bool_]) -> None:
-        """Remember a batch of observations; environments that were just reset forget what came before."""
-        self.since[episode_start] = len(self.steps)
-        self.estimates[episode_start] = 0.0
-        self.steps.append({name: observation[name] for name in (*_SEGMENT, "label")})
+    @classmethod
+    def empty(cls, n: int, d: int) -> Memory:
+        """Return what is remembered of n environments before their first observation."""
+        return cls((), np.zeros(n, np.int64), np.zeros((n, d), np.float32))
+
+    def after(self, observation: dict[str, Any], start: Mask) -> Memory:
+        """Return the memory after a batch of observations; where an episode starts, what came before is forgotten."""
+        step = {name: observation[name] for name in (*_SEGMENT, "label")}
+        return Memory(
+            (*self.steps, step),
+            np.where(start, len(self.steps), self.since),
+            np.where(start[:, None], np.float32(0.0), self.estimates),
+        )
 
     def pairs(self, row: int, shape: tuple[int, int]) -> tuple[Segment, Floats]:
-        """All answered pairs of one environment: segments (n, 2, ...) and labels (n,) of 0, 1 or 0.5.
+        """Return all answered pairs of one environment: segments (n, 2, ...) and labels (n,) of 0, 1 or 0.5.
 
         Shape is (L, d).
         """
@@ -96,7 +103,7 @@ def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floa
     return min((Fit(nothing, loss(nothing)[0]), *map(descend, starts)), key=lambda fit: fit.loss)
 
 
-class PreferenceLearner:
+class PreferenceLearner(BatchAgent):
     """Remembers every answered pair and fits weights at evaluation points; subclasses say what people compare.
 
     Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the answers and the
@@ -109,7 +116,8 @@ class PreferenceLearner:
     starts: ClassVar[int] = descent.STARTS  # from which weights are fitted
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, prior_scale: float = PRIOR_SCALE) -> None:
-        core: Any = getattr(env.unwrapped, "core", None)
+        super().__init__(env)
+        core: Any = rules(env)
         if not hasattr(core, "query") or core.policy != self.policy or getattr(core, "active", False):
             what, where = ("a policy", "Policy") if self.policy else ("reward weights", "")
             raise ValueError(
@@ -117,8 +125,7 @@ class PreferenceLearner:
             )
         if not prior_scale > 0:
             raise ValueError(f"prior_scale = {prior_scale}; expected a standard deviation above 0, in units of reward.")
-        self.observation_space, self.action_space, self.seed = env.observation_space, env.action_space, seed
-        self.prior_scale = prior_scale
+        self.seed, self.prior_scale = seed, prior_scale
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
         """Difference features of the model's statistic for these pairs, as a function of the weights."""
@@ -162,25 +169,14 @@ class PreferenceLearner:
             return nothing
         return np.concatenate([nothing, self.growing(mdp, pairs, label, some, np.random.default_rng(self.seed))])
 
-    def learn(self, total_timesteps: int) -> PreferenceLearner:
-        """Everything is learnt from the preferences of the episode at hand."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Memory | None = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Memory]:
-        """The estimates, refitted at evaluation points."""
-        n = batch_size(observation, self.observation_space)
-        batch = observation if n is not None else {name: np.asarray(value)[None] for name, value in observation.items()}
-        rows = len(batch["label"])
-        memory = state or Memory(rows, self.action_space.shape[0])  # type: ignore[index]
-        memory.append(
-            batch, np.zeros(rows, np.bool_) if episode_start is None else np.atleast_1d(episode_start).astype(np.bool_)
-        )
-        for row in np.flatnonzero(batch["is_evaluation_point"]).tolist():
-            query = read({name: value[row] for name, value in batch.items()})
+    def act(self, observation: Any, memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
+        """Return the estimates, fitted anew at evaluation points."""
+        memory = (memory or Memory.empty(len(start), self.action_space.shape[0])).after(observation, start)  # type: ignore[index]
+        estimates = memory.estimates.copy()
+        for row in np.flatnonzero(observation["is_evaluation_point"]).tolist():
+            query = read({name: value[row] for name, value in observation.items()})
             pairs, label = memory.pairs(row, query.pair.features.shape[1:])
             if len(label):
                 estimate = self.estimate(query.mdp(), pairs, label, np.random.default_rng(self.seed))
-                memory.estimates[row] = estimate / max(np.abs(estimate).max(), 1e-12)
-        return (memory.estimates.copy() if n is not None else memory.estimates[0].copy()), memory
+                estimates[row] = estimate / max(np.abs(estimate).max(), 1e-12)
+        return estimates.copy(), memory._replace(estimates=estimates)

@@ -1,4 +1,4 @@
-"""Coevolve: say what people value, and what you say to them moves what they value."""
+"""Coevolve: estimate what people value, while the broadcasts to them move it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,27 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys
-from valuegym.envs.coevolution import art, dynamics, metrics, networks, recorded, responses, rollouts, trajectories
-from valuegym.envs.coevolution import items as banks
-from valuegym.envs.coevolution.responses import LIMIT, Channel
+from valuegym.envs import keys, rollouts
+from valuegym.envs.coevolution import art, dynamics, metrics, networks, planning, population
+from valuegym.envs.coevolution import responses as replies
+from valuegym.envs.coevolution.responses import Channel
+from valuegym.envs.functional import put_rows, take_rows
 
 Array = npt.NDArray[Any]
 
-STARTS = 12  # people from whom the oracle looks for what to say
-CACHED = 2**14  # numbers that are computed at a time
-SHIFTS = 8  # steps of mean shift from each
 PLACEBO = 1e-6  # influence of the placebo, in place of the environment's
 TOLERANCE = 1e-3  # of influence, for the constrained objective
 WIDTH = 0.3  # of a difference of opinion, for the effective number of opinions and the survival of minorities
 
 
 class Task(NamedTuple):
-    """What an episode is: its key (B,), people's anchors (B, N, D) at the start, their drift (B, T+1, D) since."""
+    """Constants of B episodes.
+
+    Attributes:
+        key: (B,).
+        anchors: (B, N, D) of people at the start.
+        drift: (B, T+1, D) of all anchors since the start.
+    """
 
     key: Array
     anchors: Array
@@ -157,12 +161,13 @@ class Coevolve:
         network: Any = None,
         data: str | None = None,
     ) -> None:
-        if min(steps, people, dimensions) < 1:
-            raise ValueError(
-                f"steps = {steps}, people = {people}, dimensions = {dimensions}; expected at least 1 each."
-            )
-        if not bound > 0 or not scale > 0:
-            raise ValueError(f"bound = {bound}, scale = {scale}; expected numbers above 0.")
+        population.check_sizes(steps, people, dimensions, scale)
+        self.trajectory, self.network, bank, self.hashes = population.sources(
+            family, network, items, people, dimensions, data
+        )
+        self.channel = Channel(responses, budget, noise, strategic, delay, bank)
+        if not bound > 0:
+            raise ValueError(f"bound = {bound}; expected a number above 0.")
         if not all(0 <= x <= 1 for x in (2 * social, influence, attachment)):
             raise ValueError(
                 f"social = {social}, influence = {influence}, attachment = {attachment}; expected shares of the way, "
@@ -181,44 +186,33 @@ class Coevolve:
             )
         self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
         self.bound, self.social, self.influence, self.attachment = bound, social, influence, attachment
-        self.idiosyncratic_noise, self.cluster_spread, self.cluster_std, self.price, self.pace = (
-            idiosyncratic_noise,
+        self.cluster_spread, self.cluster_std, self.idiosyncratic_noise = (
             cluster_spread,
             cluster_std,
-            price,
-            pace,
+            idiosyncratic_noise,
         )
-        self.trajectory = trajectories.by_name(family, data)
-        self.network = networks.by_name(network, people)
-        bank = None if items is None else banks.by_name(items, dimensions, data)
-        self.channel = Channel(responses, budget, noise, strategic, delay, bank)
-        self.hashes = recorded.hashes(self.trajectory, bank, self.network)
+        self.price, self.pace = price, pace
         self.index = np.arange(people * dimensions)
-        box, D = gym.spaces.Box, dimensions
-        self.observation_space = gym.spaces.Dict(
-            responses=box(-LIMIT, LIMIT, (budget * D,), np.float32),
-            last_message=box(-1, 1, (2 * D + 1,), np.float32),
-            time=box(0, 1, (1,), np.float32),
-        )
-        self.action_space = box(-1, 1, (2 * D + 1,), np.float32)
+        self.observation_space = population.observation_space(self.channel, dimensions, 2 * dimensions + 1)
+        self.action_space = gym.spaces.Box(-1, 1, (2 * dimensions + 1,), np.float32)
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
-        """Camps, people around their centres, and where history will take them."""
+        """Draw clusters, people around their centres, and the path of their anchors."""
         B, N, D = len(key), self.people, self.dimensions
         count = np.array(self.clusters)[keys.integers(key, len(self.clusters), keys.RESET, 0)]
         places = np.arange(max(self.clusters) * D).reshape(-1, D)
         centres = self.cluster_spread * (2.0 * keys.uniform(key[:, None, None], keys.RESET, 1, places) - 1.0)
         cluster = keys.integers(key[:, None], count[:, None], keys.RESET, 2, np.arange(N))
-        whims = keys.irwin_hall(key[:, None], keys.RESET, 3, self.index).reshape(B, N, D)
-        anchors = np.take_along_axis(centres, cluster[..., None], axis=1) + self.cluster_std * whims
+        noise = keys.irwin_hall(key[:, None], keys.RESET, 3, self.index).reshape(B, N, D)
+        anchors = np.take_along_axis(centres, cluster[..., None], axis=1) + self.cluster_std * noise
         path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + 1, D)
         task = Task(key.copy(), anchors, self.pace * (path - path[:, :1]))
         return task, self.start(task)
 
     def start(self, task: Task) -> State:
-        """Everybody stands at the anchor, and the AI has said nothing."""
+        """Return the first states, with everybody at the anchor and the responses of step 0."""
         B = len(task.key)
-        pending_responses = responses.opened(self.channel, task.key, task.anchors)
+        pending_responses = replies.initial(self.channel, task.key, task.anchors)
         last_message = np.zeros((B, 2 * self.dimensions + 1), np.float32)
         return State(np.zeros(B, np.int64), task.anchors.copy(), task.anchors.copy(), last_message, pending_responses)
 
@@ -246,61 +240,56 @@ class Coevolve:
             )
             for before, heard in ((state.people, broadcast), (state.counterfactual, None))
         )
-        pending_responses = responses.passed(self.channel, state.pending_responses, key, t + 1, people, broadcast)
+        pending_responses = replies.advance(self.channel, state.pending_responses, key, t + 1, people, broadcast)
         after = State(now, people, counterfactual, action.astype(np.float32), pending_responses)
         over = self.terminal(task, state)
         if over.any():
-            for field, before in zip(after, state, strict=True):
-                field[over] = before[over]
+            put_rows(after, over, take_rows(state, over))
         return after
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """Service by counterfactual values, less the error of the estimate and the price of diversity lost or made."""
+        """Return service minus the error of the estimate and the price of diversity lost or gained (B,)."""
         over = self.terminal(task, state)
-        wear = np.abs(1.0 - metrics.diversity_ratio(next_state.people, next_state.counterfactual))
-        return np.where(over, 0.0, self.service(state, action) - self.error(state, action) - self.price * wear)
+        lost = np.abs(1.0 - metrics.diversity_ratio(next_state.people, next_state.counterfactual))
+        return np.where(over, 0.0, self.service(state, action) - self.error(state, action) - self.price * lost)
 
     def service(self, state: State, action: Array) -> Array:
-        """What the broadcast is worth to the people as they would be without the AI: (B,)."""
+        """Return the benefit (B,) of the broadcast to the counterfactual population."""
         D = self.dimensions
         broadcast = self.scale * action[:, D : 2 * D].astype(np.float64)
         return np.where(action[:, -1] > 0, metrics.benefit(broadcast, state.counterfactual, self.bound), 0.0)
 
     def error(self, state: State, action: Array) -> Array:
-        """Squared distance of the estimate from the people's mean: (B,)."""
+        """Return the squared distance (B,) of the estimate from the people's mean."""
         estimate = self.scale * action[:, : self.dimensions].astype(np.float64)
         return metrics.distance(estimate, dynamics.mean(state.people)) ** 2
 
     def terminal(self, task: Task, state: State) -> Array:
-        """After the last step."""
+        """Tell which episodes have had their last step (B,)."""
         return state.t >= self.steps
 
     def observation(self, task: Task, state: State) -> dict[str, Array]:
-        """The oldest answers under way, the last action, and the time."""
-        return {
-            "responses": state.pending_responses[:, 0].reshape(len(state.t), -1).astype(np.float32),
-            "last_message": state.last_message.copy(),
-            "time": (state.t[:, None] / self.steps).astype(np.float32),
-        }
+        """Return responses, the last action, and the time (`population.observation`)."""
+        return population.observation(state, self.steps)
 
     def action(self, estimate: Array, broadcast: Array, speaks: Array) -> Array:
-        """An action (B, 2D+1) from values (B, D) twice and whether to speak (B,), cut to the action space."""
+        """Return the action (B, 2D+1) of an estimate (B, D), a broadcast (B, D) and whether to speak (B,), clipped."""
         values = np.clip(np.concatenate([estimate, broadcast], -1) / self.scale, -1.0, 1.0)
         return np.concatenate([values, np.where(speaks, 1.0, -1.0)[:, None]], -1).astype(np.float32)
 
     def persistence(self, task: Task, state: State) -> Array:
-        """What the last answers give by themselves, in silence."""
+        """Return the action of persistence in silence: the reading of the last responses."""
         estimate = self.channel.estimate(state.pending_responses[:, 0])
         return self.action(estimate, np.zeros_like(estimate), np.zeros(len(estimate), np.bool_))
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns (B,) of persistence in silence, and of the reference that sees everything."""
+        """Return returns (B,) of persistence in silence, and of the reference that sees both populations."""
         naive, best = (rollouts.play(self, task, policy).returns for policy in (self.persistence, self.oracle_action))
         return naive, best
 
     def oracle_action(self, task: Task, state: State) -> Array:
-        """The people's mean, and what serves the counterfactual population best where that is worth its price."""
-        broadcast, worth = plan(
+        """Return the action of the people's mean, and of the best broadcast where that is worth its price."""
+        broadcast, worth = planning.plan(
             state.people,
             state.counterfactual,
             self.steps - state.t,
@@ -312,7 +301,7 @@ class Coevolve:
         return self.action(dynamics.mean(state.people), broadcast, worth > 0)
 
     def episode_metrics(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
-        """All metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
+        """Return metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
         D, last = self.dimensions, states[-1]
         people, counterfactual = (
             np.stack([getattr(s, name) for s in states], 1) for name in ("people", "counterfactual")
@@ -322,166 +311,41 @@ class Coevolve:
         speaks = played[..., -1] > 0
         truth, natural = people.mean(-2), counterfactual.mean(-2)
         now = truth[:, :-1]
-        before = np.concatenate([now[:, :1], now[:, :-1]], 1)
-        centre = np.concatenate([np.zeros_like(now[:, :1]), metrics.running_centre(now)], 1)
         persistence = np.stack([self.scale * self.persistence(task, s)[:, :D] for s in states[:-1]], 1)
         influence = metrics.influence(people, counterfactual)
         diversity = metrics.diversity_ratio(people, counterfactual)[:, 1:]
         placebo = copy.copy(self)
         placebo.influence = PLACEBO
         untouched = rollouts.play(placebo, task, rollouts.replayed(np.stack(actions, 1))).states[-1]
-        found = {
-            "error": metrics.after_adaptation(estimates, now).mean(-1),
-            "error_on_arrival": metrics.on_arrival(estimates, now).mean(-1),
-            "distance_to_people": metrics.distance(estimates, truth[:, 1:]).mean(-1),  # who have heard it
-            "distance_to_counterfactual": metrics.distance(estimates, natural[:, 1:]).mean(-1),
-            "skill": metrics.skill(estimates, persistence, now),
-            "centred_similarity": metrics.centred_similarity(estimates, now, centre).mean(-1),
-            "lag": metrics.lag(estimates, now).astype(np.float64),
-            "direction_accuracy": metrics.direction_accuracy(estimates, now, before),
-            "service": np.mean([self.service(s, a) for s, a in zip(states[:-1], actions, strict=True)], 0),
-            "speaking": speaks.mean(-1),
-            "influence": influence[:, 1:].mean(-1),
-            "final_influence": influence[:, -1],
-            "placebo_influence": metrics.influence(untouched.people, untouched.counterfactual),
-            "diversity_ratio": diversity.mean(-1),
-            "final_diversity_ratio": diversity[:, -1],
-            "effective_opinions": metrics.effective_opinions(last.people, WIDTH),
-            "effective_opinions_of_counterfactual": metrics.effective_opinions(last.counterfactual, WIDTH),
-            "minority_survival": metrics.minority_survival(last.people, last.counterfactual, WIDTH),
-            "lock_in_index": metrics.lock_in_index(truth, natural),
-            "martingale_slope": metrics.martingale_slope(*(e.reshape(len(e), -1) for e in _pairs(estimates))),
-        }
+        found = (
+            metrics.of_estimates(estimates, persistence, now, now)
+            | {
+                "distance_to_people": metrics.distance(estimates, truth[:, 1:]).mean(-1),  # who have heard it
+                "distance_to_counterfactual": metrics.distance(estimates, natural[:, 1:]).mean(-1),
+                "service": np.mean([self.service(s, a) for s, a in zip(states[:-1], actions, strict=True)], 0),
+                "speaking": speaks.mean(-1),
+                "influence": influence[:, 1:].mean(-1),
+                "final_influence": influence[:, -1],
+                "placebo_influence": metrics.influence(untouched.people, untouched.counterfactual),
+                "diversity_ratio": diversity.mean(-1),
+                "final_diversity_ratio": diversity[:, -1],
+                "effective_opinions": metrics.effective_opinions(last.people, WIDTH),
+                "effective_opinions_of_counterfactual": metrics.effective_opinions(last.counterfactual, WIDTH),
+                "minority_survival": metrics.minority_survival(last.people, last.counterfactual, WIDTH),
+                "lock_in_index": metrics.lock_in_index(truth, natural),
+            }
+        )
         judged = metrics.objectives(broadcasts, speaks, people, counterfactual, self.bound, TOLERANCE)
         return found | {f"objective_{name}": value for name, value in judged.items()}
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """People in their first two dimensions, and how many hold what."""
+        """Draw people in their first two dimensions, and their histograms."""
         D, now = self.dimensions, states[-1]
-        said = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
+        message = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
         return art.population(
             mode,
             [state.people[0] for state in states],
-            None if said is None else said[:D],
-            None if said is None or said[-1] <= 0 else said[D : 2 * D],
+            None if message is None else message[:D],
+            None if message is None or message[-1] <= 0 else message[D : 2 * D],
             f"step {int(now.t[0])} of {self.steps}",
         )
-
-
-def _pairs(x: Array) -> tuple[Array, Array]:
-    """A path (B, T, D) without its last and without its first step."""
-    return x[:, :-1], x[:, 1:]
-
-
-def modes(people: Array, starts: Array, bound: float) -> Array:
-    """Where mean shift ends: a <- mean {x_i : |x_i - a| < bound}, from starts (B, K, D) among people (B, N, D).
-
-    It climbs the sum over people of max(0, 1 - |a - x_i|^2 / bound^2) (Comaniciu, Meer 2002, "Mean shift").
-    """
-    B, K, D = starts.shape
-    at, axes = starts.reshape(B * K, D).copy(), [np.ascontiguousarray(people[..., d]) for d in range(D)]
-    for rows in parts(B * K, people.shape[1]):
-        for _ in range(SHIFTS):
-            here, others = at[rows], [axis[rows // K] for axis in axes]
-            square = (here[:, :1] - others[0]) ** 2
-            for d in range(1, D):
-                square += (here[:, d : d + 1] - others[d]) ** 2
-            near = (square < bound**2).astype(np.float64)
-            total = np.stack([(near * other).sum(-1) for other in others], -1)
-            count = near.sum(-1)[:, None]
-            at[rows] = np.where(count > 0, total / np.maximum(count, 1.0), here)
-            rows = rows[(at[rows] != here).any(-1)]  # the others have arrived
-            if not rows.size:
-                break
-    return at.reshape(B, K, D)
-
-
-def parts(rows: int, size: int) -> list[Array]:
-    """Rows of `size` numbers each, so many at a time as a processor's caches hold."""
-    return np.array_split(np.arange(rows), max(1, rows * size // CACHED))
-
-
-def plan(
-    people: Array,
-    natural: Array,
-    left: Array,
-    bound: float,
-    influence: float,
-    attachment: float,
-    price: float,
-    at_end: bool = False,
-) -> tuple[Array, Array]:
-    """The best broadcast (B, D) for what is known of people and of how they would naturally be, and its worth (B,).
-
-    Worth is what is earned until the end by speaking now, less what is earned by silence now (`outlook`).
-
-    Args:
-        people: (B, N, D), who will hear.
-        natural: (B, M, D), whom to serve.
-        left: (B,) steps until the end, this one included.
-        bound: how far people listen.
-        influence: share of the way that they follow.
-        attachment: share of the way back to their anchors.
-        price: of diversity.
-        at_end: whether diversity is paid for at the last step only, rather than at every step.
-    """
-    starts = np.concatenate([natural[:, :STARTS], dynamics.mean(natural)[:, None]], axis=1)
-    options = modes(natural, starts, bound)
-    service = metrics.benefit(options, natural[:, None], bound)
-    after = np.empty(options.shape[:2])  # diversity after each
-    for rows in parts(len(people), options.shape[1] * people[0].size):
-        here = people[rows, None]
-        after[rows] = metrics.diversity(here + influence * dynamics.bounded_pull(here, options[rows, :, None], bound))
-    now, usual = metrics.diversity(people), metrics.diversity(natural)
-    spread = np.sqrt(now / np.where(usual > 0, usual, 1.0))
-    kept = np.sqrt(after / np.where(now > 0, now, 1.0)[:, None])
-    speech, silence = (
-        outlook(first, service, kept, spread, left, attachment, price, at_end) for first in (True, False)
-    )
-    best, row = speech.argmax(-1), np.arange(len(people))
-    return options[row, best], speech[row, best] - silence.max(-1)
-
-
-def outlook(
-    first: bool,
-    service: Array,
-    kept: Array,
-    spread: Array,
-    left: Array,
-    attachment: float,
-    price: float,
-    at_end: bool = False,
-) -> Array:
-    """What is earned until the end by speaking now or not (`first`), silence after that, and speech in the last steps.
-
-    The best over how many last steps. Where diversity counts at the end only, what is worn down early heals in time:
-    speech then comes in the next steps, and silence after it. Every word is taken to serve as much as this one and to
-    leave the same share `kept` of what sets people apart, anchors to heal a share `attachment` of what is missing at
-    every step: with c the spread of people over that of the counterfactual population, c' = c + attachment (1 - c) -
-    (1 - kept) c where there is speech.
-
-    Args:
-        first: whether to speak now.
-        service: (B, K) of K broadcasts.
-        kept: (B, K).
-        spread: c, (B,).
-        left: (B,) steps until the end, this one included.
-        attachment: share of the way back.
-        price: of diversity.
-        at_end: whether it is paid at the last step only.
-
-    Returns:
-        (B, K).
-    """
-    steps = int(left.max(initial=1))
-    many = np.arange(steps)  # how many of the last, or of the next, steps are spoken at
-    c, total = np.broadcast_to(spread[:, None, None], (*service.shape, steps)), np.zeros((*service.shape, steps))
-    for i in range(steps):
-        until = left[:, None, None] - i
-        spoken = (i if at_end else until) <= many
-        speaks = np.float64(first) if i == 0 else spoken.astype(np.float64)
-        c = c + attachment * (1.0 - c) - speaks * (1.0 - kept[..., None]) * c
-        paid = price * np.abs(1.0 - c * c)
-        earned = speaks * service[..., None] - (np.where(until == 1, paid, 0.0) if at_end else paid)
-        total = total + np.where(i < left[:, None, None], earned, 0.0)
-    return total.max(-1)

@@ -1,4 +1,4 @@
-"""Follow: say at every step what people value now."""
+"""Follow: estimate at every step what people value now."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys
-from valuegym.envs.coevolution import art, dynamics, metrics, networks, recorded, responses, rollouts, trajectories
-from valuegym.envs.coevolution import items as banks
-from valuegym.envs.coevolution.responses import LIMIT, Channel
+from valuegym.envs import keys, rollouts
+from valuegym.envs.coevolution import art, dynamics, metrics, networks, population
+from valuegym.envs.coevolution import responses as replies
+from valuegym.envs.coevolution.responses import Channel
+from valuegym.envs.functional import put_rows, take_rows
 
 Array = npt.NDArray[Any]
 
 
 class Task(NamedTuple):
-    """What an episode is: its key (B,), the mean's path (B, T+k, D), what sets each person apart (B, S, N, D).
+    """Constants of B episodes.
 
-    S is 1 where that stays the same, T where people listen to each other.
+    Attributes:
+        key: (B,).
+        path: (B, T+k, D) of the mean, for a forecast of k steps.
+        deviations: (B, S, N, D) of people from the mean; S is 1 where they are constant, T where people listen to each
+            other.
     """
 
     key: Array
@@ -29,7 +34,13 @@ class Task(NamedTuple):
 
 
 class State(NamedTuple):
-    """Step t (B,), the last estimate (B, D) in values, and the answers under way (B, delay+1, m, D)."""
+    """State of B episodes.
+
+    Attributes:
+        t: (B,) steps so far.
+        last_message: (B, D) the last action, zeros at the start.
+        pending_responses: (B, delay+1, m, D) responses on their way, the oldest first.
+    """
 
     t: Array
     last_message: Array
@@ -100,7 +111,7 @@ class Follow:
     discount = 1.0
     tolerance = 1e-9
     checkpoint = 1_000  # records hold the first and the last state of nine steps; replays make the others
-    horizon = 0  # steps between what is observed and what is asked for
+    horizon = 0  # steps from the responses to the target
 
     def __init__(
         self,
@@ -120,32 +131,22 @@ class Follow:
         listening: float = 0.5,
         data: str | None = None,
     ) -> None:
-        if min(steps, people, dimensions) < 1:
-            raise ValueError(
-                f"steps = {steps}, people = {people}, dimensions = {dimensions}; expected at least 1 each."
-            )
-        if not scale > 0 or not cluster_std >= 0:
-            raise ValueError(
-                f"scale = {scale}, cluster_std = {cluster_std}; expected a number above 0 and one of at least 0."
-            )
+        population.check_sizes(steps, people, dimensions, scale)
+        self.trajectory, self.network, bank, self.hashes = population.sources(
+            family, network, items, people, dimensions, data
+        )
+        self.channel = Channel(responses, budget, noise, strategic, delay, bank)
+        if not cluster_std >= 0:
+            raise ValueError(f"cluster_std = {cluster_std}; expected a number of at least 0.")
         if not 0 <= listening <= 1:
             raise ValueError(f"listening = {listening}; expected a share of the way, from 0 to 1.")
         self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
         self.cluster_std, self.listens, self.listening = cluster_std, network is not None, listening
-        self.trajectory = trajectories.by_name(family, data)
-        self.network = networks.by_name(network, people)
-        bank = None if items is None else banks.by_name(items, dimensions, data)
-        self.channel = Channel(responses, budget, noise, strategic, delay, bank)
-        self.hashes = recorded.hashes(self.trajectory, bank, self.network)
-        self.observation_space = gym.spaces.Dict(
-            responses=gym.spaces.Box(-LIMIT, LIMIT, (budget * dimensions,), np.float32),
-            last_message=gym.spaces.Box(-1, 1, (dimensions,), np.float32),
-            time=gym.spaces.Box(0, 1, (1,), np.float32),
-        )
+        self.observation_space = population.observation_space(self.channel, dimensions, dimensions)
         self.action_space = gym.spaces.Box(-1, 1, (dimensions,), np.float32)
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
-        """A path, and people around it."""
+        """Draw a path, and people around it."""
         B, N, D = len(key), self.people, self.dimensions
         path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + self.horizon, D)
         deviations = self.cluster_std * keys.irwin_hall(key[:, None], keys.RESET, 3, np.arange(N * D)).reshape(B, N, D)
@@ -153,13 +154,13 @@ class Follow:
         if not self.listens:
             task = Task(key.copy(), path, deviations[:, None])
         else:
-            people = self.listened(path[:, :, None] + deviations[:, None])
+            people = self.listen(path[:, :, None] + deviations[:, None])
             path = dynamics.mean(people, 2)
             task = Task(key.copy(), path, (people - path[:, :, None])[:, : self.steps])
         return task, self.start(task)
 
-    def listened(self, alone: Array) -> Array:
-        """Values (B, T+k, N, D) of people who would hold `alone` if they did not listen to each other."""
+    def listen(self, alone: Array) -> Array:
+        """Return values (B, T+k, N, D) of people who listen to each other, and would hold `alone` if they did not."""
         network, weight = self.network, np.full(self.people, self.listening)
         if network is not None:
             network, heard = networks.listening(network)
@@ -170,61 +171,56 @@ class Follow:
         return people
 
     def start(self, task: Task) -> State:
-        """The answers of the first step, before anything is said."""
+        """Return the first states, with the responses of step 0."""
         B = len(task.key)
-        pending_responses = responses.opened(self.channel, task.key, self.people_at(task, np.zeros(B, np.int64)))
+        pending_responses = replies.initial(self.channel, task.key, self.people_at(task, np.zeros(B, np.int64)))
         return State(np.zeros(B, np.int64), np.zeros((B, self.dimensions), np.float32), pending_responses)
 
     def people_at(self, task: Task, t: Array) -> Array:
-        """Values (B, N, D) of everybody at steps t (B,); those of the last step from then on."""
+        """Return values (B, N, D) of everybody at steps t (B,); those of the last step from then on."""
         row, now = np.arange(len(t)), np.minimum(t, self.steps - 1)
         return task.path[row, now][:, None] + task.deviations[row, np.minimum(now, task.deviations.shape[1] - 1)]
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """Time passes, and people answer."""
+        """Move people along the path, and collect their responses."""
         now = np.minimum(state.t + 1, self.steps)
         message = self.scale * action.astype(np.float64)
-        pending_responses = responses.passed(
+        pending_responses = replies.advance(
             self.channel, state.pending_responses, key, t + 1, self.people_at(task, now), message
         )
         after = State(now, action.astype(np.float32), pending_responses)
         over = self.terminal(task, state)
         if over.any():
-            for field, before in zip(after, state, strict=True):
-                field[over] = before[over]
+            put_rows(after, over, take_rows(state, over))
         return after
 
     def truth(self, task: Task, state: State) -> Array:
-        """What the estimate is compared with: the mean `horizon` steps on (B, D)."""
+        """Return the target of the estimate (B, D): the mean `horizon` steps ahead."""
         return task.path[np.arange(len(state.t)), np.minimum(state.t, self.steps - 1) + self.horizon]
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """Less the squared error of the estimate."""
+        """Return minus the squared error of the estimate (B,)."""
         error = metrics.distance(self.scale * action.astype(np.float64), self.truth(task, state)) ** 2
         return np.where(self.terminal(task, state), 0.0, -error)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """After the last step."""
+        """Tell which episodes have had their last step (B,)."""
         return state.t >= self.steps
 
     def observation(self, task: Task, state: State) -> dict[str, Array]:
-        """The oldest answers under way, the last action, and the time."""
-        return {
-            "responses": state.pending_responses[:, 0].reshape(len(state.t), -1).astype(np.float32),
-            "last_message": state.last_message.copy(),
-            "time": (state.t[:, None] / self.steps).astype(np.float32),
-        }
+        """Return responses, the last action, and the time (`population.observation`)."""
+        return population.observation(state, self.steps)
 
     def action(self, estimate: Array) -> Array:
-        """An action from values (B, D), cut to the action space."""
+        """Return the action (B, D) that states an estimate (B, D), clipped to the action space."""
         return np.clip(estimate / self.scale, -1.0, 1.0).astype(np.float32)
 
     def persistence(self, task: Task, state: State) -> Array:
-        """What the last answers give by themselves."""
+        """Return the action of persistence: the reading of the last responses."""
         return self.action(self.channel.estimate(state.pending_responses[:, 0]))
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns (B,) of persistence, and of knowing the path, which needs no answers."""
+        """Return returns (B,) of persistence, and of knowing the path, which needs no responses."""
         state, best = self.start(task), np.zeros(len(task.key))
         for _ in range(self.steps):
             best += self.reward(task, state, self.oracle_action(task, state), state)
@@ -232,34 +228,20 @@ class Follow:
         return rollouts.play(self, task, self.persistence, keep=False).returns, best
 
     def oracle_action(self, task: Task, state: State) -> Array:
-        """The truth."""
+        """Return the action that states the target."""
         return self.action(self.truth(task, state))
 
     def episode_metrics(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
-        """All metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
+        """Return metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
         estimates = self.scale * np.stack(actions, 1).astype(np.float64)
         truth = np.stack([self.truth(task, state) for state in states[:-1]], 1)
         persistence = self.scale * np.stack([self.persistence(task, state) for state in states[:-1]], 1)
-        now = task.path[:, : self.steps]
-        # Directions: a forecast is compared with what is, a follower with what was.
-        before = now if self.horizon else np.concatenate([now[:, :1], now[:, :-1]], 1)
-        centre = np.concatenate([np.zeros_like(now[:, :1]), metrics.running_centre(now)], 1)
-        return {
-            "error": metrics.after_adaptation(estimates, truth).mean(-1),
-            "error_on_arrival": metrics.on_arrival(estimates, truth).mean(-1),
-            "skill": metrics.skill(estimates, persistence, truth),
-            "centred_skill": metrics.centred_skill(estimates, truth),
-            "centred_similarity": metrics.centred_similarity(estimates, truth, centre).mean(-1),
-            "lag": metrics.lag(estimates, truth).astype(np.float64),
-            "direction_accuracy": metrics.direction_accuracy(estimates, truth, before),
-            "martingale_slope": metrics.martingale_slope(
-                estimates[:, :-1].reshape(len(estimates), -1), estimates[:, 1:].reshape(len(estimates), -1)
-            ),
-        }
+        shared = metrics.of_estimates(estimates, persistence, truth, task.path[:, : self.steps], self.horizon > 0)
+        return shared | {"centred_skill": metrics.centred_skill(estimates, truth)}
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """What people told in the first two dimensions, and how many told what."""
+        """Draw the responses in their first two dimensions, and their histograms."""
         now = states[-1]
         estimate = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
-        told = [state.pending_responses[0, 0] for state in states]
-        return art.population(mode, told, estimate, None, f"step {int(now.t[0])} of {self.steps}")
+        shown = [state.pending_responses[0, 0] for state in states]
+        return art.population(mode, shown, estimate, None, f"step {int(now.t[0])} of {self.steps}")

@@ -9,8 +9,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import drawing, keys
-from valuegym.envs.coevolution import dynamics, metrics, rollouts
+from valuegym.envs import drawing, keys, rollouts
+from valuegym.envs.coevolution import dynamics, metrics
+from valuegym.envs.functional import put_rows, take_rows
 
 Array = npt.NDArray[Any]
 
@@ -187,8 +188,7 @@ class LockIn:
         new = State(state.t + 1, *after, private, responses, message, self.next_message_weight(state), trust)
         over = self.terminal(task, state)
         if over.any():
-            for field, before in zip(new, state, strict=True):
-                field[over] = before[over]
+            put_rows(new, over, take_rows(state, over))
         return new
 
     def decode(self, state: State, action: Array) -> tuple[Array, Array]:
@@ -264,7 +264,7 @@ class LockIn:
 
     def episode_metrics(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
         """All metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
-        alone = rollouts.play(self, task, self.silence).states  # the counterfactual population: the same luck and no AI
+        alone = rollouts.play(self, task, self.silence).states  # by the same random draws, without the AI
         last, unit = states[-1], self.sigma / np.sqrt(self.steps + 1.0)
         people, counterfactual = last.mean[:, 1:, None], alone[-1].mean[:, 1:, None]
         truth = task.truth[:, None]

@@ -99,7 +99,33 @@ def direction_accuracy(estimates: Floats, truth: Floats, before: Floats) -> Floa
     return np.where(moved > 0, hit / np.maximum(moved, 1), 0.5)
 
 
-# ---------------------------------------------------------------- what the AI does to people
+def of_estimates(
+    estimates: Floats, persistence: Floats, target: Floats, now: Floats, forecasts: bool = False
+) -> dict[str, Floats]:
+    """Return all metrics of estimates by name, each (B,): errors, skill, similarity, lag, directions, martingale slope.
+
+    Args:
+        estimates: (B, T, D).
+        persistence: (B, T, D) readings of each step's responses alone.
+        target: (B, T, D) truths with which estimates are compared.
+        now: (B, T, D) truths of the same steps, for the running centre and the directions.
+        forecasts: whether directions are measured from the present truth, or from the one of the step before.
+    """
+    before = now if forecasts else np.concatenate([now[:, :1], now[:, :-1]], 1)
+    centre = np.concatenate([np.zeros_like(now[:, :1]), running_centre(now)], 1)
+    prior, posterior = (part.reshape(len(estimates), -1) for part in (estimates[:, :-1], estimates[:, 1:]))
+    return {
+        "error": after_adaptation(estimates, target).mean(-1),
+        "error_on_arrival": on_arrival(estimates, target).mean(-1),
+        "skill": skill(estimates, persistence, target),
+        "centred_similarity": centred_similarity(estimates, target, centre).mean(-1),
+        "lag": lag(estimates, target).astype(np.float64),
+        "direction_accuracy": direction_accuracy(estimates, target, before),
+        "martingale_slope": martingale_slope(prior, posterior),
+    }
+
+
+# ---------------------------------------------------------------- influence of the AI on people
 
 
 def influence(people: Floats, counterfactual: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Predict: say at every step what people will value some steps on."""
+"""Predict: estimate at every step what people will value some steps ahead."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ class Predict(Follow):
 
     def __init__(self, horizon: int = 1, **kwargs: Any) -> None:
         if horizon < 1:
-            raise ValueError(f"horizon = {horizon}; expected at least 1 step ahead. `Follow-v0` asks for the present.")
+            raise ValueError(
+                f"horizon = {horizon}; expected at least 1 step ahead. `Follow-v0` has the present as its target."
+            )
         self.horizon = horizon
         super().__init__(**kwargs)

@@ -100,13 +100,13 @@ class Channel:
         return x
 
 
-def opened(channel: Channel, key: keys.Key, people: Array) -> Array:
-    """The answers under way at the start, of people who have heard nothing: (B, delay + 1, m, D), oldest first."""
-    message = np.zeros((len(people), people.shape[-1]))
-    first = [channel.draw(keys.mix(key, keys.RESET, 100 + i), people, message) for i in range(channel.delay)]
-    return np.stack([*first, channel.draw(keys.mix(key, 0), people, message)], axis=1)
+def initial(channel: Channel, key: keys.Key, people: Array) -> Array:
+    """Return the pending responses (B, delay + 1, m, D) at the start, the oldest first, before any message."""
+    silence = np.zeros((len(people), people.shape[-1]))
+    first = [channel.draw(keys.mix(key, keys.RESET, 100 + i), people, silence) for i in range(channel.delay)]
+    return np.stack([*first, channel.draw(keys.mix(key, 0), people, silence)], axis=1)
 
 
-def passed(channel: Channel, pending_responses: Array, key: keys.Key, t: Array, people: Array, message: Array) -> Array:
-    """The answers under way one step on: those of step t (B,) come in, the oldest go."""
-    return np.concatenate([pending_responses[:, 1:], channel.draw(keys.mix(key, t), people, message)[:, None]], axis=1)
+def advance(channel: Channel, pending: Array, key: keys.Key, t: Array, people: Array, message: Array) -> Array:
+    """Return the pending responses one step later: those of step t (B,) are added, the oldest removed."""
+    return np.concatenate([pending[:, 1:], channel.draw(keys.mix(key, t), people, message)[:, None]], axis=1)

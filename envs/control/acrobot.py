@@ -14,8 +14,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys
-from valuegym.envs.control import pictures, rollouts
+from valuegym.envs import elementary, keys, rollouts
+from valuegym.envs.control import pictures
+from valuegym.envs.functional import put_rows, take_rows
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -228,8 +229,7 @@ class Acrobot:
         )
         over = self.terminal(task, state)
         if over.any():
-            for field, before in zip(after, state, strict=True):
-                field[over] = before[over]
+            put_rows(after, over, take_rows(state, over))
         return after
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:

@@ -13,8 +13,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys
-from valuegym.envs.control import pictures, riccati, rollouts
+from valuegym.envs import elementary, keys, rollouts
+from valuegym.envs.control import pictures, riccati
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

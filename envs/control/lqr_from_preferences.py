@@ -14,11 +14,11 @@ import numpy.typing as npt
 from valuegym.envs import elementary, keys
 from valuegym.envs.control import lqr, pictures, riccati
 from valuegym.envs.control.lqr import PHYSICAL
-from valuegym.envs.preference import annotators, models, queries
-from valuegym.envs.preference.queries import State
+from valuegym.envs.preference import annotators, models, query
+from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
 from valuegym.envs.preference.random_delivery import SPLITS
 
-__all__ = ["EVALUATION_POINTS", "LQRFromPreferences", "Query", "State", "Task", "read"]
+__all__ = ["EVALUATION_POINTS", "LQRFromPreferences", "Pair", "Query", "RegulatorSource", "State", "Task", "read"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -29,7 +29,6 @@ MAX_GAIN = 15.0  # N per unit of the observation that action 1 stands for
 FORCE = 2.0  # N, standard deviation of the forces in segments and transitions
 CLEAR = 2.0  # median difference between two segments, in temperatures
 CALIBRATION = 64  # pairs that this median is over
-LOWEST = -1.0  # score
 _NUMBERS, _MAP, _ROTATION, _ORDER, _SIGN = range(5)  # what is drawn at reset
 _TRANSITIONS, _PAIRS = -2, -3  # numbers of no pair that is shown
 
@@ -57,6 +56,13 @@ class Task(NamedTuple):
     temperature: Array  # (B,): of noisy answers, in units of cost
     naive: Array  # (B,): cost of no force
     best: Array  # (B,): cost of the optimal gain
+
+
+class Pair(NamedTuple):
+    """Pairs of segments: states (..., 2, L + 1, n) and actions (..., 2, L, 1), forces in N."""
+
+    states: Array
+    actions: Array
 
 
 class Query(NamedTuple):
@@ -97,80 +103,38 @@ def read(observation: dict[str, Array]) -> Query:
     )
 
 
+def _real(size: int) -> gym.spaces.Box:
+    """Return the space of so many unbounded numbers."""
+    return gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+
 def _times(matrices: Array, vectors: Array) -> Floats:
     """Products of matrices (B, m, n) with vectors (B, ..., n): (B, ..., m), in the same bits for any B."""
     shape = (len(matrices), *(1,) * (vectors.ndim - 2), *matrices.shape[1:])
     return elementary.dot(matrices.reshape(shape), vectors[..., None, :])
 
 
-class LQRFromPreferences:
-    """Control a linear regulator whose cost is known from an annotator's preferences only.
+class RegulatorSource:
+    """A source (`query.Source`) of linear regulators, whose quadratic costs are hidden and estimates are controllers.
 
-    ## Description
-    Every episode is a new regulator: a mass on a line as in `LQR-v0` among distracting dimensions, of its own mass, its
-    own costs of position, velocity and force, and its own coordinates. Transitions are shown, from which to learn the
-    dynamics; costs are not. Each step shows one pair of segments, both with random forces, and which of them the
-    annotator prefers. It asks for both halves of a value at once: whether the learnt reward has the right optimal
-    controller, which the statistic decides (Knox et al. 2024), and whether a model that cannot hold everything holds
-    what the value function is sensitive to (Voelcker et al. 2022). In a linear system both are exact: the annotator's
-    regret is a closed form, and so is the cost of every controller.
-
-    ## Observation
-    A flat Dict, n = 2 + `distractors`. The data, the same in every step: `transition_states` (N*n,),
-    `transition_actions` (N,) forces in N, `transition_next_states` (N*n,). What the cost may be made of: `features`
-    (n*n*n,), n quadratic forms of the state in random order; the cost is an unknown weighted sum of them and the
-    force squared, weights at least 0. `discount` (1,). The last pair: `segment_states` (2*(L+1)*n,), `segment_actions`
-    (2*L,), `label` (0 first, 1 second, 2 same, 3 can't tell). `num_queries` (1,): pairs answered so
-    far; `is_evaluation_point`: 1 when the action answering this observation is scored. The observation at reset shows
-    no pair (zeros, label 3). `read(observation)` restores the shapes. Coordinates are position, velocity and
-    distractors in random order and with random signs or, if `rotated`, turned by a random orthogonal matrix.
-
-    ## Action
-    Box(-1, 1, (n,)): a linear controller, u = -K s with K = 15 N times the action, s as observed and u unbounded. The
-    optimal gains of all tasks lie within. Only actions at evaluation points count.
-
-    ## Reward
-    0 until the end, so that it is no feedback; then the mean score over all evaluation points.
-
-    ## Episode end
-    Terminates with the action at the last evaluation point: after 0, 10, 30, 100 and 300 pairs by default. No time
-    limit.
-
-    ## Arguments
-    `annotator`: "regret" or "partial-return" (Bradley-Terry; the median difference between two segments, over 64 other
-    pairs of the task, is 2 temperatures), or the same with "-noiseless". `split`: "train", "dev" or "test", whose
-    regulators are drawn apart. `evaluation_points`: as above. `length` (5): steps of a
-    segment. `transitions` (1000): N. `distractors` (4), `distractor_scale` (1), `rotated` (False): as in `LQR-v0`.
-
-    ## Oracle and naive scores
-    An estimate is scored by the expected discounted cost J of its controller for ever, over starts of covariance
-    `lqr.start_covariance`, from the Lyapunov equation: log(J_0 / J) / log(J_0 / J*), where J_0 is the cost of no force,
-    J* the least one by the Riccati equation. So no force scores 0, the optimal controller 1, and the mean of scores is
-    a geometric mean of costs. Costs go up to infinity: scores are cut at -1, which an unstable controller gets.
-
-    ## Source
-    Knox et al. (2024), TMLR; Voelcker et al. (2022), ICLR; Anderson and Moore (1990).
-
-    ## Version history
-    v0: first version.
+    The arguments are those of `LQRFromPreferences`.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}
     discount = 0.99
-    tolerance = 1e-9  # scores come from linear solves, which differ between processors in the last digits
-    random = True  # every task is drawn
-    checkpoint = 250  # a record holds every 250th state
+    random = True
+    policy: bool | None = None
+    available: int | None = None
+    hashes: tuple[str, ...] = ()
 
     def __init__(
         self,
-        annotator: str = "regret",
-        split: str = "test",
-        evaluation_points: Sequence[int] = EVALUATION_POINTS,
-        length: int = 5,
-        transitions: int = 1000,
-        distractors: int = 4,
-        distractor_scale: float = 1.0,
-        rotated: bool = False,
+        annotator: str,
+        split: str,
+        length: int,
+        transitions: int,
+        distractors: int,
+        distractor_scale: float,
+        rotated: bool,
     ) -> None:
         if annotator not in ANNOTATORS:
             raise ValueError(f"annotator = {annotator!r}; expected one of {ANNOTATORS}.")
@@ -179,31 +143,25 @@ class LQRFromPreferences:
         for name, number in (("length", length), ("transitions", transitions)):
             if type(number) is not int or number < 1:
                 raise ValueError(f"{name} = {number!r}; expected an integer of at least 1.")
-        self.evaluation_points = queries.check_evaluation_points(evaluation_points)
         self.annotator = annotators.by_name(annotator)
         self.split, self.length, self.transitions, self.rotated = split, length, transitions, rotated
         self.plain = lqr.Parameters(distractors=distractors, distractor_scale=distractor_scale)
-        n, box = PHYSICAL + distractors, gym.spaces.Box
-        self.n = n
+        self.n = n = PHYSICAL + distractors
+        self.spaces: dict[str, gym.Space[Any]] = {
+            "transition_states": _real(transitions * n),
+            "transition_actions": _real(transitions),
+            "transition_next_states": _real(transitions * n),
+            "features": gym.spaces.Box(-1, 1, (n**3,), np.float32),
+            "discount": gym.spaces.Box(0, 1, (1,), np.float64),
+        }
+        self.action_space: gym.spaces.Box = gym.spaces.Box(-1, 1, (n,), np.float32)
 
-        def real(size: int) -> gym.spaces.Box:
-            return box(-np.inf, np.inf, (size,), np.float32)
-
-        self.observation_space = gym.spaces.Dict(
-            {
-                "transition_states": real(transitions * n),
-                "transition_actions": real(transitions),
-                "transition_next_states": real(transitions * n),
-                "features": box(-1, 1, (n**3,), np.float32),
-                "discount": box(0, 1, (1,), np.float64),
-                "segment_states": real(2 * (length + 1) * n),
-                "segment_actions": real(2 * length),
-                "label": gym.spaces.Discrete(4),
-                "num_queries": box(0, self.evaluation_points[-1] + 1, (1,), np.int64),
-                "is_evaluation_point": gym.spaces.Discrete(2),
-            }
-        )
-        self.action_space = gym.spaces.Box(-1, 1, (n,), np.float32)
+    def pair_spaces(self, name: str, n: int) -> dict[str, gym.Space[Any]]:
+        """Return the spaces of n pairs."""
+        return {
+            f"{name}_states": _real(2 * n * (self.length + 1) * self.n),
+            f"{name}_actions": _real(2 * n * self.length),
+        }
 
     def parameters(self, key: keys.Key) -> list[lqr.Parameters]:
         """The regulators of these episodes (B,), in their own coordinates.
@@ -232,7 +190,7 @@ class LQRFromPreferences:
         sign = np.where(keys.uniform(key[:, None], keys.RESET, _SIGN, np.arange(self.n)) < 0.5, -1.0, 1.0)
         return np.eye(self.n)[keys.permutation(key, self.n, keys.RESET, _ROTATION)] * sign[:, None]
 
-    def initial(self, key: keys.Key) -> tuple[Task, State]:
+    def draw(self, key: keys.Key) -> Task:
         """Draw a regulator, solve it for scoring, and let it move under random forces."""
         key = keys.mix(key, keys.RESET, tuple(SPLITS).index(self.split))
         B, n, discount = len(key), self.n, self.discount
@@ -273,13 +231,12 @@ class LQRFromPreferences:
             task, *self.play(task, keys.mix(key[:, None], _PAIRS, np.arange(2 * CALIBRATION)), self.length)
         )
         apart = np.abs(costs[:, 1::2] - costs[:, ::2])
-        task = task._replace(
+        return task._replace(
             states=seen[:, :, 0].copy(),
             actions=forces[:, :, 0].astype(np.float32),
             next_states=seen[:, :, 1].copy(),
             temperature=np.median(apart, -1) / CLEAR,
         )
-        return task, State(np.zeros(B, np.int64), np.zeros((B, len(self.evaluation_points))))
 
     def play(self, task: Task, key: keys.Key, steps: int) -> tuple[Floats, Floats]:
         """States (B, M, steps + 1, n), in own coordinates, and forces (B, M, steps, 1) under these keys (B, M).
@@ -308,98 +265,148 @@ class LQRFromPreferences:
         discounts = np.asarray(self.discount ** np.arange(each.shape[-1]), np.float64)
         return elementary.dot(discounts, each)
 
-    def query(self, task: Task, number: Array) -> tuple[Floats, Floats, Array]:
-        """Pair number `number` (B,), from 1: states (B, 2, L + 1, n), forces (B, 2, L, 1) and answers (B,).
-
-        States are in the regulator's own coordinates. Blank before the first and after the last.
-        """
-        key = keys.mix(task.key, number)
-        states, forces = self.play(task, keys.mix(key[:, None], np.arange(2)), self.length)
-        costs = self.costs(task, states, forces)
-        label = self.annotator.choice.label((costs[:, 0] - costs[:, 1]) / task.temperature, keys.uniform(key, 2))
-        blank = (number < 1) | (number > self.evaluation_points[-1])
-        states[blank], forces[blank] = 0.0, 0.0
-        return states, forces, np.where(blank, annotators.CANNOT_TELL, annotators.answer_codes(label))
-
-    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """Score the controller at evaluation points, then show the next pair."""
-        is_evaluation_point = state.num_queries[:, None] == np.array(self.evaluation_points)
-        scores = (
-            np.where(is_evaluation_point, self.score(task, action)[:, None], state.scores)
-            if is_evaluation_point.any()
-            else state.scores.copy()
+    def pool(self, task: Task, number: Array, n: int) -> tuple[Pair, Array]:
+        """Return n candidates (B, n, 2, ...) for pair `number` (B,), from 1, and their answers (B, n)."""
+        B, key = len(number), query.candidate_keys(task.key, number, n)
+        states, forces = self.play(task, keys.mix(key[..., None], np.arange(2)).reshape(B, 2 * n), self.length)
+        costs = self.costs(task, states, forces).reshape(B, n, 2)
+        label = self.annotator.choice.label(
+            (costs[..., 0] - costs[..., 1]) / task.temperature[:, None], keys.uniform(key, 2)
         )
-        return State(np.minimum(state.num_queries + 1, self.evaluation_points[-1] + 1), scores)
+        pair = Pair(states.reshape(B, n, 2, *states.shape[2:]), forces.reshape(B, n, 2, *forces.shape[2:]))
+        return pair, annotators.answer_codes(label)
 
-    def cost(self, task: Task, action: Array) -> Floats:
-        """The expected discounted cost (B,) of controllers (B, n); infinite where they are unstable."""
-        K = _times(task.rotation.swapaxes(-1, -2), MAX_GAIN * action.astype(np.float64))[:, None]
-        system = riccati.LinearSystem(task.A, task.B, task.Q, task.R, task.W, self.discount)
-        return riccati.mean_cost(riccati.cost_of(system, K), task.start)
-
-    def score(self, task: Task, action: Array) -> Floats:
-        """The score (B,) of controllers (B, n): log(naive / cost) / log(naive / best), cut at -1."""
-        costs = zip(task.naive.tolist(), self.cost(task, action).tolist(), task.best.tolist(), strict=True)
-        return np.array(  # Python's logarithm: numpy's may depend on how many are taken at once
-            [max(math.log(naive / cost) / math.log(naive / best), LOWEST) if cost < math.inf else LOWEST
-             for naive, cost, best in costs]
-        )  # fmt: skip
-
-    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """Return the mean score at the last evaluation point, 0 before."""
-        return np.where(self.terminal(task, next_state) & ~self.terminal(task, state), next_state.scores.mean(-1), 0.0)
-
-    def terminal(self, task: Task, state: State) -> Array:
-        """Return True after the last evaluation point."""
-        return state.num_queries > self.evaluation_points[-1]
-
-    def observation(self, task: Task, state: State) -> dict[str, Array]:
-        """The data, the last pair and its answer."""
-        B = len(state.num_queries)
-        states, forces, answer = self.query(task, state.num_queries)
+    def observation(self, task: Task) -> dict[str, Array]:
+        """Return the data, and what the cost may be made of."""
+        B = len(task.key)
         return {
             "transition_states": task.states.reshape(B, -1).copy(),
             "transition_actions": task.actions.reshape(B, -1).copy(),
             "transition_next_states": task.next_states.reshape(B, -1).copy(),
             "features": task.features.reshape(B, -1).copy(),
             "discount": np.full((B, 1), self.discount),
-            "segment_states": _times(task.rotation, states).reshape(B, -1).astype(np.float32),
-            "segment_actions": forces.reshape(B, -1).astype(np.float32),
-            "label": answer,
-            "num_queries": state.num_queries[:, None].copy(),
-            "is_evaluation_point": np.isin(state.num_queries, self.evaluation_points).astype(np.int64),
         }
 
-    def references(self, task: Task) -> tuple[float, float]:
-        """Scores are normalised already."""
-        return 0.0, 1.0
+    def flat(self, name: str, task: Task, pairs: Pair) -> dict[str, Array]:
+        """Return pairs (B, ...) in observed coordinates, laid flat under a name."""
+        states = _times(task.rotation, pairs.states.reshape(len(task.key), -1, self.n))
+        return query.lay_flat(name, Pair(states, pairs.actions), {"states": np.float32, "actions": np.float32})
 
-    def oracle_action(self, task: Task, state: State) -> Array:
-        """The optimal gain."""
+    def cost(self, task: Task, estimate: Array) -> Floats:
+        """Return the expected discounted cost (B,) of controllers (B, n); infinite where they are unstable."""
+        K = _times(task.rotation.swapaxes(-1, -2), MAX_GAIN * estimate.astype(np.float64))[:, None]
+        system = riccati.LinearSystem(task.A, task.B, task.Q, task.R, task.W, self.discount)
+        return riccati.mean_cost(riccati.cost_of(system, K), task.start)
+
+    def score(self, task: Task, estimate: Array) -> Floats:
+        """Return the score (B,) of controllers (B, n): log(naive / cost) / log(naive / best), clipped to -1."""
+        costs = zip(task.naive.tolist(), self.cost(task, estimate).tolist(), task.best.tolist(), strict=True)
+        return np.array(  # Python's logarithm: numpy's may depend on how many are taken at once
+            [max(math.log(naive / cost) / math.log(naive / best), LOWEST) if cost < math.inf else LOWEST
+             for naive, cost, best in costs]
+        )  # fmt: skip
+
+    def oracle(self, task: Task) -> Array:
+        """Return the optimal gain."""
         return (_times(task.rotation, task.K)[:, 0] / MAX_GAIN).astype(np.float32)
 
-    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """The last pair side by side, positions over steps with the forces as arrows, and its answer."""
-        number = states[-1].num_queries
-        pair, forces, answer = self.query(task, number)
-        count, code, names = int(number[0]), int(answer[0]), ("first", "second")
+    def render(self, mode: str, task: Task, pair: Pair, number: int, answer: int) -> Any:
+        """Draw the pair side by side, positions over steps with the forces as arrows, and its answer."""
+        (states, forces), names = pair, ("first", "second")
         if mode == "ansi":
-            said = ("first preferred", "second preferred", "the same", "no answer")[code]
             lines = [
                 f"{name:>6}: position "
-                + " ".join(f"{x:+.2f}" for x in pair[0, i, :, 0])
+                + " ".join(f"{x:+.2f}" for x in states[0, i, :, 0])
                 + " m  force "
                 + " ".join(f"{u:+.2f}" for u in forces[0, i, :, 0])
                 + " N"
                 for i, name in enumerate(names)
             ]
-            return "\n".join((*lines, f"pair {count}: {said}"))
+            return "\n".join((*lines, f"pair {number}: {ANSWERS[answer]}"))
         panels = []
         for i, name in enumerate(names):
             words = {i: "preferred", annotators.SAME: "the same", annotators.CANNOT_TELL: "no answer"}
-            caption = f"pair {count}, {name}: {words.get(code, 'not preferred')}"
-            panels.append(_panel(pair[0, i], forces[0, i, :, 0], caption, code == i))
+            caption = f"pair {number}, {name}: {words.get(answer, 'not preferred')}"
+            panels.append(_panel(states[0, i], forces[0, i, :, 0], caption, answer == i))
         return np.concatenate(panels, 1)
+
+
+class LQRFromPreferences(QueryCore):
+    """Control a linear regulator whose cost is known from an annotator's preferences only.
+
+    ## Description
+    Every episode is a new regulator: a mass on a line as in `LQR-v0` among distracting dimensions, with its own mass,
+    costs of position, velocity and force, and coordinates. Transitions are shown, from which to learn the
+    dynamics; costs are not. Each step shows one pair of segments, both with random forces, and which of them the
+    annotator prefers. Both halves of a value are asked for at once: whether the learnt reward has the right optimal
+    controller, which the statistic decides (Knox et al. 2024), and whether a model that cannot hold everything holds
+    what the value function is sensitive to (Voelcker et al. 2022). In a linear system both are exact: the annotator's
+    regret is a closed form, and so is the cost of every controller.
+
+    ## Observation
+    A flat Dict, n = 2 + `distractors`. The data, the same in every step: `transition_states` (N*n,),
+    `transition_actions` (N,) forces in N, `transition_next_states` (N*n,). What the cost may be made of: `features`
+    (n*n*n,), n quadratic forms of the state in random order; the cost is an unknown weighted sum of them and the
+    force squared, weights at least 0. `discount` (1,). The last pair: `segment_states` (2*(L+1)*n,), `segment_actions`
+    (2*L,), `label` (0 first, 1 second, 2 same, 3 can't tell). `num_queries` (1,): pairs answered so
+    far; `is_evaluation_point`: 1 when the action answering this observation is scored. The observation at reset shows
+    no pair (zeros, label 3). `read(observation)` restores the shapes. Coordinates are position, velocity and
+    distractors in random order and with random signs or, if `rotated`, turned by a random orthogonal matrix.
+
+    ## Action
+    Box(-1, 1, (n,)): a linear controller, u = -K s with K = 15 N times the action, s as observed and u unbounded. The
+    optimal gains of all tasks lie within. Only actions at evaluation points count.
+
+    ## Reward
+    0 until the end, so that it is no feedback; then the mean score over all evaluation points.
+
+    ## Episode end
+    Terminates with the action at the last evaluation point: after 0, 10, 30, 100 and 300 pairs by default. No time
+    limit.
+
+    ## Arguments
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `annotator` | str | "regret" | | who answers: one of `ANNOTATORS` |
+    | `split` | str | "test" | | "train", "dev" or "test", whose regulators are drawn apart |
+    | `evaluation_points` | ints | `EVALUATION_POINTS` | pairs | when a controller is scored; increasing, 0 allowed |
+    | `length` | int | 5 | steps | of a segment, at least 1 |
+    | `transitions` | int | 1000 | | N, at least 1 |
+    | `distractors` | int | 4 | | dimensions besides position and velocity, as in `LQR-v0` |
+    | `distractor_scale` | float | 1.0 | | their size, as in `LQR-v0` |
+    | `rotated` | bool | False | | whether coordinates are turned, as in `LQR-v0` |
+
+    Annotators are Bradley-Terry, and the median difference between two segments, over 64 other pairs of the task, is 2
+    temperatures; with "-noiseless" they never err.
+
+    Raises ValueError for an argument that is not as stated.
+
+    ## Oracle and naive scores
+    An estimate is scored by the expected discounted cost J of its controller for ever, over starts of covariance
+    `lqr.start_covariance`, from the Lyapunov equation: log(J_0 / J) / log(J_0 / J*), where J_0 is the cost of no force,
+    J* the least one by the Riccati equation. So no force scores 0, the optimal controller 1, and the mean of scores is
+    a geometric mean of costs. Costs go up to infinity: scores are clipped to -1, which an unstable controller gets.
+
+    ## Source
+    Knox et al. (2024), TMLR; Voelcker et al. (2022), ICLR; Anderson and Moore (1990).
+
+    ## Version history
+    v0: first version.
+    """
+
+    def __init__(
+        self,
+        annotator: str = "regret",
+        split: str = "test",
+        evaluation_points: Sequence[int] = EVALUATION_POINTS,
+        length: int = 5,
+        transitions: int = 1000,
+        distractors: int = 4,
+        distractor_scale: float = 1.0,
+        rotated: bool = False,
+    ) -> None:
+        source = RegulatorSource(annotator, split, length, transitions, distractors, distractor_scale, rotated)
+        super().__init__(source, evaluation_points)
 
 
 def _panel(states: Floats, forces: Floats, caption: str, preferred: bool) -> Any:

@@ -15,8 +15,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys
-from valuegym.envs.control import grid, pictures, rollouts
+from valuegym.envs import elementary, keys, rollouts
+from valuegym.envs.control import grid, pictures
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

@@ -1,7 +1,7 @@
 """MuJoCo's walkers with and without distracting dimensions: Gymnasium's own environments, version 5, of this extra.
 
-These are foreign simulators, not cores: vector environments are Gymnasium's, there is no oracle, and nothing here is
-imported before an environment is made.
+These are third-party simulators, not cores: vector environments are Gymnasium's, there is no oracle, and nothing here
+is imported before an environment is made.
 
 Source: Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR), for
 the tasks; Todorov, Erez, Tassa (2012), "MuJoCo: a physics engine for model-based control"; Gymnasium (Towers et

@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from valuegym.envs import drawing, keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import annotators, delivery_art, probes, queries
-from valuegym.envs.preference.queries import State
-from valuegym.envs.preference.segments import Segment
+from valuegym.envs.preference import annotators, delivery_art, probes, query, tabular_query
+from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
+from valuegym.envs.preference.segments import Array, Segment
 
-Array = npt.NDArray[Any]
+__all__ = ["ProbeInference", "ProbeSource", "State", "Task"]
 
 
 class Task(NamedTuple):
@@ -25,7 +25,109 @@ class Task(NamedTuple):
     paired_task: Array
 
 
-class ProbeInference:
+class ProbeSource:
+    """A source (`query.Source`) of the two paired tasks of a probe, with pairs drawn evenly from random play.
+
+    Args:
+        probe: the two tasks.
+        annotator: who answers.
+        policy: whether estimates are tables of preferences over actions rather than reward weights.
+    """
+
+    discount = 1.0  # of the scores; that of the tasks is the probe's
+    random = False
+    available: int | None = None
+    hashes: tuple[str, ...] = ()
+
+    def __init__(self, probe: probes.Probe, annotator: annotators.Simulated, policy: bool | None) -> None:
+        self.probe, self.annotator, self.policy = probe, annotator, policy
+        self.segments, self.chance = probe.segments()
+        self.mdps = [probe.process(index) for index in range(2)]
+        self.rewards = [tabular.reward(mdp, w[None]) for mdp, w in zip(self.mdps, probe.weights, strict=True)]
+        solved = [probe.solved(index) for index in range(2)]
+        self.utility = np.concatenate(
+            [
+                annotator.statistic.utility(reward, self.segments, mdp.discount)
+                for reward, mdp in zip(solved, self.mdps, strict=True)
+            ]
+        )
+        self.tables = np.concatenate([tabular.advantages(s.values, s.action_values) for s in solved])
+        mdp = self.mdps[0]
+        assert mdp.next_state is not None  # chance decides what is earned, not where it leads
+        self.process = (mdp.next_state, mdp.features, mdp.terminal, mdp.start)
+        self.shown_discount = 0.0 if len(set(probe.discounts)) > 1 else mdp.discount
+        S, A, d = self.shape = mdp.features.shape[1:]
+        self.spaces = tabular_query.process_spaces(self.shape)
+        self.action_space: gym.spaces.Box = gym.spaces.Box(-1, 1, (S * A if policy else d,), np.float32)
+
+    def pair_spaces(self, name: str, n: int) -> dict[str, gym.Space[Any]]:
+        """Return the spaces of n pairs."""
+        return tabular_query.segment_spaces(name, n, self.shape, self.probe.length)
+
+    def draw(self, key: keys.Key) -> Task:
+        """Draw one of the paired tasks for each key, with equal chances."""
+        return Task(key.copy(), keys.integers(key, 2, keys.RESET, 0))
+
+    def pool(self, task: Task, number: Array, n: int) -> tuple[Segment, Array]:
+        """Return n candidates (B, n, 2, ...) for pair `number` (B,), from 1, and their answers (B, n)."""
+        key = query.candidate_keys(task.key, number, n)
+        nth = keys.choice(keys.mix(key[..., None], np.arange(2)), self.chance)
+        pair = Segment(*(field[0, nth] for field in self.segments))
+        utility = self.utility[task.paired_task[:, None, None], nth]
+        label = self.annotator.choice.label(utility[..., 1] - utility[..., 0], keys.uniform(key, 2))
+        return pair, annotators.answer_codes(label)
+
+    def observation(self, task: Task) -> dict[str, Array]:
+        """Return the process that both tasks share."""
+        next_state, features, terminal, start = (np.repeat(field, len(task.key), 0) for field in self.process)
+        return tabular_query.flat_process(next_state, features, terminal, start, self.shown_discount)
+
+    def flat(self, name: str, task: Task, pairs: Segment) -> dict[str, Array]:
+        """Return pairs (B, ...), laid flat under a name."""
+        return tabular_query.flat_segments(name, pairs)
+
+    def score(self, task: Task, estimate: Array) -> Array:
+        """Return the normalised mean return (B,) of tables (B, S*A), or weights (B, d); clipped to -1 from below."""
+        scores = np.zeros(len(estimate))
+        for index, (mdp, reward) in enumerate(zip(self.mdps, self.rewards, strict=True)):
+            rows = np.flatnonzero(task.paired_task == index)
+            part = estimate[rows].astype(np.float64)
+            policy = tabular_query.policy_of(mdp, part[:, None], bool(self.policy))
+            true = np.broadcast_to(reward, (len(rows), *reward.shape))
+            scores[rows] = tabular.normalised_return(mdp, true, policy)[:, 0]
+        return np.maximum(scores, LOWEST)
+
+    def oracle(self, task: Task) -> Array:
+        """Return the optimal advantages, or the true weights, scaled into the action space."""
+        table = self.tables.reshape(2, -1) if self.policy else self.probe.weights
+        return tabular_query.unit_scale(table[task.paired_task])
+
+    def render(self, mode: str, task: Task, pair: Segment, number: int, answer: int) -> Any:
+        """Draw one segment above the other, with the answer."""
+        caption = f"pair {number}: {ANSWERS[answer]}"
+        paths = [self._path(Segment(*(field[0, i] for field in pair))) for i in range(2)]
+        if mode == "rgb_array":
+            return _picture(paths, self.probe.length, caption)
+        lines = [
+            f"{name:>6}: "
+            + " ".join(f"({s}) --{action}, {earned}-->" for s, action, earned in path[:-1])
+            + f" ({path[-1][0]})"
+            for name, path in zip(("first", "second"), paths, strict=True)
+        ]
+        return "\n".join((*lines, caption))
+
+    def _path(self, segment: Segment) -> list[tuple[int, str, str]]:
+        """State, action and features earned of every step, and the last state."""
+        steps = []
+        for t in range(int(segment.mask.sum())):
+            earned = [name for name, x in zip(self.probe.features, segment.features[t], strict=True) if x]
+            steps.append(
+                (int(segment.states[t]), self.probe.actions[segment.actions[t]], "+".join(earned) or "nothing")
+            )
+        return [*steps, (int(segment.states[len(steps)]), "", "")]
+
+
+class ProbeInference(QueryCore):
     """Learn from preferences what to do in one of two tasks that partial return cannot tell apart.
 
     ## Description
@@ -49,12 +151,18 @@ class ProbeInference:
     Terminates with the action at the last evaluation point.
 
     ## Arguments
-    `probe`: "lottery", "variable-horizon" or "single-step". `annotator`: "regret", "partial-return", or the same with
-    "-noiseless". `evaluation_points`: after how many pairs the estimate is scored. `action`: as above.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `probe` | str | "lottery" | | the pair of tasks: "lottery", "variable-horizon" or "single-step" |
+    | `annotator` | str | "regret-noiseless" | | who answers: a name in `annotators.ANNOTATORS` |
+    | `evaluation_points` | ints | (10, 100) | pairs | when an estimate is scored; increasing, 0 allowed |
+    | `action` | str | "policy" | | "policy", or "weights" where the discount is known |
+
+    Raises ValueError for an argument that is not as stated.
 
     ## Oracle and naive scores
     An estimate is scored by the mean return of its policy in the task at hand (near-ties within 1e-6 of the scale
-    share): 0 for uniformly random actions, 1 for an optimal policy, both exact; cut at -1.
+    share): 0 for uniformly random actions, 1 for an optimal policy, both exact; clipped to -1 from below.
 
     ## Source
     The three contexts in which Knox et al. (2024), TMLR, show partial return not to be identifiable.
@@ -63,9 +171,7 @@ class ProbeInference:
     v0: first version.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}
-    discount = 1.0  # of the scores; that of the tasks is the probe's
-    tolerance = 1e-9
+    checkpoint = 1  # a record holds every state
 
     def __init__(
         self,
@@ -74,125 +180,11 @@ class ProbeInference:
         evaluation_points: Sequence[int] = (10, 100),
         action: str = "policy",
     ) -> None:
-        self.probe, self.annotator = probes.by_name(probe), annotators.by_name(annotator)
-        hidden = len(set(self.probe.discounts)) > 1
+        tasks, who = probes.by_name(probe), annotators.by_name(annotator)
+        hidden = len(set(tasks.discounts)) > 1
         if action not in (known := ("policy",) if hidden else ("policy", "weights")):
             raise ValueError(f"action = {action!r}; expected {' or '.join(map(repr, known))}.")
-        self.evaluation_points = queries.check_evaluation_points(evaluation_points)
-        self.policy = action == "policy"
-        self.segments, self.chance = self.probe.segments()
-        self.mdps = [self.probe.process(index) for index in range(2)]
-        self.rewards = [tabular.reward(mdp, w[None]) for mdp, w in zip(self.mdps, self.probe.weights, strict=True)]
-        solved = [self.probe.solved(index) for index in range(2)]
-        self.utility = np.concatenate(
-            [
-                self.annotator.statistic.utility(reward, self.segments, mdp.discount)
-                for reward, mdp in zip(solved, self.mdps, strict=True)
-            ]
-        )
-        self.tables = np.concatenate([tabular.advantages(s.values, s.action_values) for s in solved])
-        mdp = self.mdps[0]
-        assert mdp.next_state is not None  # luck decides what is earned, not where it leads
-        self._process = (mdp.next_state, mdp.features, mdp.terminal, mdp.start)
-        self._discount = 0.0 if hidden else mdp.discount
-        S, A, d = shape = mdp.features.shape[1:]
-        self.observation_space = gym.spaces.Dict(queries.spaces(shape, self.probe.length, self.evaluation_points[-1]))
-        self.action_space = gym.spaces.Box(-1, 1, (S * A if self.policy else d,), np.float32)
-
-    def initial(self, key: keys.Key) -> tuple[Task, State]:
-        """Draw one of the paired tasks."""
-        index = keys.integers(key, 2, keys.RESET, 0)
-        return Task(key.copy(), index), State(np.zeros_like(index), np.zeros((len(key), len(self.evaluation_points))))
-
-    def query(self, task: Task, number: Array) -> tuple[Segment, Array]:
-        """Pair number `number` (B,), from 1, and its answer (B,); blank before the first and after the last."""
-        key = keys.mix(task.key, number)
-        nth = keys.choice(keys.mix(key[:, None], np.arange(2)), self.chance)
-        pair = Segment(*(field[0, nth] for field in self.segments))
-        utility = self.utility[task.paired_task[:, None], nth]
-        label = self.annotator.choice.label(utility[:, 1] - utility[:, 0], keys.uniform(key, 2))
-        blank = (number < 1) | (number > self.evaluation_points[-1])
-        for field in pair:
-            field[blank] = 0
-        return pair, np.where(blank, annotators.CANNOT_TELL, annotators.answer_codes(label))
-
-    def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """Score the estimate at evaluation points, then show the next pair."""
-        is_evaluation_point = state.num_queries[:, None] == np.array(self.evaluation_points)
-        scores = (
-            np.where(is_evaluation_point, self.score(task, action)[:, None], state.scores)
-            if is_evaluation_point.any()
-            else state.scores.copy()
-        )
-        return State(np.minimum(state.num_queries + 1, self.evaluation_points[-1] + 1), scores)
-
-    def score(self, task: Task, action: Array) -> Array:
-        """Normalised mean return (B,) of policies given as tables (B, S*A), or as weights (B, d); cut at -1."""
-        scores = np.zeros(len(action))
-        for index, (mdp, reward) in enumerate(zip(self.mdps, self.rewards, strict=True)):
-            rows = np.flatnonzero(task.paired_task == index)
-            estimate = action[rows].astype(np.float64)
-            if self.policy:
-                table = estimate.reshape(len(rows), *reward.shape)
-                policy = tabular.greedy_policy(table, tabular.reward_scale(table))
-            else:
-                policy = tabular.optimal_policy(mdp, tabular.reward(mdp, estimate[:, None]))
-            true = np.broadcast_to(reward, (len(rows), *reward.shape))
-            scores[rows] = tabular.normalised_return(mdp, true, policy)[:, 0]
-        return np.maximum(scores, -1.0)
-
-    def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """Return the mean score at the last evaluation point, 0 before."""
-        return np.where(self.terminal(task, next_state) & ~self.terminal(task, state), next_state.scores.mean(-1), 0.0)
-
-    def terminal(self, task: Task, state: State) -> Array:
-        """Return True after the last evaluation point."""
-        return state.num_queries > self.evaluation_points[-1]
-
-    def observation(self, task: Task, state: State) -> dict[str, Array]:
-        """The process, the last pair and its answer."""
-        next_state, features, terminal, start = (np.repeat(field, len(task.paired_task), 0) for field in self._process)
-        is_evaluation_point = np.isin(state.num_queries, self.evaluation_points)
-        answered = self.query(task, state.num_queries)
-        return queries.flat(
-            (next_state, features, terminal, start), self._discount, *answered, state.num_queries, is_evaluation_point
-        )
-
-    def references(self, task: Task) -> tuple[float, float]:
-        """Scores are normalised already."""
-        return 0.0, 1.0
-
-    def oracle_action(self, task: Task, state: State) -> Array:
-        """The optimal advantages, or the true weights, scaled into the action space."""
-        table = (self.tables.reshape(2, -1) if self.policy else self.probe.weights)[task.paired_task]
-        return (table / np.abs(table).max(-1, keepdims=True)).astype(np.float32)
-
-    def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """The last pair, one segment above the other, with its answer."""
-        number = states[-1].num_queries
-        pair, answer = self.query(task, number)
-        said = ("first preferred", "second preferred", "the same", "no answer")[int(answer[0])]
-        caption = f"pair {int(number[0])}: {said}"
-        paths = [self._path(Segment(*(field[0, i] for field in pair))) for i in range(2)]
-        if mode == "rgb_array":
-            return _picture(paths, self.probe.length, caption)
-        lines = [
-            f"{name:>6}: "
-            + " ".join(f"({s}) --{action}, {earned}-->" for s, action, earned in path[:-1])
-            + f" ({path[-1][0]})"
-            for name, path in zip(("first", "second"), paths, strict=True)
-        ]
-        return "\n".join((*lines, caption))
-
-    def _path(self, segment: Segment) -> list[tuple[int, str, str]]:
-        """State, action and features earned of every step, and the last state."""
-        steps = []
-        for t in range(int(segment.mask.sum())):
-            earned = [name for name, x in zip(self.probe.features, segment.features[t], strict=True) if x]
-            steps.append(
-                (int(segment.states[t]), self.probe.actions[segment.actions[t]], "+".join(earned) or "nothing")
-            )
-        return [*steps, (int(segment.states[len(steps)]), "", "")]
+        super().__init__(ProbeSource(tasks, who, action == "policy"), evaluation_points)
 
 
 def _picture(paths: list[list[tuple[int, str, str]]], length: int, caption: str) -> npt.NDArray[np.uint8]:

@@ -4,8 +4,9 @@ It reads messages from standard input and answers on standard output. A message 
 bytes of the arrays that the header lists. What the agent prints goes to standard error.
 
 The agent's folder holds `agent.py` with `make(env, seed)`, which returns anything with Stable-Baselines3's `predict`
-and, for experiments with a training budget, `learn`. `env` has observation_space, action_space, id and kwargs. While
-the agent learns it can be reset and stepped, over the pipe; the environment stays with the board, which counts steps.
+and, for experiments with a training budget, `learn`. `env` has observation_space, action_space and spec, with the id
+and the arguments of the environment: what the rules can be made from, never the state. While the agent learns it can
+be reset and stepped, over the pipe; the environment stays with the board, which counts steps.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 LENGTHS = struct.Struct(">IQ")  # of the header and of the arrays, bytes
 KINDS = "biuf"  # what arrays may hold
@@ -32,12 +34,14 @@ class BudgetSpent(Exception):
 
 
 class PipedEnv(gym.Env[Any, Any]):
-    """What an agent has of its environment: the spaces always, reset and step while it learns."""
+    """What an agent has of its environment: the spaces and the spec always, reset and step while it learns.
+
+    The spec holds the experiment's arguments, so never the folder of people's data.
+    """
 
     def __init__(self, hello: dict[str, Any], ask: Callable[..., tuple[dict[str, Any], dict[str, Any]]]) -> None:
         self.observation_space, self.action_space = rebuild(hello["observation"]), rebuild(hello["action"])
-        self.id: str = hello["id"]
-        self.kwargs: dict[str, Any] = hello["kwargs"]
+        self.spec = EnvSpec(hello["id"], kwargs=hello["kwargs"])
         self.learning, self._ask = False, ask
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:

@@ -109,8 +109,8 @@ class Remote:
 
     Args:
         folder: the agent's, with its `agent.py`.
-        env: an environment whose spaces it is told, and in which it learns; never the one that it is evaluated in.
-        about: (id, kwargs) of the environment, which it is told, too.
+        env: an environment whose spaces it is given, and in which it learns; never the one that it is evaluated in.
+        about: (id, kwargs) of the environment, for its spec; the kwargs are JSON, without the folder of people's data.
         seed: handed to the agent's `make`.
         limits: what it may use.
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from valuegym.leaderboards.records.strict_json import decode, nested
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 64 * 2**20
 MAX_EPISODES = 10_000
 MAX_STEPS = 2_000_000  # of all episodes together
@@ -92,19 +92,20 @@ def sweep(folder: Path, age: float = 60.0) -> None:
                 left.unlink()
 
 
-def _line(value: dict[str, Any]) -> str:
+def json_line(value: dict[str, Any]) -> str:
+    """Return a value as one line of a record: names sorted, no spaces, finite numbers only."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def to_text(record: Record) -> str:
     """The record as JSON lines."""
     header = {name: getattr(record, name) for name in ("agent", "experiment", "seed", "spec", "digest", "provenance")}
-    lines = [_line({"format": FORMAT, **header})]
+    lines = [json_line({"format": FORMAT, **header})]
     for episode in record.episodes:
         runs = [[len(list(group)), action] for action, group in itertools.groupby(episode.actions)]
-        lines.append(_line({**vars(episode), "actions": runs}))
+        lines.append(json_line({**vars(episode), "actions": runs}))
     body = "".join(lines)
-    return body + _line({"scores": record.scores, "sha256": hashlib.sha256(body.encode()).hexdigest()})
+    return body + json_line({"scores": record.scores, "sha256": hashlib.sha256(body.encode()).hexdigest()})
 
 
 def write(path: Path, record: Record) -> None:
@@ -160,6 +161,11 @@ def from_text(text: str) -> Record:
         format=int, agent=str, experiment=str, seed=int, spec=dict, digest=str, provenance=dict,
     )  # fmt: skip
     _require(not nested(header, 8), "line 1 is nested too deeply.")
+    _require(
+        header["format"] != 1,
+        "format 1 names things as they were called before the first release; `valuegym convert` writes the same record "
+        f"in format {FORMAT}.",
+    )
     _require(header["format"] == FORMAT, f"format {header['format']} is not supported; expected {FORMAT}.")
     _require(
         bool(_NAME.fullmatch(header["agent"])),

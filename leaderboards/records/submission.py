@@ -257,7 +257,7 @@ def open_submission(path: str | Path) -> Submission:
 
 def from_bytes(content: bytes) -> Submission:
     """As `open_submission`, from the bytes of the file."""
-    members = _members(content)
+    members = unpack(content)
     _limits(members)
     for name in ("card.json", "manifest.json"):
         _require(name in members, f"{name} is missing.")
@@ -337,8 +337,8 @@ def _complete(experiment: str, seeds: list[int]) -> None:
     _require(not extra, f"{experiment} has no seeds {extra[:10]}.")
 
 
-def _members(content: bytes) -> dict[str, bytes]:
-    """The members of an archive that is packed as `archive` packs."""
+def unpack(content: bytes) -> dict[str, bytes]:
+    """Return the members of an archive, by name, if it is packed as `archive` packs; raises SubmissionError."""
     _require(len(content) <= MAX_FILE, f"The file has more than {MAX_FILE} bytes.")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:

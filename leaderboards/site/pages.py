@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuegym.agents import AGENTS
-from valuegym.envs import ENVS, FOREIGN
+from valuegym.envs import ENVS, THIRD_PARTY
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
 from valuegym.leaderboards.records.record import write_atomically
 from valuegym.leaderboards.site.elements import (
@@ -507,12 +507,12 @@ def _gallery(site: _Site) -> str:
             )
             + "</figcaption></figure>"
         )
-    foreign = ", ".join(f"<code>{escape(id)}</code>" for id in FOREIGN)
+    third_party = ", ".join(f"<code>{escape(id)}</code>" for id in THIRD_PARTY)
     body = [
         "<h1>Environments</h1>",
         f"<p>Every environment of the suite, as it draws itself after {STEPS} random steps from seed {SEED}.</p>",
         f'<div class="grid">{"".join(figures)}</div>',
-        section("Made from others'", f"<p>{foreign}</p>", kind="bare"),
+        section("Made from others'", f"<p>{third_party}</p>", kind="bare"),
     ]
     return frame(f"Environments – {site.title}", body, current="environments.html", about="Every environment, drawn.")
 

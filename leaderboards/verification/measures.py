@@ -30,7 +30,7 @@ def measure(record: Record) -> dict[str, np.ndarray[Any, Any]]:
     core: Any = gym.make(what.env_id, **what.make_kwargs()).unwrapped.core  # type: ignore[attr-defined]
     if not hasattr(core, "episode_metrics"):
         raise ValueError(f"{what.env_id} reports no measures; environments of the coevolution family do.")
-    from valuegym.envs.coevolution import rollouts
+    from valuegym.envs import rollouts
 
     task, start = core.initial(episode_keys([episode.seed for episode in record.episodes]))
     actions = np.array([episode.actions for episode in record.episodes], np.float64)

@@ -13,8 +13,8 @@ import numpy as np
 import valuegym  # noqa: F401 - registers the ids
 from studies.coevolution.tracks import policy
 from valuegym.agents import make
-from valuegym.envs import keys
-from valuegym.envs.coevolution import rollouts, trajectories
+from valuegym.envs import keys, rollouts
+from valuegym.envs.coevolution import trajectories
 
 DRIFTS = (0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 

@@ -20,7 +20,8 @@ from studies.coevolution.tracks import policy
 from studies.harness import Array, Key, Options, Records
 from valuegym.agents import make
 from valuegym.envs import keys as random_keys
-from valuegym.envs.coevolution import metrics, rollouts
+from valuegym.envs import rollouts
+from valuegym.envs.coevolution import metrics
 from valuegym.leaderboards.stats.pareto import hypervolume, pareto_front
 
 EPISODES = 6  # of a seed

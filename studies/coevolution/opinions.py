@@ -16,8 +16,8 @@ from studies import figures, harness
 from studies.coevolution.tracks import policy
 from studies.harness import Options, Records
 from valuegym.agents import make
-from valuegym.envs import keys
-from valuegym.envs.coevolution import metrics, rollouts
+from valuegym.envs import keys, rollouts
+from valuegym.envs.coevolution import metrics
 
 NAMES = ("silent", "frozen", "kalman", "pluralist")
 

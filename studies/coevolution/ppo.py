@@ -15,7 +15,7 @@ from studies import harness, report
 from studies.coevolution.tracks import policy
 from studies.harness import Key, Options, Records
 from valuegym.agents import make
-from valuegym.envs.coevolution import rollouts
+from valuegym.envs import rollouts
 from valuegym.envs.functional import episode_keys
 from valuegym.envs.mdp import between
 from valuegym.leaderboards import experiments

@@ -19,7 +19,7 @@ import valuegym  # noqa: F401 - registers the ids
 from studies import harness, report
 from studies.harness import Array, Key, Options, Records
 from valuegym.agents import make
-from valuegym.envs.coevolution import rollouts
+from valuegym.envs import rollouts
 from valuegym.envs.functional import episode_keys
 from valuegym.envs.mdp import between
 from valuegym.leaderboards import experiments

@@ -66,7 +66,7 @@ def learnt(seed: int) -> dict[Key, list[float]]:
         ("partial_return", costs @ weights),
     ):
         temperature = float(np.median(np.abs(np.diff(true)))) / CLEAR
-        preferred = preferences.answers(true, temperature, rng)
+        preferred = preferences.sample_answers(true, temperature, rng)
         for number in NUMBERS:
             first = Pairs(Segments(*(part[:number] for part in segments)), preferred[:number])
             for statistic in STATISTICS:

@@ -142,7 +142,7 @@ def relative_costs(cell: Cell, arm: str, seeds: int, assumed: riccati.LinearSyst
     rngs = [np.random.default_rng([23, i]) for i in range(seeds)]
     for _ in range(1 if arm in SQUARED else ROUNDS):
         forms = np.stack([critics(p, cell.noise, rng) for p, rng in zip(P, rngs, strict=True)])
-        fit = linear_model.low_rank if arm in linear_model.OWN else linear_model.reduced_rank
+        fit = linear_model.low_rank if arm in linear_model.PER_SAMPLE else linear_model.reduced_rank
         K = plan(assumed, fit(form_of(arm, moments, spread, forms), RANK).numpy())
         after, _ = true_cost(assumed, K, start)
         P = np.where(np.isfinite(after), after, P)  # an unstable controller has no value; the last one is kept

@@ -31,7 +31,8 @@ from studies.harness import Key, Options, Records
 from valuegym.agents import make
 from valuegym.agents.control import diagnostics, losses
 from valuegym.agents.control.actor_critic import Optimisation
-from valuegym.agents.control.vagram import FREE, VaGraM, learn_together
+from valuegym.agents.control.side_by_side import MAY_DIFFER, learn_together
+from valuegym.agents.control.vagram import VaGraM
 from valuegym.envs.control import cartpole_swingup, mujoco
 from valuegym.leaderboards.stats.bootstrap import interquartile_mean
 
@@ -95,22 +96,22 @@ def look(agent: VaGraM) -> dict[str, float]:
     """
     core = getattr(agent.env.unwrapped, "core", None) or _Dimensions(agent.env)
     assert agent.data is not None
-    data, gradient = agent.data, agent.evidence.gradient
+    data, gradient = agent.data, agent.statistics.gradient
     held = torch.arange(len(agent.training))[~agent.training]
-    after = data.target.observation[held]
+    after = data.next_observation[held]
     with torch.no_grad():
         out = agent.model(data.observation[held], data.action[held]).observation
-    found = {"step": agent.steps, "share_of_model_data": agent.share}
+    found = {"step": agent.steps, "share_of_model_data": agent.model_fraction}
     found |= {f"{part}_seconds": seconds for part, seconds in agent.seconds.items()}
     found["physical"] = diagnostics.normalised_error(out, after, core.physical)
     if len(core.distracting):
         found["gradient_ratio"] = diagnostics.gradient_ratio(
-            gradient[agent.evidence.fit], core.physical, core.distracting
+            gradient[agent.statistics.included], core.physical, core.distracting
         )
         found["distracting"] = diagnostics.normalised_error(out, after, core.distracting)
     if hasattr(core, "value"):
         found["value_error"] = diagnostics.value_error(core.value, out, after)
-    found["out_of_distribution"] = diagnostics.out_of_distribution(out, data.target.observation)
+    found["out_of_distribution"] = diagnostics.out_of_distribution(out, data.next_observation)
     found["effective_samples"] = diagnostics.effective_sample_size(losses.diagonal_weight(gradient))
     return {name: round(float(value), 5) for name, value in found.items()}
 
@@ -198,8 +199,8 @@ def stable_baselines(study: Row, run: Run, env: gym.Env[Any, Any]) -> Any:
         seed=run.seed,
         learning_rate=settings.get("critic_rate", Optimisation().critic_rate),
         batch_size=settings["batch"],
-        gradient_steps=settings["update_ratio"],
-        learning_starts=settings["random_steps"],
+        gradient_steps=settings["updates_per_step"],
+        learning_starts=settings["warmup_steps"],
         policy_kwargs={"net_arch": [settings["hidden"]] * 2, "optimizer_kwargs": {"fused": True}},
     )
 
@@ -215,7 +216,9 @@ def blocks(study: Row, tuning: bool, arms: Sequence[str] | None, seeds: int) -> 
                 for candidate in study["tuned"][arm] if tuning else [chosen(study, arm)]:
                     for seed in pool[first : first + study["block"]]:
                         run = Run(arm, candidate, seed)
-                        same = {name: value for name, value in settings_of(study, run).items() if name not in FREE}
+                        same = {
+                            name: value for name, value in settings_of(study, run).items() if name not in MAY_DIFFER
+                        }
                         kind = [same, seed if arm == "sac" else None]
                         together.setdefault(json.dumps(kind, sort_keys=True), []).append(run)
             yield from together.values()
@@ -265,10 +268,10 @@ def page(study: Row, records: Records) -> str:
     s, name, mine = study["settings"], study["name"], runs_by_arm(study, records)
     parts = [
         f"# {study['title']}",
-        f"{study['steps']:,} steps on `{study['env']}`, {study['about']}{s['update_ratio']} "
+        f"{study['steps']:,} steps on `{study['env']}`, {study['about']}{s['updates_per_step']} "
         f"updates of actor and critics in each step ({s['batch']} rows, hidden "
         f"layers of {s['hidden']} units), {s['members']} models with two hidden layers of {s['width']} units, whose "
-        f"share of the rows grows from 0 to {s['model_share']:.0%} along the ramp. Arms are named after the loss of "
+        f"share of the rows grows from 0 to {s['model_fraction']:.0%} along the ramp. Arms are named after the loss of "
         "the model and the kind of critic (squared error unless the name says `hl_gauss`); `no model` is the same soft "
         "actor-critic without a model, `sac` is Stable-Baselines3's.",
         f"Written by `python -m studies.control.online --study {name}`, from [data/{name}-online.jsonl]"

@@ -25,12 +25,12 @@ import valuegym  # noqa: F401 - registers the ids
 from studies import figures, harness, report
 from studies.harness import Array, Key, Options, Records
 from valuegym.agents.control import diagnostics, losses
-from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic, Training, normal, squashed
-from valuegym.agents.control.critics import CriticParameters, values_of
-from valuegym.agents.control.ensemble import Architecture, Ensemble, Fit, Transitions, adopt, fit_together, joined
-from valuegym.agents.control.losses import LOSSES, Context, Evidence, Target
+from valuegym.agents.control.actor_critic import Optimisation, SoftActorCritic, Trainer, normal, squashed
+from valuegym.agents.control.buffer import ReplayBuffer, Transitions
+from valuegym.agents.control.critics import CriticParameters, q_values
+from valuegym.agents.control.ensemble import Architecture, Ensemble, ModelFit, fit_together, join_models
+from valuegym.agents.control.losses import LOSSES, CriticStatistics
 from valuegym.agents.control.mpc import CANDIDATES, HORIZON
-from valuegym.agents.control.vagram import Buffer, rows_of, split
 
 NUMBER = 8
 LENGTH, PARALLEL = 200, 4  # steps of an episode; episodes played at once
@@ -133,7 +133,7 @@ def trained(world: World, critic: str, seeds: tuple[int, ...]) -> list[Trained]:
     parameters = CriticParameters(bins=BINS if critic == "hl_gauss" else 0, low=VALUES[0], high=VALUES[1])
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     learners = [SoftActorCritic(D, A, parameters, settings, generator) for generator in generators]
-    training, buffers = Training(learners), [Buffer(rounds * PARALLEL, D, A) for _ in seeds]
+    training, buffers = Trainer(learners), [ReplayBuffer(rounds * PARALLEL, D, A) for _ in seeds]
     never = torch.zeros(PARALLEL)  # the pendulum does not terminate
     for i in range(rounds):
         if i % LENGTH == 0:  # all episodes end there, none before
@@ -149,13 +149,13 @@ def trained(world: World, critic: str, seeds: tuple[int, ...]) -> list[Trained]:
         after = torch.from_numpy(np.stack([step[0] for step in played]))
         reward = torch.from_numpy(np.stack([step[1] for step in played])).float()
         for buffer, *row in zip(buffers, observation, action, reward, after, strict=True):
-            buffer.add(rows_of(Batch(*row, never)))
+            buffer.add(Transitions(*row, never).to_rows())
         observation = after
         if buffers[0].rows < RANDOM:
             continue
         shape = (PARALLEL * UPDATES, settings.batch)
-        for rows in torch.stack([b.draw(shape, g) for b, g in zip(buffers, generators, strict=True)], 1):
-            training.update(split(rows, D, A))
+        for rows in torch.stack([b.sample(shape, g) for b, g in zip(buffers, generators, strict=True)], 1):
+            training.update(Transitions.from_rows(rows, D, A))
     with torch.no_grad():
         returns = evaluate(lambda at: torch.tanh(normal(training.actor(at))[0]), world, seeds, 8).mean(1)
     found = []
@@ -163,9 +163,9 @@ def trained(world: World, critic: str, seeds: tuple[int, ...]) -> list[Trained]:
         learner.critics.requires_grad_(False)
         with torch.no_grad():
             test = collect(learner, world, seed)
-        s, a, r, y, over = (column.contiguous() for column in buffer.fields)
-        data = Transitions(s, a, Target(y, r, over > 0))
-        held = torch.from_numpy(np.random.default_rng([seed, 7]).permutation(len(s)) < len(s) // 10)
+        data = Transitions(*(column.contiguous() for column in buffer.transitions))
+        data = data._replace(terminated=data.terminated > 0)
+        held = torch.from_numpy(np.random.default_rng([seed, 7]).permutation(buffer.rows) < buffer.rows // 10)
         found.append(Trained(world, seed, learner, data, held, test, float(returns[i]), envs[i].unwrapped.core))
     return found
 
@@ -177,8 +177,7 @@ class Fitted(NamedTuple):
     """One seed's model, with the statistics of the critics that its weights came from."""
 
     model: Ensemble
-    context: Context
-    evidence: Evidence
+    statistics: CriticStatistics
     seconds: float
 
 
@@ -191,13 +190,11 @@ def fitted(jobs: list[tuple[Trained, str]], width: int, depth: int = 2) -> list[
         D, A = one.data.observation.shape[1], one.data.action.shape[1]
         model = Ensemble(D, A, Architecture(1, width, depth), generator)
         model.standardise(one.data)
-        context = model.context(one.core.discount, one.learner.values)
-        evidence = losses.collect(one.learner.values, one.data.observation, one.data.target, context.scale, ~one.held)
-        guide = entry.prepare(evidence, context, generator)
-        asked = context if entry.loss is losses.itervaml else context._replace(values=None)
-        fits.append(Fit(one.data, (~one.held).nonzero()[:, 0], entry.loss, guide, asked, generator))
-        found.append(Fitted(model, context, evidence, 0.0))
-    together = side_by_side([one.model for one in found])
+        units = model.error_units(one.core.discount)
+        statistics, weights = entry.weigh(one.learner.values, one.data, units, ~one.held, generator)
+        fits.append(ModelFit(one.data, (~one.held).nonzero()[:, 0], entry.loss, weights, generator))
+        found.append(Fitted(model, statistics, 0.0))
+    together = join_models([one.model for one in found])
     optimiser = torch.optim.Adam(together.parameters(), FIT_RATE, fused=True)
     fit_together(together, optimiser, fits, FIT_STEPS, FIT_BATCH)
     for one in found:
@@ -206,15 +203,8 @@ def fitted(jobs: list[tuple[Trained, str]], width: int, depth: int = 2) -> list[
     return [one._replace(seconds=seconds) for one in found]
 
 
-def side_by_side(models: list[Ensemble]) -> Ensemble:
-    """Return one ensemble of all models, each with its own means and scales."""
-    whole = joined(models)
-    adopt(whole, models)
-    return whole
-
-
 @torch.no_grad()
-def plan(model: Ensemble, training: Training, observation: Tensor, generator: torch.Generator) -> Tensor:
+def plan(model: Ensemble, training: Trainer, observation: Tensor, generator: torch.Generator) -> Tensor:
     """Return `mpc.plan` for a block of seeds, one model each: actions (S, N, A) at observations (S, N, D)."""
     (S, N, D), A, C, half = observation.shape, training.A, CANDIDATES, CANDIDATES // 2
     s, discount = observation.repeat_interleave(C, 1), training.settings.discount
@@ -229,8 +219,10 @@ def plan(model: Ensemble, training: Training, observation: Tensor, generator: to
         out = model(s, action.flatten(1, 2))
         total, s = total + discount**t * out.reward, out.observation
     ends = torch.cat([s, torch.tanh(normal(training.actor(s))[0])], -1)
-    K = training.averaged.output.bias.shape[0] // S
-    values = values_of(training.averaged(ends.repeat_interleave(K, 0)).unflatten(0, (S, K)), training.edges[:, None])
+    K = training.target_critics.output.bias.shape[0] // S
+    values = q_values(
+        training.target_critics(ends.repeat_interleave(K, 0)).unflatten(0, (S, K)), training.edges[:, None]
+    )
     best = (total + discount**HORIZON * values.amin(1)).reshape(S, N, C).argmax(-1)[..., None, None]
     return first.gather(2, best.expand(S, N, 1, A))[:, :, 0]
 
@@ -248,10 +240,10 @@ def policy_alignment(model: Ensemble, learner: SoftActorCritic, observation: Ten
 
 def measure(one: Trained, found: Fitted) -> dict[str, float]:
     """Return how good a model is on rows that it was not fitted to, and in fresh episodes."""
-    model, context, evidence, seconds = found
+    model, statistics, seconds = found
     core, learner, held = one.core, one.learner, one.held
     observation, action = one.data.observation[held], one.data.action[held]
-    after, reward, _ = (part[held] for part in one.data.target)
+    after, reward = one.data.next_observation[held], one.data.reward[held]
     with torch.no_grad():
         out = model(observation, action)
         seen, done = one.test
@@ -259,7 +251,7 @@ def measure(one: Trained, found: Fitted) -> dict[str, float]:
         for i in range(AHEAD):
             state = model(state, windows[..., i]).observation[0]
         later = seen[AHEAD:].flatten(0, 1)
-    predicted, fit = out.observation, evidence.gradient[evidence.fit]
+    predicted, fit = out.observation, statistics.gradient[statistics.included]
     return {
         "actor": one.actor,
         "physical": diagnostics.normalised_error(predicted, after, core.physical),
@@ -267,8 +259,10 @@ def measure(one: Trained, found: Fitted) -> dict[str, float]:
         "value_error": diagnostics.value_error(core.value, predicted, after),
         "value_error_5": diagnostics.value_error(core.value, state, later),
         "reward_error": float((out.reward - reward).square().mean().sqrt() / reward.std(correction=0)),
-        "out_of_distribution": diagnostics.out_of_distribution(predicted, one.data.target.observation),
-        "error_alignment": diagnostics.error_alignment(evidence.gradient[held], (predicted - after) / context.scale),
+        "out_of_distribution": diagnostics.out_of_distribution(predicted, one.data.next_observation),
+        "error_alignment": diagnostics.error_alignment(
+            statistics.gradient[held], (predicted - after) / model.target_scale
+        ),
         "policy_alignment": policy_alignment(model, learner, observation, core.discount),
         "gradient_ratio": diagnostics.gradient_ratio(fit, core.physical, core.distracting),
         "effective_samples": diagnostics.effective_sample_size(losses.diagonal_weight(fit)),
@@ -279,7 +273,7 @@ def measure(one: Trained, found: Fitted) -> dict[str, float]:
 def planned(block: list[Trained], models: list[Ensemble]) -> Any:
     """Return undiscounted returns (S,) of planning with the model of each seed."""
     generator = torch.Generator().manual_seed(block[0].seed)
-    training, model = Training([one.learner for one in block]), side_by_side(models)
+    training, model = Trainer([one.learner for one in block]), join_models(models)
     seeds = [one.seed for one in block]
     return evaluate(lambda at: plan(model, training, at, generator), block[0].world, seeds, EPISODES).mean(1)
 

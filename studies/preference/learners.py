@@ -193,11 +193,15 @@ def fit(wanted: Sequence[Key], options: Options) -> list[float]:
     names, numbers = (sorted({key[i] for key in wanted}, key=str if i == -4 else int) for i in (-4, -3))
     if len(first) == 1:
         core = environment(f"human:{first[0]}", "random", options.data, 1)
-        assert core.human is not None
+        human = core.source.human
+        assert human is not None
         task, _ = core.initial(keys.mix(0, np.array([0])))
-        chosen = np.random.default_rng(unit).permutation(len(core.human.labels))
+        chosen = np.random.default_rng(unit).permutation(len(human.labels))
         chosen = chosen[part * numbers[0] : (part + 1) * numbers[0]]
-        pairs, label = Segment(*(field[chosen] for field in core.human.segments)), core.human.labels[chosen]
+        pairs, label = (
+            Segment(*(field[chosen] for field in core.source.human.segments)),
+            core.source.human.labels[chosen],
+        )
     else:
         boards, annotator = first
         board = f"stored:{stored_boards(options.data)[unit]}" if boards == "stored" else boards

@@ -17,8 +17,7 @@ from valuegym.agents.preference.active_bayes_regret import (
     expected_information,
 )
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference.queries import read
-from valuegym.envs.preference.reward_inference_active import read_candidates
+from valuegym.envs.preference.tabular_query import read, read_candidates
 
 ID = "valuegym/RewardInferenceActive-v0"
 close = np.testing.assert_allclose

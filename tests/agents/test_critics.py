@@ -17,8 +17,8 @@ from valuegym.agents.control.critics import (
     CriticParameters,
     Critics,
     bin_edges,
-    expected,
     hl_gauss,
+    mean_of_bins,
     value_range,
 )
 
@@ -37,7 +37,7 @@ def test_values_survive_the_round_trip(low: float, high: float, bins: int) -> No
     mass = hl_gauss(y, edges)
     assert mass.shape == (997, bins) and (mass >= 0).all()
     torch.testing.assert_close(mass.sum(-1), torch.ones(997, dtype=torch.float64))
-    assert (expected(mass, edges) - y).abs().max() < 2e-5 * width  # also at both ends
+    assert (mean_of_bins(mass, edges) - y).abs().max() < 2e-5 * width  # also at both ends
     beyond = torch.tensor([low - 100 * width, high + 100 * width], dtype=torch.float64)
     torch.testing.assert_close(hl_gauss(beyond, edges), hl_gauss(y[[0, -1]], edges))
 

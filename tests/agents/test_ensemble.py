@@ -12,9 +12,10 @@ pytest.importorskip("torch")
 import torch
 
 from valuegym.agents.control import losses
-from valuegym.agents.control.ensemble import LOG_STD, Architecture, Ensemble, Transitions, evaluate, fit, scale_of
-from valuegym.agents.control.losses import LOSSES, Target
-from valuegym.agents.control.networks import MLP
+from valuegym.agents.control.batched_mlp import MLP
+from valuegym.agents.control.buffer import Transitions
+from valuegym.agents.control.ensemble import LOG_STD, Architecture, Ensemble, ModelFit, evaluate, fit, scale_of
+from valuegym.agents.control.losses import LOSSES
 
 D, A, N = 3, 1, 200
 SMALL = Architecture(members=2, width=8, depth=2, reward_width=4)
@@ -34,15 +35,15 @@ def transitions(seed: int = 0, n: int = N) -> Transitions:
     after[:, 0] = 0.5 * s[:, 0] + a[:, 0] + 3
     after[:, 1] = 0.9 * s[:, 1] + 20 * s[:, 0]
     reward = 0.01 * s[:, 0] - 0.02 * a[:, 0]
-    return Transitions(s, a, Target(after, reward, torch.zeros(n, dtype=torch.bool)))
+    return Transitions(s, a, reward, after, torch.zeros(n, dtype=torch.bool))
 
 
 def train(model: Ensemble, data: Transitions, steps: int, seed: int = 1, lr: float = 3e-3, loss: str = "mse") -> float:
     model.standardise(data)
-    context = model.context(0.99)
-    guide = LOSSES[loss].prepare(None, context, None)  # type: ignore[arg-type] - neither mse nor nll looks at evidence
+    units = model.error_units(0.99)
+    weights = LOSSES[loss].prepare(None, units, None)  # type: ignore[arg-type] - neither mse nor nll uses statistics
     optimiser = torch.optim.Adam(model.parameters(), lr)
-    return fit(model, optimiser, data, torch.arange(N), LOSSES[loss].loss, guide, context, steps, seeded(seed))
+    return fit(model, optimiser, ModelFit(data, torch.arange(N), LOSSES[loss].loss, weights, seeded(seed)), steps)
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -72,12 +73,12 @@ def test_a_network_that_says_nothing_predicts_the_mean(residual: bool) -> None:
     out = model(data.observation, data.action)
     assert out.observation.shape == (2, N, D) and out.reward.shape == (2, N) and out.log_std is None
     if residual:
-        change = (data.target.observation - data.observation).mean(0)
+        change = (data.next_observation - data.observation).mean(0)
         expected = data.observation + change
     else:
-        expected = data.target.observation.mean(0).expand(N, D)
+        expected = data.next_observation.mean(0).expand(N, D)
     torch.testing.assert_close(out.observation[1], expected)
-    torch.testing.assert_close(out.reward[0], data.target.reward.mean().expand(N))
+    torch.testing.assert_close(out.reward[0], data.reward.mean().expand(N))
 
 
 def test_constant_columns_have_scale_one() -> None:
@@ -94,7 +95,7 @@ def test_a_linear_system_is_learnt_by_a_linear_model(residual: bool) -> None:
     data = transitions()
     model = Ensemble(D, A, Architecture(members=2, depth=0, reward_width=8, residual=residual), seeded(0))
     train(model, data, 1500, lr=1e-2)
-    error = (model(data.observation, data.action).observation - data.target.observation) / model.target_scale
+    error = (model(data.observation, data.action).observation - data.next_observation) / model.target_scale
     assert error.abs().max() < 0.01
 
 
@@ -118,8 +119,8 @@ def test_reward_and_states_do_not_disturb_each_other() -> None:
     assert shared.rewards is None and shared(data.observation, data.action).reward.shape == (2, N)
 
 
-def test_members_are_fitted_apart() -> None:
-    """What member 1 learns does not depend on member 0."""
+def test_members_are_fitted_independently() -> None:
+    """The parameters of member 1 do not depend on member 0."""
     one, two = (Ensemble(D, A, SMALL, seeded(0)) for _ in range(2))
     with torch.no_grad():
         for parameter in two.parameters():
@@ -149,7 +150,7 @@ def test_a_gaussian_model_learns_the_noise() -> None:
     g = seeded(5)
     s, a = torch.randn(N, D, generator=g), torch.rand(N, A, generator=g)
     after = 0.5 * s + 0.3 * torch.randn(N, D, generator=g)
-    data = Transitions(s, a, Target(after, s[:, 0], torch.zeros(N, dtype=torch.bool)))
+    data = Transitions(s, a, s[:, 0], after, torch.zeros(N, dtype=torch.bool))
     model = Ensemble(D, A, Architecture(members=2, width=4, depth=1, gaussian=True), seeded(0))
     train(model, data, 800, loss="nll", lr=1e-2)
     out = model(s, a, torch.randn(500, 2, len(s), D, generator=seeded(6)))
@@ -176,11 +177,9 @@ def test_validation_rows_keep_their_own_weights() -> None:
     model.standardise(data)
     values = lambda s: torch.stack([torch.sin(s[..., 0]), 0.01 * s[..., 1] ** 2], -1)  # noqa: E731
     training = torch.arange(N) < 150
-    context = model.context(0.99, values)
-    evidence = losses.collect(values, data.observation, data.target, context.scale, training)
-    guide = LOSSES["vagram"].prepare(evidence, context, None)
-    found = evaluate(model, data, torch.arange(150, N), losses.vagram, guide, context)
-    direct = losses.vagram(model(data.observation, data.action), data.target, guide, context)
+    _, weights = LOSSES["vagram"].weigh(values, data, model.error_units(0.99), training)
+    found = evaluate(model, data, torch.arange(150, N), losses.vagram, weights)
+    direct = losses.vagram(model(data.observation, data.action), data, weights)
     torch.testing.assert_close(found, direct[:, 150:].mean(-1))
 
 
@@ -195,13 +194,11 @@ def test_every_deterministic_loss_fits() -> None:
     data: Any = transitions()
     values = lambda s: torch.tanh(s * torch.tensor([1.0, 0.01, 0.0])) @ torch.ones(D, 2)  # noqa: E731
     for name, entry in LOSSES.items():
-        model = Ensemble(D, A, replace(SMALL, gaussian=entry.needs == "gaussian"), seeded(0))
+        model = Ensemble(D, A, replace(SMALL, gaussian="gaussian" in entry.needs), seeded(0))
         model.standardise(data)
-        context = model.context(0.99, values)
-        evidence = losses.collect(
-            values, data.observation, data.target, context.scale, hessian=entry.needs == "hessian"
-        )
-        guide = entry.prepare(evidence, context, seeded(0))
+        _, weights = entry.weigh(values, data, model.error_units(0.99), generator=seeded(0))
+        assert (weights.values is not None) == ("values" in entry.needs)
         optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-        ends = [fit(model, optimiser, data, torch.arange(N), entry.loss, guide, context, 40, seeded(1)) for _ in "abc"]
+        own = ModelFit(data, torch.arange(N), entry.loss, weights, seeded(1))
+        ends = [fit(model, optimiser, own._replace(generator=seeded(1)), 40) for _ in "abc"]
         assert ends[2] < ends[0], name

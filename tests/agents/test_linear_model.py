@@ -14,7 +14,8 @@ import torch
 
 from valuegym.agents import make
 from valuegym.agents.control import linear_model, losses
-from valuegym.agents.control.losses import LOSSES, Context, Evidence, Prediction, Target
+from valuegym.agents.control.buffer import Transitions
+from valuegym.agents.control.losses import LOSSES, CriticStatistics, LossWeights, Prediction
 from valuegym.envs.control import lqr, riccati
 
 n, m, N, K = 4, 5, 300, 3
@@ -26,16 +27,24 @@ def draws(seed: int) -> Any:
     return lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def problem(seed: int = 0) -> tuple[Any, Any, Evidence, Context]:
-    """Inputs, noisy targets of a linear map, and what quadratic critics say of them."""
+def units_of_one() -> LossWeights:
+    one = torch.ones((), dtype=torch.float64)
+    return LossWeights(torch.ones(n, dtype=torch.float64), one, 0.9, one)
+
+
+def statistics_of(gradient: Any) -> CriticStatistics:
+    unused = torch.zeros(N, K, dtype=torch.float64)
+    return CriticStatistics(unused, unused, gradient, torch.ones(N, dtype=torch.bool))
+
+
+def problem(seed: int = 0) -> tuple[Any, Any, CriticStatistics, LossWeights]:
+    """Inputs, noisy targets of a linear map, statistics of quadratic critics, and units of errors."""
     normal = draws(seed)
     x = normal(N, m)
     y = x @ normal(n, m).T + 0.5 * normal(N, n)
     P = normal(K, n, n)
     gradient = torch.stack([2 * y @ (p + p.T) for p in P], 1)
-    nothing = torch.zeros(N, K, dtype=torch.float64)
-    evidence = Evidence(nothing, nothing, gradient, torch.ones(N, dtype=torch.bool))
-    return x, y, evidence, Context(torch.ones(n, dtype=torch.float64), torch.ones((), dtype=torch.float64), 0.9)
+    return x, y, statistics_of(gradient), units_of_one()
 
 
 def close(a: Any, b: Any, rtol: float = 1e-9) -> None:
@@ -44,16 +53,16 @@ def close(a: Any, b: Any, rtol: float = 1e-9) -> None:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_the_form_is_the_loss_itself(name: str) -> None:
-    """Differences of the mean of the loss between maps, without the unit and the factor that it is bounded by."""
-    x, y, evidence, context = problem()
-    guide = LOSSES[name].prepare(evidence, context, None)
-    form = linear_model.form(guide, x, y)
+    """Differences of the mean of the loss between maps, without the normaliser and the factor that it is bounded by."""
+    x, y, statistics, units = problem()
+    weights = LOSSES[name].prepare(statistics, units, None)
+    form = linear_model.form(weights, x, y)
     reward = torch.zeros(N, dtype=torch.float64)
-    target = Target(y, reward, torch.zeros(N, dtype=torch.bool))
-    factor = guide.unit / context.discount**2 / (n if guide.weight is not None else 1)
+    transitions = Transitions(x[:, :n], x[:, n:], reward, y, torch.zeros(N, dtype=torch.bool))
+    factor = weights.normaliser / units.discount**2 / (n if weights.diagonal is not None else 1)
     maps = draws(1)(2, n, m)
     direct = torch.stack(
-        [LOSSES[name].loss(Prediction(x @ B.T, reward), target, guide, context).mean() * factor for B in maps]
+        [LOSSES[name].loss(Prediction(x @ B.T, reward), transitions, weights).mean() * factor for B in maps]
     )
     found = linear_model.loss(form, maps)
     close(found[1] - found[0], direct[1] - direct[0])
@@ -61,8 +70,8 @@ def test_the_form_is_the_loss_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMS)
 def test_the_unrestricted_minimum_has_no_slope(name: str) -> None:
-    x, y, evidence, context = problem()
-    form = linear_model.form(LOSSES[name].prepare(evidence, context, None), x, y)
+    x, y, statistics, units = problem()
+    form = linear_model.form(LOSSES[name].prepare(statistics, units, None), x, y)
     B = linear_model.full(form).requires_grad_()
     linear_model.loss(form, B).backward()
     assert B.grad.abs().max() < 1e-6 * form.C.abs().max()
@@ -72,8 +81,8 @@ def test_the_unrestricted_minimum_has_no_slope(name: str) -> None:
 
 def test_squared_error_of_low_rank_is_reduced_rank_regression() -> None:
     x, y, _, _ = problem()
-    guide = losses.Guide(torch.ones(()), weight=torch.ones(N, n, dtype=torch.float64))
-    form = linear_model.form(guide, x, y)
+    weights = units_of_one()._replace(diagonal=torch.ones(N, n, dtype=torch.float64))
+    form = linear_model.form(weights, x, y)
     least = torch.linalg.lstsq(x, y).solution.T
     axes = torch.linalg.svd(x @ least.T, full_matrices=False)[2][:2]  # principal axes of the fitted values
     found = linear_model.reduced_rank(form, 2)
@@ -84,8 +93,8 @@ def test_squared_error_of_low_rank_is_reduced_rank_regression() -> None:
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("rank", [1, 2])
 def test_low_rank_fits_are_minima(name: str, rank: int) -> None:
-    x, y, evidence, context = problem()
-    form = linear_model.form(LOSSES[name].prepare(evidence, context, None), x, y)
+    x, y, statistics, units = problem()
+    form = linear_model.form(LOSSES[name].prepare(statistics, units, None), x, y)
     start, B = linear_model.reduced_rank(form, rank), linear_model.low_rank(form, rank, steps=2000)
     assert torch.linalg.svdvals(B)[rank:].max() < 1e-8
     assert linear_model.loss(form, B) <= linear_model.loss(form, start) + 1e-9
@@ -102,8 +111,8 @@ def test_low_rank_fits_are_minima(name: str, rank: int) -> None:
 def test_several_systems_are_fitted_as_one_by_one() -> None:
     forms = []
     for seed in range(3):
-        x, y, evidence, context = problem(seed)
-        forms.append(linear_model.form(LOSSES["vagram"].prepare(evidence, context, None), x, y))
+        x, y, statistics, units = problem(seed)
+        forms.append(linear_model.form(LOSSES["vagram"].prepare(statistics, units, None), x, y))
     stacked = linear_model.Form(*(torch.stack(parts) for parts in zip(*forms, strict=True)))
     found = linear_model.low_rank(stacked, 2)
     for i, form in enumerate(forms):
@@ -119,17 +128,16 @@ def test_moments_give_the_form_of_quadratic_values(name: str) -> None:
     P = normal(2, K, n, n)
     P = P + P.mT
     found = linear_model.value_form(name, linear_model.moments(x, y), P)
-    unit = Context(torch.ones(n, dtype=torch.float64), torch.ones((), dtype=torch.float64), 0.9)
-    nothing = torch.zeros(N, K, dtype=torch.float64)
     for i in range(2):
         gradient = torch.stack([-2 * y[i] @ p for p in P[i]], 1)
-        evidence = Evidence(nothing, nothing, gradient, torch.ones(N, dtype=torch.bool))
-        guide = LOSSES[name].prepare(evidence, unit, None)
+        weights = LOSSES[name].prepare(statistics_of(gradient), units_of_one(), None)
         if name == "vagram_shrunk":
-            parts = [linear_model.form(guide._replace(**{field: None}), x[i], y[i]) for field in ("matrix", "gradient")]
+            parts = [
+                linear_model.form(weights._replace(**{field: None}), x[i], y[i]) for field in ("matrix", "gradient")
+            ]
             direct = linear_model.Form(*((a + b) / 2 for a, b in zip(*parts, strict=True)))
         else:
-            direct = linear_model.form(guide, x[i], y[i])
+            direct = linear_model.form(weights, x[i], y[i])
         for a, b in zip(found, direct, strict=True):
             close(a[i], b)
 
@@ -141,10 +149,10 @@ def test_losses_without_a_quadratic_form_are_refused() -> None:
         )
 
 
-def test_a_guide_without_weights_is_refused() -> None:
+def test_loss_weights_without_weights_are_refused() -> None:
     x, y, _, _ = problem()
-    with pytest.raises(ValueError, match="holds no weights"):
-        linear_model.form(losses.Guide(torch.ones(())), x, y)
+    with pytest.raises(ValueError, match="hold neither diagonal nor gradient nor matrix"):
+        linear_model.form(units_of_one(), x, y)
 
 
 # --- values ---

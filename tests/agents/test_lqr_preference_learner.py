@@ -172,7 +172,7 @@ def test_no_force_is_no_force() -> None:
     assert agent.learn(3) is agent
     assert agent.predict(env.reset(seed=0)[0])[0].tolist() == [0.0] * 6
     assert agent.predict(envs.reset(seed=0)[0])[0].shape == (2, 6)
-    with pytest.raises(ValueError, match="no_force answers 0"):
+    with pytest.raises(ValueError, match="'no_force' answers 0"):
         make("no_force", gym.make("valuegym/Delivery-v0"))
 
 

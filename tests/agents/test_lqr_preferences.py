@@ -162,7 +162,7 @@ def test_many_answers_teach_the_weights_that_they_came_from(statistic: str) -> N
     costs = preferences.partial_costs(segments, basis, system.discount)
     statistics = preferences.regret(segments, system) if statistic == "regret" else costs @ WEIGHTS
     temperature = float(np.median(np.abs(np.diff(statistics)))) / 2
-    preferred = preferences.answers(statistics, temperature, np.random.default_rng(2))
+    preferred = preferences.sample_answers(statistics, temperature, np.random.default_rng(2))
     units = (costs[:, 0] - costs[:, 1]).std(0)
     found = preferences.learn(Pairs(segments, preferred), basis, system, statistic, units) * temperature
     np.testing.assert_allclose(found[[0, 4]], WEIGHTS[[0, 4]], rtol=0.15)
@@ -174,7 +174,7 @@ def test_many_answers_teach_the_weights_that_they_came_from(statistic: str) -> N
 def test_what_regret_leaves_open_is_the_priors() -> None:
     system, basis = world(), preferences.axes(4, 1)
     segments = play(system, (50, 2), seed=1)
-    preferred = preferences.answers(preferences.regret(segments, system), 1.0, np.random.default_rng(2))
+    preferred = preferences.sample_answers(preferences.regret(segments, system), 1.0, np.random.default_rng(2))
     for prior in (np.zeros(5), np.array([0.0, 0.0, 2.0, 3.0, 0.0])):
         found = preferences.learn(Pairs(segments, preferred), basis, system, "regret", np.ones(5), prior)
         np.testing.assert_allclose(found[2:4], prior[2:4], atol=1e-3)

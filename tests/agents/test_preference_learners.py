@@ -341,13 +341,13 @@ def test_rows_are_reset_on_their_own(name: str) -> None:
 def test_the_memory_keeps_ties_and_drops_what_nobody_could_tell() -> None:
     core = RewardInference(annotator="regret", split="dev", evaluation_points=(5,))
     task, state = core.initial(keys.mix(0, 0))
-    memory = Memory(1, 6)
+    memory = Memory.empty(1, 6)
     codes = (annotators.CANNOT_TELL, annotators.FIRST, annotators.SECOND, annotators.SAME, annotators.CANNOT_TELL)
     pairs = []
     for i, code in enumerate(codes):
         pairs.append(core.query(task, np.array([i]))[0])
         observation = core.observation(task, state._replace(num_queries=np.array([i]))) | {"label": np.array([code])}
-        memory.append(observation, np.array([i == 0]))
+        memory = memory.after(observation, np.array([i == 0]))
     kept, label = memory.pairs(0, (3, 6))
     np.testing.assert_array_equal(label, [0, 1, 0.5])
     for name in Segment._fields:

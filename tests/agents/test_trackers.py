@@ -11,16 +11,12 @@ import pytest
 
 from valuegym.agents import AGENTS, make
 from valuegym.agents.coevolution import pluralist, trackers
-from valuegym.envs import keys
-from valuegym.envs.coevolution import rollouts
+from valuegym.envs import keys, rollouts
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
-from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv
 
 Array = npt.NDArray[Any]
-FOLLOW, PREDICT, COEVOLVE = (
-    f"valuegym.envs.coevolution.{name}" for name in ("follow:Follow", "predict:Predict", "coevolve:Coevolve")
-)
+FOLLOW, PREDICT, COEVOLVE = (f"valuegym/{name}-v0" for name in ("Follow", "Predict", "Coevolve"))
 NAMES = [
     name
     for name, entry in AGENTS.items()
@@ -38,8 +34,8 @@ def follow(agent: trackers.Tracker, readings: Array) -> Array:
     return np.array(out)
 
 
-def env(core: str = FOLLOW, **kwargs: Any) -> FunctionalEnv:
-    return FunctionalEnv(core, **kwargs)
+def env(id: str = FOLLOW, **kwargs: Any) -> gym.Env[Any, Any]:
+    return gym.make(id, **kwargs)
 
 
 RAMP = np.arange(6.0)[:, None, None] * np.array([[0.1, -0.2]]) + 0.3
@@ -124,11 +120,12 @@ def test_the_speaking_rate_is_the_share_of_steps_that_are_spoken_at(speaking_rat
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("core", [FOLLOW, PREDICT, COEVOLVE])
-def test_the_protocol(name: str, core: str) -> None:
+@pytest.mark.parametrize("id", [FOLLOW, PREDICT, COEVOLVE])
+def test_the_protocol(name: str, id: str) -> None:
     """Rows do not depend on each other, episodes not on those before, and nothing is changed in place."""
     kwargs: dict[str, Any] = {"people": 20, "dimensions": 2, "steps": 4}
-    envs, one = FunctionalVectorEnv(core, num_envs=3, **kwargs), FunctionalEnv(core, **kwargs)
+    envs: Any = gym.make_vec(id, num_envs=3, **kwargs).unwrapped
+    one = env(id, **kwargs)
     agent = make(name, one, seed=1)
     assert agent.learn(0) is agent
     observation, _ = envs.reset(seed=5)
@@ -154,7 +151,7 @@ def test_the_protocol(name: str, core: str) -> None:
 
 def test_agents_say_where_they_play() -> None:
     with pytest.raises(ValueError, match="Follow-v0"):
-        make("kalman", FunctionalEnv("valuegym.envs.preference.delivery:Delivery"))
+        make("kalman", gym.make("valuegym/Delivery-v0"))
     for name, kwargs, message in (
         ("kalman", {"speaking_rate": 2.0}, "speaking_rate = 2.0"),
         ("kalman", {"drift": -1.0}, "drift = -1.0"),

@@ -1,4 +1,4 @@
-"""The Dyna loop at tiny scale: one switch between losses, same seeds same bits, shares of model data as told."""
+"""The Dyna loop at tiny scale: one switch between losses, same seeds same bits, fractions of model data as set."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ import torch
 
 from valuegym.agents import make
 from valuegym.agents.control import losses
-from valuegym.agents.control.actor_critic import Batch, Optimisation, SoftActorCritic, Training, normal, squashed
+from valuegym.agents.control.actor_critic import Optimisation, SoftActorCritic, Trainer, normal, squashed
+from valuegym.agents.control.buffer import ReplayBuffer, Transitions
 from valuegym.agents.control.critics import CriticParameters
 from valuegym.agents.control.ensemble import Architecture, Ensemble
 from valuegym.agents.control.losses import LOSSES
-from valuegym.agents.control.model_env import ModelVectorEnv, for_sb3
+from valuegym.agents.control.model_env import ModelVectorEnv
 from valuegym.agents.control.mpc import plan
-from valuegym.agents.control.vagram import Buffer, Settings, VaGraM, learn_together, rows_of, split
+from valuegym.agents.control.side_by_side import learn_together
+from valuegym.agents.control.vagram import Settings, VaGraM
 
 PENDULUM = "valuegym/Pendulum-v0"
 TINY: dict[str, Any] = {
@@ -31,10 +33,10 @@ TINY: dict[str, Any] = {
     "members": 2,
     "hidden": 8,
     "model_steps": 3,
-    "random_steps": 20,
+    "warmup_steps": 20,
     "refresh": 20,
     "rollout_every": 10,
-    "update_ratio": 1,
+    "updates_per_step": 1,
     "ramp": 30,
     "model_buffer": 300,
     "optimisation": Optimisation(batch=16),
@@ -76,10 +78,10 @@ def test_a_bandit_is_solved(bins: int) -> None:
     """Reward -(a - 0.5)**2, then the episode ends: the value is the reward, and the best action 0.5."""
     critic = CriticParameters(width=16, bins=bins, low=-3, high=1)
     agent = learner(critic, critic_rate=1e-2, actor_rate=1e-2, temperature=0.01)
-    g, training = seeded(2), Training([agent])
+    g, training = seeded(2), Trainer([agent])
     for _ in range(300):
         s, a = torch.randn(1, 64, 3, generator=g), 2 * torch.rand(1, 64, 1, generator=g) - 1
-        training.update(Batch(s, a, -((a[..., 0] - 0.5) ** 2), s, torch.ones(1, 64)))
+        training.update(Transitions(s, a, -((a[..., 0] - 0.5) ** 2), s, torch.ones(1, 64)))
     s = torch.randn(32, 3, generator=g)
     assert (agent.mode(s) - 0.5).abs().max() < 0.2
     values = agent.critics(s, torch.zeros(32, 1))
@@ -105,12 +107,14 @@ def test_updates_follow_the_written_rule() -> None:
     Gradients are taken of the losses as they are written down, by finite differences.
     """
     agent = learner(CriticParameters(width=4), temperature=0.3)
-    for module in (agent.actor, agent.critics, agent.averaged):
+    for module in (agent.actor, agent.critics, agent.target_critics):
         module.double()
     agent.log_temperature = agent.log_temperature.double()
-    training, g, s = Training([agent]), seeded(4), agent.settings
+    training, g, s = Trainer([agent]), seeded(4), agent.settings
     rows = [torch.randn(1, 6, n, generator=g, dtype=torch.float64) for n in (3, 1, 1, 3)]
-    batch = Batch(rows[0], torch.tanh(rows[1]), rows[2][..., 0], rows[3], torch.tensor([[0.0, 0, 1, 0, 0, 0]]).double())
+    batch = Transitions(
+        rows[0], torch.tanh(rows[1]), rows[2][..., 0], rows[3], torch.tensor([[0.0, 0, 1, 0, 0, 0]]).double()
+    )
     state = agent.generator.get_state()
     noise = torch.randn(2, 6, 1, generator=agent.generator)
     agent.generator.set_state(state)
@@ -121,7 +125,7 @@ def test_updates_follow_the_written_rule() -> None:
 
     with torch.no_grad():
         action, log_density = acted(batch.next_observation, 0)
-        ahead = agent.averaged(batch.next_observation[0], action).min(-1).values - temperature * log_density
+        ahead = agent.target_critics(batch.next_observation[0], action).min(-1).values - temperature * log_density
         target = batch.reward[0] + s.discount * (1 - batch.terminated[0]) * ahead
 
     def critic_loss() -> torch.Tensor:
@@ -136,12 +140,12 @@ def test_updates_follow_the_written_rule() -> None:
         entropy = -acted(batch.observation, 1)[1].mean()
     starts = [p.detach().clone() for p in agent.critics.parameters()]
     actor_starts, warm = [p.detach().clone() for p in agent.actor.parameters()], agent.log_temperature.clone()
-    slow = [p.clone() for p in agent.averaged.parameters()]
+    slow = [p.clone() for p in agent.target_critics.parameters()]
     training.update(batch)
     for start, parameter, slope in zip(starts, agent.critics.parameters(), slopes, strict=True):
         torch.testing.assert_close(parameter.detach() - start, -s.critic_rate * slope.sign(), rtol=1e-3, atol=1e-6)
-    for before, now, fast in zip(slow, agent.averaged.parameters(), agent.critics.parameters(), strict=True):
-        torch.testing.assert_close(now, before + s.average * (fast.detach() - before))
+    for before, now, fast in zip(slow, agent.target_critics.parameters(), agent.critics.parameters(), strict=True):
+        torch.testing.assert_close(now, before + s.tau * (fast.detach() - before))
     torch.testing.assert_close(
         agent.log_temperature - warm, -s.actor_rate * (entropy + 1).sign()[None], rtol=1e-3, atol=0
     )
@@ -201,7 +205,7 @@ MIXED: list[dict[str, Any]] = [
     {"loss": "vagram_matrix", "ramp": 10},
     {"loss": "itervaml"},
     {"loss": "itervaml"},
-    {"model_share": 0.0},
+    {"model_fraction": 0.0},
 ]
 
 
@@ -213,7 +217,7 @@ def test_agents_side_by_side_learn_as_each_does_alone(kinds: list[dict[str, Any]
     for seed, (agent, kwargs) in enumerate(zip(together, kinds, strict=True)):
         alone = tiny(seed, **kwargs).learn(45)
         pairs = [(agent.real.table, alone.real.table), (agent.imagined.table, alone.imagined.table)]
-        for name in ("actor", "critics", "averaged"):
+        for name in ("actor", "critics", "target_critics"):
             ours, theirs = (getattr(a.learner, name).parameters() for a in (agent, alone))
             pairs += list(zip(ours, theirs, strict=True))
         pairs += list(zip(agent.model.parameters(), alone.model.parameters(), strict=True))
@@ -228,48 +232,48 @@ def test_agents_side_by_side_must_be_alike() -> None:
         learn_together([tiny(0), tiny(1, hidden=9)], 5)
     learners = [SoftActorCritic(3, 1, CriticParameters(width=w), Optimisation(), seeded(0)) for w in (4, 8)]
     with pytest.raises(ValueError, match="of one kind"):
-        Training(learners)
+        Trainer(learners)
 
 
-def test_the_share_of_model_data_follows_the_ramp() -> None:
+def test_the_fraction_of_model_data_follows_the_ramp() -> None:
     shares: list[float] = []
     agent = tiny(on_refresh=lambda a: shares.append(a.steps))
     agent.learn(80)
     assert shares == [20, 40, 60, 80]
-    assert agent.share == pytest.approx(0.9)
+    assert agent.model_fraction == pytest.approx(0.9)
     early = tiny().learn(35)
-    assert early.share == pytest.approx(0.9 * 15 / 30)
-    assert early._draw().shape == (1, 16, 2 * 3 + 1 + 2)
-    plain = tiny(model_share=0.0).learn(50)
-    assert plain.share == 0 and plain.refreshes == 0 and plain.data is None
+    assert early.model_fraction == pytest.approx(0.9 * 15 / 30)
+    assert early.sample_batches().shape == (1, 16, 2 * 3 + 1 + 2)
+    plain = tiny(model_fraction=0.0).learn(50)
+    assert plain.model_fraction == 0 and plain.refreshes == 0 and plain.data is None
 
 
-def test_batches_mix_by_the_share() -> None:
-    agent = tiny(update_ratio=3)
-    agent.real, agent.imagined = Buffer(10, 3, 1), Buffer(10, 3, 1)
+def test_batches_mix_by_the_fraction() -> None:
+    agent = tiny(updates_per_step=3)
+    agent.real, agent.imagined = ReplayBuffer(10, 3, 1), ReplayBuffer(10, 3, 1)
     for buffer, value in ((agent.real, 0.0), (agent.imagined, 1.0)):
         rows = torch.full((10,), value)
-        buffer.add(rows_of(Batch(torch.zeros(10, 3), torch.zeros(10, 1), rows, torch.zeros(10, 3), rows)))
-    for share, expected in ((0.0, 0), (0.5, 8), (0.9, 14)):
-        agent.share = share
-        assert split(agent._draw(), 3, 1).reward.sum(-1).tolist() == [expected] * 3
+        buffer.add(Transitions(torch.zeros(10, 3), torch.zeros(10, 1), rows, torch.zeros(10, 3), rows).to_rows())
+    for fraction, expected in ((0.0, 0), (0.5, 8), (0.9, 14)):
+        agent.model_fraction = fraction
+        assert Transitions.from_rows(agent.sample_batches(), 3, 1).reward.sum(-1).tolist() == [expected] * 3
 
 
 def test_the_oldest_rows_are_overwritten() -> None:
-    buffer = Buffer(4, 1, 1)
+    buffer = ReplayBuffer(4, 1, 1)
     for n in ((0, 1), (2, 3, 4), (5, 6), (7, 8, 9, 10, 11)):
         rows = torch.tensor(n, dtype=torch.float32)
-        batch = Batch(rows[:, None], rows[:, None], rows, rows[:, None], rows)
-        buffer.add(rows_of(batch))
-        assert sorted(buffer.fields.reward[: buffer.rows].tolist()) == list(range(n[-1] + 1))[-4:]
-    for column, kept in zip(split(rows_of(batch), 1, 1), batch, strict=True):
+        batch = Transitions(rows[:, None], rows[:, None], rows, rows[:, None], rows)
+        buffer.add(batch.to_rows())
+        assert sorted(buffer.transitions.reward.tolist()) == list(range(n[-1] + 1))[-4:]
+    for column, kept in zip(Transitions.from_rows(batch.to_rows(), 1, 1), batch, strict=True):
         assert torch.equal(column, kept)
 
 
 def test_the_range_of_values_holds_what_rewards_allow() -> None:
     agent = tiny(critic="hl_gauss").learn(25)
     edges = agent.learner.critics.edges
-    rewards = agent.real.fields.reward[:20]  # all below 0
+    rewards = agent.real.transitions.reward[:20]  # all below 0
     width = float(edges[1] - edges[0])
     assert float(edges[3] + width / 2) == pytest.approx(float(rewards.min()) / 0.01, rel=1e-4)
     assert float(edges[-4] - width / 2) == pytest.approx(0, abs=0.1)
@@ -280,13 +284,13 @@ def test_the_range_of_values_holds_what_rewards_allow() -> None:
 def test_validation_rows_are_left_out_of_averages() -> None:
     agent = tiny(validation=0.5).learn(60)
     assert 0.3 < agent.training.double().mean() < 0.7
-    assert torch.equal(agent.evidence.fit, agent.training)  # nothing terminates
+    assert torch.equal(agent.statistics.included, agent.training)  # nothing terminates
 
 
 def test_time_limits_are_not_terminations_and_terminations_need_to_be_known() -> None:
-    agent = tiny(random_steps=201).learn(202)  # an episode of the pendulum is cut off after 200 steps
+    agent = tiny(warmup_steps=201).learn(202)  # an episode of the pendulum is cut off after 200 steps
     assert len(agent.data.observation) == 201
-    assert not agent.data.target.terminated.any()
+    assert not agent.data.terminated.any()
 
     class Ends(gym.Wrapper):  # type: ignore[type-arg]
         def step(self, action: Any) -> Any:
@@ -305,7 +309,7 @@ def test_bad_settings_are_named() -> None:
     for kwargs, message in (
         ({"loss": "vaml"}, "no model loss 'vaml'"),
         ({"critic": "c51"}, "critic = 'c51'"),
-        ({"model_share": 1.5}, "model_share = 1.5"),
+        ({"model_fraction": 1.5}, "model_fraction = 1.5"),
         ({"refresh": 0}, "refresh = 0"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -331,7 +335,7 @@ def test_relatives_play(name: str) -> None:
 
 
 class Known(Ensemble):
-    """A model that is told the dynamics: s' = s + a, r = -s**2."""
+    """A model that knows the dynamics: s' = s + a, r = -s**2."""
 
     def forward(self, observation: Any, action: Any, noise: Any = None) -> losses.Prediction:
         s, a = observation, action
@@ -344,7 +348,7 @@ def test_planning_finds_the_best_first_action() -> None:
     model = Known(1, 1, Architecture(members=2, width=4, depth=1), seeded(0))
     agent = SoftActorCritic(1, 1, CriticParameters(width=4), Optimisation(), seeded(1))
     with torch.no_grad():
-        for parameter in agent.averaged.parameters():
+        for parameter in agent.target_critics.parameters():
             parameter.zero_()
     action = plan(model, agent, torch.tensor([[0.6], [-0.4]]), seeded(2), horizon=3, candidates=4000)
     torch.testing.assert_close(action, torch.tensor([[-0.6], [0.4]]), rtol=0, atol=0.1)
@@ -395,22 +399,6 @@ def test_the_model_environment_says_what_is_wrong() -> None:
         ModelVectorEnv(envs.model, np.zeros((0, 3)), envs.single_observation_space, envs.single_action_space)  # type: ignore[arg-type]
 
 
-def test_stable_baselines_trains_in_the_model() -> None:
-    sb3 = pytest.importorskip("stable_baselines3")
-    agent = sb3.SAC(
-        "MlpPolicy",
-        for_sb3(model_env(num_envs=4, max_episode_steps=5)),
-        learning_starts=8,
-        batch_size=8,
-        policy_kwargs={"net_arch": [8]},
-        seed=0,
-        device="cpu",
-    )
-    agent.learn(40)
-    assert agent.num_timesteps == 40
-    assert agent.replay_buffer.dones[:9].any() and agent.replay_buffer.timeouts[:9].any()  # cut off, not ended
-
-
 def test_sac_is_stable_baselines_with_the_same_ratio() -> None:
     pytest.importorskip("stable_baselines3")
     agent: Any = make("sac", gym.make(PENDULUM), seed=0, learning_starts=10)
@@ -446,8 +434,8 @@ def test_everything_is_computed_on_one_device(loss: str, critic: str, monkeypatc
     adam = torch.optim.Adam
     monkeypatch.setattr(torch.optim, "Adam", lambda *args, fused: adam(*args))  # fused for real accelerators only
     names = ("vagram", "mpc") if loss == "vagram" else ("vagram",)
-    told = TINY | {"loss": loss, "critic": critic, "model_steps": 1, "device": "meta"}
-    agents = [make(name, gym.make(PENDULUM), seed=0, **told) for name in names]
+    settings = TINY | {"loss": loss, "critic": critic, "model_steps": 1, "device": "meta"}
+    agents = [make(name, gym.make(PENDULUM), seed=0, **settings) for name in names]
     with Elsewhere():
         learn_together(agents, 22)
         for agent in agents:

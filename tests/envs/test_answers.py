@@ -312,7 +312,7 @@ def test_a_condition_of_ones_own_in_the_query_environment(raw: Raw, tmp_path: Pa
     raw.write(tmp_path, labels=labels)
     env = gym.make("valuegym/RewardInference-v0", annotator="human:Lab", data=str(tmp_path), reports=(N,))
     core = env.unwrapped.core  # type: ignore[attr-defined]
-    assert core.length == LENGTH
+    assert core.source.length == LENGTH
     observation, _ = env.reset(seed=0)
     said, terminated = [], False
     while not terminated:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from valuegym.agents.coevolution import trackers
-from valuegym.envs import keys
-from valuegym.envs.coevolution import coevolve, metrics, networks, rollouts
+from valuegym.envs import keys, rollouts
+from valuegym.envs.coevolution import metrics, networks, planning
 from valuegym.envs.coevolution.coevolve import Coevolve, State, Task
 from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv
 
@@ -183,10 +183,10 @@ def test_mean_shift_climbs_what_people_get() -> None:
     draw = np.random.default_rng(0)
     people = draw.normal(size=(5, 50, 3)) * 0.4 + np.where(np.arange(50)[:, None] < 20, 0.8, -0.8)
     starts = people[:, :12]
-    ends = coevolve.modes(people, starts, 0.75)
+    ends = planning.modes(people, starts, 0.75)
     gain = metrics.benefit(ends, people[:, None], 0.75) - metrics.benefit(starts, people[:, None], 0.75)
     assert (gain >= -1e-12).all() and gain.mean() > 0.05
-    again = coevolve.modes(people, coevolve.modes(people, coevolve.modes(people, ends, 0.75), 0.75), 0.75)
+    again = planning.modes(people, planning.modes(people, planning.modes(people, ends, 0.75), 0.75), 0.75)
     step = 1e-3 * draw.normal(size=again.shape)
     assert (
         metrics.benefit(again + step, people[:, None], 0.75) <= metrics.benefit(again, people[:, None], 0.75) + 1e-9
@@ -196,21 +196,21 @@ def test_mean_shift_climbs_what_people_get() -> None:
 def test_the_planner_is_silent_where_diversity_is_dear() -> None:
     people = np.random.default_rng(0).normal(size=(4, 50, 3)) * 0.2
     left = np.full(4, 5)
-    _, worth = coevolve.plan(people, people, left, 0.75, 0.15, 0.1, 0.0)
+    _, worth = planning.plan(people, people, left, 0.75, 0.15, 0.1, 0.0)
     assert (worth > 0).all()
-    _, dear = coevolve.plan(people, people, left, 0.75, 0.15, 0.1, 100.0)
+    _, dear = planning.plan(people, people, left, 0.75, 0.15, 0.1, 100.0)
     assert (dear < 0).all()
-    _, last = coevolve.plan(people, people, left * 0 + 1, 0.75, 0.15, 0.1, 1.0)
-    _, early = coevolve.plan(people, people, left, 0.75, 0.15, 0.1, 1.0)
+    _, last = planning.plan(people, people, left * 0 + 1, 0.75, 0.15, 0.1, 1.0)
+    _, early = planning.plan(people, people, left, 0.75, 0.15, 0.1, 1.0)
     assert (last > early).all()  # wear that lasts costs more
 
 
 @pytest.mark.parametrize("at_end", [False, True])
-def test_the_outlook_is_the_best_of_all_plans_of_its_kind(at_end: bool) -> None:
+def test_the_expected_final_return_is_the_best_of_all_plans_of_its_kind(at_end: bool) -> None:
     service, kept, spread = np.array([[0.5, 0.1]]), np.array([[0.9, 0.8]]), np.array([0.7])
     left, attachment, price = np.array([4]), 0.1, 1.3
     for first in (True, False):
-        found = coevolve.outlook(first, service, kept, spread, left, attachment, price, at_end)
+        found = planning.expected_final_return(first, service, kept, spread, left, attachment, price, at_end)
         for k in range(2):
             values = []
             for many in range(4):
@@ -221,16 +221,16 @@ def test_the_outlook_is_the_best_of_all_plans_of_its_kind(at_end: bool) -> None:
                     total += speaks * service[0, k] - (price * abs(1 - c**2) if not at_end or i == 3 else 0)
                 values.append(total)
             assert found[0, k] == pytest.approx(max(values))
-    both = coevolve.outlook(True, service, kept, spread, np.array([2]), attachment, price, at_end)
+    both = planning.expected_final_return(True, service, kept, spread, np.array([2]), attachment, price, at_end)
     twice = (np.repeat(x, 2, 0) for x in (service, kept, spread))
-    more = coevolve.outlook(True, *twice, np.array([2, 7]), 0.1, 1.3, at_end)
+    more = planning.expected_final_return(True, *twice, np.array([2, 7]), 0.1, 1.3, at_end)
     assert np.allclose(more[:1], both)  # rows with fewer steps left do not see the others' steps
 
 
 def test_whoever_counts_diversity_at_the_end_speaks_early() -> None:
     people = np.random.default_rng(0).normal(size=(4, 50, 3)) * 0.2
     worth = [
-        [coevolve.plan(people, people, np.full(4, left), 0.75, 0.15, 0.1, price, at_end)[1] for left in (9, 1)]
+        [planning.plan(people, people, np.full(4, left), 0.75, 0.15, 0.1, price, at_end)[1] for left in (9, 1)]
         for price, at_end in ((1.0, False), (4.0, True))
     ]
     (early, late), (early_at_end, late_at_end) = worth
@@ -244,7 +244,7 @@ def test_the_reference_is_no_worse_than_speaking_always_or_never() -> None:
             task = begin(core, 16)
 
             def always(task: Task, state: State, core: Coevolve = core) -> Array:
-                best, _ = coevolve.plan(state.people, state.counterfactual, core.steps - state.t, 0.75, 0.15, 0.1, 0.0)
+                best, _ = planning.plan(state.people, state.counterfactual, core.steps - state.t, 0.75, 0.15, 0.1, 0.0)
                 return core.action(state.people.mean(1), best, np.ones(16, np.bool_))
 
             returns = rollouts.play(core, task, core.oracle_action).returns

@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.envs import ENVS, keys
-from valuegym.envs.control import acrobot, cartpole_swingup, mountain_car, riccati, rollouts
+from valuegym.envs import ENVS, keys, rollouts
+from valuegym.envs.control import acrobot, cartpole_swingup, mountain_car, riccati
 from valuegym.envs.functional import load
 
 CORES: dict[str, Any] = {

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from valuegym.envs import keys
-from valuegym.envs.coevolution import dynamics, metrics, responses, rollouts
+from valuegym.envs import keys, rollouts
+from valuegym.envs.coevolution import dynamics, metrics, responses
 from valuegym.envs.coevolution.follow import Follow
 from valuegym.envs.coevolution.predict import Predict
 from valuegym.envs.coevolution.responses import Channel

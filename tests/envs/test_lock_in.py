@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from valuegym.agents import make
-from valuegym.envs import keys
-from valuegym.envs.coevolution import dynamics, rollouts
+from valuegym.envs import keys, rollouts
+from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.lock_in import LockIn, State
 from valuegym.envs.functional import take_rows
 

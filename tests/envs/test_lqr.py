@@ -8,8 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.envs import keys
-from valuegym.envs.control import lqr, riccati, rollouts
+from valuegym.envs import keys, rollouts
+from valuegym.envs.control import lqr, riccati
 from valuegym.envs.control.lqr import LQR, Parameters, Task
 
 

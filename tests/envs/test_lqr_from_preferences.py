@@ -48,7 +48,7 @@ def test_no_force_scores_zero_the_oracle_one_and_an_unstable_controller_minus_on
     assert oracle in gym.vector.utils.batch_space(core.action_space, 40)
     close(core.score(task, oracle), 1, atol=1e-12)
     assert (core.score(task, 0 * oracle) == 0).all()
-    assert (core.cost(task, -oracle) == np.inf).all() and (core.score(task, -oracle) == -1).all()
+    assert (core.source.cost(task, -oracle) == np.inf).all() and (core.score(task, -oracle) == -1).all()
     assert (core.score(task, 0.8 * oracle) < 1).all() and (core.score(task, 0.8 * oracle) > 0.9).all()
 
 
@@ -85,7 +85,7 @@ def test_a_cost_is_that_of_many_episodes() -> None:
         u = -s @ K.T
         total += core.discount**t * (((s @ Q) * s).sum(-1) + ((u @ R) * u).sum(-1))
         s = s @ A.T + u @ B.T + draw(W)
-    close(core.cost(task, action)[0], total.mean(), rtol=4 * total.std() / total.mean() / 4000**0.5)
+    close(core.source.cost(task, action)[0], total.mean(), rtol=4 * total.std() / total.mean() / 4000**0.5)
 
 
 def test_a_constant_controller_does_not_do() -> None:
@@ -153,7 +153,7 @@ def test_regret_is_the_sum_of_optimal_advantages(rotated: bool) -> None:
     """From the optimal values before and after each step, in observed coordinates, instead of the square completed."""
     core = LQRFromPreferences(rotated=rotated, **QUICK)
     task, state = begin(core, 20)
-    states, forces, _ = core.query(task, at(state, 1).num_queries)
+    (states, forces), _ = core.query(task, at(state, 1).num_queries)
     system = observed(core, task)
     P = riccati.optimal(system).P[:, None, None]
     s = np.einsum("bij,bklj->bkli", task.rotation, states)[:, :, :-1]
@@ -164,16 +164,16 @@ def test_regret_is_the_sum_of_optimal_advantages(rotated: bool) -> None:
 
     paid = form(system.Q[:, None, None], s) + form(system.R[:, None, None], forces)
     each = paid + core.discount * form(P, x) - form(P, s)
-    close(core.costs(task, states, forces), (core.discount ** np.arange(5) * each).sum(-1), rtol=1e-9, atol=1e-9)
+    close(core.source.costs(task, states, forces), (core.discount ** np.arange(5) * each).sum(-1), rtol=1e-9, atol=1e-9)
 
 
 def test_partial_return_is_what_the_segment_costs() -> None:
     core = LQRFromPreferences("partial-return", **QUICK)
     task, state = begin(core, 20)
-    states, forces, _ = core.query(task, at(state, 1).num_queries)
+    (states, forces), _ = core.query(task, at(state, 1).num_queries)
     s = states[:, :, :-1]
     each = np.einsum("bklj,bji,bkli->bkl", s, task.Q, s) + task.R[:, :, 0][:, :, None] * forces[..., 0] ** 2
-    close(core.costs(task, states, forces), (core.discount ** np.arange(5) * each).sum(-1), rtol=1e-12)
+    close(core.source.costs(task, states, forces), (core.discount ** np.arange(5) * each).sum(-1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("statistic", ["regret", "partial-return"])
@@ -183,12 +183,12 @@ def test_answers(statistic: str) -> None:
     task, state = begin(sure, 60)
     expected, share, sizes = [], [], []
     for shown in range(1, 41):
-        states, forces, answer = sure.query(task, at(state, shown).num_queries)
-        costs = sure.costs(task, states, forces)
+        (states, forces), answer = sure.query(task, at(state, shown).num_queries)
+        costs = sure.source.costs(task, states, forces)
         assert (answer == np.where(costs[:, 1] < costs[:, 0], annotators.SECOND, annotators.FIRST)).all()
         difference = (costs[:, 0] - costs[:, 1]) / task.temperature
         expected.append(1 / (1 + np.exp(-difference)))
-        share.append(noisy.query(task, at(state, shown).num_queries)[2] == annotators.SECOND)
+        share.append(noisy.query(task, at(state, shown).num_queries)[1] == annotators.SECOND)
         sizes.append(np.abs(difference))
     chance, chosen = np.array(expected), np.array(share)
     spread = (chance * (1 - chance)).sum() ** 0.5

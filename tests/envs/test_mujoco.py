@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 import valuegym.envs
 from valuegym.envs.control import mujoco
 
-FOREIGN = valuegym.envs.FOREIGN
+THIRD_PARTY = valuegym.envs.THIRD_PARTY
 
 
 @pytest.fixture(autouse=True)
@@ -37,9 +37,9 @@ def test_without_the_extra_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         gym.make("valuegym/Hopper-v0")
 
 
-@pytest.mark.parametrize("id", FOREIGN)
+@pytest.mark.parametrize("id", THIRD_PARTY)
 def test_the_body_is_gymnasiums(id: str) -> None:
-    row = FOREIGN[id]
+    row = THIRD_PARTY[id]
     ours, theirs = gym.make(id), gym.make(row.kwargs["task"])
     n, number = theirs.observation_space.shape[0], row.kwargs.get("number", 0)  # type: ignore[index]
     assert ours.observation_space.shape == (n + number,)

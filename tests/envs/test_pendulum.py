@@ -8,8 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.envs import keys
-from valuegym.envs.control import grid, pendulum, rollouts
+from valuegym.envs import keys, rollouts
+from valuegym.envs.control import grid, pendulum
 from valuegym.envs.control.pendulum import Pendulum, State
 
 

@@ -1,32 +1,19 @@
-"""Every registered id, by the same rules: Gymnasium's and Stable-Baselines3's checkers, determinism, documentation."""
+"""Every registered id by the checks of `valuegym.testing`, and what the registry promises besides."""
 
 from __future__ import annotations
 
 import json
 import re
-import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import pytest
-from gymnasium.envs.registration import EnvSpec
-from gymnasium.utils.env_checker import check_env
 
 import valuegym
-from valuegym.envs import ENVS, FOREIGN, register_all
-from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv, load
-
-HEADINGS = [
-    "Description",
-    "Observation",
-    "Action",
-    "Reward",
-    "Episode end",
-    "Oracle and naive scores",
-    "Source",
-    "Version history",
-]
+from valuegym.envs import ENVS, THIRD_PARTY, register_all, testing
+from valuegym.envs.functional import load
 
 DELIVERY, INFERENCE, POLICY = "valuegym/Delivery-v0", "valuegym/RewardInference-v0", "valuegym/RewardInferencePolicy-v0"
 # Each id as registered, and with the arguments that change its spaces.
@@ -71,130 +58,37 @@ ALLOWED: dict[tuple[str, str], list[tuple[str, str]]] = {
 }
 
 
-def unexpected(id: str, checker: str, caught: list[warnings.WarningMessage]) -> list[str]:
-    allowed = [said for said, _ in ALLOWED.get((id, checker), [])]
-    return [str(w.message) for w in caught if not any(re.search(said, str(w.message)) for said in allowed)]
+def maker(id: str, kwargs: dict[str, Any]) -> testing.MakeEnv:
+    return partial(gym.make, id, **kwargs)
 
 
-def play(env: gym.Env[Any, Any], seed: int, steps: int = 25) -> list[Any]:
-    """All that comes out, over a few episodes; actions are the same for the same seed."""
-    env.action_space.seed(seed)
-    out: list[Any] = [env.reset(seed=seed)]
-    for _ in range(steps):
-        out.append(env.step(env.action_space.sample()))
-        if out[-1][2] or out[-1][3]:
-            out.append(env.reset())
-    return out
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, tuple | list):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    a, b = np.asarray(a), np.asarray(b)
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+def allowed(id: str, checker: str) -> list[str]:
+    return [said for said, _ in ALLOWED.get((id, checker), [])]
 
 
 @CASES
 def test_gymnasiums_checker(id: str, kwargs: dict[str, Any]) -> None:
-    env = gym.make(id, **kwargs)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        check_env(env.unwrapped)
-    assert unexpected(id, "gymnasium", caught) == []
+    testing.check_gymnasium(maker(id, kwargs), allowed(id, "gymnasium"))
 
 
 @CASES
 def test_stable_baselines3s_checker(id: str, kwargs: dict[str, Any]) -> None:
-    checker = pytest.importorskip("stable_baselines3.common.env_checker")
-    env = gym.make(id, **kwargs)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        checker.check_env(env)
-        checker.check_env(env.unwrapped)
-    assert unexpected(id, "stable-baselines3", caught) == []
+    pytest.importorskip("stable_baselines3.common.env_checker")
+    testing.check_stable_baselines3(maker(id, kwargs), allowed(id, "stable-baselines3"))
 
 
 @CASES
-def test_twins_do_the_same(id: str, kwargs: dict[str, Any]) -> None:
-    a, b = (play(gym.make(id, **kwargs), seed=7) for _ in range(2))
-    assert same(a, b)
-    c = play(gym.make(id, **kwargs), seed=8)
-    assert not same([out[0] for out in a], [out[0] for out in c])
-    env = gym.make(id, **kwargs)
-    play(env, seed=9)
-    assert same(play(env, seed=7), a)  # whatever happened before
-    for out in a:
-        assert "episode" not in out[-1] and out[0] in env.observation_space
-        if len(out) == 5:
-            assert type(out[1]) is float and type(out[2]) is bool and type(out[3]) is bool
-
-
-@CASES
-def test_specs_survive_json(id: str, kwargs: dict[str, Any]) -> None:
-    env = gym.make(id, **kwargs)
-    assert env.spec is not None
-    text = env.spec.to_json()
-    again = gym.make(EnvSpec.from_json(text))
-    assert again.spec is not None and again.spec.to_json() == text
-    assert again.observation_space == env.observation_space and again.action_space == env.action_space
-    assert same(play(env, 3, 10), play(again, 3, 10))
-
-
-@CASES
-def test_make_vec_is_native(id: str, kwargs: dict[str, Any]) -> None:
-    envs = gym.make_vec(id, num_envs=3, **kwargs)
-    assert type(envs.unwrapped) is FunctionalVectorEnv and envs.num_envs == 3
-    assert envs.metadata["autoreset_mode"] is gym.vector.AutoresetMode.NEXT_STEP
-    env = gym.make(id, **kwargs)
-    assert type(env.unwrapped) is FunctionalEnv
-    assert envs.single_observation_space == env.observation_space and envs.single_action_space == env.action_space
-    observations, info = envs.reset(seed=0)
-    assert observations in envs.observation_space and info == {}
-    envs.action_space.seed(0)
-    for _ in range(5):
-        observations, rewards, terminated, truncated, info = envs.step(envs.action_space.sample())
-        assert observations in envs.observation_space and info == {}
-        assert rewards.shape == terminated.shape == truncated.shape == (3,)
-
-
-@CASES
-def test_pictures(id: str, kwargs: dict[str, Any]) -> None:
-    modes = gym.make(id, **kwargs).metadata["render_modes"]
-    assert {"ansi", "rgb_array"} <= set(modes)
-    for mode in modes:
-        env, envs = gym.make(id, render_mode=mode, **kwargs), gym.make_vec(id, num_envs=2, render_mode=mode, **kwargs)
-        env.reset(seed=1), envs.reset(seed=1)
-        env.action_space.seed(0)
-        pictures = [env.render()]
-        assert same(envs.render()[0], pictures[0])  # type: ignore[index]
-        for _ in range(2):
-            action = env.action_space.sample()
-            env.step(action), envs.step(np.stack([action, action]))
-            pictures.append(env.render())
-            drawn = envs.render()
-            assert isinstance(drawn, tuple) and len(drawn) == 2 and same(drawn[0], pictures[-1])
-        for picture in pictures:
-            if mode == "ansi":
-                assert isinstance(picture, str) and picture.strip()
-            else:
-                assert isinstance(picture, np.ndarray) and picture.dtype == np.uint8
-                assert picture.ndim == 3 and picture.shape[2] == 3 and picture.shape == pictures[0].shape
-                assert picture.std() > 10  # something is drawn
-        assert not same(pictures[0], pictures[1])
+@pytest.mark.parametrize(
+    "check", [testing.check_determinism, testing.check_spec, testing.check_vector, testing.check_rendering]
+)
+def test_checks(check: Callable[[testing.MakeEnv], None], id: str, kwargs: dict[str, Any]) -> None:
+    check(maker(id, kwargs))
 
 
 @pytest.mark.parametrize("id", ENVS)
-def test_documentation_has_its_headings(id: str) -> None:
-    documentation = load(ENVS[id].core).__doc__
-    found = re.findall(r"^\s*## (.+)$", documentation, flags=re.MULTILINE)
-    assert [heading for heading in found if heading in HEADINGS] == HEADINGS
-    assert set(found) - set(HEADINGS) <= {"Arguments"}
-    sections = re.split(r"^\s*## .+$", documentation, flags=re.MULTILINE)
-    assert all(len(section.split()) >= 3 for section in sections)
-    version = id.rpartition("-")[2]
-    assert f"{version}:" in sections[-1]
+@pytest.mark.parametrize("check", [testing.check_arguments, testing.check_documentation])
+def test_checks_by_id(check: Callable[[testing.MakeEnv], None], id: str) -> None:
+    check(maker(id, {}))
 
 
 @pytest.mark.parametrize("id", ENVS)
@@ -213,18 +107,10 @@ def test_registration_is_done_once() -> None:
     before = {id: gym.spec(id) for id in ENVS}
     register_all()
     assert all(gym.spec(id) is spec for id, spec in before.items())
-    assert {id for id in gym.registry if id.startswith("valuegym/")} == {*ENVS, *FOREIGN}
+    assert {id for id in gym.registry if id.startswith("valuegym/")} == {*ENVS, *THIRD_PARTY}
     assert valuegym.envs.ENVS is ENVS
 
 
 def test_namespaced_ids_import_the_package() -> None:
     for id in ENVS:
         assert gym.make(f"valuegym:{id}").spec.id == id  # type: ignore[union-attr]
-
-
-def test_wrong_arguments_name_themselves() -> None:
-    for id in ENVS:
-        with pytest.raises(TypeError, match="colour"):
-            gym.make(id, colour="red")
-        with pytest.raises(TypeError, match="colour"):
-            gym.make_vec(id, num_envs=2, colour="red")

@@ -302,7 +302,7 @@ def test_signs_and_places_of_features_tell_nothing() -> None:
     reward = np.einsum("bsad,bd->bsa", task.features, task.weights)
     good = {item: [] for item in (delivery.GOAL, delivery.SHEEP, delivery.COIN, delivery.ROADBLOCK)}  # type: ignore[var-annotated]
     for i in range(n):
-        entered = task.board[i][task.next_state[i]]
+        entered = task.layout[i][task.next_state[i]]
         moved = task.next_state[i] != np.arange(150)[:, None]
         plain = reward[i][moved & (entered == delivery.ROAD)]
         for item, found in good.items():
@@ -407,7 +407,7 @@ def test_answers_are_as_frequent_as_the_model_says(annotator: str) -> None:
 def content(split: str, n: int) -> list[tuple[bytes, bytes]]:
     """Boards and weights of n tasks, before the features are shuffled and signed."""
     core = RewardInference(split=split)
-    boards, weights, _, _ = core._draw(keys.mix(1, np.arange(n)))
+    boards, weights, _, _ = core.source.tasks.original(keys.mix(1, np.arange(n)))
     return [(b.tobytes(), w.tobytes()) for b, w in zip(boards, weights, strict=True)]
 
 
@@ -433,7 +433,12 @@ def test_splits_cover_all_tasks() -> None:
 
 def test_test_is_the_default_split() -> None:
     core = RewardInference()
-    assert (core.split, core.evaluation_points, core.length, core.random) == ("test", EVALUATION_POINTS, 3, True)
+    assert (core.source.tasks.boards.split, core.evaluation_points, core.source.length, core.random) == (
+        "test",
+        EVALUATION_POINTS,
+        3,
+        True,
+    )
     assert EVALUATION_POINTS == (3, 10, 30, 100, 300, 1000, 3000)
 
 
@@ -467,9 +472,9 @@ def test_boards_of_any_size(board: str, size: tuple[int, int]) -> None:
     """Every cell of the array is a cell of the board, and the oracle is right on it."""
     core = RewardInference(board=board, size=size, evaluation_points=(0, 2))
     S = size[0] * size[1]
-    assert core.observation_space["board"].shape == (S,) and core.shape == size
+    assert core.observation_space["board"].shape == (S,) and core.source.tasks.boards.shape == size
     task, state = begin(core, 4)
-    assert task.board.shape == (4, S) and (task.board != delivery.OUTSIDE).all()
+    assert task.layout.shape == (4, S) and (task.layout != delivery.OUTSIDE).all()
     assert task.next_state.shape == (4, S, 4) and task.terminal.shape == (4, S)
     seen = core.observation(task, at(state, 1))
     assert all(one(seen, i) in core.observation_space for i in range(4))

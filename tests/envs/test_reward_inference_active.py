@@ -11,9 +11,9 @@ import pytest
 
 from valuegym.envs import keys
 from valuegym.envs.preference import annotators, datasets
-from valuegym.envs.preference.queries import read
 from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.envs.preference.reward_inference_active import ActiveState, RewardInferenceActive, read_candidates
+from valuegym.envs.preference.tabular_query import read
 
 ID, WATCH = "valuegym/RewardInferenceActive-v0", "valuegym/RewardInference-v0"
 BOARDS = ("random", "risky", "published", "..G\n.SX")

@@ -13,8 +13,25 @@ from typing import Any
 import pytest
 
 from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.board import sandbox
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.tracking import log as tracking
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need a sandbox where there is none."""
+    if item.get_closest_marker("sandbox") and sandbox.missing():
+        pytest.skip(sandbox.missing())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
+    """Under VALUEGYM_REQUIRE_SANDBOX=1 a test of the sandbox that was skipped, for whatever reason, has failed."""
+    report = yield
+    if report.skipped and item.get_closest_marker("sandbox") and os.environ.get("VALUEGYM_REQUIRE_SANDBOX") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"VALUEGYM_REQUIRE_SANDBOX=1, but this test was skipped: {report.longrepr[2]}"
+    return report
 
 
 @pytest.fixture(scope="module")

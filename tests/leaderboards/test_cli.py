@@ -458,9 +458,9 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import os, signal, sys\n"
-        "from valuegym.agents import AGENTS, Entry\n"
+        "from valuegym.agents import AGENTS, AgentEntry\n"
         "from valuegym.leaderboards.__main__ import main\n"
-        "AGENTS['dying'] = Entry('dying:Dying', '', '')\n"
+        "AGENTS['dying'] = AgentEntry('dying:Dying', '', '')\n"
         "if __name__ == '__main__':\n"
         "    sys.exit(main(['run', '--agent', 'dying', '--experiment', 'preference/delivery', '--seed', '0']))\n",
         encoding="utf-8",

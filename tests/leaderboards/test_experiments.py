@@ -101,7 +101,7 @@ def test_environments_and_their_agents_can_be_made(id: str, monkeypatch: pytest.
 def test_human_environments_can_be_made_where_the_data_is(id: str, data_folder: Path) -> None:
     row = find(id)
     core = gym.make(row.env_id, **row.make_kwargs(str(data_folder))).unwrapped.core  # type: ignore[attr-defined]
-    assert core.human.condition.lower() == id.partition("/human-")[2]
+    assert core.source.human.condition.lower() == id.partition("/human-")[2]
     assert not row.ranked
 
 
@@ -110,7 +110,7 @@ def test_ranked_tracks_are_played_on_tasks_that_nobody_trains_on() -> None:
     assert len(ranked) == 10
     for row in ranked:
         core = gym.make(row.env_id, **row.kwargs).unwrapped.core  # type: ignore[attr-defined]
-        assert core.split == "test" and core.random
+        assert core.source.tasks.boards.split == "test" and core.random
     for row in EXPERIMENTS.values():
         if "published" in row.kwargs.values() or row.data:
             assert not row.ranked

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.agents import AGENTS, Entry
+from valuegym.agents import AGENTS, AgentEntry
 from valuegym.agents.uniform import Uniform
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.experiments import Experiment
@@ -69,7 +69,7 @@ class Spy(Uniform):
 def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for row in (TINY, TRAINED):
         monkeypatch.setitem(experiments.EXPERIMENTS, row.id, row)
-    monkeypatch.setitem(AGENTS, "spy", Entry(f"{__name__}:Spy", "", ""))
+    monkeypatch.setitem(AGENTS, "spy", AgentEntry(f"{__name__}:Spy", "", ""))
     monkeypatch.setattr(Spy, "made", [])
     monkeypatch.setattr(Spy, "fail", "")
     yield
@@ -275,14 +275,14 @@ SCRIPT = """
 import sys
 import time
 
-from valuegym.agents import AGENTS, Entry
+from valuegym.agents import AGENTS, AgentEntry
 from valuegym.agents.uniform import Uniform
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.experiments import Experiment
 
 experiments.EXPERIMENTS["test/tiny"] = {row}
-AGENTS["slow"] = Entry("slow_agent:Slow", "", "")
+AGENTS["slow"] = AgentEntry("slow_agent:Slow", "", "")
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """

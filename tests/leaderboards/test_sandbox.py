@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -33,7 +34,6 @@ from valuegym.leaderboards.trust import judgement as trust
 from valuegym.leaderboards.trust import ledger as book
 from valuegym.leaderboards.trust.commitment import agent_digest
 
-needs_sandbox = pytest.mark.skipif(bool(sandbox.missing()), reason=sandbox.missing())
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 TRAINED = Experiment("test/trained", "", "valuegym/Delivery-v0", "{}", ("uniform",), 50, 3, (0, 1), "return")
 WEIGHTS = Experiment(
@@ -48,6 +48,7 @@ WEIGHTS = Experiment(
     "evaluation_points",
 )
 UNIFORM = "from valuegym.agents.uniform import Uniform as make\n"
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = "import os, sys, time\nimport numpy as np\n"
 Agent = Callable[..., Path]
 
@@ -172,7 +173,7 @@ def test_nothing_is_run_without_a_sandbox(
 # --- honest agents ---
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 @pytest.mark.parametrize("name", ["test/walk", "test/weights", "control/lqr", "coevolution/follow-linear"])
 def test_an_agent_plays_inside_as_it_does_outside(agent: Agent, tmp_path: Path, name: str) -> None:
     what = experiments.find(name)
@@ -181,7 +182,7 @@ def test_an_agent_plays_inside_as_it_does_outside(agent: Agent, tmp_path: Path, 
     assert inside == read(run("uniform", name, 0, tmp_path / "results"))
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_memory_lasts_within_a_run_and_prints_do_no_harm(agent: Agent) -> None:
     source = answering(
         "state = 0 if state is None else state + 1\nprint('hello', flush=True)\nreturn np.full(n, state), state"
@@ -190,7 +191,7 @@ def test_memory_lasts_within_a_run_and_prints_do_no_harm(agent: Agent) -> None:
     assert (ask(agent(source), asks=1) == 0).all()
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_a_board_executes_a_committed_agent(agent: Agent, tmp_path: Path, make_key, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     key, folder = make_key(), agent(UNIFORM)
@@ -219,7 +220,7 @@ def test_a_board_executes_a_committed_agent(agent: Agent, tmp_path: Path, make_k
         assert [episode.seed for episode in record.episodes] == list(seeds[name])
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_only_the_committed_agent_is_executed(agent: Agent, tmp_path: Path) -> None:
     folder, board, nonce = agent(UNIFORM), tmp_path / "book", tmp_path / "nonce"
     referee.begin(board, "test")
@@ -265,7 +266,7 @@ for _ in range(timesteps):
 self.choice = seen % 4""")
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 @pytest.mark.parametrize("name", ["test/trained", "control/lqr"])
 def test_an_agent_trains_inside_as_it_does_outside(agent: Agent, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the first reset names no seed, the board gives it the run's."""
@@ -306,7 +307,7 @@ def train(folder: Path, timesteps: int = 50, **limits: Any) -> Any:
         return player.predict(observation, episode_start=np.ones(1, bool))[0][0]
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 @pytest.mark.parametrize("catches", [False, True])
 def test_the_board_counts_the_steps(agent: Agent, catches: bool) -> None:
     body = "self.env.reset()\nwhile True:\n    *_, done, cut, _ = self.env.step(1)\n    self.choice += 1\n"
@@ -318,7 +319,7 @@ def test_the_board_counts_the_steps(agent: Agent, catches: bool) -> None:
     assert train(agent(learning(body)), 0) == 0
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -343,14 +344,14 @@ def test_training_that_is_none_is_named(agent: Agent, body: str, reason: str) ->
     assert any(part in str(error.value) for part in reason.split("|")), error.value
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_only_learning_has_steps(agent: Agent) -> None:
     with pytest.raises(AgentFailure, match="only while the board lets the agent learn"):
         train(agent(learning("pass", before="self.env.reset()")))
     assert train(agent(answering("return np.full(n, 2), None"))) == 2  # it has no learn: it plays as it is
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 @pytest.mark.slow
 def test_proximal_policy_optimisation_trains_inside_as_outside(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stable-Baselines3 takes the piped environment for an environment."""
@@ -370,7 +371,7 @@ def test_proximal_policy_optimisation_trains_inside_as_outside(agent: Agent, mon
 # --- others ---
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -403,7 +404,7 @@ def test_an_agent_that_fails_is_named_and_ended(agent: Agent, body: str, reason:
     assert time.monotonic() - began < 60  # it slept on for 60 s, unless it was ended
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 @pytest.mark.parametrize(
     "source", ["raise RuntimeError('no')", "x = 1", "def make(env): pass", "import nothing_at_all"]
 )
@@ -432,7 +433,7 @@ def told(agent: Agent, facts: dict[str, str]) -> dict[str, str]:
     return found
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_the_agent_is_nobody_and_sees_nobody(agent: Agent, tmp_path: Path) -> None:
     secret = tmp_path / "nonce"
     secret.write_text("secret", encoding="ascii")
@@ -467,7 +468,7 @@ def test_the_agent_is_nobody_and_sees_nobody(agent: Agent, tmp_path: Path) -> No
     assert int(found["handles"]) <= 8  # three standard ones, the pipe's two, the listing's own
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_what_an_agent_may_not_do_it_cannot(agent: Agent) -> None:
     attempts = {
         "open('/agent/agent.py', 'a')": "OSError|PermissionError",
@@ -488,7 +489,7 @@ def test_what_an_agent_may_not_do_it_cannot(agent: Agent) -> None:
     assert {a: found[a] for a, allowed in attempts.items() if found[a] not in allowed.split("|")} == {}
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_an_agent_has_no_network(agent: Agent) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     port, hits = listener.getsockname()[1], []
@@ -503,13 +504,13 @@ def test_an_agent_has_no_network(agent: Agent) -> None:
     listener.close()
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_a_whole_run_is_limited(agent: Agent) -> None:
     with pytest.raises(AgentFailure, match="used more than 2 s"):
         ask(agent(answering("time.sleep(0.3)\nreturn np.zeros(n, int), None")), asks=100, total=2.0)
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_a_failed_execution_is_written_down(agent: Agent, tmp_path: Path) -> None:
     folder = agent(answering("return np.full(n, 9), None"))
     board, nonce = tmp_path / "book", tmp_path / "nonce"
@@ -522,7 +523,7 @@ def test_a_failed_execution_is_written_down(agent: Agent, tmp_path: Path) -> Non
     assert not (tmp_path / "x.zip").exists() and list(book.read(board).accepted()) == []
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 @pytest.mark.parametrize("body", ["time.sleep(60)", "os.setsid()\nwhile True: pass"])
 def test_no_process_outlives_the_board(agent: Agent, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
     user = 1_950_000_000 + os.getpid()  # other tests run at the same time, under users of their own
@@ -544,7 +545,7 @@ def test_no_process_outlives_the_board(agent: Agent, body: str, monkeypatch: pyt
     assert user not in users()
 
 
-@needs_sandbox
+@pytest.mark.sandbox
 def test_nothing_is_left_behind(agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()
@@ -552,3 +553,21 @@ def test_nothing_is_left_behind(agent: Agent, tmp_path: Path, monkeypatch: pytes
     ask(agent(UNIFORM))
     assert str(folder) not in Path("/proc/mounts").read_text()
     assert not os.listdir(folder)
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("1", "error"), ("", "skipped")])
+def test_a_sandbox_test_that_is_skipped_fails_where_one_is_required(
+    required: str, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VALUEGYM_REQUIRE_SANDBOX", required)
+    hooks = (Path(__file__).with_name("conftest.py")).read_text(encoding="utf-8")
+    without = "\nsandbox.missing = lambda: 'There is no sandbox.'\n"
+    (tmp_path / "conftest.py").write_text(hooks + without, encoding="utf-8")
+    (tmp_path / "test_one.py").write_text(
+        "import pytest\n@pytest.mark.sandbox\ndef test_it():\n    pass\ndef test_other():\n    pass\n", encoding="utf-8"
+    )
+    settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", *settings, str(tmp_path / "test_one.py")]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert f"1 passed, 1 {outcome}" in found.stdout or f"1 {outcome}, 1 passed" in found.stdout, found.stdout
+    assert "There is no sandbox." in found.stdout and found.returncode == (1 if required else 0)

@@ -41,7 +41,7 @@ ROWS = [
         0,
         2,
         (0, 1),
-        "reports",
+        "evaluation_points",
         ranked=False,
     ),
 ]

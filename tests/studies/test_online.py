@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from valuegym.envs.control import rollouts
+from valuegym.envs import rollouts
 
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
@@ -22,7 +22,7 @@ STUDIES = {
     name: json.loads((ROOT / f"studies/control/{name}.json").read_text(encoding="utf-8"))
     for name in ("cartpole", "hopper", "pendulum")
 }
-SMALL = {"hidden": 4, "batch": 4, "random_steps": 8, "refresh": 8, "model_steps": 1, "members": 2, "width": 4}
+SMALL = {"hidden": 4, "batch": 4, "warmup_steps": 8, "refresh": 8, "model_steps": 1, "members": 2, "width": 4}
 NAMES = pytest.mark.parametrize("name", STUDIES)
 
 
@@ -68,8 +68,8 @@ def test_stable_baselines_is_told_the_same(online: Any) -> None:
     candidate = study["tuned"]["sac"][0]
     sac = online.stable_baselines(study, online.Run("sac", candidate, 3), gym.make(study["env"]))
     told = study["settings"]
-    assert (sac.seed, sac.batch_size, sac.gradient_steps) == (3, told["batch"], told["update_ratio"])
-    assert (sac.learning_starts, sac.gamma, sac.tau) == (told["random_steps"], 0.99, 0.005)
+    assert (sac.seed, sac.batch_size, sac.gradient_steps) == (3, told["batch"], told["updates_per_step"])
+    assert (sac.learning_starts, sac.gamma, sac.tau) == (told["warmup_steps"], 0.99, 0.005)
     assert sac.learning_rate == study["candidates"][candidate]["critic_rate"]
     assert [p.shape[0] for p in sac.actor.latent_pi.parameters()] == [told["hidden"]] * 4
 

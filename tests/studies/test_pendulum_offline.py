@@ -63,7 +63,7 @@ def test_a_block_of_one_seed_plans_as_the_library_does(module: Any, monkeypatch:
     at = one.data.observation[:5]
     one.learner.generator = torch.Generator().manual_seed(1)  # actor and planner draw from one generator
     alone = mpc.plan(found.model, one.learner, at, one.learner.generator)
-    training, together = module.Training([one.learner]), module.side_by_side([found.model])
+    training, together = module.Trainer([one.learner]), module.join_models([found.model])
     torch.testing.assert_close(module.plan(together, training, at[None], torch.Generator().manual_seed(1))[0], alone)
 
 

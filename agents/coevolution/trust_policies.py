@@ -8,39 +8,32 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.agents.base import batch_size
+from valuegym.agents.base import BatchAgent, Mask, rules
 from valuegym.envs.coevolution.lock_in import LockIn
 
 Array = npt.NDArray[Any]
 
 
-def _core(env: gym.Env[Any, Any]) -> LockIn:
-    core: Any = getattr(env.unwrapped, "core", None)
+def _rules(env: gym.Env[Any, Any]) -> LockIn:
+    core: Any = rules(env)
     if not isinstance(core, LockIn):
         raise ValueError("Agents of trust play in valuegym/LockIn-v0 only.")
     return core
 
 
-class Trust:
+class Trust(BatchAgent):
     """Places the same trust in people always and says what it believes: the model of Qiu et al. (2025)."""
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, trust: float = 0.0) -> None:
-        core = _core(env)
+        super().__init__(env)
+        core = _rules(env)
         if not 0 <= trust <= core.trust:
             raise ValueError(f"trust = {trust}; expected a number from 0 to {core.trust}.")
-        self.observation_space = env.observation_space
         self.action = np.array([2.0 * trust / core.trust - 1.0, 0.0], np.float32)
 
-    def learn(self, total_timesteps: int) -> Trust:
-        """Nothing to learn."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
-        """The same action to everything."""
-        n = batch_size(observation, self.observation_space)
-        return (self.action.copy() if n is None else np.tile(self.action, (n, 1))), state
+    def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
+        """Return the same action for every environment."""
+        return np.tile(self.action, (len(start), 1)), memory
 
 
 def none(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
@@ -50,12 +43,12 @@ def none(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
 
 def full(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
     """Believes everybody as much as it can."""
-    return Trust(env, seed, _core(env).trust)
+    return Trust(env, seed, _rules(env).trust)
 
 
 def below_threshold(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
     """Places 0.9 of the trust at which people are locked in."""
-    core = _core(env)
+    core = _rules(env)
     return Trust(env, seed, min(0.9 * core.threshold, core.trust))
 
 
@@ -66,7 +59,7 @@ class Memory(NamedTuple):
     variance: Array
 
 
-class EchoFree:
+class EchoFree(BatchAgent):
     """Takes its own echo out of what people report, filters the rest, and says that with a bounded weight.
 
     People's mean belief is (1 - v) m + v s, with v the share of the message s and m the mean of what they observed
@@ -79,27 +72,19 @@ class EchoFree:
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, message_weight: float = 0.92) -> None:
         if not 0 < message_weight < 1:
             raise ValueError(f"message_weight = {message_weight}; expected a share above 0 and below 1.")
-        self.core, self.observation_space, self.message_weight = _core(env), env.observation_space, message_weight
+        super().__init__(env)
+        self.core, self.message_weight = _rules(env), message_weight
 
-    def learn(self, total_timesteps: int) -> EchoFree:
-        """Nothing to learn: the laws are known."""
-        return self
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
-        """Trust and message; the memory is a `Memory`."""
+    def act(self, observation: Any, memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
+        """Return trust and message for every environment."""
         core = self.core
-        seen = np.atleast_2d(np.asarray(observation, np.float64))
+        seen = np.asarray(observation, np.float64)
         belief, report, _, said, message_weight, _, time = seen.T
         count = np.round(time * core.steps) + 1.0  # observations that everybody has made
         own = np.maximum(1.0 - message_weight, 1e-6)
         measured = (report - message_weight * said) / own
         error = core.noise**2 / (core.people * own**2)
-        start = np.ones(len(seen), np.bool_) if state is None else np.zeros(len(seen), np.bool_)
-        if episode_start is not None:
-            start = start | np.asarray(episode_start, np.bool_)
-        before = Memory(np.zeros(len(seen)), np.zeros(len(seen))) if state is None else state
+        before = memory or Memory(np.zeros(len(seen)), np.zeros(len(seen)))
         moved = before.variance + core.sigma**2 / (core.people * count * np.maximum(count - 1.0, 1.0))
         gain = moved / (moved + error)
         estimate = np.where(start, measured, before.estimate + gain * (measured - before.estimate))
@@ -108,6 +93,4 @@ class EchoFree:
         parts = self.message_weight / (1.0 - self.message_weight)
         trust = parts * (count + 2.0) / count * own / (core.people * core.trust_in_ai)
         wanted = np.stack([2.0 * trust / core.trust - 1.0, (estimate - belief) / core.reach], axis=1)
-        action = np.clip(wanted, -1.0, 1.0).astype(np.float32)
-        single = batch_size(observation, self.observation_space) is None
-        return (action[0] if single else action), Memory(estimate, variance)
+        return np.clip(wanted, -1.0, 1.0).astype(np.float32), Memory(estimate, variance)

@@ -1,6 +1,6 @@
-"""Several small networks evaluated as one: batched matrix products, with one axis for the members.
+"""Several small multilayer perceptrons evaluated as one: batched matrix products, with one axis for the members.
 
-A loop over members spends most of its time on starting operations where layers are small; one `baddbmm` per layer
+Where layers are small, a loop over members spends most of its time on starting operations; one `baddbmm` per layer
 does the same arithmetic for all of them.
 """
 
@@ -16,13 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+__all__ = ["MLP", "BatchedLinear", "expand_inputs", "join_networks"]
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
-class Linear(nn.Module):
+class BatchedLinear(nn.Module):
     """E affine maps: x (E, B, in) -> x W + b (E, B, out); weights (E, in, out), biases (E, 1, out).
 
-    Drawn as torch.nn.Linear draws them, uniformly within 1 / sqrt(in).
+    Initial values are those of torch.nn.Linear: uniform within 1 / sqrt(in).
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, generator: torch.Generator | None = None) -> None:
@@ -32,7 +34,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.empty(members, 1, outputs).uniform_(-bound, bound, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
-        """One product and sum per member."""
+        """Return x W + b for every member."""
         return torch.baddbmm(self.bias, x, self.weight)
 
 
@@ -64,14 +66,14 @@ class MLP(nn.Module):
                 f"and depth = {depth} at least 0."
             )
         sizes: Sequence[int] = [inputs] + [width] * depth
-        self.hidden = nn.ModuleList(Linear(members, a, b, generator) for a, b in pairwise(sizes))
+        self.hidden = nn.ModuleList(BatchedLinear(members, a, b, generator) for a, b in pairwise(sizes))
         last = sizes[-1]
-        self.bottleneck = None if rank is None else Linear(members, last, rank, generator)
-        self.output = Linear(members, last if rank is None else rank, outputs, generator)
+        self.bottleneck = None if rank is None else BatchedLinear(members, last, rank, generator)
+        self.output = BatchedLinear(members, last if rank is None else rank, outputs, generator)
         self.layer_norm = layer_norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """Activations are sigmoid-weighted (SiLU): smooth, so that values have second derivatives."""
+        """Return outputs (E, B, out). Activations are SiLU: smooth, so that values have second derivatives."""
         for layer in self.hidden:
             x = layer(x)
             if self.layer_norm:
@@ -82,20 +84,20 @@ class MLP(nn.Module):
         return self.output(x)
 
 
-def rows_of(members: int, x: Tensor) -> Tensor:
-    """Inputs (..., in) that all members share as (E, B, in), without a copy."""
+def expand_inputs(members: int, x: Tensor) -> Tensor:
+    """Return inputs (..., in) that all members share as (E, B, in), without a copy."""
     flat = x.reshape(-1, x.shape[-1])
     return flat.expand(members, *flat.shape)
 
 
-def side_by_side(networks: Sequence[Network]) -> Network:
-    """One network with the members of all: (E_1 + E_2 + ...) of them, in this order.
+def join_networks(networks: Sequence[Network]) -> Network:
+    """Return one network with the members of all: (E_1 + E_2 + ...) of them, in this order.
 
-    The parameters of the networks become views of its own, so that a step of the whole is a step of each.
+    The parameters of the networks become views of its own, so that a step of the joint network is a step of each.
     """
-    whole = copy.deepcopy(networks[0])
-    for joint, *parts in zip(whole.parameters(), *(network.parameters() for network in networks), strict=True):
-        joint.data = torch.cat([part.data for part in parts])
-        for part, view in zip(parts, joint.data.split([len(part) for part in parts]), strict=True):
+    joint = copy.deepcopy(networks[0])
+    for parameter, *parts in zip(joint.parameters(), *(network.parameters() for network in networks), strict=True):
+        parameter.data = torch.cat([part.data for part in parts])
+        for part, view in zip(parts, parameter.data.split([len(part) for part in parts]), strict=True):
             part.data = view
-    return whole
+    return joint
