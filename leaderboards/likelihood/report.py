@@ -1,4 +1,4 @@
-"""The human-likelihood track as a page: `valuegym likelihood` writes human-model.md and human-model.svg."""
+"""The human-likelihood track as a page: `valuegym likelihood` writes human-likelihood.md and human-likelihood.svg."""
 
 from __future__ import annotations
 

@@ -117,7 +117,9 @@ def test_group_bootstrap_sees_that_copies_are_no_news() -> None:
 
 def test_every_figure_of_the_explanation_is_on_the_page() -> None:
     docs = Path(__file__).parents[2] / "docs"
-    explained, found = ((docs / name).read_text("utf-8") for name in ("preference-model.md", "results/human-model.md"))
+    explained, found = (
+        (docs / name).read_text("utf-8") for name in ("preference-model.md", "results/human-likelihood.md")
+    )
     figures = re.findall(r"[+-]?\d\.\d+ \[[^]]+\]|\d\.\d{4}", " ".join(explained.split()))
     assert len(figures) > 40 and not [figure for figure in figures if figure not in found]
 

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -65,9 +64,8 @@ def test_a_browser_finds_nothing_wrong_with_the_published_baselines(
 ) -> None:
     """The first page, the agents, the boards with most columns and most rows, and the agents on most boards."""
     pytest.importorskip("PIL")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.delitem(sys.modules, "baselines", raising=False)
-    import baselines
+    monkeypatch.syspath_prepend(str(ROOT))
+    from studies import baselines
 
     baselines.site(baselines.PAGE.with_suffix(""), str(tmp_path / "site"))
     kept = {"index", "agents", "preference-boards-regret", "preference-policy-regret", "preference-asking-regret"}
