@@ -26,6 +26,7 @@ from valuegym.leaderboards.board.agent_host import decode, describe, encode, reb
 from valuegym.leaderboards.board.sandbox import AgentFailure, Limits, Remote
 from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records.record import read_record
 from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, read_member
 from valuegym.leaderboards.run import evaluate, run
 from valuegym.leaderboards.trust import judgement
@@ -178,7 +179,7 @@ def test_an_agent_plays_inside_as_it_does_outside(agent: Agent, tmp_path: Path, 
     what = experiments.find(name)
     seeds = what.evaluation_seeds(0)
     inside = operations._played(agent(UNIFORM), "uniform", name, 0, seeds, None, None)
-    assert inside == read_member(run("uniform", name, 0, tmp_path / "results"))
+    assert inside == read_record(run("uniform", name, 0, tmp_path / "results"))
 
 
 @pytest.mark.sandbox
@@ -426,7 +427,7 @@ def told(agent: Agent, facts: dict[str, str]) -> dict[str, str]:
     with Remote(agent(answering(body)), gym.make("valuegym/Delivery-v0"), ("x", {}), 0, Limits(processes=4)) as player:
         monkey = pytest.MonkeyPatch()
         with monkey.context() as patch, pytest.raises(AgentFailure) as error:
-            patch.setattr(sandbox, "shown", lambda text, room: text)
+            patch.setattr(sandbox, "printable", lambda text, room: text)
             player.predict(observation, episode_start=np.ones(1, bool))
     found: dict[str, str] = ast.literal_eval(bytes.fromhex(str(error.value).split()[-1].rstrip(".")).decode())
     return found
