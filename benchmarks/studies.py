@@ -153,10 +153,8 @@ def scores(job: Job) -> list[tuple[Key, float]]:
         assert core.source.human is not None
         order = np.random.default_rng(job.unit).permutation(len(core.source.human.labels))
         chosen = order[job.part * job.reports[0] : (job.part + 1) * job.reports[0]]
-        pairs, label = (
-            Segment(*(field[chosen] for field in core.source.human.segments)),
-            core.source.human.labels[chosen],
-        )
+        human_data = core.source.human
+        pairs, label = Segment(*(field[chosen] for field in human_data.segments)), human_data.labels[chosen]
     else:
         pairs, label = asked(core, task, job.part, max(job.reports))
     mdp = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)

@@ -17,34 +17,27 @@ from valuegym.envs.preference import delivery
 from valuegym.envs.preference.models import PartialReturn, Regret, Reward
 from valuegym.envs.preference.segments import Array, Segment
 
-TERMS = (
-    "expected_final_return",
-    "start",
-    "terminal_outcome",
-    "change",
-    "step",
-    "regret",
-    "non_progress_steps",
-)
+__all__ = ["PRIOR_SCALES", "TERMS", "UNITS", "SubjectiveUtility", "terms"]
+
+TERMS = ("expected_final_return", "start", "terminal_outcome", "change", "step", "regret", "non_progress_steps")
 UNITS = ("per dollar", "per dollar", "per outcome", "per dollar", "per step", "per root dollar", "per step")
 # Standard deviation of the normal prior with mean 0 on each weight, in its unit. It keeps small samples, in which a
-# destination or sheep is rare, from reading much into one answer.
+# terminal outcome is rare, from reading much into one answer.
 PRIOR_SCALES = (0.3, 0.3, 3.0, 0.3, 0.3, 0.3, 0.3)
 _OUTCOMES = [delivery.FEATURES.index("goal"), delivery.FEATURES.index("sheep")]
 _ROAD = delivery.FEATURES.index("gas")
 
 
 def terms(reward: Reward, segments: Segment, discount: float, width: int = len(delivery.BOARD[0])) -> Array:
-    """Return what the seven weights multiply, each so that a positive weight is expected: (B, ..., L) -> (B, ..., 7).
+    """Return the seven terms (B, ..., 7) of segments (B, ..., L), each signed so that a positive weight is expected.
 
     expected_final_return: partial return + value of the end, the best final score still possible, in dollars.
     start: minus the value of the start, in dollars.
     terminal_outcome: destinations reached minus sheep hit, a count.
-    change: partial return without these outcomes, in dollars.
+    change: partial return without terminal outcomes, in dollars.
     step: minus the number of steps on road.
     regret: minus the square root of the regret, in root dollars.
-    non_progress_steps: minus the steps that did not lead away from the start (steps - city-block distance from start
-        to end).
+    non_progress_steps: minus the steps that did not lead away from the start (steps - city-block distance to the end).
 
     Rewards and segments are those of the delivery task on boards of this width, features in the order of
     `delivery.FEATURES`.
@@ -74,11 +67,11 @@ def terms(reward: Reward, segments: Segment, discount: float, width: int = len(d
 
 @dataclass(frozen=True)
 class SubjectiveUtility:
-    """Weighted sum of `terms`, a statistic in log-odds of preferring the segment (UNITS).
+    """A statistic: the weighted sum of `terms`, in log-odds of preferring the segment (UNITS).
 
-    start = expected_final_return with all else 0 is regret at temperature 1 / start; the three weights of Knox et al.
-    (2024) are expected_final_return = w_L, start = w_0, change = w_r - w_L, terminal_outcome = 50 (w_r - w_L), all
-    else 0.
+    With `start` equal to `expected_final_return` and all else 0 it is regret at temperature 1 / expected_final_return.
+    The three weights of Knox et al. (2024) are expected_final_return = w_L, start = w_0, change = w_r - w_L,
+    terminal_outcome = 50 (w_r - w_L), all else 0.
     """
 
     expected_final_return: float

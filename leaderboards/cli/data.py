@@ -49,7 +49,7 @@ def check_data(name: str, data: str | None) -> str:
         FileNotFoundError: where the folder holds no condition.
         ValueError: with the whole table, if any row differs or any condition cannot be read.
     """
-    from valuegym.envs.preference import answers, datasets
+    from valuegym.envs.preference import datasets, human_data
 
     _check_name(name)
     found = datasets.present(data, unverified=True)
@@ -66,7 +66,7 @@ def check_data(name: str, data: str | None) -> str:
         except (ValueError, OSError) as error:
             unread.append(f"{condition}: {error}")
             continue
-        bad, agree = answers.mismatches(human), answers.agreement(human.segments, human.labels).share
+        bad, agree = human_data.mismatches(human), human_data.agreement(human.segments, human.labels).share
         pairs, wrong = pairs + len(human.labels), wrong + bad
         by = "its hash" if condition in datasets.CONDITIONS else "its card" if condition in accepted else "nothing yet"
         lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}{100 * agree:>10.0f}%  {by}")
@@ -84,12 +84,12 @@ def accept_data(name: str, data: str | None, condition: str | None, source: str,
         ValueError: for another dataset, or a condition that is known by its hash or cannot be read.
         OSError: where the files are missing or the card cannot be written.
     """
-    from valuegym.envs.preference import answers, datasets
+    from valuegym.envs.preference import datasets, human_data
 
     _check_name(name)
     if not condition or condition in datasets.CONDITIONS:
         raise ValueError(f"--condition {condition or ''}: expected the name of one that is not known by its hash.")
-    path = answers.accept(datasets.find(data), condition, source, licence)
+    path = human_data.accept(datasets.find(data), condition, source, licence)
     return f"{path} written: human:{condition} is known by this card from now on."
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
 from valuegym.envs.preference import delivery, models, subjective_utility
-from valuegym.envs.preference.answers import HumanPreferences
+from valuegym.envs.preference.human_data import HumanPreferences
 from valuegym.envs.preference.segments import Segment
 
 __all__ = [
@@ -176,7 +176,7 @@ ROWS: dict[str, tuple[tuple[Model, ...], int]] = {
     "three free weights": ((THREE_WEIGHTS,), 3),
     "nine logistic weights": ((NINE_WEIGHTS,), 9),
     "subjective utility": ((SUBJECTIVE_UTILITY,), 8),
-    "subjective utility, terms chosen inside": ((THREE_WEIGHTS, SUBJECTIVE_UTILITY, *ABLATIONS), 8),
+    "subjective utility, chosen terms": ((THREE_WEIGHTS, SUBJECTIVE_UTILITY, *ABLATIONS), 8),
 }
 
 

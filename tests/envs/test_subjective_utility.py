@@ -32,7 +32,7 @@ def terms_of(row: int, column: int, *actions: int) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("path", "outcome", "change", "road", "brick", "wasted"),
+    ("path", "terminal_outcome", "change", "road", "brick", "no_progress"),
     [
         ((9, 7, RIGHT, RIGHT, UP), 1, 1 - 2, 2, 0, 0),  # past a coin, into the destination
         ((8, 8, RIGHT, UP, UP), 1, -0.0, 0, 0, 0),  # into it at once: nothing follows
@@ -43,12 +43,14 @@ def terms_of(row: int, column: int, *actions: int) -> dict[str, float]:
         ((2, 6, RIGHT, RIGHT, RIGHT), 0, -6, 0, 3, 0),  # over brick
     ],
 )
-def test_terms_by_hand(path: tuple[int, ...], outcome: int, change: float, road: int, brick: int, wasted: int) -> None:
+def test_terms_by_hand(
+    path: tuple[int, ...], terminal_outcome: int, change: float, road: int, brick: int, no_progress: int
+) -> None:
     found, states = terms_of(*path), segment(*path).states[0, 0]
-    assert found["terminal_outcome"] == outcome and found["change"] == change
-    assert found["step"] == -road and found["non_progress_steps"] == -wasted
+    assert found["terminal_outcome"] == terminal_outcome and found["change"] == change
+    assert found["step"] == -road and found["non_progress_steps"] == -no_progress
     assert segment(*path).features[0, 0, :, 5].sum() == brick
-    earned = 50 * outcome + change
+    earned = 50 * terminal_outcome + change
     assert found["expected_final_return"] == pytest.approx(earned + VALUES[states[-1]])
     assert found["start"] == pytest.approx(-VALUES[states[0]])
     assert found["regret"] == pytest.approx(-np.sqrt(VALUES[states[0]] - earned - VALUES[states[-1]]), abs=1e-6)

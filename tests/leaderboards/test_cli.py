@@ -20,7 +20,7 @@ import pytest
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.envs.preference import annotators, answers, datasets, delivery
+from valuegym.envs.preference import annotators, datasets, delivery, human_data
 from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.cli import demo, leaderboard, play, records
@@ -355,8 +355,8 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
     pairs, said = core.query(type(task)(*(np.repeat(field, 80, 0) for field in task)), np.arange(1, 81))
     moves = np.where(pairs.mask[..., None], delivery.MOVES[pairs.actions], 0)
     starts = np.stack(np.divmod(pairs.states[..., :1], 10), -1)
-    arrays = (np.concatenate([starts, moves], 2), annotators.labels(said), answers.statistics(pairs))
-    for name, array in zip(answers.file_names("Some-Trained"), arrays, strict=True):
+    arrays = (np.concatenate([starts, moves], 2), annotators.labels(said), human_data.statistics(pairs))
+    for name, array in zip(human_data.file_names("Some-Trained"), arrays, strict=True):
         np.save(tmp_path / name, array)
     score = ("likelihood", "--data", tmp_path, "--output", tmp_path / "page")
     assert "none of the published ones that are known by hash" in failed(

@@ -540,7 +540,7 @@ def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
 
 
 def test_only_reports_have_counts() -> None:
-    """A track whose environment is told something else named "reports" has a single score."""
+    """A track whose environment has no evaluation points has a single score."""
     from valuegym.leaderboards.standings.gather import evaluation_points
 
     assert evaluation_points(EXPERIMENTS["preference/boards-regret"], 4) == EVALUATION_POINTS

@@ -212,10 +212,10 @@ def test_cards_are_read_from_files(tmp_path: Path) -> None:
         ("a.json", b"[" * 100_000, "not valid JSON"),
         ("a.json", b"[" * 80 + b"]" * 80, "nested too deeply"),
         ("a.json", b"\xff", "not text"),
-        ("A.json", b"[]", "no place"),
-        ("../a.json", b"[]", "no place"),
-        ("a.py", b"", "no place"),
-        ("a.json\n", b"[]", "no place"),
+        ("A.json", b"[]", "not a valid name"),
+        ("../a.json", b"[]", "not a valid name"),
+        ("a.py", b"", "not a valid name"),
+        ("a.json\n", b"[]", "not a valid name"),
     ],
 )
 def test_evidence_is_checked(records: list[bytes], name: str, content: bytes, reason: str) -> None:
