@@ -357,6 +357,7 @@ def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]
     assert all(words in words_of(pages["trust.html"]) for words in LIMITS.values())
     index = words_of(pages["index.html"])
     assert "Boards" in index and "First." in index and "Second." in index
+    assert f"6 boards, 6 agents, {len(ENVS)} environments." in index  # agents without the reference
 
 
 @needs_pillow
@@ -406,6 +407,22 @@ def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
         Page(text)
     assert {name.count("/") for name in files} == {0, 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
+
+
+@needs_pillow
+def test_templates_escape_text_and_show_nothing_else() -> None:
+    from markupsafe import Markup
+
+    from valuegym.leaderboards.site.elements import make_templates
+
+    show = make_templates().from_string("<p>{{ value }}</p>").render
+    assert show(value="<b>\u202e'") == "<p>&lt;b&gt;\ufffd&#39;</p>"
+    assert show(value=Markup("<b>")) == "<p><b></p>" and show(value=3) == "<p>3</p>"
+    for wrong in (None, ["<b>"], {"<b>"}, b"x"):
+        with pytest.raises(TypeError, match="expected text or a number"):
+            show(value=wrong)
+    with pytest.raises(Exception, match="'value' is undefined"):
+        show()
 
 
 @needs_pillow
