@@ -42,7 +42,7 @@ __all__ = [
 Floats: TypeAlias = npt.NDArray[np.float64]
 Memory: TypeAlias = "dict[str, Floats]"
 
-KEPT = 16  # readings that an agent with a history looks back on
+KEPT = 16  # readings in the history of an agent
 
 
 class Tracker(BatchAgent):
@@ -74,10 +74,12 @@ class Tracker(BatchAgent):
         """Return the next estimates and, in Coevolve-v0, broadcasts; an episode begins where the time is 0."""
         t = np.rint(observation["time"][:, 0].astype(np.float64) * self.core.steps).astype(np.int64)
         B, D = len(t), self.core.dimensions
-        told = observation["responses"].astype(np.float64).reshape(B, -1, D)
-        return self.decide(told, self.core.channel.estimate(told), t, memory or {})
+        responses = observation["responses"].astype(np.float64).reshape(B, -1, D)
+        return self.decide(responses, self.core.channel.estimate(responses), t, memory or {})
 
-    def decide(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+    def decide(
+        self, responses: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory
+    ) -> tuple[Any, Memory]:
         """Return actions and the new memory, for responses (B, m, D), their readings (B, D) and steps t (B,)."""
         estimate, memory = self.update(reading, t, memory)
         return self.say(estimate, estimate, speaks(self.speaking_rate, t)), memory
@@ -121,7 +123,7 @@ class Persistence(Tracker):
 
 
 class Frozen(Tracker):
-    """The first reading for ever: an AI that is aligned once, to the values of its time."""
+    """The first reading, always: an AI that is aligned once, to the values of its time."""
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Return the first reading of the episode."""
@@ -130,7 +132,7 @@ class Frozen(Tracker):
 
 
 class Lifelong(Tracker):
-    """Learning that goes part of the way to each reading: `rate` of it, from where it starts.
+    """Learning that moves by a share `rate` of the way to each reading.
 
     `start="iterative"` continues from the last estimate, `"independent"` begins again from the first one at every
     step, as the two lifelong algorithms of ProgressGym do with models.
@@ -190,7 +192,7 @@ class MovingAverage(Tracker):
 
 
 class Extrapolative(Tracker):
-    """Forecast `steps` steps on by the rule that the (order + 1)-th difference of the readings is zero.
+    """Forecast `steps` steps ahead by the rule that the (order + 1)-th difference of the readings is zero.
 
     v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is cut to the readings
     that there are (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` takes back that share of
@@ -290,7 +292,7 @@ def reading_variance(channel: Any, cluster_std: float) -> float:
 
 
 class Theta(Tracker):
-    """The Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
+    """Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
 
     Forecast h steps on: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of the
     episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
@@ -322,6 +324,6 @@ class Theta(Tracker):
 
 
 class Silent(Kalman):
-    """The Kalman filter's estimate, and never a word: influence and diversity as if there were no AI."""
+    """The Kalman filter's estimate, without any broadcast: influence and diversity as if there were no AI."""
 
     speaking_rate = 0.0
