@@ -24,7 +24,17 @@ from valuegym.envs.control.lqr_from_preferences import MAX_GAIN, LQRFromPreferen
 from valuegym.envs.control.riccati import LinearSystem
 from valuegym.envs.preference.annotators import labels
 
-__all__ = ["LQRPreferenceLearner", "diagonal", "partial_return", "plan", "squared_error", "unrestricted"]
+__all__ = [
+    "LOSSES",
+    "STATISTICS",
+    "Answers",
+    "LQRPreferenceLearner",
+    "diagonal",
+    "partial_return",
+    "plan",
+    "squared_error",
+    "unrestricted",
+]
 
 Floats = npt.NDArray[np.float64]
 STATISTICS, LOSSES = ("regret", "partial_return"), ("mse", "vagram", "vagram_taylor", "vagram_mean", "vagram_matrix")
@@ -128,7 +138,8 @@ class LQRPreferenceLearner(BatchAgent):
         rounds: of model, reward and controller in each plan.
 
     Raises:
-        ValueError: the environment is another one, the statistic or loss is unknown, or rank or rounds are below 1.
+        ValueError: the environment is not `LQRFromPreferences-v0`, its rules cannot be given (`agents.base.rules`), the
+            statistic or loss is unknown, or rank or rounds is below 1.
     """
 
     def __init__(
