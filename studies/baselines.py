@@ -35,15 +35,15 @@ import numpy as np
 from studies import harness
 from valuegym.agents import AGENTS
 from valuegym.leaderboards import executors, experiments
-from valuegym.leaderboards.records.record import Record, read, to_text, write_atomically
-from valuegym.leaderboards.records.submission import Card, pack, write
+from valuegym.leaderboards.records.record import Record, read_record, to_text, write_atomically
+from valuegym.leaderboards.records.submission import Card, pack, write_submission
 from valuegym.leaderboards.run import Job, jobs, run, run_all
 from valuegym.leaderboards.site.pages import write_site
-from valuegym.leaderboards.standings.entries import Entrant, enter, judge_all
-from valuegym.leaderboards.standings.gather import REFERENCES, evaluation_points
+from valuegym.leaderboards.standings.entries import ListedSubmission, merge_submissions
+from valuegym.leaderboards.standings.gather import REFERENCES, Score, evaluation_points
 from valuegym.leaderboards.standings.text import render_markdown
-from valuegym.leaderboards.trust.judgement import LIMITS
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.trust.judgement import judge_all
+from valuegym.leaderboards.trust.tiers import LIMITS, Standing
 from valuegym.leaderboards.verification.verify import verify_together
 
 PAGE = harness.RESULTS / "baselines.md"
@@ -98,7 +98,7 @@ def make(results: str, folder: Path, minutes: float, data: str | None, again: bo
     for agent, tracks in BASELINES.items():
         if not (folder / f"{agent}.zip").is_file():
             paths = run_all(jobs([agent], tracks, results), workers)
-            write(folder / f"{agent}.zip", pack(card(agent), (path.read_bytes() for path in paths)))
+            write_submission(folder / f"{agent}.zip", pack(card(agent), (path.read_bytes() for path in paths)))
     end, known, lines = time.monotonic() + 60 * minutes, costs(folder), published(folder)
     cells = [cell for cell in programme() if data or not experiments.find(cell[0]).data]
     cells = [cell for cell in cells if again or not complete(*cell, lines)]
@@ -124,7 +124,7 @@ def publish(folder: Path, done: Sequence[Job]) -> None:
         ValueError: one does not replay.
     """
     lines = published(folder)
-    found = {(job.agent, job.experiment, job.seed): line(read(job.path)) for job in done}
+    found = {(job.agent, job.experiment, job.seed): line(read_record(job.path)) for job in done}
     if all(lines.get(key) == value for key, value in found.items()):
         return
     for verdict in verify_together([str(job.path) for job in done], done[0].data):
@@ -224,7 +224,7 @@ def published_scores(folder: Path) -> list[Score]:
         values = np.array([found[seed]["scores"] for seed in what.seeds], np.float64)
         role = "reference" if agent in REFERENCES else "agent"
         points = evaluation_points(what, values.shape[-1])
-        scores.append(Score(agent, name, points, values, what.seeds, "replayed", what.ranked, role))
+        scores.append(Score(agent, name, points, values, what.seeds, Standing("replayed"), what.ranked, role))
     return scores
 
 
@@ -236,7 +236,7 @@ def check(results: str, folder: Path) -> str:
     """
     lines, same, other = published(folder), 0, []
     for path in sorted(Path(results).rglob("seed-*.jsonl")):
-        record = read(path)
+        record = read_record(path)
         known = lines.get((record.agent, record.experiment, record.seed))
         if known is not None:
             same, other = (same + 1, other) if known == line(record) else (same, [*other, str(path)])
@@ -279,7 +279,7 @@ def archive(results: str, folder: Path, target: str) -> str:
                     [job] = jobs([agent], [name], results, [seed])
                     if not job.path.is_file():
                         continue
-                    content = bare(read(job.path)).encode()
+                    content = bare(read_record(job.path)).encode()
                     if hashlib.sha256(content).hexdigest() != value["sha256"]:
                         raise ValueError(f"{job.path} is not the published record.")
                     info = tarfile.TarInfo(job.path.relative_to(results).as_posix())
@@ -297,7 +297,7 @@ def archive(results: str, folder: Path, target: str) -> str:
     return f"{target}: {count} of {len(lines)} published records, SHA-256 {about['sha256']}"
 
 
-def found_true(folder: Path, workers: int = 2) -> tuple[list[Score], dict[str, tuple[Entrant, ...]]]:
+def found_true(folder: Path, workers: int = 2) -> tuple[list[Score], dict[str, tuple[ListedSubmission, ...]]]:
     """Return scores of the submissions in a folder, every one replayed, and of the lines; and submissions by agent.
 
     Raises:
@@ -307,7 +307,7 @@ def found_true(folder: Path, workers: int = 2) -> tuple[list[Score], dict[str, t
     for judgement in judgements:
         if judgement.reason:
             raise ValueError(judgement.text)
-    return enter(published_scores(folder), judgements)
+    return merge_submissions(published_scores(folder), judgements)
 
 
 def page(folder: Path, workers: int = 2) -> str:

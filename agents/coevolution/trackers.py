@@ -19,14 +19,39 @@ from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
 from valuegym.envs.coevolution.trajectories import extrapolate
 
+__all__ = [
+    "Extrapolative",
+    "Frozen",
+    "Kalman",
+    "Lifelong",
+    "Memory",
+    "MovingAverage",
+    "Persistence",
+    "Silent",
+    "Theta",
+    "Tracker",
+    "carried",
+    "extrapolative_2",
+    "extrapolative_shrunk",
+    "history",
+    "lifelong_independent",
+    "reading_variance",
+    "speaks",
+]
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 Memory: TypeAlias = "dict[str, Floats]"
 
-KEPT = 16  # readings that an agent with a history looks back on
+KEPT = 16  # readings in the history of an agent
 
 
 class Tracker(BatchAgent):
-    """What the agents share: reading observations, keeping memories, and speaking at a share of the steps."""
+    """Base of the agents: it reads observations, keeps memories, and speaks at a share of the steps.
+
+    Raises:
+        ValueError: the environment is not one that it plays in, its rules cannot be given (`agents.base.rules`), or
+            speaking_rate is not from 0 to 1.
+    """
 
     speaking_rate = 1.0
 
@@ -49,32 +74,34 @@ class Tracker(BatchAgent):
         """Return the next estimates and, in Coevolve-v0, broadcasts; an episode begins where the time is 0."""
         t = np.rint(observation["time"][:, 0].astype(np.float64) * self.core.steps).astype(np.int64)
         B, D = len(t), self.core.dimensions
-        told = observation["responses"].astype(np.float64).reshape(B, -1, D)
-        return self.decide(told, self.core.channel.estimate(told), t, memory or {})
+        responses = observation["responses"].astype(np.float64).reshape(B, -1, D)
+        return self.decide(responses, self.core.channel.estimate(responses), t, memory or {})
 
-    def decide(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+    def decide(
+        self, responses: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory
+    ) -> tuple[Any, Memory]:
         """Return actions and the new memory, for responses (B, m, D), their readings (B, D) and steps t (B,)."""
         estimate, memory = self.update(reading, t, memory)
         return self.say(estimate, estimate, speaks(self.speaking_rate, t)), memory
 
     def say(self, estimate: Floats, broadcast: Floats, speaking: npt.NDArray[np.bool_]) -> Any:
-        """The action, with a broadcast where the environment has one."""
+        """Return the action, with a broadcast where the environment has one."""
         if isinstance(self.core, Coevolve):
             return self.core.action(estimate, broadcast, speaking)
         return self.core.action(estimate)
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """Estimates (B, D) of the mean `ahead` steps on, and the new memory."""
+        """Return estimates (B, D) of the mean `ahead` steps on, and the new memory."""
         raise NotImplementedError
 
 
 def speaks(speaking_rate: float, t: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Whether to speak at steps t, at a share `speaking_rate` of them, as evenly as may be."""
+    """Tell whether to speak at steps t, at a share `speaking_rate` of them, as evenly as possible."""
     return np.floor((t + 1) * speaking_rate + 1e-9) > np.floor(t * speaking_rate + 1e-9)
 
 
 def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) -> Floats:
-    """A memory (B, ...), with `start` in the rows that begin an episode."""
+    """Return a memory (B, ...), with `start` in the rows that begin an episode."""
     if name not in memory:
         return start.copy()
     first = (t == 0).reshape(-1, *[1] * (start.ndim - 1))
@@ -82,33 +109,36 @@ def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) 
 
 
 def history(memory: Memory, reading: Floats, t: npt.NDArray[np.int64]) -> Floats:
-    """The last KEPT readings (B, KEPT, D), the newest last; before an episode's start its first one is repeated."""
+    """Return the last KEPT readings (B, KEPT, D), newest last; before an episode's start its first one is repeated."""
     past = carried(memory, "history", np.repeat(reading[:, None], KEPT, axis=1), t)
     return np.concatenate([past[:, 1:], reading[:, None]], axis=1)
 
 
 class Persistence(Tracker):
-    """What was just told: lifelong learning from each step's answers alone (extrapolation of order 0)."""
+    """The last reading: lifelong learning from each step's answers alone (extrapolation of order 0)."""
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The reading."""
+        """Return the reading."""
         return reading, memory
 
 
 class Frozen(Tracker):
-    """The first reading for ever: an AI that is aligned once, to the values of its time."""
+    """The first reading, always: an AI that is aligned once, to the values of its time."""
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The first reading of the episode."""
+        """Return the first reading of the episode."""
         first = carried(memory, "first", reading, t)
         return first, {"first": first}
 
 
 class Lifelong(Tracker):
-    """Learning that goes part of the way to each reading: `rate` of it, from where it starts.
+    """Learning that moves by a share `rate` of the way to each reading.
 
     `start="iterative"` continues from the last estimate, `"independent"` begins again from the first one at every
     step, as the two lifelong algorithms of ProgressGym do with models.
+
+    Raises:
+        ValueError: as `Tracker`, `start` is unknown, or rate is not in (0, 1].
     """
 
     def __init__(
@@ -127,7 +157,7 @@ class Lifelong(Tracker):
         self.rate, self.start = rate, start
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """From the last estimate or the first reading, `rate` of the way to the new one."""
+        """Go `rate` of the way from the last estimate or the first reading to the new one."""
         first, last = carried(memory, "first", reading, t), carried(memory, "last", reading, t)
         origin = last if self.start == "iterative" else first
         estimate = origin + self.rate * (reading - origin)
@@ -135,12 +165,16 @@ class Lifelong(Tracker):
 
 
 def lifelong_independent(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Lifelong:
-    """`Lifelong` that begins again at every step."""
+    """Make `Lifelong` that begins again at every step."""
     return Lifelong(env, seed, start="independent", **kwargs)
 
 
 class MovingAverage(Tracker):
-    """Exponential smoothing: e + gain (y - e)."""
+    """Exponential smoothing: e + gain (y - e).
+
+    Raises:
+        ValueError: as `Tracker`, or gain is not in (0, 1].
+    """
 
     def __init__(
         self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.3, speaking_rate: float | None = None
@@ -151,18 +185,21 @@ class MovingAverage(Tracker):
         self.gain = gain
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The average, beginning at the first reading."""
+        """Return the average, beginning at the first reading."""
         last = carried(memory, "last", reading, t)
         estimate = last + self.gain * (reading - last)
         return estimate, {"last": estimate}
 
 
 class Extrapolative(Tracker):
-    """Forecast `steps` steps on by the rule that the (order + 1)-th difference of the readings is zero.
+    """Forecast `steps` steps ahead by the rule that the (order + 1)-th difference of the readings is zero.
 
     v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is cut to the readings
     that there are (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` takes back that share of
     the step from the last reading: 0 is as published, 1 is persistence.
+
+    Raises:
+        ValueError: as `Tracker`, or order, steps or shrinkage is out of range.
     """
 
     def __init__(
@@ -183,7 +220,7 @@ class Extrapolative(Tracker):
         self.order, self.steps, self.shrinkage = order, steps, shrinkage
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The forecast; rows with a shorter history have a lower order."""
+        """Return the forecast; rows with a shorter history have a lower order."""
         past = history(memory, reading, t)
         forecast = reading.copy()
         for K in range(1, self.order + 1):
@@ -193,22 +230,25 @@ class Extrapolative(Tracker):
 
 
 def extrapolative_2(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
-    """`Extrapolative` of order 2, two steps ahead."""
+    """Make `Extrapolative` of order 2, two steps ahead."""
     return Extrapolative(env, seed, order=2, steps=2, **kwargs)
 
 
 def extrapolative_shrunk(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
-    """`Extrapolative` that takes back three quarters of the step."""
+    """Make `Extrapolative` that takes back three quarters of the step."""
     return Extrapolative(env, seed, shrinkage=kwargs.pop("shrinkage", 0.75), **kwargs)
 
 
 class Kalman(Tracker):
-    """The Kalman filter of values that take a random walk, told how noisy a reading is.
+    """The Kalman filter of values that take a random walk, given how noisy a reading is.
 
     Level x(t+1) = x(t) + N(0, q), reading y = x + N(0, r) in every dimension, r from the channel and `cluster_std`, the
     standard deviation of people. `drift` is sqrt(q); by default 0.25, and 0.08 for the slower people of Coevolve-v0,
     which are best over all families of Follow-v0 and in Coevolve-v0, on episodes that no experiment has. The forecast
     for any step is the level.
+
+    Raises:
+        ValueError: as `Tracker`, or a standard deviation is below 0.
     """
 
     def __init__(
@@ -240,7 +280,7 @@ class Kalman(Tracker):
 
 
 def reading_variance(channel: Any, cluster_std: float) -> float:
-    """Variance of a reading's error in each dimension, where people have this standard deviation around their mean.
+    """Return the variance of a reading's error in each dimension, for people with this deviation around their mean.
 
     Of choices, by the information of Bradley-Terry at indifference: a choice has information p (1 - p) <= 1/4 a squared
     temperature, times the mean square of a difference of loadings in each dimension, 2/3 for random items.
@@ -252,10 +292,13 @@ def reading_variance(channel: Any, cluster_std: float) -> float:
 
 
 class Theta(Tracker):
-    """The Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
+    """Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
 
     Forecast h steps on: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of the
     episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
+
+    Raises:
+        ValueError: as `Tracker`, or gain is not in (0, 1].
     """
 
     def __init__(
@@ -267,7 +310,7 @@ class Theta(Tracker):
         self.gain = gain
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The forecast `ahead` steps on."""
+        """Return the forecast `ahead` steps on."""
         level = carried(memory, "level", reading, t)
         level = level + self.gain * (reading - level)
         past = history(memory, reading, t)
@@ -281,6 +324,6 @@ class Theta(Tracker):
 
 
 class Silent(Kalman):
-    """The Kalman filter's estimate, and never a word: influence and diversity as if there were no AI."""
+    """The Kalman filter's estimate, without any broadcast: influence and diversity as if there were no AI."""
 
     speaking_rate = 0.0

@@ -24,6 +24,18 @@ from valuegym.envs.control.lqr_from_preferences import MAX_GAIN, LQRFromPreferen
 from valuegym.envs.control.riccati import LinearSystem
 from valuegym.envs.preference.annotators import labels
 
+__all__ = [
+    "LOSSES",
+    "STATISTICS",
+    "Answers",
+    "LQRPreferenceLearner",
+    "diagonal",
+    "partial_return",
+    "plan",
+    "squared_error",
+    "unrestricted",
+]
+
 Floats = npt.NDArray[np.float64]
 STATISTICS, LOSSES = ("regret", "partial_return"), ("mse", "vagram", "vagram_taylor", "vagram_mean", "vagram_matrix")
 
@@ -38,20 +50,20 @@ class Answers(NamedTuple):
 
 
 def _features(query: Query) -> Features:
-    """The features of the cost: those of states, and the force squared."""
+    """Return the features of the cost: those of states, and the force squared."""
     n = len(query.features)
     return Features(np.concatenate([query.features, np.zeros((1, n, n))]), np.eye(n + 1)[:, -1:, None])
 
 
 def _system(B: Floats, discount: float) -> LinearSystem:
-    """The dynamics y = B (s, u), B (n, n + 1), without a cost of its own."""
+    """Return the dynamics y = B (s, u), B (n, n + 1), without a cost of its own."""
     n = len(B)
     nothing = np.zeros((n, n))
     return LinearSystem(B[:, :n], B[:, n:], nothing, np.zeros((1, 1)), nothing, discount)
 
 
 def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, rounds: int) -> Floats:
-    """The gain (1, n) for transitions and preferences.
+    """Return the gain (1, n) for transitions and preferences.
 
     The value that weights a model is that of the last gain, at first of no force, by a linear model that may hold
     everything, for critics are not what is small here. With regret rounds begin once with the reward by partial return
@@ -66,7 +78,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
     units = preferences.units_of(pairs, features, query.discount)
 
     def fitted(P: Floats) -> LinearSystem:
-        """The small model whose errors are weighted by the value s'P s."""
+        """Return the small model whose errors are weighted by the value s'P s."""
         if loss == "mse":
             form = linear_model.constant_form(torch.diag(1 / y.var(0)), moments)
         else:
@@ -75,7 +87,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
         return _system(fit(form, min(rank, n)).numpy(), query.discount)
 
     def settled(weights: Floats) -> tuple[float, Floats]:
-        """The gain after all rounds, and how badly its reward explains the answers."""
+        """Return the gain after all rounds, and how badly its reward explains the answers."""
         K, surprise = np.zeros((1, n)), np.inf
         for _ in range(1 if loss == "mse" else rounds):
             P = riccati.cost_of(preferences.priced(everything, features, weights), K).P
@@ -102,12 +114,13 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
 class LQRPreferenceLearner(BatchAgent):
     """Remembers every answered pair and plans anew at evaluation points; no force before the first answer.
 
-    Knows the features of the cost, as every agent is shown them, and that weights are at least 0, with a normal prior
+    Knows the features of the cost, which observations hold, and that weights are at least 0, with a normal prior
     about 0 whose standard deviation is 5 where partial returns differ by 1 between two segments. Gains are cut to the
     action space.
 
     Raises:
-        ValueError: another environment, an unknown statistic or loss, or a rank or rounds below 1.
+        ValueError: the environment is not `LQRFromPreferences-v0`, its rules cannot be given (`agents.base.rules`), the
+            statistic or loss is unknown, or rank or rounds is below 1.
     """
 
     def __init__(
@@ -138,7 +151,7 @@ class LQRPreferenceLearner(BatchAgent):
         return np.stack([answers.gain for answers in after]), after
 
     def _watch(self, row: dict[str, Any], before: Answers | None) -> Answers:
-        """What is remembered after one more observation."""
+        """Return the memory after one more observation."""
         shape: Any = self.action_space.shape
         now = before or Answers([], [], [], np.zeros(shape, np.float32))
         label = float(labels(np.array(int(row["label"]))))
@@ -160,21 +173,21 @@ class LQRPreferenceLearner(BatchAgent):
 
 
 def partial_return(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
-    """The same learner with a reward by partial return."""
+    """Make the learner with a reward by partial return."""
     return LQRPreferenceLearner(env, seed, statistic="partial_return")
 
 
 def squared_error(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
-    """The same learner with a model by squared error, in standard deviations of each dimension."""
+    """Make the learner with a model by squared error, in standard deviations of each dimension."""
     return LQRPreferenceLearner(env, seed, loss="mse")
 
 
 def diagonal(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
-    """The same learner with a model by the published loss, whose weights are one for each dimension and sample."""
+    """Make the learner with a model by the published loss, which has one weight for each dimension and sample."""
     return LQRPreferenceLearner(env, seed, loss="vagram")
 
 
 def unrestricted(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
-    """The same learner with a model of full rank, by squared error."""
+    """Make the learner with a model of full rank, by squared error."""
     n: int = env.action_space.shape[0]  # type: ignore[index]
     return LQRPreferenceLearner(env, seed, loss="mse", rank=n)

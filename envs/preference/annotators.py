@@ -12,6 +12,8 @@ import numpy as np
 from valuegym.envs.preference import models
 from valuegym.envs.preference.segments import Array
 
+__all__ = ["ANNOTATORS", "CANNOT_TELL", "FIRST", "SAME", "SECOND", "Simulated", "answer_codes", "by_name", "labels"]
+
 
 @dataclass(frozen=True)
 class Simulated:

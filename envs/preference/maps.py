@@ -18,6 +18,21 @@ import numpy.typing as npt
 from valuegym.envs.preference.datasets import VARIABLE
 from valuegym.envs.preference.delivery import FEATURES, OUTSIDE
 
+__all__ = [
+    "DIGEST",
+    "FILE",
+    "FOLDER",
+    "LARGEST",
+    "MAIN",
+    "SYMBOLS",
+    "content_digest",
+    "crop",
+    "pad",
+    "parse",
+    "stored",
+    "text",
+]
+
 Array = npt.NDArray[Any]
 
 # One symbol for each cell code: road, Goal, House, Sheep, coin, roadblock, and the same on brick.

@@ -19,6 +19,34 @@ import numpy as np
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference.segments import Array, Segment
 
+__all__ = [
+    "DETERMINISTIC_REGRET",
+    "END_STATE",
+    "PARTIAL_RETURN_AND_END_VALUE",
+    "RANGE",
+    "BradleyTerry",
+    "Choice",
+    "Lapse",
+    "Noiseless",
+    "Noisy",
+    "PartialReturn",
+    "Regret",
+    "Reward",
+    "SolvedReward",
+    "Statistic",
+    "TemperatureFit",
+    "ThreeWeights",
+    "Thurstone",
+    "cross_validate_temperature",
+    "discounted_sum",
+    "fit_temperature",
+    "log_normal_cdf",
+    "partial_return",
+    "regret",
+    "solve",
+    "three_weights",
+]
+
 
 def _library(x: Any) -> Any:
     """The module whose functions act on x."""
@@ -88,7 +116,7 @@ def solve(mdp: tabular.TabularMDP, weights: Array, temperature: float = 0.0) -> 
 
 
 class Statistic(Protocol):
-    """What a preference model compares."""
+    """The quantity that a preference model compares."""
 
     def utility(self, reward: Reward, segments: Segment, discount: float) -> Array:
         """Utility (B, ...) of segments (B, ..., L) in B processes."""
@@ -129,7 +157,7 @@ class ThreeWeights:
     """People weigh what was earned, how good the start was and how good the end is, each as they like.
 
     Weights without unit, 1 each for the deterministic regret. It judges outcomes: where transitions are stochastic
-    luck counts, unlike in `Regret`. At discount 1 it is what people were shown; at any other the end value is
+    random outcomes count, unlike in `Regret`. At discount 1 it is what people were shown; at any other the end value is
     discounted by the length of the segment, so that (1, 1, 1) equals `Regret` in every deterministic process.
     """
 
@@ -155,7 +183,7 @@ DETERMINISTIC_REGRET = ThreeWeights(1.0, 1.0, 1.0)
 
 
 class Choice(Protocol):
-    """How a difference of utilities becomes an answer."""
+    """A rule that turns a difference of utilities into an answer."""
 
     def probability(self, difference: Any) -> Any:
         """Probability of preferring the second segment."""
@@ -208,7 +236,7 @@ class Noiseless:
         return 0.5 * (1.0 + _library(difference).sign(difference) * (abs(difference) > self.tie_band))
 
     def label(self, difference: Any, uniform: Any) -> Any:
-        """The probability itself: there is no luck in it."""
+        """Return the probability itself: nothing is random."""
         return self.probability(difference)
 
 
@@ -231,7 +259,7 @@ def log_normal_cdf(x: Any) -> Any:
 
 @dataclass(frozen=True)
 class Thurstone:
-    """P(second) = Phi(difference / scale): each segment is felt with normal noise (Thurstone 1927, case V).
+    """P(second) = Phi(difference / scale): each segment is perceived with normal noise (Thurstone 1927, case V).
 
     scale, in units of reward, is the standard deviation of the difference: sqrt(2) times that of one segment.
     """
@@ -257,7 +285,7 @@ class Lapse:
     """With chance `rate` people answer without looking: p' = (1 - rate) p + rate / 2 (the uniform mixture).
 
     Raises:
-        ValueError: the rate is no probability.
+        ValueError: the rate is not a probability.
     """
 
     choice: Choice
@@ -276,8 +304,8 @@ class Lapse:
         """The lowest `rate` of the draws are lapses, 0.0 and 1.0 in equal parts; the rest answer by the choice rule."""
         lapse = uniform < self.rate
         rest = abs(uniform - self.rate) / max(1 - self.rate, 1e-12)
-        guess = 1.0 * (uniform < self.rate / 2)
-        return _library(difference).where(lapse, guess, self.choice.label(difference, rest))
+        random = 1.0 * (uniform < self.rate / 2)
+        return _library(difference).where(lapse, random, self.choice.label(difference, rest))
 
     def cross_entropy(self, difference: Any, label: Any) -> Any:
         """At most -log(rate / 2), however sure the choice rule is; ValueError if that rule gives no likelihood."""

@@ -31,7 +31,7 @@ import valuegym.agents
 import valuegym.leaderboards
 from valuegym.leaderboards.board import agent_host
 from valuegym.leaderboards.board.agent_host import LENGTHS, MAX_HEADER, decode, describe, encode, observation_arrays
-from valuegym.leaderboards.records.strict_json import shown
+from valuegym.leaderboards.records.strict_json import printable
 
 PROGRAMS = ("unshare", "setpriv", "prlimit", "mount", "chroot", "sh")
 FIRST_USER, USERS = 1_900_000_000, 2**20  # ids that no system gives to anybody
@@ -100,7 +100,7 @@ def missing() -> str:
         log.seek(0)
         why = log.read().decode(errors="replace").strip().splitlines()
     if process.returncode or output.strip() != b"inside":
-        return f"A sandbox cannot be made here: {shown(why[-1] if why else 'no reason given', 200)}."
+        return f"A sandbox cannot be made here: {printable(why[-1] if why else 'no reason given', 200)}."
     return ""
 
 
@@ -203,7 +203,7 @@ class Remote:
                 try:
                     observation, reward, terminated, truncated, _ = self._env.step(self._action(found))
                 except (ValueError, AssertionError) as error:  # no action of the environment
-                    raise self._failure(f"trained with what is no action: {shown(error, 160)}") from None
+                    raise self._failure(f"trained with what is no action: {printable(error, 160)}") from None
                 shape, arrays = observation_arrays(observation)
                 about = {"op": "step", "reward": float(reward), **shape}
                 about |= {"terminated": bool(terminated), "truncated": bool(truncated)}
@@ -241,7 +241,7 @@ class Remote:
             raise self._failure(f"sent {error}") from None
         if answer.get("op") == "error":
             lines = str(answer.get("message")).strip().splitlines() or ["?"]
-            raise self._failure(f"failed: {shown(lines[-1], 200)}")
+            raise self._failure(f"failed: {printable(lines[-1], 200)}")
         return answer, found
 
     def _write(self, content: bytes, deadline: float) -> None:
@@ -286,7 +286,7 @@ class Remote:
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - 4000))
         left = self._log.read().decode(errors="replace").strip().splitlines()
-        return f"ended by itself{': ' + shown(left[-1], 200) if left else ', or a limit ended it'}"
+        return f"ended by itself{': ' + printable(left[-1], 200) if left else ', or a limit ended it'}"
 
     def _failure(self, what: str) -> AgentFailure:
         self._process.kill()

@@ -79,7 +79,7 @@ def convert_record(text: str, table: Names | None = None) -> str:
             f"{OLD}; run the experiment again."
         )
     id = str(spec.get("id"))
-    arguments, fields = table.arguments.get("", {}) | table.arguments.get(id, {}), table.states.get(id, {})
+    arguments, fields = {**table.arguments.get("", {}), **table.arguments.get(id, {})}, table.states.get(id, {})
     header |= {
         "format": FORMAT,
         "experiment": table.experiments.get(experiment, experiment),

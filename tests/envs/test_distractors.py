@@ -27,7 +27,7 @@ def same_map(a: Map, b: Map) -> bool:
 def orbit(m: Map, steps: int, B: int = 64, nudge: float = 0.0) -> np.ndarray:
     """States (T, B, H) under random actions and observations of unit size."""
     rng, key = np.random.default_rng(0), keys.mix(1, np.arange(B))
-    state, out = distractors.begin(m, key) + nudge, []
+    state, out = distractors.start(m, key) + nudge, []
     for t in range(steps):
         seen, action = (
             rng.normal(size=(B, m.observation_coupling.shape[1])),
@@ -98,7 +98,7 @@ def test_how_each_kind_moves(number: int) -> None:
     maps = {kind: distractors.draw_map(kind, number, 2.0, None, 4, 3, 1) for kind in KINDS}
     orbits = {kind: orbit(m, 250) for kind, m in maps.items()}
     for kind, m in maps.items():
-        seen = distractors.shown(m, orbits[kind][-1])
+        seen = distractors.visible(m, orbits[kind][-1])
         assert seen.shape == (64, number) and (seen == 2 * orbits[kind][-1][:, :number]).all()
         assert np.isfinite(orbits[kind]).all()
     for kind in ("noise", "linear"):
@@ -135,7 +135,7 @@ def test_the_published_map() -> None:
         (big.restart_state[None], 1.0),
     ):
         assert np.sqrt((entries**2).mean()) == pytest.approx(size, rel=0.15)
-    assert distractors.begin(big, keys.mix(0, np.arange(50))).std() == pytest.approx(0.1, rel=0.05)
+    assert distractors.start(big, keys.mix(0, np.arange(50))).std() == pytest.approx(0.1, rel=0.05)
 
 
 def test_coupling_ties_to_the_action_or_the_observation() -> None:

@@ -17,9 +17,9 @@ import pytest
 from valuegym.agents import AGENTS
 from valuegym.agents.preference import constant
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.board import operations
 from valuegym.leaderboards.board.sandbox import AgentFailure, Remote
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
 from valuegym.leaderboards.records.submission import EXAMPLE
 from valuegym.leaderboards.run import evaluate

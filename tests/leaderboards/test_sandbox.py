@@ -21,18 +21,17 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.board import operations as referee
-from valuegym.leaderboards.board import sandbox
+from valuegym.leaderboards.board import operations, sandbox
 from valuegym.leaderboards.board.agent_host import decode, describe, encode, rebuild
 from valuegym.leaderboards.board.sandbox import AgentFailure, Limits, Remote
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import read
-from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, read_record
+from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, read_member
 from valuegym.leaderboards.run import evaluate, run
-from valuegym.leaderboards.trust import judgement as trust
-from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.trust import judgement
 from valuegym.leaderboards.trust.commitment import agent_digest
+from valuegym.leaderboards.trust.ledger import read_ledger
+from valuegym.leaderboards.trust.tiers import LIMITS
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 TRAINED = Experiment("test/trained", "", "valuegym/Delivery-v0", "{}", ("uniform",), 50, 3, (0, 1), "return")
@@ -147,7 +146,7 @@ def test_nothing_is_run_without_a_sandbox(
     try:
         with pytest.raises(OSError, match=r"needs root.*Agents of strangers are not run without one"):
             Remote(folder, gym.make("valuegym/Delivery-v0"), ("x", {}), 0)
-        referee.begin(tmp_path / "book", "test")
+        operations.begin(tmp_path / "book", "test")
         (tmp_path / "card.json").write_text(json.dumps(EXAMPLE), encoding="utf-8")
         arguments = [
             "--commitment",
@@ -178,8 +177,8 @@ def test_nothing_is_run_without_a_sandbox(
 def test_an_agent_plays_inside_as_it_does_outside(agent: Agent, tmp_path: Path, name: str) -> None:
     what = experiments.find(name)
     seeds = what.evaluation_seeds(0)
-    inside = referee._played(agent(UNIFORM), "uniform", name, 0, seeds, None, None)
-    assert inside == read(run("uniform", name, 0, tmp_path / "results"))
+    inside = operations._played(agent(UNIFORM), "uniform", name, 0, seeds, None, None)
+    assert inside == read_member(run("uniform", name, 0, tmp_path / "results"))
 
 
 @pytest.mark.sandbox
@@ -197,46 +196,46 @@ def test_a_board_executes_a_committed_agent(agent: Agent, tmp_path: Path, make_k
     key, folder = make_key(), agent(UNIFORM)
     signed = ["--key", str(key)]
     (tmp_path / "card.json").write_text(json.dumps(EXAMPLE | {"name": "visitor"}), encoding="utf-8")
-    referee.begin("book", "test", key)
-    referee.open_period("book", "nonce", key)
-    referee.commit("book", "visitor", "me", agent_digest(folder), key)
+    operations.begin("book", "test", key)
+    operations.open_period("book", "nonce", key)
+    operations.commit("book", "visitor", "me", agent_digest(folder), key)
     names = ["--experiment", "test/walk", "--experiment", "test/weights"]
     command = ["board", "execute", "book", str(folder), "--commitment", "2", *names, "--nonce", "nonce", *signed]
     assert main(command) == 0
     output = capsys.readouterr().out
-    assert f"tier      executed: {trust.LIMITS['executed']}" in output and "entry     3 of book" in output
-    entry = book.read("book").entries[3]
+    assert f"tier      executed: {LIMITS['executed']}" in output and "entry     3 of book" in output
+    entry = read_ledger("book").entries[3]
     assert entry.body["tier"] == "executed" and set(entry.body["scores"]) == {"test/walk", "test/weights"}
     assert main(command) == 2  # one submission for each commitment
     assert "entry 3 is the one submission of commitment 2" in capsys.readouterr().err
-    referee.reveal("book", "nonce", key)
-    ledger = book.read("book")
-    found = trust.judge("agent.zip", ledger=ledger)
+    operations.reveal("book", "nonce", key)
+    ledger = read_ledger("book")
+    found = judgement.judge("agent.zip", ledger=ledger)
     assert found.reason == "this file was accepted before, in entry 3."
     submission = open_submission("agent.zip")
-    seeds = trust.sealed_seeds(submission, ledger)
+    seeds = judgement.sealed_seeds(submission, ledger)
     for name, content in submission.records.items():
-        record = read_record(name, content, "visitor")
+        record = read_member(name, content, "visitor")
         assert [episode.seed for episode in record.episodes] == list(seeds[name])
 
 
 @pytest.mark.sandbox
 def test_only_the_committed_agent_is_executed(agent: Agent, tmp_path: Path) -> None:
     folder, board, nonce = agent(UNIFORM), tmp_path / "book", tmp_path / "nonce"
-    referee.begin(board, "test")
-    referee.open_period(board, nonce)
-    referee.commit(board, "visitor", "me", agent_digest(folder))
+    operations.begin(board, "test")
+    operations.open_period(board, nonce)
+    operations.commit(board, "visitor", "me", agent_digest(folder))
     visitor, other = (Card.of(EXAMPLE | {"name": name}) for name in ("visitor", "other"))
     agent(UNIFORM + "# better\n")
     with pytest.raises(ValueError, match="are not the agent that commitment 2 fixed"):
-        referee.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
+        operations.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
     agent(UNIFORM)
     with pytest.raises(ValueError, match="are not the agent that commitment 2 fixed"):
-        referee.execute(board, 2, folder, other, ["test/walk"], nonce, tmp_path / "x.zip")
+        operations.execute(board, 2, folder, other, ["test/walk"], nonce, tmp_path / "x.zip")
     nonce.write_text("07" * 32, encoding="ascii")
     with pytest.raises(ValueError, match="does not hold the nonce of period 0"):
-        referee.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
-    assert not (tmp_path / "x.zip").exists() and len(book.read(board).entries) == 3
+        operations.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
+    assert not (tmp_path / "x.zip").exists() and len(read_ledger(board).entries) == 3
 
 
 # --- training ---
@@ -282,7 +281,7 @@ def test_an_agent_trains_inside_as_it_does_outside(agent: Agent, name: str, monk
     outside.env = Seeded(outside.env, 1)
     outside.learn(what.timesteps)
     seeds = what.evaluation_seeds(1)
-    inside = referee._played(agent(source), "visitor", name, 1, seeds, None, None)
+    inside = operations._played(agent(source), "visitor", name, 1, seeds, None, None)
     assert inside == evaluate(outside, "visitor", name, 1, None, seeds)
 
 
@@ -364,7 +363,7 @@ def test_proximal_policy_optimisation_trains_inside_as_outside(agent: Agent, mon
     outside.learn(what.timesteps)
     seeds = what.evaluation_seeds(0)
     source = "from valuegym.agents.ppo import make\n"
-    inside = referee._played(agent(source), "ppo", what.id, 0, seeds, None, Limits(memory=2**35, processes=64))
+    inside = operations._played(agent(source), "ppo", what.id, 0, seeds, None, Limits(memory=2**35, processes=64))
     assert inside == evaluate(outside, "ppo", what.id, 0, None, seeds)
 
 
@@ -514,13 +513,13 @@ def test_a_whole_run_is_limited(agent: Agent) -> None:
 def test_a_failed_execution_is_written_down(agent: Agent, tmp_path: Path) -> None:
     folder = agent(answering("return np.full(n, 9), None"))
     board, nonce = tmp_path / "book", tmp_path / "nonce"
-    referee.begin(board, "test")
-    referee.open_period(board, nonce)
-    referee.commit(board, "visitor", "me", agent_digest(folder))
+    operations.begin(board, "test")
+    operations.open_period(board, nonce)
+    operations.commit(board, "visitor", "me", agent_digest(folder))
     card = Card.of(EXAMPLE | {"name": "visitor"})
-    judgement, entry = referee.execute(board, 2, folder, card, ["test/walk"], nonce, tmp_path / "x.zip")
+    judgement, entry = operations.execute(board, 2, folder, card, ["test/walk"], nonce, tmp_path / "x.zip")
     assert "outside the action space" in judgement.reason and entry.body["reason"] == judgement.reason
-    assert not (tmp_path / "x.zip").exists() and list(book.read(board).accepted()) == []
+    assert not (tmp_path / "x.zip").exists() and list(read_ledger(board).accepted()) == []
 
 
 @pytest.mark.sandbox

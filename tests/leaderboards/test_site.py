@@ -22,9 +22,11 @@ import pytest
 from valuegym.envs import ENVS
 from valuegym.leaderboards.experiments import EXPERIMENTS
 from valuegym.leaderboards.records.submission import Card
-from valuegym.leaderboards.standings.text import DIVISIONS, WIDTH, as_data, boards, render, render_markdown
-from valuegym.leaderboards.trust.judgement import LIMITS
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.standings.entries import Curve, ListedSubmission
+from valuegym.leaderboards.standings.gather import Score
+from valuegym.leaderboards.standings.standings import as_data, boards
+from valuegym.leaderboards.standings.text import WIDTH, render, render_markdown
+from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, Standing
 
 needs_pillow = pytest.mark.skipif(importlib.util.find_spec("PIL") is None, reason="needs pillow: valuegym[site]")
 EVALUATION_POINTS = (0, 10, 100, 1000)
@@ -40,8 +42,8 @@ def make_score(agent: str, last: float, experiment: str = "preference/boards-reg
 def make_scores() -> list[Score]:
     return [
         make_score("partial-return", 0.6),
-        make_score("regret", 0.9, status="replayed"),
-        make_score("cheat", 5.0, status="rejected: transition 17 does not follow"),
+        make_score("regret", 0.9, standing=Standing("replayed")),
+        make_score("cheat", 5.0, standing=Standing(reason="transition 17 does not follow")),
         make_score("peeks", 0.95, ranked=False),
         make_score("oracle", 1.0, role="reference"),
         make_score("regret", 0.7, "control/distractors", evaluation_points=(0,)),
@@ -67,20 +69,20 @@ def test_only_executed_entries_are_ranked_first_class() -> None:
     """The best claim stands below the worst executed entry, with a place among claims only, and each tier says more."""
     scores = [
         make_score("told", 1.4),
-        make_score("public", 0.9, status="replayed"),
-        make_score("luck", 0.8, status="replayed, 1 of 5 seeds missing"),
-        make_score("sealed", 0.95, status="committed"),
-        make_score("run", 0.2, status="executed"),
-        make_score("best", 0.6, status="executed"),
-        make_score("strange", 0.1, status="divine"),  # no tier: a claim
-        make_score("cheat", 5.0, status="rejected: no"),
+        make_score("public", 0.9, standing=Standing("replayed")),
+        make_score("short", 0.8, standing=Standing("replayed", missing=1)),
+        make_score("sealed", 0.95, standing=Standing("committed")),
+        make_score("run", 0.2, standing=Standing("executed")),
+        make_score("best", 0.6, standing=Standing("executed")),
+        make_score("silent", 0.1),
+        make_score("cheat", 5.0, standing=Standing(reason="no")),
     ]
     (board,) = boards(scores)
     assert [(name, [(row.score.agent, row.rank) for row in rows]) for name, rows in board.divisions] == [
         ("executed", [("best", 1), ("run", 2)]),
         ("committed", [("sealed", 1)]),
-        ("replayed", [("public", 1), ("luck", 2)]),
-        ("claimed", [("told", 1), ("strange", 2)]),
+        ("replayed", [("public", 1), ("short", 2)]),
+        ("claimed", [("told", 1), ("silent", 2)]),
         ("rejected", [("cheat", None)]),
     ]
     assert all(row.ranks[1] <= board.peers(row) for row in board.agents if row.ranks)
@@ -175,7 +177,7 @@ def test_values_must_fit_the_reports() -> None:
 
 
 def test_same_agent_twice_is_two_rows() -> None:
-    (board,) = boards([make_score("regret", 0.9), make_score("regret", 0.9, status="replayed")])
+    (board,) = boards([make_score("regret", 0.9), make_score("regret", 0.9, standing=Standing("replayed"))])
     assert [row.rank for row in board.agents] == [1, 1]  # one is replayed, the other claimed
 
 
@@ -244,17 +246,17 @@ def words_of(text: str) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     pytest.importorskip("PIL")
-    from valuegym.leaderboards.standings.entries import Curve, Entrant
-
     sent = [
-        make_score("sent", 0.8, f"control/{name}", evaluation_points=(0,), status="executed")
+        make_score("sent", 0.8, f"control/{name}", evaluation_points=(0,), standing=Standing("executed"))
         for name in ("pendulum", "lqr", "mountain-car")
     ]
     curve = Curve((0, 1000, 5000), np.array([[0.0, -0.1, 0.1], [0.5, 0.4, 0.6], [0.8, np.nan, np.nan]]))
     tracks = tuple(score.experiment for score in sent)
-    entrants = {"sent": [Entrant(CARD, "sent file.zip", "ab" * 32, tracks, ("a note",), {"control/pendulum": curve})]}
+    entrants = {
+        "sent": [ListedSubmission(CARD, "sent file.zip", "ab" * 32, tracks, ("a note",), {"control/pendulum": curve})]
+    }
     folder = tmp_path_factory.mktemp("site") / "folder"
-    return make_site(folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], entrants=entrants)
+    return make_site(folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], submissions=entrants)
 
 
 @pytest.fixture(scope="module")
@@ -361,9 +363,9 @@ def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]
 def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
     """Each row of a sortable table has a cell for each heading; numbers stand in data-value at their full length."""
     for text in pages.values():
-        for table in re.findall(r"<table class=sortable>.*?</table>", text):
+        for table in re.findall(r'<table class="sortable">.*?</table>', text, re.S):
             heads = len(re.findall(r'<th scope="col"', table))
-            rows = [row for row in re.findall(r"<tr.*?</tr>", table)[1:] if 'scope="rowgroup"' not in row]
+            rows = [row for row in re.findall(r"<tr.*?</tr>", table, re.S)[1:] if 'scope="rowgroup"' not in row]
             assert rows and all(len(re.findall(r"<t[hd][ >]", row)) == heads for row in rows)
             values = re.findall(r'data-value="([^"]*)"', table)
             assert all(math.isfinite(float(value)) for value in values if value)
@@ -386,18 +388,17 @@ def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
 
 @needs_pillow
 def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
-    from valuegym.leaderboards.standings.entries import Entrant
 
     scores = [
-        make_score(NASTY, 0.9, NASTY, status=f"rejected: {NASTY}"),
-        make_score(f"x{NASTY}", 0.5, NASTY, status=NASTY),
+        make_score(NASTY, 0.9, NASTY, standing=Standing(reason=NASTY)),
+        make_score(f"x{NASTY}", 0.5, NASTY),
         make_score(f"y{NASTY}", 0.3, NASTY, role="reference"),
         make_score(f"z{NASTY}", 0.3, f"z{NASTY}", evaluation_points=(0,)),
         make_score("x" * 3000, 0.3, "z" * 3000, evaluation_points=(0,)),
         make_score("\ud800", 0.3, "\ud800", evaluation_points=(0,)),
     ]
-    entrants = {f"x{NASTY}": [Entrant(CARD, NASTY, NASTY, (NASTY,), (NASTY,))] * 2}
-    files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], entrants=entrants)
+    entrants = {f"x{NASTY}": [ListedSubmission(CARD, NASTY, NASTY, (NASTY,), (NASTY,))] * 2}
+    files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], submissions=entrants)
     for text in (*pages_of(files).values(), *pages.values()):
         assert text.count("<script") == text.count("</script>") == 1
         assert text.count("</title>") == text.count("<title")
@@ -453,10 +454,10 @@ def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 @needs_pillow
 def test_agents_on_one_board_never_share_colour_and_marker() -> None:
-    from valuegym.leaderboards.site.plots import _look, assign
+    from valuegym.leaderboards.site.plots import _look, assign_series
 
     scores = [make_score(f"agent-{i}", 0.5, e) for e in ("a", "b") for i in range(20)] + [make_score("c", 0.1, "c")]
-    series = assign(boards(scores))
+    series = assign_series(boards(scores))
     looks = {_look(series[f"agent-{i}"]) for i in range(20)}
     assert len(looks) == 20
     assert series["c"] == 0
@@ -507,12 +508,12 @@ def test_stars_hold_what_they_show() -> None:
 
 
 def test_labels_are_spread_apart_and_stay_near() -> None:
-    from valuegym.leaderboards.site.plots import spread
+    from valuegym.leaderboards.site.plots import dodge
 
-    assert spread([0.0, 5.0, 9.0], 1.0) == [0.0, 5.0, 9.0]
-    assert spread([1.0, 1.0, 1.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
+    assert dodge([0.0, 5.0, 9.0], 1.0) == [0.0, 5.0, 9.0]
+    assert dodge([1.0, 1.0, 1.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
     wanted = sorted(np.random.default_rng(0).uniform(0, 10, 30))
-    placed = spread(wanted, 0.5)
+    placed = dodge(wanted, 0.5)
     assert np.diff(placed).min() >= 0.5 - 1e-9
     assert np.mean(placed) == pytest.approx(np.mean(wanted))
 
@@ -526,20 +527,20 @@ def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
 
 
 def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
-    from valuegym.leaderboards.site.plots import assign, plot
+    from valuegym.leaderboards.site.plots import assign_series, plot
 
     scores = [
         make_score(name, last, "control/x", evaluation_points=(0,))
         for name, last in (("a", -400), ("b", 5.0), ("c", 0.5))
     ]
     found = boards(scores)
-    text = plot(found[0], assign(found), "n")
+    text = plot(found[0], assign_series(found), "n")
     assert re.findall(r">(← −[0-9.]+|[0-9.]+ →)<", text) == ["2.50 →", "← −200"]
     assert re.search(r"c *\| 0\.25 ", render_markdown(scores)) and re.search(r"a *\| -200 ", render_markdown(scores))
 
 
 def test_only_reports_have_counts() -> None:
-    """A track whose environment is told something else named "reports" has a single score."""
+    """A track whose environment has no evaluation points has a single score."""
     from valuegym.leaderboards.standings.gather import evaluation_points
 
     assert evaluation_points(EXPERIMENTS["preference/boards-regret"], 4) == EVALUATION_POINTS

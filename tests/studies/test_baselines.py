@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from valuegym.leaderboards import executors, experiments
-from valuegym.leaderboards.records.record import read, write
+from valuegym.leaderboards.records.record import read_record, write_record
 from valuegym.leaderboards.records.submission import open_submission
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.verification.verify import verify
@@ -80,10 +80,10 @@ def test_records_made_again_are_the_published_ones(baselines, tmp_path: Path, tr
     """To the bit, the line that names the machine apart; and an edited one is told."""
     path = run(agent, track, 3, tmp_path)
     assert baselines.check(str(tmp_path), FOLDER).startswith("1 of ")
-    assert baselines.published(FOLDER)[agent, track, 3] == baselines.line(read(path))
-    record = read(path)
+    assert baselines.published(FOLDER)[agent, track, 3] == baselines.line(read_record(path))
+    record = read_record(path)
     record.episodes[0].actions[0] = record.episodes[0].actions[1]
-    write(path, record)
+    write_record(path, record)
     with pytest.raises(ValueError, match="1 records are not the published ones"):
         baselines.check(str(tmp_path), FOLDER)
 
@@ -105,8 +105,8 @@ def test_an_archive_holds_the_published_records_and_is_the_same_bytes_wherever_i
     for name, order in (("a", cells), ("b", cells[::-1])):
         for agent, track, seed in order:
             path = run(agent, track, seed, tmp_path / name)
-            write(path, replace(read(path), provenance={"machine": name}))
-    lines = [baselines.line(read(run(*cell, tmp_path / "a"))) for cell in cells]
+            write_record(path, replace(read_record(path), provenance={"machine": name}))
+    lines = [baselines.line(read_record(run(*cell, tmp_path / "a"))) for cell in cells]
     folder.mkdir()
     text = "".join(
         json.dumps(value) + "\n" for value in [*lines, lines[0] | {"seed": 7}, lines[0] | {"experiment": "x"}]
@@ -133,9 +133,9 @@ def test_an_archive_holds_the_published_records_and_is_the_same_bytes_wherever_i
             assert not verify(tmp_path / "seed-0.jsonl").reason
     page = baselines._about_archive(folder, 3)
     assert about[1]["sha256"] in page and about[1]["tar_sha256"] in page and "2 of the 3 records" in page
-    record = read(tmp_path / "a" / "coevolution/follow-linear/kalman/seed-0.jsonl")
+    record = read_record(tmp_path / "a" / "coevolution/follow-linear/kalman/seed-0.jsonl")
     record.episodes[0].actions[0] = record.episodes[0].actions[1]
-    write(tmp_path / "a" / "coevolution/follow-linear/kalman/seed-0.jsonl", record)
+    write_record(tmp_path / "a" / "coevolution/follow-linear/kalman/seed-0.jsonl", record)
     with pytest.raises(ValueError, match=r"kalman/seed-0.jsonl is not the published record"):
         baselines.archive(str(tmp_path / "a"), folder, str(tmp_path / "c.tar.gz"))
 
@@ -188,9 +188,9 @@ def test_the_cheapest_cells_come_first_and_what_is_there_is_not_run_again(
 
 def test_a_record_that_does_not_replay_is_not_published(baselines, small: list[str], tmp_path: Path) -> None:
     path = run("kalman", small[0], 0, tmp_path / "results")
-    record = read(path)
+    record = read_record(path)
     record.scores[0] = [9.0]
-    write(path, record)
+    write_record(path, record)
     with pytest.raises(ValueError, match="not those that the actions earn"):
         baselines.make(str(tmp_path / "results"), tmp_path / "published", 1.0, None, False, 1)
     assert not baselines.published(tmp_path / "published")
@@ -209,7 +209,7 @@ def test_costs_are_measured_or_those_of_an_episode_elsewhere(baselines) -> None:
 
 def test_nothing_of_peoples_answers_is_in_a_record(baselines, data_folder: Path, tmp_path: Path) -> None:
     """A record of a track of people's answers holds estimates, how many answers were shown, and scores."""
-    record = read(run("oracle", "preference/human-privileged-control", 0, tmp_path, str(data_folder)))
+    record = read_record(run("oracle", "preference/human-privileged-control", 0, tmp_path, str(data_folder)))
     [episode] = record.episodes
     assert set(episode.states) == {"num_queries", "scores"} and set(episode.states["num_queries"]) == {
         0,

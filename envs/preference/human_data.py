@@ -1,4 +1,4 @@
-"""People's answers about the delivery task and their format on disk: plain arrays, and a card that says what they are.
+"""Human answers about the delivery task and their format on disk: plain arrays, and a card that describes them.
 
 Nothing is ever unpickled. A condition NAME is a card NAME.json beside the files that it lists by their SHA-256: either
 NAME.npz, which `write` makes, or three arrays as the publisher of the delivery preferences has them, for which
@@ -27,6 +27,30 @@ import numpy.typing as npt
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery
 from valuegym.envs.preference.segments import Segment, follow
+
+__all__ = [
+    "ARRAYS",
+    "FORMAT",
+    "PARTS",
+    "SIGN",
+    "Agreement",
+    "HumanPreferences",
+    "accept",
+    "agreement",
+    "as_published",
+    "check",
+    "check_name",
+    "delivery_segments",
+    "file_names",
+    "in_folder",
+    "mismatches",
+    "read",
+    "read_as_published",
+    "read_card",
+    "segments",
+    "statistics",
+    "write",
+]
 
 Array = npt.NDArray[Any]
 
@@ -70,7 +94,7 @@ def delivery_segments(pairs: Array) -> Segment:
     moves = (pairs[:, :, 1:, None] == delivery.MOVES).all(-1)
     padding = (pairs[:, :, 1:] == 0).all(-1)
     if not (moves.any(-1) | padding).all():
-        raise ValueError("A segment holds a move that is none of up, down, left, right, or (0, 0) before its end.")
+        raise ValueError("A segment holds a move that is not up, down, left or right, or (0, 0) before its end.")
     return segments(pairs[:, :, 0], np.where(padding, -1, moves.argmax(-1)))
 
 
@@ -101,7 +125,7 @@ def segments(starts: Array, actions: Array) -> Segment:
     pairs = Segment(*(field[0] for field in follow(process, cells[None], np.where(known, actions, 0).clip(0)[None])))
     wrong = np.argwhere(~known | ((actions < 0) & pairs.mask))
     if len(wrong):
-        raise ValueError(f"Pair {wrong[0][0]} holds a move that is none of up, down, left, right before its end.")
+        raise ValueError(f"Pair {wrong[0][0]} holds a move that is not up, down, left or right before its end.")
     return pairs
 
 
@@ -116,19 +140,19 @@ def statistics(pairs: Segment) -> Array:
 
 
 def mismatches(human: HumanPreferences) -> int:
-    """Rows whose stored statistics the delivery task does not reproduce exactly."""
+    """Count rows whose stored statistics the delivery task does not reproduce exactly."""
     return int((~(np.abs(statistics(human.segments) - human.published) <= 1e-9)).any(-1).sum())
 
 
 class Agreement(NamedTuple):
-    """How many answers went to one of two segments that differ, and the share of them that went to the better one."""
+    """Return how many answers prefer one of two unequal segments, and the share that prefer the better one."""
 
     answers: int
     share: float
 
 
 def agreement(pairs: Segment, labels: Array) -> Agreement:
-    """With partial return or with regret, whichever agrees more."""
+    """Return the agreement with partial return or with regret, whichever is higher."""
     earned, start, end = statistics(pairs).T
     found = []
     for better in (earned, earned + end - start):
@@ -139,7 +163,7 @@ def agreement(pairs: Segment, labels: Array) -> Agreement:
 
 
 def check(pairs: Segment, labels: Array, stored: Array) -> None:
-    """Labels and statistics must fit the segments, and the labels must not be turned.
+    """Check that labels and statistics fit the segments, and that the labels are not reversed.
 
     Raises ValueError for shapes, values, turned statistics, or labels of which fewer than half, by two standard
     errors, go to the better segment both by partial return and by regret.
@@ -172,7 +196,7 @@ def file_names(condition: str) -> list[str]:
 
 
 def check_name(condition: str) -> None:
-    """ValueError for a name that is no plain file name."""
+    """Raise ValueError for a name that is not a plain file name."""
     if not _NAME.fullmatch(condition):
         raise ValueError(f"condition = {condition!r}; expected letters, digits, hyphens and underscores.")
 
@@ -238,7 +262,7 @@ def read(folder: Path, condition: str) -> HumanPreferences:
 
 
 def read_card(folder: Path, condition: str) -> dict[str, Any]:
-    """The card of a condition; ValueError names the field that is not as described."""
+    """Return the card of a condition; a ValueError names the field that is not as described."""
     check_name(condition)
     path = folder / f"{condition}.json"
     try:
@@ -345,7 +369,7 @@ def _arrays(content: bytes) -> list[Array]:
                 raise ValueError(f"the array {missing[0]!r} is missing; expected {', '.join(ARRAYS)}.")
             return [archive[name] for name in ARRAYS]
     except zipfile.BadZipFile:
-        raise ValueError("this is no archive of arrays.") from None
+        raise ValueError("this is not an archive of arrays.") from None
 
 
 def _contents(folder: Path, names: list[str], hashes: tuple[str, ...] | None, meant: str) -> list[bytes]:
@@ -376,7 +400,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Puts the file's name before what is wrong with it."""
+    """Prefix errors with the name of the file."""
     try:
         yield
     except ValueError as error:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from valuegym.envs import keys
-from valuegym.envs.preference import annotators, answers, datasets, delivery
+from valuegym.envs.preference import annotators, datasets, delivery, human_data
 from valuegym.envs.preference.reward_inference import RewardInference
 
 N, LENGTH = 60, 4
@@ -24,7 +24,7 @@ class Raw:
     """Simulated answers by regret about pairs on the published board, as plain arrays."""
 
     def __init__(self, n: int = N, length: int = LENGTH, seed: int = 0) -> None:
-        core = RewardInference(annotator="regret", board="published", length=length, reports=(n,))
+        core = RewardInference(annotator="regret", board="published", length=length, evaluation_points=(n,))
         task, _ = core.initial(keys.mix(seed, np.arange(1)))
         rows = type(task)(*(np.repeat(field, n, 0) for field in task))
         self.pairs, answer = core.query(rows, np.arange(1, n + 1))
@@ -34,16 +34,16 @@ class Raw:
 
     def write(self, folder: Path, name: str = "Lab", **changes: Any) -> Path:
         values = {"starts": self.starts, "actions": self.actions, "labels": self.labels, **changes}
-        return answers.write(folder, name, **values, source="simulated", licence="CC0", about="By regret.")
+        return human_data.write(folder, name, **values, source="simulated", licence="CC0", about="By regret.")
 
     def as_published(self, folder: Path, name: str = "Lab", **changes: Any) -> None:
         moves = np.where(self.actions[..., None] < 0, 0, delivery.MOVES[self.actions])
         content = {
             "segment_pairs": np.concatenate([self.starts[:, :, None], moves], 2),
             "Y": self.labels,
-            "X": answers.statistics(self.pairs),
+            "X": human_data.statistics(self.pairs),
         } | changes
-        for file, part in zip(answers.file_names(name), answers.PARTS, strict=True):
+        for file, part in zip(human_data.file_names(name), human_data.PARTS, strict=True):
             np.save(folder / file, content[part], allow_pickle=content[part].dtype == object)
 
 
@@ -52,7 +52,7 @@ def raw() -> Raw:
     return Raw()
 
 
-def same(human: answers.HumanPreferences, raw: Raw) -> bool:
+def same(human: human_data.HumanPreferences, raw: Raw) -> bool:
     fields = zip(human.segments, raw.pairs, strict=True)
     return all((a == b).all() for a, b in fields) and np.array_equal(human.labels, raw.labels, equal_nan=True)
 
@@ -64,20 +64,20 @@ def test_what_is_written_is_read(raw: Raw, tmp_path: Path) -> None:
     labels = raw.labels.copy()
     labels[:2] = np.nan, 0.5
     card = raw.write(tmp_path / "new", labels=labels)
-    human = answers.read(card.parent, "Lab")
+    human = human_data.read(card.parent, "Lab")
     assert all((a == b).all() for a, b in zip(human.segments, raw.pairs, strict=True))
-    assert np.array_equal(human.labels, labels, equal_nan=True) and answers.mismatches(human) == 0
+    assert np.array_equal(human.labels, labels, equal_nan=True) and human_data.mismatches(human) == 0
     assert sorted(path.name for path in card.parent.iterdir()) == ["Lab.json", "Lab.npz"]
     content = json.loads(card.read_text())
     assert content == {
-        "format": answers.FORMAT,
+        "format": human_data.FORMAT,
         "task": "delivery",
         "condition": "Lab",
         "about": "By regret.",
         "source": "simulated",
         "licence": "CC0",
         "answers": N,
-        "sign": answers.SIGN,
+        "sign": human_data.SIGN,
         "files": {"Lab.npz": hashlib.sha256((card.parent / "Lab.npz").read_bytes()).hexdigest()},
     }
     assert human.sha256 == tuple(content["files"].values())
@@ -88,46 +88,46 @@ def test_what_is_written_is_read(raw: Raw, tmp_path: Path) -> None:
 def test_the_same_answers_in_both_formats(raw: Raw, tmp_path: Path) -> None:
     raw.write(tmp_path, "Ours")
     raw.as_published(tmp_path, "Theirs")
-    ours, theirs = answers.read(tmp_path, "Ours"), answers.read_as_published(tmp_path, "Theirs")
+    ours, theirs = human_data.read(tmp_path, "Ours"), human_data.read_as_published(tmp_path, "Theirs")
     assert same(ours, raw) and same(theirs, raw) and (ours.published == theirs.published).all()
 
 
 def test_published_pairs_may_be_whole_numbers_of_any_type(raw: Raw, tmp_path: Path) -> None:
     raw.as_published(tmp_path)
-    pairs = np.load(tmp_path / answers.file_names("Lab")[0])
+    pairs = np.load(tmp_path / human_data.file_names("Lab")[0])
     for kind in (np.int8, np.float32):
         raw.as_published(tmp_path, "Lab", segment_pairs=pairs.astype(kind), Y=raw.labels.astype(np.float32))
-        assert same(answers.read_as_published(tmp_path, "Lab"), raw)
+        assert same(human_data.read_as_published(tmp_path, "Lab"), raw)
     for wrong in (pairs + 0.5, pairs * np.nan, pairs[0], pairs.astype(str)):
         raw.as_published(tmp_path, "Lab", segment_pairs=wrong)
         with pytest.raises(ValueError, match=r"segment_pairs has shape .*expected whole numbers"):
-            answers.read_as_published(tmp_path, "Lab")
+            human_data.read_as_published(tmp_path, "Lab")
 
 
 def test_statistics_are_second_minus_first_at_discount_one() -> None:
     """By hand: from next to the goal onto it, against two moves into the wall in the corner."""
     starts = np.array([[[8, 8], [0, 0]]])
-    pairs = answers.segments(starts, np.array([[[RIGHT, NONE], [UP, UP]]]))
+    pairs = human_data.segments(starts, np.array([[[RIGHT, NONE], [UP, UP]]]))
     assert pairs.states.tolist() == [[[88, 89, 89], [0, 0, 0]]] and pairs.mask.tolist() == [[[1, 0], [1, 1]]]
-    earned, start, end = answers.statistics(pairs)[0]
+    earned, start, end = human_data.statistics(pairs)[0]
     assert earned == -2 - 50 and start == end - 50  # the first starts next to the goal, worth 50, ends there, worth 0
     swapped = type(pairs)(*(field[:, ::-1] for field in pairs))
-    assert (answers.statistics(swapped) == -answers.statistics(pairs)).all()
+    assert (human_data.statistics(swapped) == -human_data.statistics(pairs)).all()
 
 
 # --- signs ---
 
 
 def test_agreement_is_the_share_that_chose_the_better_segment(raw: Raw) -> None:
-    earned, start, end = answers.statistics(raw.pairs).T
+    earned, start, end = human_data.statistics(raw.pairs).T
     for better in (earned, earned + end - start):
         labels = np.where(better > 0, 1.0, 0.0)
-        assert answers.agreement(raw.pairs, labels).share == 1.0
+        assert human_data.agreement(raw.pairs, labels).share == 1.0
         labels[::2] = 0.5
-        found = answers.agreement(raw.pairs, labels)
+        found = human_data.agreement(raw.pairs, labels)
         assert found.share == 1.0 and found.answers <= N // 2
-    assert answers.agreement(raw.pairs, np.full(N, 0.5)) == (0, 0.5)
-    assert answers.agreement(raw.pairs, raw.labels).share > 0.8
+    assert human_data.agreement(raw.pairs, np.full(N, 0.5)) == (0, 0.5)
+    assert human_data.agreement(raw.pairs, raw.labels).share > 0.8
 
 
 @pytest.mark.parametrize("format", ["ours", "theirs"])
@@ -137,24 +137,24 @@ def test_turned_labels_are_refused(raw: Raw, tmp_path: Path, format: str) -> Non
             raw.write(tmp_path, labels=1 - raw.labels)
         else:
             raw.as_published(tmp_path, Y=1 - raw.labels)
-            answers.read_as_published(tmp_path, "Lab")
+            human_data.read_as_published(tmp_path, "Lab")
     assert format == "theirs" or not list(tmp_path.iterdir())
 
 
 def test_turned_statistics_are_refused(raw: Raw, tmp_path: Path) -> None:
-    raw.as_published(tmp_path, X=-answers.statistics(raw.pairs))
+    raw.as_published(tmp_path, X=-human_data.statistics(raw.pairs))
     with pytest.raises(ValueError, match="first minus second"):
-        answers.read_as_published(tmp_path, "Lab")
+        human_data.read_as_published(tmp_path, "Lab")
 
 
 def test_other_statistics_are_counted_and_get_no_card(raw: Raw, tmp_path: Path) -> None:
-    wrong = answers.statistics(raw.pairs)
+    wrong = human_data.statistics(raw.pairs)
     wrong[3, 1] += 1
     wrong[9, 2] = np.nan
     raw.as_published(tmp_path, X=wrong)
-    assert answers.mismatches(answers.read_as_published(tmp_path, "Lab")) == 2
+    assert human_data.mismatches(human_data.read_as_published(tmp_path, "Lab")) == 2
     with pytest.raises(ValueError, match="statistics of 2 of 60 pairs do not follow"):
-        answers.accept(tmp_path, "Lab", "simulated", "CC0")
+        human_data.accept(tmp_path, "Lab", "simulated", "CC0")
 
 
 # --- what is refused ---
@@ -183,7 +183,7 @@ def test_what_cannot_be_is_not_written(raw: Raw, tmp_path: Path, changes: dict[s
     values: dict[str, Any] = {"condition": "Lab", "source": "simulated", "licence": "CC0"}
     values |= {"starts": raw.starts, "actions": raw.actions, "labels": raw.labels} | changes
     with pytest.raises(ValueError, match=said):
-        answers.write(tmp_path, **values)
+        human_data.write(tmp_path, **values)
     assert not (tmp_path / "Lab.json").exists()
 
 
@@ -207,14 +207,14 @@ def test_a_card_that_is_not_right_names_the_field(raw: Raw, tmp_path: Path, fiel
     card = raw.write(tmp_path)
     card.write_text(json.dumps(json.loads(card.read_text()) | {field: value}))
     with pytest.raises(ValueError, match=said):
-        answers.read(tmp_path, "Lab")
+        human_data.read(tmp_path, "Lab")
 
 
 @pytest.mark.parametrize("text", ["[]", "{", ""])
 def test_a_card_that_is_no_object(raw: Raw, tmp_path: Path, text: str) -> None:
     raw.write(tmp_path).write_text(text)
     with pytest.raises(ValueError, match=r"Lab\.json"):
-        answers.read(tmp_path, "Lab")
+        human_data.read(tmp_path, "Lab")
 
 
 class Bomb:
@@ -238,11 +238,11 @@ def card_over(folder: Path, content: bytes) -> None:
 def test_archives_are_never_unpickled(raw: Raw, tmp_path: Path) -> None:
     raw.write(tmp_path)
     fired, other = tmp_path / "fired", tmp_path / "other.npz"
-    arrays = {name: np.array([Bomb(fired)], dtype=object) for name in answers.ARRAYS}
+    arrays = {name: np.array([Bomb(fired)], dtype=object) for name in human_data.ARRAYS}
     np.savez(other, **arrays)  # type: ignore[arg-type]
     card_over(tmp_path, other.read_bytes())
     with pytest.raises(ValueError, match="allow_pickle"):
-        answers.read(tmp_path, "Lab")
+        human_data.read(tmp_path, "Lab")
     raw.as_published(tmp_path, "Bombs", Y=np.array([Bomb(fired)], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         datasets.load("Bombs", str(tmp_path), unverified=True)
@@ -255,14 +255,14 @@ def test_archives_without_what_they_need(raw: Raw, tmp_path: Path) -> None:
     np.savez(other, starts=raw.starts, actions=raw.actions, labels=raw.labels)
     card_over(tmp_path, other.read_bytes())
     with pytest.raises(ValueError, match=r"Lab\.npz: the array 'statistics' is missing"):
-        answers.read(tmp_path, "Lab")
+        human_data.read(tmp_path, "Lab")
     card_over(tmp_path, b"no archive")
     with pytest.raises(ValueError, match=r"Lab\.npz: "):
-        answers.read(tmp_path, "Lab")
+        human_data.read(tmp_path, "Lab")
     np.savez(other, starts=raw.starts, actions=raw.actions, labels=raw.labels, statistics=np.zeros((N, 3)))
     card_over(tmp_path, other.read_bytes())
     with pytest.raises(ValueError, match=r"statistics of .* pairs do not follow"):
-        answers.read(tmp_path, "Lab")
+        human_data.read(tmp_path, "Lab")
 
 
 # --- in a folder ---
@@ -279,10 +279,10 @@ def test_a_folder_with_everything(raw: Raw, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'Some-Trained'.*none of the published.*data accept.*--unverified"):
         datasets.load("Some-Trained", folder)
     assert same(datasets.load("Some-Trained", folder, unverified=True), raw)
-    card = answers.accept(tmp_path, "Some-Trained", "https://example.org", "not stated")
+    card = human_data.accept(tmp_path, "Some-Trained", "https://example.org", "not stated")
     assert json.loads(card.read_text())["answers"] == N
     assert datasets.present(folder) == ["Lab", "Some-Trained"] and same(datasets.load("Some-Trained", folder), raw)
-    y = tmp_path / answers.file_names("Some-Trained")[1]
+    y = tmp_path / human_data.file_names("Some-Trained")[1]
     y.write_bytes(y.read_bytes()[:-1] + b"\x00")
     if hashlib.sha256(y.read_bytes()).hexdigest() != json.loads(card.read_text())["files"][y.name]:
         with pytest.raises(ValueError, match="is not the file that its card lists"):
@@ -294,7 +294,7 @@ def test_a_folder_with_everything(raw: Raw, tmp_path: Path) -> None:
 
 def test_a_card_does_not_replace_a_published_condition(raw: Raw, tmp_path: Path) -> None:
     raw.as_published(tmp_path, "Regret-Question")
-    answers.accept(tmp_path, "Regret-Question", "us", "none")
+    human_data.accept(tmp_path, "Regret-Question", "us", "none")
     with pytest.raises(ValueError, match="is not the published file"):
         datasets.load("Regret-Question", str(tmp_path))
     assert datasets.present(str(tmp_path)) == ["Regret-Question"]
@@ -310,7 +310,7 @@ def test_a_condition_of_ones_own_in_the_query_environment(raw: Raw, tmp_path: Pa
     labels = raw.labels.copy()
     labels[0] = np.nan
     raw.write(tmp_path, labels=labels)
-    env = gym.make("valuegym/RewardInference-v0", annotator="human:Lab", data=str(tmp_path), reports=(N,))
+    env = gym.make("valuegym/RewardInference-v0", annotator="human:Lab", data=str(tmp_path), evaluation_points=(N,))
     core = env.unwrapped.core  # type: ignore[attr-defined]
     assert core.source.length == LENGTH
     observation, _ = env.reset(seed=0)

@@ -21,17 +21,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs.rendering.font import SPACE, Point, strokes, text_width
+from valuegym.envs.rendering.palette import Color, rgb
+
+__all__ = ["Canvas", "Shape", "arrow", "blank", "circle", "line", "polygon", "rectangle", "shrink", "union"]
+
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Field: TypeAlias = npt.NDArray[np.floating[Any]]
-Point: TypeAlias = tuple[float, float]
-Color: TypeAlias = "str | tuple[int, int, int]"
 
 
 class Shape(NamedTuple):
@@ -89,7 +92,7 @@ def polygon(points: Sequence[Point], radius: float = 0.0) -> Shape:
 
 
 def arrow(points: Sequence[Point], width: float, head: float | None = None) -> Shape:
-    """A polyline with a triangular head, `head` long and wide (3 widths unless told), whose tip is the last point."""
+    """A polyline with a triangular head, `head` long and wide (3 widths by default), whose tip is the last point."""
     head = 3 * width if head is None else head
     tip, before = np.asarray(points[-1], dtype=float), np.asarray(points[-2], dtype=float)
     along = (tip - before) / max(float(np.hypot(*(tip - before))), 1e-9)
@@ -101,7 +104,7 @@ def arrow(points: Sequence[Point], width: float, head: float | None = None) -> S
 
 
 def union(*shapes: Shape) -> Shape:
-    """All of the shapes as one, so that an outline goes around the whole."""
+    """Unite shapes into one, so that an outline goes around the whole."""
     lefts, tops, rights, bottoms = zip(*(shape.bounds for shape in shapes), strict=True)
     return Shape(
         lambda x, y: _field(np.minimum.reduce([shape.distance(x, y) for shape in shapes])),
@@ -147,20 +150,6 @@ def shrink(pixels: Pixels, factor: int) -> Pixels:
     return np.asarray(np.rint(blocks.mean((1, 3))), dtype=np.uint8)
 
 
-@lru_cache(maxsize=256)
-def rgb(color: Color) -> npt.NDArray[np.float32]:
-    """A colour, "#rrggbb" or (red, green, blue) in 0..255, as a read-only float array (3,)."""
-    try:
-        value = tuple(bytes.fromhex(color.removeprefix("#"))) if isinstance(color, str) else tuple(color)
-        if len(value) != 3 or not all(0 <= part <= 255 for part in value):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ValueError(f'{color!r} is no colour: write "#rrggbb" or three numbers in 0..255.') from None
-    array = np.array(value, dtype=np.float32)
-    array.setflags(write=False)
-    return array
-
-
 @dataclass(frozen=True)
 class Canvas:
     """Pixels (height, width, 3) to paint on in place, with units of `scale` pixels and the origin at pixel (x, y)."""
@@ -170,7 +159,7 @@ class Canvas:
     origin: Point = (0.0, 0.0)
 
     def at(self, x: float, y: float, scale: float) -> Canvas:
-        """The same pixels with the origin moved to (x, y) and a unit of `scale` of this canvas' units."""
+        """Return a canvas on these pixels with its origin at (x, y) and a unit of `scale` of this canvas' units."""
         return Canvas(self.pixels, self.scale * scale, self._pixel((x, y)))
 
     def paint(
@@ -228,34 +217,6 @@ def _blend(region: Pixels, color: Color, coverage: Field) -> None:
 
 # ---------------------------------------------------------------- text
 
-# The characters "!" to "~", up to five columns of nine dots: three octal digits a column, the top dot in the lowest
-# bit, capitals seven dots high, descenders two. Round strokes from dot to dot make them look well at any size.
-_FONT = (
-    "137 003000003 024076024076024 044052177052022 143023010144143 066111131046120 003 076101 101076 024010024000 "
-    "020020174020020 200140 020020020 140 300060014003 076101101076 002177 142121111106 042111111066 "
-    "030024022177020 047105105071 076111111062 001161015003 066111111066 046111111076 044 200144 020050104 "
-    "050050050050 104050020 002121011006 076101135125036 160034023034160 177111111066 076101101101042 "
-    "177101101042034 177111111101 177011011001 076101101111072 177010010010177 177 040100100077 177010024042101 "
-    "177100100100 177002014002177 177006010060177 076101101101076 177011011006 076101121041136 177011031146 "
-    "046111111111062 001001177001001 077100100100077 007030140030007 077100070100077 143024010024143 "
-    "003004170004003 141121111105103 177101 003014060300 101177 002001002 100100100100 001002 040124124170 "
-    "177104104070 070104104104 070104104177 070124124030 176005005 070504504374 177004004170 175 400375 "
-    "177020050104 077100 174004174004170 174004004170 070104104070 774104104070 070104104774 174010004 110124124044 "
-    "077104104 074100100174 014060100060014 074100070100074 154020020154 074500500374 144124124114 010167101 377 "
-    "101167010 020010020040020 "
-).split()
-_SPACE, _GAP = 3, 1  # columns
-
-
-def text_width(string: str, size: float) -> float:
-    """The width of `string` set in capitals `size` high, in the unit of `size`."""
-    columns = sum(_SPACE if char == " " else len(_glyph(char)) // 3 for char in string) + _GAP * max(len(string) - 1, 0)
-    return columns * size / 7
-
-
-def _glyph(char: str) -> str:
-    return _FONT[ord(char) - 33] if "!" <= char <= "~" else _FONT[ord("?") - 33]
-
 
 def _pad(pixel_size: float) -> int:
     return 1 + int(pixel_size / 7)
@@ -271,7 +232,7 @@ def _text_mask(string: str, pixel_size: float, weight: float) -> Field:
             glyph = _glyph_mask(char, pixel_size, weight, round(x % 1 * 4) / 4)
             region = mask[:, int(x) : int(x) + glyph.shape[1]]
             np.maximum(region, glyph, out=region)
-        x += text_width(char + " ", pixel_size) - _SPACE * pixel_size / 7
+        x += text_width(char + " ", pixel_size) - SPACE * pixel_size / 7
     return mask
 
 
@@ -282,21 +243,7 @@ def _glyph_mask(char: str, pixel_size: float, weight: float, shift: float) -> Fi
     height, width = int(np.ceil(9 * pitch)) + 2 * pad, int(np.ceil(text_width(char, pixel_size))) + 2 * pad + 1
     x = (np.arange(width)[None, :] + 0.5 - pad - shift) / pitch - 0.5
     y = (np.arange(height)[:, None] + 0.5 - pad) / pitch - 0.5
-    distance = (_distance(x, y, _strokes(char)) - 0.55 * weight) * pitch
+    distance = (_distance(x, y, strokes(char)) - 0.55 * weight) * pitch
     mask: Field = np.clip(0.5 - distance, 0, 1).astype(np.float32)
     mask.setflags(write=False)
     return mask
-
-
-@cache
-def _strokes(char: str) -> list[tuple[Point, Point]]:
-    """A glyph's straight pieces in grid units: dots joined to their neighbours, diagonally only where no corner is."""
-    code = _glyph(char)
-    dots = {(x, y) for x in range(len(code) // 3) for y in range(9) if int(code[3 * x : 3 * x + 3], 8) >> y & 1}
-    pieces: list[tuple[Point, Point]] = [(dot, dot) for dot in sorted(dots)]
-    for x, y in sorted(dots):
-        for dx, dy in ((1, 0), (0, 1), (1, 1), (-1, 1)):
-            straight = dx == 0 or dy == 0
-            if (x + dx, y + dy) in dots and (straight or not {(x + dx, y), (x, y + dy)} & dots):
-                pieces.append(((x, y), (x + dx, y + dy)))
-    return pieces

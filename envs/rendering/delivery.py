@@ -2,7 +2,7 @@
 
 The pictures follow the protocol of Knox et al. (2022, "Models of human preference for learning reward functions"):
 moves are arrows in the order yellow, purple, blue, and a move that a house or the edge blocks is a short arrow that
-ends in an X. Arrows also carry their number, so that nobody needs to tell purple from blue, and they lie across the
+ends in an X. Arrows also carry their number, so that nobody needs to distinguish purple from blue, and lie across the
 cells' borders, so that the items under a path stay visible.
 
 Boards hold integer codes, 0..5 as in `NAMES` on road and 6..11 the same on brick; cells are (row, column); actions are
@@ -19,8 +19,29 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import drawing
-from valuegym.envs.drawing import Canvas, Pixels, Point, Shape, arrow, circle, line, polygon, rectangle, union
+from valuegym.envs.rendering import raster
+from valuegym.envs.rendering.font import Point, text_width
+from valuegym.envs.rendering.palette import Delivery
+from valuegym.envs.rendering.raster import Canvas, Pixels, Shape, arrow, circle, line, polygon, rectangle, union
+
+__all__ = [
+    "BRICK",
+    "COIN",
+    "GOAL",
+    "HOUSE",
+    "LONGEST",
+    "MARGIN",
+    "MOVES",
+    "NAMES",
+    "ROADBLOCK",
+    "SHEEP",
+    "SMALL",
+    "Move",
+    "ansi",
+    "image",
+    "pair",
+    "rgb",
+]
 
 Board: TypeAlias = npt.NDArray[np.uint8]
 Cell: TypeAlias = tuple[int, int]
@@ -32,11 +53,6 @@ BRICK = 6  # added to a code, it puts the same thing on brick
 GOAL, HOUSE, SHEEP, COIN, ROADBLOCK = 1, 2, 3, 4, 5
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
-PAGE, INK, WHITE, FACE = "#f7f4ed", "#2b2f40", "#ffffff", "#4a4e63"
-ROAD, ROAD_EDGE, BRICKS, MORTAR = "#8b929c", "#7b828d", ("#bf6f55", "#c97c61", "#b5654c"), "#dcb39c"
-GREEN, GOLD, ORANGE, RED, CREAM, SLATE = "#0fa37f", "#ffcf33", "#f47b20", "#e0353f", "#fff3dc", "#3f6aa1"
-ARROWS = (("#ffd21f", INK), ("#7b2fbe", WHITE), ("#2f9bf0", WHITE))  # fill and number: yellow, purple, blue
-
 LONGEST = 640  # pixels along the board's longer side
 PLAIN, SMALL = 14, 28  # cells smaller than this have plain marks instead of icons, arrows without numbers
 ICON, ROW, COLUMN = 26, 34, 142  # pixels: the legend's icons, lines and columns
@@ -47,46 +63,46 @@ MARGIN, CAPTION, CAPTION_SIZE = 18, 42, 10  # pixels: around the page, its capti
 
 
 def _road(pen: Canvas) -> None:
-    pen.paint(rectangle(0, 0, 1, 1), ROAD_EDGE)
-    pen.paint(rectangle(0.02, 0.02, 0.98, 0.98, 0.06), ROAD)
+    pen.paint(rectangle(0, 0, 1, 1), Delivery.ROAD_EDGE)
+    pen.paint(rectangle(0.02, 0.02, 0.98, 0.98, 0.06), Delivery.ROAD)
     for i in range(24):  # grit, spread evenly by the golden ratio
         spot = (0.06 + 0.88 * (i * 0.618 % 1), 0.06 + 0.88 * (i + 0.5) / 24)
-        pen.paint(circle(spot, 0.012), WHITE if i % 3 else INK, opacity=0.16)
+        pen.paint(circle(spot, 0.012), Delivery.WHITE if i % 3 else Delivery.INK, opacity=0.16)
 
 
 def _brick(pen: Canvas) -> None:
-    pen.paint(rectangle(0, 0, 1, 1), MORTAR)
+    pen.paint(rectangle(0, 0, 1, 1), Delivery.MORTAR)
     for row in range(4):
         for column in range(-1, 3):
-            left, shade = (column + row % 2 / 2) / 2, BRICKS[(row * 2 + column % 2 * (1 + row // 2)) % 3]
+            left, shade = (column + row % 2 / 2) / 2, Delivery.BRICKS[(row * 2 + column % 2 * (1 + row // 2)) % 3]
             pen.paint(rectangle(left + 0.02, row / 4 + 0.02, left + 0.48, row / 4 + 0.23, 0.03), shade)
 
 
 def _sticker(pen: Canvas, shape: Shape, fill: str, width: float = 0.03) -> None:
     """A shape with a dark outline."""
-    pen.paint(shape, fill, outline=INK, width=width)
+    pen.paint(shape, fill, outline=Delivery.INK, width=width)
 
 
 def _shadow(pen: Canvas, y: float, width: float) -> None:
-    pen.paint(circle((0.5, y), (width, 0.07)), INK, opacity=0.35, blur=0.08)
+    pen.paint(circle((0.5, y), (width, 0.07)), Delivery.INK, opacity=0.35, blur=0.08)
 
 
 def _goal(pen: Canvas) -> None:
     _shadow(pen, 0.88, 0.2)
     pin = union(circle((0.5, 0.38), 0.27), polygon([(0.26, 0.49), (0.74, 0.49), (0.5, 0.88)]))
-    pen.paint(pin, outline=WHITE, width=0.065)
-    _sticker(pen, pin, GREEN)
+    pen.paint(pin, outline=Delivery.WHITE, width=0.065)
+    _sticker(pen, pin, Delivery.GREEN)
     angles = np.arange(10) * np.pi / 5
     radii = np.where(np.arange(10) % 2, 0.08, 0.185)
     star = [(0.5 + float(r * np.sin(a)), 0.385 - float(r * np.cos(a))) for r, a in zip(radii, angles, strict=True)]
-    pen.paint(polygon(star, 0.012), WHITE)
+    pen.paint(polygon(star, 0.012), Delivery.WHITE)
 
 
 def _house(pen: Canvas) -> None:
     _shadow(pen, 0.87, 0.4)
-    _sticker(pen, rectangle(0.66, 0.16, 0.76, 0.4), RED)
-    _sticker(pen, rectangle(0.2, 0.42, 0.8, 0.86, 0.02), CREAM)
-    _sticker(pen, polygon([(0.12, 0.47), (0.5, 0.15), (0.88, 0.47)], 0.02), SLATE)
+    _sticker(pen, rectangle(0.66, 0.16, 0.76, 0.4), Delivery.RED)
+    _sticker(pen, rectangle(0.2, 0.42, 0.8, 0.86, 0.02), Delivery.CREAM)
+    _sticker(pen, polygon([(0.12, 0.47), (0.5, 0.15), (0.88, 0.47)], 0.02), Delivery.SLATE)
     _sticker(pen, rectangle(0.3, 0.6, 0.45, 0.86), "#9a5b3c", 0.02)
     _sticker(pen, rectangle(0.55, 0.58, 0.7, 0.72, 0.01), "#ffd97a", 0.02)
 
@@ -94,20 +110,20 @@ def _house(pen: Canvas) -> None:
 def _sheep(pen: Canvas) -> None:
     _shadow(pen, 0.86, 0.34)
     for x in (0.34, 0.44, 0.58, 0.68):
-        pen.paint(line([(x, 0.65), (x, 0.83)], 0.065), INK)
+        pen.paint(line([(x, 0.65), (x, 0.83)], 0.065), Delivery.INK)
     puffs = [(0.36, 0.4), (0.5, 0.34), (0.65, 0.37), (0.75, 0.5), (0.67, 0.62), (0.52, 0.65), (0.37, 0.61)]
-    _sticker(pen, union(circle((0.52, 0.5), 0.2), *(circle(puff, 0.135) for puff in puffs)), WHITE)
+    _sticker(pen, union(circle((0.52, 0.5), 0.2), *(circle(puff, 0.135) for puff in puffs)), Delivery.WHITE)
     ears = circle((0.15, 0.4), (0.08, 0.04)), circle((0.38, 0.38), (0.07, 0.04))
-    pen.paint(union(circle((0.26, 0.48), (0.115, 0.15)), *ears), FACE)
-    pen.paint(circle((0.3, 0.33), (0.1, 0.065)), WHITE)
+    pen.paint(union(circle((0.26, 0.48), (0.115, 0.15)), *ears), Delivery.FACE)
+    pen.paint(circle((0.3, 0.33), (0.1, 0.065)), Delivery.WHITE)
     for x in (0.215, 0.3):
-        pen.paint(circle((x, 0.46), 0.026), WHITE)
+        pen.paint(circle((x, 0.46), 0.026), Delivery.WHITE)
 
 
 def _coin(pen: Canvas) -> None:
     _shadow(pen, 0.82, 0.28)
     _sticker(pen, circle((0.5, 0.52), 0.3), "#c98a00")
-    _sticker(pen, circle((0.5, 0.49), 0.3), GOLD)
+    _sticker(pen, circle((0.5, 0.49), 0.3), Delivery.GOLD)
     pen.paint(circle((0.5, 0.49), 0.21), outline="#d99a0b", width=0.03)
     pen.text((0.5, 0.49), "$", 0.26, "#8a5a00", anchor="center", weight=1.4)
 
@@ -118,10 +134,10 @@ def _roadblock(pen: Canvas) -> None:
         _sticker(pen, rectangle(x - 0.04, 0.25, x + 0.04, 0.84, 0.02), "#c9ccd3")
     for y in (0.3, 0.57):
         plank = rectangle(0.11, y, 0.89, y + 0.18, 0.03)
-        _sticker(pen, plank, WHITE)
+        _sticker(pen, plank, Delivery.WHITE)
         for i in range(4):
             x = 0.13 + 0.2 * i
-            pen.paint(polygon([(x + 0.09, y), (x + 0.18, y), (x + 0.09, y + 0.18), (x, y + 0.18)]), ORANGE)
+            pen.paint(polygon([(x + 0.09, y), (x + 0.18, y), (x + 0.09, y + 0.18), (x, y + 0.18)]), Delivery.ORANGE)
 
 
 def _vehicle(pen: Canvas) -> None:
@@ -131,31 +147,31 @@ def _vehicle(pen: Canvas) -> None:
         rectangle(0.08, 0.3, 0.62, 0.78, 0.05),
         polygon([(0.55, 0.4), (0.75, 0.4), (0.9, 0.58), (0.9, 0.76), (0.55, 0.76)], 0.02),
     )
-    pen.paint(body, outline=WHITE, width=0.065)
-    _sticker(pen, body, RED)
-    pen.paint(rectangle(0.08, 0.62, 0.92, 0.67), CREAM)
+    pen.paint(body, outline=Delivery.WHITE, width=0.065)
+    _sticker(pen, body, Delivery.RED)
+    pen.paint(rectangle(0.08, 0.62, 0.92, 0.67), Delivery.CREAM)
     pen.paint(polygon([(0.66, 0.46), (0.735, 0.46), (0.825, 0.58), (0.66, 0.58)], 0.015), "#cfeaff")
     _sticker(pen, rectangle(0.22, 0.38, 0.46, 0.56, 0.02), "#e0b07a", 0.02)
     pen.paint(line([(0.34, 0.38), (0.34, 0.56)], 0.045), "#a8713d")
     for x in (0.27, 0.72):
-        pen.paint(circle((x, 0.79), 0.105), INK)
+        pen.paint(circle((x, 0.79), 0.105), Delivery.INK)
         pen.paint(circle((x, 0.79), 0.045), "#d5d8de")
 
 
 def _mark(pen: Canvas, item: int) -> None:
     """An item on a cell too small for an icon."""
     if item == GOAL:
-        pen.paint(rectangle(0.14, 0.14, 0.86, 0.86), GREEN)
-        pen.paint(circle((0.5, 0.5), 0.18), WHITE)
+        pen.paint(rectangle(0.14, 0.14, 0.86, 0.86), Delivery.GREEN)
+        pen.paint(circle((0.5, 0.5), 0.18), Delivery.WHITE)
     elif item == HOUSE:
-        pen.paint(rectangle(0.14, 0.14, 0.86, 0.86), SLATE)
+        pen.paint(rectangle(0.14, 0.14, 0.86, 0.86), Delivery.SLATE)
     elif item == SHEEP:
-        pen.paint(circle((0.5, 0.5), 0.4), WHITE)
-        pen.paint(circle((0.5, 0.5), 0.16), INK)
+        pen.paint(circle((0.5, 0.5), 0.4), Delivery.WHITE)
+        pen.paint(circle((0.5, 0.5), 0.16), Delivery.INK)
     elif item == COIN:
-        pen.paint(circle((0.5, 0.5), 0.3), GOLD)
+        pen.paint(circle((0.5, 0.5), 0.3), Delivery.GOLD)
     elif item == ROADBLOCK:
-        pen.paint(line([(0.2, 0.8), (0.8, 0.2)], 0.3), ORANGE)
+        pen.paint(line([(0.2, 0.8), (0.8, 0.2)], 0.3), Delivery.ORANGE)
 
 
 _ICONS = {GOAL: _goal, HOUSE: _house, SHEEP: _sheep, COIN: _coin, ROADBLOCK: _roadblock}
@@ -164,7 +180,7 @@ _ICONS = {GOAL: _goal, HOUSE: _house, SHEEP: _sheep, COIN: _coin, ROADBLOCK: _ro
 @lru_cache(maxsize=512)
 def _tile(code: int, size: int, vehicle: int = 0, plain: bool = False) -> Pixels:
     """One cell, read-only (size, size, 3); `vehicle` is 0 for none, 1 for a van that faces right, -1 for left."""
-    pixels, item = drawing.blank(4 * size, 4 * size, PAGE), code % BRICK
+    pixels, item = raster.blank(4 * size, 4 * size, Delivery.PAGE), code % BRICK
     pen = Canvas(pixels, 4 * size)
     (_brick if code >= BRICK else _road)(pen)
     if plain:
@@ -174,7 +190,7 @@ def _tile(code: int, size: int, vehicle: int = 0, plain: bool = False) -> Pixels
     if vehicle:
         pen = Canvas(pixels[:, ::vehicle], 4 * size)
         _vehicle(pen.at(0.14, 0.22, 0.78) if item else pen.at(0.05, 0.02, 0.9))
-    pixels = drawing.shrink(pixels, 4)
+    pixels = raster.shrink(pixels, 4)
     pixels.setflags(write=False)
     return pixels
 
@@ -234,11 +250,11 @@ def _draw_move(pen: Canvas, move: Move, small: bool = False, lane: float = 0.0) 
         shape = union(line([along(tail), along(0.335)], width), *cross)
     else:
         shape = arrow([along(tail), along(length - tip)], width, head)
-    fill, ink = ARROWS[move.number % len(ARROWS)]
+    fill, ink = Delivery.ARROWS[move.number % len(Delivery.ARROWS)]
     if small:
-        pen.paint(shape, fill, outline=WHITE, width=halo)
+        pen.paint(shape, fill, outline=Delivery.WHITE, width=halo)
     else:
-        pen.paint(union(shape, circle(along(tail), 0.14)), fill, outline=WHITE, width=halo)
+        pen.paint(union(shape, circle(along(tail), 0.14)), fill, outline=Delivery.WHITE, width=halo)
         number = str(move.number + 1)
         pen.text(along(tail), number, 0.2 if len(number) == 1 else 0.13, ink, anchor="center", weight=1.2)
 
@@ -251,13 +267,13 @@ def _board(board: Board, cell: Cell, cells: Cells, actions: Sequence[int], size:
         for goal_row, goal_column in np.argwhere(board % BRICK == GOAL).tolist():
             _goal(pen.at(goal_column + 0.5 - 9 / size, goal_row + 0.6 - 16 / size, 18 / size))
         dot = circle((column + 0.5, row + 0.5), max(0.4, 3.5 / size))
-        pen.paint(dot, RED, outline=WHITE, width=max(0.15, 1.5 / size))
+        pen.paint(dot, Delivery.RED, outline=Delivery.WHITE, width=max(0.15, 1.5 / size))
     else:
         facing = next((-1 if action == 2 else 1 for action in reversed(actions) if action >= 2), 1)
         tile = _tile(int(board[cell]), size, facing)
         pixels[row * size : (row + 1) * size, column * size : (column + 1) * size] = tile
         if size < SMALL:  # easy to miss without a frame
-            pen.paint(rectangle(column, row, column + 1, row + 1, 0.1), outline=WHITE, width=2 / size)
+            pen.paint(rectangle(column, row, column + 1, row + 1, 0.1), outline=Delivery.WHITE, width=2 / size)
     moves = _moves(board, cells, actions)
     count, used = Counter(move.border for move in moves), Counter[frozenset[Cell]]()
     for move in moves:  # those over the same border lie side by side
@@ -286,13 +302,13 @@ def _legend(canvas: Canvas, left: int, top: int, columns: int, plain: bool) -> N
         x, y = left + COLUMN * (i // rows), top + ROW * (i % rows)
         icon, vehicle = canvas.pixels[y : y + ICON, x : x + ICON], name == "vehicle"
         if isinstance(entry, Move):
-            canvas.paint(rectangle(x, y, x + ICON, y + ICON, 3), ROAD)
+            canvas.paint(rectangle(x, y, x + ICON, y + ICON, 3), Delivery.ROAD)
             _draw_move(canvas.at(x - (0.48 if entry.blocked else 0.73) * ICON, y - ICON / 8, 1.25 * ICON), entry)
         else:
             icon[:] = _tile(entry, ICON, int(vehicle and not plain), plain and entry != GOAL)
         if vehicle and plain:
-            canvas.paint(circle((x + ICON / 2, y + ICON / 2), 5), RED, outline=WHITE, width=2)
-        canvas.text((x + ICON + 9, y + ICON / 2), name, 9, INK)
+            canvas.paint(circle((x + ICON / 2, y + ICON / 2), 5), Delivery.RED, outline=Delivery.WHITE, width=2)
+        canvas.text((x + ICON + 9, y + ICON / 2), name, 9, Delivery.INK)
 
 
 @lru_cache(maxsize=32)
@@ -311,16 +327,16 @@ def _page(height: int, width: int, copies: int, plain: bool) -> tuple[Pixels, tu
         legend = MARGIN + (inside_width - wide) // 2, top + height + 28
     total_height, total_width = top + inside_height + CAPTION, inside_width + 2 * MARGIN
     total_height, total_width = (side + side % 2 for side in (total_height, total_width))  # video wants even sides
-    pixels = drawing.blank(total_height, total_width, PAGE)
+    pixels = raster.blank(total_height, total_width, Delivery.PAGE)
     canvas = Canvas(pixels)
     x0 = MARGIN if beside else MARGIN + (inside_width - span) // 2
     y0 = top + (inside_height - height) // 2 if beside else top
     corners = tuple((y0, x0 + i * (width + gap)) for i in range(copies))
     for (y, x), heading in zip(corners, ("first", "second"), strict=False):
-        canvas.paint(rectangle(x, y + 3, x + width, y + height + 3, 4), INK, opacity=0.25, blur=8)
-        canvas.paint(rectangle(x, y, x + width, y + height, 2), INK, outline=INK, width=frame)
+        canvas.paint(rectangle(x, y + 3, x + width, y + height + 3, 4), Delivery.INK, opacity=0.25, blur=8)
+        canvas.paint(rectangle(x, y, x + width, y + height, 2), Delivery.INK, outline=Delivery.INK, width=frame)
         if copies > 1:
-            canvas.text((x + width / 2, y - 22), heading, 13, INK, anchor="center", weight=1.25)
+            canvas.text((x + width / 2, y - 22), heading, 13, Delivery.INK, anchor="center", weight=1.25)
     _legend(canvas, *legend, columns, plain)
     pixels.setflags(write=False)
     return pixels, corners
@@ -334,11 +350,11 @@ def _picture(board: Board, scenes: Sequence[tuple[Cell, Cells, Sequence[int]]], 
     for (y, x), scene in zip(corners, scenes, strict=True):
         pixels[y : y + height, x : x + width] = _board(board, *scene, size)
     room = pixels.shape[1] - 2 * MARGIN
-    if drawing.text_width(caption, CAPTION_SIZE) > room:
-        while caption and drawing.text_width(caption + "...", CAPTION_SIZE) > room:
+    if text_width(caption, CAPTION_SIZE) > room:
+        while caption and text_width(caption + "...", CAPTION_SIZE) > room:
             caption = caption[:-1]
         caption += "..."
-    Canvas(pixels).text((MARGIN, pixels.shape[0] - CAPTION / 2 - 1), caption, CAPTION_SIZE, INK)
+    Canvas(pixels).text((MARGIN, pixels.shape[0] - CAPTION / 2 - 1), caption, CAPTION_SIZE, Delivery.INK)
     return pixels
 
 
@@ -361,7 +377,7 @@ def rgb(
         path: the n + 1 cells visited most recently, oldest first, the last one being `cell`; empty for none.
         actions: the n actions between them.
         caption: one line below the picture, shortened where it does not fit.
-        cell_size: pixels along a cell's side; 48 unless told, less where the board's longer side would pass 640 pixels.
+        cell_size: pixels along a cell's side; 48 by default, less where the board's longer side would pass 640 pixels.
 
     Returns:
         uint8 (height, width, 3), both sides even; the size depends on the board's shape and `cell_size` alone.
@@ -388,7 +404,7 @@ def image(board: npt.ArrayLike, cell: Sequence[int], cell_size: int = 8) -> Pixe
     (row, column), size = _check_cells(codes, [cell])[0], _check_size(codes, cell_size, LONGEST)
     pixels = _ground(codes.tobytes(), *codes.shape, size).copy()
     own = pixels[row * size : (row + 1) * size, column * size : (column + 1) * size]
-    Canvas(own, size).paint(circle((0.5, 0.5), 0.3), RED, outline=WHITE, width=0.14)
+    Canvas(own, size).paint(circle((0.5, 0.5), 0.3), Delivery.RED, outline=Delivery.WHITE, width=0.14)
     return pixels
 
 
@@ -402,7 +418,7 @@ def pair(
         first: a segment: its cells (L + 1, 2) and its actions (L,). Padding after its end is left out.
         second: the other segment.
         caption: one line below the pictures.
-        cell_size: pixels along a cell's side; 48 unless told, less where the board's longer side would pass 480 pixels.
+        cell_size: pixels along a cell's side; 48 by default, less where the board's longer side would pass 480 pixels.
 
     Returns:
         uint8 (height, width, 3), both sides even.
@@ -425,7 +441,7 @@ def ansi(
     actions: Sequence[int] | npt.NDArray[np.integer] = (),
     caption: str = "",
 ) -> str:
-    """The same picture as lines of text, without colours: arguments and errors as in `rgb`.
+    """Draw the board as lines of text, without colours: arguments and errors as in `rgb`.
 
     A cell is five characters: ground or vehicle, item, last move made from here (an arrow, and x if it was blocked).
     """

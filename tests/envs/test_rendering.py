@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from valuegym.envs import drawing
-from valuegym.envs.drawing import Canvas, arrow, blank, circle, line, polygon, rectangle, union
-from valuegym.envs.preference import delivery_art as art
+from valuegym.envs.rendering import delivery, font, palette, raster
+from valuegym.envs.rendering.palette import Delivery
+from valuegym.envs.rendering.raster import Canvas, arrow, blank, circle, line, polygon, rectangle, union
 
 BOARD = np.array(
     [
@@ -23,9 +23,9 @@ BOARD = np.array(
         [0, 0, 0, 0, 0, 0, 5, 0, 0, 4],
     ]
 )
-SIZE, CORNER = 48, art.MARGIN  # the board's top left corner, for a board as tall as its legend
-YELLOW, PURPLE, BLUE = (tuple(bytes.fromhex(fill[1:])) for fill, _ in art.ARROWS)
-RED = tuple(bytes.fromhex(art.RED[1:]))
+SIZE, CORNER = 48, delivery.MARGIN  # the board's top left corner, for a board as tall as its legend
+YELLOW, PURPLE, BLUE = (tuple(bytes.fromhex(fill[1:])) for fill, _ in Delivery.ARROWS)
+RED = tuple(bytes.fromhex(Delivery.RED[1:]))
 
 
 def ink(shape, side=64, scale=1.0, **style):
@@ -48,7 +48,7 @@ def has(picture, color):
     return bool((picture == np.array(color)).all(-1).any())
 
 
-# ---------------------------------------------------------------- drawing
+# ---------------------------------------------------------------- shapes
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_arrow_ends_at_its_tip_and_is_widest_at_its_head():
 
 def test_shrink_averages_blocks():
     pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 3)).astype(np.uint8)
-    small = drawing.shrink(pixels, 4)
+    small = raster.shrink(pixels, 4)
     assert small.shape == (3, 2, 3)
     np.testing.assert_allclose(small[2, 1], pixels[8:, 4:].mean((0, 1)), atol=0.5)
 
@@ -145,12 +145,12 @@ def test_every_character_has_its_own_glyph():
         assert pixels.any(), chr(code)
         glyphs.add(pixels.tobytes())
     assert len(glyphs) == 94
-    assert len(drawing._FONT) == 94
+    assert len(font._FONT) == 94
 
 
 @pytest.mark.parametrize("size", [7, 10, 21])
 def test_text_fills_its_width_from_its_anchor(size):
-    width = drawing.text_width("HELLO H", size)
+    width = font.text_width("HELLO H", size)
     for anchor, left in (("left", 150.0), ("center", 150 - width / 2), ("right", 150 - width)):
         pixels = blank(60, 300, "#000000")
         Canvas(pixels).text((150, 30), "HELLO H", size, "#ffffff", anchor=anchor)
@@ -159,15 +159,15 @@ def test_text_fills_its_width_from_its_anchor(size):
         assert abs(columns.max() + 1 - left - width) <= 1.5
         assert abs(rows.min() - (30 - size / 2)) <= 1
         assert abs(rows.max() + 1 - (30 + size / 2)) <= 1
-    assert drawing.text_width("", size) == 0
+    assert font.text_width("", size) == 0
 
 
 def test_colors_are_hex_or_numbers():
-    np.testing.assert_array_equal(drawing.rgb("#ff8000"), [255, 128, 0])
-    np.testing.assert_array_equal(drawing.rgb((255, 128, 0)), [255, 128, 0])
+    np.testing.assert_array_equal(palette.rgb("#ff8000"), [255, 128, 0])
+    np.testing.assert_array_equal(palette.rgb((255, 128, 0)), [255, 128, 0])
     for wrong in ("#ff80", "red", (1, 2), (0, 0, 256)):
         with pytest.raises(ValueError, match="no colour"):
-            drawing.rgb(wrong)
+            palette.rgb(wrong)
 
 
 # ---------------------------------------------------------------- the delivery task
@@ -175,33 +175,33 @@ def test_colors_are_hex_or_numbers():
 
 def test_same_input_same_bytes_and_no_shared_memory():
     arguments = (BOARD, (7, 7), [(7, 5), (7, 6), (7, 7)], [3, 3], "step 2")
-    first = art.rgb(*arguments)
+    first = delivery.rgb(*arguments)
     expected = first.copy()
     first[:] = 0
-    np.testing.assert_array_equal(art.rgb(*arguments), expected)
-    image = art.image(BOARD, (0, 0))
+    np.testing.assert_array_equal(delivery.rgb(*arguments), expected)
+    image = delivery.image(BOARD, (0, 0))
     expected = image.copy()
     image[:] = 0
-    np.testing.assert_array_equal(art.image(BOARD, (0, 0)), expected)
+    np.testing.assert_array_equal(delivery.image(BOARD, (0, 0)), expected)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 3), (4, 1), (3, 5), (6, 15), (15, 6), (60, 100), (100, 3)])
 def test_every_frame_of_a_board_has_one_even_size(shape):
     board = np.random.default_rng(0).integers(0, 12, shape)
     cell = (shape[0] - 1, 0)
-    picture = art.rgb(board, cell)
+    picture = delivery.rgb(board, cell)
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
     assert picture.shape[2] == 3
     assert picture.shape[0] % 2 == picture.shape[1] % 2 == 0
-    assert max(picture.shape) < art.LONGEST + 350
-    assert art.rgb(board, cell, [cell, cell], [2], "a caption " * 30).shape == picture.shape
-    assert len(art.ansi(board, cell).splitlines()) == shape[0] + 2
+    assert max(picture.shape) < delivery.LONGEST + 350
+    assert delivery.rgb(board, cell, [cell, cell], [2], "a caption " * 30).shape == picture.shape
+    assert len(delivery.ansi(board, cell).splitlines()) == shape[0] + 2
 
 
 @pytest.mark.parametrize("size", [6, 16, 48])
 def test_every_code_looks_different(size):
-    pictures = [art.image([[code, 0, 0]], (0, 2), size)[:, :size] for code in range(12)]
+    pictures = [delivery.image([[code, 0, 0]], (0, 2), size)[:, :size] for code in range(12)]
     for i in range(12):
         for j in range(i):
             assert np.abs(pictures[i].astype(int) - pictures[j]).max() > 50, (i, j)
@@ -209,73 +209,77 @@ def test_every_code_looks_different(size):
 
 @pytest.mark.parametrize("size", [6, 8, 24])
 def test_image_tells_cells_apart_within_their_own_pixels(size):
-    image = art.image(BOARD, (4, 4), size)
+    image = delivery.image(BOARD, (4, 4), size)
     assert image.shape == (10 * size, 10 * size, 3)
-    other = art.image(BOARD, (6, 7), size)
+    other = delivery.image(BOARD, (6, 7), size)
     rows, columns = np.nonzero((image != other).any(-1))
     assert set(zip((rows // size).tolist(), (columns // size).tolist(), strict=True)) == {(4, 4), (6, 7)}
 
 
 def test_the_vehicle_changes_its_own_cell_only():
-    assert cells_that_differ(art.rgb(BOARD, (0, 0)), art.rgb(BOARD, (9, 9))) == {(0, 0), (9, 9)}
+    assert cells_that_differ(delivery.rgb(BOARD, (0, 0)), delivery.rgb(BOARD, (9, 9))) == {(0, 0), (9, 9)}
 
 
 def test_moves_are_yellow_purple_blue_in_order_of_their_borders():
     path = [(4, 3), (4, 4), (5, 4), (5, 5)]
-    picture = board_of(art.rgb(BOARD, (5, 5), path, [3, 1, 3]))
+    picture = board_of(delivery.rgb(BOARD, (5, 5), path, [3, 1, 3]))
     at = [picture[r, c] for r, c in ((4.5, 4.0), (5.0, 4.5), (5.5, 5.0)) for r, c in [(int(r * SIZE), int(c * SIZE))]]
     assert [tuple(color.tolist()) for color in at] == [YELLOW, PURPLE, BLUE]
-    plain = art.rgb(BOARD, (5, 5))
-    assert cells_that_differ(plain, art.rgb(BOARD, (5, 5), path, [3, 1, 3])) == set(path)
+    plain = delivery.rgb(BOARD, (5, 5))
+    assert cells_that_differ(plain, delivery.rgb(BOARD, (5, 5), path, [3, 1, 3])) == set(path)
 
 
 def test_the_order_of_a_path_can_be_seen():
-    forth = art.rgb(BOARD, (4, 4), [(4, 4), (4, 5), (4, 4)], [3, 2])
-    back = art.rgb(BOARD, (4, 4), [(4, 4), (4, 3), (4, 4)], [2, 3])
+    forth = delivery.rgb(BOARD, (4, 4), [(4, 4), (4, 5), (4, 4)], [3, 2])
+    back = delivery.rgb(BOARD, (4, 4), [(4, 4), (4, 3), (4, 4)], [2, 3])
     assert cells_that_differ(forth, back) == {(4, 3), (4, 4), (4, 5)}
-    there = art.rgb(BOARD, (4, 5), [(4, 4), (4, 5)], [3])
+    there = delivery.rgb(BOARD, (4, 5), [(4, 4), (4, 5)], [3])
     yellow = [(board_of(picture) == YELLOW).all(-1).sum() for picture in (there, forth)]
     assert yellow[1] > 0.9 * yellow[0] > 0  # the way back does not hide the way there
 
 
 def test_a_blocked_move_points_at_what_blocks_it():
-    still = art.rgb(BOARD, (4, 4))
-    bumps = [art.rgb(BOARD, (4, 4), [(4, 4), (4, 4)], [action]) for action in range(4)]
+    still = delivery.rgb(BOARD, (4, 4))
+    bumps = [delivery.rgb(BOARD, (4, 4), [(4, 4), (4, 4)], [action]) for action in range(4)]
     assert len({bump.tobytes() for bump in bumps}) == 4
     assert (4, 4) in cells_that_differ(still, bumps[0]) <= {(4, 4), (3, 4)}
     assert board_of(bumps[0])[int(4.165 * SIZE), int(4.5 * SIZE)].tolist() == list(YELLOW)
-    corner = board_of(art.rgb(BOARD, (0, 0), [(0, 0), (0, 0)], [2]))  # nothing is drawn beyond the edge of the board
+    corner = board_of(
+        delivery.rgb(BOARD, (0, 0), [(0, 0), (0, 0)], [2])
+    )  # nothing is drawn beyond the edge of the board
     assert corner[int(0.5 * SIZE), int(0.165 * SIZE)].tolist() == list(YELLOW)
-    moved = art.rgb(BOARD, (4, 4), [(5, 4), (4, 4)], [0])
-    assert (moved != art.rgb(BOARD, (4, 4), [(4, 4), (4, 4)], [0])).any()
+    moved = delivery.rgb(BOARD, (4, 4), [(5, 4), (4, 4)], [0])
+    assert (moved != delivery.rgb(BOARD, (4, 4), [(4, 4), (4, 4)], [0])).any()
 
 
 @pytest.mark.parametrize("end", [(8, 9), (6, 3)])
 def test_padding_after_the_end_is_not_drawn(end):
     before = (end[0] - 1, end[1])
-    short = art.rgb(BOARD, end, [before, end], [1])
-    np.testing.assert_array_equal(art.rgb(BOARD, end, [before, end, end, end], [1, 0, 3]), short)
-    assert art.ansi(BOARD, end, [before, end, end, end], [1, 0, 3]) == art.ansi(BOARD, end, [before, end], [1])
+    short = delivery.rgb(BOARD, end, [before, end], [1])
+    np.testing.assert_array_equal(delivery.rgb(BOARD, end, [before, end, end, end], [1, 0, 3]), short)
+    assert delivery.ansi(BOARD, end, [before, end, end, end], [1, 0, 3]) == delivery.ansi(
+        BOARD, end, [before, end], [1]
+    )
 
 
 def test_pair_shows_both_segments_with_the_vehicle_at_their_start():
     first = np.array([[4, 4], [4, 5], [4, 6]]), np.array([3, 3])
     second = np.array([[7, 6], [7, 7], [8, 7]]), np.array([3, 1])
-    picture, swapped = art.pair(BOARD, first, second), art.pair(BOARD, second, first)
+    picture, swapped = delivery.pair(BOARD, first, second), delivery.pair(BOARD, second, first)
     left, right = (slice(None), slice(0, CORNER + 10 * SIZE)), (slice(None), slice(3 * CORNER + 10 * SIZE, -1))
     for side in (left, right):
         assert (picture[side] != swapped[side]).any()
-    np.testing.assert_array_equal(picture[left][:500], art.pair(BOARD, first, first)[left][:500])
+    np.testing.assert_array_equal(picture[left][:500], delivery.pair(BOARD, first, first)[left][:500])
     top = CORNER + 28
     board = picture[top : top + 10 * SIZE, CORNER : CORNER + 10 * SIZE]
     start = board[4 * SIZE : 5 * SIZE, 4 * SIZE : 5 * SIZE]
     assert has(start, RED)
     assert not has(board[4 * SIZE : 5 * SIZE, 6 * SIZE : 7 * SIZE], RED)
-    assert art.pair(BOARD, first, second, "Which is better?").shape == picture.shape
+    assert delivery.pair(BOARD, first, second, "Which is better?").shape == picture.shape
 
 
 def test_ansi_reads_as_the_board():
-    text = art.ansi(BOARD, (7, 7), [(6, 6), (6, 6), (7, 6), (7, 7)], [2, 1, 3], "score -4")
+    text = delivery.ansi(BOARD, (7, 7), [(6, 6), (6, 6), (7, 6), (7, 7)], [2, 1, 3], "score -4")
     lines = text.splitlines()
     assert lines[-1] == "score -4"
     assert "moves (x = blocked): ←x ↓ →" in lines[-2]
@@ -306,7 +310,7 @@ def test_ansi_reads_as_the_board():
     ],
 )
 def test_bad_input_is_named(arguments, message):
-    for draw in (art.rgb, art.ansi):
+    for draw in (delivery.rgb, delivery.ansi):
         with pytest.raises(ValueError, match=message):
             draw(*arguments)
 
@@ -315,6 +319,6 @@ def test_a_frame_is_fast_after_the_first():
     best = np.inf
     for step in range(12):
         began = time.perf_counter()
-        art.rgb(BOARD, (7, 7), [(5, 6), (6, 6), (7, 6), (7, 7)], [1, 1, 3], f"step {step}, score -{step}")
+        delivery.rgb(BOARD, (7, 7), [(5, 6), (6, 6), (7, 6), (7, 7)], [1, 1, 3], f"step {step}, score -{step}")
         best = min(best, time.perf_counter() - began)
     assert best < 0.02
