@@ -14,6 +14,8 @@ from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.planning import plan
 
+__all__ = ["Pluralist", "fitted_clusters", "initial_centres"]
+
 KEPT = 12  # steps whose responses are kept
 CROWD = 60  # simulated people, who represent the population in the plan
 ITERATIONS = 10  # of expectation and maximisation, for each number of clusters at each step

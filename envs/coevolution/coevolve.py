@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys, rollouts
-from valuegym.envs.coevolution import art, dynamics, metrics, networks, planning, population
+from valuegym.envs.coevolution import dynamics, metrics, networks, planning, population
 from valuegym.envs.coevolution import responses as replies
 from valuegym.envs.coevolution.responses import Channel
 from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.rendering import coevolution as rendering
 
 __all__ = ["Coevolve", "State", "Task"]
 
@@ -344,7 +345,7 @@ class Coevolve:
         """Draw people in their first two dimensions, and their histograms."""
         D, now = self.dimensions, states[-1]
         message = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
-        return art.population(
+        return rendering.population(
             mode,
             [state.people[0] for state in states],
             None if message is None else message[:D],

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys, rollouts
-from valuegym.envs.coevolution import art, dynamics, metrics, networks, population
+from valuegym.envs.coevolution import dynamics, metrics, networks, population
 from valuegym.envs.coevolution import responses as replies
 from valuegym.envs.coevolution.responses import Channel
 from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.rendering import coevolution as rendering
 
 __all__ = ["Follow", "State", "Task"]
 
@@ -246,4 +247,4 @@ class Follow:
         now = states[-1]
         estimate = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
         shown = [state.pending_responses[0, 0] for state in states]
-        return art.population(mode, shown, estimate, None, f"step {int(now.t[0])} of {self.steps}")
+        return rendering.population(mode, shown, estimate, None, f"step {int(now.t[0])} of {self.steps}")

@@ -9,9 +9,10 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import drawing, keys, rollouts
+from valuegym.envs import keys, rollouts
 from valuegym.envs.coevolution import dynamics, metrics
 from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.rendering import coevolution as rendering
 
 __all__ = ["LockIn", "State", "Task"]
 
@@ -298,7 +299,7 @@ class LockIn:
         said = (now.last_message[0] - task.truth[0]) / unit if now.message_weight[0] > 0 else None
         gain = float(now.trust[0]) / self.threshold
         caption = f"step {now.t[0]} of {self.steps}"
-        draw = _text if mode == "ansi" else _picture
+        draw = rendering.errors_as_text if mode == "ansi" else rendering.errors_as_picture
         return draw(errors, said, gain, float(now.message_weight[0]), caption)
 
 
@@ -307,66 +308,3 @@ def _summary(responses: Array) -> tuple[Array, Array]:
     middle = dynamics.mean(responses)
     deviation = responses - middle[:, None]
     return middle, np.sqrt(dynamics.mean(deviation * deviation))
-
-
-WIDE, BINS = 4.0, 40  # the histogram of errors goes from -WIDE to WIDE units
-PAGE, PANEL, INK, GRID, PERSON, VOICE, TRUTH_INK = (
-    "#f6f4ef", "#ffffff", "#1d3557", "#dfe3e8", "#457b9d", "#e63946", "#2a9d5c",
-)  # fmt: skip
-
-
-def _counts(errors: Array) -> list[int]:
-    """Count the errors in each bin; those beyond the ends count in the last ones."""
-    index = np.floor((np.clip(errors, -WIDE, WIDE) / WIDE + 1) / 2 * BINS).astype(np.int64)
-    return np.bincount(np.minimum(index, BINS - 1), minlength=BINS).tolist()
-
-
-def _text(errors: Array, said: float | None, gain: float, voice: float, caption: str) -> str:
-    counts = _counts(errors)
-    bars = [" ▁▂▃▄▅▆▇█"[int(np.ceil(8 * n / max(*counts, 1)))] for n in counts]
-    marks = [" "] * (BINS + 1)
-    marks[BINS // 2] = "^"
-    if said is not None:
-        marks[int((np.clip(said, -WIDE, WIDE) / WIDE + 1) / 2 * BINS)] = "!"
-    return (
-        f"{caption}; errors from -{WIDE:g} to {WIDE:g} times those of people alone\n[{''.join(bars)}]\n "
-        f"{''.join(marks)}  ^ truth, ! the AI\ntrust {gain:.2f} of the threshold, voice {voice:.6f}"
-    )
-
-
-def _picture(errors: Array, said: float | None, gain: float, voice: float, caption: str) -> drawing.Pixels:
-    side, left, floor, high = 560, 30, 270, 210
-    pixels = drawing.blank(380, side + 2 * left, PAGE)
-    pen = drawing.Canvas(pixels)
-    pen.text((left, 20), caption, 11, INK)
-    pen.paint(drawing.rectangle(left, 40, left + side, floor, 8), PANEL)
-
-    def place(error: float) -> float:
-        return left + (float(np.clip(error, -WIDE, WIDE)) / WIDE + 1) / 2 * side
-
-    for at in range(-3, 4):
-        pen.paint(drawing.line([(place(at), 46), (place(at), floor)], 1), GRID)
-        pen.text((place(at), floor + 14), f"{at}", 8, INK, anchor="center")
-    counts = _counts(errors)
-    for i, n in enumerate(counts):
-        if n:
-            x = left + i * side / BINS
-            pen.paint(drawing.rectangle(x + 1, floor - high * n / max(counts), x + side / BINS - 1, floor), PERSON)
-    pen.paint(drawing.line([(place(0), 46), (place(0), floor)], 3), TRUTH_INK)
-    if said is not None:
-        pen.paint(drawing.circle((place(said), 52), 8), VOICE, outline=PANEL, width=2)
-    pen.text((left, floor + 34), "error of people, 1 = as if they were alone", 9, INK)
-    for i, (word, colour) in enumerate((("truth", TRUTH_INK), ("the AI", VOICE))):
-        pen.paint(drawing.circle((left + 390 + 90 * i, floor + 34), 6), colour)
-        pen.text((left + 402 + 90 * i, floor + 34), word, 9, INK)
-    for y, word, share, mark in ((floor + 58, "trust", gain / 2, True), (floor + 82, "voice", voice, False)):
-        pen.text((left, y), word, 9, INK)
-        pen.paint(drawing.rectangle(left + 80, y - 7, left + side, y + 7, 4), PANEL)
-        width = (side - 80) * min(share, 1.0)
-        if width > 0:
-            pen.paint(drawing.rectangle(left + 80, y - 7, left + 80 + width, y + 7, 4), VOICE if mark else PERSON)
-        if mark:  # the threshold lies in the middle
-            pen.paint(
-                drawing.line([(left + 80 + (side - 80) / 2, y - 10), (left + 80 + (side - 80) / 2, y + 10)], 2), INK
-            )
-    return pixels

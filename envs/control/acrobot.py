@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import pictures
 from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.rendering import control as rendering
+from valuegym.envs.rendering.palette import Control
 
 __all__ = ["Acrobot", "Parameters", "State", "Task", "accelerations", "base_action", "joint_angles", "move", "tip"]
 
@@ -298,15 +299,15 @@ class Acrobot:
         )
         if mode == "ansi":
             return text
-        scene = pictures.Scene(3.3 * p.length)
-        scene.curve([(-3 * p.length, p.height), (3 * p.length, p.height)], pictures.GREEN, 3)
+        scene = rendering.Scene(3.3 * p.length)
+        scene.curve([(-3 * p.length, p.height), (3 * p.length, p.height)], Control.GREEN, 3)
         for state in states:
             a, b = float(state.first[0]), float(state.first[0] + state.second[0])
             elbow = p.length * float(np.sin(a)), -p.length * float(np.cos(a))
             end = elbow[0] + p.length * float(np.sin(b)), elbow[1] - p.length * float(np.cos(b))
             faint = state is not states[-1]
             scene.rod((0.0, 0.0), elbow, 0.2, faint=faint)
-            scene.rod(elbow, end, 0.16, pictures.VIOLET, faint=faint)
+            scene.rod(elbow, end, 0.16, Control.VIOLET, faint=faint)
         scene.dot((0.0, 0.0), 0.06)
         scene.dot(elbow, 0.05)
         scene.turn(elbow, push, 0.4)

@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import pictures, riccati
+from valuegym.envs.control import riccati
+from valuegym.envs.rendering import control as rendering
+from valuegym.envs.rendering.palette import Control
 
 __all__ = ["CartPoleSwingUp", "Parameters", "State", "Task", "catch_gain", "move", "off_track", "pay"]
 
@@ -260,13 +262,13 @@ class CartPoleSwingUp:
         text = f"position {now[0]:+.2f} m  angle {now[2]:+.2f} rad  force {p.max_force * push:+.1f} N"
         if mode == "ansi":
             return text
-        scene = pictures.Scene(1.25 * p.track)
+        scene = rendering.Scene(1.25 * p.track)
         scene.track(-p.track, p.track, 0.0, goal=0.0)
         for state in states:
             x, angle = float(state.position[0]), float(state.angle[0])
             end = x + 2 * p.half_length * float(np.sin(angle)), 2 * p.half_length * float(np.cos(angle))
             faint = state is not states[-1]
-            scene.block((x, 0.0), (0.6, 0.32), faint, pictures.VIOLET)
+            scene.block((x, 0.0), (0.6, 0.32), faint, Control.VIOLET)
             scene.rod((x, 0.0), end, 0.12, faint=faint)
         scene.dot((now[0], 0.0), 0.05)
         scene.push((now[0], -0.35), push)

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from gymnasium.utils import RecordConstructorArgs, seeding
 
 from valuegym.envs import elementary, keys
-from valuegym.envs.control import pictures
 from valuegym.envs.functional import load, root
+from valuegym.envs.rendering import control as rendering
 
 __all__ = [
     "DistractingDimensions",
@@ -358,9 +358,9 @@ def decorated(mode: str, picture: Any, m: Map, state: Floats) -> Any:
     """Add the distractors (1, H) to a picture of one environment."""
     values = visible(m, state)[0]
     if mode == "ansi":
-        return picture + pictures.listed(values)
+        return picture + rendering.listed(values)
     full = m.scale * (LIMIT if m.kind == "published" else 3.0)
-    return np.concatenate([picture, pictures.bars(values, full or 1.0, picture.shape[1])])
+    return np.concatenate([picture, rendering.bars(values, full or 1.0, picture.shape[1])])
 
 
 class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

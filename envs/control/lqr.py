@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import pictures, riccati
+from valuegym.envs.control import riccati
+from valuegym.envs.rendering import control as rendering
 
 __all__ = [
     "LQR",
@@ -302,8 +303,8 @@ class LQR:
         force = self.parameters.max_force * float(actions[-1][0, 0]) if len(actions) else 0.0
         line = f"position {s[0]:+.3f} m  velocity {s[1]:+.3f} m/s  force {force:+.2f} N"
         if mode == "ansi":
-            return line + pictures.listed(s[PHYSICAL:])
-        scene = pictures.Scene(3.0)
+            return line + rendering.listed(s[PHYSICAL:])
+        scene = rendering.Scene(3.0)
         scene.track(-2.5, 2.5, 0.0, goal=0.0)
         for before in states[:-1]:
             scene.block((float(before.state[0, 0]), 0.0), faint=True)
@@ -312,4 +313,4 @@ class LQR:
         picture, full = scene.image(line), 3 * self.parameters.distractor_scale or 1.0
         if not self.parameters.distractors:
             return picture
-        return np.concatenate([picture, pictures.bars(s[PHYSICAL:], full, picture.shape[1])])
+        return np.concatenate([picture, rendering.bars(s[PHYSICAL:], full, picture.shape[1])])

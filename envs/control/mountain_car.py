@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import grid, pictures
+from valuegym.envs.control import grid
+from valuegym.envs.rendering import control as rendering
+from valuegym.envs.rendering.palette import Control
 
 __all__ = ["MountainCarContinuous", "Parameters", "State", "Task", "arrived", "move", "value_grid", "values"]
 
@@ -250,9 +252,9 @@ class MountainCarContinuous:
         text = f"position {x:+.4f}  velocity {float(states[-1].velocity[0]):+.4f}  force {force:+.2f}"
         if mode == "ansi":
             return text
-        scene = pictures.Scene(1.0, ((p.left + p.right) / 2, 0.1))
+        scene = rendering.Scene(1.0, ((p.left + p.right) / 2, 0.1))
         across = np.linspace(p.left, p.right, 90)
-        scene.curve([(float(a), _height(a)) for a in across], pictures.SLATE, 6)
+        scene.curve([(float(a), _height(a)) for a in across], Control.SLATE, 6)
         scene.flag((p.goal, _height(p.goal)))
         for state in states:
             at = float(state.position[0])
@@ -263,7 +265,7 @@ class MountainCarContinuous:
             scene.rod(back, front, 0.075, faint=state is not states[-1])
             if state is states[-1]:
                 for q in (middle - 0.055 * along - 0.045 * up, middle + 0.055 * along - 0.045 * up):
-                    scene.dot((float(q[0]), float(q[1])), 0.03, pictures.INK)
+                    scene.dot((float(q[0]), float(q[1])), 0.03, Control.INK)
                 scene.push((float(middle[0]), float(middle[1]) + 0.12), force, 60)
         return scene.image(text)
 

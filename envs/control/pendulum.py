@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import grid, pictures
+from valuegym.envs.control import grid
+from valuegym.envs.rendering import control as rendering
 
 __all__ = ["Parameters", "Pendulum", "State", "Task", "cost", "move", "value_grid", "values"]
 
@@ -245,7 +246,7 @@ class Pendulum:
         text = f"angle {angle:+.3f} rad  velocity {velocity:+.3f} rad/s  torque {torque:+.2f} N m"
         if mode == "ansi":
             return text
-        scene = pictures.Scene(1.75)
+        scene = rendering.Scene(1.75)
         for state in states:
             end = (float(-np.sin(state.angle[0])), float(np.cos(state.angle[0])))
             scene.rod((0.0, 0.0), end, 0.16, faint=state is not states[-1])
