@@ -1,4 +1,4 @@
-"""Commands about records and submissions: `valuegym score`, `measures`, `submit`, `digest` and `verify`."""
+"""Commands about records and submissions: `valuegym score`, `measures`, `submit`, `digest`, `verify` and `convert`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from valuegym.leaderboards.cli.arguments import (
     read_commitment,
 )
 from valuegym.leaderboards.records import submission
+from valuegym.leaderboards.records.conversion import convert_folder
 from valuegym.leaderboards.records.packing import pack_results
 from valuegym.leaderboards.records.record import Record, RecordError, read_record
 from valuegym.leaderboards.standings import text
@@ -72,6 +73,16 @@ def add_commands(commands: Any) -> None:
     )
     add_data(sub)
     add_workers(sub)
+    sub = add_command(
+        commands,
+        "convert",
+        _convert,
+        "write records and submissions of format 1 in the present format; what was played stays as it is",
+        "valuegym convert results --out converted",
+        "valuegym convert my-agent.zip --out converted",
+    )
+    add_results(sub, "results folder, record or submission file")
+    sub.add_argument("--out", required=True, metavar="FOLDER", help="where converted files go; sources are not changed")
 
 
 def claimed_scores(results: str) -> list[Score]:
@@ -126,6 +137,19 @@ def submit(
 
 def _score(args: argparse.Namespace) -> None:
     print(text.render_text(claimed_scores(args.results)))
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    found = []
+    for conversion in tqdm(convert_folder(Path(args.results), Path(args.out)), desc="converting", unit="file"):
+        found.append(conversion)
+        if conversion.reason:
+            tqdm.write(f"left       {conversion.path}: {conversion.reason}")
+    good = sum(conversion.target is not None for conversion in found)
+    print(f"converted  {good} of {len(found)} files; `valuegym verify {args.out}` replays them")
+    return int(good < len(found))
 
 
 def _measures(args: argparse.Namespace) -> None:

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.records.record import FORMAT, RecordError, json_line, write_atomically
 from valuegym.leaderboards.records.strict_json import decode_json
 
-__all__ = ["Names", "convert_file", "convert_folder", "convert_record", "convert_submission", "names"]
+__all__ = ["Conversion", "Names", "convert_file", "convert_folder", "convert_record", "convert_submission", "names"]
 
 OLD = 1  # the only format before the present one
 
@@ -116,47 +116,62 @@ def convert_submission(content: bytes) -> bytes:
     return submission.pack(card, records, evidence)
 
 
-def convert_file(path: Path, folder: Path, target: Path) -> Path:
-    """Convert a record or a submission of a results folder into another folder; returns where it was written.
+class Conversion(NamedTuple):
+    """What became of one file: where it was written, or why it was not; one of `target` and `reason` says nothing."""
 
-    A file that is there already is left as it is, so that a call that was cut short can be repeated.
+    path: Path
+    target: Path | None
+    reason: str
+
+
+def convert_file(path: Path, target: Path) -> None:
+    """Convert a record or a submission, told apart by the suffix .zip, and write it to another file.
 
     Raises:
-        RecordError, SubmissionError: as `convert_record` and `convert_submission`, naming the file.
+        RecordError, SubmissionError: as `convert_record` and `convert_submission`.
         OSError: the file cannot be read or written.
     """
-    place = path.relative_to(folder)
-    if path.suffix == ".jsonl":
-        experiment = "/".join(place.parts[:-2])
-        renamed = names().experiments.get(experiment, experiment)
-        place = Path(renamed, *place.parts[-2:])
-    if not (target / place).is_file():
-        try:
-            new = (
-                convert_record(path.read_text(encoding="utf-8")).encode()
-                if path.suffix == ".jsonl"
-                else convert_submission(path.read_bytes())
-            )
-        except (RecordError, submission.SubmissionError) as error:
-            raise type(error)(f"{path}: {error}") from None
-        write_atomically(target / place, new)
-    return target / place
+    if path.suffix == ".zip":
+        write_atomically(target, convert_submission(path.read_bytes()))
+        return
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise RecordError("the file is not text; a record is JSON lines in UTF-8.") from None
+    write_atomically(target, convert_record(text))
 
 
-def convert_folder(folder: Path, target: Path) -> Iterator[Path]:
-    """Convert every record and submission under a folder into another one; yields what was written.
+def convert_folder(source: Path, folder: Path) -> Iterator[Conversion]:
+    """Convert every record (seed-*.jsonl) and submission (*.zip) of a results folder, or one file, into another folder.
+
+    Sources stay as they are, and so does what is there already, so that a call that was cut short can be repeated.
+    The folder of an experiment takes its new name. A file that cannot be converted is reported, and the rest goes on.
 
     Raises:
         ValueError: both folders are the same, or there is nothing to convert.
-        RecordError, SubmissionError, OSError: as `convert_file`.
+        OSError: a file cannot be read or written.
     """
-    if folder.resolve() == target.resolve():
-        raise ValueError(f"{target} is the folder itself; converted records go to another one.")
-    found = sorted({*folder.rglob("seed-*.jsonl"), *folder.rglob("*.zip")})
+    root = source.parent if source.is_file() else source
+    if root.resolve() == folder.resolve():
+        raise ValueError(f"{folder} is the folder that is converted; choose another one to write to.")
+    found = [source] if source.is_file() else sorted({*source.rglob("seed-*.jsonl"), *source.rglob("*.zip")})
     if not found:
-        raise ValueError(f"{folder} holds no records and no submissions.")
+        raise ValueError(f"{source} holds no records and no submissions.")
     for path in found:
-        yield convert_file(path, folder, target)
+        target = folder / _renamed_path(path.relative_to(root))
+        try:
+            if not target.is_file():
+                convert_file(path, target)
+            yield Conversion(path, target, "")
+        except (RecordError, submission.SubmissionError) as error:
+            yield Conversion(path, None, str(error))
+
+
+def _renamed_path(place: Path) -> Path:
+    """Return .../<experiment>/<agent>/seed-<n>.jsonl with the experiment's new name."""
+    parts = place.parts
+    experiment = "/".join(parts[-4:-2])
+    return Path(*parts[:-4], names().experiments.get(experiment, experiment), *parts[-2:])
 
 
 def _object(line: str, number: int) -> dict[str, Any]:

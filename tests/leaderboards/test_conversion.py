@@ -37,7 +37,7 @@ def sealed(values: list[dict[str, Any]]) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=[path.relative_to(OLD).as_posix() for path in FILES])
 def test_a_converted_record_is_true_and_plays_what_the_old_one_played(path: Path, tmp_path: Path) -> None:
-    old, [new] = path.read_text(), [w for w in convert_folder(path.parent, tmp_path) if w.name == path.name]
+    old, [new] = path.read_text(), [found.target for found in convert_folder(path, tmp_path)]
     before, after = lines(old), lines(new.read_text())
     assert new.read_text() == convert_record(old)
     for a, b in zip(before[1:-1], after[1:-1], strict=True):
@@ -51,10 +51,14 @@ def test_a_converted_record_is_true_and_plays_what_the_old_one_played(path: Path
 
 
 def test_folders_are_renamed_with_experiments(tmp_path: Path) -> None:
-    written = list(convert_folder(OLD, tmp_path))
+    written = [found.target for found in convert_folder(OLD, tmp_path)]
     assert len(written) == len(FILES) and (tmp_path / "coevolution/follow-few-responses/oracle/seed-4.jsonl") in written
-    assert list(convert_folder(OLD, tmp_path)) == written  # what is there already is left
-    with pytest.raises(ValueError, match="is the folder itself"):
+    before = [path.stat().st_mtime_ns for path in written]
+    assert [found.target for found in convert_folder(OLD, tmp_path)] == written
+    assert [path.stat().st_mtime_ns for path in written] == before  # what is there already is left
+    again = list(convert_folder(tmp_path, tmp_path / "again"))
+    assert all(found.target is None and "format 2 is not converted" in found.reason for found in again)
+    with pytest.raises(ValueError, match="is the folder that is converted"):
         list(convert_folder(tmp_path, tmp_path))
     with pytest.raises(ValueError, match="holds no records"):
         list(convert_folder(tmp_path / "nothing", tmp_path / "else"))
@@ -141,7 +145,7 @@ def test_submissions_are_converted_with_their_records(tmp_path: Path, monkeypatc
     monkeypatch.setattr("valuegym.leaderboards.records.submission._complete", lambda *_: None)  # a single seed
     (tmp_path / "old").mkdir()
     (tmp_path / "old/no_force.zip").write_bytes(old_submission())
-    [new] = convert_folder(tmp_path / "old", tmp_path / "new")
+    [(_, new, _)] = convert_folder(tmp_path / "old", tmp_path / "new")
     found = open_submission(new)
     [record] = found.records.values()
     assert from_text(record.decode()).experiment == "control/lqr-preferences"
@@ -158,3 +162,14 @@ def test_seeds_of_a_commitment_are_not_converted() -> None:
 def test_the_table_is_read_once_and_holds_no_module() -> None:
     assert conversion.names() is conversion.names()
     assert all("valuegym.envs" not in json.dumps(row) for row in (names().experiments, dict(names().states)))
+
+
+def test_the_command_converts_and_says_what_it_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from valuegym.leaderboards.cli.main import main
+
+    assert main(["convert", str(OLD), "--out", str(tmp_path / "new")]) == 0
+    assert f"converted  {len(FILES)} of {len(FILES)} files" in capsys.readouterr().out
+    assert main(["convert", str(tmp_path / "new"), "--out", str(tmp_path / "newer")]) == 1
+    assert "format 2 is not converted" in "".join(capsys.readouterr())
+    assert main(["convert", str(tmp_path / "nothing"), "--out", str(tmp_path / "newer")]) == 2
+    assert "holds no records and no submissions" in capsys.readouterr().err
