@@ -117,7 +117,7 @@ class ActiveBayesRegret(BatchAgent):
     Args:
         env: `RewardInferenceActive-v0`, for reward weights.
         seed: of the posterior's sample, and of random choices.
-        choice: "information" queries the candidate with the highest expected information gain about the weights, "value"
+        choice: "information" queries the one with the highest expected information gain about the weights, "value"
             the one with the highest expected value of information for the policy, "random" any.
 
     Raises:
