@@ -36,7 +36,7 @@ from valuegym.leaderboards.records.submission import (
     archive,
     from_bytes,
     pack,
-    write,
+    write_submission,
 )
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.trust import judgement
@@ -524,11 +524,11 @@ def test_anothers_records_do_not_fit_a_commitment(records: Any, tmp_path: Path) 
     ]
     contents = [path.read_bytes() for path in played]
     seal = {"board": ledger.id, "commitment": 2, "agent": "1" * 64}
-    write(tmp_path / "true.zip", pack(CARD, contents, seal=seal))
+    write_submission(tmp_path / "true.zip", pack(CARD, contents, seal=seal))
     assert judgement.judge(tmp_path / "true.zip", ledger=ledger).tier == "committed"
     copied = [to_text(Record(**{**vars(from_text(part.decode())), "agent": "copycat"})).encode() for part in contents]
     seal = {"board": ledger.id, "commitment": 3, "agent": "2" * 64}
-    write(tmp_path / "copy.zip", pack(Card.of(EXAMPLE | {"name": "copycat"}), copied, seal=seal))
+    write_submission(tmp_path / "copy.zip", pack(Card.of(EXAMPLE | {"name": "copycat"}), copied, seal=seal))
     assert "seeds are not the expected ones" in judgement.judge(tmp_path / "copy.zip", ledger=ledger).reason
 
 

@@ -280,7 +280,9 @@ def judgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judgement:
     monkeypatch.setattr(executors, "parallel_map", lambda function, items, *_: [function(item) for item in items])
     contents = [run("uniform", WALK.id, seed, tmp_path / "results").read_bytes() for seed in WALK.seeds]
     path = tmp_path / "uniform.zip"
-    submission.write(path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": "uniform"}), contents))
+    submission.write_submission(
+        path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": "uniform"}), contents)
+    )
     return judge(path)
 
 
