@@ -229,9 +229,15 @@ class _Episodes:
 
 
 class FunctionalEnv(gym.Env[Any, Any]):
-    """The scalar environment of a core, named by a "module:Class" string so that its spec is plain JSON.
+    """Scalar environment of a core.
 
-    Kwargs go to the core.
+    Args:
+        core: "module:Class" of the core, a string so that the spec is plain JSON.
+        render_mode: one of the core's, or None.
+        **kwargs: arguments of the core.
+
+    Raises:
+        ValueError: the render mode is unknown, or the core refuses an argument.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
@@ -249,7 +255,11 @@ class FunctionalEnv(gym.Env[Any, Any]):
         self._history: deque[tuple[Any, Array]] = deque(maxlen=TRAIL)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start the next episode; options are those of the core's `initial`."""
+        """Start the next episode; options are those of the core's `initial`.
+
+        Raises:
+            ValueError: an option is unknown, or has a wrong shape or value.
+        """
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self._episodes.seed(0, self.np_random)
@@ -264,7 +274,9 @@ class FunctionalEnv(gym.Env[Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Move one step.
 
-        Raises ValueError for an action outside the space and ResetNeeded once the episode has terminated.
+        Raises:
+            ValueError: the action is outside the space.
+            ResetNeeded: the episode has terminated, or has not begun.
         """
         if self._over:
             raise gym.error.ResetNeeded(
@@ -307,11 +319,20 @@ class FunctionalEnv(gym.Env[Any, Any]):
 
 
 class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
-    """The vector environment of a core: num_envs rows advanced by the same array expressions as the scalar environment.
+    """Vector environment of a core: rows advanced by the same array expressions as the scalar environment.
 
-    autoreset_mode is NEXT_STEP (default: the step after an episode's end ignores the action and returns the reset
-    observation with reward 0), SAME_STEP (`final_obs` and `final_info` in info) or DISABLED (call
-    `reset(options={"reset_mask": mask})`).
+    Args:
+        core: "module:Class" of the core.
+        num_envs: rows, at least 1.
+        max_episode_steps: steps after which episodes are truncated, or None.
+        autoreset_mode: NEXT_STEP (default: the step after an episode's end ignores the action and returns the reset
+            observation with reward 0), SAME_STEP (`final_obs` and `final_info` in info) or DISABLED (call
+            `reset(options={"reset_mask": mask})`).
+        render_mode: one of the core's, or None.
+        **kwargs: arguments of the core.
+
+    Raises:
+        ValueError: `num_envs` is below 1, a mode is unknown, or the core refuses an argument.
     """
 
     def __init__(
@@ -352,6 +373,10 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
 
         An integer seed s seeds row i with s + i; a sequence gives one seed per row, None to keep a row's stream.
         Other options hold one value per row (or one for all) and go to the core.
+
+        Raises:
+            ValueError: the mask, an option or the number of seeds does not fit.
+            ResetNeeded: a mask is given before the first reset.
         """
         options = dict(options or {})
         mask = options.pop("reset_mask", None)
@@ -399,7 +424,9 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         """Move every row one step.
 
-        Raises ValueError for an action outside the space, ResetNeeded before the first reset.
+        Raises:
+            ValueError: an action is outside the space.
+            ResetNeeded: there was no reset, or a row needs one in mode DISABLED.
         """
         if not self._ready:
             raise gym.error.ResetNeeded("There are no episodes to step: call reset() first.")

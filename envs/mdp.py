@@ -289,8 +289,10 @@ def optimal_actions(
     Reward (..., B, S, A) -> an optimal deterministic policy (..., B, S) and V* (..., B, S).
 
     `first` is a policy to start from; a good one saves iterations. An action changes only where it gains more than
-    rounding error, so the iteration ends. Raises ArithmeticError when it does not within max_iterations (with
-    discount 1: endless gains).
+    rounding error, so the iteration ends.
+
+    Raises:
+        ArithmeticError: it does not end within max_iterations, as with endless gains at discount 1.
     """
     lead = reward.shape[:-1]
     actions = np.argmax(reward, -1) if first is None else np.array(np.broadcast_to(first, lead))

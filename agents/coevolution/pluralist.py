@@ -37,6 +37,9 @@ class Pluralist(Kalman):
         at_end: whether the plan counts diversity at the end of the episode only, rather than at every step as the
             reward does.
         clusters: the largest number of clusters considered.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(

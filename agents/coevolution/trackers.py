@@ -19,26 +19,6 @@ from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
 from valuegym.envs.coevolution.trajectories import extrapolate
 
-__all__ = [
-    "Extrapolative",
-    "Frozen",
-    "Kalman",
-    "Lifelong",
-    "Memory",
-    "MovingAverage",
-    "Persistence",
-    "Silent",
-    "Theta",
-    "Tracker",
-    "carried",
-    "extrapolative_2",
-    "extrapolative_shrunk",
-    "history",
-    "lifelong_independent",
-    "reading_variance",
-    "speaks",
-]
-
 Floats: TypeAlias = npt.NDArray[np.float64]
 Memory: TypeAlias = "dict[str, Floats]"
 
@@ -46,11 +26,15 @@ KEPT = 16  # readings in the history of an agent
 
 
 class Tracker(BatchAgent):
-    """Base of the agents: it reads observations, keeps memories, and speaks at a share of the steps.
+    """Base of the trackers: it decodes observations, keeps memories, and speaks at a share of the steps.
+
+    Args:
+        env: Follow-v0, Predict-v0 or Coevolve-v0.
+        seed: unused; trackers are deterministic.
+        speaking_rate: share of the steps of Coevolve-v0 with a broadcast, all by default.
 
     Raises:
-        ValueError: the environment is not one that it plays in, its rules cannot be given (`agents.base.rules`), or
-            speaking_rate is not from 0 to 1.
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     speaking_rate = 1.0
@@ -91,12 +75,12 @@ class Tracker(BatchAgent):
         return self.core.action(estimate)
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """Return estimates (B, D) of the mean `ahead` steps on, and the new memory."""
+        """Return estimates (B, D) of the mean `ahead` steps ahead, and the new memory."""
         raise NotImplementedError
 
 
 def speaks(speaking_rate: float, t: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Tell whether to speak at steps t, at a share `speaking_rate` of them, as evenly as possible."""
+    """Tell at which steps t to speak: a share `speaking_rate` of them, as evenly spaced as possible."""
     return np.floor((t + 1) * speaking_rate + 1e-9) > np.floor(t * speaking_rate + 1e-9)
 
 
@@ -109,13 +93,13 @@ def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) 
 
 
 def history(memory: Memory, reading: Floats, t: npt.NDArray[np.int64]) -> Floats:
-    """Return the last KEPT readings (B, KEPT, D), newest last; before an episode's start its first one is repeated."""
+    """Return the last KEPT readings (B, KEPT, D), the newest last, padded with the episode's first one."""
     past = carried(memory, "history", np.repeat(reading[:, None], KEPT, axis=1), t)
     return np.concatenate([past[:, 1:], reading[:, None]], axis=1)
 
 
 class Persistence(Tracker):
-    """The last reading: lifelong learning from each step's answers alone (extrapolation of order 0)."""
+    """The last reading: lifelong learning from each step's responses alone (extrapolation of order 0)."""
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Return the reading."""
@@ -134,11 +118,11 @@ class Frozen(Tracker):
 class Lifelong(Tracker):
     """Learning that moves by a share `rate` of the way to each reading.
 
-    `start="iterative"` continues from the last estimate, `"independent"` begins again from the first one at every
-    step, as the two lifelong algorithms of ProgressGym do with models.
+    `start="iterative"` continues from the last estimate, `"independent"` restarts from the first one at every step, as
+    the two lifelong algorithms of ProgressGym do with models.
 
     Raises:
-        ValueError: as `Tracker`, `start` is unknown, or rate is not in (0, 1].
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -157,7 +141,7 @@ class Lifelong(Tracker):
         self.rate, self.start = rate, start
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """Go `rate` of the way from the last estimate or the first reading to the new one."""
+        """Move from the last estimate or the first reading, `rate` of the way to the new one."""
         first, last = carried(memory, "first", reading, t), carried(memory, "last", reading, t)
         origin = last if self.start == "iterative" else first
         estimate = origin + self.rate * (reading - origin)
@@ -165,7 +149,7 @@ class Lifelong(Tracker):
 
 
 def lifelong_independent(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Lifelong:
-    """Make `Lifelong` that begins again at every step."""
+    """Make a `Lifelong` that restarts from the first reading at every step."""
     return Lifelong(env, seed, start="independent", **kwargs)
 
 
@@ -173,7 +157,7 @@ class MovingAverage(Tracker):
     """Exponential smoothing: e + gain (y - e).
 
     Raises:
-        ValueError: as `Tracker`, or gain is not in (0, 1].
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -185,7 +169,7 @@ class MovingAverage(Tracker):
         self.gain = gain
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """Return the average, beginning at the first reading."""
+        """Return the average, which starts at the first reading."""
         last = carried(memory, "last", reading, t)
         estimate = last + self.gain * (reading - last)
         return estimate, {"last": estimate}
@@ -194,12 +178,12 @@ class MovingAverage(Tracker):
 class Extrapolative(Tracker):
     """Forecast `steps` steps ahead by the rule that the (order + 1)-th difference of the readings is zero.
 
-    v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is cut to the readings
-    that there are (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` takes back that share of
-    the step from the last reading: 0 is as published, 1 is persistence.
+    v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is at most the number
+    of earlier readings (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` removes that share
+    of the step from the last reading: 0 is as published, 1 is persistence.
 
     Raises:
-        ValueError: as `Tracker`, or order, steps or shrinkage is out of range.
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -230,17 +214,17 @@ class Extrapolative(Tracker):
 
 
 def extrapolative_2(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
-    """Make `Extrapolative` of order 2, two steps ahead."""
+    """Make an `Extrapolative` of order 2, two steps ahead."""
     return Extrapolative(env, seed, order=2, steps=2, **kwargs)
 
 
 def extrapolative_shrunk(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
-    """Make `Extrapolative` that takes back three quarters of the step."""
+    """Make an `Extrapolative` that shrinks the step by three quarters."""
     return Extrapolative(env, seed, shrinkage=kwargs.pop("shrinkage", 0.75), **kwargs)
 
 
 class Kalman(Tracker):
-    """The Kalman filter of values that take a random walk, given how noisy a reading is.
+    """Kalman filter of values that follow a random walk, given the noise of a reading.
 
     Level x(t+1) = x(t) + N(0, q), reading y = x + N(0, r) in every dimension, r from the channel and `cluster_std`, the
     standard deviation of people. `drift` is sqrt(q); by default 0.25, and 0.08 for the slower people of Coevolve-v0,
@@ -248,7 +232,7 @@ class Kalman(Tracker):
     for any step is the level.
 
     Raises:
-        ValueError: as `Tracker`, or a standard deviation is below 0.
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -280,7 +264,7 @@ class Kalman(Tracker):
 
 
 def reading_variance(channel: Any, cluster_std: float) -> float:
-    """Return the variance of a reading's error in each dimension, for people with this deviation around their mean.
+    """Variance of a reading's error in each dimension, where people have this standard deviation around their mean.
 
     Of choices, by the information of Bradley-Terry at indifference: a choice has information p (1 - p) <= 1/4 a squared
     temperature, times the mean square of a difference of loadings in each dimension, 2/3 for random items.
@@ -294,11 +278,11 @@ def reading_variance(channel: Any, cluster_std: float) -> float:
 class Theta(Tracker):
     """Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
 
-    Forecast h steps on: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of the
-    episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
+    Forecast h steps ahead: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of
+    the episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
 
     Raises:
-        ValueError: as `Tracker`, or gain is not in (0, 1].
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -310,7 +294,7 @@ class Theta(Tracker):
         self.gain = gain
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """Return the forecast `ahead` steps on."""
+        """Return the forecast `ahead` steps ahead."""
         level = carried(memory, "level", reading, t)
         level = level + self.gain * (reading - level)
         past = history(memory, reading, t)

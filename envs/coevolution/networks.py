@@ -268,7 +268,11 @@ def from_networkx(graph: Any) -> Network:
 
 
 def to_networkx(network: Network) -> Any:
-    """Convert to a networkx graph: undirected where all ties go both ways, else directed with weights."""
+    """Convert to a networkx graph: undirected where all ties go both ways, else directed with weights.
+
+    Raises:
+        ImportError: networkx, of the extra `networks`, is not installed.
+    """
     try:
         import networkx
     except ImportError as error:

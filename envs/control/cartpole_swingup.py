@@ -198,7 +198,11 @@ class CartPoleSwingUp:
         self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, position: Array | None = None, angle: Array | None = None) -> tuple[Task, State]:
-        """Start almost at rest with the pole hanging, unless options say otherwise."""
+        """Start almost at rest with the pole hanging, unless options say otherwise.
+
+        Raises:
+            ValueError: an option is outside the range of the state.
+        """
         drawn = [0.1 * keys.uniform(key, keys.RESET, i) - 0.05 for i in range(4)]
         drawn[2] = elementary.wrap(np.pi + drawn[2] if angle is None else angle.astype(np.float64))
         if position is not None:

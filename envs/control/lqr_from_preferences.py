@@ -119,6 +119,9 @@ class RegulatorSource:
     """A source (`query.Source`) of linear regulators, whose quadratic costs are hidden and estimates are controllers.
 
     The arguments are those of `LQRFromPreferences`.
+
+    Raises:
+        ValueError: an argument is not as its table says.
     """
 
     discount = 0.99

@@ -182,7 +182,11 @@ class MountainCarContinuous:
     def initial(
         self, key: keys.Key, position: Array | None = None, velocity: Array | None = None
     ) -> tuple[Task, State]:
-        """Start at rest near the bottom of the valley, unless options say otherwise."""
+        """Start at rest near the bottom of the valley, unless options say otherwise.
+
+        Raises:
+            ValueError: an option is outside the range of the state.
+        """
         p = self.parameters
         start = -0.6 + 0.2 * keys.uniform(key, keys.RESET, 0) if position is None else position.astype(np.float64)
         speed = np.zeros(len(key)) if velocity is None else velocity.astype(np.float64)

@@ -174,7 +174,11 @@ class Pendulum:
         self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, angle: Array | None = None, velocity: Array | None = None) -> tuple[Task, State]:
-        """Draw angle and velocity uniformly, unless options give them."""
+        """Draw angle and velocity uniformly, unless options give them.
+
+        Raises:
+            ValueError: an option is outside the range of the state.
+        """
         drawn = 2 * keys.uniform(key, keys.RESET, 0) - 1, 2 * keys.uniform(key, keys.RESET, 1) - 1
         start = elementary.wrap(np.pi * drawn[0] if angle is None else angle.astype(np.float64))
         speed = drawn[1] if velocity is None else velocity.astype(np.float64)

@@ -61,9 +61,10 @@ CONDITIONS: dict[str, tuple[str, str, str]] = {
 
 
 def find(data: str | None) -> Path:
-    """The folder with the delivery preferences.
+    """Return the folder with the delivery preferences: `data` or the variable VALUEGYM_DATA, or its `human_delivery`.
 
-    `data` or the variable VALUEGYM_DATA, itself or its subfolder human_delivery.
+    Raises:
+        FileNotFoundError: neither is given, or it is not a folder.
     """
     root = data or os.environ.get(VARIABLE)
     if not root:

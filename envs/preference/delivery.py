@@ -223,7 +223,11 @@ class Delivery:
         raise ValueError(f"observation = {observation!r}; expected 'cell', 'onehot', 'features' or 'image'.")
 
     def initial(self, key: keys.Key, cell: Array | None = None) -> tuple[Task, State]:
-        """Start in a uniformly random open cell, or in the given one."""
+        """Start in a uniformly random open cell, or in the given one.
+
+        Raises:
+            ValueError: a cell that is not open.
+        """
         if cell is None:
             return Task(), State(
                 self._starts[keys.integers(key, len(self._starts), keys.RESET)], np.zeros_like(key, np.int64)

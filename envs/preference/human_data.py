@@ -81,9 +81,12 @@ class HumanPreferences(NamedTuple):
 
 
 def delivery_segments(pairs: Array) -> Segment:
-    """Published pairs (n, 2, L + 1, 2) as segments on the published board.
+    """Return published pairs (n, 2, L + 1, 2) as segments on the published board.
 
-    Each is a start cell (row, column) and L moves, (0, 0) after the end; ValueError for any other move.
+    Each is a start cell (row, column) and L moves, (0, 0) after the end.
+
+    Raises:
+        ValueError: another shape or type, or any other move.
     """
     whole = pairs.dtype.kind in "iu" or (pairs.dtype.kind == "f" and bool((pairs == np.rint(pairs)).all()))
     if pairs.ndim != 4 or pairs.shape[1] != 2 or pairs.shape[2] < 2 or pairs.shape[3] != 2 or not whole:
@@ -262,7 +265,11 @@ def read(folder: Path, condition: str) -> HumanPreferences:
 
 
 def read_card(folder: Path, condition: str) -> dict[str, Any]:
-    """Return the card of a condition; a ValueError names the field that is not as described."""
+    """Return the card of a condition.
+
+    Raises:
+        ValueError: the card is not JSON, or a field is not as docs/data.md describes it.
+    """
     check_name(condition)
     path = folder / f"{condition}.json"
     try:

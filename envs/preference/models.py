@@ -282,7 +282,7 @@ class Thurstone:
 
 @dataclass(frozen=True)
 class Lapse:
-    """With chance `rate` people answer without looking: p' = (1 - rate) p + rate / 2 (the uniform mixture).
+    """Answers given without looking with chance `rate`: p' = (1 - rate) p + rate / 2 (the uniform mixture).
 
     Raises:
         ValueError: the rate is not a probability.
@@ -297,18 +297,22 @@ class Lapse:
             raise ValueError(f"rate = {self.rate}; expected the share of answers given without looking, from 0 to 1.")
 
     def probability(self, difference: Any) -> Any:
-        """Between rate / 2 and 1 - rate / 2."""
+        """Return probabilities between rate / 2 and 1 - rate / 2."""
         return (1 - self.rate) * self.choice.probability(difference) + self.rate / 2
 
     def label(self, difference: Any, uniform: Any) -> Any:
-        """The lowest `rate` of the draws are lapses, 0.0 and 1.0 in equal parts; the rest answer by the choice rule."""
+        """Answer the lowest `rate` of the draws by 0.0 and 1.0 in equal parts, the rest by the choice rule."""
         lapse = uniform < self.rate
         rest = abs(uniform - self.rate) / max(1 - self.rate, 1e-12)
         random = 1.0 * (uniform < self.rate / 2)
         return _library(difference).where(lapse, random, self.choice.label(difference, rest))
 
     def cross_entropy(self, difference: Any, label: Any) -> Any:
-        """At most -log(rate / 2), however sure the choice rule is; ValueError if that rule gives no likelihood."""
+        """Return losses of at most -log(rate / 2), however sure the choice rule is.
+
+        Raises:
+            ValueError: the choice rule gives no likelihood.
+        """
         if not hasattr(self.choice, "cross_entropy"):
             raise ValueError(f"{self.choice} gives no likelihood; expected a choice rule such as BradleyTerry.")
         if self.rate == 0:

@@ -156,7 +156,11 @@ PROBES: dict[str, Probe] = {
 
 
 def by_name(name: str) -> Probe:
-    """The probe of this name; ValueError lists the names there are."""
+    """Return the probe of this name.
+
+    Raises:
+        ValueError: no probe has it.
+    """
     if name not in PROBES:
         raise ValueError(f"There is no probe {name!r}; expected one of {sorted(PROBES)}.")
     return PROBES[name]

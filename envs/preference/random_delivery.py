@@ -392,7 +392,11 @@ class RandomDelivery:
             self.observation_space = gym.spaces.Box(low, np.ones_like(low))
 
     def initial(self, key: keys.Key, cell: Array | None = None) -> tuple[Task, State]:
-        """Draw a task, and start in a uniformly random open cell of its board or in the given one."""
+        """Draw a task, and start in a uniformly random open cell of its board or in the given one.
+
+        Raises:
+            ValueError: a cell that is not open.
+        """
         boards, weights = self.boards.draw(key)
         board = boards.reshape(len(key), -1).astype(np.int8)
         rows, is_open = np.arange(len(key)), ~(_ENDS | _BLOCKS)[board]
@@ -430,7 +434,7 @@ class RandomDelivery:
         return np.where(_ENDS[code][..., None], 0.0, features)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """At the goal or at a sheep."""
+        """Return True at the goal or at a sheep."""
         return _ENDS[task.board[np.arange(len(state.cell)), state.cell]]
 
     def observation(self, task: Task, state: State) -> Array | dict[str, Array]:

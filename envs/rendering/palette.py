@@ -45,7 +45,11 @@ class LockIn:
 
 @lru_cache(maxsize=256)
 def rgb(color: Color) -> npt.NDArray[np.float32]:
-    """A colour, "#rrggbb" or (red, green, blue) in 0..255, as a read-only float array (3,)."""
+    """Return a colour, "#rrggbb" or (red, green, blue) in 0..255, as a read-only float array (3,).
+
+    Raises:
+        ValueError: anything else.
+    """
     try:
         value = tuple(bytes.fromhex(color.removeprefix("#"))) if isinstance(color, str) else tuple(color)
         if len(value) != 3 or not all(0 <= part <= 255 for part in value):

@@ -176,7 +176,7 @@ ROWS: dict[str, tuple[tuple[Model, ...], int]] = {
     "three free weights": ((THREE_WEIGHTS,), 3),
     "nine logistic weights": ((NINE_WEIGHTS,), 9),
     "subjective utility": ((SUBJECTIVE_UTILITY,), 8),
-    "subjective utility, terms chosen inside": ((THREE_WEIGHTS, SUBJECTIVE_UTILITY, *ABLATIONS), 8),
+    "subjective utility, chosen terms": ((THREE_WEIGHTS, SUBJECTIVE_UTILITY, *ABLATIONS), 8),
 }
 
 

@@ -17,7 +17,7 @@ from valuegym.leaderboards.likelihood.model import Floats, HeldOut, Pairs
 __all__ = ["evaluate", "plot", "render", "run"]
 
 REFERENCE, OURS = "three free weights", "subjective utility"
-NESTED = f"{OURS}, terms chosen inside"
+NESTED = f"{OURS}, chosen terms"
 DEVELOPED_ON = "Privileged-Control"
 NAME = "human-likelihood"
 # What follows from the weights (columns as in subjective_utility.TERMS): name, numerator, denominator, the reading.
@@ -32,7 +32,7 @@ READINGS = (
         "brick",
         (2, 0, 0, 2, 0, 0, 0),
         (1, 0, 0, 1, 1, 0, 0),
-        "subjective price of brick in steps on road; the rules say 2",
+        "price of brick in steps on road; the rules say 2",
     ),
     ("start", (0, 1, 0, 0, 0, 0, 0), (1, 0, 0, 0, 0, 0, 0), "share of a head start taken off; regret says 1"),
 )

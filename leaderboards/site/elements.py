@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
 from valuegym._version import __version__
@@ -74,8 +74,12 @@ def addresses(names: Iterable[str]) -> dict[str, str]:
 
 
 def _finalize(value: Any) -> Any:
-    """Make text from outside visible, character by character; it is escaped afterwards."""
-    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """Make every character of a text visible; it is escaped afterwards. Only text and numbers may be shown."""
+    if isinstance(value, Markup | Undefined | int | float):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(f"A template shows {value!r}; expected text or a number.")
+    return plain(value)
 
 
 def _lines(lines: Iterable[str]) -> Markup:

@@ -168,8 +168,8 @@ def _index(site: _Site) -> str:
     for board in site.boards:
         leader = next((row for row in board.agents if row.rank == 1), None)
         families.setdefault(board.experiment.partition("/")[0], []).append((board, leader))
-    agents = {row.score.agent for board in site.boards for row in board.agents}
-    return _fill("index.html", site, families=families, ranked_agents=agents)
+    agents = {row.score.agent for board in site.boards for row in board.agents}  # without references
+    return _fill("index.html", site, families=families, agents=len(agents))
 
 
 def _board(site: _Site, board: Board) -> str:

@@ -57,30 +57,28 @@ def track(id: str) -> tuple[Any, Any, Any, Any]:
 
 
 def jobs(options: Options) -> Iterator[list[Key]]:
-    """Yield all seeds of an agent on a track."""
+    """Yield the scores of all seeds of an agent on a track, and the means of its metrics."""
     for id in IDS:
         for name in experiments.find(id).agents:
             if name not in ("ppo", "uniform"):
-                yield [(id, name, seed) for seed in experiments.find(id).seeds]
+                details = [(id, name, "metrics", 0)] if id in DETAILED else []
+                yield [*((id, name, seed) for seed in experiments.find(id).seeds), *details]
 
 
-def run(keys: Sequence[Key], options: Options) -> list[dict[str, Any]]:
-    """Return the scores of the episodes of each key, and the mean of every metric; the agent's own seed is 0."""
-    id, name, _ = keys[0]
+def run(keys: Sequence[Key], options: Options) -> list[Any]:
+    """Return the scores of all episodes of a seed, or the mean of every metric; the agent's own seed is 0."""
+    id, name = keys[0][:2]
     env, task, start, references = track(id)
     core, seeds = env.unwrapped.core, experiments.find(id).seeds
     played = rollouts.play(core, task, policy(make(name, env), core), start)
     scores = between(played.returns, *references).reshape(len(seeds), -1)
-    metrics = core.episode_metrics(task, played.states, played.actions) if id in DETAILED else {}
-    means = {key: value.reshape(len(seeds), -1).mean(1) for key, value in metrics.items()}
-    rows = {
-        seed: {
-            "scores": harness.rounded(row, 6),
-            "metrics": {key: float(f"{mean[i]:.6g}") for key, mean in means.items()},
-        }
-        for i, (seed, row) in enumerate(zip(seeds, scores, strict=True))
+    values: dict[Key, Any] = {
+        (id, name, seed): harness.rounded(row, 6) for seed, row in zip(seeds, scores, strict=True)
     }
-    return [rows[key[-1]] for key in keys]
+    if id in DETAILED:
+        metrics = core.episode_metrics(task, played.states, played.actions)
+        values[id, name, "metrics", 0] = {key: float(f"{value.mean():.9g}") for key, value in metrics.items()}
+    return [values[key] for key in keys]
 
 
 def number(value: float) -> str:
@@ -97,23 +95,21 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "seeds of 20 episodes (those of `valuegym run`), 95% bootstrap interval over seeds. "
         "`python -m studies.coevolution.tracks`; [scores of every episode](data/coevolution-tracks.jsonl).",
     ]
+    names = dict.fromkeys(name for id in IDS for name in experiments.find(id).agents)
     for kind in ("follow", "predict", "coevolve"):
         ids = [id for id in IDS if id.startswith(f"coevolution/{kind}")]
-        names = dict.fromkeys(name for id, name in cells if id in ids)
         rows = []
         for name in names:
-            scores = [[row["scores"] for row in cells.get((id, name), ())] for id in ids]
-            rows.append(
-                [f"`{name}`", *(report.estimate(found, interquartile_mean) if found else "" for found in scores)]
-            )
+            scores = [cells.get((id, name)) for id in ids]
+            if any(scores):
+                found = [report.estimate(score, interquartile_mean) if score else "" for score in scores]
+                rows.append([f"`{name}`", *found])
         short = [id.removeprefix(f"coevolution/{kind}-") for id in ids]
         parts += [f"## {kind.capitalize()}", report.table(["agent", *short], rows)]
     for id in DETAILED:
-        found = {name: [row["metrics"] for row in rows] for (track, name), rows in cells.items() if track == id}
-        metrics = list(next(iter(found.values()))[0])
-        means: Any = {name: {m: np.mean([row[m] for row in rows]) for m in metrics} for name, rows in found.items()}
-        body = [[metric, *(number(means[name][metric]) for name in found)] for metric in metrics]
-        parts += [f"## Every metric, `{id}`", report.table(["metric", *(f"`{n}`" for n in found)], body)]
+        means = {name: records[id, name, "metrics", 0] for name in names if (id, name, "metrics", 0) in records}
+        body = [[metric, *(number(row[metric]) for row in means.values())] for metric in next(iter(means.values()), ())]
+        parts += [f"## Every metric, `{id}`", report.table(["metric", *(f"`{name}`" for name in means)], body)]
     return {".md": report.page(*parts)}
 
 

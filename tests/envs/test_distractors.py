@@ -1,4 +1,4 @@
-"""Distractors: they leave the task underneath alone, keep to their map, and serve training and evaluation alike."""
+"""Distractors: they leave the task underneath alone, keep to their map, and serve both training and evaluation."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_how_each_kind_moves(number: int) -> None:
     np.testing.assert_allclose(radius, np.broadcast_to(radius[:1], radius.shape), rtol=1e-12)
     m = maps["chaotic"]
     first, nudged = orbit(m, 60), orbit(m, 60, nudge=1e-9)
-    assert np.median(np.abs(first - nudged)[-1].max(-1)) > 0.1  # twins part
+    assert np.median(np.abs(first - nudged)[-1].max(-1)) > 0.1  # nearby states part
     assert np.abs(first).max() <= 1
     assert np.abs(orbits["published"]).max() <= max(20.0, np.abs(maps["published"].restart_state).max())
 

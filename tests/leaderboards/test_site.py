@@ -8,6 +8,7 @@ import math
 import os
 import posixpath
 import re
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -28,7 +29,8 @@ from valuegym.leaderboards.standings.standings import as_data, boards
 from valuegym.leaderboards.standings.text import WIDTH, render_markdown, render_text
 from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, Standing
 
-needs_pillow = pytest.mark.skipif(importlib.util.find_spec("PIL") is None, reason="needs pillow: valuegym[site]")
+MISSING = [name for name in ("jinja2", "PIL") if importlib.util.find_spec(name) is None]
+needs_site = pytest.mark.skipif(bool(MISSING), reason="needs jinja2 and pillow: valuegym[site]")
 EVALUATION_POINTS = (0, 10, 100, 1000)
 
 
@@ -248,6 +250,7 @@ def words_of(text: str) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     pytest.importorskip("PIL")
+    pytest.importorskip("jinja2")
     sent = [
         make_score("sent", 0.8, f"control/{name}", evaluation_points=(0,), standing=Standing("executed"))
         for name in ("pendulum", "lqr", "mountain-car")
@@ -268,7 +271,7 @@ def pages(site: dict[str, bytes]) -> dict[str, str]:
     return pages_of(site)
 
 
-@needs_pillow
+@needs_site
 def test_there_is_a_page_for_each_board_and_agent_and_a_picture_of_each_environment(site: dict[str, bytes]) -> None:
     agents = ("cheat", "follow", "oracle", "partial-return", "peeks", "regret", "sent")
     boards_of = ("preference-boards-regret", "control-distractors", "coevolution-history")
@@ -284,7 +287,7 @@ def test_there_is_a_page_for_each_board_and_agent_and_a_picture_of_each_environm
         assert site[name].startswith(b"\x89PNG\r\n") and len(site[name]) < 200_000
 
 
-@needs_pillow
+@needs_site
 def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(
     site: dict[str, bytes], pages: dict[str, str]
 ) -> None:
@@ -312,7 +315,7 @@ def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(
     assert "http" not in site["sort.js"].decode() and "eval" not in site["sort.js"].decode()
 
 
-@needs_pillow
+@needs_site
 def test_pages_are_accessible(pages: dict[str, str]) -> None:
     for name, text in pages.items():
         page = Page(text)
@@ -337,7 +340,7 @@ def test_pages_are_accessible(pages: dict[str, str]) -> None:
         assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(identifiers)
 
 
-@needs_pillow
+@needs_site
 def test_plots_take_every_colour_from_the_style(site: dict[str, bytes], pages: dict[str, str]) -> None:
     body = "".join(pages.values())
     assert not re.findall(r"(?<!&)#[0-9a-fA-F]{6}\b", body)
@@ -345,7 +348,7 @@ def test_plots_take_every_colour_from_the_style(site: dict[str, bytes], pages: d
     assert used and used <= set(re.findall(r"(--[a-z0-9-]+):", site["style.css"].decode()))
 
 
-@needs_pillow
+@needs_site
 def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]) -> None:
     board = pages["boards/preference-boards-regret.html"]
     for expected in (
@@ -361,9 +364,10 @@ def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]
     assert all(words in words_of(pages["trust.html"]) for words in LIMITS.values())
     index = words_of(pages["index.html"])
     assert "Boards" in index and "First." in index and "Second." in index
+    assert f"6 boards, 6 agents, {len(ENVS)} environments." in index  # agents without the reference
 
 
-@needs_pillow
+@needs_site
 def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
     """Each row of a sortable table has a cell for each heading; numbers stand in data-value at their full length."""
     for text in pages.values():
@@ -377,7 +381,7 @@ def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
     assert scores and all(len(score) > 4 for score in scores)
 
 
-@needs_pillow
+@needs_site
 def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
     regret = words_of(pages["agents/regret.html"])
     assert "valuegym verify results/preference/boards-regret/regret" in regret
@@ -390,7 +394,7 @@ def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
     assert "valuegym run" not in sent
 
 
-@needs_pillow
+@needs_site
 def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
 
     scores = [
@@ -412,7 +416,23 @@ def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
 
 
-@needs_pillow
+@needs_site
+def test_templates_escape_text_and_show_nothing_else() -> None:
+    from markupsafe import Markup
+
+    from valuegym.leaderboards.site.elements import make_templates
+
+    show = make_templates().from_string("<p>{{ value }}</p>").render
+    assert show(value="<b>\u202e'") == "<p>&lt;b&gt;\ufffd&#39;</p>"
+    assert show(value=Markup("<b>")) == "<p><b></p>" and show(value=3) == "<p>3</p>"
+    for wrong in (None, ["<b>"], {"<b>"}, b"x"):
+        with pytest.raises(TypeError, match="expected text or a number"):
+            show(value=wrong)
+    with pytest.raises(Exception, match="'value' is undefined"):
+        show()
+
+
+@needs_site
 def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
     from valuegym.leaderboards.site.pages import _render
 
@@ -423,7 +443,7 @@ def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
     assert make_site(tmp_path / "a", [])["index.html"].count(b"No scores yet.") == 1  # replaced
 
 
-@needs_pillow
+@needs_site
 def test_addresses_are_unique_and_stay_in_their_folder() -> None:
     from valuegym.leaderboards.site.elements import addresses
 
@@ -434,7 +454,7 @@ def test_addresses_are_unique_and_stay_in_their_folder() -> None:
     assert found["a/b"] == "a-b"
 
 
-@needs_pillow
+@needs_site
 def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from valuegym.leaderboards.site.pages import write_site
 
@@ -446,7 +466,14 @@ def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Mo
     assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == ["style.css"]
 
 
+def test_without_jinja2_the_extra_is_named() -> None:
+    code = "import sys; sys.modules['jinja2'] = None; import valuegym.leaderboards.site.pages"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 1 and found.stderr.splitlines()[-1].endswith('pip install "valuegym[site]".')
+
+
 def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jinja2")
     from valuegym.leaderboards.site.pages import picture, write_site
 
     picture.cache_clear()
@@ -456,7 +483,7 @@ def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.iterdir())
 
 
-@needs_pillow
+@needs_site
 def test_agents_on_one_board_never_share_colour_and_marker() -> None:
     from valuegym.leaderboards.site.plots import _look, assign_series
 
@@ -467,6 +494,7 @@ def test_agents_on_one_board_never_share_colour_and_marker() -> None:
     assert series["c"] == 0
 
 
+@needs_site
 def test_positions_give_zero_a_place_of_its_own() -> None:
     from valuegym.leaderboards.site.plots import positions
 
@@ -476,6 +504,7 @@ def test_positions_give_zero_a_place_of_its_own() -> None:
     assert positions((1, 10))[0] == pytest.approx(1.0)
 
 
+@needs_site
 def test_ticks_are_round_and_few() -> None:
     from valuegym.leaderboards.site.plots import ticks
 
@@ -491,7 +520,7 @@ def test_ticks_are_round_and_few() -> None:
         assert np.ptp(np.diff(found)) <= slack
 
 
-@needs_pillow
+@needs_site
 def test_stars_hold_what_they_show() -> None:
     """A corner for each track at its score, from the middle to the ring; what is beyond ends there."""
     from valuegym.leaderboards.site.plots import radar
@@ -511,7 +540,8 @@ def test_stars_hold_what_they_show() -> None:
     Page(text)
 
 
-def test_labels_are_spread_apart_and_stay_near() -> None:
+@needs_site
+def test_labels_dodge_each_other_and_stay_near() -> None:
     from valuegym.leaderboards.site.plots import dodge
 
     assert dodge([0.0, 5.0, 9.0], 1.0) == [0.0, 5.0, 9.0]
@@ -522,7 +552,7 @@ def test_labels_are_spread_apart_and_stay_near() -> None:
     assert np.mean(placed) == pytest.approx(np.mean(wanted))
 
 
-@needs_pillow
+@needs_site
 def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
     name = "boards/preference-boards-regret.html"
     far, near = (make_site(tmp_path, [make_score("a", x)])[name].decode() for x in (-40.0, 0.5))
@@ -530,6 +560,7 @@ def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
     assert "The plot shows" not in near
 
 
+@needs_site
 def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
     from valuegym.leaderboards.site.plots import assign_series, plot
 
@@ -543,7 +574,7 @@ def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
     assert re.search(r"c *\| 0\.25 ", render_markdown(scores)) and re.search(r"a *\| -200 ", render_markdown(scores))
 
 
-def test_only_reports_have_counts() -> None:
+def test_only_query_environments_have_evaluation_points() -> None:
     """A track whose environment has no evaluation points has a single score."""
     from valuegym.leaderboards.standings.gather import evaluation_points
 
