@@ -36,7 +36,7 @@ from valuegym.leaderboards.records.submission import (
     archive,
     from_bytes,
     pack,
-    write,
+    write_submission,
 )
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.trust import judgement
@@ -361,7 +361,7 @@ FORGED: dict[str, tuple[Forgery, str]] = {
     "edited action": (record(at(1, "actions", 0, 1, value=lambda a: (a + 2) % 4)), "is not what the environment does"),
     "edited state": (record(at(1, "states", "cell", 1, value=lambda c: (c + 50) % 100)), "the episode of seed"),
     "edited start": (record(at(1, "states", "cell", 0, value=lambda c: (c + 1) % 100)), "does not start in the state"),
-    "state outside": (record(at(1, "states", "cell", 1, value=10**6)), "none of the environment's"),
+    "state outside": (record(at(1, "states", "cell", 1, value=10**6)), "not one of the environment's"),
     "flag flipped": (record(at(1, "truncated", value=lambda x: not x)), "not how the replay ends"),
     "action outside": (record(at(1, "actions", 0, 1, value=4)), "not in the action space"),
     "action as text": (record(at(1, "actions", 0, 1, value="0")), "not in the action space"),
@@ -524,11 +524,11 @@ def test_anothers_records_do_not_fit_a_commitment(records: Any, tmp_path: Path) 
     ]
     contents = [path.read_bytes() for path in played]
     seal = {"board": ledger.id, "commitment": 2, "agent": "1" * 64}
-    write(tmp_path / "true.zip", pack(CARD, contents, seal=seal))
+    write_submission(tmp_path / "true.zip", pack(CARD, contents, seal=seal))
     assert judgement.judge(tmp_path / "true.zip", ledger=ledger).tier == "committed"
     copied = [to_text(Record(**{**vars(from_text(part.decode())), "agent": "copycat"})).encode() for part in contents]
     seal = {"board": ledger.id, "commitment": 3, "agent": "2" * 64}
-    write(tmp_path / "copy.zip", pack(Card.of(EXAMPLE | {"name": "copycat"}), copied, seal=seal))
+    write_submission(tmp_path / "copy.zip", pack(Card.of(EXAMPLE | {"name": "copycat"}), copied, seal=seal))
     assert "seeds are not the expected ones" in judgement.judge(tmp_path / "copy.zip", ledger=ledger).reason
 
 

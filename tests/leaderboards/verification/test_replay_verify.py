@@ -265,7 +265,7 @@ def test_an_empty_provenance_is_only_a_warning(forge: Callable[..., Path]) -> No
         (setting(0, "spec", "id", value="valuegym/Delivery-v1"), "spec"),
         (setting(0, "spec", "id", value="CartPole-v1"), "spec"),
         (setting(0, "spec", "max_episode_steps", value=10_000), "spec"),
-        (setting(0, "spec", "kwargs", value={}), "spec"),
+        (setting(0, "spec", "kwargs", value=lambda given: {} if given else {"board": "other"}), "spec"),
         (setting(0, "spec", "kwargs", "core", value="os:system"), "spec"),
         (setting(0, "spec", "kwargs", "observation", value="features"), "spec"),
         (setting(0, "spec", "kwargs", "data", value="/etc"), "spec"),

@@ -45,7 +45,9 @@ def sent(folder: Path, name: str = "uniform", spoil: bool = False) -> Judgement:
         contents.append(path.read_bytes().replace(b'"agent":"uniform"', f'"agent":"{name}"'.encode()))
     contents = [_sealed(content, spoil) for content in contents]
     path = folder / f"{name}.zip"
-    submission.write(path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": name}), contents))
+    submission.write_submission(
+        path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": name}), contents)
+    )
     return judge(path)
 
 

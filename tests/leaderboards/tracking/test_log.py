@@ -25,7 +25,7 @@ from valuegym.leaderboards.stats.bootstrap import estimates
 from valuegym.leaderboards.tracking import log, offline_run
 from valuegym.leaderboards.tracking.log import TrackedRun, log_scores, read_offline, relocate
 from valuegym.leaderboards.trust.judgement import Judgement, judge
-from valuegym.leaderboards.trust.tiers import LIMITS
+from valuegym.leaderboards.trust.tiers import LIMITS, Standing
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
 KEY = "0" * 40
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("nobody_logged_in")
 
 def make_score(agent: str = "regret", experiment: str = "preference/boards-regret", **changes) -> Score:
     values = np.random.default_rng(0).random((3, 5, 2))
-    return Score(agent, experiment, (0, 10), values, (0, 1, 2), **{"status": "replayed"} | changes)
+    return Score(agent, experiment, (0, 10), values, (0, 1, 2), **{"standing": Standing("replayed")} | changes)
 
 
 def make_scores() -> list[Score]:
@@ -280,7 +280,9 @@ def judgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judgement:
     monkeypatch.setattr(executors, "parallel_map", lambda function, items, *_: [function(item) for item in items])
     contents = [run("uniform", WALK.id, seed, tmp_path / "results").read_bytes() for seed in WALK.seeds]
     path = tmp_path / "uniform.zip"
-    submission.write(path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": "uniform"}), contents))
+    submission.write_submission(
+        path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": "uniform"}), contents)
+    )
     return judge(path)
 
 

@@ -116,7 +116,7 @@ def test_group_bootstrap_sees_that_copies_are_no_news() -> None:
 
 
 def test_every_figure_of_the_explanation_is_on_the_page() -> None:
-    docs = Path(__file__).parents[2] / "docs"
+    docs = Path(__file__).parents[3] / "docs"
     explained, found = (
         (docs / name).read_text("utf-8") for name in ("preference-model.md", "results/human-likelihood.md")
     )

@@ -48,7 +48,7 @@ WEIGHTS = Experiment(
     "evaluation_points",
 )
 UNIFORM = "from valuegym.agents.uniform import Uniform as make\n"
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HEAD = "import os, sys, time\nimport numpy as np\n"
 Agent = Callable[..., Path]
 
@@ -560,7 +560,7 @@ def test_a_sandbox_test_that_is_skipped_fails_where_one_is_required(
     required: str, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VALUEGYM_REQUIRE_SANDBOX", required)
-    hooks = (Path(__file__).with_name("conftest.py")).read_text(encoding="utf-8")
+    hooks = (Path(__file__).parents[1] / "conftest.py").read_text(encoding="utf-8")
     without = "\nsandbox.missing = lambda: 'There is no sandbox.'\n"
     (tmp_path / "conftest.py").write_text(hooks + without, encoding="utf-8")
     (tmp_path / "test_one.py").write_text(

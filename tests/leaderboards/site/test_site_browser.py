@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.leaderboards.test_site import CARD, make_score, make_scores, make_site
+from tests.leaderboards.site.test_site import CARD, make_score, make_scores, make_site
 from valuegym.leaderboards.standings.entries import ListedSubmission
 from valuegym.leaderboards.trust.tiers import Standing
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TOOLS = os.environ.get("VALUEGYM_BROWSER_TOOLS", "")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = [
