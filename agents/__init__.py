@@ -58,7 +58,7 @@ AGENTS: dict[str, AgentEntry] = {
         "bayes_regret that asks the query with the highest expected information gain",
     ),
     "value_bayes_regret": AgentEntry(
-        "valuegym.agents.preference.active_bayes_regret:for_value",
+        "valuegym.agents.preference.active_bayes_regret:by_value_of_information",
         "",
         "bayes_regret that asks the query with the highest expected value of information",
     ),

@@ -7,8 +7,10 @@ from typing import Any
 import gymnasium as gym
 from stable_baselines3 import PPO
 
+__all__ = ["make"]
+
 
 def make(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> PPO:
-    """PPO with default settings and the multilayer-perceptron policy that fits the observations."""
+    """Make PPO with default settings and the multilayer-perceptron policy that fits the observations."""
     policy = "MultiInputPolicy" if isinstance(env.observation_space, gym.spaces.Dict) else "MlpPolicy"
     return PPO(policy, env, seed=seed, **kwargs)

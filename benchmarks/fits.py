@@ -1,10 +1,9 @@
 """Fits per second of every learner from preferences, what solving together saves, and how cost grows with the map.
 
-    python benchmarks/fits.py [--sizes 10 20 50 100] [--learners regret ...] [--pairs 30 300 3000]
+    python benchmarks/fits.py [--sizes 10 20 50] [--learners regret ...] [--pairs 30 300 3000] > docs/results/fits.md
 
 Seconds of one core, whatever else the machine does. Tasks are of the split "dev"; larger maps hold the published
 board's shares of items. Maps larger than --largest cells a side are solved, but only partial return is fitted there.
-Writes docs/results/fits.md.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import platform
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,33 +36,33 @@ TASKS = 5
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Of processor time that one call takes."""
+    """Return processor seconds of one call."""
     began = time.process_time()
     function()
     return time.process_time() - began
 
 
 def learner(name: str) -> Any:
-    """A learner, in the environment that it plays in."""
+    """Return a learner, in the environment that it plays in."""
     return make(
         name, gym.make(f"valuegym/RewardInference{'Policy' if name in TABLES else ''}-v0", evaluation_points=(1,))
     )
 
 
 def random_tasks(n: int) -> list[tuple[tabular.TabularMDP, Segment, Any]]:
-    """Processes, n pairs and their answers by regret."""
+    """Return processes, n pairs and their answers by regret."""
     core, tasks = RewardInference(split="dev", evaluation_points=(n,)), []
     for unit in range(TASKS):
         task, _ = core.initial(keys.mix(0, np.array([unit])))
-        asked = [core.query(task, np.array([i])) for i in range(1, n + 1)]
-        pairs = Segment(*(np.concatenate(field) for field in zip(*(pair for pair, _ in asked), strict=True)))
+        queries = [core.query(task, np.array([i])) for i in range(1, n + 1)]
+        pairs = Segment(*(np.concatenate(field) for field in zip(*(pair for pair, _ in queries), strict=True)))
         mdp = tabular.TabularMDP(task.features, task.terminal, task.start, core.discount, next_state=task.next_state)
-        tasks.append((mdp, pairs, annotators.labels(np.concatenate([answer for _, answer in asked]))))
+        tasks.append((mdp, pairs, annotators.labels(np.concatenate([answer for _, answer in queries]))))
     return tasks
 
 
 def large_map(side: int, n: int) -> tuple[tabular.TabularMDP, Segment, Any]:
-    """A square map with the published board's shares of items, n pairs, and answers by regret."""
+    """Draw a square map with the published board's shares of items, n pairs, and answers by regret."""
     rng = np.random.default_rng(side)
     cells = rng.choice(np.ravel(delivery.BOARD), side * side)
     cells[cells % delivery.BRICK == delivery.GOAL] = delivery.ROAD
@@ -79,7 +77,7 @@ def large_map(side: int, n: int) -> tuple[tabular.TabularMDP, Segment, Any]:
 
 
 def rates(learners: dict[str, Any], pairs: list[int]) -> list[str]:
-    """Fits per second alone, and the time of the whole table of growing budgets."""
+    """Return a table of fits per second, each alone."""
     tasks = {n: random_tasks(n) for n in pairs}
     rows = []
     for name, agent in learners.items():
@@ -91,7 +89,7 @@ def rates(learners: dict[str, Any], pairs: list[int]) -> list[str]:
 
 
 def growing(learners: dict[str, Any]) -> list[str]:
-    """Core-seconds of all reports of a task, together and one by one."""
+    """Return core-seconds of all evaluation points of a task, together and for one."""
     rows, total = [], 0.0
     tasks = random_tasks(max(EVALUATION_POINTS))
     for name in ("partial_return", "regret", "bayes_partial_return", "bayes_regret"):
@@ -104,7 +102,7 @@ def growing(learners: dict[str, Any]) -> list[str]:
     rows.append(["all", f"{total:.2f}", f"{total / len(EVALUATION_POINTS) / max(len(rows), 1):.3f}"])
     minutes, fits = 100 * total / 2 / 60, 100 * len(EVALUATION_POINTS) * (len(rows) - 1)
     return [
-        *table(["learner", "seconds for all reports of a task", "seconds for a fit"], rows),
+        *table(["learner", "seconds for all evaluation points of a task", "seconds for a fit"], rows),
         f"At this rate the table of 50 tasks, {len(EVALUATION_POINTS)} numbers of preferences, 2 kinds of answers and "
         f"{len(rows) - 1} learners ({fits} fits) takes {minutes:.1f} minutes on two cores.",
         "",
@@ -112,7 +110,7 @@ def growing(learners: dict[str, Any]) -> list[str]:
 
 
 def solutions() -> str:
-    """What solving many rewards together saves."""
+    """Return a sentence about what solving many rewards together saves."""
     optimal = OptimalValues(condense(delivery.board_mdp(np.array([delivery.BOARD]))).mdp)
     weights = posterior.draw(np.random.default_rng(0), 256, 6)
     together = min(seconds(lambda: OptimalValues(optimal.mdp)(weights)) for _ in range(3))
@@ -124,7 +122,7 @@ def solutions() -> str:
 
 
 def sizes(learners: dict[str, Any], sides: list[int], largest: int) -> list[str]:
-    """Seconds against the size of square maps."""
+    """Return a table of seconds against the size of square maps."""
     rows = []
     for side in sides:
         task = large_map(side, 30)
@@ -133,29 +131,27 @@ def sizes(learners: dict[str, Any], sides: list[int], largest: int) -> list[str]
             fits = side <= largest or name == "partial_return"
             cells.append(f"{seconds(partial(agent.estimate, *task, np.random.default_rng(0))):.2f}" if fits else "")
         rows.append(cells)
-        print(*cells, flush=True)
     return table(["map", "one exact solution", *learners], rows)
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Markdown lines."""
+    """Return the lines of a Markdown table."""
     return [f"| {' | '.join(head)} |", "| --- " * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def main() -> None:
-    """Write the page."""
+    """Print the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 50, 100])
     parser.add_argument("--pairs", type=int, nargs="+", default=[30, 300, 3000])
     parser.add_argument("--learners", nargs="+", default=[*LEARNERS, *TABLES], choices=[*LEARNERS, *TABLES])
     parser.add_argument("--largest", type=int, default=20)
-    parser.add_argument("--docs", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
     learners = {name: learner(name) for name in options.learners}
     lines = [
         "# What fits cost",
         "",
-        "Written by `python benchmarks/fits.py`; do not edit. Times are seconds of one core"
+        "Printed by `python benchmarks/fits.py`; do not edit. Times are seconds of one core"
         f" ({platform.machine()}, numpy {np.__version__}).",
         "",
         f"## Fits per second, each alone, mean of {TASKS} random tasks",
@@ -170,12 +166,7 @@ def main() -> None:
         "",
         *sizes({name: agent for name, agent in learners.items() if name not in TABLES}, options.sizes, options.largest),
     ]
-    options.docs.mkdir(parents=True, exist_ok=True)
-    target = options.docs / "fits.md"
-    temporary = target.with_suffix(".part")
-    temporary.write_text("\n".join(lines).rstrip() + "\n")
-    os.replace(temporary, target)
-    print(target.read_text())
+    print("\n".join(lines).rstrip())
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ import valuegym
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.executors import EXECUTORS
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import read
+from valuegym.leaderboards.records.record import read_record
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verification import reference_cache as known
+from valuegym.leaderboards.verification import reference_cache
 from valuegym.leaderboards.verification.verify import verify_together
 
 WARM = 10  # jobs for each worker that belong to its start
@@ -77,13 +77,13 @@ def _records(track: str, steps: int, folder: str) -> tuple[list[str], int, int]:
             break
         paths.append(str(run("uniform", track, seed, folder)))
         size += Path(paths[-1]).stat().st_size
-        played += sum(len(episode.actions) for episode in read(Path(paths[-1])).episodes)
+        played += sum(len(episode.actions) for episode in read_record(Path(paths[-1])).episodes)
     return paths, played, size
 
 
 def _seconds(paths: Sequence[str], folder: str) -> list[float]:
     """Seconds of the processor for verifying all but the first, twice, in a process that has verified that one."""
-    os.environ[known.VARIABLE] = folder  # where nothing is known yet
+    os.environ[reference_cache.VARIABLE] = folder  # where nothing is cached yet
     register()
     verify_together(paths[:1])
     used = []

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["LastSinCos", "dot", "matvec", "orthogonal", "sin_cos", "wrap"]
+
 Floats = npt.NDArray[np.float64]
 
 TAU = 6.283185307179586
@@ -32,7 +34,7 @@ _PER_QUARTER = 0.6366197723675814  # 2 / pi
 
 
 def _horner(coefficients: tuple[float, ...], z: Any) -> Any:
-    """The polynomial times z, for an array or a number."""
+    """Evaluate the polynomial times z, for an array or a number."""
     value = coefficients[0] * z
     for coefficient in coefficients[1:]:
         value += coefficient
@@ -41,7 +43,7 @@ def _horner(coefficients: tuple[float, ...], z: Any) -> Any:
 
 
 def _reduced(x: Any, quarters: Any) -> tuple[Any, Any]:
-    """Sine and cosine of x less this many quarter turns, for arrays or numbers."""
+    """Sine and cosine of x minus this many quarter turns, for arrays or numbers."""
     y = x - quarters * _HALF_PI[0]
     y -= quarters * _HALF_PI[1]
     z = y * y
@@ -80,23 +82,23 @@ def sin_cos(x: Floats) -> tuple[Floats, Floats]:
 
 
 class LastSinCos:
-    """`sin_cos` that keeps its last answer for as long as it is asked the same: an observation knows what a step needs.
+    """Cache of the last call of `sin_cos`, for the observation of a step needs what the next step needs.
 
     The arrays it returns must not be written to.
     """
 
     def __init__(self) -> None:
-        self._known: tuple[Floats, Floats, Floats] = (np.zeros(0),) * 3
+        self._last: tuple[Floats, Floats, Floats] = (np.zeros(0),) * 3
 
     def __call__(self, x: Floats) -> tuple[Floats, Floats]:
         """Sine and cosine of x (...)."""
-        if self._known[0].shape != x.shape or not (self._known[0] == x).all():
-            self._known = x.copy(), *sin_cos(x)
-        return self._known[1:]
+        if self._last[0].shape != x.shape or not (self._last[0] == x).all():
+            self._last = x.copy(), *sin_cos(x)
+        return self._last[1:]
 
 
 def wrap(angle: Floats) -> Floats:
-    """The same angle in [-pi, pi]."""
+    """Wrap angles to [-pi, pi]."""
     return angle - TAU * np.rint(angle / TAU)
 
 
@@ -117,7 +119,7 @@ def dot(left: Floats, right: Floats) -> Floats:
 
 
 def orthogonal(gaussian: Floats) -> Floats:
-    """The orthogonal matrix (n, n) that a Gaussian one stands for, by modified Gram-Schmidt, twice for its rounding.
+    """Orthogonalise a Gaussian matrix (n, n) by modified Gram-Schmidt, twice against rounding.
 
     Uniformly distributed (Haar measure) if the entries of `gaussian` are independent standard normal.
     """

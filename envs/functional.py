@@ -1,7 +1,7 @@
 """One scalar and one vector environment over a pure core: the only reset and step of the suite's own environments.
 
 A core states an environment as pure functions of arrays with exactly one leading axis (B,). The scalar environment
-is B = 1; the vector environment is B = num_envs; both draw their luck from `valuegym.envs.keys`, so row i of a
+is B = 1; the vector environment is B = num_envs; both make their random draws by `valuegym.envs.keys`, so row i of a
 vector environment seeded with s equals the scalar environment seeded with s + i bit for bit, through any number of
 resets.
 
@@ -26,8 +26,20 @@ from gymnasium.vector.utils import batch_space
 
 from valuegym.envs import keys
 
+__all__ = [
+    "Actions",
+    "Core",
+    "FunctionalEnv",
+    "FunctionalVectorEnv",
+    "episode_keys",
+    "load",
+    "put_rows",
+    "root",
+    "take_rows",
+]
+
 Array = npt.NDArray[Any]
-TRAIL = 3  # steps that a picture may look back
+TRAIL = 3  # former states in a picture
 _NEVER = np.iinfo(np.int64).min // 2
 
 
@@ -47,22 +59,22 @@ class Core(Protocol):
     discount: float
 
     def initial(self, key: keys.Key, **options: Array) -> tuple[Any, Any]:
-        """Task and state at the start of the episodes with these keys (B,).
+        """Return task and state at the start of the episodes with these keys (B,).
 
         Options are those of `reset`, one row each.
         """
 
     def transition(self, task: Any, state: Any, action: Array, key: keys.Key, t: Array) -> Any:
-        """The next state; t (B,) counts the steps of the episode from 0."""
+        """Return the next state; t (B,) counts the steps of the episode from 0."""
 
     def reward(self, task: Any, state: Any, action: Array, next_state: Any) -> Array:
         """Reward (B,) float64 of the transition."""
 
     def terminal(self, task: Any, state: Any) -> Array:
-        """Whether the episode has ended (B,) bool."""
+        """Tell which episodes have ended (B,) bool."""
 
     def observation(self, task: Any, state: Any) -> Array | dict[str, Array]:
-        """What the agent sees, batched: an array or a flat dictionary of arrays."""
+        """Return the observations: an array or a flat dictionary of arrays."""
 
     def references(self, task: Any) -> tuple[float, float] | tuple[Array, Array]:
         """Mean returns of the naive reference and of the oracle, computed; for scoring only.
@@ -71,23 +83,23 @@ class Core(Protocol):
         """
 
     def oracle_action(self, task: Any, state: Any) -> Array:
-        """A best action for every row, from the environment's own solver; for scoring only."""
+        """Return a best action for every row, from the environment's own solver; for scoring only."""
 
     def render(self, mode: str, task: Any, states: Sequence[Any], actions: Sequence[Array]) -> Any:
-        """Picture of one environment (B = 1): its last states, oldest first, and the actions between them."""
+        """Draw one environment (B = 1) from its last states, oldest first, and the actions between them."""
 
 
 def load(entry: str) -> Any:
-    """The object that "module:name" names.
+    """Import the object that "module:name" names.
 
-    Registries hold such strings so that nothing is imported before it is used.
+    Registries hold such strings so that no module is imported before it is used.
     """
     module, _, name = entry.partition(":")
     return getattr(import_module(module), name)
 
 
 def take_rows(batch: Any, rows: Array) -> Any:
-    """Rows (indices or a mask) of a NamedTuple of arrays, copied."""
+    """Copy rows (indices or a mask) of a NamedTuple of arrays."""
     return type(batch)(*(field[rows] for field in batch))
 
 
@@ -98,17 +110,17 @@ def put_rows(batch: Any, rows: Array, part: Any) -> None:
 
 
 def root(generator: np.random.Generator) -> int:
-    """The 64-bit root that a seeded generator stands for."""
+    """Draw the 64-bit root of a seeded generator."""
     return int(generator.bit_generator.random_raw())
 
 
 def episode_keys(seeds: Sequence[int], episode: int = 0) -> keys.Key:
-    """The keys of episode number `episode` after reset(seed), for several seeds: what a replay starts from."""
+    """Keys of episode number `episode` after reset(seed), for several seeds, from which replays start."""
     return keys.mix(np.array([root(seeding.np_random(seed)[0]) for seed in seeds], np.uint64), episode)
 
 
 class Actions(NamedTuple):
-    """What an action must be, read once from its space."""
+    """Requirements on actions, read once from their space."""
 
     n: int  # number of discrete actions; 0 for a Box
     shape: tuple[int, ...]
@@ -126,7 +138,7 @@ class Actions(NamedTuple):
         raise TypeError(f"Action space {space} is not supported; use Discrete (from 0) or Box.")
 
     def check(self, actions: Any, rows: tuple[int, ...]) -> Array:
-        """Actions as an array (*rows, *shape), or ValueError in one sentence."""
+        """Return actions as an array (*rows, *shape); ValueError where they are outside the space."""
         array = np.asarray(actions)
         if array.shape != rows + self.shape:
             raise ValueError(f"Action of shape {array.shape} given; expected {rows + self.shape}.")
@@ -169,7 +181,7 @@ def _keep_memory() -> None:
 
 
 class _Episodes:
-    """Begins episodes of rows with given roots.
+    """Starts of episodes in rows with given roots.
 
     A reset is a pure function of its key, so cores whose resets are cheap begin DEPTH of them ahead.
     """
@@ -178,7 +190,7 @@ class _Episodes:
 
     def __init__(self, core: Core, rows: int) -> None:
         self.core, self.ahead = core, getattr(core, "cheap_reset", False)
-        self._known = getattr(core, "reset_options", None) or list(signature(core.initial).parameters)[1:]
+        self._names = getattr(core, "reset_options", None) or list(signature(core.initial).parameters)[1:]
         self.roots = np.zeros(rows, np.uint64)
         self.number = np.zeros(rows, np.int64)  # of each row's current episode
         self._first = np.full(rows, _NEVER)  # number of each row's oldest stored episode
@@ -190,18 +202,18 @@ class _Episodes:
         self._first[:] = _NEVER
 
     def options(self, options: Mapping[str, Any], rows: Array, shape: tuple[int, ...]) -> dict[str, Array]:
-        """Reset options as one value for each of these rows; ValueError for an unknown name or a wrong shape."""
+        """Return reset options as one value for each of these rows; ValueError for an unknown name or a wrong shape."""
         values = {}
         for name, value in options.items():
-            if name not in self._known:
-                raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._known or 'none'}.")
+            if name not in self._names:
+                raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.")
             if np.ndim(value) and np.shape(value) != shape:
                 raise ValueError(f"Reset option {name!r} has shape {np.shape(value)}; expected () or {shape}.")
             values[name] = np.broadcast_to(np.asarray(value), shape or (1,))[rows]
         return values
 
     def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:
-        """Keys, tasks and states of the next episodes of these rows."""
+        """Return keys, tasks and states of the next episodes of these rows."""
         self.number[rows] += 1
         if options or not self.ahead:
             key = keys.mix(self.roots[rows], self.number[rows])
@@ -217,9 +229,15 @@ class _Episodes:
 
 
 class FunctionalEnv(gym.Env[Any, Any]):
-    """The scalar environment of a core, named by a "module:Class" string so that its spec is plain JSON.
+    """Scalar environment of a core.
 
-    Kwargs go to the core.
+    Args:
+        core: "module:Class" of the core, a string so that the spec is plain JSON.
+        render_mode: one of the core's, or None.
+        **kwargs: arguments of the core.
+
+    Raises:
+        ValueError: the render mode is unknown, or the core refuses an argument.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
@@ -237,7 +255,11 @@ class FunctionalEnv(gym.Env[Any, Any]):
         self._history: deque[tuple[Any, Array]] = deque(maxlen=TRAIL)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start the next episode; options name what the core may be asked to start from."""
+        """Start the next episode; options are those of the core's `initial`.
+
+        Raises:
+            ValueError: an option is unknown, or has a wrong shape or value.
+        """
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self._episodes.seed(0, self.np_random)
@@ -250,9 +272,11 @@ class FunctionalEnv(gym.Env[Any, Any]):
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One step.
+        """Move one step.
 
-        Raises ValueError for an action outside the space and ResetNeeded once the episode has terminated.
+        Raises:
+            ValueError: the action is outside the space.
+            ResetNeeded: the episode has terminated, or has not begun.
         """
         if self._over:
             raise gym.error.ResetNeeded(
@@ -286,7 +310,7 @@ class FunctionalEnv(gym.Env[Any, Any]):
         return observation[0]
 
     def render(self) -> Any:
-        """Picture of the current state with the last steps overlaid, in the render mode chosen at construction."""
+        """Draw the current state with the last steps overlaid, in the render mode chosen at construction."""
         if self.render_mode is None:
             gym.logger.warn("render() needs a render_mode: choose it in gym.make(..., render_mode=...).")
             return None
@@ -295,11 +319,20 @@ class FunctionalEnv(gym.Env[Any, Any]):
 
 
 class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
-    """The vector environment of a core: num_envs rows advanced by the same array expressions as the scalar environment.
+    """Vector environment of a core: rows advanced by the same array expressions as the scalar environment.
 
-    autoreset_mode is NEXT_STEP (default: the step after an episode's end ignores the action and returns the reset
-    observation with reward 0), SAME_STEP (`final_obs` and `final_info` in info) or DISABLED (call
-    `reset(options={"reset_mask": mask})`).
+    Args:
+        core: "module:Class" of the core.
+        num_envs: rows, at least 1.
+        max_episode_steps: steps after which episodes are truncated, or None.
+        autoreset_mode: NEXT_STEP (default: the step after an episode's end ignores the action and returns the reset
+            observation with reward 0), SAME_STEP (`final_obs` and `final_info` in info) or DISABLED (call
+            `reset(options={"reset_mask": mask})`).
+        render_mode: one of the core's, or None.
+        **kwargs: arguments of the core.
+
+    Raises:
+        ValueError: `num_envs` is below 1, a mode is unknown, or the core refuses an argument.
     """
 
     def __init__(
@@ -340,6 +373,10 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
 
         An integer seed s seeds row i with s + i; a sequence gives one seed per row, None to keep a row's stream.
         Other options hold one value per row (or one for all) and go to the core.
+
+        Raises:
+            ValueError: the mask, an option or the number of seeds does not fit.
+            ResetNeeded: a mask is given before the first reset.
         """
         options = dict(options or {})
         mask = options.pop("reset_mask", None)
@@ -385,9 +422,11 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         self._t[rows] = 0
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        """One step of every row.
+        """Move every row one step.
 
-        Raises ValueError for an action outside the space, ResetNeeded before the first reset.
+        Raises:
+            ValueError: an action is outside the space.
+            ResetNeeded: there was no reset, or a row needs one in mode DISABLED.
         """
         if not self._ready:
             raise gym.error.ResetNeeded("There are no episodes to step: call reset() first.")
@@ -416,7 +455,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         return core.observation(task, self.state), reward, terminated, truncated, info
 
     def _final(self, done: Array) -> dict[str, Any]:
-        """The last observations of finished rows, in the form of Gymnasium's own vector environments."""
+        """Return the last observations of finished rows, in the form of Gymnasium's own vector environments."""
         observation = self.core.observation(self.task, self.state)
         final = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(done):
@@ -424,7 +463,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         return {"final_obs": final, "_final_obs": done.copy(), "final_info": {}, "_final_info": done.copy()}
 
     def render(self) -> tuple[Any, ...] | None:
-        """One picture per environment."""
+        """Draw one picture per environment."""
         if self.render_mode is None:
             return None
         pictures = []

@@ -1,11 +1,10 @@
 """Counter-based randomness: every draw is a hash of (root, episode, step, index), so that order never matters.
 
-A shared generator makes one environment's luck depend on how many others were reset before it. Here a draw is a pure
-function of its
-coordinates: rows of a vector environment equal scalar environments bit for bit, twins that share a key share their
-luck, and the numbers do not depend on the version of numpy. The hash is the SplitMix64 generator (Steele, Lea, Flood
-2014, "Fast splittable pseudorandom number generators"), whose n-th output is a pure function of its seed and n; each
-coordinate in turn picks an output that seeds the next.
+With a shared generator the random draws of one environment depend on how many others were reset before it. Here a draw
+is a pure function of its coordinates: rows of a vector environment equal scalar environments bit for bit, two worlds
+with the same key have common random numbers, and the numbers do not depend on the version of numpy. The hash is the
+SplitMix64 generator (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators"), whose n-th output is a
+pure function of its seed and n; each coordinate in turn picks an output that seeds the next.
 
 All functions take and return arrays of any broadcastable shape; keys and raw draws are uint64.
 """
@@ -17,6 +16,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+__all__ = ["RESET", "Key", "choice", "integers", "irwin_hall", "logistic", "mix", "normal", "permutation", "uniform"]
 
 Key: TypeAlias = npt.NDArray[np.uint64]
 Counter: TypeAlias = "int | npt.NDArray[np.integer]"
@@ -43,7 +44,7 @@ def _finalise(x: Key) -> Key:
 
 
 def _unsigned(counter: Counter) -> Key:
-    """Any integers as uint64 arrays; negative ones wrap around."""
+    """Return integers as uint64 arrays; negative ones wrap around."""
     return np.asarray(counter).astype(np.uint64)
 
 
@@ -53,12 +54,12 @@ def _constant_offset(counter: int) -> Key:
 
 
 def _offset(counter: Counter) -> Key:
-    """Where a counter lies in the SplitMix64 sequence; constants are looked up."""
+    """Return the offset of a counter in the SplitMix64 sequence; constants are cached."""
     return _constant_offset(counter) if type(counter) is int else (np.atleast_1d(_unsigned(counter)) + _ONE) * _GOLDEN
 
 
 def mix(key: Key | int, *counters: Counter) -> Key:
-    """Element number `counter` of the SplitMix64 sequence that starts at each key; several counters in turn.
+    """Hash keys with counters: element number `counter` of the SplitMix64 sequence of each key, one counter in turn.
 
     Broadcasts; returns uint64 arrays of at least one axis. Without counters the key itself.
     """
@@ -69,7 +70,7 @@ def mix(key: Key | int, *counters: Counter) -> Key:
 
 
 def _small(x: Key) -> npt.NDArray[np.float64]:
-    """Integers below 2**63 as floats; by way of signed ones, which processors convert ten times faster."""
+    """Convert integers below 2**63 to floats, via signed ones, which processors convert ten times faster."""
     return x.view(np.int64).astype(np.float64)
 
 
@@ -84,6 +85,9 @@ def integers(key: Key, high: Counter, *counters: Counter) -> npt.NDArray[np.int6
     """Integers in [0, high) for 1 <= high < 2**32, by multiply and shift (Lemire 2019).
 
     The bias is below high / 2**32.
+
+    Raises:
+        ValueError: `high` is outside its range.
     """
     if not 1 <= high < 2**32 if type(high) is int else np.min(high) < 1 or np.max(high) >= 2**32:
         raise ValueError(f"high = {high} must lie in 1 .. 2**32 - 1 everywhere.")
@@ -91,7 +95,7 @@ def integers(key: Key, high: Counter, *counters: Counter) -> npt.NDArray[np.int6
 
 
 def permutation(key: Key, n: int, *counters: Counter) -> npt.NDArray[np.int64]:
-    """A uniformly random order of 0 .. n-1 for each key: (...) -> (..., n)."""
+    """Uniformly random permutations of 0 .. n-1, one for each key: (...) -> (..., n)."""
     key = mix(key, *counters)
     return np.argsort(mix(key[..., None], np.arange(n)), axis=-1, kind="stable")
 
@@ -100,6 +104,9 @@ def choice(key: Key, weights: npt.ArrayLike, *counters: Counter) -> npt.NDArray[
     """Indices drawn in proportion to non-negative weights (..., n), by inverting their cumulative sum.
 
     (...) keys -> (...).
+
+    Raises:
+        ValueError: a weight is negative or not finite, or a row has no positive weight.
     """
     weights = np.asarray(weights, dtype=np.float64)
     cumulative = np.cumsum(weights, axis=-1)
@@ -115,8 +122,8 @@ _BYTES, _LANES, _TOP, _EIGHT = (np.uint64(n) for n in (0x00FF00FF00FF00FF, 0x000
 def irwin_hall(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
     """Nearly normal draws, mean 0 and variance 1, at a tenth of the cost of `normal`: the sum of a hash's eight bytes.
 
-    It takes 2,041 values in +-4.9, is symmetric, and has kurtosis 2.85 (Irwin and Hall's law). For noise of which only
-    mean and variance matter.
+    The Irwin-Hall distribution: 2,041 values in +-4.9, symmetric, kurtosis 2.85. For noise of which only mean and
+    variance matter.
     """
     low = mix(key, *counters)
     high = low >> _EIGHT
@@ -175,7 +182,7 @@ def _ratio(
 def _log(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Natural logarithm by series, in the same bits on every processor.
 
-    Np.log differs in the last place between them.
+    `np.log` differs in the last place between them.
     """
     mantissa, exponent = np.frexp(x)  # mantissa in [1/2, 1)
     z = (mantissa - 0.75) / (mantissa + 0.75)  # ln(m / 0.75) = 2 artanh(z), |z| <= 1/5

@@ -16,6 +16,31 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "TabularMDP",
+    "advantages",
+    "between",
+    "discounted_sum",
+    "evaluate",
+    "expected_features",
+    "expected_next",
+    "greedy_policy",
+    "mean_return",
+    "normalised_return",
+    "occupancy",
+    "optimal_actions",
+    "optimal_policy",
+    "optimal_values",
+    "probabilities",
+    "q_values",
+    "reward",
+    "reward_scale",
+    "soft_maximum",
+    "soft_values",
+    "successor_features",
+    "uniform_policy",
+]
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -26,7 +51,7 @@ _TAIL = 1e-16  # deterministic evaluation sums returns until discount**steps is 
 
 @dataclass(frozen=True, eq=False)
 class TabularMDP:
-    """B processes with known dynamics. Exactly one of next_state and probability is given.
+    """B processes with given dynamics. Exactly one of next_state and probability is given.
 
     Attributes:
         features: (B, S, A, d) expected reward features of taking action a in state s.
@@ -83,7 +108,7 @@ def _check_distribution(name: str, chances: Floats) -> None:
 
 
 def reward(mdp: TabularMDP, weights: Floats) -> Floats:
-    """r(s, a) = w . phi(s, a).
+    """Rewards r(s, a) = w . phi(s, a).
 
     Weights (..., B, d), or (d,) for all -> (..., B, S, A), summed in order for the same bits at any batch size.
     """
@@ -95,17 +120,17 @@ def reward(mdp: TabularMDP, weights: Floats) -> Floats:
 
 
 def q_values(mdp: TabularMDP, reward: Floats, values: Floats) -> Floats:
-    """Q(s, a) = r(s, a) + discount * E[V(s')]: reward (..., B, S, A), values (..., B, S) -> (..., B, S, A)."""
+    """Action values r(s, a) + discount * E[V(s')]: reward (..., B, S, A), values (..., B, S) -> (..., B, S, A)."""
     return reward + mdp.discount * expected_next(mdp, values)
 
 
 def expected_next(mdp: TabularMDP, values: Floats) -> Floats:
-    """E[V(s') | s, a]: (..., B, S) -> (..., B, S, A)."""
+    """Expected next values E[V(s') | s, a]: (..., B, S) -> (..., B, S, A)."""
     return expected_features(mdp, values[..., None])[..., 0]
 
 
 def expected_features(mdp: TabularMDP, table: Floats) -> Floats:
-    """E[x(s') | s, a] of vectors x(s): (..., B, S, k) -> (..., B, S, A, k)."""
+    """Expected next vectors E[x(s') | s, a] of x(s): (..., B, S, k) -> (..., B, S, A, k)."""
     if mdp.next_state is not None:
         S, k = table.shape[-2:]
         rows = np.arange(math.prod(table.shape[:-2])).reshape(*table.shape[:-2], 1, 1)
@@ -143,7 +168,7 @@ def _along_paths(mdp: TabularMDP, actions: Integers, signal: Floats) -> Floats:
 
 
 def _chosen(table: Floats, actions: Integers) -> Floats:
-    """Table (..., S, A, k) at actions (..., S) -> (..., S, k)."""
+    """Select a table (..., S, A, k) at actions (..., S) -> (..., S, k)."""
     return np.take_along_axis(table, actions[..., None, None], -2)[..., 0, :]
 
 
@@ -174,7 +199,7 @@ def _solve(mdp: TabularMDP, policy: Floats, signal: Floats, transpose: bool = Fa
 
 
 def _solve_blocks(mdp: TabularMDP, policy: Floats, signal: Floats, transpose: bool, width: int) -> Floats:
-    """`_solve` where no transition leads further than `width` states: block tridiagonal elimination.
+    """Solve as `_solve` where no transition leads further than `width` states, by block tridiagonal elimination.
 
     The matrix has at least as much on its diagonal as beside it, so the blocks need no pivoting among each other.
     Cost O(S * width**2) instead of O(S**3): a map of 100 x 100 cells is solved in a second.
@@ -208,16 +233,16 @@ def _solve_blocks(mdp: TabularMDP, policy: Floats, signal: Floats, transpose: bo
 
 
 def probabilities(actions: Integers, A: int) -> Floats:
-    """A deterministic policy as probabilities: (..., S) -> (..., S, A)."""
+    """Convert a deterministic policy to probabilities: (..., S) -> (..., S, A)."""
     return (actions[..., None] == np.arange(A)).astype(np.float64)
 
 
 def discounted_sum(mdp: TabularMDP, policy: Integers | Floats, signal: Floats) -> Floats:
-    """E[sum_t discount**t signal(s_t, a_t) | s_0 = s] for signal (..., B, S, A, k) -> (..., B, S, k).
+    """Expected discounted sum of a signal (..., B, S, A, k) from every state: -> (..., B, S, k).
 
-    policy holds actions (..., B, S) or probabilities (..., B, S, A), with the same leading axes as the signal (which
-    may broadcast). Deterministic policies in deterministic processes are summed along their paths; everything else
-    is a linear solve.
+    x(s) = E[sum_t discount**t signal(s_t, a_t) | s_0 = s]. The policy holds actions (..., B, S) or probabilities (...,
+    B, S, A), with the same leading axes as the signal (which may broadcast). Deterministic policies in deterministic
+    processes are summed along their paths; everything else is a linear solve.
     """
     A = mdp.features.shape[2]
     if np.issubdtype(policy.dtype, np.integer):
@@ -233,12 +258,15 @@ def discounted_sum(mdp: TabularMDP, policy: Integers | Floats, signal: Floats) -
 
 
 def evaluate(mdp: TabularMDP, policy: Integers | Floats, reward: Floats) -> Floats:
-    """V of a policy: reward (..., B, S, A) -> (..., B, S)."""
+    """Values V of a policy: reward (..., B, S, A) -> (..., B, S)."""
     return discounted_sum(mdp, policy, reward[..., None])[..., 0]
 
 
 def successor_features(mdp: TabularMDP, policy: Integers | Floats) -> Floats:
-    """psi(s) = E[sum_t discount**t phi(s_t, a_t) | s_0 = s] (..., B, S, d); V(s) = w . psi(s) (Barreto 2017)."""
+    """Successor features psi(s) = E[sum_t discount**t phi(s_t, a_t) | s_0 = s] (..., B, S, d) (Barreto 2017).
+
+    V(s) = w . psi(s) for reward weights w.
+    """
     return discounted_sum(mdp, policy, mdp.features)
 
 
@@ -256,13 +284,15 @@ def occupancy(mdp: TabularMDP, policy: Integers | Floats) -> Floats:
 def optimal_actions(
     mdp: TabularMDP, reward: Floats, first: Integers | None = None, max_iterations: int = 1000
 ) -> tuple[Integers, Floats]:
-    """Policy iteration (Howard 1960).
+    """Find an optimal deterministic policy by policy iteration (Howard 1960).
 
     Reward (..., B, S, A) -> an optimal deterministic policy (..., B, S) and V* (..., B, S).
 
     `first` is a policy to start from; a good one saves iterations. An action changes only where it gains more than
-    rounding error, so the iteration ends. Raises ArithmeticError when it does not within max_iterations (with
-    discount 1: endless gains).
+    rounding error, so the iteration ends.
+
+    Raises:
+        ArithmeticError: it does not end within max_iterations, as with endless gains at discount 1.
     """
     lead = reward.shape[:-1]
     actions = np.argmax(reward, -1) if first is None else np.array(np.broadcast_to(first, lead))
@@ -284,13 +314,13 @@ def optimal_actions(
 
 
 def optimal_values(mdp: TabularMDP, reward: Floats) -> tuple[Floats, Floats]:
-    """V* (..., B, S) and Q* (..., B, S, A)."""
+    """Optimal values V* (..., B, S) and action values Q* (..., B, S, A)."""
     _, values = optimal_actions(mdp, reward)
     return values, q_values(mdp, reward, values)
 
 
 def soft_maximum(values: Floats, temperature: float) -> Floats:
-    """Temperature * log sum_a exp(Q(a) / temperature) over the last axis, without overflow."""
+    """Soft maximum temperature * log sum_a exp(Q(a) / temperature) over the last axis, without overflow."""
     best = values.max(-1)
     total: Floats = best + temperature * np.log(np.exp((values - best[..., None]) / temperature).sum(-1))
     return total
@@ -316,7 +346,7 @@ def soft_values(
     if temperature == 0:
         return values, action_values
     if mdp.discount == 1:
-        raise ValueError("discount = 1: entropy would be collected for ever; expected a discount below 1.")
+        raise ValueError("discount = 1: the entropy of endless steps has no finite sum; expected a discount below 1.")
     running, rounding = ~mdp.terminal, 1e-13 / (1 - mdp.discount)
     for _ in range(max_iterations):
         target = np.where(running, soft_maximum(action_values, temperature), 0.0)
@@ -331,7 +361,7 @@ def soft_values(
 
 
 def advantages(values: Floats, action_values: Floats) -> Floats:
-    """A(s, a) = Q(s, a) - V(s): values (..., S), action_values (..., S, A) -> (..., S, A)."""
+    """Advantages A(s, a) = Q(s, a) - V(s): values (..., S), action_values (..., S, A) -> (..., S, A)."""
     return action_values - values[..., None]
 
 
@@ -347,7 +377,7 @@ def greedy_policy(action_values: Floats, scale: Floats | float) -> Floats:
 
 
 def reward_scale(reward: Floats) -> Floats:
-    """Max |r(s, a)|: (..., S, A) -> (...,)."""
+    """Reward scale max |r(s, a)|: (..., S, A) -> (...,)."""
     return np.abs(reward).max((-2, -1))
 
 
@@ -357,17 +387,17 @@ def optimal_policy(mdp: TabularMDP, reward: Floats) -> Floats:
 
 
 def uniform_policy(mdp: TabularMDP) -> Floats:
-    """Every action equally likely: (B, S, A)."""
+    """Probabilities (B, S, A) of the uniform policy."""
     return np.full(mdp.features.shape[:3], 1.0 / mdp.features.shape[2])
 
 
 def mean_return(mdp: TabularMDP, values: Floats) -> Floats:
-    """J = E[V(s_0)] over the start distribution: (..., B, S) -> (..., B)."""
+    """Mean return J = E[V(s_0)] over the start distribution: (..., B, S) -> (..., B)."""
     return (mdp.start * values).sum(-1)
 
 
 def between(returns: Floats, naive: Floats, best: Floats) -> Floats:
-    """(returns - naive) / (best - naive), elementwise.
+    """Normalise returns: (returns - naive) / (best - naive), elementwise.
 
     1 where the references coincide, for there every policy is optimal.
     """
@@ -377,7 +407,7 @@ def between(returns: Floats, naive: Floats, best: Floats) -> Floats:
 
 
 def normalised_return(mdp: TabularMDP, reward: Floats, policy: Integers | Floats) -> Floats:
-    """(J_policy - J_uniform) / (J_optimal - J_uniform).
+    """Normalised return (J_policy - J_uniform) / (J_optimal - J_uniform).
 
     0 for uniformly random actions, 1 for an optimal policy, unbounded below.
 

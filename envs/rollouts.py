@@ -114,7 +114,7 @@ def replayed(actions: Array) -> Policy:
 
 
 def returns(core: Timed, task: Any, policy: Callable[[Any, int], Array], steps: int | None = None) -> Array:
-    """Return discounted returns (B,) of a policy from the starts of tasks (B,).
+    """Discounted returns (B,) of a policy from the starts of tasks (B,).
 
     The policy maps (state, t) to actions (B, ...); `steps` is the core's horizon by default.
     """
@@ -133,7 +133,7 @@ def random_actions(core: Rollable, key: keys.Key, t: int) -> Array:
 
 
 def speculative_returns(core: Timed, task: Any, draft: Policy) -> Array:
-    """Return discounted returns (B,) of a slow oracle with the help of a fast draft policy: the bits of `returns`.
+    """Discounted returns (B,) of a slow oracle with the help of a fast draft policy: the bits of `returns`.
 
     The oracle evaluates AHEAD states in one call: those to which its last action and then the draft policy lead. Up to
     the first action on which the two differ the steps are the oracle's own; drafting continues from there. So the
@@ -168,7 +168,7 @@ def speculative_returns(core: Timed, task: Any, draft: Policy) -> Array:
 
 
 def references(core: Timed, task: Any, draft: Policy | None = None) -> tuple[Array, Array]:
-    """Return returns (B,) of the naive reference and of the oracle in the very episodes of these tasks (B,).
+    """Episode returns (B,) of the naive reference and of the oracle in the very episodes of these tasks (B,).
 
     The naive reference is the mean over NAIVE episodes of uniformly random actions. A draft policy makes a slow oracle
     faster (`speculative_returns`).

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
 from valuegym.leaderboards.run import jobs, run, run_all
-from valuegym.leaderboards.standings.gather import from_verdicts
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.standings.gather import Score, from_verdicts
 from valuegym.leaderboards.verification.verify import Verdict, verify, verify_all
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Where jobs are carried out: in this process, in fresh processes on this machine, or on a Ray cluster.
+"""Executors: jobs run in this process, in fresh processes on this machine, or on a Ray cluster.
 
 An executor takes a function, items and a number of workers, and yields (place of the item, result) as results come. The
 function and the items must be picklable, and no result may depend on which process made it: then all executors agree
@@ -15,24 +15,27 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any
 
+__all__ = ["EXECUTORS", "find", "parallel_map", "pool", "ray", "serial"]
+
 Executor = Callable[[Callable[[Any], Any], Sequence[Any], int], Iterator[tuple[int, Any]]]
 
 RETRIES = 2  # of an item whose worker died, before its death is taken for the item's own doing
 
 
 def serial(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterator[tuple[int, Any]]:
-    """One after another in this process; the number of workers does not matter."""
+    """Run items one after another in this process; the number of workers does not matter."""
     for place, item in enumerate(items):
         yield place, function(item)
 
 
 def pool(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterator[tuple[int, Any]]:
-    """In fresh processes (spawned, never forked: threads and open files do not go with them).
+    """Run items in fresh processes (spawned, never forked: threads and open files do not go with them).
 
     Where a process dies, what was being worked on is tried again when all else is done, one at a time, so that an item
     that kills its worker takes no other with it.
 
-    Raises OSError for an item that was alone when its workers died, more than RETRIES times.
+    Raises:
+        OSError: for an item that was alone when its workers died, more than RETRIES times.
     """
     waiting, suspects, deaths = deque(range(len(items))), deque[int](), [0] * len(items)
     while waiting or suspects:
@@ -62,20 +65,22 @@ def pool(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> 
 
 
 def ray(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterator[tuple[int, Any]]:
-    """On a Ray cluster: the one that the variable RAY_ADDRESS names, else one of `workers` processors started here.
+    """Run items on a Ray cluster: the one that RAY_ADDRESS names, else one of `workers` processors started here.
 
     Every node needs valuegym and the folder that the function writes to, under the same path.
 
-    Raises ImportError where Ray is not installed, and OSError for an item whose workers died more than RETRIES times.
+    Raises:
+        ImportError: where Ray is not installed.
+        OSError: for an item whose workers died more than RETRIES times.
     """
     try:
         import ray as engine
     except ImportError as error:
         raise ImportError(f"The executor ray needs Ray: pip install 'valuegym[ray]' ({error}).") from error
-    begun = not engine.is_initialized()
-    if begun:
-        here = not os.environ.get("RAY_ADDRESS")
-        local = {"address": "local", "num_cpus": workers, "include_dashboard": False} if here else {}
+    started_here = not engine.is_initialized()
+    if started_here:
+        alone = not os.environ.get("RAY_ADDRESS")
+        local = {"address": "local", "num_cpus": workers, "include_dashboard": False} if alone else {}
         variables = {"OMP_NUM_THREADS": "1"}
         engine.init(log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables}, **local)
     remote = engine.remote(num_cpus=1, max_retries=RETRIES)(_call)
@@ -99,7 +104,7 @@ def ray(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> I
     finally:
         for unfinished in running:
             engine.cancel(unfinished, force=True)
-        if begun:
+        if started_here:
             engine.shutdown()
 
 
@@ -107,7 +112,11 @@ EXECUTORS: dict[str, Executor] = {"serial": serial, "pool": pool, "ray": ray}
 
 
 def find(name: str) -> Executor:
-    """The executor of this name; ValueError lists the names there are."""
+    """Return the executor of this name.
+
+    Raises:
+        ValueError: for an unknown name; it lists the names there are.
+    """
     if name not in EXECUTORS:
         raise ValueError(f"There is no executor {name!r}; expected one of {list(EXECUTORS)}.")
     return EXECUTORS[name]
@@ -127,9 +136,13 @@ def _died(item: Any, times: int) -> str:
 def parallel_map(
     function: Callable[[Any], Any], items: Sequence[Any], workers: int, label: str, executor: str = "pool"
 ) -> list[Any]:
-    """Results of a function over items, in order, by an executor, under a progress bar.
+    """Return the results of a function over items, in order, by an executor, under a progress bar.
 
     The first error stops what has not begun and is raised; what finished before stays finished.
+
+    Raises:
+        ValueError: for an unknown executor.
+        OSError: where worker processes die again and again.
     """
     from tqdm import tqdm
 

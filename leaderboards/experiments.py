@@ -1,4 +1,4 @@
-"""Experiments as named, immutable data: what is played, how often, and how it is scored."""
+"""Experiments: named, immutable data that says what is played, how often, and how it is scored."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import numpy as np
 import valuegym.envs  # noqa: F401 - registers the ids
 from valuegym.envs.preference import datasets, delivery
 
+__all__ = ["EVALUATION", "EXPERIMENTS", "Experiment", "find"]
+
 EVALUATION = 1_000_000  # evaluation episodes are seeded from here on; training uses the run's own small seed
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One row of the leaderboard's programme.
+    """One experiment: an environment, a budget, seeds and a score.
 
     Attributes:
         id: name, "family/track".
@@ -27,7 +29,7 @@ class Experiment:
         agents: the agents that belong on the track by default.
         timesteps: training budget, 0 for agents that learn while they act.
         episodes: evaluation episodes per seed.
-        seeds: seeds of a complete entry.
+        seeds: of the runs that a complete score needs.
         score: "return" (normalised discounted return) or "evaluation_points" (the scores a query environment gives
             there).
         options: name of a reset option and its value in each episode.
@@ -57,11 +59,11 @@ class Experiment:
         return kwargs
 
     def make_kwargs(self, data: str | None = None) -> dict[str, Any]:
-        """The same with the folder of the dataset, where one is needed; records never hold the folder."""
+        """Return `kwargs` with the folder of the dataset, where one is needed; records never hold the folder."""
         return self.kwargs | ({"data": data} if self.data else {})
 
     def evaluation_seeds(self, seed: int) -> list[int]:
-        """Seeds of the evaluation episodes of one run, disjoint between runs and from training."""
+        """Return the seeds of the evaluation episodes of one run, disjoint between runs and from training."""
         return [EVALUATION + 1000 * seed + episode for episode in range(self.episodes)]
 
     def spec(self) -> dict[str, Any]:
@@ -103,7 +105,7 @@ DELIVERY = Experiment(
 
 
 def _inference(id: str, about: str, annotator: str, tag: str, episodes: int = 10, **kwargs: Any) -> Experiment:
-    """A track of reward inference; only random boards are ranked, for the published one is an open book."""
+    """Return a track of reward inference; only random boards are ranked, for the published one is an open book."""
     return Experiment(
         id=f"preference/{id}",
         about=about,
@@ -164,7 +166,7 @@ def _control(
     options: tuple[str, tuple[int, ...]] | None = None,
     seeds: int = 10,
 ) -> Experiment:
-    """A control task: learn within a budget, then play 20 episodes; agents besides those of every control task."""
+    """Return a control task: learn within a budget, then play 20 episodes; `agents` come besides those of all tasks."""
     return Experiment(
         id=f"control/{id}",
         about=about,
@@ -275,7 +277,7 @@ FOLLOWERS = (
 
 
 def _values(id: str, about: str, env: str, agents: tuple[str, ...] = FOLLOWERS, **kwargs: Any) -> Experiment:
-    """A track of values that move; score 0 is persistence."""
+    """Return a track of values that move; score 0 is persistence."""
     return Experiment(
         id=f"coevolution/{id}",
         about=about,
@@ -351,7 +353,11 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 
 def find(name: str) -> Experiment:
-    """The experiment of this name; ValueError lists the names there are."""
+    """Return the experiment of this name.
+
+    Raises:
+        ValueError: for an unknown name; it lists the names there are.
+    """
     if name not in EXPERIMENTS:
         raise ValueError(f"There is no experiment {name!r}; expected one of {sorted(EXPERIMENTS)}.")
     return EXPERIMENTS[name]

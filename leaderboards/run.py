@@ -1,4 +1,4 @@
-"""Running experiments: the only writer of results.
+"""Runs of experiments: the only writer of results.
 
 A finished run is never repeated, an unfinished one leaves nothing behind.
 """
@@ -15,24 +15,41 @@ import numpy as np
 from valuegym.agents import AGENTS, make
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
-from valuegym.leaderboards.records.record import Episode, Record, path_of, sweep, write
+from valuegym.leaderboards.records.record import (
+    Episode,
+    Record,
+    path_of,
+    remove_stale_temporaries,
+    write_record,
+)
 from valuegym.leaderboards.verification.replay import replay
 from valuegym.leaderboards.verification.scores import SCORES
 
+__all__ = ["Job", "evaluate", "jobs", "play", "run", "run_all"]
+
 
 class Job(NamedTuple):
-    """One run: everything that its result depends on, and where the result goes."""
+    """One run: everything that its result depends on, and where the result goes.
+
+    Attributes:
+        agent: registered name.
+        experiment: its id.
+        seed: of the run.
+        folder: of the results.
+        data: folder of human data, None for the default.
+        evaluation: seeds of the evaluation episodes, None for the experiment's own.
+    """
 
     agent: str
     experiment: str
     seed: int
     folder: str
     data: str | None = None
-    evaluation: tuple[int, ...] | None = None  # seeds of the evaluation episodes, None for the experiment's own
+    evaluation: tuple[int, ...] | None = None
 
     @property
     def path(self) -> Path:
-        """Where the record lies."""
+        """Path of the record."""
         return path_of(Path(self.folder), self.agent, self.experiment, self.seed)
 
 
@@ -74,11 +91,22 @@ def run(
     data: str | None = None,
     evaluation: Sequence[int] | None = None,
 ) -> Path:
-    """Train where the experiment has a budget, play its evaluation episodes, and write the record; returns its path.
+    """Train where the experiment has a budget, play its evaluation episodes, and write the record.
 
-    The episodes have the experiment's own seeds, or those given. A record that is there already is left as it is.
+    Args:
+        agent: registered name.
+        experiment: its id.
+        seed: of the run.
+        folder: of the results.
+        data: folder of human data, where the experiment needs it.
+        evaluation: seeds of the evaluation episodes; by default the experiment's own.
 
-    Raises ValueError for an unknown agent or experiment, OSError when the folder cannot be written.
+    Returns:
+        The path of the record; one that exists already is left as it is.
+
+    Raises:
+        ValueError: for an unknown agent or experiment, or a seed out of range.
+        OSError: when the folder cannot be written.
     """
     path = Job(agent, experiment, seed, str(folder), data).path
     if path.is_file():
@@ -94,7 +122,7 @@ def run(
         raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
     if what.timesteps:
         player.learn(what.timesteps)
-    write(path, evaluate(player, agent, experiment, seed, data, evaluation))
+    write_record(path, evaluate(player, agent, experiment, seed, data, evaluation))
     return path
 
 
@@ -106,7 +134,11 @@ def evaluate(
     data: str | None = None,
     evaluation: Sequence[int] | None = None,
 ) -> Record:
-    """Let a trained agent play its evaluation episodes; the record under the agent's name."""
+    """Let a trained agent play its evaluation episodes, and return the record under the agent's name.
+
+    Raises:
+        ValueError: for an unknown experiment, or an action outside the action space.
+    """
     what = experiments.find(experiment)
     spec, seeds = what.spec(), what.evaluation_seeds(seed) if evaluation is None else list(evaluation)
     envs = gym.make_vec(what.env_id, num_envs=what.episodes, **what.make_kwargs(data))
@@ -126,11 +158,18 @@ def jobs(
     data: str | None = None,
     draw: Callable[[str, int], tuple[int, ...]] | None = None,
 ) -> list[Job]:
-    """The runs of these agents (None: those of each track) on these experiments (None for all seeds).
+    """Return the runs of some agents on some experiments.
 
-    draw(experiment, run) gives the seeds of the evaluation episodes, where they are not the experiment's own.
+    Args:
+        agents: registered names; None for those of each track.
+        names: of the experiments.
+        folder: of the results.
+        seeds: of the runs; None for all of each experiment.
+        data: folder of human data, where an experiment needs it.
+        draw: draw(experiment, run) gives the seeds of the evaluation episodes; None for the experiment's own.
 
-    Unknown names raise ValueError.
+    Raises:
+        ValueError: for an unknown agent or experiment.
     """
     chosen = []
     for name in names:
@@ -151,9 +190,13 @@ def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> 
     """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped.
 
     What a write that was killed left behind is removed.
+
+    Raises:
+        ValueError: for an unknown executor, agent or experiment.
+        OSError: where results cannot be written, or worker processes die again and again.
     """
     todo = [job for job in chosen if not job.path.is_file()]
     for folder in {job.path.parent for job in chosen}:
-        sweep(folder)
+        remove_stale_temporaries(folder)
     executors.parallel_map(_work, todo, workers, "running", executor)
     return [job.path for job in chosen]

@@ -1,4 +1,6 @@
-"""Imports point one way, envs <- agents <- leaderboards, and environments need gymnasium and numpy only.
+"""Imports point one way: envs <- agents <- leaderboards, and in leaderboards from each floor to those below it.
+
+Environments need gymnasium and numpy only.
 
 The rules are read from the sources, so that they also hold for modules no test imports.
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,21 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("envs", "agents", "leaderboards")
 FOLDERS = {"valuegym": "src/valuegym"} | {f"valuegym.{layer}": layer for layer in LAYERS}
 ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
+
+# The boxes of leaderboards/, folders and modules, lowest floor first; a box imports boxes of lower floors only.
+FLOORS = (
+    ("experiments", "executors", "stats", "likelihood"),
+    ("records",),
+    ("verification",),
+    ("run", "trust"),
+    ("standings",),
+    ("site", "tracking"),
+    ("board",),
+    ("cli", "__init__"),
+    ("__main__",),
+)
+FLOOR = {box: floor for floor, boxes in enumerate(FLOORS) for box in boxes}
+MAX_ARROWS = 60  # from one box of leaderboards/ to another
 
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
@@ -45,9 +62,17 @@ PURE = {
     "valuegym.envs.preference.outcomes",
     "valuegym.envs.preference.probes",
     "valuegym.envs.preference.segments",
+    "valuegym.envs.rendering.coevolution",
+    "valuegym.envs.rendering.control",
+    "valuegym.envs.rendering.delivery",
+    "valuegym.envs.rendering.font",
+    "valuegym.envs.rendering.palette",
+    "valuegym.envs.rendering.probes",
+    "valuegym.envs.rendering.raster",
     "valuegym.leaderboards.stats.bootstrap",
     "valuegym.leaderboards.stats.ranks",
     "valuegym.leaderboards.stats.pareto",
+    "valuegym.leaderboards.trust.tiers",
 }
 
 
@@ -88,6 +113,37 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
+def box_of(name: str) -> str:
+    """Return the box of leaderboards/ that a module, or a name imported from one, belongs to; "" for none."""
+    first = name.removeprefix("valuegym.leaderboards").lstrip(".").split(".")[0]
+    if not within(name, "valuegym.leaderboards"):
+        return ""
+    return first if first in FLOOR else "__init__"
+
+
+def arrow(module: str, name: str) -> tuple[str, str] | None:
+    """Return the two boxes that an import joins, None within a box or outside of leaderboards/.
+
+    The bare package is no box: whoever imports a module of it has imported it.
+    """
+    joined = box_of(module), box_of(name)
+    bare = name == "valuegym.leaderboards"
+    return None if bare or not all(joined) or joined[0] == joined[1] else joined
+
+
+def arrows(sources: Iterable[tuple[str, str, str]]) -> set[tuple[str, str]]:
+    """Return all pairs of boxes that imports join, of modules, their packages and their sources."""
+    found = {arrow(module, name) for module, package, source in sources for name, *_ in read_imports(source, package)}
+    return {pair for pair in found if pair is not None}
+
+
+def crowded(found: set[tuple[str, str]]) -> str:
+    """Return a sentence if there are too many imports between boxes, else ""."""
+    if len(found) <= MAX_ARROWS:
+        return ""
+    return f"{len(found)} imports between boxes of leaderboards/; at most {MAX_ARROWS}: {sorted(found)}"
+
+
 def violations(source: str, module: str, package: str) -> list[str]:
     """Return a sentence for each import of the module that a rule forbids."""
     layer = module.split(".")[1] if "." in module else ""
@@ -100,6 +156,9 @@ def violations(source: str, module: str, package: str) -> list[str]:
             found.append(f"{where} the package is called valuegym.{top}")
         if any(within(name, f"valuegym.{other}") for other in above):
             found.append(f"{where} {layer} lies below")
+        pair = arrow(module, name)
+        if pair and FLOOR[pair[1]] >= FLOOR[pair[0]]:
+            found.append(f"{where} {pair[0]} lies below {pair[1]}, or beside it")
         if layer == "envs" and loaded and top not in ENVS_MAY_LOAD:
             found.append(f"{where} environments load only gymnasium and numpy; import it where it is used")
         if module in PURE and (top == "gymnasium" or (top == "valuegym" and not is_pure(name))):
@@ -130,6 +189,29 @@ def test_imports_point_one_way() -> None:
         for violation in violations(path.read_text(encoding="utf-8"), module, package)
     ]
     assert not found, "\n".join(found)
+
+
+def test_every_box_has_a_floor() -> None:
+    folder = ROOT / "leaderboards"
+    boxes = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    assert boxes == set(FLOOR), "name each box of leaderboards/ once in FLOORS"
+    assert sum(map(len, FLOORS)) == len(FLOOR)
+
+
+def test_few_imports_run_between_boxes() -> None:
+    found = arrows((module, package, path.read_text(encoding="utf-8")) for module, package, path in modules())
+    assert not crowded(found), crowded(found)
+    assert len(found) > 30  # they are found at all
+
+
+def test_too_many_imports_between_boxes_are_found() -> None:
+    pairs = [(above, below) for above in FLOOR for below in FLOOR if FLOOR[below] < FLOOR[above]]
+    assert len(pairs) > MAX_ARROWS
+    sources = [(f"valuegym.leaderboards.{a}.x", f"valuegym.leaderboards.{a}", f"from ..{b} import y") for a, b in pairs]
+    assert arrows(sources[:MAX_ARROWS]) == set(pairs[:MAX_ARROWS]) and not crowded(arrows(sources[:MAX_ARROWS]))
+    assert crowded(arrows(sources[: MAX_ARROWS + 1]))
+    again = [("valuegym.leaderboards.site.z", "valuegym.leaderboards.site", "def f():\n    from ..records import y")]
+    assert arrows(again * 100) == {("site", "records")}
 
 
 def test_tests_import_the_package_and_not_its_folders() -> None:
@@ -165,6 +247,15 @@ def test_every_pure_module_is_there() -> None:
         ("valuegym.envs.planted", "import sys\nif sys.platform == 'linux':\n    import matplotlib.pyplot as plt"),
         ("valuegym.envs.mdp", "def f():\n    import gymnasium.spaces"),
         ("valuegym.envs.mdp", "from valuegym.envs.functional import FunctionalEnv"),
+        ("valuegym.leaderboards.verification.planted", "from valuegym.leaderboards.run import run"),
+        ("valuegym.leaderboards.verification.planted", "from valuegym.leaderboards import run"),
+        ("valuegym.leaderboards.standings.planted", "def f():\n    from valuegym.leaderboards.board import sandbox"),
+        ("valuegym.leaderboards.trust.planted", "from ..standings.gather import Score"),
+        ("valuegym.leaderboards.tracking.planted", "import valuegym.leaderboards.site.pages"),  # beside it
+        ("valuegym.leaderboards.records.planted", "from valuegym.leaderboards import Score"),
+        ("valuegym.leaderboards.run", "from valuegym.leaderboards.trust.ledger import append"),
+        ("valuegym.leaderboards", "from valuegym.leaderboards.cli.main import main"),
+        ("valuegym.leaderboards.trust.tiers", "from valuegym.leaderboards.records import record"),  # pure
     ],
 )
 def test_a_planted_violation_is_found(module: str, source: str) -> None:
@@ -181,6 +272,10 @@ def test_a_planted_violation_is_found(module: str, source: str) -> None:
         ("valuegym.agents.planted", "import torch\nfrom valuegym.envs import keys"),
         ("valuegym.leaderboards.planted", "import wandb\nfrom valuegym import agents, envs"),
         ("valuegym.envs.mdp", "from valuegym.envs.keys import mix\nfrom valuegym.envs import keys"),
+        ("valuegym.leaderboards.board.planted", "import valuegym.leaderboards\nfrom ..standings import gather"),
+        ("valuegym.leaderboards.trust.planted", "from . import ledger\nfrom valuegym.leaderboards import experiments"),
+        ("valuegym.leaderboards.__main__", "from valuegym.leaderboards.cli.main import main"),
+        ("valuegym.leaderboards", "from valuegym.leaderboards.standings.gather import Score"),
     ],
 )
 def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:

@@ -1,1 +1,1 @@
-"""Agents among people whose values move."""
+"""Agents for the coevolution environments."""

@@ -14,8 +14,10 @@ from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.planning import plan
 
-REMEMBERED = 12  # steps whose responses are kept
-CROWD = 60  # imagined people, who stand for the population in the plan
+__all__ = ["Pluralist", "fitted_clusters", "initial_centres"]
+
+KEPT = 12  # steps whose responses are kept
+CROWD = 60  # simulated people, who represent the population in the plan
 ITERATIONS = 10  # of expectation and maximisation, for each number of clusters at each step
 
 
@@ -35,6 +37,9 @@ class Pluralist(Kalman):
         at_end: whether the plan counts diversity at the end of the episode only, rather than at every step as the
             reward does.
         clusters: the largest number of clusters considered.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -58,19 +63,21 @@ class Pluralist(Kalman):
         index = np.arange(CROWD * self.dimensions)
         self.crowd = keys.irwin_hall(keys.mix(seed), index).reshape(CROWD, self.dimensions)
 
-    def decide(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
-        """Estimate, then plan what to say."""
+    def decide(
+        self, responses: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory
+    ) -> tuple[Any, Memory]:
+        """Estimate, then plan the broadcast."""
         level, after = self.update(reading, t, memory)
         if not isinstance(self.core, Coevolve):
             return self.say(level, level, t < 0), after
-        B, m, D = told.shape
-        blank = np.full((B, REMEMBERED, m, D), np.nan)
-        kept = carried(memory, "told", blank, t)
-        kept = np.concatenate([kept[:, 1:], (told - level[:, None])[:, None]], axis=1)
+        B, m, D = responses.shape
+        blank = np.full((B, KEPT, m, D), np.nan)
+        kept = carried(memory, "responses", blank, t)
+        kept = np.concatenate([kept[:, 1:], (responses - level[:, None])[:, None]], axis=1)
         shift = carried(memory, "shift", np.zeros((B, D)), t)
         width = np.hypot(self.cluster_std, self.core.channel.noise)
         if self.core.channel.kind == "values":
-            share, centre, doubt = clusters(kept.reshape(B, -1, D), self.clusters, width)
+            share, centre, doubt = fitted_clusters(kept.reshape(B, -1, D), self.clusters, width)
         else:
             share, centre, doubt = np.ones((B, 1)), np.zeros((B, 1, D)), np.sqrt(after["variance"])
         member = (np.cumsum(share, -1)[:, :-1, None] <= (np.arange(CROWD) + 0.5) / CROWD).sum(1)
@@ -93,11 +100,11 @@ class Pluralist(Kalman):
         speaking = worth > 0
         pull = dynamics.mean(dynamics.bounded_pull(people, broadcast[:, None], self.core.bound))
         shift = (1 - self.core.attachment) * shift + self.core.influence * pull * speaking[:, None]
-        return self.say(level, broadcast, speaking), after | {"told": kept, "shift": shift}
+        return self.say(level, broadcast, speaking), after | {"responses": kept, "shift": shift}
 
 
-def clusters(points: Floats, most: int, width: float) -> tuple[Floats, Floats, Floats]:
-    """Mixtures of normals of one known width, one to `most` of them, by their Bayesian information criterion.
+def fitted_clusters(points: Floats, most: int, width: float) -> tuple[Floats, Floats, Floats]:
+    """Fit mixtures of one to `most` normals of given width, and select by the Bayesian information criterion.
 
     Args:
         points: (B, n, D); rows of NaN are left out.
@@ -105,17 +112,17 @@ def clusters(points: Floats, most: int, width: float) -> tuple[Floats, Floats, F
         width: standard deviation in every dimension.
 
     Returns:
-        share (B, K) of each cluster, 0 for those that there are not; centre (B, K, D); doubt (B, K), the standard error
-        of a centre's coordinates.
+        share (B, K) of each cluster, 0 for missing ones; centre (B, K, D); doubt (B, K), the standard error of a
+        centre's coordinates.
     """
     B, _, D = points.shape
-    known = ~np.isnan(points[..., 0])
-    x = np.where(known[..., None], points, 0.0)
-    count, size = known.sum(-1), (x**2).sum(-1)
+    valid = ~np.isnan(points[..., 0])
+    x = np.where(valid[..., None], points, 0.0)
+    count, size = valid.sum(-1), (x**2).sum(-1)
     best = np.full(B, -np.inf)
     share, centre = np.zeros((B, most)), np.zeros((B, most, D))
     for K in range(1, most + 1):
-        weight, place = np.full((B, K), 1.0 / K), spread_out(x, known, K)
+        weight, place = np.full((B, K), 1.0 / K), initial_centres(x, valid, K)
         fit = np.zeros(B)
         for _ in range(ITERATIONS):
             square = size[:, None] - 2.0 * np.matmul(place, x.swapaxes(1, 2)) + (place**2).sum(-1)[..., None]
@@ -123,8 +130,8 @@ def clusters(points: Floats, most: int, width: float) -> tuple[Floats, Floats, F
             peak = score.max(1)
             chance = np.exp(score - peak[:, None])
             total = chance.sum(1)
-            fit = np.where(known, np.log(total) + peak, 0.0).sum(-1)
-            chance *= (known / total)[:, None]
+            fit = np.where(valid, np.log(total) + peak, 0.0).sum(-1)
+            chance *= (valid / total)[:, None]
             mass = np.maximum(chance.sum(-1), 1e-9)
             weight = mass / mass.sum(-1, keepdims=True)
             place = np.matmul(chance, x) / mass[..., None]
@@ -136,11 +143,11 @@ def clusters(points: Floats, most: int, width: float) -> tuple[Floats, Floats, F
     return share, centre, width / np.sqrt(np.maximum(share * count[:, None], 1.0))
 
 
-def spread_out(x: Floats, known: npt.NDArray[np.bool_], K: int) -> Floats:
-    """K starting centres (B, K, D) along the widest direction of the known points, from one end to the other."""
-    count = np.maximum(known.sum(-1), 1)
+def initial_centres(x: Floats, valid: npt.NDArray[np.bool_], K: int) -> Floats:
+    """Choose K starting centres (B, K, D) along the widest direction of the points, from one end to the other."""
+    count = np.maximum(valid.sum(-1), 1)
     mean = x.sum(1) / count[:, None]
-    centred = (x - mean[:, None]) * known[..., None]
+    centred = (x - mean[:, None]) * valid[..., None]
     variance, direction = np.linalg.eigh(np.matmul(centred.swapaxes(1, 2), centred) / count[:, None, None])
     along = direction[..., -1] * np.sqrt(np.maximum(variance[:, -1:], 0.0))
     across = direction[..., -2] * np.sqrt(np.maximum(variance[:, -2:-1], 0.0)) if x.shape[-1] > 1 else 0.0 * along

@@ -22,11 +22,20 @@ from valuegym.envs.coevolution.trajectories import extrapolate
 Floats: TypeAlias = npt.NDArray[np.float64]
 Memory: TypeAlias = "dict[str, Floats]"
 
-KEPT = 16  # readings that an agent with a history looks back on
+KEPT = 16  # readings in the history of an agent
 
 
 class Tracker(BatchAgent):
-    """What the agents share: reading observations, keeping memories, and speaking at a share of the steps."""
+    """Base of the trackers: it decodes observations, keeps memories, and speaks at a share of the steps.
+
+    Args:
+        env: Follow-v0, Predict-v0 or Coevolve-v0.
+        seed: unused; trackers are deterministic.
+        speaking_rate: share of the steps of Coevolve-v0 with a broadcast, all by default.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
+    """
 
     speaking_rate = 1.0
 
@@ -49,32 +58,34 @@ class Tracker(BatchAgent):
         """Return the next estimates and, in Coevolve-v0, broadcasts; an episode begins where the time is 0."""
         t = np.rint(observation["time"][:, 0].astype(np.float64) * self.core.steps).astype(np.int64)
         B, D = len(t), self.core.dimensions
-        told = observation["responses"].astype(np.float64).reshape(B, -1, D)
-        return self.decide(told, self.core.channel.estimate(told), t, memory or {})
+        responses = observation["responses"].astype(np.float64).reshape(B, -1, D)
+        return self.decide(responses, self.core.channel.estimate(responses), t, memory or {})
 
-    def decide(self, told: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Any, Memory]:
+    def decide(
+        self, responses: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory
+    ) -> tuple[Any, Memory]:
         """Return actions and the new memory, for responses (B, m, D), their readings (B, D) and steps t (B,)."""
         estimate, memory = self.update(reading, t, memory)
         return self.say(estimate, estimate, speaks(self.speaking_rate, t)), memory
 
     def say(self, estimate: Floats, broadcast: Floats, speaking: npt.NDArray[np.bool_]) -> Any:
-        """The action, with a broadcast where the environment has one."""
+        """Return the action, with a broadcast where the environment has one."""
         if isinstance(self.core, Coevolve):
             return self.core.action(estimate, broadcast, speaking)
         return self.core.action(estimate)
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """Estimates (B, D) of the mean `ahead` steps on, and the new memory."""
+        """Return estimates (B, D) of the mean `ahead` steps ahead, and the new memory."""
         raise NotImplementedError
 
 
 def speaks(speaking_rate: float, t: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Whether to speak at steps t, at a share `speaking_rate` of them, as evenly as may be."""
+    """Tell at which steps t to speak: a share `speaking_rate` of them, as evenly spaced as possible."""
     return np.floor((t + 1) * speaking_rate + 1e-9) > np.floor(t * speaking_rate + 1e-9)
 
 
 def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) -> Floats:
-    """A memory (B, ...), with `start` in the rows that begin an episode."""
+    """Return a memory (B, ...), with `start` in the rows that begin an episode."""
     if name not in memory:
         return start.copy()
     first = (t == 0).reshape(-1, *[1] * (start.ndim - 1))
@@ -82,33 +93,36 @@ def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) 
 
 
 def history(memory: Memory, reading: Floats, t: npt.NDArray[np.int64]) -> Floats:
-    """The last KEPT readings (B, KEPT, D), the newest last; before an episode's start its first one is repeated."""
+    """Return the last KEPT readings (B, KEPT, D), the newest last, padded with the episode's first one."""
     past = carried(memory, "history", np.repeat(reading[:, None], KEPT, axis=1), t)
     return np.concatenate([past[:, 1:], reading[:, None]], axis=1)
 
 
 class Persistence(Tracker):
-    """What was just told: lifelong learning from each step's answers alone (extrapolation of order 0)."""
+    """The last reading: lifelong learning from each step's responses alone (extrapolation of order 0)."""
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The reading."""
+        """Return the reading."""
         return reading, memory
 
 
 class Frozen(Tracker):
-    """The first reading for ever: an AI that is aligned once, to the values of its time."""
+    """The first reading, always: an AI that is aligned once, to the values of its time."""
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The first reading of the episode."""
+        """Return the first reading of the episode."""
         first = carried(memory, "first", reading, t)
         return first, {"first": first}
 
 
 class Lifelong(Tracker):
-    """Learning that goes part of the way to each reading: `rate` of it, from where it starts.
+    """Learning that moves by a share `rate` of the way to each reading.
 
-    `start="iterative"` continues from the last estimate, `"independent"` begins again from the first one at every
-    step, as the two lifelong algorithms of ProgressGym do with models.
+    `start="iterative"` continues from the last estimate, `"independent"` restarts from the first one at every step, as
+    the two lifelong algorithms of ProgressGym do with models.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -127,7 +141,7 @@ class Lifelong(Tracker):
         self.rate, self.start = rate, start
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """From the last estimate or the first reading, `rate` of the way to the new one."""
+        """Move from the last estimate or the first reading, `rate` of the way to the new one."""
         first, last = carried(memory, "first", reading, t), carried(memory, "last", reading, t)
         origin = last if self.start == "iterative" else first
         estimate = origin + self.rate * (reading - origin)
@@ -135,12 +149,16 @@ class Lifelong(Tracker):
 
 
 def lifelong_independent(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Lifelong:
-    """`Lifelong` that begins again at every step."""
+    """Make a `Lifelong` that restarts from the first reading at every step."""
     return Lifelong(env, seed, start="independent", **kwargs)
 
 
 class MovingAverage(Tracker):
-    """Exponential smoothing: e + gain (y - e)."""
+    """Exponential smoothing: e + gain (y - e).
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
+    """
 
     def __init__(
         self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.3, speaking_rate: float | None = None
@@ -151,18 +169,21 @@ class MovingAverage(Tracker):
         self.gain = gain
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The average, beginning at the first reading."""
+        """Return the average, which starts at the first reading."""
         last = carried(memory, "last", reading, t)
         estimate = last + self.gain * (reading - last)
         return estimate, {"last": estimate}
 
 
 class Extrapolative(Tracker):
-    """Forecast `steps` steps on by the rule that the (order + 1)-th difference of the readings is zero.
+    """Forecast `steps` steps ahead by the rule that the (order + 1)-th difference of the readings is zero.
 
-    v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is cut to the readings
-    that there are (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` takes back that share of
-    the step from the last reading: 0 is as published, 1 is persistence.
+    v(t+1) = sum_{i=0..K} (-1)**(K-i) C(K+1, i) v(t-K+i), applied again for every further step; K is at most the number
+    of earlier readings (the extrapolative algorithm of ProgressGym, order K, M steps). `shrinkage` removes that share
+    of the step from the last reading: 0 is as published, 1 is persistence.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -183,7 +204,7 @@ class Extrapolative(Tracker):
         self.order, self.steps, self.shrinkage = order, steps, shrinkage
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The forecast; rows with a shorter history have a lower order."""
+        """Return the forecast; rows with a shorter history have a lower order."""
         past = history(memory, reading, t)
         forecast = reading.copy()
         for K in range(1, self.order + 1):
@@ -193,22 +214,25 @@ class Extrapolative(Tracker):
 
 
 def extrapolative_2(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
-    """`Extrapolative` of order 2, two steps ahead."""
+    """Make an `Extrapolative` of order 2, two steps ahead."""
     return Extrapolative(env, seed, order=2, steps=2, **kwargs)
 
 
 def extrapolative_shrunk(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> Extrapolative:
-    """`Extrapolative` that takes back three quarters of the step."""
+    """Make an `Extrapolative` that shrinks the step by three quarters."""
     return Extrapolative(env, seed, shrinkage=kwargs.pop("shrinkage", 0.75), **kwargs)
 
 
 class Kalman(Tracker):
-    """The Kalman filter of values that take a random walk, told how noisy a reading is.
+    """Kalman filter of values that follow a random walk, given the noise of a reading.
 
     Level x(t+1) = x(t) + N(0, q), reading y = x + N(0, r) in every dimension, r from the channel and `cluster_std`, the
     standard deviation of people. `drift` is sqrt(q); by default 0.25, and 0.08 for the slower people of Coevolve-v0,
     which are best over all families of Follow-v0 and in Coevolve-v0, on episodes that no experiment has. The forecast
     for any step is the level.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -252,10 +276,13 @@ def reading_variance(channel: Any, cluster_std: float) -> float:
 
 
 class Theta(Tracker):
-    """The Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
+    """Theta method: exponential smoothing plus half of the linear trend of all readings (Hyndman, Billah 2003).
 
-    Forecast h steps on: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of the
-    episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
+    Forecast h steps ahead: level + b/2 (h - 1 + 1/a - (1 - a)**n / a), b the least-squares slope of the n readings of
+    the episode (at most 16) and a the gain; Assimakopoulos, Nikolopoulos (2000), "The theta model".
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(
@@ -267,7 +294,7 @@ class Theta(Tracker):
         self.gain = gain
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
-        """The forecast `ahead` steps on."""
+        """Return the forecast `ahead` steps ahead."""
         level = carried(memory, "level", reading, t)
         level = level + self.gain * (reading - level)
         past = history(memory, reading, t)
@@ -281,6 +308,6 @@ class Theta(Tracker):
 
 
 class Silent(Kalman):
-    """The Kalman filter's estimate, and never a word: influence and diversity as if there were no AI."""
+    """The Kalman filter's estimate, without any broadcast: influence and diversity as if there were no AI."""
 
     speaking_rate = 0.0

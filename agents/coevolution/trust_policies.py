@@ -1,4 +1,4 @@
-"""Policies for `LockIn-v0`: how far to trust people, and whether to tell them their own echo."""
+"""Policies for `LockIn-v0`: constant trust in people, and a filter that subtracts its own echo."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ Array = npt.NDArray[Any]
 def _rules(env: gym.Env[Any, Any]) -> LockIn:
     core: Any = rules(env)
     if not isinstance(core, LockIn):
-        raise ValueError("Agents of trust play in valuegym/LockIn-v0 only.")
+        raise ValueError("This agent plays in valuegym/LockIn-v0 only.")
     return core
 
 
-class Trust(BatchAgent):
-    """Places the same trust in people always and says what it believes: the model of Qiu et al. (2025)."""
+class ConstantTrust(BatchAgent):
+    """Constant trust in people, with the belief as message: the model of Qiu et al. (2025).
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
+    """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, trust: float = 0.0) -> None:
         super().__init__(env)
@@ -32,41 +36,44 @@ class Trust(BatchAgent):
         self.action = np.array([2.0 * trust / core.trust - 1.0, 0.0], np.float32)
 
     def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
-        """Return the same action for every environment."""
+        """Return the constant action for every environment."""
         return np.tile(self.action, (len(start), 1)), memory
 
 
-def none(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
-    """Hears nobody and stays silent."""
-    return Trust(env, seed, 0.0)
+def none(env: gym.Env[Any, Any], seed: int = 0) -> ConstantTrust:
+    """Make the agent that ignores people and is silent."""
+    return ConstantTrust(env, seed, 0.0)
 
 
-def full(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
-    """Believes everybody as much as it can."""
-    return Trust(env, seed, _rules(env).trust)
+def full(env: gym.Env[Any, Any], seed: int = 0) -> ConstantTrust:
+    """Make the agent of full trust."""
+    return ConstantTrust(env, seed, _rules(env).trust)
 
 
-def below_threshold(env: gym.Env[Any, Any], seed: int = 0) -> Trust:
-    """Places 0.9 of the trust at which people are locked in."""
+def below_threshold(env: gym.Env[Any, Any], seed: int = 0) -> ConstantTrust:
+    """Make the agent of 0.9 times the trust at which people are locked in."""
     core = _rules(env)
-    return Trust(env, seed, min(0.9 * core.threshold, core.trust))
+    return ConstantTrust(env, seed, min(0.9 * core.threshold, core.trust))
 
 
 class Memory(NamedTuple):
-    """For every environment (N,): the estimate of what people have observed, and its variance."""
+    """Estimate of the mean of people's observations, and its variance, for every environment (N,)."""
 
     estimate: Array
     variance: Array
 
 
 class EchoFree(BatchAgent):
-    """Takes its own echo out of what people report, filters the rest, and says that with a bounded weight.
+    """Subtract the own echo from people's reports, filter the rest, and send it with a bounded weight.
 
-    People's mean belief is (1 - v) m + v s, with v the share of the message s and m the mean of what they observed
-    themselves. So z = (report - v s) / (1 - v) measures m with variance R = noise^2 / (n (1 - v)^2), and m itself moves
-    by sigma^2 / (n c (c - 1)) at its c-th observation: a Kalman filter with a known law. Trust is set so that people's
-    next beliefs but one are `message_weight` parts message: the larger it is the better people share what they know,
-    and the less can be heard of them.
+    People's mean belief is (1 - v) m + v s, with v the share of the message s and m the mean of their own observations.
+    So z = (report - v s) / (1 - v) measures m with variance R = noise^2 / (n (1 - v)^2), and m itself moves by sigma^2
+    / (n c (c - 1)) at its c-th observation: a Kalman filter with given laws. Trust is set so that people's next beliefs
+    but one are `message_weight` parts message: the larger it is the better people share their evidence, and the less of
+    it can be inferred from their reports.
+
+    Raises:
+        ValueError: an argument is outside its range, or the environment is another one.
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, message_weight: float = 0.92) -> None:
@@ -79,10 +86,10 @@ class EchoFree(BatchAgent):
         """Return trust and message for every environment."""
         core = self.core
         seen = np.asarray(observation, np.float64)
-        belief, report, _, said, message_weight, _, time = seen.T
+        belief, response, _, message, message_weight, _, time = seen.T
         count = np.round(time * core.steps) + 1.0  # observations that everybody has made
         own = np.maximum(1.0 - message_weight, 1e-6)
-        measured = (report - message_weight * said) / own
+        measured = (response - message_weight * message) / own
         error = core.noise**2 / (core.people * own**2)
         before = memory or Memory(np.zeros(len(seen)), np.zeros(len(seen)))
         moved = before.variance + core.sigma**2 / (core.people * count * np.maximum(count - 1.0, 1.0))

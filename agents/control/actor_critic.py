@@ -139,6 +139,7 @@ class Trainer:
         self._actor_step = _Step(self.actor.parameters(), rate)
         self._critic_step = _Step(self.critics.parameters(), self.settings.critic_rate)
         self._temperature_step = _Step([self.log_temperature], rate)
+        self._targets: list[Tensor] = list(self.target_critics.parameters())
 
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
@@ -190,8 +191,7 @@ class Trainer:
     @torch.no_grad()
     def update_target_critics(self) -> None:
         """Move the target critics towards the critics by the share tau of their distance."""
-        targets: list[Tensor] = list(self.target_critics.parameters())
-        torch._foreach_lerp_(targets, self._critic_step.parameters, self.settings.tau)
+        torch._foreach_lerp_(self._targets, self._critic_step.parameters, self.settings.tau)
 
     def _outputs(self, critics: MLP, observation: Tensor, action: Tensor) -> Tensor:
         """Return outputs (N, K, B, 1 or bins) of all critics for inputs (N, B, D), (N, B, A)."""

@@ -1,9 +1,9 @@
 """Control of a linear regulator whose cost is known from preferences only.
 
 Model, reward and value are learnt in turn, each from the others: the model is a linear one of low rank, fitted to
-transitions under the weights of a value-gradient loss; the reward is learnt from preferences by their regret under that
-very model; the controller is the best one for model and reward; and the critic is its value, which weights the next
-model. A model that has no room for what the force does not move cannot mistake it for part of a regret.
+transitions under the weights of a value-gradient loss; the reward is learnt from preferences by their regret under this
+model; the controller is the optimal one for model and reward; and the critic is its value, which weights the next
+model. A model without the capacity for states that the force does not move cannot attribute regret to them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,18 @@ from valuegym.envs.control.lqr_from_preferences import MAX_GAIN, LQRFromPreferen
 from valuegym.envs.control.riccati import LinearSystem
 from valuegym.envs.preference.annotators import labels
 
+__all__ = [
+    "LOSSES",
+    "STATISTICS",
+    "Answers",
+    "LQRPreferenceLearner",
+    "diagonal",
+    "partial_return",
+    "plan",
+    "squared_error",
+    "unrestricted",
+]
+
 Floats = npt.NDArray[np.float64]
 STATISTICS, LOSSES = ("regret", "partial_return"), ("mse", "vagram", "vagram_taylor", "vagram_mean", "vagram_matrix")
 
@@ -38,35 +50,46 @@ class Answers(NamedTuple):
 
 
 def _features(query: Query) -> Features:
-    """The features of the cost: those of states, and the force squared."""
+    """Return the features of the cost: those of states, and the force squared."""
     n = len(query.features)
     return Features(np.concatenate([query.features, np.zeros((1, n, n))]), np.eye(n + 1)[:, -1:, None])
 
 
 def _system(B: Floats, discount: float) -> LinearSystem:
-    """The dynamics y = B (s, u), B (n, n + 1), without a cost of its own."""
+    """Return the dynamics y = B (s, u), B (n, n + 1), with costs and noise of 0."""
     n = len(B)
-    nothing = np.zeros((n, n))
-    return LinearSystem(B[:, :n], B[:, n:], nothing, np.zeros((1, 1)), nothing, discount)
+    zero = np.zeros((n, n))
+    return LinearSystem(B[:, :n], B[:, n:], zero, np.zeros((1, 1)), zero, discount)
 
 
 def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, rounds: int) -> Floats:
-    """The gain (1, n) for transitions and preferences.
+    """Return the gain (1, n) for transitions and preferences.
 
-    The value that weights a model is that of the last gain, at first of no force, by a linear model that may hold
-    everything, for critics are not what is small here. With regret rounds begin once with the reward by partial return
-    and once with that by regret under the model that holds everything, and end with whatever explains the answers
-    better. A gain that is not finite, or whose value is not, ends the rounds.
+    The value that weights a model is that of the last gain, at first of no force, under a linear model of full rank:
+    only the model that plans is small, not the critic. With regret, the rounds are run twice, from the reward by
+    partial return and from that by regret under the model of full rank, and the gain whose reward explains the answers
+    better is returned. Rounds end early where a gain or its value is not finite.
+
+    Args:
+        query: the last observation, with transitions and features of the cost.
+        pairs: answered pairs of segments.
+        statistic: "regret" or "partial_return".
+        loss: of the model, one of LOSSES.
+        rank: of the model.
+        rounds: of model, reward and controller.
+
+    Raises:
+        ValueError: the statistic or the loss is unknown.
     """
     features, n = _features(query), len(query.features)
     x = np.concatenate([query.states, query.actions], 1)
-    everything = _system(np.linalg.lstsq(x, query.next_states, rcond=None)[0].T, query.discount)
+    full_model = _system(np.linalg.lstsq(x, query.next_states, rcond=None)[0].T, query.discount)
     y = torch.from_numpy(query.next_states)
     moments = linear_model.moments(torch.from_numpy(x), y)
     units = preferences.units_of(pairs, features, query.discount)
 
-    def fitted(P: Floats) -> LinearSystem:
-        """The small model whose errors are weighted by the value s'P s."""
+    def small_model(P: Floats) -> LinearSystem:
+        """Return the model of low rank whose errors are weighted by the value s'P s."""
         if loss == "mse":
             form = linear_model.constant_form(torch.diag(1 / y.var(0)), moments)
         else:
@@ -74,40 +97,49 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
         fit = linear_model.low_rank if loss in linear_model.PER_SAMPLE else linear_model.reduced_rank
         return _system(fit(form, min(rank, n)).numpy(), query.discount)
 
-    def settled(weights: Floats) -> tuple[float, Floats]:
-        """The gain after all rounds, and how badly its reward explains the answers."""
-        K, surprise = np.zeros((1, n)), np.inf
+    def alternate(weights: Floats) -> tuple[float, Floats]:
+        """Return the negative log posterior of the answers after all rounds, and the gain."""
+        K, cost = np.zeros((1, n)), np.inf
         for _ in range(1 if loss == "mse" else rounds):
-            P = riccati.cost_of(preferences.priced(everything, features, weights), K).P
+            P = riccati.cost_of(preferences.priced(full_model, features, weights), K).P
             if not np.isfinite(P).all():
                 break
-            model = fitted(P)
+            model = small_model(P)
             if statistic == "regret":
                 weights = preferences.learn(pairs, features, model, "regret", units, start=weights)
             gain = preferences.controller(model, features, weights)
             if not np.isfinite(gain).all():
                 break
             K = gain
-            surprise = preferences.posterior(pairs, features, model, statistic, units)(weights * units)[0]
-        return surprise, K
+            cost = preferences.posterior(pairs, features, model, statistic, units)(weights * units)[0]
+        return cost, K
 
     with np.errstate(all="ignore"):
-        first = preferences.learn(pairs, features, everything, "partial_return", units)
-        found = [settled(first)]
+        first = preferences.learn(pairs, features, full_model, "partial_return", units)
+        found = [alternate(first)]
         if statistic == "regret":
-            found.append(settled(preferences.learn(pairs, features, everything, "regret", units, start=first)))
+            found.append(alternate(preferences.learn(pairs, features, full_model, "regret", units, start=first)))
     return min(found, key=lambda each: each[0])[1]
 
 
 class LQRPreferenceLearner(BatchAgent):
-    """Remembers every answered pair and plans anew at evaluation points; no force before the first answer.
+    """Agent that keeps all answered pairs and plans at evaluation points; no force before the first answer.
 
-    Knows the features of the cost, as every agent is shown them, and that weights are at least 0, with a normal prior
-    about 0 whose standard deviation is 5 where partial returns differ by 1 between two segments. Gains are cut to the
-    action space.
+    It uses the features of the cost, which every agent observes, and the prior knowledge that weights are at least 0:
+    their prior is normal with mean 0 and standard deviation 5, in units in which partial returns of two segments differ
+    by 1. Gains are clipped to the action space.
+
+    Args:
+        env: valuegym/LQRFromPreferences-v0.
+        seed: unused; nothing is random.
+        statistic: of segments that answers compare, "regret" or "partial_return".
+        loss: of the model, one of LOSSES.
+        rank: of the model.
+        rounds: of model, reward and controller in each plan.
 
     Raises:
-        ValueError: another environment, an unknown statistic or loss, or a rank or rounds below 1.
+        ValueError: the environment is not `LQRFromPreferences-v0`, its rules cannot be given (`agents.base.rules`), the
+            statistic or loss is unknown, or rank or rounds is below 1.
     """
 
     def __init__(
@@ -130,7 +162,7 @@ class LQRPreferenceLearner(BatchAgent):
         self.statistic, self.loss, self.rank, self.rounds = statistic, loss, rank, rounds
 
     def act(self, observation: Any, memory: list[Answers] | None, start: Mask) -> tuple[Any, list[Answers]]:
-        """Return the gains, planned anew at evaluation points."""
+        """Return the gains, planned again at every evaluation point."""
         after = [
             self._watch(row, None if memory is None or start[i] else memory[i])
             for i, row in enumerate(unstack(observation))
@@ -138,7 +170,7 @@ class LQRPreferenceLearner(BatchAgent):
         return np.stack([answers.gain for answers in after]), after
 
     def _watch(self, row: dict[str, Any], before: Answers | None) -> Answers:
-        """What is remembered after one more observation."""
+        """Return the memory after one more observation."""
         shape: Any = self.action_space.shape
         now = before or Answers([], [], [], np.zeros(shape, np.float32))
         label = float(labels(np.array(int(row["label"]))))
@@ -160,21 +192,37 @@ class LQRPreferenceLearner(BatchAgent):
 
 
 def partial_return(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
-    """The same learner with a reward by partial return."""
+    """Return the learner with a reward by partial return.
+
+    Raises:
+        ValueError: the environment is another one.
+    """
     return LQRPreferenceLearner(env, seed, statistic="partial_return")
 
 
 def squared_error(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
-    """The same learner with a model by squared error, in standard deviations of each dimension."""
+    """Return the learner with a model by squared error, in standard deviations of each dimension.
+
+    Raises:
+        ValueError: the environment is another one.
+    """
     return LQRPreferenceLearner(env, seed, loss="mse")
 
 
 def diagonal(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
-    """The same learner with a model by the published loss, whose weights are one for each dimension and sample."""
+    """Return the learner with a model by the published loss: one weight for each dimension and sample.
+
+    Raises:
+        ValueError: the environment is another one.
+    """
     return LQRPreferenceLearner(env, seed, loss="vagram")
 
 
 def unrestricted(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
-    """The same learner with a model of full rank, by squared error."""
+    """Return the learner with a model of full rank, by squared error.
+
+    Raises:
+        ValueError: the environment is another one.
+    """
     n: int = env.action_space.shape[0]  # type: ignore[index]
     return LQRPreferenceLearner(env, seed, loss="mse", rank=n)

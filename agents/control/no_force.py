@@ -1,4 +1,4 @@
-"""No force at all: what a controller has to be better than."""
+"""No force at all: the baseline of controllers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["NoForce"]
 
 
 class NoForce(BatchAgent):
-    """Answers 0 in a Box action space that holds it.
+    """Agent that answers 0 in a Box action space that holds it.
 
     Raises:
         ValueError: 0 is not in the action space.

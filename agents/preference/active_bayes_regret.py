@@ -1,4 +1,4 @@
-"""Bayesian regret that asks: it chooses the pair whose answer promises most, and infers as `bayes_regret` does."""
+"""Active Bayesian regret: it asks the pair with the highest acquisition value, and infers as `bayes_regret` does."""
 
 from __future__ import annotations
 
@@ -18,14 +18,24 @@ from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.segments import Segment
 from valuegym.envs.preference.tabular_query import Query, read, read_candidates
 
+__all__ = [
+    "CHOICES",
+    "ActiveBayesRegret",
+    "Belief",
+    "at_random",
+    "by_value_of_information",
+    "expected_gain",
+    "expected_information",
+]
+
 CHOICES = ("information", "value", "random")
 
 
 def expected_information(second: Floats, probability: Floats) -> Floats:
-    """Mutual information (K,), in nats, of the answers to K questions and the weights.
+    """Return the mutual information (K,), in nats, of the answers to K queries and the weights.
 
     H(mean of p) - mean of H(p) (Lindley 1956; Houlsby et al. 2011), over n draws of the weights with their probability
-    (n,); second (K, n): how likely each draw makes the answer "second".
+    (n,); second (K, n): probability that each draw gives to the answer "second".
     """
 
     def entropy(p: Floats) -> Floats:
@@ -37,12 +47,12 @@ def expected_information(second: Floats, probability: Floats) -> Floats:
 
 
 def expected_gain(second: Floats, share: Floats, worth: Any) -> Floats:
-    """How much the best expected normalised return is expected to rise with the answers to K questions: (K,).
+    """Return the expected value (K,) of the information in K answers: the expected rise of the best expected return.
 
-    The best one for a posterior is worth(m), a convex and positively homogeneous function of the posterior mean m of
-    the weights, each draw divided by its own distance between uniform and optimal play (`posterior.bayes_weights`).
-    So the mean over both answers is worth(sum over draws that answer "first") + worth(the same for "second"), and what
-    it exceeds worth(m) by is the value of the question (Raiffa, Schlaifer 1961).
+    Returns are normalised. The best one for a posterior is worth(m), a convex and positively homogeneous function of
+    the posterior mean m of the weights, each draw divided by its own distance between uniform and optimal play
+    (`posterior.bayes_weights`). So the mean over both answers is worth(sum over draws that answer "first") + worth(sum
+    over those that answer "second"), and its excess over worth(m) is the value of the query (Raiffa, Schlaifer 1961).
 
     Args:
         second: (K, n) probability of "second" under each draw.
@@ -54,7 +64,7 @@ def expected_gain(second: Floats, share: Floats, worth: Any) -> Floats:
 
 
 class Belief:
-    """The posterior of one episode, one answer after another."""
+    """The posterior of one episode, one answer after another. It is a value: `learn` returns another one."""
 
     def __init__(self, query: Query, seed: int) -> None:
         mdp, self.state = condense(query.mdp())
@@ -66,7 +76,7 @@ class Belief:
         self.uniform = mdp.start[0] @ tabular.successor_features(mdp, tabular.uniform_policy(mdp))[0]
 
     def compare(self, pairs: Segment) -> comparisons.Comparison:
-        """The differences of pairs (n, 2, ...)."""
+        """Return the differences of pairs (n, 2, ...)."""
         return comparisons.regret(self.values.mdp, pairs._replace(states=self.state[pairs.states]))
 
     def learn(self, pair: Segment, label: float) -> Belief:
@@ -80,13 +90,13 @@ class Belief:
         return after
 
     def estimate(self) -> Floats:
-        """The answer (d,) with the highest posterior expected normalised return; 0 without any answer."""
+        """Return the answer (d,) with the highest posterior expected normalised return; 0 without any answer."""
         if not self.labels:
             return np.zeros(self.sample.weights.shape[1])
         return posterior.bayes_weights(self.values, self.sample)
 
-    def promise(self, candidates: Segment, choice: str) -> Floats:
-        """What an answer to each of K candidates promises: (K,), between 0 and 1."""
+    def acquisition(self, candidates: Segment, choice: str) -> Floats:
+        """Return the acquisition value (K,) of an answer to each of K candidates, from 0 to 1."""
         question, (weights, probability) = self.compare(candidates), self.sample
         x = question.features @ weights.T + question.values @ self.values(weights)
         second = BradleyTerry().probability(x)
@@ -96,7 +106,7 @@ class Belief:
         return expected_gain(second, share, self._worth).clip(0.0, 1.0)
 
     def _worth(self, weights: Floats) -> Floats:
-        """The return of optimal play above that of uniform play, under weights (k, d): (k,)."""
+        """Return the return of optimal play above that of uniform play, under weights (k, d): (k,)."""
         start = self.values.mdp.start[0]
         return start @ self.values(weights) - weights @ self.uniform
 
@@ -104,8 +114,15 @@ class Belief:
 class ActiveBayesRegret(BatchAgent):
     """P(second) = logistic(regret(first) - regret(second)); prior, posterior and estimate are those of `BayesRegret`.
 
-    choice: "information" asks the candidate whose answer tells most about the weights, "value" the one that promises
-    the largest rise of the return of the policy it will answer, "random" any.
+    Args:
+        env: `RewardInferenceActive-v0`, for reward weights.
+        seed: of the posterior's sample, and of random choices.
+        choice: "information" asks the candidate with the highest expected information gain about the weights, "value"
+            the one with the highest expected value of information for the policy, "random" any.
+
+    Raises:
+        ValueError: the environment is not one that it plays in, its rules cannot be given (`agents.base.rules`), or
+            `choice` is unknown.
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, choice: str = "information") -> None:
@@ -113,7 +130,7 @@ class ActiveBayesRegret(BatchAgent):
         core: Any = rules(env)
         if not getattr(core, "active", False) or core.policy:
             raise ValueError(
-                "Agent 'active_bayes_regret' asks and infers reward weights; it plays in "
+                "Agent 'active_bayes_regret' chooses queries and infers reward weights; it plays in "
                 "valuegym/RewardInferenceActive-v0 only."
             )
         if choice not in CHOICES:
@@ -134,12 +151,12 @@ class ActiveBayesRegret(BatchAgent):
         query, candidates = read(row), read_candidates(row)
         estimate = belief.estimate() if query.is_evaluation_point else np.zeros(query.features.shape[-1])
         if self.choice == "random":
-            promise = np.random.default_rng([self.seed, query.num_queries, 1]).random(len(candidates.mask))
+            values = np.random.default_rng([self.seed, query.num_queries, 1]).random(len(candidates.mask))
         elif candidates.mask.any():
-            promise = belief.promise(candidates, self.choice)
+            values = belief.acquisition(candidates, self.choice)
         else:
-            promise = np.zeros(len(candidates.mask))
-        return np.append(estimate / max(np.abs(estimate).max(), 1e-12), promise).astype(np.float32)
+            values = np.zeros(len(candidates.mask))
+        return np.append(estimate / max(np.abs(estimate).max(), 1e-12), values).astype(np.float32)
 
 
 def _updated(query: Query, belief: Belief) -> Belief:
@@ -149,10 +166,10 @@ def _updated(query: Query, belief: Belief) -> Belief:
 
 
 def at_random(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
-    """The same learner without a choice of its own."""
+    """Make the learner that asks candidates at random."""
     return ActiveBayesRegret(env, seed, choice="random")
 
 
-def for_value(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
-    """The same learner, asking for what changes the policy rather than for what it would like to know."""
+def by_value_of_information(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
+    """Make the learner that asks for the highest expected value of information."""
     return ActiveBayesRegret(env, seed, choice="value")

@@ -1,4 +1,4 @@
-"""Bayesian partial return: the posterior of `bayes_regret` under the other model, for a fair comparison."""
+"""Bayesian partial return: the posterior of `bayes_regret` under the partial-return model of preference."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["BayesPartialReturn"]
+
 
 class BayesPartialReturn(PreferenceLearner):
-    """P(second) = logistic(partial return(second) - partial return(first)), averaged over the possible weights.
+    """P(second) = logistic(partial return(second) - partial return(first)), averaged over the posterior of the weights.
 
     Prior, temperature, sampling and answer are those of `BayesRegret`.
     """
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Weights (d,) for answered pairs (n, 2, ...) with labels (n,)."""
+        """Return weights (d,) for answered pairs (n, 2, ...) with labels (n,)."""
         return self.growing(mdp, pairs, label, (len(label),), rng)[0]
 
     def growing(

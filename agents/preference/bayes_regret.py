@@ -12,9 +12,11 @@ from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["BayesRegret"]
+
 
 class BayesRegret(PreferenceLearner):
-    """P(second) = logistic(regret(first) - regret(second)), averaged over the weights that the answers leave possible.
+    """P(second) = logistic(regret(first) - regret(second)), averaged over the posterior of the weights.
 
     Prior: independent weights, fair signs, magnitudes log-uniform on `posterior.MAGNITUDES`; the same for every
     feature. It was fixed on simulated tasks of the split "dev", before any other task and any person's answer was
@@ -23,7 +25,7 @@ class BayesRegret(PreferenceLearner):
     """
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Weights (d,) for answered pairs (n, 2, ...) with labels (n,)."""
+        """Return weights (d,) for answered pairs (n, 2, ...) with labels (n,)."""
         return self.growing(mdp, pairs, label, (len(label),), rng)[0]
 
     def growing(

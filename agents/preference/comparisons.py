@@ -15,6 +15,8 @@ from valuegym.envs.mdp import Floats, TabularMDP
 from valuegym.envs.preference.models import discounted_sum
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["Comparison", "partial_return", "regret", "sparse_visits", "visits"]
+
 _ROUNDING = 1e-12
 
 
@@ -25,14 +27,14 @@ class Comparison(NamedTuple):
     values: Any = None
 
     def coefficients(self, psi: Floats) -> Floats:
-        """D (K, n, d) with x = D @ w, where V*_w(s) = w . psi(s) with the successor features psi (K, S, d)."""
+        """Return D (K, n, d) with x = D @ w, where V*_w(s) = w . psi(s) with the successor features psi (K, S, d)."""
         K, S, d = psi.shape
         along: Floats = (self.values @ psi.swapaxes(0, 1).reshape(S, -1)).reshape(-1, K, d).swapaxes(0, 1)
         return self.features + along
 
 
 def visits(pairs: Segment, S: int, A: int, discount: float) -> Floats:
-    """Discounted visits to states and actions, second minus first: pairs (n, 2, ...) -> (n, S * A).
+    """Return discounted visits to states and actions, second minus first: pairs (n, 2, ...) -> (n, S * A).
 
     Steps after the end of an episode do not count. Times a table over states and actions this is the difference of
     its discounted sums.
@@ -41,7 +43,7 @@ def visits(pairs: Segment, S: int, A: int, discount: float) -> Floats:
 
 
 def sparse_visits(pairs: Segment, S: int, A: int, discount: float) -> Any:
-    """`visits` as a sparse matrix."""
+    """Return `visits` as a sparse matrix."""
     n, _, L = pairs.actions.shape
     visited = (pairs.states[..., :-1] * A + pairs.actions).reshape(-1)
     signed = np.multiply.outer((-1.0, 1.0), discount ** np.arange(L)) * pairs.mask
@@ -49,13 +51,13 @@ def sparse_visits(pairs: Segment, S: int, A: int, discount: float) -> Any:
 
 
 def partial_return(pairs: Segment, discount: float) -> Comparison:
-    """Of partial returns: discounted feature counts."""
+    """Return the differences of partial returns: discounted feature counts."""
     counts = discounted_sum(pairs.features.astype(float).swapaxes(-1, -2), discount)
     return Comparison(counts[:, 1] - counts[:, 0])
 
 
 def regret(mdp: TabularMDP, pairs: Segment) -> Comparison:
-    """Of minus the regrets, sums of A*(s, a) = w . phi(s, a) + discount * E[V*(s')] - V*(s).
+    """Return the differences of minus the regrets, sums of A*(s, a) = w . phi(s, a) + discount * E[V*(s')] - V*(s).
 
     Where transitions are deterministic the values in between cancel, and those of start and end stay.
     """

@@ -1,4 +1,4 @@
-"""The best constant answer: what a query environment is worth without looking at a single preference."""
+"""The best constant answer: the score in a query environment without a look at any preference."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from valuegym.agents.base import BatchAgent, Mask, rules
 from valuegym.envs import keys
 from valuegym.envs.preference.reward_inference import RewardInference
 
+__all__ = ["Constant", "candidates"]
+
 TASKS = 32
 
 
 def candidates(d: int) -> np.ndarray[Any, Any]:
-    """Weight vectors with at most two entries of 1 or -1 and zeros elsewhere: (1 + 2 d + 2 d (d - 1), d)."""
+    """Return weight vectors with at most two entries of 1 or -1 and zeros elsewhere: (1 + 2 d + 2 d (d - 1), d)."""
     vectors = itertools.product((-1.0, 0.0, 1.0), repeat=d)
     return np.array([v for v in vectors if np.count_nonzero(v) <= 2], np.float32)
 
@@ -32,7 +34,11 @@ def _search(board: str) -> tuple[float, ...]:
 
 
 class Constant(BatchAgent):
-    """Answers one weight vector always: the best of `candidates` on training tasks, scored like any other answer."""
+    """Answers one weight vector always: the best of `candidates` on training tasks, scored like any other answer.
+
+    Raises:
+        ValueError: the environment is not `RewardInference-v0`, or its rules cannot be given (`agents.base.rules`).
+    """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env)

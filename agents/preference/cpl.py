@@ -14,6 +14,8 @@ from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["CPL", "log_softmax"]
+
 
 class CPL(PreferenceLearner):
     """P(second) = logistic(sum_t discount**t alpha log pi(second) - the same of the first), over policies directly.
@@ -22,6 +24,9 @@ class CPL(PreferenceLearner):
     preference needs no reward, no value and no dynamics. alpha is the temperature of the soft optimum in units of
     reward. Logits have the other learners' prior, N(0, 10**2), optimiser and number of starts; the conservative
     bias of the paper is left at 1, which is none.
+
+    Raises:
+        ValueError: as `PreferenceLearner`, or alpha is not above 0.
     """
 
     policy = True
@@ -33,7 +38,7 @@ class CPL(PreferenceLearner):
         self.alpha = alpha
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Log probabilities (S * A,), shifted to 0 in the mean of each state; states in no segment stay at 0."""
+        """Return log probabilities (S * A,), shifted to 0 in the mean of each state; states in no segment stay at 0."""
         S, A = mdp.features.shape[1:3]
         every = visits(pairs, S, A, mdp.discount).reshape(-1, S, A)
         seen = np.flatnonzero(every.any((0, 2)))
@@ -54,7 +59,7 @@ class CPL(PreferenceLearner):
 
 
 def log_softmax(logits: Floats) -> Floats:
-    """Log probabilities of a softmax over the last axis."""
+    """Return log probabilities of a softmax over the last axis."""
     shifted = logits - logits.max(-1, keepdims=True)
     logs: Floats = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return logs

@@ -1,4 +1,4 @@
-"""Fitting a few weights to answers: damped Newton steps from many starting points, all candidates evaluated at once.
+"""Fits of a few weights to answers: damped Newton steps from many starting points, all candidates evaluated at once.
 
 The loss is the negative log posterior of weights under Bradley-Terry answers at temperature 1 and a Gaussian prior.
 It is smooth while the optimal policy stays the same, with kinks where it changes. Letters: n answers, d weights, K
@@ -15,6 +15,19 @@ from scipy.optimize import nnls
 
 from valuegym.envs.mdp import Floats, Integers
 
+__all__ = [
+    "PRIOR_SCALE",
+    "STARTS",
+    "Differences",
+    "Fit",
+    "Losses",
+    "descend",
+    "fit",
+    "losses",
+    "shortest",
+    "starting_points",
+]
+
 # Difference features (K, n, d) at weights (K, d): the statistic's difference, second minus first, is linear in the
 # weights with these coefficients, as far as its value and its gradient are concerned.
 Differences = Callable[[Floats], Floats]
@@ -30,14 +43,14 @@ _SETTLED = 1e-8  # of the loss: two gains in a row below this end a descent
 
 
 class Fit(NamedTuple):
-    """weights (d,), and the negative log posterior that they reach."""
+    """Weights (d,), and the negative log posterior that they reach."""
 
     weights: Floats
     loss: float
 
 
 class Losses(NamedTuple):
-    """At K points: loss (K,), the coefficients D (K, n, d) it came from, P(second) (K, n); and the prior's scale."""
+    """Loss (K,) at K points, the coefficients D (K, n, d) it came from, P(second) (K, n); and the prior's scale."""
 
     loss: Floats
     D: Floats
@@ -45,7 +58,7 @@ class Losses(NamedTuple):
     scale: float
 
     def derivatives(self, rows: Integers, label: Floats, weights: Floats) -> tuple[Floats, Floats]:
-        """Gradient (r, d) and curvature (r, d, d) at some of the points: rows (r,) of them, weights (r, d).
+        """Return the gradient (r, d) and curvature (r, d, d) at some of the points: rows (r,) of them, weights (r, d).
 
         By the envelope theorem the gradient needs no derivative of D.
         """
@@ -56,7 +69,7 @@ class Losses(NamedTuple):
 
 
 def losses(differences: Differences, label: Floats, weights: Floats, scale: float = PRIOR_SCALE) -> Losses:
-    """-log likelihood of labels (n,) under weights (K, d), plus |w|**2 / (2 scale**2)."""
+    """Return -log likelihood of labels (n,) under weights (K, d), plus |w|**2 / (2 scale**2)."""
     D = differences(weights)
     x = (D @ weights[..., None])[..., 0]
     size = np.abs(x)
@@ -66,10 +79,10 @@ def losses(differences: Differences, label: Floats, weights: Floats, scale: floa
 
 
 def starting_points(differences: Differences, label: Floats, rng: np.random.Generator, d: int, n: int) -> Floats:
-    """0, a linear guess (the statistic's coefficients at 0 against the answers), standard normal draws: (n, d)."""
+    """Return 0, a linear fit (the statistic's coefficients at 0 to the answers) and standard normal draws: (n, d)."""
     D = differences(np.zeros((1, d)))[0]
-    guess = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
-    return np.stack([np.zeros(d), guess, *rng.standard_normal((n - 2, d))])
+    linear = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
+    return np.stack([np.zeros(d), linear, *rng.standard_normal((n - 2, d))])
 
 
 def fit(
@@ -80,7 +93,7 @@ def fit(
     starts: int = STARTS,
     scale: float = PRIOR_SCALE,
 ) -> Fit:
-    """Maximum-posterior weights (d,), the lowest loss of all descents."""
+    """Return maximum-posterior weights (d,), the lowest loss of all descents."""
     weights, loss = descend(differences, label, starting_points(differences, label, rng, d, starts), scale)
     return Fit(weights[loss.argmin()], float(loss.min()))
 
@@ -88,7 +101,7 @@ def fit(
 def descend(
     differences: Differences, label: Floats, starts: Floats, scale: float = PRIOR_SCALE
 ) -> tuple[Floats, Floats]:
-    """Where descents from starts (K, d) end, and the loss there (K,).
+    """Return the ends of descents from starts (K, d), and the loss there (K,).
 
     Every point tries the damped Newton steps of all DAMPING and LENGTHS and takes the best. Where none helps, either
     they were too long, and become shorter, or there is a kink in between: then the gradient on its other side joins a
@@ -138,7 +151,7 @@ def descend(
 
 
 def shortest(gradients: Floats, metric: Floats) -> Floats:
-    """The convex combination (d,) of gradients (m, d) with the least g . metric**-1 g.
+    """Return the convex combination (d,) of gradients (m, d) with the least g . metric**-1 g.
 
     Least squares with shares of at least 0 that need not add up, scaled to 1 (Lawson, Hanson 1974, chapter 23).
     """

@@ -1,4 +1,4 @@
-"""Optimal advantages from preferences: the partial-return model over states and actions, and what to do with them.
+"""Optimal advantages from preferences: the partial-return model over states and actions, and two uses of them.
 
 Source: Knox et al. (2024), "Learning optimal advantage from preferences and mistaking it for reward" (AAAI,
 arXiv:2310.02456).
@@ -19,6 +19,8 @@ from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["USES", "OptimalAdvantage", "as_reward", "fit_table"]
+
 USES = ("greedy", "reward")
 
 
@@ -33,6 +35,9 @@ class OptimalAdvantage(PreferenceLearner):
     loops of positive "reward" the second policy never ends an episode.
 
     The prior is that of the other learners, N(0, 10**2). Actions that no segment took keep its mean, A = 0.
+
+    Raises:
+        ValueError: as `PreferenceLearner`, or `use` is unknown.
     """
 
     policy = True
@@ -44,14 +49,14 @@ class OptimalAdvantage(PreferenceLearner):
         self.use = use
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """The table (S * A,) to act on greedily: advantages, or optimal ones for the advantages as a reward."""
+        """Return the table (S * A,) to act on greedily: advantages, or optimal ones for the advantages as a reward."""
         S, A = mdp.features.shape[1:3]
         table = fit_table(pairs, label, S, A, mdp.discount)
         return table if self.use == "greedy" else as_reward(mdp, table)
 
 
 def fit_table(pairs: Segment, label: Floats, S: int, A: int, discount: float) -> Floats:
-    """Maximum-posterior advantages (S * A,) for answered pairs (n, 2, ...) with labels (n,).
+    """Return maximum-posterior advantages (S * A,) for answered pairs (n, 2, ...) with labels (n,).
 
     The loss is strictly convex, so one descent is enough, and rows hold at most 2 L numbers, so they are kept sparse.
     """
@@ -72,7 +77,7 @@ def fit_table(pairs: Segment, label: Floats, S: int, A: int, discount: float) ->
 
 
 def as_reward(mdp: TabularMDP, table: Floats) -> Floats:
-    """Optimal advantages (S * A,) of one process whose reward is the table (S * A,); nothing is earned at the end."""
+    """Return optimal advantages (S * A,) of one process whose reward is the table (S * A,), and 0 at the end."""
     reward = np.where(mdp.terminal[..., None], 0.0, table.reshape(mdp.features.shape[:3]))
     values, action_values = tabular.optimal_values(mdp, reward)
     return tabular.advantages(values, action_values).reshape(-1)

@@ -12,6 +12,8 @@ from valuegym.agents.preference.preference_learner import PreferenceLearner
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["PartialReturn"]
+
 
 class PartialReturn(PreferenceLearner):
     """P(second) = logistic(w . [sum_t discount**t phi_t(second) - sum_t discount**t phi_t(first)])."""
@@ -19,6 +21,6 @@ class PartialReturn(PreferenceLearner):
     starts: ClassVar[int] = 2  # they end in the same place
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
-        """Discounted feature counts, second minus first; the weights play no part."""
+        """Return discounted feature counts, second minus first; the weights play no part."""
         D = comparisons.partial_return(pairs, mdp.discount).features
         return lambda weights: np.broadcast_to(D, (len(weights), *D.shape))

@@ -23,6 +23,23 @@ from valuegym.agents.preference.values import OptimalValues
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats
 
+__all__ = [
+    "DRAWS",
+    "MAGNITUDES",
+    "PARTICLES",
+    "Likelihood",
+    "Sample",
+    "advance",
+    "bayes_weights",
+    "draw",
+    "estimates",
+    "likelihood",
+    "log_likelihood",
+    "normalise",
+    "samples",
+    "shares",
+]
+
 MAGNITUDES = (0.1, 100.0)  # of a weight, in units of reward at temperature 1
 DRAWS = 2048  # from the prior
 PARTICLES = 256  # carried through annealing; half as many effective draws are enough not to anneal
@@ -42,12 +59,12 @@ class Sample(NamedTuple):
 
 
 def draw(rng: np.random.Generator, n: int, d: int) -> Floats:
-    """Weights (n, d) from the prior."""
+    """Draw weights (n, d) from the prior."""
     return rng.choice((-1.0, 1.0), (n, d)) * np.exp(rng.uniform(_LOW, _HIGH, (n, d)))
 
 
 def normalise(logs: Floats) -> Floats:
-    """Probabilities in proportion to exp(logs): (n,) -> (n,)."""
+    """Return probabilities in proportion to exp(logs): (n,) -> (n,)."""
     p: Floats = np.exp(logs - logs.max())
     return p / p.sum()
 
@@ -57,8 +74,8 @@ def samples(likelihood: Likelihood, query_counts: Sequence[int], seed: int, d: i
 
     Answers come in stages, the first 3, 10, 30 and so on (STAGES), and the sample of one stage is where the next one
     starts: weighted by the likelihood of the answers that have come since while enough draws carry the weight, and
-    annealed otherwise. Each stage draws from a generator of its own, so that what is found after n answers does not
-    depend on which other numbers were asked for.
+    annealed otherwise. Each stage draws from a generator of its own, so that the result after n answers does not
+    depend on the other entries of `query_counts`.
     """
     weights = draw(np.random.default_rng(seed), DRAWS, d)
     passed, state = 0, Sample(weights, np.full(DRAWS, 1 / DRAWS))
@@ -73,7 +90,7 @@ def samples(likelihood: Likelihood, query_counts: Sequence[int], seed: int, d: i
 
 
 def advance(likelihood: Likelihood, sample: Sample, before: int, now: int, rng: np.random.Generator) -> Sample:
-    """From the posterior after `before` answers to the one after `now`, by importance sampling and annealing."""
+    """Return the posterior after `now` answers from that after `before`, by importance sampling and annealing."""
     weights, d = sample.weights, sample.weights.shape[1]
     old, new = likelihood(weights, (0, before, now))
     with np.errstate(divide="ignore"):
@@ -101,7 +118,7 @@ def advance(likelihood: Likelihood, sample: Sample, before: int, now: int, rng: 
 
 
 def _largest_step(base: Floats, logs: Floats, rest: float) -> float:
-    """The largest power up to `rest` of the likelihood that leaves PARTICLES / 2 effective draws, by bisection."""
+    """Return the largest power of the likelihood, up to `rest`, that leaves PARTICLES / 2 effective draws."""
 
     def enough(step: float) -> bool:
         return 1 / (normalise(base + step * logs) ** 2).sum() >= PARTICLES / 2  # Kish's effective sample size
@@ -116,20 +133,20 @@ def _largest_step(base: Floats, logs: Floats, rest: float) -> float:
 
 
 def _wander(weights: Floats, root: Floats, rng: np.random.Generator) -> Floats:
-    """A Gaussian step of all log magnitudes, reflected at the ends of the prior."""
+    """Return a Gaussian step of all log magnitudes, reflected at the ends of the prior."""
     logs = np.log(np.abs(weights)) + rng.standard_normal(weights.shape) @ root.T - _LOW
     width = _HIGH - _LOW
     return np.sign(weights) * np.exp(_LOW + width - np.abs(logs % (2 * width) - width))
 
 
 def _redraw(weights: Floats, root: Floats, rng: np.random.Generator) -> Floats:
-    """One weight of each draw, sign and magnitude, anew from the prior."""
+    """Redraw one weight of each draw, sign and magnitude, from the prior."""
     one = np.arange(weights.shape[1]) == rng.integers(weights.shape[1], size=len(weights))[:, None]
     return np.where(one, draw(rng, *weights.shape), weights)
 
 
 def log_likelihood(differences: Floats, label: Floats, bounds: Sequence[int]) -> Floats:
-    """Sums of [label log P(second) + (1 - label) log P(first)] under Bradley-Terry at temperature 1.
+    """Return sums of [label log P(second) + (1 - label) log P(first)] under Bradley-Terry at temperature 1.
 
     Differences (m, n) of m answers under n weights, labels (m,), bounds (k + 1,) -> (k, n). The sum of
     log(1 + exp(-|x|)) is the logarithm of a product, whose factors are between 1 and 2: 512 of them cannot overflow.
@@ -159,7 +176,7 @@ def estimates(
 
 
 def likelihood(values: OptimalValues, comparison: Comparison, label: Floats) -> Likelihood:
-    """Of weights, given answers (m,) to the pairs of a comparison."""
+    """Return the likelihood of weights, given answers (m,) to the pairs of a comparison."""
 
     def log_likelihoods(weights: Floats, bounds: Sequence[int]) -> Floats:
         x = comparison.features[: bounds[-1]] @ weights.T
@@ -171,18 +188,18 @@ def likelihood(values: OptimalValues, comparison: Comparison, label: Floats) -> 
 
 
 def bayes_weights(values: OptimalValues, posterior: Sample) -> Floats:
-    """The weights (d,) whose optimal policy has the highest posterior expected normalised return.
+    """Return the weights (d,) whose optimal policy has the highest posterior expected normalised return.
 
     The normalised return of a policy, (J(policy) - J(uniform)) / (J* - J(uniform)), is linear in w / (J* - J(uniform))
     for a given policy, J = w . psi. So the best policy for the posterior is the optimal one for the posterior mean of
     the weights, each draw divided by its own distance between uniform and optimal play. Draws under which every
-    policy earns the same say nothing, and are left out.
+    policy earns the same carry no information, and are left out.
     """
     return shares(values, posterior) @ posterior.weights
 
 
 def shares(values: OptimalValues, posterior: Sample) -> Floats:
-    """The probability of each draw divided by its distance between uniform and optimal play: (n,)."""
+    """Return the probability of each draw divided by its distance between uniform and optimal play: (n,)."""
     mdp = values.mdp
     uniform = tabular.successor_features(mdp, tabular.uniform_policy(mdp))[0]
     naive = posterior.weights @ (mdp.start[0] @ uniform)

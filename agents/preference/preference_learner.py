@@ -1,4 +1,4 @@
-"""What learners from preferences share: a memory of the pairs seen, and one way of fitting weights.
+"""A memory of answered pairs and one way of fitting weights, which learners from preferences share.
 
 Learners that are not Bayesian maximise the same posterior, log-likelihood of the answers plus a Gaussian prior, with
 the same optimiser from the same starting points (`descent` for weights, L-BFGS for tables); they differ in the
@@ -22,6 +22,8 @@ from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.annotators import labels
 from valuegym.envs.preference.segments import Segment
 from valuegym.envs.preference.tabular_query import read
+
+__all__ = ["STARTS", "Memory", "PreferenceLearner", "lowest"]
 
 Floats = npt.NDArray[np.float64]
 STARTS = 4  # of the fit of a table
@@ -70,7 +72,7 @@ _SEGMENT = ("segment_states", "segment_actions", "segment_features", "segment_ma
 
 
 def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floats]) -> Fit:
-    """The lowest point seen by L-BFGS from each start (d,), and 0 itself; loss returns its gradient, too.
+    """Return the lowest point seen by L-BFGS from each start (d,), and 0 itself; loss returns its gradient, too.
 
     At a kink L-BFGS may stop early and report the loss of another point, so points are watched, and every descent is
     restarted, with a fresh Hessian, until that helps no more.
@@ -107,9 +109,13 @@ class PreferenceLearner(BatchAgent):
     """Remembers every answered pair and fits weights at evaluation points; subclasses say what people compare.
 
     Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the answers and the
-    seed alone: every one has a generator of its own, seeded anew. A subclass overrides `differences`, or
+    seed alone: every one has a generator of its own. A subclass overrides `differences`, or
     `estimate`, and `growing` where fits of one task have something in common. `prior_scale` is the standard deviation
     of the Gaussian prior on weights that are fitted by `descent`.
+
+    Raises:
+        ValueError: the environment is not one that it plays in, its rules cannot be given (`agents.base.rules`), or
+            prior_scale is not above 0.
     """
 
     policy: ClassVar[bool] = False  # whether estimates are tables (S * A,) over states and actions, used greedily
@@ -128,11 +134,14 @@ class PreferenceLearner(BatchAgent):
         self.seed, self.prior_scale = seed, prior_scale
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
-        """Difference features of the model's statistic for these pairs, as a function of the weights."""
+        """Return the difference features of the model's statistic for these pairs, as a function of the weights."""
         raise NotImplementedError
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Weights (d,), or a table (S * A,), of any scale, from answered pairs (n, 2, ...) with labels (n,), n > 0."""
+        """Return weights (d,), or a table (S * A,), of any scale.
+
+        They are fitted to answered pairs (n, 2, ...) with labels (n,), n > 0.
+        """
         differences, d = self.differences(mdp, pairs), mdp.features.shape[-1]
         return descent.fit(differences, label, rng, d, self.starts, self.prior_scale).weights
 
@@ -148,7 +157,7 @@ class PreferenceLearner(BatchAgent):
         return np.array(found)
 
     def estimates(self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int]) -> Floats:
-        """Estimates (len(query_counts), d), or tables (len(query_counts), S * A), of one task as its answers come in.
+        """Return estimates (len(query_counts), d), or tables (..., S * A), of one task as its answers come in.
 
         They are the agent's actions after the first n of the pairs (N, 2, ...) with labels (N,), for every n in
         `query_counts`: the numbers are those of one fit at a time, but what fits have in common is done once.
@@ -170,7 +179,7 @@ class PreferenceLearner(BatchAgent):
         return np.concatenate([nothing, self.growing(mdp, pairs, label, some, np.random.default_rng(self.seed))])
 
     def act(self, observation: Any, memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
-        """Return the estimates, fitted anew at evaluation points."""
+        """Return the estimates, refitted at evaluation points."""
         memory = (memory or Memory.empty(len(start), self.action_space.shape[0])).after(observation, start)  # type: ignore[index]
         estimates = memory.estimates.copy()
         for row in np.flatnonzero(observation["is_evaluation_point"]).tolist():

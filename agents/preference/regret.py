@@ -11,6 +11,8 @@ from valuegym.agents.preference.values import OptimalValues, condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["Regret"]
+
 
 class Regret(PreferenceLearner):
     """P(second) = logistic(regret(first) - regret(second)), regret under the exact V* of the candidate weights.
@@ -21,7 +23,7 @@ class Regret(PreferenceLearner):
     """
 
     def differences(self, mdp: tabular.TabularMDP, pairs: Segment) -> Differences:
-        """Discounted sums of the optimal advantages' feature coefficients, second minus first.
+        """Return discounted sums of the optimal advantages' feature coefficients, second minus first.
 
         Successor features are remembered by their policy: most candidates share one with a candidate before.
         """

@@ -15,6 +15,8 @@ from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
+__all__ = ["SOURCES", "RegretLibrary", "best", "library"]
+
 # Where the library's weights are drawn from, each on its own: values, or None for standard normal draws.
 SOURCES: dict[str, tuple[float, ...] | None] = {
     "random": None,
@@ -32,6 +34,9 @@ class RegretLibrary(PreferenceLearner):
     "random" (standard normal weights), "nine-values" (each weight one of nine published values), or "true-values"
     (one of the delivery task's true values). The last holds the answer, and stands here only to show what that is
     worth. The published learner takes a soft maximum at temperature 0.001; this one is its limit.
+
+    Raises:
+        ValueError: as `PreferenceLearner`, or `source` is unknown.
     """
 
     def __init__(
@@ -47,7 +52,7 @@ class RegretLibrary(PreferenceLearner):
         self.source = source
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
-        """Discounted sums of the coefficients of Q~ - V~, second minus first.
+        """Return discounted sums of the coefficients of Q~ - V~, second minus first.
 
         Where transitions are deterministic the best of Q over the library is r + discount * V~(next state).
         """
@@ -58,7 +63,7 @@ class RegretLibrary(PreferenceLearner):
 
 
 def best(psi: Floats, weights: Floats) -> Floats:
-    """Of P policies' psi (P, S, d), that of the highest value in each state: generalised policy improvement.
+    """Return the psi with the highest value in each state, of P policies' psi (P, S, d): generalised improvement.
 
     Weights (K, d) -> (K, S, d).
     """
@@ -68,7 +73,7 @@ def best(psi: Floats, weights: Floats) -> Floats:
 
 
 def library(mdp: TabularMDP, source: str, rng: np.random.Generator) -> Floats:
-    """Successor features (K, S, d), K <= SIZE, of different policies that are optimal for weights from the source."""
+    """Return successor features (K, S, d), K <= SIZE, of different policies, optimal for weights from the source."""
     values, shape = SOURCES[source], (SIZE + DUPLICATES, mdp.features.shape[-1])
     weights = rng.standard_normal(shape) if values is None else rng.choice(values, shape)
     policies = tabular.optimal_policy(mdp, tabular.reward(mdp, weights[:, None]))

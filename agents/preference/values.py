@@ -15,6 +15,8 @@ import numpy as np
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats, Integers, TabularMDP
 
+__all__ = ["Condensed", "OptimalValues", "condense"]
+
 BLOCK = 2**17  # numbers solved together, states times actions times weights: they stay in the cache
 SWEEPS = 256  # before policy iteration takes over, where ways are long or loops are
 CHECKS = 4  # sweeps from one look at convergence to the next
@@ -47,7 +49,7 @@ def condense(mdp: TabularMDP) -> Condensed:
 
 
 class OptimalValues:
-    """V* of one process, called with weights (n, d): -> (S, n). The last answer is remembered."""
+    """Optimal values V* of one process, called with weights (n, d): -> (S, n). The last answer is remembered."""
 
     def __init__(self, mdp: TabularMDP) -> None:
         self.mdp = mdp
@@ -63,7 +65,7 @@ class OptimalValues:
                     self._loops.append((there, back, states, ahead[there, states]))
 
     def __call__(self, weights: Floats) -> Floats:
-        """V* (S, n)."""
+        """Return V* (S, n)."""
         if weights is not self._weights:
             rows = max(BLOCK // len(self._features), 1)
             blocks = (weights[i : i + rows] for i in range(0, len(weights), rows))
@@ -72,7 +74,7 @@ class OptimalValues:
         return self._values
 
     def advantages(self, weights: Floats) -> Floats:
-        """A* (S, A, n)."""
+        """Return A* (S, A, n)."""
         S, A, _ = self.mdp.features.shape[1:]
         values = self(weights)
         ahead = tabular.expected_next(self.mdp, values.T[:, None])[:, 0].transpose(1, 2, 0)
@@ -80,7 +82,7 @@ class OptimalValues:
         return reward + self.mdp.discount * ahead - values[:, None]
 
     def policies(self, weights: Floats) -> Integers:
-        """Optimal actions (n, S)."""
+        """Return optimal actions (n, S)."""
         return np.ascontiguousarray(self.advantages(weights).argmax(1).T)
 
     def _block(self, weights: Floats) -> Floats:
@@ -107,7 +109,7 @@ class OptimalValues:
         return found
 
     def _sweep(self, reward: Floats, values: Floats, room: Floats) -> tuple[Floats, Floats]:
-        """CHECKS steps of value iteration from values (S, n), and the largest change (n,) of the last."""
+        """Return values after CHECKS sweeps from values (S, n), and the largest change (n,) in the last one."""
         further, one, discounted = (place[: values.size].reshape(values.shape) for place in room)
         for _ in range(CHECKS):
             np.multiply(values, self.mdp.discount, out=discounted)

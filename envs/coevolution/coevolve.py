@@ -11,10 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys, rollouts
-from valuegym.envs.coevolution import art, dynamics, metrics, networks, planning, population
+from valuegym.envs.coevolution import dynamics, metrics, networks, planning, population
 from valuegym.envs.coevolution import responses as replies
 from valuegym.envs.coevolution.responses import Channel
 from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.rendering import coevolution as rendering
+
+__all__ = ["Coevolve", "State", "Task"]
 
 Array = npt.NDArray[Any]
 
@@ -229,7 +232,7 @@ class Coevolve:
             dynamics.coevolve(
                 before,
                 partner,
-                heard,
+                message,
                 anchor,
                 noise,
                 bound=self.bound,
@@ -238,7 +241,7 @@ class Coevolve:
                 attachment=self.attachment,
                 idiosyncratic_noise=self.idiosyncratic_noise,
             )
-            for before, heard in ((state.people, broadcast), (state.counterfactual, None))
+            for before, message in ((state.people, broadcast), (state.counterfactual, None))
         )
         pending_responses = replies.advance(self.channel, state.pending_responses, key, t + 1, people, broadcast)
         after = State(now, people, counterfactual, action.astype(np.float32), pending_responses)
@@ -283,7 +286,7 @@ class Coevolve:
         return self.action(estimate, np.zeros_like(estimate), np.zeros(len(estimate), np.bool_))
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Return returns (B,) of persistence in silence, and of the reference that sees both populations."""
+        """Episode returns (B,) of persistence in silence, and of the reference that sees both populations."""
         naive, best = (rollouts.play(self, task, policy).returns for policy in (self.persistence, self.oracle_action))
         return naive, best
 
@@ -320,7 +323,7 @@ class Coevolve:
         found = (
             metrics.of_estimates(estimates, persistence, now, now)
             | {
-                "distance_to_people": metrics.distance(estimates, truth[:, 1:]).mean(-1),  # who have heard it
+                "distance_to_people": metrics.distance(estimates, truth[:, 1:]).mean(-1),  # after the broadcast
                 "distance_to_counterfactual": metrics.distance(estimates, natural[:, 1:]).mean(-1),
                 "service": np.mean([self.service(s, a) for s, a in zip(states[:-1], actions, strict=True)], 0),
                 "speaking": speaks.mean(-1),
@@ -342,7 +345,7 @@ class Coevolve:
         """Draw people in their first two dimensions, and their histograms."""
         D, now = self.dimensions, states[-1]
         message = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
-        return art.population(
+        return rendering.population(
             mode,
             [state.people[0] for state in states],
             None if message is None else message[:D],

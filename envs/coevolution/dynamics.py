@@ -1,4 +1,4 @@
-"""How people's values move: by each other, by an AI, by time. Each equation once, as a pure function of arrays.
+"""Dynamics of people's values: by other people, by an AI, by time. Each equation once, as a pure function of arrays.
 
 Populations are arrays (B, N, D): B independent populations, N people, D value dimensions. Functions take uniform and
 normal draws as arguments, so that a population and its counterfactual without an AI can share them (common random
@@ -18,13 +18,40 @@ import numpy.typing as npt
 
 from valuegym.envs.coevolution.networks import Network, columns
 
+__all__ = [
+    "Belief",
+    "Heard",
+    "belief",
+    "biased_partner",
+    "bounded_pull",
+    "coevolve",
+    "deffuant",
+    "distance",
+    "exchange",
+    "friedkin_johnsen",
+    "friedkin_johnsen_limit",
+    "hear",
+    "hear_star",
+    "hegselmann_krause",
+    "interest",
+    "length",
+    "listen",
+    "mean",
+    "media",
+    "observe",
+    "recommend",
+    "recommended",
+    "replicator",
+    "total",
+]
+
 Array = npt.NDArray[Any]
 Real = npt.NDArray[np.float64]
 Number: TypeAlias = "float | Array"
 
 BLOCK = 64  # people that everyone is compared with at a time; a part of the order of summation
 CACHED = 2048  # people whose step is computed at a time
-NEAREST = 1e-5  # distances below this are taken for it where a power of the distance would be infinite
+NEAREST = 1e-5  # smallest distance where a power of the distance would be infinite
 
 
 def total(x: Array, axis: int = 1) -> Real:
@@ -65,23 +92,23 @@ def distance(x: Array, y: Array) -> Real:
 
 
 def bounded_pull(x: Array, y: Array, bound: Number) -> Real:
-    """Bounded confidence: 1[|y - x| < bound] (y - x), what draws x towards y; (..., D) -> (..., D)."""
+    """Pull of y on x under bounded confidence, 1[|y - x| < bound] (y - x): (..., D) -> (..., D)."""
     difference = y - x
     difference *= (length(difference) < bound).astype(np.float64)[..., None]
     return difference
 
 
 def _each(value: Number) -> Any:
-    """A parameter that broadcasts against (B, N), made to broadcast against (B, N, D)."""
+    """Return a parameter that broadcasts against (B, N) in a shape that broadcasts against (B, N, D)."""
     return value if np.ndim(value) == 0 else np.asarray(value)[..., None]
 
 
 def deffuant(x: Array, first: Array, second: Array, bound: Number, rate: Number = 0.5) -> Real:
-    """Meetings of two, one after another: x_i += mu (x_j - x_i), x_j += mu (x_i - x_j) where |x_i - x_j| < eps.
+    """Let pairs meet, one after another: x_i += mu (x_j - x_i), x_j += mu (x_i - x_j) where |x_i - x_j| < eps.
 
     Deffuant, Neau, Amblard, Weisbuch (2000), "Mixing beliefs among interacting agents".
 
-    The result is that of meeting number 0, 1, 2, ... in turn; meetings that share nobody are done at once.
+    The result is that of meeting number 0, 1, 2, ... in turn; meetings that share no person are done at once.
 
     Args:
         x: (B, N, D).
@@ -95,13 +122,13 @@ def deffuant(x: Array, first: Array, second: Array, bound: Number, rate: Number 
     row = N * np.arange(B)[:, None]
     i, j = (first + row).reshape(-1), (second + row).reshape(-1)
     eps, mu = (np.broadcast_to(value, first.shape).reshape(-1) for value in (bound, rate))
-    turn = np.empty(B * N, np.int64)
+    first_use = np.empty(B * N, np.int64)
     while i.size:
         order = np.arange(i.size)
-        turn[np.stack([i, j], axis=1).reshape(-1)[::-1]] = np.repeat(order, 2)[
+        first_use[np.stack([i, j], axis=1).reshape(-1)[::-1]] = np.repeat(order, 2)[
             ::-1
         ]  # the last one written, so the first
-        free = (turn[i] == order) & (turn[j] == order)
+        free = (first_use[i] == order) & (first_use[j] == order)
         a, b = i[free], j[free]
         move = mu[free, None] * bounded_pull(y[a], y[b], eps[free])
         y[a] += move
@@ -111,7 +138,7 @@ def deffuant(x: Array, first: Array, second: Array, bound: Number, rate: Number 
 
 
 def hegselmann_krause(x: Array, bound: Number, network: Network | None = None) -> Real:
-    """Everyone takes the mean of all within reach, x_i = mean {x_j : |x_i - x_j| <= eps}, at once.
+    """Move everyone to the mean of all within the bound, x_i = mean {x_j : |x_i - x_j| <= eps}, at once.
 
     Hegselmann, Krause (2002), "Opinion dynamics and bounded confidence". With a network, j runs over i and the
     neighbours of i. (B, N, D) -> (B, N, D); all pairs are compared, memory B N min(N, 64) D.
@@ -135,14 +162,14 @@ def hegselmann_krause(x: Array, bound: Number, network: Network | None = None) -
 
 
 def biased_partner(x: Array, person: Array, u: Array, bias: Number, network: Network | None = None) -> Array:
-    """Whom a platform makes somebody meet: j with probability proportional to |x_i - x_j|^-gamma.
+    """Choose whom a platform makes a person meet: j with probability proportional to |x_i - x_j|^-gamma.
 
     Sîrbu, Pedreschi, Giannotti, Kertész (2019), "Algorithmic bias amplifies opinion fragmentation and polarization";
     gamma = 0 picks uniformly. Distances below 1e-5 count as 1e-5.
 
     Args:
         x: (B, N, D).
-        person: (B,) who is to meet somebody.
+        person: (B,) who is to meet another person.
         u: (B,) uniform draws.
         bias: gamma, a number or (B,).
         network: whose neighbours may be met.
@@ -154,12 +181,12 @@ def biased_partner(x: Array, person: Array, u: Array, bias: Number, network: Net
     here = x[np.arange(B), person][:, None]
     weight = np.maximum(distance(here, x), NEAREST) ** -np.broadcast_to(bias, (B,))[:, None]
     if network is None:
-        known = np.arange(N) != person[:, None]
+        neighbours = np.arange(N) != person[:, None]
     else:
-        known = np.zeros((B, N), np.bool_)
+        neighbours = np.zeros((B, N), np.bool_)
         for row, i in enumerate(person.tolist()):
-            known[row, network.targets[network.offsets[i] : network.offsets[i + 1]]] = True
-    cumulative = np.cumsum(np.where(known, weight, 0.0), axis=1)
+            neighbours[row, network.targets[network.offsets[i] : network.offsets[i + 1]]] = True
+    cumulative = np.cumsum(np.where(neighbours, weight, 0.0), axis=1)
     chosen = (cumulative <= (u * cumulative[:, -1])[:, None]).sum(1)
     return np.where(cumulative[:, -1] > 0, np.minimum(chosen, N - 1), person)
 
@@ -167,7 +194,7 @@ def biased_partner(x: Array, person: Array, u: Array, bias: Number, network: Net
 def media(
     x: Array, messages: Array, u: Array, choice: Array, bound: Number, chance: Number, bias: Number, rate: Number = 0.5
 ) -> Real:
-    """Everyone may turn to a medium: x_i += mu (m_k - x_i) where |m_k - x_i| < eps, with probability p.
+    """Let everyone turn to a medium with probability p: x_i += mu (m_k - x_i) where |m_k - x_i| < eps.
 
     The medium k is chosen with probability proportional to |x_i - m_k|^-gamma, and is not moved itself: an AI is a
     medium whose message is its action. Pansanella, Sîrbu, Kertész, Rossetti (2023), "Mass media impact on opinion
@@ -175,7 +202,7 @@ def media(
 
     Args:
         x: (B, N, D).
-        messages: (B, K, D) what the media say.
+        messages: (B, K, D) of the media.
         u: (B, N) uniform draws: whether a person turns to a medium.
         choice: (B, N) uniform draws: to which.
         bound: eps.
@@ -183,16 +210,16 @@ def media(
         bias: gamma.
         rate: mu; 1/2 takes the mean of the person and the medium.
     """
-    apart = distance(x[:, :, None], messages[:, None])
-    weight = np.maximum(apart, NEAREST) ** -np.broadcast_to(bias, x.shape[:2])[..., None]
+    gap = distance(x[:, :, None], messages[:, None])
+    weight = np.maximum(gap, NEAREST) ** -np.broadcast_to(bias, x.shape[:2])[..., None]
     cumulative = np.cumsum(weight, axis=-1)
     k = (cumulative[..., :-1] <= (choice * cumulative[..., -1])[..., None]).sum(-1)
-    said = np.take_along_axis(messages, k[..., None], axis=1)
-    return x + _each(rate) * bounded_pull(x, said, bound) * (u < chance)[..., None]
+    message = np.take_along_axis(messages, k[..., None], axis=1)
+    return x + _each(rate) * bounded_pull(x, message, bound) * (u < chance)[..., None]
 
 
 def listen(x: Array, network: Network | None = None) -> Real:
-    """What everyone hears from the neighbours, (W x)_i = sum_j w_ij x_j; without a network the mean of all others."""
+    """Weighted mean of the neighbours, (W x)_i = sum_j w_ij x_j; without a network the mean of all others."""
     if network is None:
         others = x.shape[1] - 1
         return (total(x)[:, None] - x) / max(others, 1)
@@ -203,7 +230,7 @@ def listen(x: Array, network: Network | None = None) -> Real:
 
 
 def friedkin_johnsen(x: Array, anchor: Array, susceptibility: Number, network: Network | None = None) -> Real:
-    """People who listen, and stay attached to an anchor: x' = Lambda W x + (I - Lambda) anchor.
+    """Move people who listen to others and stay attached to an anchor: x' = Lambda W x + (I - Lambda) anchor.
 
     Friedkin, Johnsen (1990), "Social influence and opinions". The model's anchor is x(0); one that moves from step to
     step, (B, N, D), is a value that progresses by itself. `susceptibility` is the diagonal of Lambda, from 0 to 1.
@@ -213,7 +240,7 @@ def friedkin_johnsen(x: Array, anchor: Array, susceptibility: Number, network: N
 
 
 def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) -> Real:
-    """Where people end whose anchor stays: (I - Lambda W)^-1 (I - Lambda) anchor.
+    """Limit of `friedkin_johnsen` for a constant anchor: (I - Lambda W)^-1 (I - Lambda) anchor.
 
     anchor (B, N, D), susceptibility (N,), matrix W (N, N). Goes through a linear solver: for references and tests,
     never for transitions. Raises LinAlgError where nobody is attached, so that no limit is singled out.
@@ -236,7 +263,7 @@ def coevolve(
     attachment: Number,
     idiosyncratic_noise: Number,
 ) -> Real:
-    """One step of people with friends, an AI, anchors that progress, and whims.
+    """Move people by meetings, an AI, anchors that progress, and idiosyncratic noise.
 
     x_i' = x_i + 2 a_s 1[|x_j - x_i| < eps] (x_j - x_i) + a_a 1[|a - x_i| < eps] (a - x_i)
                + a_0 (b_i - x_i) + sigma xi_i
@@ -246,21 +273,21 @@ def coevolve(
 
     Args:
         x: (B, N, D) values of people.
-        partner: (B, N) whom everyone meets (`networks.partners`).
-        broadcast: a, (B, D) what the AI says to all, or (B, N, D) to each; None where there is no AI.
-        anchor: b, (B, N, D) where people would go by themselves at this time.
+        partner: (B, N) the person whom each one meets (`networks.partners`).
+        broadcast: a, (B, D) the AI's message to all, or (B, N, D) to each; None where there is no AI.
+        anchor: b, (B, N, D) the value to which each person would go without others.
         noise: xi, (B, N, D) standard normal draws.
-        bound: eps, how far one listens.
-        social: a_s, how much friends pull.
-        influence: a_a, how much the AI pulls; 0 where it is silent.
-        attachment: a_0, how much anchors pull.
+        bound: eps, the confidence bound.
+        social: a_s, pull of the person met.
+        influence: a_a, pull of the AI; 0 where it is silent.
+        attachment: a_0, pull of the anchor.
         idiosyncratic_noise: sigma.
     """
     B, N, D = x.shape
     flat, row = x.reshape(B * N, D), N * np.arange(B)[:, None]
     friend = (partner + row).reshape(-1)
-    said = None if broadcast is None else broadcast.reshape(-1, D)
-    speaker = np.arange(B * N) if said is None or len(said) == B * N else np.repeat(np.arange(B), N)
+    messages = None if broadcast is None else broadcast.reshape(-1, D)
+    speaker = np.arange(B * N) if messages is None or len(messages) == B * N else np.repeat(np.arange(B), N)
     b, xi, after = anchor.reshape(B * N, D), noise.reshape(B * N, D), np.empty((B * N, D))
     eps, a_s, a_a, a_0, sigma = (
         value if np.ndim(value) == 0 else np.broadcast_to(value, (B, N)).reshape(-1)
@@ -272,8 +299,8 @@ def coevolve(
         now = slice(start, start + CACHED)
         here, met = (np.asfortranarray(values) for values in (flat[now], np.take(flat, friend[now], axis=0)))
         moved = here + _of(a_s, now) * bounded_pull(here, met, _some(eps, now))
-        if said is not None:
-            heard = np.asfortranarray(np.take(said, speaker[now], axis=0))
+        if messages is not None:
+            heard = np.asfortranarray(np.take(messages, speaker[now], axis=0))
             moved += _of(a_a, now) * bounded_pull(here, heard, _some(eps, now))
         moved += _of(a_0, now) * (np.asfortranarray(b[now]) - here)
         moved += _of(sigma, now) * np.asfortranarray(xi[now])
@@ -282,17 +309,17 @@ def coevolve(
 
 
 def _some(value: Any, now: slice) -> Any:
-    """A parameter of some people: of all the same, or theirs of (B * N,)."""
+    """Select a parameter for some people: a number for all, or entries of (B * N,)."""
     return value if np.ndim(value) == 0 else value[now]
 
 
 def _of(value: Any, now: slice) -> Any:
-    """The same, to broadcast against (n, D)."""
+    """Select a parameter for some people, in a shape that broadcasts against (n, D)."""
     return value if np.ndim(value) == 0 else value[now, None]
 
 
 def replicator(shares: Array, payoff: Array, rate: Number = 1.0) -> Real:
-    """Exposure drift: what pays grows, s_k' = s_k exp(eta f_k) / sum_l s_l exp(eta f_l).
+    """Exposure drift, in which shares with higher payoffs grow: s_k' = s_k exp(eta f_k) / sum_l s_l exp(eta f_l).
 
     The discrete replicator equation (Taylor, Jonker 1978), as the drift of shares of attention (B, K) under payoffs
     (B, K). A share of 0 stays 0, equal payoffs change nothing.
@@ -305,7 +332,7 @@ def replicator(shares: Array, payoff: Array, rate: Number = 1.0) -> Real:
 def recommended(
     opinion: Array, start: Array, item: Array, u: Array, stubbornness: Number, memory: Number, pull: Number
 ) -> tuple[Real, Array]:
-    """A reader and a recommender: x' = alpha x(0) + beta x + gamma p, with alpha + beta + gamma = 1.
+    """Reader with a recommender: x' = alpha x(0) + beta x + gamma p, with alpha + beta + gamma = 1.
 
     Rossi, Polderman, Frasca (2022), "The closed loop between opinion formation and personalized recommendations". The
     item has a position p = +1 or -1; the reader clicks with probability (1 + p x) / 2, the more the item agrees.
@@ -327,7 +354,7 @@ def recommended(
 
 
 def recommend(clicks: Array, shown: Array, u: Array, choice: Array, explore: Number) -> Array:
-    """The recommender of the same model: the position with the higher click-through rate, or at random.
+    """Recommend a position to the reader of `recommended`: the higher click-through rate, or at random.
 
     With probability epsilon, and where the rates are equal, a fair coin. Positions never shown have rate 0.
 
@@ -345,14 +372,14 @@ def recommend(clicks: Array, shown: Array, u: Array, choice: Array, explore: Num
 
 
 def interest(interests: Array, exposed: Array, u: Array, step: Array) -> tuple[Real, Array]:
-    """Interest that feeds on itself: mu(a) + delta if item a is shown and clicked, mu(a) - delta if shown and not.
+    """Self-reinforcing interest: mu(a) + delta if item a is shown and clicked, mu(a) - delta if shown and not clicked.
 
     Jiang, Chiappa, Lattimore, György, Kohli (2019), "Degenerate feedback loops in recommender systems"; clicks have
     probability 1 / (1 + exp(-mu(a))). The loop degenerates when interests leave every bound.
 
     Args:
         interests: mu, (B, K).
-        exposed: (B, K) bool, which items are shown.
+        exposed: (B, K) bool, whether an item is shown.
         u: (B, K) uniform draws: whether an item is clicked.
         step: delta, (B, K) at least 0; the paper draws it uniformly from [0, 0.01].
 
@@ -366,7 +393,7 @@ def interest(interests: Array, exposed: Array, u: Array, step: Array) -> tuple[R
 class Belief(NamedTuple):
     """Gaussian beliefs N(mean, 1 / (precision 2^exponent)) of everyone, all (B, N).
 
-    Precision grows like a power of time under lock-in; powers of two are kept apart, so that nothing overflows and,
+    Precision grows exponentially under lock-in; powers of two are stored separately, so that nothing overflows and,
     where nothing would, the bits are those of plain arithmetic. Precision is 0 (no belief) or in [1/2, 1).
     """
 
@@ -389,17 +416,17 @@ def _normal(mean: Real, precision: Real, exponent: Array) -> Belief:
 
 
 def _shift(x: Real, exponent: Array) -> Real:
-    """X times 2^exponent, exactly, for exponents of at most 0; far below the largest term it becomes 0."""
+    """Return x times 2^exponent, exactly, for exponents of at most 0; far below the largest term it becomes 0."""
     return np.ldexp(x, np.maximum(np.minimum(exponent, 0), -2000).astype(np.int32))
 
 
 def observe(private_mean: Array, count: Array, observation: Array) -> Real:
-    """The mean of count + 1 observations from that of `count`: mu + (o - mu) / (count + 1)."""
+    """Update the mean of `count` observations with another one: mu + (o - mu) / (count + 1)."""
     return private_mean + (observation - private_mean) / (count + 1.0)
 
 
 class Heard(NamedTuple):
-    """What everyone hears, (B, N): sums of precisions W q and of evidence W (nu q), both times 2^exponent."""
+    """Messages received by everyone, (B, N): sums of precisions W q and of evidence W (nu q), both times 2^exponent."""
 
     precision: Real
     evidence: Real
@@ -407,7 +434,7 @@ class Heard(NamedTuple):
 
 
 def hear_star(beliefs: Belief, trust_in_people: Number, trust_in_ai: Number) -> Heard:
-    """Person 0 is an AI: it hears everybody with trust lambda1, everybody hears only it, with trust lambda2.
+    """Messages where person 0 is an AI: it hears everybody with trust lambda1, everybody only it, with trust lambda2.
 
     Trusts are numbers or (B,). The spectral radius of this W is sqrt((N - 1) lambda1 lambda2).
     """
@@ -428,7 +455,7 @@ def hear_star(beliefs: Belief, trust_in_people: Number, trust_in_ai: Number) -> 
 
 
 def hear(beliefs: Belief, network: Network) -> Heard:
-    """The same for any network, whose weights are the trusts w_ij of i in j."""
+    """Messages on any network, whose weights are the trusts w_ij of i in j."""
     nu, q, e = beliefs
     exponent = np.full(q.shape, _NEVER)
     for person, tie in columns(network):
@@ -444,10 +471,10 @@ def hear(beliefs: Belief, network: Network) -> Heard:
 
 
 def exchange(beliefs: Belief, private_mean: Array, private_precision: Array, heard: Heard) -> Belief:
-    """Everyone adds the evidence of one's own and what was heard: q' = p + W q, nu' q' = mu p + W (nu q).
+    """Add everyone's own evidence and the messages received: q' = p + W q, nu' q' = mu p + W (nu q).
 
     The Lock-in model (Qiu, He, Chugh, Kleiman-Weiner 2025, "The lock-in hypothesis: stagnation by algorithm"). Only
-    aggregate beliefs are visible, so that evidence is counted again and again. If the spectral radius of W is below 1
+    aggregate beliefs are visible, so that evidence is counted repeatedly. If the spectral radius of W is below 1
     everyone learns the truth; above 1 somebody almost surely never does. Where neither private nor heard evidence
     exists, the mean stays.
 
@@ -463,6 +490,6 @@ def exchange(beliefs: Belief, private_mean: Array, private_precision: Array, hea
     scale = heard.exponent - top
     q = own + _shift(heard.precision, scale)
     evidence = private_mean * own + _shift(heard.evidence, scale)
-    known = q > 0
-    mean = np.where(known, evidence / np.where(known, q, 1.0), beliefs.mean)
+    informed = q > 0
+    mean = np.where(informed, evidence / np.where(informed, q, 1.0), beliefs.mean)
     return _normal(mean, q, top)

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys, rollouts
-from valuegym.envs.coevolution import art, dynamics, metrics, networks, population
+from valuegym.envs.coevolution import dynamics, metrics, networks, population
 from valuegym.envs.coevolution import responses as replies
 from valuegym.envs.coevolution.responses import Channel
 from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.rendering import coevolution as rendering
+
+__all__ = ["Follow", "State", "Task"]
 
 Array = npt.NDArray[Any]
 
@@ -163,8 +166,8 @@ class Follow:
         """Return values (B, T+k, N, D) of people who listen to each other, and would hold `alone` if they did not."""
         network, weight = self.network, np.full(self.people, self.listening)
         if network is not None:
-            network, heard = networks.listening(network)
-            weight[~heard] = 0.0
+            network, listens = networks.listening(network)
+            weight[~listens] = 0.0
         people = alone.copy()
         for t in range(1, people.shape[1]):
             people[:, t] = dynamics.friedkin_johnsen(people[:, t - 1], alone[:, t], weight, network)
@@ -220,7 +223,7 @@ class Follow:
         return self.action(self.channel.estimate(state.pending_responses[:, 0]))
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Return returns (B,) of persistence, and of knowing the path, which needs no responses."""
+        """Episode returns (B,) of persistence, and of knowing the path, which needs no responses."""
         state, best = self.start(task), np.zeros(len(task.key))
         for _ in range(self.steps):
             best += self.reward(task, state, self.oracle_action(task, state), state)
@@ -244,4 +247,4 @@ class Follow:
         now = states[-1]
         estimate = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
         shown = [state.pending_responses[0, 0] for state in states]
-        return art.population(mode, shown, estimate, None, f"step {int(now.t[0])} of {self.steps}")
+        return rendering.population(mode, shown, estimate, None, f"step {int(now.t[0])} of {self.steps}")

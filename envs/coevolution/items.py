@@ -1,6 +1,6 @@
-"""What people choose between: pairs of actions that differ in the values that they serve, read from the user's files.
+"""Items of choices: pairs of actions that differ in the values that they serve, read from the user's files.
 
-A pair is the row of loadings of its first action less those of its second, (I, D) in all. Nothing is shipped.
+A pair is the row of loadings of its first action minus those of its second, (I, D) in all. No data are shipped.
 moralchoice: 680 dilemmas of two actions each, labelled by which of ten rules of common morality either would break
 (Scherrer et al. 2023, "Evaluating the moral beliefs encoded in LLMs", as collected in ProgressGym, Qiu et al. 2024;
 code MIT, data CC-BY 4.0).
@@ -18,9 +18,11 @@ import numpy.typing as npt
 
 from valuegym.envs.coevolution import recorded
 
+__all__ = ["Items", "by_name", "kept", "load", "moralchoice", "read_csv"]
+
 Array = npt.NDArray[Any]
 
-# File and SHA-256 of what is known by name.
+# Files and SHA-256 of published items.
 PUBLISHED: dict[str, tuple[str, str]] = {
     "moralchoice": (
         "moralchoice/final.csv",
@@ -34,7 +36,7 @@ RULES = (
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """Pairs of actions: loadings of the first less the second (I, D), what they load on, the SHA-256 of the file."""
+    """Pairs of actions: loadings of the first minus the second (I, D), names of the values, SHA-256 of the file."""
 
     differences: npt.NDArray[np.float64]
     names: tuple[str, ...]
@@ -42,10 +44,10 @@ class Items:
 
 
 def kept(first: str, second: str) -> int:
-    """Which action keeps a rule that the other breaks: 1 the first, -1 the second, 0 neither.
+    """Tell which action keeps a rule that the other breaks: 1 the first, -1 the second, 0 neither.
 
-    Labels say whether an action breaks it: "Yes", "No", or "No Agreement" among those who were asked, which counts as
-    between the two (the rule of ProgressGym's evaluation).
+    Labels say whether an action breaks it: "Yes", "No", or "No Agreement" among annotators, which counts as between
+    the two (the rule of ProgressGym's evaluation).
     """
     order = {"No": 0, "No Agreement": 1, "Yes": 2}
     return int(np.sign(order[second] - order[first]))
@@ -57,7 +59,7 @@ def moralchoice(rows: list[dict[str, str]]) -> npt.NDArray[np.float64]:
 
 
 def load(name: str, data: str | None = None) -> Items:
-    """A published bank of items, without those whose two actions do not differ.
+    """Load a published bank of items, without those whose two actions do not differ.
 
     Raises:
         ValueError: the name is unknown, or the file is not the published one.
@@ -71,9 +73,11 @@ def load(name: str, data: str | None = None) -> Items:
 
 
 def read_csv(path: str | Path) -> Items:
-    """Items of one's own: a line of names, then for each pair the loadings of its first action less the second's.
+    """Read items from a CSV file: a line of names, then for each pair its loadings, first action minus second.
 
-    Raises ValueError in one sentence for anything else, FileNotFoundError where there is no file.
+    Raises:
+        ValueError: the file is not of this form.
+        FileNotFoundError: there is no such file.
     """
     content = Path(path).read_bytes()
     rows = recorded.rows_of(content, path)
@@ -89,9 +93,11 @@ def read_csv(path: str | Path) -> Items:
 
 
 def by_name(name: str, dimensions: int, data: str | None = None) -> Items:
-    """The items of a name (`load`) or of a file that ends in .csv, for values of so many dimensions.
+    """Return the items of a name (`load`) or of a file that ends in .csv, for values of this many dimensions.
 
-    Raises ValueError where the items load on another number of values.
+    Raises:
+        ValueError: the name is unknown, or the items load on another number of values.
+        FileNotFoundError: the folder or the file is missing.
     """
     found = read_csv(name) if name.endswith(".csv") else load(name, data)
     if len(found.names) != dimensions:

@@ -9,18 +9,21 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import drawing, keys, rollouts
+from valuegym.envs import keys, rollouts
 from valuegym.envs.coevolution import dynamics, metrics
 from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.rendering import coevolution as rendering
+
+__all__ = ["LockIn", "State", "Task"]
 
 Array = npt.NDArray[Any]
 
-TRUTH, EVIDENCE, REPORT = range(3)  # what draws are for: their first counter after the step's
+TRUTH, EVIDENCE, REPORT = range(3)  # purposes of draws: their first counter after the step's
 OBSERVED = ("belief", "response", "response_std", "last_message", "message_weight", "next_message_weight", "time")
 
 
 class Task(NamedTuple):
-    """key (B,) of the episode, for the references to play it again; truth (B,): what there is to learn."""
+    """Constants of B episodes: key (B,), with which references play the same episode; truth (B,), the hidden number."""
 
     key: Array
     truth: Array
@@ -141,23 +144,23 @@ class LockIn:
 
     @property
     def threshold(self) -> float:
-        """The trust in people above which the model of the source locks in: 1 / (n lambda2)."""
+        """Trust in people above which the model of the source locks in: 1 / (n lambda2)."""
         return 1.0 / (self.people * self.trust_in_ai)
 
     def _normals(self, key: keys.Key, t: int | Array) -> tuple[Array, Array]:
-        """Normal draws (B, n) of a step: for what people observe, and for how they report it."""
+        """Normal draws (B, n) of a step: for people's observations, and for their reports."""
         step, purpose = t if isinstance(t, int) else t[:, None, None], np.array([[EVIDENCE], [REPORT]])
         draws = keys.normal(key[:, None, None], step, purpose, np.arange(self.people))
         return draws[:, 0], draws[:, 1]
 
     def _private_precision(self, count: Array) -> Array:
-        """Precision (B, 1 + n) of everyone's own evidence after `count` observations (B,): none for the AI."""
+        """Precision (B, 1 + n) of everyone's own evidence after `count` observations (B,), 0 for the AI."""
         own = np.repeat((count / self.sigma**2)[:, None], 1 + self.people, axis=1)
         own[:, 0] = 0.0
         return own
 
     def initial(self, key: keys.Key) -> tuple[Task, State]:
-        """A standard normal truth, and one observation by everybody; the AI knows nothing."""
+        """Draw a standard normal truth, and one observation for everybody but the AI."""
         task = Task(key.copy(), keys.normal(key, keys.RESET, TRUTH))
         return task, self.start(task)
 
@@ -173,15 +176,15 @@ class LockIn:
         return State(np.zeros(len(key), np.int64), *beliefs, private, responses, *nothing)
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """The AI speaks and listens at once; everybody observes, and adds up."""
+        """Exchange messages between the AI and people, observe, and combine all evidence."""
         trust, message = self.decode(state, action)
         count = state.t + 1.0
         observed = np.zeros_like(state.private)
         evidence, noise = self._normals(key, t)
         observed[:, 1:] = task.truth[:, None] + self.sigma * evidence
         private = dynamics.observe(state.private, count[:, None], observed)
-        told = np.concatenate([message[:, None], state.responses], axis=1)
-        heard = dynamics.hear_star(dynamics.Belief(told, state.precision, state.exponent), trust, self.trust_in_ai)
+        stated = np.concatenate([message[:, None], state.responses], axis=1)
+        heard = dynamics.hear_star(dynamics.Belief(stated, state.precision, state.exponent), trust, self.trust_in_ai)
         beliefs = dynamics.Belief(state.mean, state.precision, state.exponent)
         after = dynamics.exchange(beliefs, private, self._private_precision(count + 1.0), heard)
         responses = after.mean[:, 1:] + self.noise * noise
@@ -197,36 +200,36 @@ class LockIn:
         return self.trust * (a[:, 0] + 1.0) / 2.0, state.mean[:, 0] + self.reach * a[:, 1]
 
     def encode(self, state: State, trust: Array, message: Array) -> Array:
-        """Actions (B, 2) of trusts and messages, cut to what can be done."""
+        """Actions (B, 2) of trusts and messages, clipped to the action space."""
         wanted = np.stack([2.0 * trust / self.trust - 1.0, (message - state.mean[:, 0]) / self.reach], axis=1)
         return np.clip(wanted, -1.0, 1.0).astype(np.float32)
 
     def next_message_weight(self, state: State) -> Array:
-        """Share (B,) that what the AI says now will have in the precision of people's next beliefs."""
+        """Share (B,) of the AI's next message in the precision of people's next beliefs."""
         own = (state.t + 2.0) / self.sigma**2
         # both over 2^exponent: a person's own precision vanishes beside an AI's that has exploded
         ai = self.trust_in_ai * state.precision[:, 0]
         return ai / (ai + np.ldexp(own, -np.clip(state.exponent[:, 0], -1000, 1000).astype(np.int32)))
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """Less people's mean squared error, in units of what they would have alone."""
-        return np.where(self.terminal(task, state), 0.0, self._earned(task, next_state.t, next_state.mean[:, 1:]))
+        """Minus people's mean squared error (B,), in units of its expectation without an AI."""
+        return np.where(self.terminal(task, state), 0.0, self._reward(task, next_state.t, next_state.mean[:, 1:]))
 
-    def _earned(self, task: Task, t: Array, mean: Array) -> Array:
-        """What is earned where people believe in `mean` (B, n) after t steps: (B,)."""
+    def _reward(self, task: Task, t: Array, mean: Array) -> Array:
+        """Reward (B,) where people's beliefs have the means (B, n) after t steps."""
         error = mean - task.truth[:, None]
         alone = self.sigma**2 / (t + 1.0)
         return -dynamics.mean(error * error) / alone
 
     def terminal(self, task: Task, state: State) -> Array:
-        """After the last step."""
+        """Tell which episodes have had their last step (B,)."""
         return state.t >= self.steps
 
     def observation(self, task: Task, state: State) -> Array:
-        """What the AI knows, (B, 7) in the order of OBSERVED."""
+        """Return the AI's information, (B, 7) in the order of OBSERVED."""
         share = state.t / self.steps
         response, response_std = _summary(state.responses)
-        seen = [
+        columns = [
             state.mean[:, 0],
             response,
             response_std,
@@ -236,34 +239,34 @@ class LockIn:
             share,
         ]
         space: Any = self.observation_space
-        return np.clip(np.stack(seen, axis=1), space.low, space.high).astype(np.float32)
+        return np.clip(np.stack(columns, axis=1), space.low, space.high).astype(np.float32)
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns (B,) of the silent AI and of the one that knows all evidence, in the same episodes.
+        """Episode returns (B,) of the silent AI and of the one that observes all evidence, in the same episodes.
 
-        People who hear nothing believe what they have observed, which those who are told have observed, too: one
-        rollout gives both.
+        Without messages people's beliefs are the means of their own observations, which are the same in both: one
+        rollout gives both returns.
         """
-        state, silent, told = self.start(task), np.zeros(len(task.key)), np.zeros(len(task.key))
+        state, silent, best = self.start(task), np.zeros(len(task.key)), np.zeros(len(task.key))
         for t in range(self.steps):
             action = self.oracle_action(task, state)
             after = self.transition(task, state, action, task.key, np.full(len(task.key), t))
-            told += self.reward(task, state, action, after)
+            best += self.reward(task, state, action, after)
             precision = np.frexp((after.t + 1.0) / self.sigma**2)[0][:, None]
-            silent += self._earned(task, after.t, after.private[:, 1:] * precision / precision)  # `exchange`'s rounding
+            silent += self._reward(task, after.t, after.private[:, 1:] * precision / precision)  # `exchange`'s rounding
             state = after
-        return silent, told
+        return silent, best
 
     def silence(self, task: Task, state: State) -> Array:
-        """Trust nobody and say nothing: no AI."""
+        """Return the actions of no AI: trust nobody, send nothing."""
         return np.tile(np.array([-1.0, 0.0], np.float32), (len(state.t), 1))
 
     def oracle_action(self, task: Task, state: State) -> Array:
-        """Say the mean of all that people have observed, with full trust."""
+        """Return the actions that send the mean of all observations, with full trust."""
         return self.encode(state, np.full(len(state.t), self.trust), dynamics.mean(state.private[:, 1:]))
 
     def episode_metrics(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
-        """All metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
+        """Return metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
         alone = rollouts.play(self, task, self.silence).states  # by the same random draws, without the AI
         last, unit = states[-1], self.sigma / np.sqrt(self.steps + 1.0)
         people, counterfactual = last.mean[:, 1:, None], alone[-1].mean[:, 1:, None]
@@ -289,14 +292,14 @@ class LockIn:
         }
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """Errors of people's beliefs in units of what they would be alone, the AI's message, and its trust."""
+        """Draw the errors of people's beliefs in units of people without an AI, the message, and the trust."""
         now = states[-1]
         unit = self.sigma / np.sqrt(now.t[0] + 1.0)
         errors = (now.mean[0, 1:] - task.truth[0]) / unit
         said = (now.last_message[0] - task.truth[0]) / unit if now.message_weight[0] > 0 else None
         gain = float(now.trust[0]) / self.threshold
         caption = f"step {now.t[0]} of {self.steps}"
-        draw = _text if mode == "ansi" else _picture
+        draw = rendering.errors_as_text if mode == "ansi" else rendering.errors_as_picture
         return draw(errors, said, gain, float(now.message_weight[0]), caption)
 
 
@@ -305,66 +308,3 @@ def _summary(responses: Array) -> tuple[Array, Array]:
     middle = dynamics.mean(responses)
     deviation = responses - middle[:, None]
     return middle, np.sqrt(dynamics.mean(deviation * deviation))
-
-
-WIDE, BINS = 4.0, 40  # the histogram of errors goes from -WIDE to WIDE units
-PAGE, PANEL, INK, GRID, PERSON, VOICE, TRUTH_INK = (
-    "#f6f4ef", "#ffffff", "#1d3557", "#dfe3e8", "#457b9d", "#e63946", "#2a9d5c",
-)  # fmt: skip
-
-
-def _counts(errors: Array) -> list[int]:
-    """How many errors lie in each bin; those beyond the ends count in the last ones."""
-    index = np.floor((np.clip(errors, -WIDE, WIDE) / WIDE + 1) / 2 * BINS).astype(np.int64)
-    return np.bincount(np.minimum(index, BINS - 1), minlength=BINS).tolist()
-
-
-def _text(errors: Array, said: float | None, gain: float, voice: float, caption: str) -> str:
-    counts = _counts(errors)
-    bars = [" ▁▂▃▄▅▆▇█"[int(np.ceil(8 * n / max(*counts, 1)))] for n in counts]
-    marks = [" "] * (BINS + 1)
-    marks[BINS // 2] = "^"
-    if said is not None:
-        marks[int((np.clip(said, -WIDE, WIDE) / WIDE + 1) / 2 * BINS)] = "!"
-    return (
-        f"{caption}; errors from -{WIDE:g} to {WIDE:g} times those of people alone\n[{''.join(bars)}]\n "
-        f"{''.join(marks)}  ^ truth, ! the AI\ntrust {gain:.2f} of the threshold, voice {voice:.6f}"
-    )
-
-
-def _picture(errors: Array, said: float | None, gain: float, voice: float, caption: str) -> drawing.Pixels:
-    side, left, floor, high = 560, 30, 270, 210
-    pixels = drawing.blank(380, side + 2 * left, PAGE)
-    pen = drawing.Canvas(pixels)
-    pen.text((left, 20), caption, 11, INK)
-    pen.paint(drawing.rectangle(left, 40, left + side, floor, 8), PANEL)
-
-    def place(error: float) -> float:
-        return left + (float(np.clip(error, -WIDE, WIDE)) / WIDE + 1) / 2 * side
-
-    for at in range(-3, 4):
-        pen.paint(drawing.line([(place(at), 46), (place(at), floor)], 1), GRID)
-        pen.text((place(at), floor + 14), f"{at}", 8, INK, anchor="center")
-    counts = _counts(errors)
-    for i, n in enumerate(counts):
-        if n:
-            x = left + i * side / BINS
-            pen.paint(drawing.rectangle(x + 1, floor - high * n / max(counts), x + side / BINS - 1, floor), PERSON)
-    pen.paint(drawing.line([(place(0), 46), (place(0), floor)], 3), TRUTH_INK)
-    if said is not None:
-        pen.paint(drawing.circle((place(said), 52), 8), VOICE, outline=PANEL, width=2)
-    pen.text((left, floor + 34), "error of people, 1 = as if they were alone", 9, INK)
-    for i, (word, colour) in enumerate((("truth", TRUTH_INK), ("the AI", VOICE))):
-        pen.paint(drawing.circle((left + 390 + 90 * i, floor + 34), 6), colour)
-        pen.text((left + 402 + 90 * i, floor + 34), word, 9, INK)
-    for y, word, share, mark in ((floor + 58, "trust", gain / 2, True), (floor + 82, "voice", voice, False)):
-        pen.text((left, y), word, 9, INK)
-        pen.paint(drawing.rectangle(left + 80, y - 7, left + side, y + 7, 4), PANEL)
-        width = (side - 80) * min(share, 1.0)
-        if width > 0:
-            pen.paint(drawing.rectangle(left + 80, y - 7, left + 80 + width, y + 7, 4), VOICE if mark else PERSON)
-        if mark:  # the threshold lies in the middle
-            pen.paint(
-                drawing.line([(left + 80 + (side - 80) / 2, y - 10), (left + 80 + (side - 80) / 2, y + 10)], 2), INK
-            )
-    return pixels

@@ -1,4 +1,4 @@
-"""What is measured of an estimate that follows people, and of an AI that moves them: each number is one equation here.
+"""Metrics of estimates that follow people, and of an AI that moves them: each number is one equation here.
 
 Shapes: T steps, D value dimensions, N people; any leading axes `...` are kept. Estimates and truths are (..., T, D),
 people (..., N, D). Distances are Euclidean, as the confidence bounds of the dynamics are.
@@ -16,6 +16,30 @@ import numpy.typing as npt
 
 from valuegym.envs.coevolution import dynamics
 
+__all__ = [
+    "after_adaptation",
+    "benefit",
+    "centred_similarity",
+    "centred_skill",
+    "direction_accuracy",
+    "distance",
+    "diversity",
+    "diversity_ratio",
+    "effective_opinions",
+    "influence",
+    "lag",
+    "lock_in_index",
+    "martingale_slope",
+    "minority_survival",
+    "objectives",
+    "of_estimates",
+    "on_arrival",
+    "overconfidence",
+    "running_centre",
+    "skill",
+    "squared_distances",
+]
+
 Floats = npt.NDArray[np.floating[Any]]
 
 # ---------------------------------------------------------------- estimates of values that move
@@ -27,12 +51,12 @@ def distance(a: Floats, b: Floats) -> Floats:
 
 
 def after_adaptation(estimates: Floats, truth: Floats) -> Floats:
-    """Distance of the estimate made at t, with what was heard at t, from the truth at t: (..., T)."""
+    """Distance of the estimate at t, made with the responses of t, from the truth at t: (..., T)."""
     return distance(estimates, truth)
 
 
 def on_arrival(estimates: Floats, truth: Floats) -> Floats:
-    """Distance of the estimate carried over from t - 1 from the truth at t, before anything is heard: (..., T-1)."""
+    """Distance of the estimate of t - 1 from the truth at t, before the responses of t: (..., T-1)."""
     return distance(estimates[..., :-1, :], truth[..., 1:, :])
 
 
@@ -55,10 +79,10 @@ def running_centre(truth: Floats) -> Floats:
 
 
 def centred_skill(estimates: Floats, truth: Floats) -> Floats:
-    """Skill, from the second step on, against the mean of the truths so far: (...).
+    """Skill from the second step on, against the mean of the truths so far: (...).
 
-    An agent that answers with the mean of what has been scores 0, whatever the values' common level; raw cosines
-    credit that level to everyone.
+    An agent that answers with the mean of the past scores 0, whatever the values' common level; raw cosines credit
+    that level to everyone.
     """
     return skill(estimates[..., 1:, :], running_centre(truth), truth[..., 1:, :])
 
@@ -74,7 +98,7 @@ def centred_similarity(a: Floats, b: Floats, centre: Floats) -> Floats:
 
 
 def lag(estimates: Floats, truth: Floats) -> npt.NDArray[np.int64]:
-    """How many steps the estimates come after the truth: the l of lowest mean distance of estimate(t) to truth(t-l).
+    """Lag of the estimates in steps: the l of lowest mean distance from estimate(t) to truth(t-l).
 
     Searched in -(T-1)//2 .. (T-1)//2; among equals the one nearest to 0, then the positive one. (..., T, D) -> (...).
     """
@@ -88,14 +112,14 @@ def lag(estimates: Floats, truth: Floats) -> npt.NDArray[np.int64]:
 
 
 def direction_accuracy(estimates: Floats, truth: Floats, before: Floats) -> Floats:
-    """Share of steps and dimensions in which the estimate lies on the side of `before` that the truth went to: (...).
+    """Share of steps and dimensions in which the estimate moves from `before` in the direction of the truth: (...).
 
     Estimates that do not move count one half, as a coin would; dimensions in which the truth did not move are left
-    out, and 1/2 is what is left where none moved.
+    out, and the result is 1/2 where none moved.
     """
-    said, went = np.sign(estimates - before), np.sign(truth - before)
-    hit = np.where(went != 0, (1 + said * went) / 2, 0.0).sum((-2, -1))
-    moved = (went != 0).sum((-2, -1))
+    estimated, actual = np.sign(estimates - before), np.sign(truth - before)
+    hit = np.where(actual != 0, (1 + estimated * actual) / 2, 0.0).sum((-2, -1))
+    moved = (actual != 0).sum((-2, -1))
     return np.where(moved > 0, hit / np.maximum(moved, 1), 0.5)
 
 
@@ -166,7 +190,7 @@ def effective_opinions(people: Floats, width: float) -> Floats:
 
 
 def minority_survival(people: Floats, counterfactual: Floats, radius: float, share: float = 0.25) -> Floats:
-    """Share of counterfactual minority opinions that somebody still holds, within a distance of `radius`: (...).
+    """Share of counterfactual minority opinions that some person still holds, within a distance of `radius`: (...).
 
     An opinion of the counterfactual population is a minority's if less than `share` of that population lies within the
     radius of it. 1 where there is no minority.
@@ -195,7 +219,7 @@ def martingale_slope(prior: Floats, posterior: Floats) -> Floats:
     """Slope of the least-squares line of belief changes on prior beliefs, with intercept: (..., n) -> (...).
 
     A Bayesian's beliefs are a martingale, so that over many problems the slope is 0; positive is entrenchment, belief
-    that feeds itself (He et al. 2025, "Martingale score"). 0 where the prior beliefs are all equal.
+    that reinforces itself (He et al. 2025, "Martingale score"). 0 where the prior beliefs are all equal.
     """
     centred = prior - prior.mean(-1, keepdims=True)
     size = np.sum(centred**2, -1)
@@ -203,18 +227,18 @@ def martingale_slope(prior: Floats, posterior: Floats) -> Floats:
 
 
 def overconfidence(error: Floats, precision: Floats) -> Floats:
-    """Mean over the last axis of error**2 * claimed precision: 1 if calibrated, above 1 if too sure: (...)."""
+    """Mean over the last axis of error**2 * claimed precision: 1 if calibrated, above 1 if overconfident: (...)."""
     return np.mean(error**2 * precision, -1)
 
 
-# ---------------------------------------------------------------- whose values count
+# ---------------------------------------------------------------- benefit of broadcasts
 
 
 def benefit(broadcast: Floats, people: Floats, bound: float) -> Floats:
     """Mean over people of max(0, 1 - distance(broadcast, x_i)**2 / bound**2): (..., D), (..., N, D) -> (...).
 
-    Advice helps whom it fits: by 1 where it is a person's own view, by 0 from the confidence bound on. Its sum over
-    people is the kernel density of Epanechnikov (1969), whose modes mean shift finds.
+    A broadcast benefits a person by 1 where it is that person's own value, and by 0 from the confidence bound on. The
+    sum over people is the kernel density of Epanechnikov (1969), whose modes mean shift finds.
     """
     square = squared_distances(broadcast[..., None, :], people)[..., 0, :]
     return np.mean(np.maximum(0.0, 1 - square / bound**2), -1)
@@ -228,13 +252,13 @@ def objectives(
     bound: float,
     tolerance: float,
 ) -> dict[str, Floats]:
-    """The mean benefit of a run's broadcasts, judged by whose values: the objectives of a DR-MDP, side by side.
+    """Mean benefit of a run's broadcasts by the values of different people: the objectives of a DR-MDP, side by side.
 
-    Carroll et al. (2024, "AI alignment with changing and influenceable reward functions") compare what an AI may
-    maximise when values change: R_theta(broadcast) for the values theta of
+    Carroll et al. (2024, "AI alignment with changing and influenceable reward functions") compare objectives of an AI
+    when values change: R_theta(broadcast) for the values theta of
 
     - initial: the people at the start;
-    - current: the people at the end of each step, who have heard that step's broadcast (real-time reward);
+    - current: the people at the end of each step, after that step's broadcast (real-time reward);
     - final: the people at the end of the run;
     - natural_shift: the counterfactual population at the beginning of each step;
     - constrained: as current, until influence exceeds `tolerance`; a run that has left the natural path earns
@@ -243,7 +267,7 @@ def objectives(
 
     Args:
         broadcasts: (..., T, D).
-        speaks: (..., T); silence benefits nobody.
+        speaks: (..., T) bool; silence has no benefit.
         people: (..., T+1, N, D), before the first step and after every step.
         counterfactual: the same of the counterfactual population.
         bound: confidence bound of the benefit.

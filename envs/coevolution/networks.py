@@ -1,4 +1,4 @@
-"""Social networks as arrays: who can meet whom, and with what weight people listen to each other.
+"""Social networks as arrays: ties between people, and the weights with which they listen to each other.
 
 A network is kept in compressed rows, so that its memory is linear in people and ties however uneven the degrees are.
 `None` stands for the complete network, in which everybody can meet everybody, wherever a network is expected.
@@ -16,6 +16,24 @@ import numpy.typing as npt
 
 from valuegym.envs import keys
 
+__all__ = [
+    "Network",
+    "barabasi_albert",
+    "by_name",
+    "columns",
+    "complete",
+    "dense",
+    "edges_of",
+    "from_edges",
+    "from_networkx",
+    "listening",
+    "neighbour",
+    "partners",
+    "read_edges",
+    "to_networkx",
+    "watts_strogatz",
+]
+
 Array = npt.NDArray[Any]
 
 
@@ -24,7 +42,7 @@ class Network(NamedTuple):
 
     offsets (N + 1,): the neighbours of person i are targets[offsets[i] : offsets[i + 1]], in increasing order.
     targets (E,): person at the other end of each tie.
-    weights (E,): how much person i listens to that neighbour; 1 / degree where nothing else is said.
+    weights (E,): how much person i listens to that neighbour; 1 / degree by default.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -38,19 +56,19 @@ class Network(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """A hash of who is tied to whom and how strongly."""
+        """SHA-256 of the ties and their weights."""
         whole, real = np.concatenate(self[:2]).astype("<i8"), self.weights.astype("<f8")
         return hashlib.sha256(len(self.degree).to_bytes(8, "little") + whole.tobytes() + real.tobytes()).hexdigest()
 
 
 def from_edges(edges: npt.ArrayLike, people: int, weights: npt.ArrayLike | None = None) -> Network:
-    """The network of a list of edges (M, 2) between people 0 .. people - 1.
+    """Make the network of a list of edges (M, 2) between people 0 .. people - 1.
 
     Without weights every edge is a tie both ways, counted once, and everyone listens equally to all neighbours. With
     weights (M,) edge (i, j) says how much i listens to j, and that way only.
 
     Raises:
-        ValueError: an edge leads to nobody or to the person itself, or a weight is negative or repeated.
+        ValueError: an edge leads to no person or to the person itself, or a weight is negative or repeated.
     """
     pairs = np.asarray(edges, np.int64).reshape(-1, 2)
     if people < 1 or (pairs < 0).any() or (pairs >= people).any():
@@ -75,21 +93,24 @@ def from_edges(edges: npt.ArrayLike, people: int, weights: npt.ArrayLike | None 
 
 
 def edges_of(network: Network) -> npt.NDArray[np.int64]:
-    """Directed ties (E, 2): person, neighbour."""
+    """Return the directed ties (E, 2): person, neighbour."""
     return np.stack([np.repeat(np.arange(len(network.degree)), network.degree), network.targets], axis=1)
 
 
 def complete(people: int) -> Network:
-    """Everybody knows everybody, written out (`None` means the same and costs nothing)."""
+    """Make the complete network explicitly (`None` means the same and costs nothing)."""
     return from_edges(np.stack(np.triu_indices(people, 1), axis=1), people)
 
 
 def watts_strogatz(people: int, neighbours: int, rewire: float, key: keys.Key | int) -> Network:
-    """A small world (Watts, Strogatz 1998): a ring in which everyone knows the nearest `neighbours` people.
+    """Make a small world (Watts, Strogatz 1998): a ring in which everyone is tied to the nearest `neighbours` people.
 
     One edge (i, i + d) after another keeps its first end and, with probability `rewire`, gets another one, uniform
-    over the people whom i does not know yet; there are none where i knows everybody. Mean degree stays `neighbours`,
-    an even number.
+    over the people to whom i is not yet tied; there are none where i is tied to everybody. Mean degree stays
+    `neighbours`, an even number.
+
+    Raises:
+        ValueError: `neighbours` is odd or outside its range, or `rewire` is no probability.
     """
     if neighbours % 2 or not 2 <= neighbours < people or not 0 <= rewire <= 1:
         raise ValueError(
@@ -100,16 +121,16 @@ def watts_strogatz(people: int, neighbours: int, rewire: float, key: keys.Key | 
     here = np.repeat(np.arange(people), neighbours // 2)
     there = (here + np.tile(np.arange(1, neighbours // 2 + 1), people)) % people
     rewired = np.flatnonzero(keys.uniform(key, 0, np.arange(len(here))) < rewire).tolist()
-    known = set(np.concatenate([people * here + there, people * there + here]).tolist()) if rewired else set()
+    tied = set(np.concatenate([people * here + there, people * there + here]).tolist()) if rewired else set()
     degree = np.full(people, neighbours).tolist()
     for edge in rewired:
         i, old = int(here[edge]), int(there[edge])
         attempt = 1
         while degree[i] < people - 1:
             new = int(keys.integers(key, people, attempt, edge)[0])
-            if new != i and people * i + new not in known:
-                known -= {people * i + old, people * old + i}
-                known |= {people * i + new, people * new + i}
+            if new != i and people * i + new not in tied:
+                tied -= {people * i + old, people * old + i}
+                tied |= {people * i + new, people * new + i}
                 degree[old] -= 1
                 degree[new] += 1
                 there[edge] = new
@@ -119,10 +140,13 @@ def watts_strogatz(people: int, neighbours: int, rewire: float, key: keys.Key | 
 
 
 def barabasi_albert(people: int, ties: int, key: keys.Key | int) -> Network:
-    """Preferential attachment (Barabási, Albert 1999).
+    """Make a network by preferential attachment (Barabási, Albert 1999).
 
     Starts from a star of ties + 1 people; every newcomer ties itself to `ties` different people, each chosen in
     proportion to the ties that he or she has.
+
+    Raises:
+        ValueError: `ties` is outside its range.
     """
     if not 1 <= ties < people:
         raise ValueError(f"ties = {ties}; expected a number from 1 to {people - 1}.")
@@ -140,7 +164,7 @@ def barabasi_albert(people: int, ties: int, key: keys.Key | int) -> Network:
     return from_edges(ends, people)
 
 
-# Networks that are drawn: how, and the usual parameters in the order in which they are passed.
+# Random networks: the function, and its default parameters in the order in which they are passed.
 MADE: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
     "watts-strogatz": (watts_strogatz, {"neighbours": 6, "rewire": 0.1, "seed": 0}),
     "barabasi-albert": (barabasi_albert, {"ties": 3, "seed": 0}),
@@ -148,7 +172,7 @@ MADE: dict[str, tuple[Callable[..., Network], dict[str, Any]]] = {
 
 
 def by_name(network: Any, people: int) -> Network | None:
-    """The network that an argument stands for, among so many people; None is the complete one.
+    """Return the network of an argument, among this many people; None is the complete one.
 
     Args:
         network: None or "complete"; "watts-strogatz" or "barabasi-albert", alone or as a dictionary of that `name` and
@@ -157,7 +181,7 @@ def by_name(network: Any, people: int) -> Network | None:
         people: N.
 
     Raises:
-        ValueError: it is none of these, or of other people than these.
+        ValueError: it is none of these, or has another number of people.
     """
     if network is None or (isinstance(network, str) and network == "complete"):
         return None
@@ -168,8 +192,8 @@ def by_name(network: Any, people: int) -> Network | None:
         given = {key: value for key, value in network.items() if key != "name"}
         fits = all(key in usual and isinstance(value, int | type(usual[key])) for key, value in given.items())
         if make is None or not fits:
-            known = "; ".join(f"{name} with {', '.join(by)}" for name, (_, by) in MADE.items())
-            raise ValueError(f"network = {network}; expected a name and numbers: {known}.")
+            options = "; ".join(f"{name} with {', '.join(by)}" for name, (_, by) in MADE.items())
+            raise ValueError(f"network = {network}; expected a name and numbers: {options}.")
         return make(people, *(usual | given).values())
     if isinstance(network, Network):
         found = network
@@ -190,7 +214,7 @@ def by_name(network: Any, people: int) -> Network | None:
 
 
 def _from_rows(rows: Any) -> Network:
-    """The network of edges (M, 2), or (M, 3) with weights, among people from 0 to the largest number."""
+    """Make the network of edges (M, 2), or (M, 3) with weights, among people from 0 to the largest number."""
     try:
         table = np.asarray(rows, np.float64)
     except (TypeError, ValueError):
@@ -202,16 +226,20 @@ def _from_rows(rows: Any) -> Network:
 
 
 def listening(network: Network) -> tuple[Network, npt.NDArray[np.bool_]]:
-    """The network with weights that add up to 1 for everyone, and who listens to anybody at all (N,)."""
+    """Return the network with weights that add up to 1 for everyone, and who has neighbours to listen to (N,)."""
     person = edges_of(network)[:, 0]
     total = np.bincount(person, network.weights, len(network.degree))
     return network._replace(weights=network.weights / np.where(total > 0, total, 1.0)[person]), total > 0
 
 
 def read_edges(path: str | Path) -> Network:
-    """A text file with one edge per line: two numbers of people and, on all lines or none, the weight that i gives j.
+    """Read a file with one edge per line: two numbers of people and, on all lines or none, the weight that i gives j.
 
     Numbers are separated by commas or blanks; lines that begin with # are skipped. People are 0 .. the largest number.
+
+    Raises:
+        ValueError: the file is not of this form.
+        FileNotFoundError: there is no such file.
     """
     rows = [
         line.replace(",", " ").split()
@@ -230,7 +258,7 @@ def read_edges(path: str | Path) -> Network:
 
 
 def from_networkx(graph: Any) -> Network:
-    """A networkx graph with people numbered in the order of its nodes; directed graphs use the attribute `weight`."""
+    """Convert a networkx graph, with people in the order of its nodes; directed graphs use the attribute `weight`."""
     number = {node: i for i, node in enumerate(graph.nodes)}
     edges = [(number[a], number[b]) for a, b in graph.edges if a != b]
     if not graph.is_directed():
@@ -240,7 +268,11 @@ def from_networkx(graph: Any) -> Network:
 
 
 def to_networkx(network: Network) -> Any:
-    """A networkx graph: undirected where all ties go both ways, else directed with weights. Needs `networks`."""
+    """Convert to a networkx graph: undirected where all ties go both ways, else directed with weights.
+
+    Raises:
+        ImportError: networkx, of the extra `networks`, is not installed.
+    """
     try:
         import networkx
     except ImportError as error:
@@ -254,20 +286,20 @@ def to_networkx(network: Network) -> Any:
 
 
 def dense(network: Network) -> npt.NDArray[np.float64]:
-    """The weights as a matrix (N, N): row i says how much i listens to everyone."""
+    """Return the weights as a matrix (N, N): row i holds the weights that i gives to everyone."""
     matrix = np.zeros((len(network.degree),) * 2)
     matrix[tuple(edges_of(network).T)] = network.weights
     return matrix
 
 
 def neighbour(person: Array, u: Array, people: int, network: Network | None = None) -> npt.NDArray[np.int64]:
-    """Somebody whom each person meets, uniform over his or her neighbours.
+    """Choose a neighbour for each person, uniformly.
 
     Args:
         person: numbers of people, any shape.
         u: uniform draws of that shape.
         people: N.
-        network: whose neighbours.
+        network: of the neighbours; None for the complete one.
 
     Returns:
         Numbers of people; the person itself where there are no neighbours, which moves nobody.
@@ -284,13 +316,13 @@ def neighbour(person: Array, u: Array, people: int, network: Network | None = No
 
 
 def partners(u: Array, network: Network | None = None) -> npt.NDArray[np.int64]:
-    """Whom everyone meets: (B, N) uniform draws -> (B, N) people, as `neighbour`."""
+    """Choose a neighbour for everyone: (B, N) uniform draws -> (B, N) people (`neighbour`)."""
     person = np.arange(u.shape[-1])
     return neighbour(np.broadcast_to(person, u.shape), u, u.shape[-1], network)
 
 
 def columns(network: Network) -> Iterator[tuple[Any, Array]]:
-    """Everybody's first neighbours, then the second ones, and so on.
+    """Iterate over everybody's first neighbours, then the second ones, and so on.
 
     Yields the people who have that many, (n,) or slice(None) for everybody, and where their ties lie in `targets` and
     `weights` (n,): adding up in this order takes memory linear in people and gives the same bits for any number of

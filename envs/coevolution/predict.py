@@ -6,6 +6,8 @@ from typing import Any
 
 from valuegym.envs.coevolution.follow import Follow
 
+__all__ = ["Predict"]
+
 
 class Predict(Follow):
     """Forecast values that move: estimate what people will value `horizon` steps from now.

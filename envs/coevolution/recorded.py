@@ -1,4 +1,4 @@
-"""Recorded paths of values, read from a folder the user has and checked by content; nothing is shipped.
+"""Recorded paths of values, read from the user's folder and checked by content; no data are shipped.
 
 history: five value scores of embeddings of nine centuries of text, digitised from a figure of ProgressGym (Qiu et al.
 2024, https://github.com/PKU-Alignment/ProgressGym, MIT; data CC-BY 4.0), to about +-0.005. gss: shares of answers to
@@ -19,11 +19,13 @@ import numpy.typing as npt
 
 from valuegym.envs import keys
 
+__all__ = ["PUBLISHED", "Recorded", "hashes", "load", "number", "published", "read_csv", "rows_of"]
+
 Array = npt.NDArray[Any]
 Real = npt.NDArray[np.float64]
 
 VARIABLE, FOLDER = "VALUEGYM_DATA", "progress_values"
-# File and SHA-256 of what is known by name.
+# Files and SHA-256 of published paths.
 PUBLISHED: dict[str, tuple[str, str]] = {
     "history": (
         "value_embeddings_digitized.csv",
@@ -35,7 +37,7 @@ PUBLISHED: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """One path: times (T,), values (T, V) of what `names` says, and the SHA-256 of the file."""
+    """One path: times (T,), values (T, V), the names of the values, and the SHA-256 of the file."""
 
     time: Real
     values: Real
@@ -43,25 +45,29 @@ class Recorded:
     sha256: str
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """A stretch of `steps` times for every key, (B, steps, dimensions); the whole path if it has that many.
+        """Draw a stretch of `steps` times for every key, (B, steps, dimensions); the whole path if it has that many.
 
-        Raises ValueError where the path is shorter or has other dimensions.
+        Raises:
+            ValueError: the path is shorter or has other dimensions.
         """
         T, V = self.values.shape
         if steps > T or dimensions != V:
             raise ValueError(
                 f"The recorded path has {T} times and {V} values ({', '.join(self.names)}); {steps} steps and "
-                f"{dimensions} dimensions were asked for. Choose at most {T} steps and {V} dimensions."
+                f"{dimensions} dimensions do not fit. Choose at most {T} steps and {V} dimensions."
             )
         start = keys.integers(key, T - steps + 1, keys.RESET, 0)
         return self.values[start[:, None] + np.arange(steps)].copy()
 
 
 def published(name: str, file: str, sha256: str, data: str | None) -> tuple[Path, bytes, str]:
-    """Path, content and SHA-256 of a published file.
+    """Return path, content and SHA-256 of a published file.
 
-    It lies in `data` or the folder that VALUEGYM_DATA names, or in the subfolder progress_values. Raises ValueError
-    where it is not the published one, FileNotFoundError where the folder or the file is missing.
+    It lies in `data` or the folder that VALUEGYM_DATA names, or in the subfolder progress_values.
+
+    Raises:
+        ValueError: the file is not the published one.
+        FileNotFoundError: the folder or the file is missing.
     """
     root = data or os.environ.get(VARIABLE)
     if not root:
@@ -70,13 +76,13 @@ def published(name: str, file: str, sha256: str, data: str | None) -> tuple[Path
         if path.is_file():
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest() != sha256:
-                raise ValueError(f"{path} is not the file known as {name!r}: its SHA-256 differs.")
+                raise ValueError(f"{path} is not the published {name!r}: its SHA-256 differs.")
             return path, content, sha256
     raise FileNotFoundError(f"{file} is missing from {root} and its subfolder {FOLDER}.")
 
 
 def rows_of(content: bytes, where: str | Path) -> list[dict[str, str]]:
-    """The lines of a CSV file by the names in its first one; ValueError where there are none."""
+    """Return the lines of a CSV file by the names in its first one; ValueError where there are none."""
     try:
         rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -87,7 +93,7 @@ def rows_of(content: bytes, where: str | Path) -> list[dict[str, str]]:
 
 
 def number(text: str | None, where: str | Path) -> float:
-    """A finite number from a file; ValueError for anything else."""
+    """Return a finite number from a file; ValueError for anything else."""
     try:
         value = float(text or "")
     except ValueError:
@@ -98,7 +104,7 @@ def number(text: str | None, where: str | Path) -> float:
 
 
 def load(name: str, data: str | None = None) -> Recorded:
-    """A published path.
+    """Load a published path.
 
     Answers to the survey are shares in [0, 1], interpolated linearly to every year from 1974 to 2018.
 
@@ -118,16 +124,18 @@ def load(name: str, data: str | None = None) -> Recorded:
     time = np.arange(1974.0, 2019.0)
     columns = []
     for variable in names:
-        asked = [row for row in rows if row["variable"] == variable]
-        years, percent = ([number(row[column], path) for row in asked] for column in ("year", "percent"))
+        answers = [row for row in rows if row["variable"] == variable]
+        years, percent = ([number(row[column], path) for row in answers] for column in ("year", "percent"))
         columns.append(np.interp(time, years, np.array(percent) / 100.0))
     return Recorded(time, np.stack(columns, axis=1), tuple(names), sha256)
 
 
 def read_csv(path: str | Path) -> Recorded:
-    """A path of one's own: a line of names, then the time and one number for every name in each line, times rising.
+    """Read a path from a CSV file: a line of names, then lines of a time and one number for every name, times rising.
 
-    Raises ValueError in one sentence for anything else, FileNotFoundError where there is no file.
+    Raises:
+        ValueError: the file is not of this form.
+        FileNotFoundError: there is no such file.
     """
     content = Path(path).read_bytes()
     rows = rows_of(content, path)
@@ -141,5 +149,5 @@ def read_csv(path: str | Path) -> Recorded:
 
 
 def hashes(*sources: Any) -> tuple[str, ...]:
-    """SHA-256 of everything that has content of its own: what was read from files, and networks."""
+    """Return the SHA-256 of all sources that have content of their own: files and networks."""
     return tuple(source.sha256 for source in sources if hasattr(source, "sha256"))

@@ -1,8 +1,8 @@
-"""What people tell: noisy responses of their values, or choices between items, from a sample of them at every step.
+"""Responses of people: stated values with noise, or choices between items, from a sample of them at every step.
 
-Both kinds are vectors of D numbers, so that every environment of the family has the same observation: a report is the
-values that a person states, a choice is the loadings of the item chosen less those of the item left. Shapes: B
-episodes, N people, D value dimensions, m responses a step.
+Both kinds are vectors of D numbers, so that every environment of the family has the same observation: a statement is
+the values that a person states, a choice is the loadings of the item chosen minus those of the other item. Shapes: B
+episodes, N people, D value dimensions, m responses per step.
 """
 
 from __future__ import annotations
@@ -17,26 +17,31 @@ from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.items import Items
 
+__all__ = ["LIMIT", "Channel", "advance", "initial"]
+
 Array = npt.NDArray[Any]
 
-LIMIT = 4.0  # responses are cut at this size along every dimension
+LIMIT = 4.0  # stated values are clipped to +-LIMIT in every dimension
 KINDS = ("values", "choices")
 NEWTON = 8  # iterations of a step's estimate from choices
 
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """How people are asked and how they answer.
+    """Sampling of people and law of their responses.
 
     Attributes:
-        kind: "values": everyone asked states x + noise * xi. "choices": everyone asked chooses between two items with
-            loadings phi, by Bradley-Terry: the first with probability 1 / (1 + exp(-(phi_1 - phi_2) . x / noise)).
-        budget: people asked at each step, drawn with replacement.
+        kind: "values": each respondent states x + noise * xi. "choices": each chooses between two items with loadings
+            phi, by Bradley-Terry: the first with probability 1 / (1 + exp(-(phi_1 - phi_2) . x / noise)).
+        budget: respondents per step, drawn with replacement.
         noise: standard deviation of a stated value, or temperature of a choice, in units of value.
-        strategic: how far people overstate: they answer for x + strategic (x - what the AI said last).
-        delay: steps until an answer arrives; until then the answers of the start are shown.
+        strategic: how far people overstate: they respond for x + strategic (x - last message).
+        delay: steps until a response arrives; until then those of the start are observed.
         items: pairs of items to choose between, drawn with replacement. None: loadings of both are drawn uniformly on
             [-1, 1] in every dimension.
+
+    Raises:
+        ValueError: a field is outside its range, or items are given for stated values.
     """
 
     kind: str = "values"
@@ -58,13 +63,13 @@ class Channel:
         if self.kind == "choices" and self.noise == 0:
             raise ValueError("noise = 0; choices need a temperature above 0.")
         if self.kind != "choices" and self.items is not None:
-            raise ValueError(f"items are chosen between: they need responses = 'choices', not {self.kind!r}.")
+            raise ValueError(f"items are for choices: they need responses = 'choices', not {self.kind!r}.")
 
     def draw(self, key: keys.Key, people: Array, message: Array) -> Array:
-        """The answers of one step: keys (B,), people (B, N, D), message (B, D) -> (B, m, D)."""
+        """Draw the responses of one step: keys (B,), people (B, N, D), message (B, D) -> (B, m, D)."""
         B, N, D = people.shape
-        asked = keys.integers(key[:, None], N, 0, np.arange(self.budget))
-        x = np.take_along_axis(people, asked[..., None], axis=1)
+        respondent = keys.integers(key[:, None], N, 0, np.arange(self.budget))
+        x = np.take_along_axis(people, respondent[..., None], axis=1)
         if self.strategic:
             x = x + self.strategic * (x - message[:, None])
         index = np.arange(self.budget * D)
@@ -83,10 +88,10 @@ class Channel:
         return np.where(liked[..., None], items, -items)
 
     def estimate(self, responses: Array) -> Array:
-        """The people's mean as one step's answers (..., m, D) give it by themselves: (..., D).
+        """Return the reading of one step's responses (..., m, D), an estimate of the people's mean: (..., D).
 
-        The mean of stated values. Of choices the most likely values under one for all, with a standard normal prior,
-        by Newton's method: log p(x) = -|x|**2 / 2 - sum_j log(1 + exp(-z_j . x / noise)) for choices z_j.
+        For stated values their mean. For choices z_j the most likely values if they were the same for all people, with
+        a standard normal prior, by Newton's method: log p(x) = -|x|**2 / 2 - sum_j log(1 + exp(-z_j . x / noise)).
         """
         if self.kind == "values":
             return responses.mean(-2)

@@ -1,4 +1,4 @@
-"""Paths that values take through time by themselves: families with known laws, and extrapolation.
+"""Paths of values through time: families with stated laws, and extrapolation.
 
 A family is a frozen dataclass of its parameters; `draw(key, steps, dimensions)` gives one path for every key, (B,) ->
 (B, steps, dimensions), from counter-based draws alone. Values are without unit, lie around 0 and mostly within +-2;
@@ -17,17 +17,30 @@ import numpy.typing as npt
 from valuegym.envs import keys
 from valuegym.envs.coevolution import dynamics, networks
 
+__all__ = [
+    "Family",
+    "Linear",
+    "Logistic",
+    "Mixed",
+    "OrnsteinUhlenbeck",
+    "PopulationMean",
+    "RandomWalk",
+    "RegimeSwitch",
+    "by_name",
+    "extrapolate",
+]
+
 Array = npt.NDArray[Any]
 Real = npt.NDArray[np.float64]
 
-START, PACE, LEVELS, CHANCE, FAMILY = range(5)  # what draws are for: their first counter after keys.RESET
+START, PACE, LEVELS, CHANCE, FAMILY = range(5)  # purposes of draws: their first counter after keys.RESET
 
 
 class Family(Protocol):
-    """Anything that draws paths."""
+    """Protocol of objects that draw paths."""
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """Paths (B, steps, dimensions) of the keys (B,)."""
+        """Draw paths (B, steps, dimensions) of the keys (B,)."""
 
 
 def _normals(key: keys.Key, purpose: int, *shape: int) -> Real:
@@ -49,14 +62,14 @@ class Linear:
     pace: float = 0.15
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """Paths (B, steps, dimensions)."""
-        begin, pace = (_normals(key, purpose, 1, dimensions) for purpose in (START, PACE))
-        return self.start * begin + self.pace * pace * np.arange(float(steps))[:, None]
+        """Draw paths (B, steps, dimensions)."""
+        first, pace = (_normals(key, purpose, 1, dimensions) for purpose in (START, PACE))
+        return self.start * first + self.pace * pace * np.arange(float(steps))[:, None]
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """A moral revolution, x_t = +-(1 / (1 + exp(-(t - m) / w)) - 1/2): from one view to its opposite.
+    """Moral revolution, x_t = +-(1 / (1 + exp(-(t - m) / w)) - 1/2): from one view to its opposite.
 
     Every dimension turns up or down with the same probability. The midpoint m lies within half a step of the middle of
     the path, the width w is uniform on `widths` (steps).
@@ -65,7 +78,7 @@ class Logistic:
     widths: tuple[float, float] = (0.75, 1.25)
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """Paths (B, steps, dimensions)."""
+        """Draw paths (B, steps, dimensions)."""
         u = _uniforms(key, PACE, 3, dimensions)
         middle = (steps - 1) / 2 + u[:, :1] - 0.5
         width = self.widths[0] + (self.widths[1] - self.widths[0]) * u[:, 1:2]
@@ -76,13 +89,16 @@ class Logistic:
 
 @dataclass(frozen=True)
 class RandomWalk:
-    """x_t+1 = x_t + sigma xi, with normal x_0 (standard deviation `start`): the best forecast is persistence."""
+    """Random walk, x_t+1 = x_t + sigma xi, with normal x_0 (standard deviation `start`).
+
+    The best forecast is persistence.
+    """
 
     start: float = 0.3
     sigma: float = 0.3
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """Paths (B, steps, dimensions)."""
+        """Draw paths (B, steps, dimensions)."""
         x = _normals(key, START, steps, dimensions)
         x[:, 0] *= self.start
         x[:, 1:] *= self.sigma
@@ -91,14 +107,14 @@ class RandomWalk:
 
 @dataclass(frozen=True)
 class OrnsteinUhlenbeck:
-    """Values that are pulled back, x_t+1 = x_t - theta x_t + sigma xi, from normal x_0 (standard deviation `start`)."""
+    """Ornstein-Uhlenbeck process, x_t+1 = x_t - theta x_t + sigma xi, from normal x_0 (standard deviation `start`)."""
 
     start: float = 0.9
     theta: float = 0.25
     sigma: float = 0.2
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """Paths (B, steps, dimensions)."""
+        """Draw paths (B, steps, dimensions)."""
         x = _normals(key, START, steps, dimensions)
         x[:, 0] *= self.start
         for t in range(1, steps):
@@ -108,7 +124,7 @@ class OrnsteinUhlenbeck:
 
 @dataclass(frozen=True)
 class RegimeSwitch:
-    """Levels that hold for a while: x_t = level + sigma xi; all dimensions get new levels with probability `chance`.
+    """Piecewise constant levels, x_t = level + sigma xi; all dimensions get new levels with probability `chance`.
 
     Levels are normal (standard deviation `level`).
     """
@@ -118,7 +134,7 @@ class RegimeSwitch:
     chance: float = 0.2
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """Paths (B, steps, dimensions)."""
+        """Draw paths (B, steps, dimensions)."""
         x = self.level * _normals(key, LEVELS, steps, dimensions)
         switched = _uniforms(key, CHANCE, steps, 1) < self.chance
         for t in range(1, steps):
@@ -128,10 +144,10 @@ class RegimeSwitch:
 
 @dataclass(frozen=True)
 class PopulationMean:
-    """The mean of people who listen to each other within a bound, on anchors that progress (`dynamics.coevolve`).
+    """Mean of people who listen to each other within a bound, on anchors that progress (`dynamics.coevolve`).
 
-    Meetings of two alone would keep the mean where it is; anchors move by `pace` per step in a direction drawn for
-    each path, and reach people through those whom they listen to.
+    Meetings of two alone would keep the mean constant; anchors move by `pace` per step in a direction drawn for each
+    path.
     """
 
     people: int = 50
@@ -143,7 +159,7 @@ class PopulationMean:
     idiosyncratic_noise: float = 0.05
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """Paths (B, steps, dimensions)."""
+        """Draw paths (B, steps, dimensions)."""
         N, D = self.people, dimensions
         anchor = self.anchor_std * _normals(key, LEVELS, N, D)
         drift = self.pace * _normals(key, PACE, 1, D)
@@ -171,12 +187,12 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class Mixed:
-    """One of several families for every path, all equally likely: nobody knows beforehand how values will move."""
+    """One of several families for every path, all equally likely."""
 
     families: tuple[Family, ...] = field(default_factory=lambda: tuple(FAMILIES.values()))
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """Paths (B, steps, dimensions)."""
+        """Draw paths (B, steps, dimensions)."""
         which = keys.integers(key, len(self.families), keys.RESET, FAMILY)
         path = np.empty((len(key), steps, dimensions))
         for number, family in enumerate(self.families):
@@ -187,7 +203,7 @@ class Mixed:
 
 
 def by_name(name: str, data: str | None = None) -> Family:
-    """A family, "mixed", or a recorded path: "history", "gss" (in the folder `data`) or the path of a CSV file.
+    """Return a family, "mixed", or a recorded path: "history", "gss" (in the folder `data`) or the path of a CSV file.
 
     Raises:
         ValueError: the name is none of these, or a file is not what it should be.
@@ -209,15 +225,18 @@ def by_name(name: str, data: str | None = None) -> Family:
 
 
 def extrapolate(history: Array, order: int, ahead: int = 1) -> Real:
-    """The forecast whose differences of order K + 1 vanish, iterated M times.
+    """Forecast by the rule that differences of order K + 1 vanish, iterated M times.
 
     v_t+1 = sum_{i=0..K} (-1)^(K-i) C(K+1, i) v_t-K+i: persistence for K = 0, 2 v_t - v_t-1 for K = 1. Qiu et al.
     (2024), "ProgressGym". Independent noise of variance s^2 on what was observed becomes (C(2K+2, K+1) - 1) s^2.
 
     Args:
-        history: (..., t, D) values so far, t >= 1; the order is cut to t - 1.
+        history: (..., t, D) values so far, t >= 1; the order is at most t - 1.
         order: K.
         ahead: M, steps beyond the last value.
+
+    Raises:
+        ValueError: the order or `ahead` is negative, or there is no value.
     """
     K = min(order, history.shape[-2] - 1)
     if K < 0 or ahead < 0:

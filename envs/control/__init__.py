@@ -1,1 +1,1 @@
-"""Control tasks whose value functions are known: what a model must get right, and what it may ignore."""
+"""Control tasks with exact or reference value functions, alone or among distractors."""

@@ -1,4 +1,4 @@
-"""The two-link robot with a motor in its elbow only, with continuous torque.
+"""Acrobot: a two-link robot with a motor in its elbow only, with continuous torque.
 
 Sources: Sutton (1996), "Generalization in reinforcement learning: successful examples using sparse coarse coding";
 Gymnasium's Acrobot-v1, whose transitions and rewards these are.
@@ -15,32 +15,29 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import pictures
 from valuegym.envs.functional import put_rows, take_rows
+from valuegym.envs.rendering import control as rendering
+from valuegym.envs.rendering.palette import Control
+
+__all__ = ["Acrobot", "Parameters", "State", "Task", "accelerations", "base_action", "joint_angles", "move", "tip"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
-# What the base policy switches on: spins, and the sines of the first, the second, and the sum of both angles. Found by
+# Weights of the base policy: of spins, and of the sines of the first, the second, and the sum of both angles. Found by
 # the cross-entropy method over 24,000 weight vectors.
 WEIGHTS = (-2.5, 5.45, 3.82, -3.86, -6.1)
-FORESIGHT = 120  # steps for which the reference follows its base policy in thought
+FORESIGHT = 120  # simulated steps of the base policy by which the reference compares actions
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Two links hanging from a hinge, both of the same kind.
+    """Parameters of two equal links that hang from a hinge.
 
-    Attributes:
-        gravity: m / s^2.
-        mass: of each link, kg.
-        length: of each link, m.
-        inertia: of each link about its middle, kg m^2.
-        max_torque: N m, the torque of action 1.
-        max_speed: of the first and of the second joint, at which velocities are cut, rad / s.
-        height: of the tip above the hinge at which the episode ends, m.
-        dt: time step, s.
-        discount: per step.
+    Fields, units and defaults are the arguments of `Acrobot`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     gravity: float = 9.8
@@ -64,7 +61,7 @@ class Parameters:
 
 
 class Task(NamedTuple):
-    """key (B,) of the episode and the state (B,) in which it starts."""
+    """Constants of B episodes: key (B,) and first state (B,)."""
 
     key: keys.Key
     first: Floats
@@ -74,7 +71,10 @@ class Task(NamedTuple):
 
 
 class State(NamedTuple):
-    """Angles (B,) of the first link from hanging and of the second from the first, in [-pi, pi]; spins in rad / s."""
+    """State of B episodes (B,).
+
+    Angles in [-pi, pi], of the first link from hanging and of the second from the first; spins in rad / s.
+    """
 
     first: Floats
     second: Floats
@@ -85,8 +85,8 @@ class State(NamedTuple):
 SinCos = Callable[[Floats], tuple[Floats, Floats]]
 
 
-def turned(s: State | Floats) -> Floats:
-    """The angles (3, B) whose sines and cosines everything is made of: the first, the second, and their sum."""
+def joint_angles(s: State | Floats) -> Floats:
+    """Angles (3, B) of which sines and cosines are needed: the first, the second, and their sum."""
     angles = np.empty((3, len(s[0])))
     angles[0], angles[1] = s[0], s[1]
     np.add(s[0], s[1], out=angles[2])
@@ -94,7 +94,7 @@ def turned(s: State | Floats) -> Floats:
 
 
 def accelerations(p: Parameters, s: Floats, torque: Floats, sin_cos: SinCos = elementary.sin_cos) -> Floats:
-    """Of both joints, (2, B) rad / s^2, of angles and spins (4, B).
+    """Accelerations of both joints, (2, B) rad / s^2, of angles and spins (4, B).
 
     Lagrange's equations of two equal links whose centres of mass lie in their middles. d1 = inertia of both about the
     hinge, d2 = that of the second joint's motion about it; phi1, phi2 the moments of gravity and of the centrifugal and
@@ -102,7 +102,7 @@ def accelerations(p: Parameters, s: Floats, torque: Floats, sin_cos: SinCos = el
     """
     w1, w2 = s[2], s[3]
     m, length, c = p.mass, p.length, p.length / 2
-    sines, cosines = sin_cos(turned(s))
+    sines, cosines = sin_cos(joint_angles(s))
     sine, cosine = sines[1], cosines[1]
     d1 = m * c * c + m * (length * length + c * c + 2 * length * c * cosine) + 2 * p.inertia
     d2 = m * (c * c + length * c * cosine) + p.inertia
@@ -117,9 +117,9 @@ def accelerations(p: Parameters, s: Floats, torque: Floats, sin_cos: SinCos = el
 
 
 def move(p: Parameters, s: State, torque: Floats, sin_cos: SinCos = elementary.sin_cos) -> State:
-    """One step of the classical Runge-Kutta method of fourth order, with velocities cut and angles wrapped.
+    """Move one step by the classical Runge-Kutta method of fourth order, with velocities clipped and angles wrapped.
 
-    `sin_cos` is asked for the angles of s alone.
+    `sin_cos` is called for the angles of s only.
     """
 
     def slope(y: Floats, sin_cos: SinCos = elementary.sin_cos) -> Floats:
@@ -141,13 +141,13 @@ def move(p: Parameters, s: State, torque: Floats, sin_cos: SinCos = elementary.s
 
 def tip(p: Parameters, s: State, sin_cos: SinCos = elementary.sin_cos) -> Floats:
     """Height of the tip above the hinge, m."""
-    cosines = sin_cos(turned(s))[1]
+    cosines = sin_cos(joint_angles(s))[1]
     return -p.length * (cosines[0] + cosines[2])
 
 
 def base_action(s: State, sin_cos: SinCos = elementary.sin_cos) -> Floats:
-    """An action (B,) that pumps energy: the linear policy with these weights, cut at -1 and 1."""
-    sines = sin_cos(turned(s))[0]
+    """Action (B,) that pumps energy: the linear policy with WEIGHTS, clipped to [-1, 1]."""
+    sines = sin_cos(joint_angles(s))[0]
     total = WEIGHTS[0] * s.first_spin + WEIGHTS[1] * s.second_spin
     total = total + WEIGHTS[2] * sines[0] + WEIGHTS[3] * sines[1] + WEIGHTS[4] * sines[2]
     return np.minimum(np.maximum(total, -1.0), 1.0)
@@ -157,8 +157,8 @@ class Acrobot:
     """Swing the tip of a two-link robot above a height, with a motor in the elbow only.
 
     ## Description
-    Gymnasium's Acrobot-v1 with continuous torque. Every step costs the same, so the value is a time: of energy that
-    has to be pumped through a chaotic system.
+    Gymnasium's Acrobot-v1 with continuous torque. Every step costs the same, so the value is a time to
+    the goal, through a chaotic system.
 
     ## Observation
     Box (6,) float32: cosine and sine of the first link's angle from hanging, cosine and sine of the second link's from
@@ -176,14 +176,27 @@ class Acrobot:
     says.
 
     ## Arguments
-    Those of `Parameters`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `gravity` | float | 9.8 | m/s^2 | acceleration of gravity |
+    | `mass` | float | 1.0 | kg | mass of each link |
+    | `length` | float | 1.0 | m | length of each link |
+    | `inertia` | float | 1.0 | kg m^2 | moment of inertia of each link about its middle |
+    | `max_torque` | float | 1.0 | N m | torque of action 1 |
+    | `max_speed` | two floats | (4 pi, 9 pi) | rad/s | largest velocities of both joints, at which they are clipped |
+    | `height` | float | 1.0 | m | height of the tip above the hinge at which the episode ends |
+    | `dt` | float | 0.2 | s | time step |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     No exact solution is known. Score 1 is a *reference*, which a good agent may pass: at every step it tries full
-    torque to either side and the action of a linear policy that pumps energy, follows that policy in thought, and
-    takes what reaches the height first (a rollout algorithm; Bertsekas 2013). It needs 65 steps in the mean, the
-    policy alone 75. Score 0 is the mean over 64 episodes of uniformly random actions; both at discount 0.99, from the
-    very start of the episode.
+    torque to either side and the action of a linear policy that pumps energy, simulates that policy from there on,
+    and takes the action that reaches the height first (a rollout algorithm; Bertsekas 2013). It needs 65 steps on
+    average, the policy alone 75. Score 0 is the mean over 64 episodes of uniformly random actions; both at discount
+    0.99, from the very start of the episode.
 
     ## Source
     Sutton (1996); Gymnasium's Acrobot-v1 (Towers et al. 2024). From the same state and torque both go to the same
@@ -196,7 +209,7 @@ class Acrobot:
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 15}
     cheap_reset = True
     horizon = 500
-    tolerance = 0.0  # see elementary: the same bits everywhere
+    tolerance = 0.0  # see `elementary`: the same bits on every processor
     physical, distracting = np.arange(6), np.arange(0)  # dimensions of the observation; for scoring only
 
     def __init__(self, **parameters: Any) -> None:
@@ -211,7 +224,7 @@ class Acrobot:
         self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, first: Array | None = None, second: Array | None = None) -> tuple[Task, State]:
-        """Hanging almost still, or with the angles asked for."""
+        """Start hanging almost still, unless options give the angles."""
         drawn = [0.2 * keys.uniform(key, keys.RESET, i) - 0.1 for i in range(4)]
         for i, angle in enumerate((first, second)):
             if angle is not None:
@@ -219,11 +232,11 @@ class Acrobot:
         return Task(key.copy(), *drawn), State(*(part.copy() for part in drawn))
 
     def start(self, task: Task) -> State:
-        """The state in which these episodes begin."""
+        """Return the states in which these episodes begin."""
         return State(*(part.copy() for part in task[1:]))
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """One step of Runge and Kutta's method; a tip that is up stays."""
+        """Move one step by Runge and Kutta's method; a tip that is up stays."""
         after = move(
             self.parameters, state, self.parameters.max_torque * action[:, 0].astype(np.float64), self._sin_cos
         )
@@ -233,24 +246,24 @@ class Acrobot:
         return after
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """-1 for a step after which the tip is not up."""
+        """Reward (B,): -1 for a step after which the tip is not up."""
         return np.where(self.terminal(task, state) | self.terminal(task, next_state), 0.0, -1.0)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """The tip is up."""
+        """Tell which tips are up (B,)."""
         return tip(self.parameters, state, self._sin_cos) > self.parameters.height
 
     def observation(self, task: Task, state: State) -> Array:
-        """Cosines, sines and velocities."""
+        """Return cosines, sines and velocities."""
         observation = np.empty((len(state.first), 6), np.float32)
-        sines, cosines = self._sin_cos(turned(state))
+        sines, cosines = self._sin_cos(joint_angles(state))
         observation[:, 0], observation[:, 1] = cosines[0], sines[0]
         observation[:, 2], observation[:, 3] = cosines[1], sines[1]
         observation[:, 4], observation[:, 5] = state.first_spin, state.second_spin
         return observation
 
     def oracle_action(self, task: Task, state: State) -> Array:
-        """The reference's action: the first step of the best of three plans."""
+        """Return the reference's action: the first step of the best of three plans."""
         p, B, sin_cos = self.parameters, len(state.first), elementary.LastSinCos()
         first = np.stack([base_action(state, self._sin_cos), np.full(B, -1.0), np.full(B, 1.0)])
         best = np.zeros(B, np.int64)  # the base policy, unless another plan comes first
@@ -260,7 +273,7 @@ class Acrobot:
             ahead = move(p, ahead, p.max_torque * push, sin_cos)
             up = (tip(p, ahead, sin_cos) > p.height).reshape(3, -1)
             reached = up.any(0)
-            if reached.any():  # whatever the other plans would take
+            if reached.any():  # and the other plans have not
                 best[row[reached]] = up[:, reached].argmax(0)
                 row, going = row[~reached], np.tile(~reached, 3)
                 ahead = State(*(part[going] for part in ahead))
@@ -270,15 +283,15 @@ class Acrobot:
         return first[best, np.arange(B)].astype(np.float32)[:, None]
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns of random actions and of the reference from these very starts, for scoring."""
+        """Episode returns (B,) of random actions and of the reference from these very starts, for scoring."""
         return rollouts.references(self, task, self._base_action)
 
     def _base_action(self, task: Task, state: State) -> Array:
-        """What the reference mostly does."""
+        """Return the action of the base policy, a draft of the reference's."""
         return base_action(state, self._sin_cos).astype(np.float32)[:, None]
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """Both links with where they were, the height to reach, and the torque on the elbow."""
+        """Draw both links with their last positions, the height to reach, and the torque on the elbow."""
         p, now = self.parameters, [float(part[0]) for part in states[-1]]
         push = float(actions[-1][0, 0]) if len(actions) else 0.0
         text = (
@@ -286,15 +299,15 @@ class Acrobot:
         )
         if mode == "ansi":
             return text
-        scene = pictures.Scene(3.3 * p.length)
-        scene.curve([(-3 * p.length, p.height), (3 * p.length, p.height)], pictures.GREEN, 3)
+        scene = rendering.Scene(3.3 * p.length)
+        scene.curve([(-3 * p.length, p.height), (3 * p.length, p.height)], Control.GREEN, 3)
         for state in states:
             a, b = float(state.first[0]), float(state.first[0] + state.second[0])
             elbow = p.length * float(np.sin(a)), -p.length * float(np.cos(a))
             end = elbow[0] + p.length * float(np.sin(b)), elbow[1] - p.length * float(np.cos(b))
             faint = state is not states[-1]
             scene.rod((0.0, 0.0), elbow, 0.2, faint=faint)
-            scene.rod(elbow, end, 0.16, pictures.VIOLET, faint=faint)
+            scene.rod(elbow, end, 0.16, Control.VIOLET, faint=faint)
         scene.dot((0.0, 0.0), 0.06)
         scene.dot(elbow, 0.05)
         scene.turn(elbow, push, 0.4)

@@ -1,4 +1,4 @@
-"""The cart with a hanging pole that is to be swung up and balanced.
+"""Cart-pole swing-up: a cart with a hanging pole, to be swung up and balanced.
 
 Sources: Barto, Sutton, Anderson (1983), "Neuronlike adaptive elements that can solve difficult learning control
 problems"; the equations of Florian (2007), "Correct equations for the dynamics of the cart-pole system", as in
@@ -18,7 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import pictures, riccati
+from valuegym.envs.control import riccati
+from valuegym.envs.rendering import control as rendering
+from valuegym.envs.rendering.palette import Control
+
+__all__ = ["CartPoleSwingUp", "Parameters", "State", "Task", "catch_gain", "move", "off_track", "pay"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -33,17 +37,12 @@ CATCH, LEAD, SLACK = 0.638, 0.189, 0.012
 
 @dataclass(frozen=True)
 class Parameters:
-    """A cart on a track, and a pole that turns freely on it.
+    """Parameters of a cart on a track, and a pole that turns freely on it.
 
-    Attributes:
-        gravity: m / s^2.
-        cart_mass: kg.
-        pole_mass: kg.
-        half_length: from the pole's axis to its centre of mass, m.
-        max_force: N, the force of action 1.
-        track: distance from the middle at which the track ends, m.
-        dt: time step, s.
-        discount: per step.
+    Fields, units and defaults are the arguments of `CartPoleSwingUp`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     gravity: float = 9.8
@@ -64,7 +63,7 @@ class Parameters:
 
 
 class Task(NamedTuple):
-    """key (B,) of the episode and the state (B,) in which it starts."""
+    """Constants of B episodes: key (B,) and first state (B,)."""
 
     key: keys.Key
     position: Floats
@@ -74,7 +73,7 @@ class Task(NamedTuple):
 
 
 class State(NamedTuple):
-    """position (B,) in m, velocity in m / s, angle from upright in [-pi, pi], spin in rad / s."""
+    """State of B episodes (B,): position in m, velocity in m / s, angle from upright in [-pi, pi], spin in rad / s."""
 
     position: Floats
     velocity: Floats
@@ -83,7 +82,7 @@ class State(NamedTuple):
 
 
 def move(p: Parameters, s: State, force: Floats, sin_cos: SinCos = elementary.sin_cos) -> State:
-    """One step, semi-implicit Euler: velocities first.
+    """Move one step by semi-implicit Euler, velocities first.
 
     With m, M, l for the pole's and the total mass and the half length,
     b = (force + m l spin^2 sin angle) / M,
@@ -100,22 +99,22 @@ def move(p: Parameters, s: State, force: Floats, sin_cos: SinCos = elementary.si
 
 
 def pay(p: Parameters, s: State, action: Floats, sin_cos: SinCos = elementary.sin_cos) -> Floats:
-    """(1 + cos angle) / 2 (1 - (position / track)^2 / 2) (1 - action^2 / 10): 1 upright, at rest in the middle."""
+    """Reward (B,): (1 + cos angle) / 2 (1 - (position / track)^2 / 2) (1 - action^2 / 10), at most 1."""
     upright, aside = (1 + sin_cos(s.angle)[1]) / 2, s.position / p.track
     return upright * (1 - 0.5 * (aside * aside)) * (1 - 0.1 * (action * action))
 
 
 def off_track(observation: Array, track: float = Parameters.track) -> Array:
-    """Whether an episode ends at observations (..., 5): the cart is beyond the end of the track; (...) bool.
+    """Tell where an episode ends, from observations (..., 5): the cart is beyond the end of the track; (...) bool.
 
-    What an agent with a model needs to know, whose rollouts have no other sign of it.
+    Agents with a model need it, for their rollouts have no other sign of an episode's end.
     """
     return np.asarray(np.abs(np.asarray(observation)[..., 0]) > track)
 
 
 @lru_cache(maxsize=8)
 def catch_gain(p: Parameters) -> tuple[float, float, float, float]:
-    """Gains in N on position, velocity, angle and spin: the best for the task made linear at the top."""
+    """Gains in N on position, velocity, angle and spin: optimal for the task linearised at the top."""
     total = p.cart_mass + p.pole_mass
     inertia = p.half_length * (4.0 / 3.0 - p.pole_mass / total)
     ratio = p.pole_mass * p.half_length / total
@@ -156,13 +155,25 @@ class CartPoleSwingUp:
     `reset(options={"position": x, "angle": y})` says.
 
     ## Arguments
-    Those of `Parameters`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `gravity` | float | 9.8 | m/s^2 | acceleration of gravity |
+    | `cart_mass` | float | 1.0 | kg | mass of the cart |
+    | `pole_mass` | float | 0.1 | kg | mass of the pole |
+    | `half_length` | float | 0.5 | m | distance from the pole's axis to its centre of mass |
+    | `max_force` | float | 10.0 | N | force of action 1 |
+    | `track` | float | 2.4 | m | distance of the track's ends from the middle |
+    | `dt` | float | 0.02 | s | time step |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     No exact solution is known. Score 1 is a *reference*, which a good agent may pass: pump energy and keep to the
-    middle, then catch the pole with the best linear gain. It earns 59.1 in the mean; a planner that at each step
-    also tries five forces, following this policy in thought, earns 0.7 % more. Score 0 is the mean over 64 episodes of
-    uniformly random actions; both at discount 0.99 over 500 steps, from the very start of the episode.
+    middle, then catch the pole with the best linear gain. It earns 59.1 on average; a planner that at each step also
+    tries five forces, each followed by simulated steps of this policy, earns 0.7 % more. Score 0 is the mean over 64
+    episodes of uniformly random actions; both at discount 0.99 over 500 steps, from the very start of the episode.
 
     ## Source
     Barto, Sutton, Anderson (1983); Florian (2007). From the same state and force Gymnasium's CartPole-v1 with its
@@ -175,7 +186,7 @@ class CartPoleSwingUp:
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 50}
     cheap_reset = True
     horizon = 500
-    tolerance = 0.0  # see elementary: the same bits everywhere
+    tolerance = 0.0  # see `elementary`: the same bits on every processor
     physical, distracting = np.arange(5), np.arange(0)  # dimensions of the observation; for scoring only
 
     def __init__(self, **parameters: Any) -> None:
@@ -187,7 +198,11 @@ class CartPoleSwingUp:
         self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, position: Array | None = None, angle: Array | None = None) -> tuple[Task, State]:
-        """Almost at rest with the pole hanging, or where asked for."""
+        """Start almost at rest with the pole hanging, unless options say otherwise.
+
+        Raises:
+            ValueError: an option is outside the range of the state.
+        """
         drawn = [0.1 * keys.uniform(key, keys.RESET, i) - 0.05 for i in range(4)]
         drawn[2] = elementary.wrap(np.pi + drawn[2] if angle is None else angle.astype(np.float64))
         if position is not None:
@@ -198,34 +213,34 @@ class CartPoleSwingUp:
         return Task(key.copy(), *drawn), State(*(part.copy() for part in drawn))
 
     def start(self, task: Task) -> State:
-        """The state in which these episodes begin."""
+        """Return the states in which these episodes begin."""
         return State(*(part.copy() for part in task[1:]))
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """One step; a cart off the track stays."""
+        """Move one step; a cart off the track stays."""
         over = self.terminal(task, state)
         force = self.parameters.max_force * action[:, 0].astype(np.float64)
         after = move(self.parameters, state, force, self._sin_cos)
         return State(*(np.where(over, a, b) for a, b in zip(state, after, strict=True)))
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """How upright, how central and how cheap."""
+        """Reward (B,) for an upright pole, a central cart and little force."""
         paid = pay(self.parameters, state, action[:, 0].astype(np.float64), self._sin_cos)
         return np.where(self.terminal(task, state), 0.0, paid)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """Off the track."""
+        """Tell which carts are off the track (B,)."""
         return np.abs(state.position) > self.parameters.track
 
     def observation(self, task: Task, state: State) -> Array:
-        """Position, velocity, cosine, sine and spin."""
+        """Return position, velocity, cosine, sine and spin."""
         observation = np.empty((len(state.angle), 5), np.float32)
         observation[:, 0], observation[:, 1], observation[:, 4] = state.position, state.velocity, state.spin
         observation[:, 3], observation[:, 2] = self._sin_cos(state.angle)
         return observation
 
     def oracle_action(self, task: Task, state: State) -> Array:
-        """The reference's action: swing by energy, then catch."""
+        """Return the reference's action: swing by energy, then catch."""
         p, s = self.parameters, state
         cosine = self._sin_cos(s.angle)[1]
         missing = 2.0 / 3.0 * p.half_length * (s.spin * s.spin) / p.gravity + cosine - 1 - BEYOND
@@ -237,23 +252,23 @@ class CartPoleSwingUp:
         return np.clip(force / p.max_force, -1, 1).astype(np.float32)[:, None]
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns of random actions and of the reference from these very starts, for scoring."""
+        """Episode returns (B,) of random actions and of the reference from these very starts, for scoring."""
         return rollouts.references(self, task)
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """Cart and pole with where they were, and the force."""
+        """Draw cart and pole with their last positions, and the force."""
         p, now = self.parameters, [float(part[0]) for part in states[-1]]
         push = float(actions[-1][0, 0]) if len(actions) else 0.0
         text = f"position {now[0]:+.2f} m  angle {now[2]:+.2f} rad  force {p.max_force * push:+.1f} N"
         if mode == "ansi":
             return text
-        scene = pictures.Scene(1.25 * p.track)
+        scene = rendering.Scene(1.25 * p.track)
         scene.track(-p.track, p.track, 0.0, goal=0.0)
         for state in states:
             x, angle = float(state.position[0]), float(state.angle[0])
             end = x + 2 * p.half_length * float(np.sin(angle)), 2 * p.half_length * float(np.cos(angle))
             faint = state is not states[-1]
-            scene.block((x, 0.0), (0.6, 0.32), faint, pictures.VIOLET)
+            scene.block((x, 0.0), (0.6, 0.32), faint, Control.VIOLET)
             scene.rod((x, 0.0), end, 0.12, faint=faint)
         scene.dot((now[0], 0.0), 0.05)
         scene.push((now[0], -0.35), push)

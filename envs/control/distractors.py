@@ -1,6 +1,6 @@
-"""Distracting dimensions: a process that is seen, and sometimes touched, but never matters for the reward.
+"""Distracting dimensions: a process that is observed, and sometimes moved by the action, but never affects the reward.
 
-One map, drawn from its own seed, serves training and evaluation alike. `Distractors` adds it to a core of this suite,
+One map, drawn from its own seed, serves both training and evaluation. `Distractors` adds it to a core of this suite,
 `DistractingDimensions` to any environment whose observation is a vector.
 
 Source: Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR).
@@ -20,38 +20,50 @@ import numpy.typing as npt
 from gymnasium.utils import RecordConstructorArgs, seeding
 
 from valuegym.envs import elementary, keys
-from valuegym.envs.control import pictures
 from valuegym.envs.functional import load, root
+from valuegym.envs.rendering import control as rendering
+
+__all__ = [
+    "DistractingDimensions",
+    "Distractors",
+    "Map",
+    "advance",
+    "decorated",
+    "draw_map",
+    "planes",
+    "start",
+    "visible",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 KINDS = ("noise", "linear", "rotation", "chaotic", "published", "action_driven", "correlated")
-MEMORY = 0.95  # what is left of a damped process after one step
+MEMORY = 0.95  # share of a damped process that one step keeps
 SLOWEST, FASTEST = 0.2, 1.2  # angular speeds, radians per step
 GAIN, LEAST = 3.5, 4  # of the chaotic map, and its least number of dimensions: fewer may settle on a cycle
-SPREAD = 0.1  # of the published map at its start
-LIMIT = 20.0  # at which a component of the published map starts anew
+START = 0.1  # standard deviation of the published map at the start
+LIMIT = 20.0  # size beyond which a component of the published map restarts
 CHECKPOINT = 25  # steps between two states of a record, which are long
-_STREAM = 0x6469_7374_7261_6374  # the counter that separates the distractors' luck from the core's
+_STREAM = 0x6469_7374_7261_6374  # the counter that separates the distractors' random draws from the core's
 _MATRIX, _OBSERVATION_COUPLING, _ACTION_COUPLING, _FREQUENCIES, _RESTART_STATE = range(
     5
 )  # streams of the map's own seed
 
 
 class Map(NamedTuple):
-    """How distractors move: H dimensions, of which the first `number` are shown.
+    """Law of motion of distractors: H dimensions, of which the first `number` are observed.
 
     Attributes:
         kind: one of KINDS.
-        number: how many dimensions are shown, D.
-        scale: factor of what is shown.
-        coupling: strength of the tie to the action (`action_driven`) or to the physical observation.
-        matrix: (H, H), what the state is multiplied with.
+        number: observed dimensions, D.
+        scale: factor of the observed dimensions.
+        coupling: strength of the dependence on the action (`action_driven`) or on the physical observation.
+        matrix: (H, H), by which the state is multiplied.
         observation_coupling: (H, O), of the physical observation.
         action_coupling: (H, A), of the action.
         frequencies: (H, H), frequencies of the published map.
-        restart_state: (H,), where its components start anew.
+        restart_state: (H,), at which its components restart.
     """
 
     kind: str
@@ -70,21 +82,24 @@ def _gaussian(seed: int, stream: int, rows: int, columns: int) -> Floats:
 
 
 def planes(speeds: Floats) -> Floats:
-    """A matrix (2 P, 2 P) that turns P planes by these angles."""
+    """Matrix (2 P, 2 P) that rotates P planes by these angles."""
     sine, cosine = elementary.sin_cos(speeds)
-    turn = np.zeros((2 * len(speeds), 2 * len(speeds)))
+    matrix = np.zeros((2 * len(speeds), 2 * len(speeds)))
     for i in range(len(speeds)):
-        turn[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cosine[i], -sine[i]], [sine[i], cosine[i]]]
-    return turn
+        matrix[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cosine[i], -sine[i]], [sine[i], cosine[i]]]
+    return matrix
 
 
 def draw_map(
     kind: str, number: int, scale: float, coupling: float | None, map_seed: int, observed: int, acting: int
 ) -> Map:
-    """The map that these arguments and nothing else decide; ValueError where they make no sense.
+    """Draw the map that these arguments alone determine.
 
     `observed` and `acting` are the dimensions of the physical observation and of the action; a coupling of None is 1
-    for the kinds that are named after it, and 0 for the others.
+    for `action_driven` and `correlated`, and 0 for the others.
+
+    Raises:
+        ValueError: an argument is outside its range or unknown.
     """
     if kind not in KINDS:
         raise ValueError(f"kind = {kind!r}; expected one of {KINDS}.")
@@ -121,21 +136,21 @@ def draw_map(
     )
 
 
-def begin(m: Map, key: keys.Key) -> Floats:
-    """States (B, H) at the start of the episodes with these keys: standard normal, a tenth of it if published."""
+def start(m: Map, key: keys.Key) -> Floats:
+    """Draw states (B, H) at the start of the episodes with these keys: standard normal, a tenth of it if published."""
     draws = keys.normal(keys.mix(key, _STREAM)[:, None], keys.RESET, np.arange(len(m.matrix)))
-    return SPREAD * draws if m.kind == "published" else draws
+    return START * draws if m.kind == "published" else draws
 
 
 def advance(m: Map, state: Floats, observation: Floats, action: Floats, key: keys.Key, t: Array) -> Floats:
-    """The next states (B, H) d', with e standard normal, c the coupling, o' (B, O) the next physical observation.
+    """Return the next states (B, H) d', with e standard normal, c the coupling, o' (B, O) the next observation.
 
     noise:          d' = e + c S o'
     linear:         d' = .95 M d + s (e + c S o'), M orthogonal, s = sqrt(1 - .95^2); correlated is this with c = 1
     rotation:       d' = M d, M turning planes; .95 M d + s c S o' where c is not 0
     chaotic:        d' = sin(3.5 M d + c S o'), M orthogonal
     published:      d' = y + .1 sin(W y), y = M d + c S o', entries of M normal, those of W 100 times their squares;
-                    a component beyond 20 starts anew at a fixed point
+                    a component beyond 20 restarts at a fixed point
     action_driven:  d' = .95 M d + s c T a, for the action a (B, A)
     """
     after = elementary.matvec(m.matrix, state)
@@ -156,8 +171,8 @@ def advance(m: Map, state: Floats, observation: Floats, action: Floats, key: key
     return after
 
 
-def shown(m: Map, state: Floats) -> Floats:
-    """What is seen of states (B, H): the first D dimensions times the scale, (B, D)."""
+def visible(m: Map, state: Floats) -> Floats:
+    """Return the observed part (B, D) of states (B, H): the first D dimensions times the scale."""
     return m.scale * state[:, : m.number]
 
 
@@ -175,14 +190,14 @@ def _action_vector(space: gym.Space[Any], action: Array) -> Floats:
 
 
 def _length(space: gym.Space[Any]) -> int:
-    """The length of observations; TypeError for anything but vectors of real numbers."""
+    """Return the length of observations; TypeError for anything but vectors of real numbers."""
     if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1 or space.dtype.kind != "f":
         raise TypeError(f"Distractors need a Box observation of shape (n,) and real numbers; got {space}.")
     return int(space.shape[0])
 
 
 def _wider(space: Any, number: int) -> gym.spaces.Box:
-    """The observation space with the distractors behind."""
+    """Return the observation space, followed by the distractors."""
     reach = np.full(number, np.inf)
     low, high = np.concatenate([space.low, -reach]), np.concatenate([space.high, reach])
     return gym.spaces.Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype.type)
@@ -190,12 +205,12 @@ def _wider(space: Any, number: int) -> gym.spaces.Box:
 
 @cache
 def _state_type(fields: tuple[str, ...]) -> Any:
-    """The type of states with these fields and the distractors' (B, H)."""
+    """Return the type of states with these fields and the distractors' (B, H)."""
     return namedtuple("__".join(("State", *fields)), (*fields, "distractors"), module=__name__)
 
 
 def __getattr__(name: str) -> Any:
-    """State types by name, so that states can be pickled."""
+    """Return state types by name, so that states can be pickled."""
     if name.startswith("State__"):
         return _state_type(tuple(name.split("__")[1:]))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -232,7 +247,7 @@ class Distractors:
     | `map_seed` | int | 0 | | seed of the map |
     | others | | | | arguments of the wrapped core |
 
-    Kinds: `noise`; `linear`, noisy and damped; `rotation`, planes that turn at 0.2 to 1.2 radians per step (of an odd
+    Kinds: `noise`; `linear`, noisy and damped; `rotation`, planes that rotate at 0.2 to 1.2 radians per step (of an odd
     number's last plane only one axis is observed); `chaotic`; `published`, an expanding random map whose components
     restart beyond 20; `action_driven`, moved by the action; `correlated`, linear and pulled by the physical
     observation. The coupling is to the action for `action_driven` and to the physical observation for all other kinds;
@@ -266,11 +281,11 @@ class Distractors:
         **kwargs: Any,
     ) -> None:
         self.base = core = load(base)(**kwargs)
-        self.action_space, seen = core.action_space, _length(core.observation_space)
-        self.map = draw_map(kind, number, scale, coupling, map_seed, seen, _action_size(core.action_space))
+        self.action_space, length = core.action_space, _length(core.observation_space)
+        self.map = draw_map(kind, number, scale, coupling, map_seed, length, _action_size(core.action_space))
         self.observation_space = _wider(core.observation_space, number)
-        self.physical = getattr(core, "physical", np.arange(seen))  # dimensions of the observation; for scoring only
-        self.distracting = np.setdiff1d(np.arange(seen + number), self.physical)
+        self.physical = getattr(core, "physical", np.arange(length))  # dimensions of the observation; for scoring only
+        self.distracting = np.setdiff1d(np.arange(length + number), self.physical)
         self.metadata, self.discount = core.metadata, core.discount
         self.horizon = getattr(core, "horizon", None)
         self.cheap_reset, self.tolerance = getattr(core, "cheap_reset", False), getattr(core, "tolerance", 0.0)
@@ -280,79 +295,83 @@ class Distractors:
         self.reset_options = getattr(core, "reset_options", list(signature(core.initial).parameters)[1:])
 
     def initial(self, key: keys.Key, **options: Array) -> tuple[Any, Any]:
-        """The start of the task underneath, and of the distractors."""
+        """Start the wrapped task, and the distractors."""
         task, state = self.base.initial(key, **options)
-        return task, self._state(*state, begin(self.map, key))
+        return task, self._state(*state, start(self.map, key))
 
     def inner(self, state: Any) -> Any:
-        """The state of the task underneath."""
+        """Return the state of the wrapped task."""
         return self._inner(*state[:-1])
 
     def transition(self, task: Any, state: Any, action: Array, key: keys.Key, t: Array) -> Any:
-        """One step of both; where the episode has ended neither moves."""
+        """Move both one step; where the episode has ended neither moves."""
         before = self.inner(state)
         after = self.base.transition(task, before, action, key, t)
         m = self.map
-        seen = self.base.observation(task, after).astype(np.float64) if m.coupling else state.distractors
+        observed = self.base.observation(task, after).astype(np.float64) if m.coupling else state.distractors
         vector = _action_vector(self.action_space, action) if m.kind == "action_driven" else state.distractors
-        moved = advance(m, state.distractors, seen, vector, key, t)
+        moved = advance(m, state.distractors, observed, vector, key, t)
         over = self.base.terminal(task, before)
         return self._state(*after, np.where(over[:, None], state.distractors, moved))
 
     def reward(self, task: Any, state: Any, action: Array, next_state: Any) -> Array:
-        """That of the task underneath."""
+        """Return the wrapped task's reward."""
         return self.base.reward(task, self.inner(state), action, self.inner(next_state))
 
     def true_reward(self, task: Any, state: Any, action: Array, next_state: Any) -> Array:
-        """That of the task underneath."""
+        """Return the wrapped task's true reward."""
         paid = getattr(self.base, "true_reward", self.base.reward)
         return paid(task, self.inner(state), action, self.inner(next_state))
 
     def terminal(self, task: Any, state: Any) -> Array:
-        """That of the task underneath."""
+        """Return the wrapped task's end."""
         return self.base.terminal(task, self.inner(state))
 
     def observation(self, task: Any, state: Any) -> Array:
-        """The observation underneath, and the distractors."""
-        seen = self.base.observation(task, self.inner(state))
-        return np.concatenate([seen, shown(self.map, state.distractors).astype(seen.dtype)], -1)
+        """Return the wrapped task's observation, followed by the distractors."""
+        physical = self.base.observation(task, self.inner(state))
+        return np.concatenate([physical, visible(self.map, state.distractors).astype(physical.dtype)], -1)
 
     def references(self, task: Any) -> tuple[Any, Any]:
-        """Those of the task underneath, for scoring."""
+        """Return the references of the wrapped task, for scoring."""
         return self.base.references(task)
 
     def oracle_action(self, task: Any, state: Any) -> Array:
-        """That of the task underneath."""
+        """Return the wrapped task's oracle's action."""
         return self.base.oracle_action(task, self.inner(state))
 
     def oracle_value(self, task: Any, state: Any) -> Array:
-        """That of the task underneath."""
+        """Return the wrapped task's optimal value."""
         return self.base.oracle_value(task, self.inner(state))
 
     def value(self, observation: Array) -> Array:
-        """The optimal value (...) at observations (..., n + D), where the task underneath has one; for scoring only."""
+        """Return the wrapped task's optimal value (...) at observations (..., n + D); for scoring only."""
         return self.base.value(observation[..., : self.base.observation_space.shape[0]])
 
     def render(self, mode: str, task: Any, states: Sequence[Any], actions: Sequence[Array]) -> Any:
-        """The picture underneath, with the distractors as bars below."""
+        """Draw the wrapped task, with the distractors as bars below."""
         picture = self.base.render(mode, task, [self.inner(state) for state in states], actions)
         return decorated(mode, picture, self.map, states[-1].distractors)
 
 
 def decorated(mode: str, picture: Any, m: Map, state: Floats) -> Any:
-    """A picture of one environment with its distractors (1, H) added."""
-    values = shown(m, state)[0]
+    """Add the distractors (1, H) to a picture of one environment."""
+    values = visible(m, state)[0]
     if mode == "ansi":
-        return picture + pictures.listed(values)
+        return picture + rendering.listed(values)
     full = m.scale * (LIMIT if m.kind == "published" else 3.0)
-    return np.concatenate([picture, pictures.bars(values, full or 1.0, picture.shape[1])])
+    return np.concatenate([picture, rendering.bars(values, full or 1.0, picture.shape[1])])
 
 
 class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Adds distracting dimensions to any environment whose observation is a vector; arguments as for `Distractors`.
+    """Add distracting dimensions to any environment whose observation is a vector; arguments as for `Distractors`.
 
     The wrapper draws from a root of its own, made from the seed of `reset`, and takes nothing from the environment's
-    generator. Raises TypeError for observations that are not a Box of shape (n,).
+    generator.
+
+    Raises:
+        ValueError: an argument is outside its range or unknown.
+        TypeError: the observation is not a Box of shape (n,), or the action is no Box and not Discrete.
     """
 
     def __init__(
@@ -381,20 +400,20 @@ class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorAr
             self._root, self._episode = root(seeding.np_random(seed)[0]), -1
         self._episode += 1
         self._key, self._t = keys.mix(self._root, self._episode), np.zeros(1, np.int64)
-        self._state = begin(self.map, self._key)
+        self._state = start(self.map, self._key)
         return self._observation(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """One step of both."""
+        """Move both one step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         vector = _action_vector(self.env.action_space, np.asarray(action)[None])
-        seen = np.asarray(observation, np.float64)[None]
-        self._state = advance(self.map, self._state, seen, vector, self._key, self._t)
+        observed = np.asarray(observation, np.float64)[None]
+        self._state = advance(self.map, self._state, observed, vector, self._key, self._t)
         self._t += 1
         return self._observation(observation), reward, terminated, truncated, info
 
     def render(self) -> Any:
-        """The environment's picture or text, with the distractors added once there are any."""
+        """Return the environment's picture or text, with the distractors added after the first reset."""
         picture = self.env.render()
         if self._root is None or not (
             isinstance(picture, str) or (isinstance(picture, np.ndarray) and picture.ndim == 3)
@@ -403,4 +422,4 @@ class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorAr
         return decorated("ansi" if isinstance(picture, str) else "rgb_array", picture, self.map, self._state)
 
     def _observation(self, observation: Any) -> Any:
-        return np.concatenate([observation, shown(self.map, self._state)[0].astype(np.asarray(observation).dtype)])
+        return np.concatenate([observation, visible(self.map, self._state)[0].astype(np.asarray(observation).dtype)])

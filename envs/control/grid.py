@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["Axis", "Grid", "Points", "Step", "greedy", "solve"]
+
 Floats = npt.NDArray[np.float64]
 Points = Sequence[Floats]  # one array (...) of coordinates for each axis
 
@@ -23,7 +25,7 @@ EVALUATIONS = 30  # sweeps under one policy between two improvements
 
 
 class Axis(NamedTuple):
-    """Evenly spaced nodes from low to high; a periodic axis has high equal to low, and no node there."""
+    """Evenly spaced nodes from low to high; on a periodic axis high is the same point as low, and has no node."""
 
     low: float
     high: float
@@ -53,7 +55,7 @@ class Grid:
         return [line.reshape(-1) for line in np.meshgrid(*lines, indexing="ij")]
 
     def corners(self, points: Points) -> tuple[npt.NDArray[np.int64], Floats]:
-        """The nodes around points (...) and their shares, (2^d, ...) each; points outside count as on the edge."""
+        """Return the nodes around points (...) and their weights, (2^d, ...) each; points outside are clipped."""
         below, share = [], []
         for axis, x in zip(self.axes, points, strict=True):
             place = (x - axis.low) / axis.pitch
@@ -77,7 +79,7 @@ class Grid:
         return np.stack(index), np.stack(weight)
 
     def interpolate(self, values: Floats, points: Points) -> Floats:
-        """Values (S,) at points (...)."""
+        """Interpolate values (S,) at points (...)."""
         index, weight = self.corners(points)
         return _mean(values, index, weight)
 
@@ -90,7 +92,7 @@ def _mean(values: Floats, index: npt.NDArray[np.int64], weight: Floats) -> Float
 
 
 class Step(NamedTuple):
-    """What an action does: coordinates of where it leads, its reward, and whether the episode ends there, (...)."""
+    """Outcome of an action: coordinates of the next state, reward, and whether the episode ends there, (...)."""
 
     points: Points
     reward: Floats
@@ -133,7 +135,7 @@ def solve(
 def greedy(
     grid: Grid, values: Floats, step: Callable[[Points, Floats], Step], points: Points, actions: Floats, discount: float
 ) -> Floats:
-    """A best action (B,) at points (B,) each, between evenly spaced actions (A,) refined by a parabola through three.
+    """Best action (B,) at points (B,) each: of evenly spaced actions (A,), refined by a parabola through three.
 
     `step` maps coordinates (B, 1) and actions (A,) to a Step of shape (B, A).
     """

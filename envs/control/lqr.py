@@ -1,4 +1,4 @@
-"""The linear quadratic regulator: value function, gradient and gain in closed form, and so are everyone's mistakes.
+"""Linear quadratic regulator: value function, its gradient and the optimal gain in closed form.
 
 Source: Anderson and Moore (1990), "Optimal control: linear quadratic methods".
 """
@@ -14,7 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import pictures, riccati
+from valuegym.envs.control import riccati
+from valuegym.envs.rendering import control as rendering
+
+__all__ = [
+    "LQR",
+    "PHYSICAL",
+    "Parameters",
+    "State",
+    "Task",
+    "distractor_matrix",
+    "noise_scale",
+    "rotation",
+    "start_covariance",
+    "system",
+]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -26,23 +40,12 @@ _SPEEDS, _ROTATION = 1, 2  # streams of the map's own seed
 
 @dataclass(frozen=True)
 class Parameters:
-    """A mass pushed along a line towards the origin, and what surrounds it in the observation.
+    """Parameters of a mass pushed along a line towards the origin, and of its distractors.
 
-    Attributes:
-        mass: kg.
-        dt: time step, s.
-        position_cost: 1 / m^2.
-        velocity_cost: s^2 / m^2.
-        force_cost: 1 / N^2.
-        max_force: N, the force of action 1.
-        start: half-width of the box from which position (m) and velocity (m / s) are drawn.
-        noise: standard deviation of the velocity's kick in each step, m / s.
-        discount: per step.
-        distractors: number of distracting dimensions.
-        distractor_scale: their standard deviation, m.
-        distractor_memory: what is left of their state after one step, in [0, 1).
-        rotated: whether the observation is turned by a random orthogonal matrix.
-        map_seed: what decides the distractors' speeds and the rotation.
+    Fields, units and defaults are the arguments of `LQR`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     mass: float = 1.0
@@ -73,7 +76,7 @@ class Parameters:
 
 
 def distractor_matrix(parameters: Parameters) -> Floats:
-    """How the distractors move, (D, D): planes that turn, each with its own speed, and shrink by their memory.
+    """Matrix (D, D) by which distractors move: planes that rotate, each at its own speed, and shrink by their memory.
 
     The last of an odd number only shrinks.
     """
@@ -87,7 +90,7 @@ def distractor_matrix(parameters: Parameters) -> Floats:
 
 
 def rotation(parameters: Parameters) -> Floats:
-    """The orthogonal matrix (n, n) from states to observations."""
+    """Orthogonal matrix (n, n) from states to observations."""
     n = PHYSICAL + parameters.distractors
     if not parameters.rotated:
         return np.eye(n)
@@ -97,7 +100,7 @@ def rotation(parameters: Parameters) -> Floats:
 
 
 def system(parameters: Parameters) -> riccati.LinearSystem:
-    """The task as a linear system in the coordinates of the observation; the control is the force, in N."""
+    """Return the task as a linear system in the coordinates of the observation; the control is the force, in N."""
     p, D = parameters, parameters.distractors
     n = PHYSICAL + D
     A, Q, W = np.eye(n), np.zeros((n, n)), np.zeros((n, n))
@@ -115,25 +118,25 @@ def start_covariance(parameters: Parameters) -> Floats:
     """Covariance (n, n) of the first observation."""
     scale = np.full(PHYSICAL + parameters.distractors, parameters.distractor_scale**2)
     scale[:PHYSICAL] = parameters.start**2 / 3
-    turn = rotation(parameters)
-    return turn @ np.diag(scale) @ turn.T
+    T = rotation(parameters)
+    return T @ np.diag(scale) @ T.T
 
 
 def noise_scale(parameters: Parameters) -> Floats:
-    """Standard deviations (n,) of what is added to the state in each step; the distractors' keeps them stationary."""
+    """Standard deviations (n,) of the noise in each step, by which distractors stay stationary."""
     innovation = parameters.distractor_scale * np.sqrt(1 - parameters.distractor_memory**2)
     return np.concatenate([[0.0, parameters.noise], np.full(parameters.distractors, innovation)])
 
 
 class Task(NamedTuple):
-    """key (B,) of the episode and state (B, n) in which it starts."""
+    """Constants of B episodes: key (B,) and first state (B, n)."""
 
     key: keys.Key
     state: Floats
 
 
 class State(NamedTuple):
-    """state (B, n): position in m, velocity in m / s, and the distractors."""
+    """State (B, n) of B episodes: position in m, velocity in m / s, and the distractors."""
 
     state: Floats
 
@@ -142,10 +145,10 @@ class LQR:
     """Bring a mass to rest at the origin with little force.
 
     ## Description
-    The one task of control that is solved on paper: the value of any linear controller is a quadratic form, the best
-    controller is linear, and the gradient of the value is 2 P s. So the cost of every mistake that a learned model
-    makes can be computed exactly. `distractors` adds dimensions that turn and shiver by themselves and do not matter;
-    `rotated` turns the observation, so that what matters is no longer aligned with its axes.
+    The control task with a closed-form solution: the value of any linear controller is a quadratic form, the best
+    controller is linear, and the gradient of the value is 2 P s. So the cost of every error of a learned model can be
+    computed exactly. `distractors` adds dimensions that rotate with noise and do not matter; `rotated` rotates the
+    observation, so that the dimensions that matter are no longer aligned with its axes.
 
     ## Observation
     Box (2 + D,) float32: position in m, velocity in m/s and the distractors, multiplied by an orthogonal matrix if
@@ -154,7 +157,7 @@ class LQR:
     ## Action
     Box (1,) in [-1, 1]: the force divided by `max_force`, 6 N. From every start the optimal force stays below 5.1 N, so
     that the bound never binds and the solution of the unbounded problem is the solution of this one (without `noise`;
-    with it, as long as the kicks are small).
+    with it, as long as the noise is small).
 
     ## Reward
     -(position^2 + 0.1 velocity^2 + 0.1 force^2), before the step.
@@ -165,8 +168,27 @@ class LQR:
     stationary distribution.
 
     ## Arguments
-    Those of `Parameters`. What decides the distractors' speeds and the rotation is `map_seed` alone, so that training
-    and evaluation share them.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `mass` | float | 1.0 | kg | mass |
+    | `dt` | float | 0.1 | s | time step |
+    | `position_cost` | float | 1.0 | 1/m^2 | weight of the squared position |
+    | `velocity_cost` | float | 0.1 | s^2/m^2 | weight of the squared velocity |
+    | `force_cost` | float | 0.1 | 1/N^2 | weight of the squared force |
+    | `max_force` | float | 6.0 | N | force of action 1 |
+    | `start` | float | 1.0 | m, m/s | half-width of the box from which position and velocity are drawn |
+    | `noise` | float | 0.0 | m/s | standard deviation of the velocity's noise in each step |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+    | `distractors` | int | 0 | | D, number of distracting dimensions |
+    | `distractor_scale` | float | 1.0 | m | standard deviation of the distractors |
+    | `distractor_memory` | float | 0.95 | | share of the distractors' state that one step keeps, in [0, 1) |
+    | `rotated` | bool | False | | whether a random orthogonal matrix rotates the observation |
+    | `map_seed` | int | 0 | | seed of the distractors' speeds and of the rotation |
+
+    The distractors' speeds and the rotation depend on `map_seed` alone, so that training and evaluation share them.
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     Score 1 is the optimal gain, from the discounted Riccati equation, score 0 no force at all, for random forces cost
@@ -201,7 +223,7 @@ class LQR:
     def initial(
         self, key: keys.Key, position: Array | None = None, velocity: Array | None = None
     ) -> tuple[Task, State]:
-        """Uniform in the box of starts, or as asked for; distractors stationary."""
+        """Draw position and velocity uniformly, unless options give them, and distractors from their stationary law."""
         p = self.parameters
         state = np.empty((len(key), PHYSICAL + p.distractors))
         state[:, :PHYSICAL] = p.start * (2 * keys.uniform(key[:, None], keys.RESET, np.arange(PHYSICAL)) - 1)
@@ -213,11 +235,11 @@ class LQR:
         return Task(key.copy(), state), State(state.copy())
 
     def start(self, task: Task) -> State:
-        """The state in which these episodes begin."""
+        """Return the states in which these episodes begin."""
         return State(task.state.copy())
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """One step: the force is constant over it, and integrated exactly."""
+        """Move the mass one step, under a constant force, by the exact solution."""
         p, s = self.parameters, state.state
         push = p.max_force * action[:, 0].astype(np.float64) / p.mass * p.dt
         after = np.empty_like(s)
@@ -230,22 +252,22 @@ class LQR:
         return State(after)
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """The negative quadratic cost."""
+        """Negative quadratic cost (B,)."""
         p, s = self.parameters, state.state
         force = p.max_force * action[:, 0].astype(np.float64)
         return -(p.position_cost * s[:, 0] ** 2 + p.velocity_cost * s[:, 1] ** 2 + p.force_cost * force**2)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """Never."""
+        """Return False for every episode (B,): the task never terminates."""
         return np.zeros(len(state.state), np.bool_)
 
     def observation(self, task: Task, state: State) -> Array:
-        """The state, turned if so asked."""
+        """Return the state, rotated if so configured."""
         s = elementary.matvec(self.rotation, state.state) if self.parameters.rotated else state.state
         return s.astype(np.float32)
 
     def solve(self) -> tuple[riccati.Quadratic, Floats]:
-        """The optimal cost and gain, in the coordinates of the observation; solved once."""
+        """Return the optimal cost and gain, in the coordinates of the observation; solved once."""
         if self._solution is None:
             linear = system(self.parameters)
             best = riccati.optimal(linear)
@@ -253,36 +275,36 @@ class LQR:
         return self._solution
 
     def value(self, observation: Array) -> Array:
-        """The optimal value (...) at observations (..., n), expected and for ever; for scoring only."""
+        """Optimal value (...) at observations (..., n): expected, over an infinite horizon; for scoring only."""
         return -riccati.cost(self.solve()[0], observation.astype(np.float64))
 
     def oracle_value(self, task: Task, state: State) -> Array:
-        """The optimal value (B,), expected and for ever."""
+        """Optimal value (B,): expected, over an infinite horizon."""
         return -riccati.cost(self.solve()[0], state.state @ self.rotation.T)
 
     def oracle_gradient(self, task: Task, state: State) -> Array:
-        """Its gradient (B, n) with respect to the observation."""
+        """Gradient (B, n) of the optimal value with respect to the observation."""
         return -riccati.gradient(self.solve()[0], state.state @ self.rotation.T)
 
     def oracle_action(self, task: Task, state: State) -> Array:
-        """The optimal force, as an action."""
+        """Return the optimal force, as an action."""
         K = self.solve()[1] @ self.rotation
         return np.clip(-elementary.matvec(K, state.state) / self.parameters.max_force, -1, 1).astype(np.float32)
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns of no force and of the optimal gain in these very episodes, for scoring."""
+        """Episode returns (B,) of no force and of the optimal gain in these very episodes, for scoring."""
         still = np.zeros((len(task.key), 1), np.float32)
         best = rollouts.returns(self, task, lambda state, t: self.oracle_action(task, state))
         return rollouts.returns(self, task, lambda state, t: still), best
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """The mass on its line, the force on it, and the distractors as bars."""
+        """Draw the mass on its line, the force on it, and the distractors as bars."""
         s = states[-1].state[0]
         force = self.parameters.max_force * float(actions[-1][0, 0]) if len(actions) else 0.0
         line = f"position {s[0]:+.3f} m  velocity {s[1]:+.3f} m/s  force {force:+.2f} N"
         if mode == "ansi":
-            return line + pictures.listed(s[PHYSICAL:])
-        scene = pictures.Scene(3.0)
+            return line + rendering.listed(s[PHYSICAL:])
+        scene = rendering.Scene(3.0)
         scene.track(-2.5, 2.5, 0.0, goal=0.0)
         for before in states[:-1]:
             scene.block((float(before.state[0, 0]), 0.0), faint=True)
@@ -291,4 +313,4 @@ class LQR:
         picture, full = scene.image(line), 3 * self.parameters.distractor_scale or 1.0
         if not self.parameters.distractors:
             return picture
-        return np.concatenate([picture, pictures.bars(s[PHYSICAL:], full, picture.shape[1])])
+        return np.concatenate([picture, rendering.bars(s[PHYSICAL:], full, picture.shape[1])])

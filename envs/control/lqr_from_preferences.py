@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys
-from valuegym.envs.control import lqr, pictures, riccati
+from valuegym.envs.control import lqr, riccati
 from valuegym.envs.control.lqr import PHYSICAL
 from valuegym.envs.preference import annotators, models, query
 from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
 from valuegym.envs.preference.random_delivery import SPLITS
+from valuegym.envs.rendering import control as rendering
 
 __all__ = ["EVALUATION_POINTS", "LQRFromPreferences", "Pair", "Query", "RegulatorSource", "State", "Task", "read"]
 
@@ -30,7 +31,7 @@ FORCE = 2.0  # N, standard deviation of the forces in segments and transitions
 CLEAR = 2.0  # median difference between two segments, in temperatures
 CALIBRATION = 64  # pairs that this median is over
 _NUMBERS, _MAP, _ROTATION, _ORDER, _SIGN = range(5)  # what is drawn at reset
-_TRANSITIONS, _PAIRS = -2, -3  # numbers of no pair that is shown
+_TRANSITIONS, _PAIRS = -2, -3  # numbers that no pair has
 
 
 class Task(NamedTuple):
@@ -118,6 +119,9 @@ class RegulatorSource:
     """A source (`query.Source`) of linear regulators, whose quadratic costs are hidden and estimates are controllers.
 
     The arguments are those of `LQRFromPreferences`.
+
+    Raises:
+        ValueError: an argument is not as its table says.
     """
 
     discount = 0.99
@@ -254,7 +258,7 @@ class RegulatorSource:
         return np.stack(states, 2), forces
 
     def costs(self, task: Task, states: Floats, forces: Floats) -> Floats:
-        """What the annotator compares, (B, M): regrets of segments, or what they cost, both under the true cost."""
+        """Return what the annotator compares, (B, M): regrets of segments, or their costs, both under the true cost."""
         s = states[:, :, :-1]
         if isinstance(self.annotator.statistic, models.Regret):
             K, S = task.K[:, None, None], task.curvature[:, None, None]
@@ -327,7 +331,7 @@ class RegulatorSource:
         for i, name in enumerate(names):
             words = {i: "preferred", annotators.SAME: "the same", annotators.CANNOT_TELL: "no answer"}
             caption = f"pair {number}, {name}: {words.get(answer, 'not preferred')}"
-            panels.append(_panel(states[0, i], forces[0, i, :, 0], caption, answer == i))
+            panels.append(rendering.segment(states[0, i], forces[0, i, :, 0], PHYSICAL, caption, answer == i))
         return np.concatenate(panels, 1)
 
 
@@ -336,7 +340,7 @@ class LQRFromPreferences(QueryCore):
 
     ## Description
     Every episode is a new regulator: a mass on a line as in `LQR-v0` among distracting dimensions, with its own mass,
-    costs of position, velocity and force, and coordinates. Transitions are shown, from which to learn the
+    costs of position, velocity and force, and coordinates. Transitions are given, from which to learn the
     dynamics; costs are not. Each step shows one pair of segments, both with random forces, and which of them the
     annotator prefers. Both halves of a value are asked for at once: whether the learnt reward has the right optimal
     controller, which the statistic decides (Knox et al. 2024), and whether a model that cannot hold everything holds
@@ -407,21 +411,3 @@ class LQRFromPreferences(QueryCore):
     ) -> None:
         source = RegulatorSource(annotator, split, length, transitions, distractors, distractor_scale, rotated)
         super().__init__(source, evaluation_points)
-
-
-def _panel(states: Floats, forces: Floats, caption: str, preferred: bool) -> Any:
-    """Position (red), velocity (dark) and distractors (violet) of a segment over its steps, forces as arrows.
-
-    A flag marks the preferred one.
-    """
-    scene, reach, top = pictures.Scene(3.6), 3.0, 2.1
-    x, y = np.linspace(-reach, reach, len(states)).tolist(), np.clip(states, -top, top)
-    scene.curve([(-reach, 0.0), (reach, 0.0)], pictures.SLATE, 2)
-    if preferred:
-        scene.flag((reach + 0.1, 0.0))
-    traces = [(i, pictures.VIOLET, 2.0, 0.5) for i in range(PHYSICAL, states.shape[1])]
-    for i, color, width, opacity in (*traces, (1, pictures.INK, 3.0, 1.0), (0, pictures.RED, 5.0, 1.0)):
-        scene.curve(list(zip(x, y[:, i].tolist(), strict=True)), color, width, opacity)
-    for at, position, force in zip(x, y[:, 0].tolist(), forces.tolist(), strict=False):
-        scene.lift((at, position), force / 6.0, 60.0)
-    return scene.image(caption)

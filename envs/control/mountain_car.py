@@ -1,4 +1,4 @@
-"""The car too weak for its hill, with its value function on a grid.
+"""Mountain car with continuous force, with its value function on a grid.
 
 Source: Moore (1990), "Efficient memory-based learning for robot control"; Gymnasium's MountainCarContinuous-v0, whose
 transitions and rewards these are.
@@ -16,30 +16,29 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import grid, pictures
+from valuegym.envs.control import grid
+from valuegym.envs.rendering import control as rendering
+from valuegym.envs.rendering.palette import Control
+
+__all__ = ["MountainCarContinuous", "Parameters", "State", "Task", "arrived", "move", "value_grid", "values"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 NODES = (331, 141)  # of the grid: position and velocity
 FORCES = 9  # of the dynamic programme
-CANDIDATES = 21  # among which the oracle looks, before it refines the best
+CANDIDATES = 21  # forces that the oracle compares, before it refines the best
 TOLERANCE = 1e-3  # of the fixed point
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """A car in a valley between two hills; lengths in units of the landscape, time in steps.
+    """Parameters of a car in a valley between two hills.
 
-    Attributes:
-        power: acceleration by action 1, per step^2.
-        gravity: acceleration on the steepest slope, per step^2.
-        max_speed: at which the velocity is cut, per step.
-        left, right: where the landscape ends.
-        goal: position from which on the episode ends, unless the car rolls back.
-        prize: reward of the goal.
-        effort: cost of action 1.
-        discount: per step.
+    Fields, units and defaults are the arguments of `MountainCarContinuous`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     power: float = 0.0015
@@ -65,7 +64,7 @@ class Parameters:
 def move(p: Parameters, position: Floats, velocity: Floats, force: Floats) -> tuple[Floats, Floats]:
     """Position and velocity after one step.
 
-    velocity' = velocity + power force - gravity cos(3 position), cut at the maximal speed; position' = position +
+    velocity' = velocity + power force - gravity cos(3 position), clipped to the largest speed; position' = position +
     velocity', where the left end stops the car.
     """
     faster = velocity + (force * p.power - p.gravity * elementary.sin_cos(3 * position)[1])
@@ -75,12 +74,12 @@ def move(p: Parameters, position: Floats, velocity: Floats, force: Floats) -> tu
 
 
 def arrived(p: Parameters, position: Floats, velocity: Floats) -> npt.NDArray[np.bool_]:
-    """Whether the goal is reached, and not rolling back."""
+    """Tell where the goal is reached (...), and the car does not roll back."""
     return (position >= p.goal) & (velocity >= 0)
 
 
 def value_grid(p: Parameters, nodes: tuple[int, int] = NODES) -> grid.Grid:
-    """The grid over positions up to the goal and velocities."""
+    """Return the grid over positions up to the goal and velocities."""
     return grid.Grid((grid.Axis(p.left, p.goal, nodes[0]), grid.Axis(-p.max_speed, p.max_speed, nodes[1])))
 
 
@@ -101,7 +100,7 @@ def values(p: Parameters, nodes: tuple[int, int] = NODES) -> Floats:
 
 
 class Task(NamedTuple):
-    """key (B,) of the episode, and the position (B,) and velocity (B,) with which it starts."""
+    """Constants of B episodes: key (B,), first position (B,) and velocity (B,)."""
 
     key: keys.Key
     position: Floats
@@ -109,7 +108,7 @@ class Task(NamedTuple):
 
 
 class State(NamedTuple):
-    """position (B,) and velocity (B,)."""
+    """State of B episodes: position (B,) and velocity (B,)."""
 
     position: Floats
     velocity: Floats
@@ -120,7 +119,7 @@ class MountainCarContinuous:
 
     ## Description
     Gymnasium's MountainCarContinuous-v0 with a value function. The reward is far away: random actions do not find
-    it, and standing still is the best of what is near.
+    it, and standing still is a local optimum.
 
     ## Observation
     Box (2,) float32: position in [-1.2, 0.6] and velocity in [-0.07, 0.07].
@@ -136,12 +135,27 @@ class MountainCarContinuous:
     Positions start uniformly in [-0.6, -0.4], at rest, or where `reset(options={"position": x, "velocity": v})` says.
 
     ## Arguments
-    Those of `Parameters`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `power` | float | 0.0015 | 1/step^2 | acceleration by action 1 |
+    | `gravity` | float | 0.0025 | 1/step^2 | acceleration on the steepest slope |
+    | `max_speed` | float | 0.07 | 1/step | largest velocity, at which it is clipped |
+    | `left` | float | -1.2 | | left end of the landscape |
+    | `right` | float | 0.6 | | right end of the landscape |
+    | `goal` | float | 0.45 | | position from which on the episode ends, unless the car rolls back |
+    | `prize` | float | 100.0 | | reward of the goal |
+    | `effort` | float | 0.1 | | cost of action 1 |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+
+    Lengths have no unit: they are those of the landscape.
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     Score 1 is the policy that is greedy for the optimal values on a grid of 331 x 141 nodes, score 0 the mean
     over 64 episodes of uniformly random actions, both from the very start of the episode, at discount 0.99 over 999
-    steps. From those starts the greedy policy earns 47.64 in the mean, 0.06 more than the grid's values say (at most
+    steps. From those starts the greedy policy earns 47.64 on average, 0.06 more than the grid's values say (at most
     0.3 more or less), and 0.03 less than on a grid twice as fine.
 
     ## Source
@@ -155,7 +169,7 @@ class MountainCarContinuous:
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 30}
     cheap_reset = True
     horizon = 999
-    tolerance = 0.0  # see elementary: the same bits everywhere
+    tolerance = 0.0  # see `elementary`: the same bits on every processor
     physical, distracting = np.arange(2), np.arange(0)  # dimensions of the observation; for scoring only
 
     def __init__(self, **parameters: Any) -> None:
@@ -168,7 +182,11 @@ class MountainCarContinuous:
     def initial(
         self, key: keys.Key, position: Array | None = None, velocity: Array | None = None
     ) -> tuple[Task, State]:
-        """At rest near the bottom of the valley, or as asked for."""
+        """Start at rest near the bottom of the valley, unless options say otherwise.
+
+        Raises:
+            ValueError: an option is outside the range of the state.
+        """
         p = self.parameters
         start = -0.6 + 0.2 * keys.uniform(key, keys.RESET, 0) if position is None else position.astype(np.float64)
         speed = np.zeros(len(key)) if velocity is None else velocity.astype(np.float64)
@@ -180,31 +198,31 @@ class MountainCarContinuous:
         return Task(key.copy(), start, speed), State(start.copy(), speed.copy())
 
     def start(self, task: Task) -> State:
-        """The state in which these episodes begin."""
+        """Return the states in which these episodes begin."""
         return State(task.position.copy(), task.velocity.copy())
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """One step; a car at the goal stays."""
+        """Move one step; a car at the goal stays."""
         p, over = self.parameters, self.terminal(task, state)
         position, velocity = move(p, state.position, state.velocity, action[:, 0].astype(np.float64))
         return State(np.where(over, state.position, position), np.where(over, state.velocity, velocity))
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """The cost of the force, and the prize."""
+        """Reward (B,) of the goal minus the cost of the force."""
         p, force = self.parameters, action[:, 0].astype(np.float64)
         paid = p.prize * self.terminal(task, next_state) - p.effort * (force * force)
         return np.where(self.terminal(task, state), 0.0, paid)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """At the goal."""
+        """Tell which cars are at the goal (B,)."""
         return arrived(self.parameters, state.position, state.velocity)
 
     def observation(self, task: Task, state: State) -> Array:
-        """Position and velocity."""
+        """Return position and velocity."""
         return np.stack([state.position, state.velocity], -1).astype(np.float32)
 
     def value(self, observation: Array) -> Array:
-        """The optimal value at observations (..., 2), 0 at the goal; for scoring only."""
+        """Optimal value (...) at observations (..., 2), 0 at the goal; for scoring only."""
         return self._value(observation[..., 0].astype(np.float64), observation[..., 1].astype(np.float64))
 
     def _value(self, position: Floats, velocity: Floats) -> Floats:
@@ -213,30 +231,30 @@ class MountainCarContinuous:
         return np.where(arrived(p, position, velocity), 0.0, inside)
 
     def oracle_value(self, task: Task, state: State) -> Array:
-        """The optimal value (B,)."""
+        """Optimal value (B,)."""
         return self._value(state.position, state.velocity)
 
     def oracle_action(self, task: Task, state: State) -> Array:
-        """The action that is greedy for the optimal value."""
+        """Return the action that is greedy for the optimal value."""
         p = self.parameters
         forces, at = np.linspace(-1, 1, CANDIDATES), (state.position, state.velocity)
         best = grid.greedy(value_grid(p), values(p), lambda x, a: _step(p, x, a), at, forces, p.discount)
         return best.astype(np.float32)[:, None]
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns of random actions and of the greedy policy from these very starts, for scoring."""
+        """Episode returns (B,) of random actions and of the greedy policy from these very starts, for scoring."""
         return rollouts.references(self, task)
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """The car on its hill, and the force on it."""
+        """Draw the car on its hill, and the force on it."""
         p, x = self.parameters, float(states[-1].position[0])
         force = float(actions[-1][0, 0]) if len(actions) else 0.0
         text = f"position {x:+.4f}  velocity {float(states[-1].velocity[0]):+.4f}  force {force:+.2f}"
         if mode == "ansi":
             return text
-        scene = pictures.Scene(1.0, ((p.left + p.right) / 2, 0.1))
+        scene = rendering.Scene(1.0, ((p.left + p.right) / 2, 0.1))
         across = np.linspace(p.left, p.right, 90)
-        scene.curve([(float(a), _height(a)) for a in across], pictures.SLATE, 6)
+        scene.curve([(float(a), _height(a)) for a in across], Control.SLATE, 6)
         scene.flag((p.goal, _height(p.goal)))
         for state in states:
             at = float(state.position[0])
@@ -247,11 +265,11 @@ class MountainCarContinuous:
             scene.rod(back, front, 0.075, faint=state is not states[-1])
             if state is states[-1]:
                 for q in (middle - 0.055 * along - 0.045 * up, middle + 0.055 * along - 0.045 * up):
-                    scene.dot((float(q[0]), float(q[1])), 0.03, pictures.INK)
+                    scene.dot((float(q[0]), float(q[1])), 0.03, Control.INK)
                 scene.push((float(middle[0]), float(middle[1]) + 0.12), force, 60)
         return scene.image(text)
 
 
 def _height(x: Any) -> float:
-    """The landscape, drawn: its slope is what gravity pulls along."""
+    """Height of the landscape, whose slope gravity acts along."""
     return float(0.45 * np.sin(3 * x))

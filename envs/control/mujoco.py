@@ -1,7 +1,7 @@
-"""MuJoCo's walkers with and without distracting dimensions: Gymnasium's own environments, version 5, of this extra.
+"""MuJoCo's walkers with and without distracting dimensions: Gymnasium's own environments, version 5.
 
-These are third-party simulators, not cores: vector environments are Gymnasium's, there is no oracle, and nothing here
-is imported before an environment is made.
+These are third-party simulators, not cores: vector environments are Gymnasium's, there is no oracle, and MuJoCo is
+imported only when an environment is made.
 
 Source: Voelcker, Liao, Garg, Farahmand (2022), "Value gradient weighted model-based reinforcement learning" (ICLR), for
 the tasks; Todorov, Erez, Tassa (2012), "MuJoCo: a physics engine for model-based control"; Gymnasium (Towers et
@@ -19,15 +19,17 @@ import numpy.typing as npt
 from valuegym.envs.control.distractors import DistractingDimensions
 from valuegym.envs.functional import load
 
-HOPPER = 11  # dimensions of Hopper's own observation; distracting ones come behind
+__all__ = ["fallen", "make"]
+
+HOPPER = 11  # dimensions of Hopper's own observation, before the distracting ones
 
 
 def fallen(observation: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Whether Hopper's episode ends at observations (..., at least 11); (...) bool.
+    """Tell where Hopper's episode ends, from observations (..., at least 11): (...) bool.
 
     It does unless the torso is higher than 0.7 m and leans by less than 0.2 rad, and angles and velocities are within
-    100 of 0: Gymnasium's `is_healthy`, which sees velocities before they are cut to 10 for the observation. What an
-    agent with a model needs to know, whose rollouts have no other sign of it.
+    100 of 0: Gymnasium's `is_healthy`, which gets velocities before they are clipped to 10 for the observation. Agents
+    with a model need it, for their rollouts have no other sign of an episode's end.
     """
     body = np.asarray(observation)[..., :HOPPER]
     upright = (body[..., 0] > 0.7) & (np.abs(body[..., 1]) < 0.2)
@@ -43,14 +45,14 @@ def make(
     map_seed: int = 0,
     **kwargs: Any,
 ) -> gym.Env[Any, Any]:
-    """One of Gymnasium's MuJoCo environments, with actions in [-1, 1] and `number` distracting dimensions behind.
+    """Make one of Gymnasium's MuJoCo environments, with actions in [-1, 1] and `number` distracting dimensions.
 
     ## Description
-    Larger bodies, for the question whether what holds on tasks with exact values holds here: Hopper, Walker2d,
-    HalfCheetah and InvertedPendulum.
+    Hopper, Walker2d, HalfCheetah and InvertedPendulum: larger bodies, to test whether results on tasks with exact
+    values hold on them.
 
     ## Observation
-    Gymnasium's Box, then `number` distracting dimensions, unbounded.
+    Gymnasium's Box, followed by `number` distracting dimensions, unbounded.
 
     ## Action
     Gymnasium's, scaled to [-1, 1] where it is not (InvertedPendulum).
@@ -62,8 +64,19 @@ def make(
     Gymnasium's; truncated after 1,000 steps.
 
     ## Arguments
-    `task`: Gymnasium's id. `number`, `kind`, `scale`, `coupling` and `map_seed` as in `Distractors`; the kind is
-    `published` unless told. Everything else goes to Gymnasium's environment. ImportError without the extra.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `task` | str | | | Gymnasium's id, such as "Hopper-v5" |
+    | `number` | int | 0 | | distracting dimensions |
+    | `kind` | str | "published" | | process of the distractors, as in `Distractors` |
+    | `scale` | float | 1.0 | | factor of the process |
+    | `coupling` | float or None | None | | strength of the dependence on the action or the physical observation |
+    | `map_seed` | int | 0 | | seed of the map |
+    | others | | | | arguments of Gymnasium's environment |
+
+    Raises:
+        ImportError: the extra `control` is not installed.
+        ValueError: an argument of the distractors is outside its range or unknown.
 
     ## Oracle and naive scores
     None can be computed: compare returns.

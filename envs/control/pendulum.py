@@ -1,4 +1,4 @@
-"""The pendulum to be swung up, with its value function on a grid.
+"""Pendulum swing-up, with its value function on a grid.
 
 Source: Gymnasium's Pendulum-v1, whose transitions and rewards these are (Towers et al. 2024, "Gymnasium: a standard
 interface for reinforcement learning environments").
@@ -16,7 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import elementary, keys, rollouts
-from valuegym.envs.control import grid, pictures
+from valuegym.envs.control import grid
+from valuegym.envs.rendering import control as rendering
+
+__all__ = ["Parameters", "Pendulum", "State", "Task", "cost", "move", "value_grid", "values"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -24,22 +27,18 @@ SinCos = Callable[[Floats], tuple[Floats, Floats]]
 
 NODES = (200, 161)  # of the grid: angle and velocity
 TORQUES = 21  # of the dynamic programme
-CANDIDATES = 41  # among which the oracle looks, before it refines the best
+CANDIDATES = 41  # torques that the oracle compares, before it refines the best
 TOLERANCE = 1e-3  # of the fixed point
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """A rod that hangs from one end, turned by a motor too weak to lift it at once.
+    """Parameters of a rod that hangs from one end, turned by a motor too weak to lift it at once.
 
-    Attributes:
-        gravity: m / s^2.
-        mass: kg.
-        length: m.
-        max_torque: N m, the torque of action 1.
-        max_speed: rad / s, at which the velocity is cut.
-        dt: time step, s.
-        discount: per step.
+    Fields, units and defaults are the arguments of `Pendulum`.
+
+    Raises:
+        ValueError: a parameter is outside its range.
     """
 
     gravity: float = 10.0
@@ -63,7 +62,7 @@ def move(
 ) -> tuple[Floats, Floats]:
     """Angle and velocity after one step, semi-implicit Euler.
 
-    velocity' = velocity + (3 g / (2 l) sin angle + 3 / (m l^2) torque) dt, cut at the maximal speed;
+    velocity' = velocity + (3 g / (2 l) sin angle + 3 / (m l^2) torque) dt, clipped to the largest speed;
     angle' = angle + velocity' dt.
     """
     pull = 3 * p.gravity / (2 * p.length) * sin_cos(angle)[0]
@@ -78,7 +77,7 @@ def cost(angle: Floats, velocity: Floats, torque: Floats) -> Floats:
 
 
 def value_grid(p: Parameters, nodes: tuple[int, int] = NODES) -> grid.Grid:
-    """The grid over angles and velocities."""
+    """Return the grid over angles and velocities."""
     return grid.Grid((grid.Axis(-np.pi, np.pi, nodes[0], True), grid.Axis(-p.max_speed, p.max_speed, nodes[1])))
 
 
@@ -98,7 +97,7 @@ def values(p: Parameters, nodes: tuple[int, int] = NODES) -> Floats:
 
 
 class Task(NamedTuple):
-    """key (B,) of the episode, and the angle (B,) and velocity (B,) with which it starts."""
+    """Constants of B episodes: key (B,), first angle (B,) and velocity (B,)."""
 
     key: keys.Key
     angle: Floats
@@ -106,7 +105,7 @@ class Task(NamedTuple):
 
 
 class State(NamedTuple):
-    """angle (B,) from upright, in [-pi, pi], and velocity (B,) in rad / s."""
+    """State of B episodes: angle (B,) from upright, in [-pi, pi], and velocity (B,) in rad / s."""
 
     angle: Floats
     velocity: Floats
@@ -133,12 +132,23 @@ class Pendulum:
     [-pi, pi], velocities in [-1, 1], or where `reset(options={"angle": x, "velocity": v})` says.
 
     ## Arguments
-    Those of `Parameters`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `gravity` | float | 10.0 | m/s^2 | acceleration of gravity |
+    | `mass` | float | 1.0 | kg | mass of the rod |
+    | `length` | float | 1.0 | m | length of the rod |
+    | `max_torque` | float | 2.0 | N m | torque of action 1 |
+    | `max_speed` | float | 8.0 | rad/s | largest velocity, at which it is clipped |
+    | `dt` | float | 0.05 | s | time step |
+    | `discount` | float | 0.99 | | per step, in [0, 1) |
+
+    Raises:
+        ValueError: a parameter is outside its range.
 
     ## Oracle and naive scores
     Score 1 is the policy that is greedy for the optimal values on a grid of 200 x 161 nodes, score 0 the mean
     over 64 episodes of uniformly random actions, both from the very start of the episode, at discount 0.99 over 200
-    steps. Over 2,000 starts the greedy policy earns -122.1 in the mean, 0.1 more than the grid's values say (root mean
+    steps. Over 2,000 starts the greedy policy earns -122.1 on average, 0.1 more than the grid's values say (root mean
     square 7.0, largest 41, at the ridges); on a grid twice as fine it earns 0.4 more, and the mean value is 0.5 higher.
 
     ## Source
@@ -152,7 +162,7 @@ class Pendulum:
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 20}
     cheap_reset = True
     horizon = 200
-    tolerance = 0.0  # see elementary: the same bits everywhere
+    tolerance = 0.0  # see `elementary`: the same bits on every processor
     physical, distracting = np.arange(3), np.arange(0)  # dimensions of the observation; for scoring only
 
     def __init__(self, **parameters: Any) -> None:
@@ -164,7 +174,11 @@ class Pendulum:
         self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, angle: Array | None = None, velocity: Array | None = None) -> tuple[Task, State]:
-        """A uniformly random angle and velocity, or those asked for."""
+        """Draw angle and velocity uniformly, unless options give them.
+
+        Raises:
+            ValueError: an option is outside the range of the state.
+        """
         drawn = 2 * keys.uniform(key, keys.RESET, 0) - 1, 2 * keys.uniform(key, keys.RESET, 1) - 1
         start = elementary.wrap(np.pi * drawn[0] if angle is None else angle.astype(np.float64))
         speed = drawn[1] if velocity is None else velocity.astype(np.float64)
@@ -174,33 +188,33 @@ class Pendulum:
         return Task(key.copy(), start, speed), State(start.copy(), speed.copy())
 
     def start(self, task: Task) -> State:
-        """The state in which these episodes begin."""
+        """Return the states in which these episodes begin."""
         return State(task.angle.copy(), task.velocity.copy())
 
     def _torque(self, action: Array) -> Floats:
         return self.parameters.max_torque * action[:, 0].astype(np.float64)
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
-        """One step of Euler's method."""
+        """Move one step by Euler's method."""
         return State(*move(self.parameters, state.angle, state.velocity, self._torque(action), self._sin_cos))
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """The negative cost of the state and the torque."""
+        """Negative cost (B,) of state and torque."""
         return -cost(state.angle, state.velocity, self._torque(action))
 
     def terminal(self, task: Task, state: State) -> Array:
-        """Never."""
+        """Return False for every episode (B,): the task never terminates."""
         return np.zeros(len(state.angle), np.bool_)
 
     def observation(self, task: Task, state: State) -> Array:
-        """Cosine, sine and velocity."""
+        """Return cosine, sine and velocity."""
         observation = np.empty((len(state.angle), 3), np.float32)
         observation[:, 1], observation[:, 0] = self._sin_cos(state.angle)
         observation[:, 2] = state.velocity
         return observation
 
     def value(self, observation: Array) -> Array:
-        """The optimal value at observations (..., 3), on the circle or off it; for scoring only."""
+        """Optimal value (...) at observations (..., 3), on the circle or off it; for scoring only."""
         angle = np.arctan2(observation[..., 1], observation[..., 0])
         return self._value(angle.astype(np.float64), observation[..., 2].astype(np.float64))
 
@@ -209,11 +223,11 @@ class Pendulum:
         return value_grid(p).interpolate(values(p), (angle, velocity))
 
     def oracle_value(self, task: Task, state: State) -> Array:
-        """The optimal value (B,)."""
+        """Optimal value (B,)."""
         return self._value(state.angle, state.velocity)
 
     def oracle_action(self, task: Task, state: State) -> Array:
-        """The action that is greedy for the optimal value."""
+        """Return the action that is greedy for the optimal value."""
         p = self.parameters
         torques = p.max_torque * np.linspace(-1, 1, CANDIDATES)
         at = state.angle, state.velocity
@@ -221,18 +235,18 @@ class Pendulum:
         return np.clip(best / p.max_torque, -1, 1).astype(np.float32)[:, None]
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Returns of random actions and of the greedy policy from these very starts, for scoring."""
+        """Episode returns (B,) of random actions and of the greedy policy from these very starts, for scoring."""
         return rollouts.references(self, task)
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """The rod with where it was, and the torque on it."""
+        """Draw the rod with its last positions, and the torque on it."""
         angle, velocity = float(states[-1].angle[0]), float(states[-1].velocity[0])
         push = float(actions[-1][0, 0]) if len(actions) else 0.0
         torque = self.parameters.max_torque * push
         text = f"angle {angle:+.3f} rad  velocity {velocity:+.3f} rad/s  torque {torque:+.2f} N m"
         if mode == "ansi":
             return text
-        scene = pictures.Scene(1.75)
+        scene = rendering.Scene(1.75)
         for state in states:
             end = (float(-np.sin(state.angle[0])), float(np.cos(state.angle[0])))
             scene.rod((0.0, 0.0), end, 0.16, faint=state is not states[-1])

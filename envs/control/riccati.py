@@ -17,10 +17,25 @@ import numpy.typing as npt
 
 from valuegym.envs import elementary
 
+__all__ = [
+    "LinearSystem",
+    "Quadratic",
+    "cost",
+    "cost_of",
+    "cost_over",
+    "curvature",
+    "gain",
+    "gradient",
+    "mean_cost",
+    "optimal",
+    "regret",
+    "rotated",
+]
+
 Floats = npt.NDArray[np.float64]
 
 DOUBLINGS = 60  # more than 10^18 steps
-SETTLED = 1e-14  # relative change at which a sum has converged
+CONVERGED = 1e-14  # relative change at which a sum has converged
 
 
 class LinearSystem(NamedTuple):
@@ -35,17 +50,17 @@ class LinearSystem(NamedTuple):
 
 
 class Quadratic(NamedTuple):
-    """Expected discounted cost s'P s + offset: P (..., n, n) and offset (...); infinite where there is none."""
+    """Expected discounted cost s'P s + offset: P (..., n, n) and offset (...); infinite where it diverges."""
 
     P: Floats
     offset: Floats
 
 
-def rotated(system: LinearSystem, turn: Floats) -> LinearSystem:
-    """The same system in the coordinates T s, for an orthogonal matrix T (n, n)."""
-    back = turn.swapaxes(-1, -2)
+def rotated(system: LinearSystem, T: Floats) -> LinearSystem:
+    """Transform a system to the coordinates T s, for an orthogonal matrix T (n, n)."""
+    back = T.swapaxes(-1, -2)
     A, B, Q, R, W, discount = system
-    return LinearSystem(turn @ A @ back, turn @ B, turn @ Q @ back, R, turn @ W @ back, discount)
+    return LinearSystem(T @ A @ back, T @ B, T @ Q @ back, R, T @ W @ back, discount)
 
 
 def _offset(system: LinearSystem, P: Floats) -> Floats:
@@ -55,7 +70,7 @@ def _offset(system: LinearSystem, P: Floats) -> Floats:
 
 
 def optimal(system: LinearSystem) -> Quadratic:
-    """The least cost of any controller, by the discounted Riccati equation.
+    """Least cost of any controller, by the discounted Riccati equation.
 
     P = Q + gamma A'P A - gamma^2 A'P B (R + gamma B'P B)^-1 B'P A. Infinite where no controller keeps the cost finite.
     """
@@ -63,32 +78,32 @@ def optimal(system: LinearSystem) -> Quadratic:
     G = B @ np.linalg.solve(system.R, B.swapaxes(-1, -2))
     shape = np.broadcast_shapes(A.shape, system.Q.shape)
     A, G, P = (np.broadcast_to(part, shape) for part in (A, G, system.Q))
-    one, settled = np.eye(shape[-1]), np.zeros(shape[:-2], np.bool_)
+    one, converged = np.eye(shape[-1]), np.zeros(shape[:-2], np.bool_)
     with np.errstate(all="ignore"):
         for _ in range(DOUBLINGS):
             T, inverse = A.swapaxes(-1, -2), _inverse(_finite(one + G @ P))
             step = T @ P @ inverse @ A
             A, G = A @ inverse @ A, G + A @ inverse @ G @ T
-            P, settled = _more(P, (step + step.swapaxes(-1, -2)) / 2, settled)
-            if settled.all():
+            P, converged = _more(P, (step + step.swapaxes(-1, -2)) / 2, converged)
+            if converged.all():
                 break
     return _checked(system, P)
 
 
 def gain(system: LinearSystem, P: Floats) -> Floats:
-    """The gain K (..., m, n) of u = -K s that is greedy for the cost s'P s: gamma (R + gamma B'P B)^-1 B'P A."""
+    """Gain K (..., m, n) of u = -K s that is greedy for the cost s'P s: gamma (R + gamma B'P B)^-1 B'P A."""
     T = system.B.swapaxes(-1, -2) @ P
     more = system.discount * T @ system.B
     return np.asarray(system.discount * np.linalg.solve(system.R + more, T @ system.A), np.float64)
 
 
 def curvature(system: LinearSystem, P: Floats) -> Floats:
-    """What deviating from the greedy gain costs, (..., m, m), where the cost to go is s'P s: R + gamma B'P B."""
+    """Curvature R + gamma B'P B (..., m, m) of the cost of other controls, where the cost to go is s'P s."""
     return np.asarray(system.R + system.discount * system.B.swapaxes(-1, -2) @ P @ system.B, np.float64)
 
 
 def regret(K: Floats, S: Floats, states: Floats, actions: Floats) -> Floats:
-    """V*(s) - Q*(s, u) = (u + K s)'S (u + K s), by completing the square, for the optimal gain and its curvature.
+    """Regret V*(s) - Q*(s, u) = (u + K s)'S (u + K s) of actions u, for the optimal gain K and its curvature S.
 
     K (..., m, n), S (..., m, m), states (..., n) and actions (..., m) broadcast; sums in a fixed order.
     """
@@ -97,26 +112,26 @@ def regret(K: Floats, S: Floats, states: Floats, actions: Floats) -> Floats:
 
 
 def cost_of(system: LinearSystem, K: Floats) -> Quadratic:
-    """The cost of u = -K s, by the discounted Lyapunov equation P = Q + K'R K + gamma F'P F with F = A - B K.
+    """Cost of u = -K s, by the discounted Lyapunov equation P = Q + K'R K + gamma F'P F with F = A - B K.
 
     Infinite where the root of gamma times F has an eigenvalue outside the unit circle.
     """
     F = np.sqrt(system.discount) * (system.A - system.B @ K)
     P = system.Q + K.swapaxes(-1, -2) @ system.R @ K
     F, P = (np.broadcast_to(part, np.broadcast_shapes(F.shape, P.shape)) for part in (F, P))
-    settled = np.zeros(P.shape[:-2], np.bool_)
+    converged = np.zeros(P.shape[:-2], np.bool_)
     with np.errstate(all="ignore"):
         for _ in range(DOUBLINGS):  # sums over 2n steps from sums over n
             step = F.swapaxes(-1, -2) @ P @ F
-            P, settled = _more(P, step, settled)
-            if settled.all():
+            P, converged = _more(P, step, converged)
+            if converged.all():
                 break
             F = F @ F
     return _checked(system, P)
 
 
 def cost_over(system: LinearSystem, K: Floats, steps: int) -> Quadratic:
-    """The cost of u = -K s over this many steps instead of for ever, by the recursion of the Lyapunov equation."""
+    """Cost of u = -K s over a finite number of steps, by the recursion of the Lyapunov equation."""
     F, stage = system.A - system.B @ K, system.Q + K.swapaxes(-1, -2) @ system.R @ K
     P = np.zeros(np.broadcast_shapes(F.shape, stage.shape))
     offset = np.zeros(P.shape[:-2])
@@ -126,23 +141,23 @@ def cost_over(system: LinearSystem, K: Floats, steps: int) -> Quadratic:
     return Quadratic(P, offset)
 
 
-def _more(P: Floats, step: Floats, settled: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """The sums P + step, and which of them have settled; a settled one stays, whatever its steps overflow to.
+def _more(P: Floats, step: Floats, converged: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the sums P + step, and which of them have converged; those stay, even if their steps overflow.
 
-    They do where a mode grows that costs nothing.
+    They overflow where a mode grows without cost.
     """
-    total = np.where(settled[..., None, None], P, P + step)
-    return total, settled | (np.abs(step).max((-1, -2)) <= SETTLED * np.abs(total).max((-1, -2)))
+    total = np.where(converged[..., None, None], P, P + step)
+    return total, converged | (np.abs(step).max((-1, -2)) <= CONVERGED * np.abs(total).max((-1, -2)))
 
 
 def _finite(matrix: Floats) -> Floats:
-    """Matrices that hold something infinite replaced by the identity, so that the others go on."""
+    """Replace matrices with infinite entries by the identity, so that the others can be inverted."""
     bad = ~np.isfinite(matrix).all((-1, -2), keepdims=True)
     return np.where(bad, np.eye(matrix.shape[-1]), matrix)
 
 
 def _inverse(matrix: Floats) -> Floats:
-    """Inverses (..., n, n), NaN where a matrix is singular, as it can only be where numbers have grown out of hand."""
+    """Invert matrices (..., n, n), with NaN for singular ones, which occur only where the iteration diverges."""
     try:
         return np.asarray(np.linalg.inv(matrix), np.float64)
     except np.linalg.LinAlgError:
@@ -152,7 +167,7 @@ def _inverse(matrix: Floats) -> Floats:
 
 
 def _checked(system: LinearSystem, P: Floats) -> Quadratic:
-    """A cost, infinite throughout where it did not converge to a finite one."""
+    """Return a cost, infinite where the iteration did not converge."""
     with np.errstate(all="ignore"):
         bad = ~(np.abs(P).max((-1, -2)) < 1e100)
         P = np.where(bad[..., None, None], np.inf, P)

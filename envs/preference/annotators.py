@@ -12,6 +12,8 @@ import numpy as np
 from valuegym.envs.preference import models
 from valuegym.envs.preference.segments import Array
 
+__all__ = ["ANNOTATORS", "CANNOT_TELL", "FIRST", "SAME", "SECOND", "Simulated", "answer_codes", "by_name", "labels"]
+
 
 @dataclass(frozen=True)
 class Simulated:
@@ -36,7 +38,11 @@ ANNOTATORS: dict[str, Simulated] = {
 
 
 def by_name(name: str) -> Simulated:
-    """The simulated annotator of this name; ValueError lists the names there are."""
+    """Return the simulated annotator of this name.
+
+    Raises:
+        ValueError: no annotator has it.
+    """
     if name not in ANNOTATORS:
         raise ValueError(f"annotator = {name!r}; expected one of {sorted(ANNOTATORS)} or 'human:CONDITION'.")
     return ANNOTATORS[name]
@@ -46,7 +52,11 @@ FIRST, SECOND, SAME, CANNOT_TELL = range(4)
 
 
 def answer_codes(labels: Array) -> Array:
-    """Labels 0, 1, 0.5, NaN as the integers FIRST, SECOND, SAME, CANNOT_TELL."""
+    """Return labels 0, 1, 0.5, NaN as the integers FIRST, SECOND, SAME, CANNOT_TELL.
+
+    Raises:
+        ValueError: any other label.
+    """
     codes = np.select(
         [labels == 0, labels == 1, labels == 0.5, np.isnan(labels)], [FIRST, SECOND, SAME, CANNOT_TELL], -1
     )
@@ -56,5 +66,5 @@ def answer_codes(labels: Array) -> Array:
 
 
 def labels(codes: Array) -> Array:
-    """The integers FIRST, SECOND, SAME, CANNOT_TELL as labels 0, 1, 0.5, NaN."""
+    """Return the integers FIRST, SECOND, SAME, CANNOT_TELL as labels 0, 1, 0.5, NaN."""
     return np.array([0.0, 1.0, 0.5, np.nan])[codes]

@@ -13,8 +13,10 @@ import hashlib
 import os
 from pathlib import Path
 
-from valuegym.envs.preference import answers
-from valuegym.envs.preference.answers import HumanPreferences, file_names
+from valuegym.envs.preference import human_data
+from valuegym.envs.preference.human_data import HumanPreferences, file_names
+
+__all__ = ["CONDITIONS", "FOLDER", "NAME", "VARIABLE", "fetch", "find", "load", "present"]
 
 NAME, FOLDER = "human-delivery", "human_delivery"
 VARIABLE = "VALUEGYM_DATA"
@@ -59,9 +61,10 @@ CONDITIONS: dict[str, tuple[str, str, str]] = {
 
 
 def find(data: str | None) -> Path:
-    """The folder with the delivery preferences.
+    """Return the folder with the delivery preferences: `data` or the variable VALUEGYM_DATA, or its `human_delivery`.
 
-    `data` or the variable VALUEGYM_DATA, itself or its subfolder human_delivery.
+    Raises:
+        FileNotFoundError: neither is given, or it is not a folder.
     """
     root = data or os.environ.get(VARIABLE)
     if not root:
@@ -80,8 +83,8 @@ def present(data: str | None, unverified: bool = False) -> list[str]:
     With unverified, also those whose files are only named as published ones are.
     """
     folder = find(data)
-    there = answers.as_published(folder)
-    with_card = [name for name in answers.in_folder(folder) if name not in CONDITIONS]
+    there = human_data.as_published(folder)
+    with_card = [name for name in human_data.in_folder(folder) if name not in CONDITIONS]
     others = [name for name in there if name not in CONDITIONS and name not in with_card]
     return [name for name in CONDITIONS if name in there] + with_card + (others if unverified else [])
 
@@ -112,7 +115,7 @@ def fetch(data: str, source: str = SOURCE) -> list[Path]:
 
 
 def load(condition: str, data: str | None = None, unverified: bool = False) -> HumanPreferences:
-    """Read one condition: a published one, checked by hash, or one with a card (`answers`).
+    """Read one condition: a published one, checked by hash, or one with a card (`human_data`).
 
     With unverified, also one whose three files are named as published ones are, and of which nothing else is known.
 
@@ -120,16 +123,16 @@ def load(condition: str, data: str | None = None, unverified: bool = False) -> H
         ValueError: the condition is unknown, or a file is not as it should be.
         FileNotFoundError: the folder or a file is missing.
     """
-    answers.check_name(condition)
+    human_data.check_name(condition)
     if condition in CONDITIONS:
-        return answers.read_as_published(find(data), condition, CONDITIONS[condition])
+        return human_data.read_as_published(find(data), condition, CONDITIONS[condition])
     try:
         folder = find(data)
     except FileNotFoundError as error:
         raise ValueError(f"condition = {condition!r} is not published, as {sorted(CONDITIONS)} are. {error}") from None
-    if condition in answers.in_folder(folder):
-        return answers.read(folder, condition)
-    if condition not in answers.as_published(folder):
+    if condition in human_data.in_folder(folder):
+        return human_data.read(folder, condition)
+    if condition not in human_data.as_published(folder):
         known = [*CONDITIONS, *present(data)]
         raise ValueError(f"condition = {condition!r}; expected one of {sorted(set(known))}, or one with a card.")
     if not unverified:
@@ -138,4 +141,4 @@ def load(condition: str, data: str | None = None, unverified: bool = False) -> H
             f"them, write a card: valuegym data accept {NAME} --condition {condition}; or, for `valuegym likelihood`, "
             "say --unverified."
         )
-    return answers.read_as_published(folder, condition)
+    return human_data.read_as_published(folder, condition)

@@ -14,7 +14,32 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import keys, mdp
-from valuegym.envs.preference import delivery_art
+from valuegym.envs.rendering import delivery as rendering
+
+__all__ = [
+    "ACTIONS",
+    "BOARD",
+    "BRICK",
+    "CLOSED",
+    "COIN",
+    "DISCOUNT",
+    "FEATURES",
+    "GOAL",
+    "HOUSE",
+    "MOVES",
+    "OUTSIDE",
+    "ROAD",
+    "ROADBLOCK",
+    "SHEEP",
+    "WEIGHTS",
+    "Delivery",
+    "State",
+    "Task",
+    "board_mdp",
+    "entry_features",
+    "surface_features",
+    "targets",
+]
 
 Array = npt.NDArray[Any]
 
@@ -139,6 +164,14 @@ class Delivery:
     Terminates at the goal and at a sheep. The registered environment truncates after 200 steps. Episodes start at
     one of the 92 open cells, or at `reset(options={"cell": c})`.
 
+    ## Arguments
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `observation` | str | "cell" | | "cell", "onehot", "features" or "image" |
+    | `reward` | str | "true" | | "true" or "hidden" |
+
+    Raises ValueError for an argument that is not as stated.
+
     ## Oracle and naive scores
     At discount 0.999, averaged over the 92 starts: optimal policy 41.2079 (score 1), uniformly random actions
     -71.2574 (score 0).
@@ -185,12 +218,16 @@ class Delivery:
             return gym.spaces.Box(0, 1, (table.shape[1],), np.float32), table
         if observation == "image":
             W = self.board.shape[1]
-            table = np.stack([delivery_art.image(self.board, divmod(cell, W)) for cell in range(S)])
+            table = np.stack([rendering.image(self.board, divmod(cell, W)) for cell in range(S)])
             return gym.spaces.Box(0, 255, table.shape[1:], np.uint8), table
         raise ValueError(f"observation = {observation!r}; expected 'cell', 'onehot', 'features' or 'image'.")
 
     def initial(self, key: keys.Key, cell: Array | None = None) -> tuple[Task, State]:
-        """A uniformly random open cell, or the one asked for."""
+        """Start in a uniformly random open cell, or in the given one.
+
+        Raises:
+            ValueError: a cell that is not open.
+        """
         if cell is None:
             return Task(), State(
                 self._starts[keys.integers(key, len(self._starts), keys.RESET)], np.zeros_like(key, np.int64)
@@ -207,15 +244,15 @@ class Delivery:
         return State(self._next[move], move)
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """What the agent is paid: the true reward, or 0 when it is hidden."""
+        """Return the reward of the agent: the true reward, or 0 when it is hidden."""
         return self._rewards[next_state.move]
 
     def true_reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """What the scorer counts, hidden from the agent or not."""
+        """Return the true reward, by which episodes are scored, hidden from the agent or not."""
         return self._true[next_state.move]
 
     def terminal(self, task: Task, state: State) -> Array:
-        """At the goal or at a sheep."""
+        """Return True at the goal or at a sheep."""
         return self._terminal[state.cell]
 
     def observation(self, task: Task, state: State) -> Array:
@@ -235,5 +272,5 @@ class Delivery:
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """The board with the vehicle and its last steps."""
         path = [divmod(int(state.cell[0]), self.board.shape[1]) for state in states]
-        draw = delivery_art.ansi if mode == "ansi" else delivery_art.rgb
+        draw = rendering.ansi if mode == "ansi" else rendering.rgb
         return draw(self.board, path[-1], path, [int(action[0]) for action in actions])

@@ -9,9 +9,10 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.envs import keys
-from valuegym.envs.preference import annotators, datasets, delivery, delivery_art, maps, random_delivery, risky_delivery
+from valuegym.envs.preference import annotators, datasets, delivery, maps, random_delivery, risky_delivery
 from valuegym.envs.preference.segments import Array, Segment
 from valuegym.envs.preference.tabular_query import Drawn, TabularSource
+from valuegym.envs.rendering import delivery as rendering
 
 __all__ = ["DeliveryTasks", "delivery_source"]
 
@@ -89,9 +90,9 @@ class DeliveryTasks:
         steps = pair.mask.sum(-1)
         first, second = ((cells[i, : steps[i] + 1], pair.actions[i, : steps[i]]) for i in range(2))
         if mode == "rgb_array":
-            return delivery_art.pair(board, first, second, caption=caption)
+            return rendering.pair(board, first, second, caption=caption)
         drawn = (
-            delivery_art.ansi(board, path[-1], path, moves, name)
+            rendering.ansi(board, path[-1], path, moves, name)
             for name, (path, moves) in (("first", first), ("second", second))
         )
         return "\n".join((*drawn, caption))

@@ -18,6 +18,21 @@ import numpy.typing as npt
 from valuegym.envs.preference.datasets import VARIABLE
 from valuegym.envs.preference.delivery import FEATURES, OUTSIDE
 
+__all__ = [
+    "DIGEST",
+    "FILE",
+    "FOLDER",
+    "LARGEST",
+    "MAIN",
+    "SYMBOLS",
+    "content_digest",
+    "crop",
+    "pad",
+    "parse",
+    "stored",
+    "text",
+]
+
 Array = npt.NDArray[Any]
 
 # One symbol for each cell code: road, Goal, House, Sheep, coin, roadblock, and the same on brick.
@@ -30,10 +45,13 @@ DIGEST = "1ecc1e5b52c0fe19851e621454f1f2374485330614d899b24b56480c8948ca94"
 
 
 def parse(text: str) -> npt.NDArray[np.int64]:
-    """The board (H, W) of a map with one line for each row.
+    """Return the board (H, W) of a map with one line for each row.
 
     `.` road, `#` brick, `G` goal, `H` house, `S` sheep, `$` coin, `X` roadblock; on brick `g`, `h`, `s`, `%`, `x`.
-    Indentation and empty lines around the map are ignored. ValueError for anything else.
+    Indentation and empty lines around the map are ignored.
+
+    Raises:
+        ValueError: any other symbol, rows of different lengths, or a map that is empty or larger than LARGEST.
     """
     rows = [line.strip() for line in text.strip().splitlines()]
     for i, row in enumerate(rows):

@@ -19,6 +19,34 @@ import numpy as np
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference.segments import Array, Segment
 
+__all__ = [
+    "DETERMINISTIC_REGRET",
+    "END_STATE",
+    "PARTIAL_RETURN_AND_END_VALUE",
+    "RANGE",
+    "BradleyTerry",
+    "Choice",
+    "Lapse",
+    "Noiseless",
+    "Noisy",
+    "PartialReturn",
+    "Regret",
+    "Reward",
+    "SolvedReward",
+    "Statistic",
+    "TemperatureFit",
+    "ThreeWeights",
+    "Thurstone",
+    "cross_validate_temperature",
+    "discounted_sum",
+    "fit_temperature",
+    "log_normal_cdf",
+    "partial_return",
+    "regret",
+    "solve",
+    "three_weights",
+]
+
 
 def _library(x: Any) -> Any:
     """The module whose functions act on x."""
@@ -88,7 +116,7 @@ def solve(mdp: tabular.TabularMDP, weights: Array, temperature: float = 0.0) -> 
 
 
 class Statistic(Protocol):
-    """What a preference model compares."""
+    """The quantity that a preference model compares."""
 
     def utility(self, reward: Reward, segments: Segment, discount: float) -> Array:
         """Utility (B, ...) of segments (B, ..., L) in B processes."""
@@ -129,7 +157,7 @@ class ThreeWeights:
     """People weigh what was earned, how good the start was and how good the end is, each as they like.
 
     Weights without unit, 1 each for the deterministic regret. It judges outcomes: where transitions are stochastic
-    luck counts, unlike in `Regret`. At discount 1 it is what people were shown; at any other the end value is
+    random outcomes count, unlike in `Regret`. At discount 1 it is what people were shown; at any other the end value is
     discounted by the length of the segment, so that (1, 1, 1) equals `Regret` in every deterministic process.
     """
 
@@ -155,7 +183,7 @@ DETERMINISTIC_REGRET = ThreeWeights(1.0, 1.0, 1.0)
 
 
 class Choice(Protocol):
-    """How a difference of utilities becomes an answer."""
+    """A rule that turns a difference of utilities into an answer."""
 
     def probability(self, difference: Any) -> Any:
         """Probability of preferring the second segment."""
@@ -208,7 +236,7 @@ class Noiseless:
         return 0.5 * (1.0 + _library(difference).sign(difference) * (abs(difference) > self.tie_band))
 
     def label(self, difference: Any, uniform: Any) -> Any:
-        """The probability itself: there is no luck in it."""
+        """Return the probability itself: nothing is random."""
         return self.probability(difference)
 
 
@@ -231,7 +259,7 @@ def log_normal_cdf(x: Any) -> Any:
 
 @dataclass(frozen=True)
 class Thurstone:
-    """P(second) = Phi(difference / scale): each segment is felt with normal noise (Thurstone 1927, case V).
+    """P(second) = Phi(difference / scale): each segment is perceived with normal noise (Thurstone 1927, case V).
 
     scale, in units of reward, is the standard deviation of the difference: sqrt(2) times that of one segment.
     """
@@ -254,10 +282,10 @@ class Thurstone:
 
 @dataclass(frozen=True)
 class Lapse:
-    """With chance `rate` people answer without looking: p' = (1 - rate) p + rate / 2 (the uniform mixture).
+    """Answers given without looking with chance `rate`: p' = (1 - rate) p + rate / 2 (the uniform mixture).
 
     Raises:
-        ValueError: the rate is no probability.
+        ValueError: the rate is not a probability.
     """
 
     choice: Choice
@@ -269,18 +297,22 @@ class Lapse:
             raise ValueError(f"rate = {self.rate}; expected the share of answers given without looking, from 0 to 1.")
 
     def probability(self, difference: Any) -> Any:
-        """Between rate / 2 and 1 - rate / 2."""
+        """Return probabilities between rate / 2 and 1 - rate / 2."""
         return (1 - self.rate) * self.choice.probability(difference) + self.rate / 2
 
     def label(self, difference: Any, uniform: Any) -> Any:
-        """The lowest `rate` of the draws are lapses, 0.0 and 1.0 in equal parts; the rest answer by the choice rule."""
+        """Answer the lowest `rate` of the draws by 0.0 and 1.0 in equal parts, the rest by the choice rule."""
         lapse = uniform < self.rate
         rest = abs(uniform - self.rate) / max(1 - self.rate, 1e-12)
-        guess = 1.0 * (uniform < self.rate / 2)
-        return _library(difference).where(lapse, guess, self.choice.label(difference, rest))
+        random = 1.0 * (uniform < self.rate / 2)
+        return _library(difference).where(lapse, random, self.choice.label(difference, rest))
 
     def cross_entropy(self, difference: Any, label: Any) -> Any:
-        """At most -log(rate / 2), however sure the choice rule is; ValueError if that rule gives no likelihood."""
+        """Return losses of at most -log(rate / 2), however sure the choice rule is.
+
+        Raises:
+            ValueError: the choice rule gives no likelihood.
+        """
         if not hasattr(self.choice, "cross_entropy"):
             raise ValueError(f"{self.choice} gives no likelihood; expected a choice rule such as BradleyTerry.")
         if self.rate == 0:

@@ -1,7 +1,7 @@
-"""Stochastic processes as lists of possible outcomes: solved in expectation, played with luck that is drawn.
+"""Stochastic processes as lists of possible outcomes: solved in expectation, played with random draws.
 
 Letters as in `mdp`; K outcomes of every action. A realised segment holds the features of the outcomes that came true;
-regret counts decisions only, partial return counts the luck as well (Knox et al. 2024, section 3).
+regret counts decisions only, partial return counts the outcomes as well (Knox et al. 2024, section 3).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference.segments import Array, Segment
+
+__all__ = ["Outcomes", "expected", "follow", "realise"]
 
 
 class Outcomes(NamedTuple):
@@ -26,9 +28,9 @@ class Outcomes(NamedTuple):
 
 
 def expected(outcomes: Outcomes, discount: float) -> tabular.TabularMDP:
-    """The processes with expected features, as the exact solvers take them.
+    """Return the processes with expected features, as the exact solvers take them.
 
-    Where luck decides what is earned but not where it leads, that is a deterministic process, solved by the fast path.
+    Where chance decides what is earned but not the next state, the process is deterministic, which is fast to solve.
     """
     features = np.zeros_like(outcomes.features[..., 0, :])
     for k in range(outcomes.chance.shape[-1]):
@@ -44,16 +46,16 @@ def expected(outcomes: Outcomes, discount: float) -> tabular.TabularMDP:
 
 
 def realise(chance: Array, uniform: Array) -> npt.NDArray[np.int64]:
-    """Which outcome comes true: chances (..., K) and uniform draws (...) on [0, 1) -> (...)."""
+    """Return the realised outcomes (...) for chances (..., K) and uniform draws (...) on [0, 1)."""
     cumulative = np.cumsum(chance[..., :-1], -1)
     which: npt.NDArray[np.int64] = (cumulative <= uniform[..., None]).sum(-1)
     return which
 
 
-def follow(outcomes: Outcomes, states: Array, actions: Array, luck: Array) -> Segment:
+def follow(outcomes: Outcomes, states: Array, actions: Array, draws: Array) -> Segment:
     """The segments that actions (B, ..., L) make from states (B, ...).
 
-    luck (B, ..., L): uniform draws on [0, 1), or integers, which are the numbers of the outcomes themselves.
+    draws (B, ..., L): uniform ones on [0, 1), or integers, which are the numbers of the outcomes themselves.
     Features are the realised ones; after a terminal state segments are padded as `segments.Segment` says.
     """
     process = np.arange(len(states)).reshape(-1, *(1,) * (states.ndim - 1))
@@ -63,7 +65,7 @@ def follow(outcomes: Outcomes, states: Array, actions: Array, luck: Array) -> Se
         running.append(~outcomes.terminal[process, here])
         taken.append(np.where(running[-1], actions[..., t], 0))
         at = (process, here, taken[-1])
-        drawn = luck[..., t]
+        drawn = draws[..., t]
         came = (*at, drawn if drawn.dtype.kind == "i" else realise(outcomes.chance[at], drawn))
         visited.append(np.where(running[-1], outcomes.next_state[came], here))
         earned.append(np.where(running[-1][..., None], outcomes.features[came], 0.0))

@@ -1,4 +1,4 @@
-"""The identifiability probes as a query environment: which of the paired tasks is it, and what should be done there?"""
+"""The identifiability probes as a query environment: infer which of two tasks it is, and act accordingly."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
 
-from valuegym.envs import drawing, keys
+from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import annotators, delivery_art, probes, query, tabular_query
+from valuegym.envs.preference import annotators, probes, query, tabular_query
 from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
 from valuegym.envs.preference.segments import Array, Segment
+from valuegym.envs.rendering import probes as rendering
 
 __all__ = ["ProbeInference", "ProbeSource", "State", "Task"]
 
@@ -107,7 +107,7 @@ class ProbeSource:
         caption = f"pair {number}: {ANSWERS[answer]}"
         paths = [self._path(Segment(*(field[0, i] for field in pair))) for i in range(2)]
         if mode == "rgb_array":
-            return _picture(paths, self.probe.length, caption)
+            return rendering.paths(paths, self.probe.length, caption)
         lines = [
             f"{name:>6}: "
             + " ".join(f"({s}) --{action}, {earned}-->" for s, action, earned in path[:-1])
@@ -128,13 +128,13 @@ class ProbeSource:
 
 
 class ProbeInference(QueryCore):
-    """Learn from preferences what to do in one of two tasks that partial return cannot tell apart.
+    """Learn from preferences what to do in one of two tasks that partial return cannot distinguish.
 
     ## Description
     Every episode is one of the two paired tasks of a probe, with equal chances. They share all that is observed, and no
     policy is optimal in both. Where the annotator compares partial returns, an episode's observations would have been
     the same in the other task (for the lottery: without noise), so that no learner whatever is right in both; where it
-    compares regrets, the answers tell (Knox et al. 2024).
+    compares regrets, the answers reveal it (Knox et al. 2024).
 
     ## Observation
     A flat Dict as in `RewardInference-v0` without `board`; `features` are expected ones, segments hold what came true.
@@ -185,25 +185,3 @@ class ProbeInference(QueryCore):
         if action not in (known := ("policy",) if hidden else ("policy", "weights")):
             raise ValueError(f"action = {action!r}; expected {' or '.join(map(repr, known))}.")
         super().__init__(ProbeSource(tasks, who, action == "policy"), evaluation_points)
-
-
-def _picture(paths: list[list[tuple[int, str, str]]], length: int, caption: str) -> npt.NDArray[np.uint8]:
-    """Two rows of states joined by arrows, which carry the action above and what was earned below."""
-    step, row, left = 190, 120, 110
-    pixels = drawing.blank(2 * row + 70, left + length * step + 84, delivery_art.PAGE)
-    pen = drawing.Canvas(pixels)
-    for i, (name, path) in enumerate(zip(("first", "second"), paths, strict=True)):
-        y = 70.0 + i * row
-        pen.paint(drawing.rectangle(12, y - 48, pixels.shape[1] - 12, y + 48, 10), delivery_art.ROAD)
-        pen.text((28, y), name, 11, delivery_art.WHITE)
-        for j, (state, action, earned) in enumerate(path):
-            x = left + 30.0 + j * step
-            pen.paint(drawing.circle((x, y), 24), delivery_art.SLATE, outline=delivery_art.WHITE, width=3)
-            pen.text((x, y), str(state), 15, delivery_art.WHITE, anchor="center", weight=1.3)
-            if action:
-                fill = delivery_art.ARROWS[j % len(delivery_art.ARROWS)][0]
-                pen.paint(drawing.arrow([(x + 32, y), (x + step - 32, y)], 7, 20), fill, outline="#ffffff", width=2)
-                pen.text((x + step / 2, y - 24), action, 10, delivery_art.WHITE, anchor="center")
-                pen.text((x + step / 2, y + 26), earned, 10, delivery_art.GOLD, anchor="center")
-    pen.text((18, pixels.shape[0] - 24), caption, 10, delivery_art.INK)
-    return pixels

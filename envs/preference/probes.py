@@ -1,4 +1,4 @@
-"""Identifiability probes: pairs of tasks that partial return cannot tell apart, and that want different policies.
+"""Identifiability probes: pairs of tasks that partial return cannot distinguish, with different optimal policies.
 
 The paired tasks of a probe share states, actions, dynamics and everything that is observed; they differ in what is
 hidden, the reward weights or the discount. Whoever compares partial returns answers every query alike, or with the same
@@ -21,6 +21,8 @@ from valuegym.envs.preference import models
 from valuegym.envs.preference.outcomes import Outcomes, expected, follow
 from valuegym.envs.preference.segments import Array, Segment
 
+__all__ = ["PROBES", "Probe", "by_name"]
+
 Pairs = npt.NDArray[np.float64]
 
 
@@ -33,7 +35,7 @@ class Probe:
         outcomes: the process that both share (B = 1).
         weights: (2, d) reward weights of the paired tasks.
         discounts: of the paired tasks.
-        length: L of the segments shown.
+        length: L, steps of a segment.
         choice: the most telling rule of choice under which partial return still fails.
         actions: names, A of them.
         features: names, d of them.
@@ -57,13 +59,13 @@ class Probe:
         return models.solve(self.process(index), self.weights[index : index + 1])
 
     def optimal(self, index: int) -> npt.NDArray[np.bool_]:
-        """Which actions are optimal, (S, A): none in terminal states, where nothing is decided."""
+        """Return the optimal actions as a mask (S, A): none in terminal states, where nothing is decided."""
         reward = tabular.reward(self.process(index), self.weights[index : index + 1])
         policy = tabular.optimal_policy(self.process(index), reward)[0]
         return (policy > 0) & ~self.outcomes.terminal[0][:, None]
 
     def segments(self) -> tuple[Segment, npt.NDArray[np.float64]]:
-        """All whole segments (1, n, L) and their chances (n,) under random starts and uniformly random actions."""
+        """Return all whole segments (1, n, L) and their chances (n,) under random starts and actions."""
         (S, A, K), L = self.outcomes.chance.shape[1:], self.length
         grid = np.indices((S, *(A,) * L, *(K,) * L)).reshape(1 + 2 * L, -1)
         states, actions, which = grid[0], grid[1 : 1 + L].T, grid[1 + L :].T
@@ -83,9 +85,9 @@ class Probe:
         """Actions (S, A) taken in segments that no other segment is preferred to, given preferences (n, n)."""
         segments, _ = self.segments()
         best = (preferences <= 0.5 + 1e-9).all(-1)
-        shown = np.zeros(self.outcomes.chance.shape[1:3], np.bool_)
-        shown[segments.states[0, best, :-1], segments.actions[0, best]] = True
-        return shown
+        taken = np.zeros(self.outcomes.chance.shape[1:3], np.bool_)
+        taken[segments.states[0, best, :-1], segments.actions[0, best]] = True
+        return taken
 
 
 def _deterministic(next_state: Array, features: Array, terminal: Array) -> Outcomes:
@@ -154,7 +156,11 @@ PROBES: dict[str, Probe] = {
 
 
 def by_name(name: str) -> Probe:
-    """The probe of this name; ValueError lists the names there are."""
+    """Return the probe of this name.
+
+    Raises:
+        ValueError: no probe has it.
+    """
     if name not in PROBES:
         raise ValueError(f"There is no probe {name!r}; expected one of {sorted(PROBES)}.")
     return PROBES[name]

@@ -88,7 +88,7 @@ class Source(Protocol):
         """Return n candidates (B, n, 2, ...) for pair `number` (B,), and their answers (B, n) as codes."""
 
     def observation(self, task: Any) -> dict[str, Array]:
-        """Return what is shown of a task in every step."""
+        """Return the constant part of the observation of a task."""
 
     def flat(self, name: str, task: Any, pairs: Any) -> dict[str, Array]:
         """Return pairs (B, ..., 2, ...) as the agent sees them, laid flat under a name: (B, -1) each."""
@@ -201,7 +201,7 @@ class QueryCore:
         return state.num_queries > self.evaluation_points[-1]
 
     def observation(self, task: Any, state: Any) -> dict[str, Array]:
-        """Return what is shown of the task, the last pair with its answer, and the candidates for the next."""
+        """Return the observation of the task, the last pair with its answer, and the candidates for the next."""
         pair, answer = self.answered(task, state)
         seen = {
             **self.source.observation(task),

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.functional import put_rows
-from valuegym.envs.preference import delivery, delivery_art, maps
+from valuegym.envs.preference import delivery, maps
 from valuegym.envs.preference.delivery import (
     BRICK,
     COIN,
@@ -30,6 +30,29 @@ from valuegym.envs.preference.delivery import (
     SHEEP,
     State,
 )
+from valuegym.envs.rendering import delivery as rendering
+
+__all__ = [
+    "COIN_SHARES",
+    "HEIGHTS",
+    "KEPT",
+    "PUBLISHED",
+    "ROADBLOCK_SHARES",
+    "SHEEP_SHARES",
+    "SPLITS",
+    "VALUES",
+    "WIDTHS",
+    "Boards",
+    "Generator",
+    "RandomDelivery",
+    "RandomTask",
+    "Solution",
+    "Task",
+    "boards",
+    "digest",
+    "draw",
+    "solutions",
+]
 
 Array = npt.NDArray[Any]
 
@@ -119,7 +142,7 @@ PUBLISHED = Generator(draw, SHAPE, LARGEST_WEIGHT)
 
 @dataclass(frozen=True)
 class Boards:
-    """Where the tasks of episodes come from: a generator, or fixed tasks drawn from evenly.
+    """A source of boards with weights: a generator, or fixed tasks drawn from evenly.
 
     `split` is "train", "dev" or "test" of the generator's tasks, disjoint by content.
     """
@@ -129,7 +152,7 @@ class Boards:
 
     @property
     def random(self) -> bool:
-        """Whether every episode has a task of its own."""
+        """True if every episode has a task of its own."""
         return isinstance(self.source, Generator)
 
     @property
@@ -273,20 +296,20 @@ class Task(NamedTuple):
 
 
 class RandomDelivery:
-    """Drive to the destination on a board that is new in every episode, with weights that are new, too.
+    """Drive to the destination on a board and with weights that are drawn for every episode.
 
     ## Description
     The generator of the experiments on synthetic tasks of Knox et al. (2024): 3 to 15 rows, 5 to 10 columns, up to
     30% sheep, 80% roadblocks and 20% coins, one goal, no houses, no brick. Whether the goal is worth the way, or one
-    sheep in the way is better than many roadblocks, changes with the weights. It asks whether an agent reads a board
-    rather than remembers one: tasks for training and for testing are disjoint.
+    sheep in the way is better than many roadblocks, changes with the weights. It measures whether an agent reads a
+    board rather than remembers one: tasks for training and for testing are disjoint.
 
     ## Observation
     `observation="dict"`: `board` Box (H*W,) int8 of cell codes (-1 outside), `cell` Discrete(H*W), and `weights` Box
     (6,). `"planes"`: Box (8*H*W + 6,), eight planes of 0 and 1 (goal, house, sheep, coin, roadblock, brick, inside,
     vehicle), then the weights scaled into [-1, 1]. `"features"`: Box (24 + 6,), the six reward features of each of the
     four moves from here, then the scaled weights (aliased: cells with equal surroundings look alike). Weights are
-    shown with `reward="true"` only. Boards are padded at the right and below.
+    observed with `reward="true"` only. Boards are padded at the right and below.
 
     ## Action
     Discrete(4): up, down, left, right. Off the board or into a house the vehicle stays and pays the surface underneath.
@@ -300,11 +323,20 @@ class RandomDelivery:
     more (`max_episode_steps` of `gym.make`). Episodes start at any open cell, or at `reset(options={"cell": c})`.
 
     ## Arguments
-    `board`: "random"; "published"; "stored", one of the stored boards of the publication in every episode, or
-    "stored:NAME" (`data=FOLDER`, or the variable VALUEGYM_DATA); or a map, one line for each
-    row: `.` road, `#` brick, `G` goal, `H` house, `S` sheep, `$` coin, `X` roadblock, on brick `g h s % x`. `weights`:
-    six numbers (gas, goal, sheep, coin, roadblock, brick) for any board but random ones. `size`: (height, width) of
-    random boards, up to 128. `split`: "train", "dev" or "test" of the random tasks.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `observation` | str | "dict" | | "dict", "planes" or "features" |
+    | `reward` | str | "true" | | "true" or "hidden" |
+    | `board` | str | "random" | | "random", "published", "stored", "stored:NAME" or a map |
+    | `split` | str | "test" | | of random tasks: "train", "dev" or "test", disjoint by content |
+    | `size` | two ints or None | None | cells | height and width of random boards, 2 to 128; None: drawn |
+    | `weights` | six floats or None | None | reward | in the order of `FEATURES`, not for random boards |
+    | `data` | str or None | None | | folder of stored boards; None: the variable VALUEGYM_DATA |
+
+    "stored" is one of the stored boards of the publication in every episode. A map has one line for each row: `.` road,
+    `#` brick, `G` goal, `H` house, `S` sheep, `$` coin, `X` roadblock, on brick `g h s % x`.
+
+    Raises ValueError for an argument that is not as stated, FileNotFoundError where the stored boards are missing.
 
     ## Oracle and naive scores
     An episode's discounted return is scored between the values of its start cell, both exact: 0 for uniformly random
@@ -345,22 +377,26 @@ class RandomDelivery:
         self.largest = max(self.boards.largest_weight, 1.0)
         self.action_space = gym.spaces.Discrete(A)
         self.observation_space: gym.Space[Any]
-        shown = 0 if self.hidden else d
+        observed = 0 if self.hidden else d
         if observation == "dict":
             spaces: dict[str, gym.Space[Any]] = {
                 "board": gym.spaces.Box(OUTSIDE, 2 * BRICK - 1, (S,), np.int8),
                 "cell": gym.spaces.Discrete(S),
             }
-            if shown:
+            if observed:
                 spaces["weights"] = gym.spaces.Box(-self.largest, self.largest, (d,), np.float64)
             self.observation_space = gym.spaces.Dict(spaces)
         else:
             n = self.PLANES * S if observation == "planes" else A * d
-            low = np.concatenate([np.zeros(n), -np.ones(shown)]).astype(np.float32)
+            low = np.concatenate([np.zeros(n), -np.ones(observed)]).astype(np.float32)
             self.observation_space = gym.spaces.Box(low, np.ones_like(low))
 
     def initial(self, key: keys.Key, cell: Array | None = None) -> tuple[Task, State]:
-        """A new task, and a uniformly random open cell of its board or the one asked for."""
+        """Draw a task, and start in a uniformly random open cell of its board or in the given one.
+
+        Raises:
+            ValueError: a cell that is not open.
+        """
         boards, weights = self.boards.draw(key)
         board = boards.reshape(len(key), -1).astype(np.int8)
         rows, is_open = np.arange(len(key)), ~(_ENDS | _BLOCKS)[board]
@@ -379,11 +415,11 @@ class RandomDelivery:
         return State(np.where(stays, state.cell, target), state.cell * len(delivery.ACTIONS) + action)
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """What the agent is paid: the true reward, or 0 when it is hidden."""
+        """Return the reward of the agent: the true reward, or 0 when it is hidden."""
         return np.zeros(len(action)) if self.hidden else self._earned(task, state, next_state)
 
     def true_reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """What the scorer counts, hidden from the agent or not."""
+        """Return the true reward, by which episodes are scored, hidden from the agent or not."""
         return self._earned(task, state, next_state)
 
     def _earned(self, task: Task, state: State, next_state: State) -> Array:
@@ -398,21 +434,21 @@ class RandomDelivery:
         return np.where(_ENDS[code][..., None], 0.0, features)
 
     def terminal(self, task: Task, state: State) -> Array:
-        """At the goal or at a sheep."""
+        """Return True at the goal or at a sheep."""
         return _ENDS[task.board[np.arange(len(state.cell)), state.cell]]
 
     def observation(self, task: Task, state: State) -> Array | dict[str, Array]:
-        """Board, position and weights, in the form asked for."""
+        """Return board, position and weights, in the form that `observation` names."""
         if self.kind == "dict":
             seen: dict[str, Array] = {"board": task.board.copy(), "cell": state.cell.copy()}
             return seen if self.hidden else seen | {"weights": task.weights.copy()}
         B = len(state.cell)
-        shown = self._planes(task, state) if self.kind == "planes" else self._moves(task, state)
+        view = self._planes(task, state) if self.kind == "planes" else self._moves(task, state)
         weights = [] if self.hidden else [task.weights / self.largest]
-        return np.concatenate([shown.reshape(B, -1), *weights], -1, dtype=np.float32)
+        return np.concatenate([view.reshape(B, -1), *weights], -1, dtype=np.float32)
 
     def _planes(self, task: Task, state: State) -> Array:
-        """Where each thing is: (B, PLANES, S) of 0 and 1."""
+        """Return masks of the places of each kind of item: (B, PLANES, S) of 0 and 1."""
         inside, item = task.board != OUTSIDE, task.board % BRICK
         planes = np.zeros((len(task.board), self.PLANES, task.board.shape[1]), np.float32)
         for plane, code in enumerate((GOAL, HOUSE, SHEEP, COIN, ROADBLOCK)):
@@ -444,5 +480,5 @@ class RandomDelivery:
         """The board with the vehicle and its last steps."""
         board = maps.crop(task.board[0].reshape(self.shape))
         path = [divmod(int(state.cell[0]), self.shape[1]) for state in states]
-        draw_board = delivery_art.ansi if mode == "ansi" else delivery_art.rgb
+        draw_board = rendering.ansi if mode == "ansi" else rendering.rgb
         return draw_board(board, path[-1], path, [int(action[0]) for action in actions])

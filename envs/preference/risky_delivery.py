@@ -13,6 +13,8 @@ from valuegym.envs.preference import delivery, outcomes
 from valuegym.envs.preference.delivery import BRICK, FEATURES, GOAL, SHEEP, State
 from valuegym.envs.preference.random_delivery import Array, Generator, RandomDelivery, RandomTask, Task
 
+__all__ = ["STAKES", "WON", "RiskyDelivery", "board_outcomes", "draw", "process"]
+
 SIDE = 5
 SHARES = np.array([0.05, 0.1, 0.3])  # of risky cells
 LOSS = 0.5  # chance that a risky cell loses
@@ -48,7 +50,7 @@ def board_outcomes(boards: Array) -> outcomes.Outcomes:
 
 
 def process(boards: Array) -> tabular.TabularMDP:
-    """The same in expectation."""
+    """Return the processes of boards with expected features."""
     return outcomes.expected(board_outcomes(boards), delivery.DISCOUNT)
 
 
@@ -59,7 +61,7 @@ class RiskyDelivery(RandomDelivery):
     A new board of 5x5 cells in every episode, with 1, 2 or 7 risky cells and one goal. How a gamble compares with the
     sure way to the goal depends on the *sizes* of what can be won and lost, not on their order: here preferences
     without noise over realised returns do not determine the best policy, and regret, which judges decisions rather
-    than luck, does (Knox et al. 2024).
+    than random outcomes, does (Knox et al. 2024).
 
     ## Observation
     As in `RandomDelivery-v0`; the code of a risky cell is that of sheep.
@@ -69,7 +71,7 @@ class RiskyDelivery(RandomDelivery):
 
     ## Reward
     Road -1, goal +50. A risky cell pays the weight of sheep or the weight of a coin, with chance 1/2 each. Both are
-    drawn anew, evenly from (-50, 10), (-50, 50), (-50, 100), (-50, 200) and (-1, 100).
+    drawn for every episode, evenly from (-50, 10), (-50, 50), (-50, 100), (-50, 200) and (-1, 100).
     `reward="hidden"` pays 0 throughout.
 
     ## Episode end
@@ -77,11 +79,16 @@ class RiskyDelivery(RandomDelivery):
     at any open cell, or at `reset(options={"cell": c})`.
 
     ## Arguments
-    `observation`, `reward`, `split`, `board` (a map, whose `S` are the risky cells), `size` and `weights` as in
-    `RandomDelivery-v0`.
+    | name | type | default | unit | meaning |
+    | --- | --- | --- | --- | --- |
+    | `board` | str | "random" | | "random", or a map whose `S` are the risky cells |
+
+    `observation`, `reward`, `split`, `size` and `weights` as in `RandomDelivery-v0`.
+
+    Raises ValueError for an argument that is not as stated.
 
     ## Oracle and naive scores
-    A score counts the *expected* reward of every decision, so that it is free of the luck of the outcomes: 0 for
+    A score counts the *expected* reward of every decision, so that it is free of the randomness of outcomes: 0 for
     uniformly random actions and 1 for an optimal policy, both exact from the episode's start cell, at discount 0.999.
 
     ## Source
@@ -101,18 +108,18 @@ class RiskyDelivery(RandomDelivery):
         return State(after.cell, after.move + won * len(delivery.ACTIONS) * task.board.shape[1])
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """What the agent is paid: the reward of the outcome that came true, or 0 when it is hidden."""
+        """Return the reward of the realised outcome, or 0 when it is hidden."""
         if self.hidden:
             return np.zeros(len(action))
         won = next_state.move >= len(delivery.ACTIONS) * task.board.shape[1]
         return np.where(won, task.weights[:, WON], self._earned(task, state, next_state))
 
     def true_reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """What the scorer counts: the expected reward of the decision."""
+        """Return the expected reward of the decision, by which episodes are scored."""
         expected = LOSS * task.weights[:, LOST] + (1 - LOSS) * task.weights[:, WON]
         return np.where(self._gamble(task, state, next_state), expected, self._earned(task, state, next_state))
 
     def _gamble(self, task: Task, state: State, next_state: State) -> Array:
-        """Whether a risky cell was entered (B,)."""
+        """Return where a risky cell was entered (B,)."""
         item = task.board[np.arange(len(state.cell)), next_state.cell] % BRICK
         return (item == SHEEP) & ~self.terminal(task, state)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["Deterministic", "Segment", "follow"]
+
 Array = npt.NDArray[Any]
 
 

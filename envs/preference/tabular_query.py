@@ -13,7 +13,7 @@ import numpy as np
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, outcomes, query, segments
-from valuegym.envs.preference.answers import HumanPreferences
+from valuegym.envs.preference.human_data import HumanPreferences
 from valuegym.envs.preference.query import ANSWERS, LOWEST
 from valuegym.envs.preference.segments import Array, Segment
 
@@ -96,7 +96,7 @@ def _read_segments(observation: dict[str, Array], name: str, lead: tuple[int, ..
 
 
 def process_spaces(shape: tuple[int, int, int]) -> dict[str, gym.Space[Any]]:
-    """Return the spaces of what is shown of a process of S states, A actions and d features (shape)."""
+    """Return the spaces of the observation of a process of S states, A actions and d features (shape)."""
     (S, A, d), box = shape, gym.spaces.Box
     return {
         "next_states": box(0, S - 1, (S * A,), np.int64),
@@ -121,7 +121,7 @@ def segment_spaces(name: str, n: int, shape: tuple[int, int, int], L: int) -> di
 def flat_process(
     next_state: Array, features: Array, terminal: Array, start: Array, discount: float
 ) -> dict[str, Array]:
-    """Return processes (B, ...) as they are shown; `process_spaces` are the spaces of it."""
+    """Return the observation of processes (B, ...); `process_spaces` are its spaces."""
     B = len(start)
     return {
         "next_states": next_state.reshape(B, -1).copy(),
@@ -133,7 +133,7 @@ def flat_process(
 
 
 def flat_segments(name: str, pairs: Segment) -> dict[str, Array]:
-    """Return pairs (B, ...), laid flat under a name; `segment_spaces` are the spaces of it."""
+    """Return pairs (B, ...), laid flat under a name; `segment_spaces` are its spaces."""
     types = {"states": np.int64, "actions": np.int64, "features": np.float32, "mask": np.int8}
     return query.lay_flat(name, pairs, types)
 
@@ -165,7 +165,7 @@ class Drawn(NamedTuple):
     terminal: Array  # (B, S) bool
     start: Array  # (B, S), sums to 1
     weights: Array  # (B, d), hidden
-    layout: Array  # (B, n): what is also shown and drawn, such as the cells of a board; n = 0 for nothing
+    layout: Array  # (B, n): what is also observed and drawn, such as the cells of a board; n = 0 for nothing
     chance: Array | None = None  # (B, S, A, K)
     outcomes: Array | None = None  # (B, S, A, K, d)
 
@@ -189,7 +189,7 @@ class Tasks(Protocol):
         """Draw a task for each key (B,)."""
 
     def observation(self, layout: Array) -> dict[str, Array]:
-        """Return what is shown besides the process, from layouts (B, n)."""
+        """Return what is observed besides the process, from layouts (B, n)."""
 
     def render(self, mode: str, layout: Array, pair: Segment, caption: str) -> Any:
         """Draw a pair (2, ...) on one layout (n,)."""
@@ -198,7 +198,7 @@ class Tasks(Protocol):
 class Task(NamedTuple):
     """One process, its true weights and all that follows from them.
 
-    Everything but weights, values, action_values, naive and best is shown.
+    Weights, values, action_values, naive and best are hidden from the agent, everything else is observed.
     """
 
     key: Array  # (B,)

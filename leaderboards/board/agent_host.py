@@ -30,11 +30,11 @@ MAX_HEADER = 2**24
 
 
 class BudgetSpent(Exception):
-    """The agent asked for a step beyond its training budget: its learning ends here, by itself or by this."""
+    """Raised when the agent asks for a step beyond its training budget: its learning ends here."""
 
 
 class PipedEnv(gym.Env[Any, Any]):
-    """What an agent has of its environment: the spaces and the spec always, reset and step while it learns.
+    """The environment as an agent has it: the spaces and the spec always, reset and step while it learns.
 
     The spec holds the experiment's arguments, so never the folder of people's data.
     """
@@ -52,7 +52,11 @@ class PipedEnv(gym.Env[Any, Any]):
         return observed(header, arrays), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """One training step; raises BudgetSpent where there are none left."""
+        """Take one training step.
+
+        Raises:
+            BudgetSpent: where there are none left.
+        """
         header, arrays = self._request({"op": "step"}, action=action)
         if header["op"] == "spent":
             raise BudgetSpent("the training budget is spent.")
@@ -65,20 +69,20 @@ class PipedEnv(gym.Env[Any, Any]):
 
 
 def observation_arrays(observation: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An observation for a message: what its header says of it, and its arrays."""
+    """Return an observation for a message: what its header says of it, and its arrays."""
     if isinstance(observation, dict):
         return {"single": False}, {f"o/{name}": value for name, value in observation.items()}
     return {"single": True}, {"observation": observation}
 
 
 def observed(header: dict[str, Any], arrays: dict[str, Any]) -> Any:
-    """The observation in a message: the inverse of `observation_arrays`."""
-    found = {name: value[()] for name, value in arrays.items()}  # no array stays where there is a single number
+    """Return the observation in a message: the inverse of `observation_arrays`."""
+    found = {name: value[()] for name, value in arrays.items()}  # a single number is not kept as an array
     return found["observation"] if header["single"] else {name[2:]: value for name, value in found.items()}
 
 
 def encode(header: dict[str, Any], arrays: dict[str, Any]) -> bytes:
-    """The bytes of a message."""
+    """Return the bytes of a message."""
     parts = {name: np.asarray(value, order="C") for name, value in arrays.items()}
     listed = [[name, part.dtype.str, list(part.shape)] for name, part in parts.items()]
     head = json.dumps(header | {"arrays": listed}).encode()
@@ -87,7 +91,11 @@ def encode(header: dict[str, Any], arrays: dict[str, Any]) -> bytes:
 
 
 def decode(head: bytes, body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and arrays of a message; ValueError for anything that is none. Nothing larger than `body` is made."""
+    """Return header and arrays of a message; nothing larger than `body` is made.
+
+    Raises:
+        ValueError: for anything that is not a valid message.
+    """
     try:
         header = json.loads(head)
         listed = header.pop("arrays")
@@ -106,14 +114,18 @@ def decode(head: bytes, body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
             arrays[name] = np.frombuffer(body, dtype, size // dtype.itemsize, at).reshape(shape).copy()
             at += size
         if at != len(body):
-            raise ValueError("bytes that belong to no array")
+            raise ValueError("bytes that do not belong to an array")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"a message that is none ({str(error)[:80]})") from None
+        raise ValueError(f"an invalid message ({str(error)[:80]})") from None
     return header, arrays
 
 
 def describe(space: Any) -> dict[str, Any]:
-    """A space as JSON; TypeError for one that cannot be described."""
+    """Return a space as JSON.
+
+    Raises:
+        TypeError: for one that cannot be described.
+    """
     if isinstance(space, gym.spaces.Dict):
         return {"kind": "dict", "spaces": {name: describe(part) for name, part in space.items()}}
     if isinstance(space, gym.spaces.Discrete):
@@ -127,7 +139,7 @@ def describe(space: Any) -> dict[str, Any]:
 
 
 def rebuild(value: dict[str, Any]) -> Any:
-    """The space that a description states."""
+    """Return the space that a description states."""
     if value["kind"] == "dict":
         return gym.spaces.Dict({name: rebuild(part) for name, part in value["spaces"].items()})
     if value["kind"] == "discrete":

@@ -1,4 +1,4 @@
-"""What the keeper of a board does: open and close periods, register commitments, judge submissions, write it down."""
+"""Operations of a board: open and close periods, register commitments, judge, record."""
 
 from __future__ import annotations
 
@@ -13,76 +13,120 @@ import gymnasium as gym
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.board.sandbox import Limits, Remote, missing
 from valuegym.leaderboards.records.record import Record, to_text
-from valuegym.leaderboards.records.submission import Card, member, open_submission, pack, write
+from valuegym.leaderboards.records.submission import Card, member, open_submission, pack, write_submission
 from valuegym.leaderboards.run import evaluate
-from valuegym.leaderboards.standings.entries import judge_all
 from valuegym.leaderboards.standings.gather import from_verdicts
 from valuegym.leaderboards.stats.bootstrap import estimates
-from valuegym.leaderboards.tracking import log as tracking
+from valuegym.leaderboards.tracking.log import log_submission
 from valuegym.leaderboards.tracking.online import fetch_submissions, read_project
-from valuegym.leaderboards.trust import ledger as book
 from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
-from valuegym.leaderboards.trust.judgement import Item, Judgement, conclude, judge, played, replay_members
-from valuegym.leaderboards.trust.ledger import Entry, Ledger
+from valuegym.leaderboards.trust.judgement import (
+    Judgement,
+    Member,
+    conclude,
+    judge,
+    judge_all,
+    played,
+    replay_members,
+)
+from valuegym.leaderboards.trust.ledger import LedgerEntry, append, read_ledger
+
+__all__ = [
+    "begin",
+    "collect",
+    "commit",
+    "execute",
+    "judge_and_record",
+    "line",
+    "open_period",
+    "read_nonce",
+    "record_verdict",
+    "reveal",
+    "show",
+]
 
 
-def begin(board: str | Path, name: str, key: str | Path | None = None) -> Entry:
-    """Begin a board's book; with a private ssh key, every entry is signed."""
+def begin(board: str | Path, name: str, key: str | Path | None = None) -> LedgerEntry:
+    """Begin a board's ledger; with a private ssh key, every entry is signed.
+
+    Raises:
+        FileExistsError: where there is a file already.
+        LedgerError, OSError: as `append`.
+    """
     if Path(board).exists():
         raise FileExistsError(f"There is a board {board} already.")
-    return book.append(board, "board", {"name": name}, key)
+    return append(board, "board", {"name": name}, key)
 
 
-def open_period(board: str | Path, nonce: str | Path, key: str | Path | None = None) -> Entry:
-    """Open the next period, bound to a fresh nonce that is kept in a file for nobody else to read."""
-    ledger, secret = book.read(board), new_nonce()
+def open_period(board: str | Path, nonce: str | Path, key: str | Path | None = None) -> LedgerEntry:
+    """Open the next period, bound to a fresh nonce that is kept in a file only its owner may read.
+
+    Raises:
+        FileExistsError: where the nonce's file exists.
+        LedgerError, OSError: as `append`.
+    """
+    ledger, secret = read_ledger(board), new_nonce()
     handle = os.open(nonce, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(secret + "\n")
     try:
         period = sum(1 for _ in ledger.of("open"))
-        return book.append(board, "open", {"period": period, "binding": binding(secret)}, key)
+        return append(board, "open", {"period": period, "binding": binding(secret)}, key)
     except BaseException:
         os.unlink(nonce)
         raise
 
 
-def commit(board: str | Path, agent: str, submitter: str, digest: str, key: str | Path | None = None) -> Entry:
-    """Fix an agent in the open period."""
-    period = book.read(board).open
+def commit(board: str | Path, agent: str, submitter: str, digest: str, key: str | Path | None = None) -> LedgerEntry:
+    """Fix an agent in the open period.
+
+    Raises:
+        ValueError: where no period is open.
+        LedgerError, OSError: as `append`.
+    """
+    period = read_ledger(board).open
     if period is None:
         raise ValueError("No period of this board is open, so nothing can be committed.")
     body = {"period": period.body["period"], "agent": agent, "submitter": submitter, "digest": digest}
-    return book.append(board, "commit", body, key)
+    return append(board, "commit", body, key)
 
 
-def reveal(board: str | Path, nonce: str | Path, key: str | Path | None = None) -> Entry:
-    """Close the open period by its nonce: the seeds of all its commitments are known from now on."""
-    period = book.read(board).open
+def reveal(board: str | Path, nonce: str | Path, key: str | Path | None = None) -> LedgerEntry:
+    """Close the open period by its nonce: the seeds of all its commitments are known from now on.
+
+    Raises:
+        ValueError: where no period is open, or the nonce is another one.
+        LedgerError, OSError: as `append`.
+    """
+    period = read_ledger(board).open
     if period is None:
         raise ValueError("No period of this board is open, so there is no nonce to reveal.")
     secret = read_nonce(nonce)
-    return book.append(board, "reveal", {"period": period.body["period"], "nonce": secret}, key)
+    return append(board, "reveal", {"period": period.body["period"], "nonce": secret}, key)
 
 
 def read_nonce(path: str | Path) -> str:
-    """The nonce in a file."""
+    """Return the nonce in a file."""
     return Path(path).read_text(encoding="ascii").strip()
 
 
-def decide(
+def judge_and_record(
     board: str | Path,
     submission: str | Path,
     data: str | None = None,
     workers: int = 2,
     key: str | Path | None = None,
-) -> tuple[Judgement, Entry | None]:
-    """Judge a submission and write the verdict down.
+) -> tuple[Judgement, LedgerEntry | None]:
+    """Judge a submission and record the verdict in the ledger.
 
-    What is no submission at all has no digest by which it could be named, and no entry.
+    Returns:
+        The judgement and its entry; no entry for a file that is not a submission, for it has no digest to name it by.
+
+    Raises:
+        LedgerError, OSError: as `append`.
     """
-    judgement = judge(submission, data, workers, book.read(board))
-    return judgement, write_down(board, judgement, key) if judgement.digest else None
+    judgement = judge(submission, data, workers, read_ledger(board))
+    return judgement, record_verdict(board, judgement, key) if judgement.digest else None
 
 
 def execute(
@@ -96,14 +140,14 @@ def execute(
     data: str | None = None,
     key: str | Path | None = None,
     limits: Limits | None = None,
-) -> tuple[Judgement, Entry]:
-    """Run a committed agent in a sandbox on secret seeds, write its submission, and write the verdict down.
+) -> tuple[Judgement, LedgerEntry]:
+    """Run a committed agent in a sandbox on secret seeds, write its submission, and record the verdict in the ledger.
 
     Every run has a sandbox of its own, so that nothing is carried from one to the next. Whoever knows the nonce, once
     it is revealed, can replay the submission.
 
     Args:
-        board: the book.
+        board: the ledger.
         commitment: number of the agent's commitment.
         folder: the agent's files; their digest must be the committed one.
         card: the agent's card.
@@ -120,8 +164,8 @@ def execute(
     """
     reason = missing()
     if reason:
-        raise OSError(f"{reason} Agents of strangers are not run without one.")
-    ledger, secret = book.read(board), read_nonce(nonce)
+        raise OSError(f"{reason} Untrusted agents are not run without one.")
+    ledger, secret = read_ledger(board), read_nonce(nonce)
     entry = ledger.commitment(commitment)
     for other in ledger.accepted():
         if other.body["commitment"] == commitment:
@@ -141,17 +185,17 @@ def execute(
         records = [_played(folder, card.name, *job, evaluation, data, limits) for job, evaluation in seeds.items()]
         seal = {"board": ledger.id, "commitment": commitment, "agent": digest}
         content = pack(card, [to_text(record).encode() for record in records], seal=seal)
-    except ValueError as error:  # the agent failed, or played what is no action
+    except ValueError as error:  # the agent failed, or played something that is not an action
         named = hashlib.sha256(f"{digest}/{commitment}".encode()).hexdigest()
         failed = Judgement(str(folder), card.name, named, str(error), "", (), ())
-        return failed, write_down(board, failed, key)
-    write(output, content)
-    due = {member(*job): tuple(evaluation) for job, evaluation in seeds.items()}
+        return failed, record_verdict(board, failed, key)
+    write_submission(output, content)
+    expected = {member(*job): tuple(evaluation) for job, evaluation in seeds.items()}
     written = open_submission(output)
-    sums = written.manifest["files"]
-    items = [Item(str(output), name, sums[name], card.name, due[name], data) for name in sorted(due)]
-    judgement = conclude(output, written, replay_members(items), "executed")
-    return judgement, write_down(board, judgement, key)
+    checksums = written.manifest["files"]
+    members = [Member(str(output), name, checksums[name], card.name, expected[name], data) for name in sorted(expected)]
+    judgement = conclude(output, written, replay_members(members), "executed")
+    return judgement, record_verdict(board, judgement, key)
 
 
 def _played(
@@ -163,7 +207,7 @@ def _played(
     data: str | None,
     limits: Limits | None,
 ) -> Record:
-    """One run of an agent in a sandbox of its own: training, if there is any, and evaluation."""
+    """Run an agent in a sandbox of its own: training, if there is any, and evaluation."""
     what = experiments.find(name)
     env = gym.make(what.env_id, **what.make_kwargs(data))
     with Remote(folder, env, (what.env_id, what.kwargs), run, limits) as player:
@@ -181,13 +225,14 @@ def collect(
     workers: int = 2,
     key: str | Path | None = None,
 ) -> Iterator[str]:
-    """Judge what is new in an open wandb project, write it down, and publish what was accepted; a line for each step.
+    """Judge what is new in an open wandb project, record it, and publish what was accepted; yield a line for each step.
 
-    A submission is known by the SHA-256 of its file: what the book has a verdict on is not judged again, whoever logs
-    it once more, and what the public project holds is not published again. So a call that was cut short is repeated.
+    A submission is identified by the SHA-256 of its file: what the ledger has a verdict on is not judged again, whoever
+    logs it once more, and what the public project holds is not published again. So a call that was cut short can be
+    repeated.
 
     Args:
-        board: the book.
+        board: the ledger.
         inbox: "entity/project" where anybody may log submissions.
         folder: where they are downloaded to, one folder for each run.
         publish: "entity/project" that only the board writes to; None to publish nothing.
@@ -196,7 +241,7 @@ def collect(
         key: private key of the board, if it signs.
 
     Raises:
-        OSError: where the inbox cannot be read. A single submission that cannot be fetched is told in its line.
+        OSError: where the inbox cannot be read. A single submission that cannot be fetched is reported in its line.
     """
     reading = read_project(inbox, folder, max_age=0)
     yield reading.message
@@ -209,24 +254,24 @@ def collect(
             continue
         for path in found:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            judged = {entry.body["submission"] for entry in book.read(board).of("verdict")}
+            judged = {entry.body["submission"] for entry in read_ledger(board).of("verdict")}
             if files.setdefault(digest, path) == path and digest not in judged:
-                yield decide(board, path, data, workers, key)[0].text
+                yield judge_and_record(board, path, data, workers, key)[0].text
     if publish is None:
         return
-    ledger, there = book.read(board), read_project(publish, folder, max_age=0)
-    yield there.message
-    known = {run.config.get("submission") for run in there.runs}
+    ledger, public = read_ledger(board), read_project(publish, folder, max_age=0)
+    yield public.message
+    published = {run.config.get("submission") for run in public.runs}
     accepted = [entry.body["submission"] for entry in ledger.accepted()]
-    todo = [files[digest] for digest in accepted if digest in files and digest not in known]
+    todo = [files[digest] for digest in accepted if digest in files and digest not in published]
     entity, _, project = publish.partition("/")
     for judgement in judge_all(todo, data, workers, ledger):
-        tracked = tracking.log_submission(judgement, Path(folder) / "published", "online", project, entity)
+        tracked = log_submission(judgement, Path(folder) / "published", "online", project, entity)
         yield f"{judgement.agent}: {tracked.message}"
 
 
-def write_down(board: str | Path, judgement: Judgement, key: str | Path | None = None) -> Entry:
-    """Add a judgement and its verified scores (estimate, low, high per experiment and point) to the ledger."""
+def record_verdict(board: str | Path, judgement: Judgement, key: str | Path | None = None) -> LedgerEntry:
+    """Record a judgement and its verified scores (estimate, low, high per experiment and point) to the ledger."""
     good = not judgement.reason
     scores = {
         score.experiment: {
@@ -244,11 +289,11 @@ def write_down(board: str | Path, judgement: Judgement, key: str | Path | None =
         "plays": played(judgement.verdicts) if good else {},
         "scores": scores,
     }
-    return book.append(board, "verdict", body, key)
+    return append(board, "verdict", body, key)
 
 
-def line(entry: Entry) -> str:
-    """An entry for people."""
+def line(entry: LedgerEntry) -> str:
+    """Return a sentence about an entry."""
     body = entry.body
     if entry.kind == "board":
         return f"board {body['name']}, {'signed by ' + body['key'] if body['key'] else 'unsigned'}"
@@ -265,7 +310,16 @@ def line(entry: Entry) -> str:
     )
 
 
-def show(ledger: Ledger) -> str:
-    """A book for people, a line for each entry, and the digest to compare."""
+def show(board: str | Path, key: str | None = None) -> str:
+    """Check a whole ledger, every signature of it, and return a line for each entry and the digest to compare.
+
+    Args:
+        board: the ledger.
+        key: the public key that the board is known to have; None to take the ledger's own.
+
+    Raises:
+        LedgerError, OSError: as `read_ledger`.
+    """
+    ledger = read_ledger(board, key, every_signature=True)
     lines = [f"{entry.index:>5}  {line(entry)}" for entry in ledger.entries]
-    return "\n".join((*lines, f"book of {len(lines)} entries, digest {ledger.tip}"))
+    return "\n".join((*lines, f"ledger of {len(lines)} entries, digest {ledger.tip}"))

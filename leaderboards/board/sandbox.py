@@ -1,4 +1,4 @@
-"""Running a stranger's agent: in namespaces of its own, as a user of its own, with nothing but a pipe to the board.
+"""Sandbox for untrusted agents: in namespaces of its own, as a user of its own, with nothing but a pipe to the board.
 
 The agent's process sees a root directory made for it: the system's libraries, the Python installation and the agent's
 folder, read-only, and a scratch folder in memory. It has no network, sees no other process, belongs to a user that
@@ -31,7 +31,7 @@ import valuegym.agents
 import valuegym.leaderboards
 from valuegym.leaderboards.board import agent_host
 from valuegym.leaderboards.board.agent_host import LENGTHS, MAX_HEADER, decode, describe, encode, observation_arrays
-from valuegym.leaderboards.records.strict_json import shown
+from valuegym.leaderboards.records.strict_json import printable
 
 PROGRAMS = ("unshare", "setpriv", "prlimit", "mount", "chroot", "sh")
 FIRST_USER, USERS = 1_900_000_000, 2**20  # ids that no system gives to anybody
@@ -69,11 +69,11 @@ chroot "$root" "$@"
 
 
 class AgentFailure(ValueError):
-    """The agent did not answer as an agent does: it crashed, was too slow, or broke the protocol."""
+    """Raised when an agent crashes, is too slow, or breaks the protocol."""
 
 
 class Limits(NamedTuple):
-    """What an agent may use."""
+    """Limits of what an agent may use."""
 
     memory: int = 4 * 2**30  # bytes of address space, for each process
     answer: float = 60.0  # s for one answer; while it learns, only the whole run has a limit
@@ -85,7 +85,7 @@ class Limits(NamedTuple):
 
 @lru_cache
 def missing() -> str:
-    """Why there is no sandbox here, in one sentence; "" where there is one: it was tried."""
+    """Return why there is no sandbox here, in one sentence; "" where there is one: it was tried."""
     if not sys.platform.startswith("linux"):
         return f"A sandbox needs Linux; this is {sys.platform}."
     if os.geteuid() != 0:
@@ -100,7 +100,7 @@ def missing() -> str:
         log.seek(0)
         why = log.read().decode(errors="replace").strip().splitlines()
     if process.returncode or output.strip() != b"inside":
-        return f"A sandbox cannot be made here: {shown(why[-1] if why else 'no reason given', 200)}."
+        return f"A sandbox cannot be made here: {printable(why[-1] if why else 'no reason given', 200)}."
     return ""
 
 
@@ -124,7 +124,7 @@ class Remote:
     ) -> None:
         reason = missing()
         if reason:
-            raise OSError(f"{reason} Agents of strangers are not run without one.")
+            raise OSError(f"{reason} Untrusted agents are not run without one.")
         folder = Path(folder).resolve()
         if not (folder / "agent.py").is_file():
             raise FileNotFoundError(f"{folder} holds no agent.py.")
@@ -166,7 +166,7 @@ class Remote:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
-        """The agent's actions for a batch of observations; its memory stays with it."""
+        """Return the agent's actions for a batch of observations; its memory stays with it."""
         about, arrays = observation_arrays(observation)
         arrays["episode_start"] = np.asarray(episode_start, np.bool_)
         rows = len(arrays["episode_start"])
@@ -183,7 +183,7 @@ class Remote:
         The environment stays here. The agent chooses the seeds of its training episodes, as it does everywhere; what
         it sees is observations, rewards and ends. Nothing but the whole run's time limits how long it thinks.
         """
-        used, begun = 0, False
+        used, started = 0, False
         about: dict[str, Any] = {"op": "learn", "timesteps": total_timesteps}
         arrays: dict[str, Any] = {}
         while True:
@@ -193,34 +193,36 @@ class Remote:
                 return self
             about, arrays = {"op": "spent"}, {}
             if op == "reset":
-                observation, _ = self._env.reset(seed=self._training_seed(header.get("seed"), begun))
-                begun, (shape, arrays) = True, observation_arrays(observation)
+                observation, _ = self._env.reset(seed=self._training_seed(header.get("seed"), started))
+                started, (shape, arrays) = True, observation_arrays(observation)
                 about = {"op": "observation", **shape}
-            elif op != "step" or not begun:
+            elif op != "step" or not started:
                 raise self._failure("asked for something else than a reset or a step while it learnt")
             elif used < total_timesteps:
                 used += 1
                 try:
                     observation, reward, terminated, truncated, _ = self._env.step(self._action(found))
-                except (ValueError, AssertionError) as error:  # no action of the environment
-                    raise self._failure(f"trained with what is no action: {shown(error, 160)}") from None
+                except (ValueError, AssertionError) as error:  # not an action of the environment
+                    raise self._failure(
+                        f"trained with something that is not an action: {printable(error, 160)}"
+                    ) from None
                 shape, arrays = observation_arrays(observation)
                 about = {"op": "step", "reward": float(reward), **shape}
                 about |= {"terminated": bool(terminated), "truncated": bool(truncated)}
 
-    def _training_seed(self, seed: Any, begun: bool) -> int | None:
+    def _training_seed(self, seed: Any, started: bool) -> int | None:
         if seed is None:
-            return None if begun else self._seed
+            return None if started else self._seed
         if type(seed) is not int or not 0 <= seed < 2**32:
-            raise self._failure("asked for a training seed that is none")
+            raise self._failure("asked for an invalid training seed")
         return seed
 
     def _room(self, *rows: int) -> int:
-        """Bytes that an answer with actions for so many rows may have."""
+        """Return how many bytes an answer with actions for so many rows may have."""
         return 16 * int(np.prod((*rows, *self.action_space.shape), dtype=np.int64))
 
     def _action(self, found: dict[str, Any], *rows: int) -> Any:
-        """The actions in an answer, for so many rows or, without any, for a single environment."""
+        """Return the actions in an answer, for so many rows or, without any, for a single environment."""
         action, expected = found.get("action"), (*rows, *self.action_space.shape)
         if action is None or action.shape != expected:
             raise self._failure(f"did not answer with actions of shape {expected}")
@@ -241,7 +243,7 @@ class Remote:
             raise self._failure(f"sent {error}") from None
         if answer.get("op") == "error":
             lines = str(answer.get("message")).strip().splitlines() or ["?"]
-            raise self._failure(f"failed: {shown(lines[-1], 200)}")
+            raise self._failure(f"failed: {printable(lines[-1], 200)}")
         return answer, found
 
     def _write(self, content: bytes, deadline: float) -> None:
@@ -278,7 +280,7 @@ class Remote:
                 raise self._failure(what)
 
     def _ending(self) -> str:
-        """What is known of an agent that is gone: the last line that it left on standard error."""
+        """Return why an agent is gone: the last line that it left on standard error."""
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -286,7 +288,7 @@ class Remote:
         self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, self._log.tell() - 4000))
         left = self._log.read().decode(errors="replace").strip().splitlines()
-        return f"ended by itself{': ' + shown(left[-1], 200) if left else ', or a limit ended it'}"
+        return f"ended by itself{': ' + printable(left[-1], 200) if left else ', or a limit ended it'}"
 
     def _failure(self, what: str) -> AgentFailure:
         self._process.kill()
@@ -323,7 +325,7 @@ def _start(folder: Path, limits: Limits, command: list[str], log: Any) -> tuple[
 
 
 def _visible() -> list[str]:
-    """What an agent sees of this machine, read-only: system libraries, Python with its packages, and valuegym."""
+    """Return what an agent sees of this machine, read-only: system libraries, Python, its packages, and valuegym."""
     packages = [valuegym, valuegym.envs, valuegym.agents, valuegym.leaderboards]
     ours = [
         path for package in packages for path in (Path(package.__file__ or ""), Path(package.__file__ or "").resolve())

@@ -1,7 +1,7 @@
-"""How well preference models predict what people answered: held-out likelihood, accuracy and calibration.
+"""Held-out likelihood, accuracy and calibration of preference models on what people answered.
 
 A model is a choice rule over a weighted sum of differences; its weights are fitted on training folds and everything
-reported is measured on the folds left out. Letters: n answered pairs, k weights, R partitions into folds.
+reported is measured on the folds left out. Symbols: n answered pairs, k weights, R partitions into folds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, minimize
 
-from valuegym.envs.preference import delivery, felt_score, models
-from valuegym.envs.preference.answers import HumanPreferences
+from valuegym.envs.preference import delivery, models, subjective_utility
+from valuegym.envs.preference.human_data import HumanPreferences
 from valuegym.envs.preference.segments import Segment
+
+__all__ = [
+    "ABLATIONS",
+    "FOLDS",
+    "PARTITIONS",
+    "ROWS",
+    "UNINFORMED",
+    "HeldOut",
+    "LogisticFit",
+    "Model",
+    "Pairs",
+    "calibration_error",
+    "cross_validate",
+    "fit",
+    "floor",
+    "group_means",
+    "paired_gain",
+    "pairs",
+    "parameters",
+]
 
 Floats = NDArray[np.float64]
 FOLDS, PARTITIONS, INNER_FOLDS = 10, 3, 5
@@ -29,10 +49,10 @@ SOFT_TEMPERATURES = (0.1, 0.3, 0.5, 1.0)  # of the maximum-entropy values, in do
 
 
 class Pairs(NamedTuple):
-    """The answers of one condition, ready for any model.
+    """Answers of one condition, ready for any model.
 
-    segments (1, n, 2, ...); labels (n,) 0, 1 or 0.5; reward with its values at discount 1, as people were told it;
-    group (n,): which unordered pair of segments a row shows.
+    segments (1, n, 2, ...); labels (n,) 0, 1 or 0.5; reward with its values at discount 1, as people
+    were taught it; group (n,): which unordered pair of segments a row shows.
     """
 
     condition: str
@@ -43,21 +63,21 @@ class Pairs(NamedTuple):
 
 
 def pairs(human: HumanPreferences) -> Pairs:
-    """One condition with the values of the delivery task's true reward, without the answers "can't tell"."""
+    """Prepare one condition: solve the delivery task's true reward and leave out the answers "can't tell"."""
     answered = Segment(*(field[~np.isnan(human.labels)] for field in human.segments))
     segments, labels = Segment(*(field[None] for field in answered)), human.labels[~np.isnan(human.labels)]
-    return Pairs(human.condition, segments, labels, _reward(1.0, 0.0), unordered(answered))
+    return Pairs(human.condition, segments, labels, _reward(1.0, 0.0), pair_groups(answered))
 
 
 @cache
 def _reward(discount: float, temperature: float) -> models.SolvedReward:
-    """The delivery task's true reward with its values."""
+    """Solve the delivery task's true reward."""
     process = delivery.board_mdp(np.array([delivery.BOARD]), discount)
     return models.solve(process, np.array([delivery.WEIGHTS]), temperature)
 
 
-def unordered(segments: Segment) -> NDArray[np.int64]:
-    """The same number for two pairs (n, 2) that show the same two segments, on whichever side: -> (n,)."""
+def pair_groups(segments: Segment) -> NDArray[np.int64]:
+    """Number pairs (n, 2) so that two that show the same two segments, on whichever side, share it: -> (n,)."""
     taken = np.where(segments.mask, segments.actions, -1)
     path = np.concatenate([segments.states, taken], -1)
     _, name = np.unique(path.reshape(-1, path.shape[-1]), axis=0, return_inverse=True)
@@ -70,7 +90,7 @@ def unordered(segments: Segment) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Model:
-    """Log-odds of preferring the second segment are differences @ weights, with or without lapses.
+    """Model of preferences: log-odds of the second segment are differences @ weights, with or without lapses.
 
     differences: pairs -> (n, k), second minus first. scales: standard deviation of the normal prior on each weight, or
     empty for maximum likelihood.
@@ -82,7 +102,7 @@ class Model:
     scales: tuple[float, ...] = ()
 
     def without(self, column: int, name: str) -> Model:
-        """The same model without one of its weights."""
+        """Return this model without one of its weights, under another name."""
         whole = self.differences
 
         def differences(data: Pairs) -> Floats:
@@ -92,12 +112,12 @@ class Model:
 
 
 def _difference(utility: Floats) -> Floats:
-    """Second minus first: utilities (1, n, 2, ...) -> (n, ...)."""
+    """Subtract the first from the second: utilities (1, n, 2, ...) -> (n, ...)."""
     return utility[0, :, 1] - utility[0, :, 0]
 
 
 def comparing(*statistics: models.Statistic) -> Callable[[Pairs], Floats]:
-    """The differences of these statistics, a column each."""
+    """Return a function to the differences of these statistics, a column each."""
 
     def differences(data: Pairs) -> Floats:
         columns = [_difference(s.utility(data.reward, data.segments, 1.0)) for s in statistics]
@@ -107,7 +127,7 @@ def comparing(*statistics: models.Statistic) -> Callable[[Pairs], Floats]:
 
 
 def soft_advantage(temperature: float) -> Model:
-    """The maximum-entropy advantage, with values at the task's discount (at discount 1 entropy has no end)."""
+    """Model of the maximum-entropy advantage, at the task's discount: at discount 1 entropy has no bound."""
 
     def differences(data: Pairs) -> Floats:
         reward = _reward(delivery.DISCOUNT, temperature)
@@ -117,15 +137,15 @@ def soft_advantage(temperature: float) -> Model:
 
 
 def _nine(data: Pairs) -> Floats:
-    """The six features, the root of the regret and the values of start and end."""
+    """Return the six features, the root of the regret and the values of start and end: -> (n, 9)."""
     features = _difference(data.segments.features.sum(-2))
-    felt = _difference(felt_score.terms(data.reward, data.segments, 1.0))
+    subjective = _difference(subjective_utility.terms(data.reward, data.segments, 1.0))
     values = comparing(models.ThreeWeights(0.0, 1.0, 0.0), models.END_STATE)(data)
-    return np.concatenate([features, felt[:, [felt_score.TERMS.index("regret")]], values], -1)
+    return np.concatenate([features, subjective[:, [subjective_utility.TERMS.index("regret")]], values], -1)
 
 
-def _felt_terms(data: Pairs) -> Floats:
-    return _difference(felt_score.terms(data.reward, data.segments, 1.0))
+def _subjective_terms(data: Pairs) -> Floats:
+    return _difference(subjective_utility.terms(data.reward, data.segments, 1.0))
 
 
 PARTIAL_RETURN = Model("partial return", comparing(models.PartialReturn()))
@@ -136,10 +156,13 @@ THREE_WEIGHTS = Model(
     comparing(models.PartialReturn(), models.ThreeWeights(0.0, 1.0, 0.0), models.END_STATE),
 )
 NINE_WEIGHTS = Model("nine logistic weights", _nine)
-FELT_SCORE = Model("felt score", _felt_terms, lapse=True, scales=felt_score.PRIOR_SCALES)
+SUBJECTIVE_UTILITY = Model("subjective utility", _subjective_terms, lapse=True, scales=subjective_utility.PRIOR_SCALES)
 ABLATIONS = (
-    *(FELT_SCORE.without(i, f"without {name}") for i, name in enumerate(felt_score.TERMS)),
-    replace(FELT_SCORE, name="without lapse", lapse=False),
+    *(
+        SUBJECTIVE_UTILITY.without(i, f"without {name.replace('_', ' ')}")
+        for i, name in enumerate(subjective_utility.TERMS)
+    ),
+    replace(SUBJECTIVE_UTILITY, name="without lapse", lapse=False),
 )
 # The rows of the table: what is fitted, or what is chosen among inside every training part, and how many parameters.
 ROWS: dict[str, tuple[tuple[Model, ...], int]] = {
@@ -152,28 +175,28 @@ ROWS: dict[str, tuple[tuple[Model, ...], int]] = {
     "partial return + end value": ((END_VALUE,), 1),
     "three free weights": ((THREE_WEIGHTS,), 3),
     "nine logistic weights": ((NINE_WEIGHTS,), 9),
-    "felt score": ((FELT_SCORE,), 8),
-    "felt score, terms chosen inside": ((THREE_WEIGHTS, FELT_SCORE, *ABLATIONS), 8),
+    "subjective utility": ((SUBJECTIVE_UTILITY,), 8),
+    "subjective utility, chosen terms": ((THREE_WEIGHTS, SUBJECTIVE_UTILITY, *ABLATIONS), 8),
 }
 
 
 # --- fitting ---
 
 
-class Fit(NamedTuple):
-    """weights (k,), and the share of answers given without looking (0 for models without lapses)."""
+class LogisticFit(NamedTuple):
+    """Fitted weights (k,) and share of answers given without looking (0 for models without lapses)."""
 
     weights: Floats
     rate: float
 
     @property
     def choice(self) -> models.Lapse:
-        """The choice rule that turns log-odds into probabilities."""
+        """Choice rule that turns log-odds into probabilities."""
         return models.Lapse(models.BradleyTerry(), self.rate)
 
 
-def fit(differences: Floats, labels: Floats, lapse: bool = False, scales: Sequence[float] = ()) -> Fit:
-    """Maximum-likelihood weights (k,), or the maximum posterior under normal priors with these scales.
+def fit(differences: Floats, labels: Floats, lapse: bool = False, scales: Sequence[float] = ()) -> LogisticFit:
+    """Fit weights (k,) by maximum likelihood, or by maximum posterior under normal priors with these scales.
 
     L-BFGS-B in units in which every column has root mean square 1; convex without lapses.
     """
@@ -202,22 +225,22 @@ def fit(differences: Floats, labels: Floats, lapse: bool = False, scales: Sequen
     bounds = Bounds(np.append(-free, LAPSES[:lapse]), np.append(free, LAPSES[1:][:lapse]))
     options: Any = {"maxiter": 1000, "ftol": 1e-13, "gtol": 1e-8}
     found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return Fit(found.x[:k] / unit, float(found.x[k]) if lapse else 0.0)
+    return LogisticFit(found.x[:k] / unit, float(found.x[k]) if lapse else 0.0)
 
 
 def tie_band(log_odds: Floats, labels: Floats) -> float:
-    """The band of log-odds within which to answer "same" that gets most answers right, ties being a class."""
+    """Return the band of log-odds within which "same" is predicted that gets most answers right, ties being a class."""
     size = np.sort(np.abs(log_odds))
     order = np.argsort(np.abs(log_odds), kind="stable")
-    decided, tied = right(log_odds, labels, 0.0)[order], (labels == 0.5)[order]
+    decided, tied = is_correct(log_odds, labels, 0.0)[order], (labels == 0.5)[order]
     hits = np.append(0, np.cumsum(tied)) + np.append(np.cumsum(decided[::-1])[::-1], 0)
     hits = np.where(np.append(np.append(True, size[1:] > size[:-1]), True), hits, -1)  # equal sizes go together
     best = int(np.argmax(hits))
     return float(size[best - 1]) if best else 0.0
 
 
-def right(log_odds: Floats, labels: Floats, band: float) -> NDArray[np.bool_]:
-    """Whether first, second or same (within the band) was answered as predicted: (n,) each -> (n,)."""
+def is_correct(log_odds: Floats, labels: Floats, band: float) -> NDArray[np.bool_]:
+    """Tell whether first, second or same (within the band) was answered as predicted: (n,) each -> (n,)."""
     predicted = np.where(np.abs(log_odds) <= max(band, EQUAL), 0.5, 1.0 * (log_odds > 0))
     return predicted == labels
 
@@ -236,7 +259,7 @@ def calibration_error(probability: Floats, labels: Floats, bins: int = 10) -> fl
 
 
 def floor(labels: Floats) -> float:
-    """The lowest reachable loss: 0.5 where people tied, certainty everywhere else."""
+    """Return the lowest reachable loss: 0.5 where people tied, certainty everywhere else."""
     return float(UNINFORMED * (labels == 0.5).mean())
 
 
@@ -246,13 +269,13 @@ def floor(labels: Floats) -> float:
 class HeldOut(NamedTuple):
     """Predictions for answers that their model was not fitted to, for each of R partitions.
 
-    loss, probability (R, n): negative log-likelihood in nats and probability of the second segment; right (R, n):
-    whether the answer, ties being a class, was predicted; chosen: the name of the model used in every fold.
+    loss, probability (R, n): negative log-likelihood in nats and probability of the second segment; correct
+    (R, n): whether the answer, ties being a class, was predicted; chosen: the name of the model used in every fold.
     """
 
     loss: Floats
     probability: Floats
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
     chosen: tuple[str, ...]
 
     @property
@@ -263,11 +286,11 @@ class HeldOut(NamedTuple):
     @property
     def accuracy(self) -> float:
         """Share of answers predicted."""
-        return float(self.right.mean())
+        return float(self.correct.mean())
 
 
 def folds(group: NDArray[np.int64], rng: np.random.Generator, parts: int = FOLDS) -> NDArray[np.int64]:
-    """A fold 0..parts-1 for every row (n,), the same for rows of one group, with equally many groups in each."""
+    """Assign rows (n,) to folds 0..parts-1: rows of one group to the same, and equally many groups to each."""
     names, inverse = np.unique(group, return_inverse=True)
     fold = rng.permutation(len(names)) * parts // len(names)
     return fold[inverse.reshape(-1)]
@@ -276,7 +299,7 @@ def folds(group: NDArray[np.int64], rng: np.random.Generator, parts: int = FOLDS
 def cross_validate(
     candidates: Sequence[Model], data: Pairs, grouped: bool = True, partitions: int = PARTITIONS, seed: int = 0
 ) -> HeldOut:
-    """Ten-fold cross-validation of a model, or of choosing among several.
+    """Cross-validate a model, or the choice among several, on ten folds.
 
     With several candidates every training part chooses by its own five-fold cross-validation, so that the fold left
     out has no say in it. grouped: rows that show the same two segments share a fold. The tie band is fitted on
@@ -298,7 +321,7 @@ def cross_validate(
             x = X[test] @ fitted.weights
             loss[r, test] = fitted.choice.cross_entropy(x, data.labels[test])
             probability[r, test] = fitted.choice.probability(x)
-            hits[r, test] = right(x, data.labels[test], band)
+            hits[r, test] = is_correct(x, data.labels[test], band)
             chosen.append(model.name)
     return HeldOut(loss, probability, hits, tuple(chosen))
 
@@ -311,7 +334,7 @@ def _choose(
     rows: NDArray[np.int64],
     seed: Sequence[int],
 ) -> int:
-    """The candidate with the lowest loss in a cross-validation within these rows."""
+    """Return the index of the candidate with the lowest loss in a cross-validation within these rows."""
     if len(candidates) == 1:
         return 0
     fold = folds(group[rows], np.random.default_rng(seed), INNER_FOLDS)
@@ -347,8 +370,8 @@ def group_means(values: Floats, group: NDArray[np.int64], repeats: int, seed: in
     return means
 
 
-def parameters(data: Pairs, model: Model = FELT_SCORE, repeats: int = 200, seed: int = 0) -> Floats:
-    """The model fitted to all answers, and to bootstrap samples of whole groups: (1 + repeats, k + 1).
+def parameters(data: Pairs, model: Model = SUBJECTIVE_UTILITY, repeats: int = 200, seed: int = 0) -> Floats:
+    """Fit the model to all answers and to bootstrap samples of whole groups: -> (1 + repeats, k + 1).
 
     Weights, then the lapse rate.
     """

@@ -1,4 +1,4 @@
-"""The human-likelihood track as a page: `valuegym likelihood` writes human_likelihood.md and human_likelihood.svg."""
+"""The human-likelihood track as a page: `valuegym likelihood` writes human-likelihood.md and human-likelihood.svg."""
 
 from __future__ import annotations
 
@@ -10,31 +10,39 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from valuegym.envs.preference import datasets, felt_score
-from valuegym.leaderboards.likelihood import model as likelihood
+from valuegym.envs.preference import datasets, subjective_utility
+from valuegym.leaderboards.likelihood import model
 from valuegym.leaderboards.likelihood.model import Floats, HeldOut, Pairs
 
-REFERENCE, OURS, NESTED = "three free weights", "felt score", "felt score, terms chosen inside"
+__all__ = ["evaluate", "plot", "render", "run"]
+
+REFERENCE, OURS = "three free weights", "subjective utility"
+NESTED = f"{OURS}, chosen terms"
 DEVELOPED_ON = "Privileged-Control"
-NAME = "human_likelihood"
-# What follows from the weights (columns as in felt_score.TERMS): name, numerator, denominator, the reading.
+NAME = "human-likelihood"
+# What follows from the weights (columns as in subjective_utility.TERMS): name, numerator, denominator, the reading.
 READINGS = (
     (
         "small money",
         (1, 0, 0, 1, 0, 0, 0),
         (1, 0, 0, 0, 0, 0, 0),
-        "dollars of outlook that a dollar on the way is worth",
+        "dollars of expected final return that a dollar on the way is worth",
     ),
-    ("brick", (2, 0, 0, 2, 0, 0, 0), (1, 0, 0, 1, 1, 0, 0), "felt price of brick in steps on road; the rules say 2"),
+    (
+        "brick",
+        (2, 0, 0, 2, 0, 0, 0),
+        (1, 0, 0, 1, 1, 0, 0),
+        "price of brick in steps on road; the rules say 2",
+    ),
     ("start", (0, 1, 0, 0, 0, 0, 0), (1, 0, 0, 0, 0, 0, 0), "share of a head start taken off; regret says 1"),
 )
 
 
 class Result(NamedTuple):
-    """Everything that the page says about one condition.
+    """Results of one condition: everything that the page says about it.
 
     rows, ablations: name -> predictions on folds grouped by unique pair; by_row: name -> mean loss on folds of single
-    rows; weights: as `likelihood.parameters` returns them.
+    rows; weights: as `model.parameters` returns them.
     """
 
     data: Pairs
@@ -43,37 +51,40 @@ class Result(NamedTuple):
     ablations: dict[str, HeldOut]
     weights: Floats
 
-    def gain(self, model: HeldOut) -> tuple[float, float, float]:
-        """Over the three free weights: point, low, high in nats."""
-        return likelihood.paired_gain(self.rows[REFERENCE], model, self.data.group)
+    def gain(self, held: HeldOut) -> tuple[float, float, float]:
+        """Return the paired gain over the three free weights: point, low, high in nats."""
+        return model.paired_gain(self.rows[REFERENCE], held, self.data.group)
 
 
 def evaluate(data: Pairs) -> Result:
     """Cross-validate every model on one condition."""
-    grouped = {name: likelihood.cross_validate(models, data) for name, (models, _) in likelihood.ROWS.items()}
+    grouped = {name: model.cross_validate(models, data) for name, (models, _) in model.ROWS.items()}
     by_row = {
-        name: likelihood.cross_validate(models, data, grouped=False).mean
-        for name, (models, _) in likelihood.ROWS.items()
+        name: model.cross_validate(models, data, grouped=False).mean
+        for name, (models, _) in model.ROWS.items()
         if name != NESTED
     }
-    ablations = {model.name: likelihood.cross_validate([model], data) for model in likelihood.ABLATIONS}
-    return Result(data, grouped, by_row, ablations, likelihood.parameters(data))
+    ablations = {one.name: model.cross_validate([one], data) for one in model.ABLATIONS}
+    return Result(data, grouped, by_row, ablations, model.parameters(data))
 
 
 def run(data: str | None, conditions: Sequence[str] | None, output: str, unverified: bool = False) -> str:
     """Evaluate conditions (default: all that the folder holds) and write the page and its figure; returns the page.
 
     unverified: also conditions of which nothing but the names of their files is known (`datasets.load`).
+
+    Raises:
+        FileNotFoundError: where the folder holds none of the conditions.
+        ImportError: if matplotlib is not installed.
+        ValueError: for files that are not the published ones, or a condition with fewer pairs than folds.
     """
     names = list(conditions or datasets.present(data, unverified))
     if not names:
         raise FileNotFoundError(f"{datasets.find(data)} holds none of the conditions {sorted(datasets.CONDITIONS)}.")
-    loaded = [likelihood.pairs(datasets.load(name, data, unverified)) for name in names]
+    loaded = [model.pairs(datasets.load(name, data, unverified)) for name in names]
     for one in loaded:
-        if (unique := len(np.unique(one.group))) < likelihood.FOLDS:
-            raise ValueError(
-                f"Condition {one.condition} has {unique} unique pairs; expected at least {likelihood.FOLDS}."
-            )
+        if (unique := len(np.unique(one.group))) < model.FOLDS:
+            raise ValueError(f"Condition {one.condition} has {unique} unique pairs; expected at least {model.FOLDS}.")
     results = [evaluate(one) for one in loaded]
     page, folder = render(results), Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,16 +99,16 @@ def run(data: str | None, conditions: Sequence[str] | None, output: str, unverif
 
 
 def render(results: Sequence[Result]) -> str:
-    """The page as Markdown."""
+    """Render the page as Markdown."""
     conditions = [result.data.condition for result in results]
     head = ["model", "parameters", *conditions]
     losses = [
         [name, str(count), *(f"{result.rows[name].mean:.4f}" for result in results)]
-        for name, (_, count) in likelihood.ROWS.items()
+        for name, (_, count) in model.ROWS.items()
     ]
     ends = [
-        ["uninformed (ln 2)", "0", *[f"{likelihood.UNINFORMED:.4f}"] * len(results)],
-        ["floor (0.5 on ties, certain elsewhere)", "", *(f"{likelihood.floor(r.data.labels):.4f}" for r in results)],
+        ["uninformed (ln 2)", "0", *[f"{model.UNINFORMED:.4f}"] * len(results)],
+        ["floor (0.5 on ties, certain elsewhere)", "", *(f"{model.floor(r.data.labels):.4f}" for r in results)],
     ]
     gains = [
         [
@@ -111,7 +122,7 @@ def render(results: Sequence[Result]) -> str:
     parts = [
         "# How well preference models predict people",
         "Written by `valuegym likelihood --data FOLDER`; do not edit. Negative log-likelihood in nats per answer on "
-        f"answers held out ({likelihood.FOLDS}-fold, mean of {likelihood.PARTITIONS} partitions, a tie is the label "
+        f"answers held out ({model.FOLDS}-fold, mean of {model.PARTITIONS} partitions, a tie is the label "
         "0.5, no fold shares a pair of segments with another). Everything fitted or chosen is so inside the training "
         "folds. Lower is better.",
         f"![Held-out loss of every model in every condition]({NAME}.svg)",
@@ -135,13 +146,13 @@ def _condition(result: Result) -> list[str]:
             f"{held.mean:.4f}",
             "" if name == REFERENCE else _interval(*result.gain(held)),
             f"{held.accuracy:.3f}",
-            f"{np.mean([likelihood.calibration_error(p, data.labels) for p in held.probability]):.3f}",
+            f"{np.mean([model.calibration_error(p, data.labels) for p in held.probability]):.3f}",
         ]
         for name, held in result.rows.items()
     ]
     ours = result.rows[OURS]
     ablations = [
-        [name, f"{held.mean:.4f}", _interval(*likelihood.paired_gain(held, ours, data.group))]
+        [name, f"{held.mean:.4f}", _interval(*model.paired_gain(held, ours, data.group))]
         for name, held in result.ablations.items()
     ]
     ties = float((data.labels == 0.5).mean())
@@ -153,50 +164,50 @@ def _condition(result: Result) -> list[str]:
         "By row: folds of single answers, as the literature has it. Accuracy: ties are a class, predicted within a "
         "band of log-odds fitted on training folds. ECE: expected calibration error, ten bins."
         + (f" Forms chosen inside the folds: {_tally(result.rows[NESTED].chosen)}." if NESTED in result.rows else ""),
-        _table(["felt score", "loss", "what the term is worth"], ablations),
+        _table(["subjective utility", "loss", "what the term is worth"], ablations),
         _table(["parameter", "fitted to all answers", "unit"], _parameters(result)),
         _table(["reading", "value", "meaning"], _readings(result)),
     ]
 
 
 def _tally(names: Sequence[str]) -> str:
-    """How often each name occurs, the most frequent first."""
+    """Count how often each name occurs, the most frequent first."""
     return ", ".join(f"{name} {count}" for name, count in Counter(names).most_common())
 
 
 def _parameters(result: Result) -> list[list[str]]:
-    units = [f"log-odds {unit}" for unit in felt_score.UNITS]
-    names = [*felt_score.TERMS, "lapse"]
-    used = np.append(np.abs(likelihood.FELT_SCORE.differences(result.data)).max(0) > 0, True)
+    units = [f"log-odds {unit}" for unit in subjective_utility.UNITS]
+    names = [*(term.replace("_", " ") for term in subjective_utility.TERMS), "lapse"]
+    used = np.append(np.abs(model.SUBJECTIVE_UTILITY.differences(result.data)).max(0) > 0, True)
     return [
-        [name, _spread(column) if there else "not in these pairs", unit]
+        [name, _with_interval(column) if there else "not in these pairs", unit]
         for name, column, there, unit in zip(names, result.weights.T, used, [*units, "share of answers"], strict=True)
     ]
 
 
 def _readings(result: Result) -> list[list[str]]:
     weights = result.weights[:, :-1]
-    there = np.abs(likelihood.FELT_SCORE.differences(result.data)).max(0) > 0
+    there = np.abs(model.SUBJECTIVE_UTILITY.differences(result.data)).max(0) > 0
     lines = []
     for name, above, below, meaning in READINGS:
         ratio = (weights @ np.array(above)) / (weights @ np.array(below))
-        known = there[np.array(above) > 0].all()
-        lines.append([name, _spread(ratio) if known else "not in these pairs", meaning])
+        present = there[np.array(above) > 0].all()
+        lines.append([name, _with_interval(ratio) if present else "not in these pairs", meaning])
     return lines
 
 
-def _spread(values: Floats) -> str:
-    """The first value, and the 95% interval of the others."""
+def _with_interval(values: Floats) -> str:
+    """Render the first value and the 95% interval of the others."""
     low, high = np.quantile(values[1:], [0.025, 0.975])
-    return f"{_plain(values[0], 2)} [{_plain(low, 2)}, {_plain(high, 2)}]"
+    return f"{_rounded(values[0], 2)} [{_rounded(low, 2)}, {_rounded(high, 2)}]"
 
 
 def _interval(point: float, low: float, high: float) -> str:
-    return f"{_plain(point, 4, '+')} [{_plain(low, 4, '+')}, {_plain(high, 4, '+')}]"
+    return f"{_rounded(point, 4, '+')} [{_rounded(low, 4, '+')}, {_rounded(high, 4, '+')}]"
 
 
-def _plain(value: float, digits: int, sign: str = "") -> str:
-    """A rounded number without a minus before zero."""
+def _rounded(value: float, digits: int, sign: str = "") -> str:
+    """Round a number, without a minus before zero."""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"
 
 
@@ -209,7 +220,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plot(results: Sequence[Result]) -> str:
-    """Held-out losses as an SVG, a panel for each condition: the same results give the same bytes."""
+    """Draw held-out losses as an SVG, a panel for each condition: the same results give the same bytes."""
     import io
 
     import matplotlib
@@ -227,7 +238,7 @@ def plot(results: Sequence[Result]) -> str:
         "ytick.color": ink,
         "axes.edgecolor": faint,
     }
-    names = list(likelihood.ROWS)
+    names = list(model.ROWS)
     columns = min(3, len(results))
     lines = -(-len(results) // columns)
     with matplotlib.rc_context(style):
@@ -238,14 +249,14 @@ def plot(results: Sequence[Result]) -> str:
                 axes.axis("off")
                 continue
             result = results[i]
-            bottom = likelihood.floor(result.data.labels)
+            bottom = model.floor(result.data.labels)
             axes.axvspan(0, bottom, color=faint, linewidth=0, alpha=0.6)
-            for x in (bottom, likelihood.UNINFORMED):
+            for x in (bottom, model.UNINFORMED):
                 axes.axvline(x, color=muted, linewidth=1, dashes=(4, 3))
             axes.axvline(result.rows[REFERENCE].mean, color=accent, linewidth=0.8, alpha=0.5)
             for y, name in enumerate(names):
                 held = result.rows[name]
-                means = likelihood.group_means(held.loss.mean(0), result.data.group, 1000, 0)
+                means = model.group_means(held.loss.mean(0), result.data.group, 1000, 0)
                 colour = accent if name.startswith(OURS) else ink
                 axes.plot(np.quantile(means, [0.025, 0.975]), [y, y], color=colour, alpha=0.3, linewidth=5)
                 axes.plot([held.mean], [y], "o", color=colour, markersize=4.5)
@@ -257,11 +268,9 @@ def plot(results: Sequence[Result]) -> str:
             for side in ("top", "right", "left"):
                 axes.spines[side].set_visible(False)
         first = panels[0, 0]
-        bottom = likelihood.floor(results[0].data.labels)
+        bottom = model.floor(results[0].data.labels)
         first.text(bottom + 0.012, 0.05, "floor", color=muted, fontsize=8)
-        first.text(
-            likelihood.UNINFORMED - 0.012, len(names) - 1, "ln 2", color=muted, fontsize=8, ha="right", va="center"
-        )
+        first.text(model.UNINFORMED - 0.012, len(names) - 1, "ln 2", color=muted, fontsize=8, ha="right", va="center")
         figure.supxlabel("negative log-likelihood of held-out answers, nats", fontsize=9, color=ink)
         figure.tight_layout()
         drawn = io.StringIO()

@@ -18,7 +18,7 @@ from typing import Any
 
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.records.record import FORMAT, RecordError, json_line, write_atomically
-from valuegym.leaderboards.records.strict_json import decode
+from valuegym.leaderboards.records.strict_json import decode_json
 
 __all__ = ["Names", "convert_file", "convert_folder", "convert_record", "convert_submission", "names"]
 
@@ -79,7 +79,7 @@ def convert_record(text: str, table: Names | None = None) -> str:
             f"{OLD}; run the experiment again."
         )
     id = str(spec.get("id"))
-    arguments, fields = table.arguments.get("", {}) | table.arguments.get(id, {}), table.states.get(id, {})
+    arguments, fields = {**table.arguments.get("", {}), **table.arguments.get(id, {})}, table.states.get(id, {})
     header |= {
         "format": FORMAT,
         "experiment": table.experiments.get(experiment, experiment),
@@ -160,7 +160,7 @@ def convert_folder(folder: Path, target: Path) -> Iterator[Path]:
 
 
 def _object(line: str, number: int) -> dict[str, Any]:
-    value = decode(line, f"line {number}", RecordError)
+    value = decode_json(line, f"line {number}", RecordError)
     if not isinstance(value, dict):
         raise RecordError(f"line {number} is not a JSON object.")
     return value

@@ -1,4 +1,4 @@
-"""The environment digest: whether two machines mean the same thing by an environment."""
+"""Fingerprints: the digest of an environment, and the versions that a record was made with."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ import numpy.typing as npt
 import valuegym.envs
 from valuegym.envs import keys
 
+__all__ = ["environment_digest", "provenance"]
+
 Array = npt.NDArray[Any]
 
 ROWS, STEPS, DECIMALS = 4, 24, 6
 
 
 def _quantised(value: Array) -> bytes:
-    """Bytes of an array after rounding to DECIMALS places, so that the last digits may differ between processors."""
+    """Return the bytes of an array rounded to DECIMALS places: processors may differ in the last digits."""
     array = np.asarray(value)
     if array.dtype.kind == "f":
         return (np.round(array.astype(np.float64), DECIMALS) + 0.0).tobytes()
@@ -32,7 +34,7 @@ def _quantised(value: Array) -> bytes:
 
 
 def _actions(space: Any, t: int) -> Array:
-    """Actions of the golden trace, by hashing, for the generators of numpy may change."""
+    """Return the actions of the golden trace, by hashing, for the generators of numpy may change."""
     key = keys.mix(0, np.arange(ROWS), t)
     if isinstance(space, gym.spaces.Discrete):
         return keys.integers(key, int(space.n))
@@ -43,7 +45,10 @@ def _actions(space: Any, t: int) -> Array:
 
 @lru_cache
 def environment_digest(env_id: str, arguments: str, data: str | None = None) -> str:
-    """SHA-256 over id, arguments (JSON), hashes of the data, and a quantised trace of ROWS environments, STEPS long."""
+    """Return the SHA-256 by which two machines can tell whether they mean the same environment.
+
+    It covers id, arguments (JSON), hashes of the data, and a quantised trace of ROWS environments, STEPS long.
+    """
     kwargs = json.loads(arguments)
     folder: dict[str, Any] = {"data": data} if data else {}
     envs: Any = gym.make_vec(env_id, num_envs=ROWS, **kwargs, **folder)
@@ -67,7 +72,7 @@ def environment_digest(env_id: str, arguments: str, data: str | None = None) -> 
 
 @lru_cache
 def provenance() -> dict[str, Any]:
-    """Versions and a hash of the environments' source: they explain a difference, they never reject a record."""
+    """Return versions and a hash of the environments' source: they explain a difference, they never reject a record."""
     source = hashlib.sha256()
     folder = Path(valuegym.envs.__file__).parent
     for path in sorted(folder.rglob("*.py")):

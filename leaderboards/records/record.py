@@ -1,4 +1,4 @@
-"""Records: the JSON lines that a run leaves and a stranger replays. One file per agent, experiment and seed.
+"""Records: the JSON lines that a run writes and anyone can replay. One file per agent, experiment and seed.
 
 Line 1 is the header, then one line per episode, then the score with a SHA-256 of all lines before it. Actions are
 run-length encoded, [[count, action], ...]; states are those at every `checkpoint`-th step and the last. Reading
@@ -20,7 +20,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from valuegym.leaderboards.records.strict_json import decode, nested
+from valuegym.leaderboards.records.strict_json import decode_json, nested
+
+__all__ = [
+    "FORMAT",
+    "MAX_BYTES",
+    "Episode",
+    "Record",
+    "RecordError",
+    "from_text",
+    "json_line",
+    "path_of",
+    "read_record",
+    "remove_stale_temporaries",
+    "to_text",
+    "write_atomically",
+    "write_record",
+]
 
 FORMAT = 2
 MAX_BYTES = 64 * 2**20
@@ -30,15 +46,20 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class RecordError(ValueError):
-    """A record file that is not one: the message says where and why."""
+    """Raised for a file that is not a valid record: the message says where and why."""
 
 
 @dataclass(frozen=True)
 class Episode:
     """One evaluation episode.
 
-    actions: one per step, numbers or lists of numbers. states: for each field of the environment's state, its values
-    at steps 0, c, 2 c, ... and the last (c: the environment's checkpoint interval).
+    Attributes:
+        seed: of the reset.
+        actions: one per step, numbers or lists of numbers.
+        states: for each field of the environment's state, its values at steps 0, c, 2 c, ... and the last, where c is
+            the environment's checkpoint interval.
+        terminated: whether the environment ended the episode.
+        truncated: whether the step limit did.
     """
 
     seed: int
@@ -50,7 +71,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Record:
-    """A run: who played what, under which conditions, step by step, and the scores claimed, one row per episode."""
+    """One run: who played what, under which conditions, step by step, and the scores claimed, one row per episode."""
 
     agent: str
     experiment: str
@@ -63,12 +84,16 @@ class Record:
 
 
 def path_of(folder: Path, agent: str, experiment: str, seed: int) -> Path:
-    """Where the record of one run lies in a results folder."""
+    """Return where the record of one run lies in a results folder."""
     return folder / experiment / agent / f"seed-{seed}.jsonl"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all, creating its folder."""
+    """Write a file whole or not at all, creating its folder.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -81,10 +106,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
-def sweep(folder: Path, age: float = 60.0) -> None:
-    """Remove what killed writes of records left in a folder: hidden files that nobody has touched for `age` seconds.
+def remove_stale_temporaries(folder: Path, age: float = 60.0) -> None:
+    """Remove what killed writes of records left in a folder: hidden files that were not modified for `age` seconds.
 
-    A write takes no longer, for a record is whole before it begins; younger files may be another process's.
+    A write takes no longer, for a record is complete before it begins; younger files may be another process's.
     """
     for left in folder.glob(".seed-*.jsonl.*"):
         with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
@@ -98,7 +123,7 @@ def json_line(value: dict[str, Any]) -> str:
 
 
 def to_text(record: Record) -> str:
-    """The record as JSON lines."""
+    """Return a record as JSON lines."""
     header = {name: getattr(record, name) for name in ("agent", "experiment", "seed", "spec", "digest", "provenance")}
     lines = [json_line({"format": FORMAT, **header})]
     for episode in record.episodes:
@@ -108,7 +133,7 @@ def to_text(record: Record) -> str:
     return body + json_line({"scores": record.scores, "sha256": hashlib.sha256(body.encode()).hexdigest()})
 
 
-def write(path: Path, record: Record) -> None:
+def write_record(path: Path, record: Record) -> None:
     """Write a record atomically."""
     write_atomically(path, to_text(record))
 
@@ -119,7 +144,7 @@ def _require(condition: bool, message: str) -> None:
 
 
 def _fields(value: Any, line: int, **types: type | tuple[type, ...]) -> dict[str, Any]:
-    """The object on a line, if it has exactly these fields of these types; bool is no int."""
+    """Return the object on a line, if it has exactly these fields of these types; a bool is not an int."""
     _require(isinstance(value, dict), f"line {line} is not a JSON object.")
     if value.keys() != types.keys():  # messages are made where they are needed: there are many lines
         found = [name[:40] for name in sorted(value)[:12]]
@@ -132,10 +157,12 @@ def _fields(value: Any, line: int, **types: type | tuple[type, ...]) -> dict[str
     return fields
 
 
-def read(path: Path) -> Record:
-    """Read and check a record's form.
+def read_record(path: Path) -> Record:
+    """Read a record and check its form; whether it is *true* is for `verify`.
 
-    Raises RecordError with one sentence saying what is wrong; whether it is *true* is for `verify`.
+    Raises:
+        RecordError: with one sentence saying what is wrong.
+        OSError: where the file cannot be read.
     """
     if not path.is_file() and path.exists():  # a pipe or a device may never end
         raise RecordError(f"{path.name} is not a regular file.")
@@ -149,7 +176,11 @@ def read(path: Path) -> Record:
 
 
 def from_text(text: str) -> Record:
-    """Parse the JSON lines of a record; raises RecordError."""
+    """Parse the JSON lines of a record and check their form.
+
+    Raises:
+        RecordError: with one sentence saying what is wrong.
+    """
     _require(text.endswith("\n"), "the file does not end with a whole line: it is truncated.")
     lines = text.split("\n")[:-1]
     _require(
@@ -157,7 +188,7 @@ def from_text(text: str) -> Record:
         f"the file has {len(lines)} lines; expected a header, 1 to {MAX_EPISODES} episodes and the score.",
     )
     header = _fields(
-        decode(lines[0], "line 1", RecordError), 1,
+        decode_json(lines[0], "line 1", RecordError), 1,
         format=int, agent=str, experiment=str, seed=int, spec=dict, digest=str, provenance=dict,
     )  # fmt: skip
     _require(not nested(header, 8), "line 1 is nested too deeply.")
@@ -175,9 +206,9 @@ def from_text(text: str) -> Record:
     episodes: list[Episode] = []
     steps = 0
     for i, line in enumerate(lines[1:-1], start=2):
-        episodes.append(_episode(decode(line, f"line {i}", RecordError), i, MAX_STEPS - steps))
+        episodes.append(_episode(decode_json(line, f"line {i}", RecordError), i, MAX_STEPS - steps))
         steps += len(episodes[-1].actions)
-    last = _fields(decode(lines[-1], f"line {len(lines)}", RecordError), len(lines), scores=list, sha256=str)
+    last = _fields(decode_json(lines[-1], f"line {len(lines)}", RecordError), len(lines), scores=list, sha256=str)
     body = "".join(line + "\n" for line in lines[:-1])
     _require(
         hashlib.sha256(body.encode()).hexdigest() == last["sha256"],

@@ -1,4 +1,4 @@
-"""JSON from strangers: what is not finite, repeated, too deep or of the wrong kind is refused, and nothing is built."""
+"""JSON from untrusted files: numbers that are not finite, repeated names and deep nesting are refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import math
 import unicodedata
 from typing import Any
+
+__all__ = ["decode_json", "nested", "printable", "readable"]
 
 # Digits become 0, both signs of an exponent e, and everything but a plus a space: what is left shows how long numbers
 # are.
@@ -25,25 +27,29 @@ def _finite(text: str) -> float:
 
 
 def _perhaps_large(text: str) -> bool:
-    """Whether a number may be too large for a float: it has an exponent of three digits, or 200 digits in a row."""
+    """Return whether a number may be too large for a float: an exponent of three digits, or 200 digits in a row."""
     shape = text.encode(errors="replace").translate(_SHAPE)
     return b"e000" in shape or b"e+000" in shape or b"0" * 200 in shape
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("a name appears twice in one object")
     return value
 
 
 # Made once: there are many lines, and a look at each number takes longer than all the rest.
-_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_once)
-_CAREFUL = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_once, parse_float=_finite)
+_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)
+_CAREFUL = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique, parse_float=_finite)
 
 
-def decode(text: str, where: str, error: type[ValueError] = ValueError) -> Any:
-    """The value of a JSON text, or `error` with one sentence that names the place."""
+def decode_json(text: str, where: str, error: type[ValueError] = ValueError) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: as the type `error`, with one sentence that names the place.
+    """
     try:
         return (_CAREFUL if _perhaps_large(text) else _DECODER).decode(text)
     except (ValueError, RecursionError) as problem:
@@ -51,20 +57,17 @@ def decode(text: str, where: str, error: type[ValueError] = ValueError) -> Any:
 
 
 def nested(value: Any, room: int) -> bool:
-    """Whether a JSON value is nested deeper than this."""
+    """Return whether a JSON value is nested deeper than `room`."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return room < 0 or any(nested(part, room - 1) for part in inside)
 
 
 def readable(text: str) -> bool:
-    """Whether a text is what it looks like: printable characters in composed form, no controls, no marks of direction.
-
-    Line breaks are the only exception.
-    """
+    """Return whether a text has printable characters in composed form only, and no controls but line breaks."""
     return text.replace("\n", " ").isprintable() and unicodedata.is_normalized("NFC", text)
 
 
-def shown(value: Any, room: int = 60) -> str:
-    """A stranger's value for a message: short, on one line, with everything unprintable escaped."""
+def printable(value: Any, room: int = 60) -> str:
+    """Return an untrusted value for a message: short, on one line, with everything unprintable escaped."""
     text = ascii(value) if isinstance(value, str) else ascii(str(value)[: 4 * room])
     return text if len(text) <= room else f"{text[:room]}…"

@@ -28,7 +28,25 @@ from valuegym._version import __version__
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.records.fingerprint import provenance
 from valuegym.leaderboards.records.record import MAX_BYTES, Record, RecordError, from_text, write_atomically
-from valuegym.leaderboards.records.strict_json import decode, nested, readable, shown
+from valuegym.leaderboards.records.strict_json import decode_json, nested, printable, readable
+
+__all__ = [
+    "EXAMPLE",
+    "FORMAT",
+    "MAX_FILE",
+    "Card",
+    "Submission",
+    "SubmissionError",
+    "archive",
+    "from_bytes",
+    "member",
+    "open_submission",
+    "pack",
+    "read_card",
+    "read_member",
+    "unpack",
+    "write_submission",
+]
 
 FORMAT = 1
 MAX_FILE = 2**29  # bytes of a submission
@@ -51,26 +69,26 @@ EXAMPLE = {
     "about": "One sentence that says what it is.",
     "authors": ["A. Person"],
     "code": "https://example.org/my-agent",
-    "priors": "What it is told besides its observations: priors, dynamics, hints; or: nothing.",
+    "priors": "What it knows besides its observations: prior knowledge, dynamics, hints; or: nothing.",
     "data": "What it was trained on besides the experiment's own budget; or: nothing.",
     "compute": {"hardware": "one laptop", "hours": 0.5},
 }
 
 
 class SubmissionError(ValueError):
-    """A submission that is none: the message says what is wrong in one sentence."""
+    """Raised for a file that is not a valid submission: the message says what is wrong in one sentence."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """Who made an agent, and what it was given.
+    """The card of an agent: who made it, and what it was given.
 
     Attributes:
         name: of the agent, as in its records.
         about: one sentence.
         authors: people or teams.
         code: an https link, or "" where the code is not public.
-        priors: what it is told besides its observations.
+        priors: what it knows besides its observations.
         data: what it was trained on besides the experiment's own budget.
         compute: {"hardware": text, "hours": number}, of training and evaluation together.
     """
@@ -84,7 +102,11 @@ class Card:
     compute: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        """Raises SubmissionError naming the field that does not hold what it should."""
+        """Check every field.
+
+        Raises:
+            SubmissionError: naming the field that does not hold what it should.
+        """
         _text("name", self.name, 64)
         _require(bool(AGENT.fullmatch(self.name)), "card: name must be 1 to 64 ASCII letters, digits, dots, dashes.")
         _text("about", self.about, 500)
@@ -110,19 +132,23 @@ class Card:
         hours = compute["hours"]
         _require(
             type(hours) in (int, float) and 0 <= hours <= 1e9 and math.isfinite(hours),
-            f"card: compute.hours is {shown(hours)}; expected a number of hours, 0 or more.",
+            f"card: compute.hours is {printable(hours)}; expected a number of hours, 0 or more.",
         )
 
     @classmethod
     def of(cls, value: Any) -> Card:
-        """The card that a JSON value states; SubmissionError where it states none."""
+        """Build a card from a JSON value.
+
+        Raises:
+            SubmissionError: where it is not an object with exactly the fields of a card.
+        """
         expected = [field.name for field in fields(cls)]
         _require(isinstance(value, dict), f"card: expected a JSON object with the fields {expected}.")
         missing, extra = sorted(set(expected) - set(value)), sorted(set(value) - set(expected))
         _require(not missing, f"card: {missing[0] if missing else ''} is missing; expected the fields {expected}.")
         _require(
             not extra,
-            f"card: {shown(extra[0]) if extra else ''} is no field of a card; expected the fields {expected}.",
+            f"card: {printable(extra[0]) if extra else ''} is not a field of a card; expected the fields {expected}.",
         )
         authors = value["authors"]
         return cls(**value | {"authors": tuple(authors) if isinstance(authors, list) else authors})
@@ -130,7 +156,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a submission file holds.
+    """The content of a submission file.
 
     Attributes:
         card: the agent's card.
@@ -154,12 +180,12 @@ class Submission:
 
 
 def member(experiment: str, seed: int) -> str:
-    """The name of a record in the archive."""
+    """Return the name of a record in the archive."""
     return f"records/{experiment}/seed-{seed}.jsonl"
 
 
 def read_card(path: str | Path) -> Card:
-    """A card from a JSON file.
+    """Read a card from a JSON file.
 
     Raises:
         FileNotFoundError: with an example, where there is no file.
@@ -170,7 +196,7 @@ def read_card(path: str | Path) -> Card:
         example = json.dumps(EXAMPLE)
         raise FileNotFoundError(f"There is no agent card {path}; write one like this, in your own words: {example}")
     _require(path.stat().st_size <= MAX_SMALL, f"{path} has more than {MAX_SMALL} bytes.")
-    return Card.of(decode(_utf8(path.read_bytes(), "the card"), "the card", SubmissionError))
+    return Card.of(decode_json(_utf8(path.read_bytes(), "the card"), "the card", SubmissionError))
 
 
 def pack(
@@ -179,7 +205,7 @@ def pack(
     evidence: Mapping[str, bytes] | None = None,
     seal: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The bytes of a submission, a pure function of its content and of the versions installed here.
+    """Return the bytes of a submission, a pure function of its content and of the versions installed here.
 
     Args:
         card: the agent's card.
@@ -189,7 +215,7 @@ def pack(
 
     Raises:
         SubmissionError: for records of another agent, repeated or missing seeds, or anything over a limit.
-        RecordError: for a record that is none.
+        RecordError: for a record that is not valid.
     """
     members: dict[str, bytes] = {}
     tracks: dict[str, dict[str, Any]] = {}
@@ -197,7 +223,7 @@ def pack(
         record = from_text(_utf8(content, "a record"))
         name = member(record.experiment, record.seed)
         _require(name not in members, f"There are two records of {record.experiment}, seed {record.seed}; keep one.")
-        _require(record.agent == card.name, f"A record is by {shown(record.agent)} and the card by {card.name!r}.")
+        _require(record.agent == card.name, f"A record is by {printable(record.agent)} and the card by {card.name!r}.")
         track = tracks.setdefault(record.experiment, {"digest": record.digest, "seeds": []})
         _require(track["digest"] == record.digest, f"Records of {record.experiment} have different digests.")
         track["seeds"] = sorted([*track["seeds"], record.seed])
@@ -223,7 +249,7 @@ def pack(
 
 
 def archive(members: Mapping[str, bytes]) -> bytes:
-    """A zip archive of these members and nothing else: sorted, stored, without times, rights or comments."""
+    """Return a zip archive of these members and nothing else: sorted, stored, without times, rights or comments."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
         for name in sorted(members):
@@ -233,7 +259,7 @@ def archive(members: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def write(path: str | Path, content: bytes) -> None:
+def write_submission(path: str | Path, content: bytes) -> None:
     """Write a submission whole or not at all."""
     write_atomically(Path(path), content)
 
@@ -256,7 +282,11 @@ def open_submission(path: str | Path) -> Submission:
 
 
 def from_bytes(content: bytes) -> Submission:
-    """As `open_submission`, from the bytes of the file."""
+    """Check the form of a submission from the bytes of its file.
+
+    Raises:
+        SubmissionError: with one sentence saying what is wrong.
+    """
     members = unpack(content)
     _limits(members)
     for name in ("card.json", "manifest.json"):
@@ -264,13 +294,13 @@ def from_bytes(content: bytes) -> Submission:
     card = Card.of(_decode(members, "card.json"))
     manifest = _manifest(_decode(members, "manifest.json"))
     _require(manifest["agent"] == card.name, "The manifest and the card name different agents.")
-    sums = {name: hashlib.sha256(part).hexdigest() for name, part in members.items() if name != "manifest.json"}
+    checksums = {name: hashlib.sha256(part).hexdigest() for name, part in members.items() if name != "manifest.json"}
     listed = manifest["files"]
     _require(
-        set(listed) == set(sums),
-        f"The manifest lists other members than there are: {shown(sorted(set(listed) ^ set(sums))[:1])}.",
+        set(listed) == set(checksums),
+        f"The manifest lists other members than there are: {printable(sorted(set(listed) ^ set(checksums))[:1])}.",
     )
-    for name, found in sums.items():
+    for name, found in checksums.items():
         _require(listed[name] == found, f"{name} does not match its SHA-256 in the manifest.")
     records = {name: part for name, part in members.items() if name.startswith("records/")}
     expected = {
@@ -285,13 +315,22 @@ def from_bytes(content: bytes) -> Submission:
     return Submission(card, manifest, records, evidence, hashlib.sha256(content).hexdigest())
 
 
-def read_record(name: str, content: bytes, agent: str) -> Record:
-    """A record of a submission, if it is what its place in the archive says; RecordError otherwise."""
+def read_member(name: str, content: bytes, agent: str) -> Record:
+    """Read a record of a submission.
+
+    Args:
+        name: of the member.
+        content: of the member.
+        agent: name on the submission's card.
+
+    Raises:
+        RecordError: where it is not valid, or not the record that its name and the card say.
+    """
     record = from_text(_utf8(content, name, RecordError))
     if member(record.experiment, record.seed) != name:
-        raise RecordError(f"it is a record of {shown(record.experiment)}, seed {record.seed}, under another's name.")
+        raise RecordError(f"it is a record of {printable(record.experiment)}, seed {record.seed}, under another name.")
     if record.agent != agent:
-        raise RecordError(f"it is a record by {shown(record.agent)}; the card is of {agent!r}.")
+        raise RecordError(f"it is a record by {printable(record.agent)}; the card is of {agent!r}.")
     return record
 
 
@@ -305,7 +344,7 @@ def _require(condition: bool, message: str) -> None:
 
 def _text(name: str, value: Any, limit: int, empty: bool = False) -> None:
     good = isinstance(value, str) and len(value) <= limit and (empty or bool(value.strip()))
-    _require(good, f"card: {name} is {shown(value)}; expected {0 if empty else 1} to {limit} characters of text.")
+    _require(good, f"card: {name} is {printable(value)}; expected {0 if empty else 1} to {limit} characters of text.")
     _require(readable(value), f"card: {name} holds characters that cannot be seen or that change how the text reads.")
 
 
@@ -321,24 +360,28 @@ def _json(value: Any) -> bytes:
 
 
 def _decode(members: Mapping[str, bytes], name: str) -> Any:
-    value = decode(_utf8(members[name], name), name, SubmissionError)
+    value = decode_json(_utf8(members[name], name), name, SubmissionError)
     _require(not nested(value, 8), f"{name} is nested too deeply.")
     return value
 
 
 def _complete(experiment: str, seeds: list[int]) -> None:
-    """Every seed of an experiment belongs to an entry: leaving out an unlucky one is not possible."""
+    """Refuse a submission that lacks seeds of an experiment: leaving out an unlucky one is not possible."""
     try:
         what = experiments.find(experiment)
     except ValueError:
-        raise SubmissionError(f"There is no experiment {shown(experiment)} here.") from None
+        raise SubmissionError(f"There is no experiment {printable(experiment)} here.") from None
     missing, extra = sorted(set(what.seeds) - set(seeds)), sorted(set(seeds) - set(what.seeds))
-    _require(not missing, f"{experiment} lacks the seeds {missing[:10]}; an entry has all {len(what.seeds)}.")
+    _require(not missing, f"{experiment} lacks the seeds {missing[:10]}; a submission has all {len(what.seeds)}.")
     _require(not extra, f"{experiment} has no seeds {extra[:10]}.")
 
 
 def unpack(content: bytes) -> dict[str, bytes]:
-    """Return the members of an archive, by name, if it is packed as `archive` packs; raises SubmissionError."""
+    """Return the members of an archive by name, if it is packed as `archive` packs.
+
+    Raises:
+        SubmissionError: otherwise, with one sentence saying what is wrong.
+    """
     _require(len(content) <= MAX_FILE, f"The file has more than {MAX_FILE} bytes.")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
@@ -348,7 +391,7 @@ def unpack(content: bytes) -> dict[str, bytes]:
             )
             for info in infos:
                 good = bool(MEMBER.fullmatch(info.orig_filename))
-                _require(good, f"{shown(info.orig_filename)} is no place for a member of a submission.")
+                _require(good, f"{printable(info.orig_filename)} is not a valid name for a member of a submission.")
                 _require(
                     info.compress_type == zipfile.ZIP_STORED and not info.flag_bits,
                     f"{info.filename} is compressed or encrypted; members are stored as they are.",
@@ -359,15 +402,15 @@ def unpack(content: bytes) -> dict[str, bytes]:
     except SubmissionError:
         raise
     except Exception as error:  # zipfile raises half a dozen kinds for damaged archives, and some of its own bugs
-        raise SubmissionError(f"The file is not a whole zip archive ({shown(error)}).") from None
-    _require(archive(members) == content, "The archive holds more than its members, or holds one twice; pack it anew.")
+        raise SubmissionError(f"The file is not a whole zip archive ({printable(error)}).") from None
+    _require(archive(members) == content, "The archive holds more than its members, or holds one twice; pack it again.")
     return members
 
 
 def _limits(members: Mapping[str, bytes]) -> None:
     _require(len(members) <= MAX_MEMBERS, f"There are {len(members)} members; a submission has at most {MAX_MEMBERS}.")
     for name, content in members.items():
-        _require(bool(MEMBER.fullmatch(name)), f"{shown(name)} is no place for a member of a submission.")
+        _require(bool(MEMBER.fullmatch(name)), f"{printable(name)} is not a valid name for a member of a submission.")
         kind = name.partition("/")[0]
         limit = {"records": MAX_BYTES, "evidence": MAX_EVIDENCE}.get(kind, MAX_SMALL)
         _require(len(content) <= limit, f"{name} has {len(content)} bytes; at most {limit} are allowed there.")
@@ -392,10 +435,10 @@ def _manifest(value: Any) -> dict[str, Any]:
         good = good and isinstance(what["seeds"], list) and all(type(seed) is int for seed in what["seeds"])
         _require(
             good and len(set(what["seeds"])) == len(what["seeds"]),
-            f"manifest: {shown(experiment)} must hold a digest and a list of different seeds.",
+            f"manifest: {printable(experiment)} must hold a digest and a list of different seeds.",
         )
     for name, digest in value["files"].items():
-        _require(_is_digest(digest), f"manifest: {shown(name)} has no SHA-256.")
+        _require(_is_digest(digest), f"manifest: {printable(name)} has no SHA-256.")
     seal = value["seal"]
     if seal is not None:
         good = set(seal) == {"board", "commitment", "agent"} and _is_digest(seal["board"]) and _is_digest(seal["agent"])
@@ -412,9 +455,11 @@ def _is_digest(value: Any) -> bool:
 
 
 def _evidence(name: str, content: bytes) -> None:
-    """Evidence is JSON, or npz of plain numbers and text; pickles and anything that could inflate are refused."""
+    """Check that evidence is JSON, or npz of plain numbers and text; pickles and what could inflate are refused."""
     if name.endswith(".json"):
-        _require(not nested(decode(_utf8(content, name), name, SubmissionError), 64), f"{name} is nested too deeply.")
+        _require(
+            not nested(decode_json(_utf8(content, name), name, SubmissionError), 64), f"{name} is nested too deeply."
+        )
         return
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
@@ -431,14 +476,16 @@ def _evidence(name: str, content: bytes) -> None:
     except SubmissionError:
         raise
     except Exception as error:
-        raise SubmissionError(f"{name} is not an npz of plain arrays ({shown(error)}).") from None
+        raise SubmissionError(f"{name} is not an npz of plain arrays ({printable(error)}).") from None
 
 
 def _array(name: str, stream: IO[bytes], size: int) -> None:
     """Check one array by its header, as numpy writes it: no header is evaluated, and none can ask for memory."""
     start = stream.read(12)
     version = start[6:8]
-    _require(start[:6] == b"\x93NUMPY" and version in (b"\1\0", b"\2\0"), f"{name} holds something that is no array.")
+    _require(
+        start[:6] == b"\x93NUMPY" and version in (b"\1\0", b"\2\0"), f"{name} holds something that is not an array."
+    )
     room = 10 if version == b"\1\0" else 12
     length = int.from_bytes(start[8:room], "little")
     _require(length <= 4096, f"{name} holds an array with a header of {length} bytes.")

@@ -6,15 +6,29 @@ it is: a page of plots is made in milliseconds and is small. The same board give
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from valuegym.leaderboards.standings.entries import Curve
-from valuegym.leaderboards.standings.text import Board, Row, heading, point_text
+from valuegym.leaderboards.standings.standings import Board, Row
+from valuegym.leaderboards.standings.text import heading, point_text
+
+__all__ = [
+    "HIGHEST",
+    "LOWEST",
+    "assign_series",
+    "clipped",
+    "drawn",
+    "learning_curve",
+    "plot",
+    "profile",
+    "radar",
+    "symbol",
+]
 
 INK, MUTED, FAINT, CARD = (f"var(--{name})" for name in ("ink", "muted", "faint", "card"))
 SERIES = [f"var(--agent-{i})" for i in range(8)]
@@ -47,33 +61,33 @@ class Frame:
         self.parts: list[str] = []
 
     def x(self, value: float) -> float:
-        """Where a number stands from left to right."""
+        """Map a number to pixels from the left."""
         low, high = self._x
         return self.left + (value - low) / (high - low) * (self.right - self.left)
 
     def y(self, value: float) -> float:
-        """Where a number stands from top to bottom: the second limit is on top."""
+        """Map a number to pixels from the top, where the second limit lies."""
         low, high = self._y
         return self.bottom + (value - low) / (high - low) * (self.top - self.bottom)
 
     def line(
         self, points: Sequence[tuple[float, float]], colour: str, width: float = 1.2, dash: str = "", opacity: float = 1
     ) -> None:
-        """A line through points in pixels."""
+        """Draw a line through points in pixels."""
         marks = (f' stroke-dasharray="{dash}"' if dash else "") + (f' opacity="{opacity}"' if opacity < 1 else "")
         self.parts.append(f'<path d="{_path(points)}" fill="none" stroke="{colour}" stroke-width="{width}"{marks}/>')
 
     def area(self, points: Sequence[tuple[float, float]], colour: str, opacity: float) -> None:
-        """A filled shape with these corners in pixels."""
+        """Fill a shape with these corners in pixels."""
         self.parts.append(f'<path d="{_path(points)}Z" fill="{colour}" opacity="{opacity}"/>')
 
     def text(self, x: float, y: float, words: str, colour: str = INK, anchor: str = "start", size: int = 12) -> None:
-        """Words whose middle line is at y."""
+        """Write words whose middle line is at y."""
         place = f'x="{x:.1f}" y="{y + 0.35 * size:.1f}" fill="{colour}" font-size="{size}" text-anchor="{anchor}"'
-        self.parts.append(f"<text {place}>{html.escape(words)}</text>")
+        self.parts.append(Markup(f"<text {place}>{{}}</text>").format(words))
 
     def mark(self, x: float, y: float, index: int | None) -> None:
-        """A series' marker; hollow for a reference."""
+        """Draw the marker of a series, a hollow one for a reference."""
         shape = f'd="{MARKERS[0]}" fill="{CARD}" stroke="{MUTED}" stroke-width="1.4"' if index is None else _look(index)
         self.parts.append(f'<path transform="translate({x:.1f},{y:.1f})" {shape}/>')
 
@@ -83,17 +97,24 @@ class Frame:
         inside = "".join(self.parts[start:])
         self.parts[start:] = [f'<clipPath id="{name}"><rect {box}/></clipPath><g clip-path="url(#{name})">{inside}</g>']
 
-    def element(self, name: str, kind: str, title: str, description: str) -> str:
-        """The drawing as an SVG element that says what it shows; kind is its class besides "plot"."""
-        return (
-            f'<svg class="plot{f" {kind}" if kind else ""}" viewBox="0 0 {self.width:g} {self.height:g}" role="img" '
-            f'aria-labelledby="{name}-title" aria-describedby="{name}-words">'
-            f'<title id="{name}-title">{html.escape(title)}</title>'
-            f'<desc id="{name}-words">{html.escape(description)}</desc>{"".join(self.parts)}</svg>'
+    def element(self, name: str, kind: str, title: str, description: str) -> Markup:
+        """Return the drawing as an SVG element that says what it shows; kind is its class besides "plot"."""
+        return Markup(
+            '<svg class="plot{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{name}-title" '
+            'aria-describedby="{name}-words"><title id="{name}-title">{title}</title>'
+            '<desc id="{name}-words">{description}</desc>{parts}</svg>'
+        ).format(
+            kind=f" {kind}" if kind else "",
+            width=self.width,
+            height=self.height,
+            name=name,
+            title=title,
+            description=description,
+            parts=Markup("".join(self.parts)),
         )
 
 
-def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = False) -> str:
+def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = False) -> Markup:
     """Draw one board as an SVG element: curves over the number of preferences, or dots for a single evaluation point.
 
     Args:
@@ -108,8 +129,8 @@ def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = Fals
     return frame.element(name, "narrow" if narrow else "wide", f"Scores on {board.experiment}", describe(board))
 
 
-def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> str:
-    """An agent's last scores on some tracks as an SVG element 360 pixels wide: a line for each, all others behind.
+def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> Markup:
+    """Draw an agent's last scores on some tracks, 360 pixels wide: a line for each track, all other agents behind.
 
     Args:
         tags: what the tracks have in common.
@@ -131,12 +152,12 @@ def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: 
                 )
         _dot(frame, y, row, index)
     frame.clip(start, f"{name}-clip")
-    spoken = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
-    return frame.element(name, "", f"Scores of {agent}: {tags}", f"Interquartile mean scores: {spoken}.")
+    listed = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
+    return frame.element(name, "", f"Scores of {agent}: {tags}", f"Interquartile mean scores: {listed}.")
 
 
-def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> str:
-    """The same as a star: a spoke for each of three or more tracks, 0 in the middle, 1 on the outer ring.
+def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> Markup:
+    """Draw the last scores as a star: a spoke for each of three or more tracks, 0 in the middle, 1 on the outer ring.
 
     Scores beyond are drawn at the end of their spoke. Args as for `profile`.
     """
@@ -169,13 +190,13 @@ def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: in
     frame.line([*corners, corners[0]], colour, 2)
     for corner in corners:
         frame.mark(*corner, index)
-    spoken = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
-    words = f"A star with a spoke for each track, from 0 in the middle to 1 on the ring: {spoken}."
+    listed = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
+    words = f"A star with a spoke for each track, from 0 in the middle to 1 on the ring: {listed}."
     return frame.element(name, "", f"Scores of {agent} around: {tags}", words)
 
 
-def learning(track: str, agent: str, curve: Curve, index: int | None, name: str) -> str:
-    """A learning curve with its interval as an SVG element 360 pixels wide."""
+def learning_curve(track: str, agent: str, curve: Curve, index: int | None, name: str) -> Markup:
+    """Draw a learning curve with its interval, 360 pixels wide."""
     points, values = curve.estimates, curve.estimates[~np.isnan(curve.estimates)]
     limits = float(max(min(values.min(), 0.0), LOWEST)) - 0.06, float(min(max(values.max(), 1.0), HIGHEST)) + 0.06
     frame = Frame((360, 240), (34, 14, 22, 42), (0, max(curve.steps)), limits)
@@ -188,9 +209,9 @@ def learning(track: str, agent: str, curve: Curve, index: int | None, name: str)
         len(frame.parts),
         [frame.x(x) for x in curve.steps],
     )
-    known = ~np.isnan(points[:, 1])
-    band = [(x, frame.y(y)) for x, y, good in zip(across, points[:, 1], known, strict=True) if good]
-    band += [(x, frame.y(y)) for x, y, good in zip(across[::-1], points[::-1, 2], known[::-1], strict=True) if good]
+    bounded = ~np.isnan(points[:, 1])
+    band = [(x, frame.y(y)) for x, y, good in zip(across, points[:, 1], bounded, strict=True) if good]
+    band += [(x, frame.y(y)) for x, y, good in zip(across[::-1], points[::-1, 2], bounded[::-1], strict=True) if good]
     if band:
         frame.area(band, colour, 0.16)
     frame.line([(x, frame.y(y)) for x, y in zip(across, points[:, 0], strict=True)], colour, 2.2)
@@ -201,48 +222,48 @@ def learning(track: str, agent: str, curve: Curve, index: int | None, name: str)
     return frame.element(name, "", f"Learning curve of {agent} on {track}", words)
 
 
-def symbol(index: int) -> str:
-    """The colour and marker with this index as an SVG symbol with id `agent-<index>`, for keys."""
+def symbol(index: int) -> Markup:
+    """Draw the colour and marker with this index as an SVG symbol with id `agent-<index>`, for keys."""
     line = f'<path d="M0,6 26,6" stroke="{_colour(index)}" stroke-width="2.2"/>'
     mark = f'<path transform="translate(13,6)" {_look(index)}/>'
-    return f'<symbol id="agent-{index}" viewBox="0 0 26 12">{line}{mark}</symbol>'
+    return Markup(f'<symbol id="agent-{index}" viewBox="0 0 26 12">{line}{mark}</symbol>')
 
 
-def assign(all_boards: Sequence[Board]) -> dict[str, int]:
-    """Agent -> index of its colour and marker: the same on every board, and different from all it ever meets."""
-    meets: dict[str, set[str]] = {}
+def assign_series(all_boards: Sequence[Board]) -> dict[str, int]:
+    """Map each agent to the index of its colour and marker: the same on every board, and no other agent's there."""
+    neighbours: dict[str, set[str]] = {}  # agent -> all that share a board with it
     for board in all_boards:
         names = {row.score.agent for row in drawn(board)}
         for name in names:
-            meets.setdefault(name, set()).update(names - {name})
+            neighbours.setdefault(name, set()).update(names - {name})
     series: dict[str, int] = {}
-    for name in sorted(meets, key=lambda name: (-len(meets[name]), name)):
-        taken = {series[other] for other in meets[name] if other in series}
-        series[name] = next(index for index in range(len(meets)) if index not in taken)
+    for name in sorted(neighbours, key=lambda name: (-len(neighbours[name]), name)):
+        taken = {series[other] for other in neighbours[name] if other in series}
+        series[name] = next(index for index in range(len(neighbours)) if index not in taken)
     return series
 
 
 def describe(board: Board) -> str:
-    """The plot in words, for those who do not see it."""
-    spoken = [f"{row.score.agent} {row.last:.2f}" for row in drawn(board)]
+    """Describe the plot in words, for those who do not see it."""
+    listed = [f"{row.score.agent} {row.last:.2f}" for row in drawn(board)]
     first, last = board.evaluation_points[0], board.evaluation_points[-1]
     span = f" from {first} to {last} preferences; at the end" if first < last else ":"
-    return f"Interquartile mean scores with 95% intervals{span} {', '.join(spoken) or 'no agents'}."
+    return f"Interquartile mean scores with 95% intervals{span} {', '.join(listed) or 'no agents'}."
 
 
 def drawn(board: Board) -> list[Row]:
-    """The agents that appear in a plot: all but the rejected."""
+    """Return the agents that appear in a plot: all but the rejected."""
     return [row for row in board.agents if row.tier != "rejected"]
 
 
 def clipped(board: Board) -> bool:
-    """Whether some scores lie so far outside the references that the plot cuts them off."""
+    """Tell whether some scores lie so far outside the references that the plot cuts them off."""
     values = _values([*drawn(board), *board.references])
     return bool(values.min() < LOWEST or values.max() > HIGHEST)
 
 
 def positions(points: Sequence[int]) -> list[float]:
-    """Where evaluation points stand on a logarithmic axis that has a place for zero, one mean step before the rest."""
+    """Place evaluation points on a logarithmic axis that has a place for zero, one mean step before the rest."""
     logs = [math.log10(point) for point in points if point > 0]
     if not logs:
         return [0.0] * len(points)
@@ -251,15 +272,15 @@ def positions(points: Sequence[int]) -> list[float]:
 
 
 def ticks(low: float, high: float, most: int = 7) -> list[float]:
-    """Round numbers within limits, evenly apart by 1, 2, 2.5 or 5 times a power of ten, and at most so many steps."""
+    """Return round numbers within limits, 1, 2, 2.5 or 5 times a power of ten apart, with at most so many steps."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * times for times in (1, 2, 2.5, 5, 10, 20) if power * times >= rough * (1 - 1e-9))
     return [step * i for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Move ascending values apart until neighbours are at least `gap` apart, each cluster about its own mean."""
+def dodge(wanted: Sequence[float], gap: float) -> list[float]:
+    """Dodge: move ascending values until neighbours are at least `gap` apart, each cluster about its own mean."""
     clusters: list[tuple[float, int]] = []  # (mean of the wanted values, how many)
     for value in wanted:
         mean, count = value, 1
@@ -298,14 +319,14 @@ def _curves(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: 
         frame.clip(start, f"{name}-clip")
     if narrow:
         _names_inside(frame, board, end)
-    heights = spread([-frame.y(y) for y, _, _ in labels], 15.5)
+    heights = dodge([-frame.y(y) for y, _, _ in labels], 15.5)
     for height, (_, text, colour) in zip(heights, labels, strict=True):
         frame.text(frame.right + 10, -height, text, colour)
     return frame
 
 
 def _names_inside(frame: Frame, board: Board, end: float) -> None:
-    """The names of references, where there is no room beside the curves."""
+    """Write the names of references inside the plot, where there is no room beside the curves."""
     names = _anchor_names(board)
     frame.text(frame.x(0), frame.y(1) - 9, names[1], MUTED, size=11)
     frame.text(frame.x(end), frame.y(0) + 9, names[0], MUTED, anchor="end", size=11)
@@ -332,7 +353,7 @@ def _dots(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: st
 
 
 def _lines(width: float, height: float, names: Sequence[str], limits: tuple[float, float], label: str) -> Frame:
-    """A frame with a line of its own for each name, from the top down, and the two anchors."""
+    """Make a frame with a line of its own for each name, from the top down, and the two anchors."""
     left = CHARACTER * max(map(len, names), default=0) + 16
     frame = Frame((width, height), (left, 16, 12, 44), limits, (len(names) - 0.5, -0.5))
     for tick in ticks(*limits):
@@ -347,7 +368,7 @@ def _lines(width: float, height: float, names: Sequence[str], limits: tuple[floa
 
 
 def _grid(frame: Frame, limits: tuple[float, float]) -> None:
-    """Lines across at round scores, with the two anchors and the word for what is drawn upwards."""
+    """Draw lines across at round scores, the two anchors, and the word for what is drawn upwards."""
     for tick in ticks(*limits):
         frame.line([(frame.left, frame.y(tick)), (frame.right, frame.y(tick))], FAINT, 0.8)
         frame.text(frame.left - 6, frame.y(tick), _tick(tick), anchor="end")
@@ -357,7 +378,7 @@ def _grid(frame: Frame, limits: tuple[float, float]) -> None:
 
 
 def _dot(frame: Frame, y: float, row: Row, index: int | None) -> None:
-    """A point with its interval; index None for a reference. Beyond the plot an arrow and the number stand for it."""
+    """Draw a point with its interval, or an arrow and the number beyond the plot; index None for a reference."""
     point, low, high = row.estimates[-1]
     if not LOWEST <= point <= HIGHEST:
         words = f"← {point_text(row.estimates[-1])}" if point < LOWEST else f"{point_text(row.estimates[-1])} →"
@@ -371,7 +392,7 @@ def _dot(frame: Frame, y: float, row: Row, index: int | None) -> None:
 
 
 def _labels(board: Board, rows: Sequence[Row], series: Mapping[str, int]) -> list[tuple[float, str, str]]:
-    """(score, text, colour) of the names beside the curves, from the bottom up."""
+    """Return (score, text, colour) of the names beside the curves, from the bottom up."""
     labels = [(float(anchor), name, MUTED) for anchor, name in _anchor_names(board).items()]
     labels += [(row.last, row.score.agent, MUTED) for row in board.references if _anchor(row) is None]
     labels += [(row.last, row.score.agent, _colour(series[row.score.agent])) for row in rows[:LABELLED]]
@@ -380,7 +401,7 @@ def _labels(board: Board, rows: Sequence[Row], series: Mapping[str, int]) -> lis
 
 
 def _anchor(row: Row) -> int | None:
-    """0 or 1 for a reference that is that line everywhere, None for any other."""
+    """Return 0 or 1 for a reference that is that line everywhere, None for any other."""
     near = [anchor for anchor in (0, 1) if np.abs(row.estimates[:, 0] - anchor).max() < 0.02]
     return near[0] if near else None
 
@@ -396,7 +417,7 @@ def _limits(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def _values(rows: Sequence[Row]) -> NDArray[np.float64]:
-    """All points and bounds, with the two anchors."""
+    """Return all points and bounds, with the two anchors."""
     values = np.concatenate([*(row.estimates.ravel() for row in rows), [0.0, 1.0]])
     return values[~np.isnan(values)]
 
@@ -414,7 +435,7 @@ def _colour(index: int) -> str:
 
 
 def _look(index: int) -> str:
-    """The shape and colour of a marker as attributes of a path."""
+    """Return the shape and colour of a marker as attributes of a path."""
     turn = index // len(SERIES)  # past the last colour the pairs of colour and marker shift
     return f'd="{MARKERS[(index + turn) % len(MARKERS)]}" fill="{_colour(index)}"'
 

@@ -1,42 +1,80 @@
-"""The board: verified records gathered into one score per agent and experiment."""
+"""Scores: records gathered into one score per agent and experiment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.records.record import Record
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.trust.tiers import Standing
 from valuegym.leaderboards.verification.verify import Verdict
 
-REFERENCES = ("uniform", "no_force", "constant", "oracle")
+__all__ = ["REFERENCES", "Score", "evaluation_points", "from_verdicts", "gather_scores"]
+
+REFERENCES = ("uniform", "no_force", "constant", "oracle")  # agents that are drawn as lines and never ranked
 
 
-def gather(records: Iterable[Record], status: str) -> list[Score]:
-    """One Score per agent and experiment, in the order of the experiments and of their agents.
+CLAIMED = Standing()
 
-    An entry that lacks seeds says so in its status: leaving out an unlucky seed must not pay. Raises ValueError for two
-    records of one run.
+
+@dataclass(frozen=True)
+class Score:
+    """The scores of one agent on one experiment.
+
+    Attributes:
+        agent: registered name, such as "regret".
+        experiment: its id, such as "preference/boards-regret".
+        evaluation_points: (P,) pairs answered before each scored estimate; (0,) where there is a single score.
+        values: (seeds, E, P), 0 at the naive reference and 1 at the oracle.
+        seeds: of the runs, in the order of the values.
+        standing: how far the score is to be trusted.
+        ranked: False on open-book reference tracks.
+        role: "agent", or "reference" for agents that are drawn as lines and never ranked.
     """
-    entries: dict[tuple[str, str], dict[int, Record]] = {}
+
+    agent: str
+    experiment: str
+    evaluation_points: tuple[int, ...]
+    values: NDArray[np.float64]
+    seeds: tuple[int, ...]
+    standing: Standing = CLAIMED
+    ranked: bool = True
+    role: str = "agent"
+
+    @property
+    def status(self) -> str:
+        """The standing for people: its tier and how many seeds are missing, or why it was rejected."""
+        words = self.standing.text(len(self.seeds))
+        return f"{words}: {self.standing.reason}" if self.standing.reason else words
+
+
+def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
+    """Return one score per agent and experiment, in the order of the experiments and of their agents.
+
+    A score that lacks seeds says so in its standing: leaving out an unlucky seed must not pay.
+
+    Raises:
+        ValueError: for two records of one run, an unknown tier, or an unknown experiment.
+    """
+    grouped: dict[tuple[str, str], dict[int, Record]] = {}
     for record in records:
-        runs = entries.setdefault((record.experiment, record.agent), {})
+        runs = grouped.setdefault((record.experiment, record.agent), {})
         if record.seed in runs:
             raise ValueError(f"Two records of {record.agent} on {record.experiment}, seed {record.seed}; keep one.")
         runs[record.seed] = record
     scores = []
-    for (experiment, agent), runs in entries.items():
+    for (experiment, agent), runs in grouped.items():
         what = experiments.find(experiment)
         seeds = tuple(sorted(runs))
-        missing = len(what.seeds) - len(seeds)
+        missing = len(set(what.seeds) - set(seeds))
         values = np.array([runs[seed].scores for seed in seeds], np.float64)
         role = "reference" if agent in REFERENCES else "agent"
-        note = f"{status}, {missing} of {len(what.seeds)} seeds missing" if missing else status
-        scores.append(
-            Score(agent, experiment, evaluation_points(what, values.shape[-1]), values, seeds, note, what.ranked, role)
-        )
+        standing, points = Standing(tier, missing), evaluation_points(what, values.shape[-1])
+        scores.append(Score(agent, experiment, points, values, seeds, standing, what.ranked, role))
     order = list(experiments.EXPERIMENTS)
     return sorted(scores, key=lambda score: (order.index(score.experiment), score.role, score.agent))
 
@@ -50,5 +88,5 @@ def evaluation_points(what: experiments.Experiment, columns: int) -> tuple[int, 
 
 
 def from_verdicts(verdicts: Iterable[Verdict]) -> list[Score]:
-    """The scores of all records that were found true."""
-    return gather((verdict.record for verdict in verdicts if verdict.record is not None), "replayed")
+    """Return the scores of all records that were found true."""
+    return gather_scores((verdict.record for verdict in verdicts if verdict.record is not None), "replayed")

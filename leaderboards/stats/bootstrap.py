@@ -1,4 +1,4 @@
-"""Statistics of scores: robust means, bootstrap intervals and comparisons, as pure functions of arrays.
+"""Statistics of scores: robust means and bootstrap intervals, as pure functions of arrays.
 
 A run is one independent repetition (a seed), a task is one thing being scored. A point estimate never travels without
 its interval (Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice").
@@ -14,13 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = [
+    "Statistic",
+    "estimates",
+    "interquartile_mean",
+    "mean",
+    "resampled_interquartile_means",
+    "stratified_bootstrap",
+]
+
 Statistic = Callable[..., Any]  # statistic(array, axis=(...)) -> array without those axes
 
 BLOCK = 2**20  # resampled values held in memory at once
 
 
 def mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
-    """Arithmetic mean over `axis` (default: over everything)."""
+    """Arithmetic mean over `axis` (default: over everything).
+
+    Raises:
+        ValueError: for empty or non-finite scores.
+    """
     return np.mean(_finite(scores), axis=axis)
 
 
@@ -101,82 +114,6 @@ def stratified_bootstrap(
     return float(low), float(high)
 
 
-def optimality_gap(scores: ArrayLike, target: float = 1.0, axis: int | tuple[int, ...] | None = None) -> Any:
-    """Mean over `axis` of max(target - score, 0): how far scores fall short of the target; more than it counts nothing.
-
-    Raises:
-        ValueError: for empty or non-finite scores.
-
-    Source: Agarwal et al. (2021), section 4.3.
-    """
-    return np.maximum(target - _finite(scores), 0.0).mean(axis=axis)
-
-
-def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
-    """Share of scores above each threshold: (K,) for thresholds (K,), all axes of the scores pooled.
-
-    For scores that are not negative the area under the profile is their mean.
-
-    Raises:
-        ValueError: for empty or non-finite scores.
-
-    Source: Dolan and Moré (2002); the run-score distribution of Agarwal et al. (2021), section 4.2.
-    """
-    ordered = np.sort(_finite(scores), axis=None)
-    return 1.0 - np.searchsorted(ordered, np.asarray(thresholds, np.float64), side="right") / ordered.size
-
-
-def performance_band(
-    scores: ArrayLike,
-    thresholds: ArrayLike,
-    rng: np.random.Generator,
-    repeats: int = 2000,
-    confidence: float = 0.95,
-) -> NDArray[np.float64]:
-    """Pointwise percentile band of a performance profile: (K, 2), low and high for each threshold.
-
-    Args and errors: as `stratified_bootstrap`. The band covers each threshold by itself, not all of them at once.
-    """
-    levels = np.asarray(thresholds, np.float64)
-
-    def profile(sample: NDArray[np.float64], axis: tuple[int, ...]) -> NDArray[np.float64]:
-        return np.stack([(sample > level).mean(axis=axis) for level in levels], axis=-1)
-
-    return np.quantile(_resamples(scores, profile, rng, repeats, confidence), _tails(confidence), axis=0).T
-
-
-def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
-    """How likely a run of x beats a run of y on a task drawn at random: mean over tasks of P(X > Y) + P(X = Y) / 2.
-
-    Args:
-        x: (R, T) or (R,), scores of the first agent.
-        y: (R', T) or (R',), scores of the second agent on the same tasks.
-
-    Raises:
-        ValueError: for empty or non-finite scores, or a different number of tasks.
-
-    Source: Agarwal et al. (2021), section 4.3; the Mann-Whitney U statistic per task.
-    """
-    return float(_wins(x, y).mean())
-
-
-def probability_interval(
-    x: ArrayLike, y: ArrayLike, rng: np.random.Generator, repeats: int = 2000, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of the probability of improvement; runs of x and of y are resampled apart, within each task.
-
-    Args and errors: as `probability_of_improvement` and `stratified_bootstrap`.
-    """
-    wins = _wins(x, y)
-    first, second, tasks = wins.shape
-    _possible(repeats, confidence)
-    # How often each run is drawn, in each task: that is all that a mean over drawn pairs depends on.
-    drawn = [rng.multinomial(n, np.full(n, 1 / n), size=(repeats, tasks)) / n for n in (first, second)]
-    resampled = np.einsum("btr,rst,bts->b", drawn[0], wins, drawn[1], optimize=True) / tasks
-    low, high = np.quantile(resampled, _tails(confidence))
-    return float(low), float(high)
-
-
 def estimates(values: ArrayLike, seed: int = 0, repeats: int = 2000, confidence: float = 0.95) -> NDArray[np.float64]:
     """Return the interquartile mean and its interval of one agent on one experiment, per evaluation point.
 
@@ -239,15 +176,6 @@ def _possible(repeats: int, confidence: float) -> None:
 
 def _tails(confidence: float) -> list[float]:
     return [(1 - confidence) / 2, (1 + confidence) / 2]
-
-
-def _wins(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
-    """(R, R', T): 1 where a run of x beats a run of y, 1/2 where they tie, 0 where it loses."""
-    first, second = (np.reshape(_finite(z), (len(np.atleast_1d(z)), -1)) for z in (x, y))
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"x has {first.shape[1]} tasks and y has {second.shape[1]}, expected the same tasks in both.")
-    wins: NDArray[np.float64] = (np.sign(first[:, None] - second[None, :]) + 1) / 2
-    return wins
 
 
 def _finite(scores: ArrayLike) -> NDArray[np.float64]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = ["dominates", "hypervolume", "pareto_front"]
+
 
 def dominates(points: ArrayLike) -> NDArray[np.bool_]:
-    """(N, N): whether point i is at least as good as point j in every objective and better in one.
+    """Return (N, N): whether point i is at least as good as point j in every objective and better in one.
 
     Raises:
         ValueError: for another shape than (N, D), or values that are not finite.
@@ -24,7 +26,7 @@ def dominates(points: ArrayLike) -> NDArray[np.bool_]:
 
 
 def pareto_front(points: ArrayLike) -> NDArray[np.bool_]:
-    """(N,): points that no other dominates; equal points are in or out together.
+    """Return (N,): points that no other dominates; equal points are in or out together.
 
     Raises:
         ValueError: as `dominates`.

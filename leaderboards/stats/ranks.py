@@ -1,4 +1,4 @@
-"""Who is ahead of whom: paired tests and intervals of ranks, as pure functions of arrays.
+"""Ranks: paired tests of who is ahead of whom, and intervals of ranks, as pure functions of arrays.
 
 Agents play the same seeds, so their runs are compared in pairs. Whether two intervals overlap says nothing reliable
 about a difference, and "overlaps" is not transitive, so no rank is ever shared for that: every agent has an interval
@@ -17,42 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from valuegym.leaderboards.stats.bootstrap import Statistic, interquartile_mean, resampled_interquartile_means
 
+__all__ = ["Ranks", "holm", "paired_bootstrap", "rank_intervals"]
+
 BLOCK = 2**21  # resampled values held in memory at once
-EXACT = 14  # runs up to which all sign patterns are enumerated
-
-
-def sign_flip_test(differences: ArrayLike, rng: np.random.Generator, repeats: int = 9999) -> float:
-    """Two-sided p-value of "the paired differences are symmetric about 0", by flipping their signs.
-
-    p = share of the 2^R sign patterns whose |mean| is at least the observed one; exact for at most EXACT runs, else
-    (1 + hits) / (1 + repeats) over random patterns, which is valid, too. It cannot be smaller than 2 / 2^R: five runs
-    never reach 0.05.
-
-    Args:
-        differences: (R,), one for each run: score of one agent minus that of the other.
-        rng: used for more than EXACT runs only.
-        repeats: number of random patterns.
-
-    Raises:
-        ValueError: for another shape, no differences, or values that are not finite.
-
-    Source: Fisher (1935), The Design of Experiments, section 21.
-    """
-    values = np.asarray(differences, np.float64)
-    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
-        raise ValueError(f"differences has shape {values.shape}, expected (runs,) finite numbers, one for each pair.")
-    n = len(values)
-    if n <= EXACT:
-        signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-    else:
-        signs = rng.choice([-1.0, 1.0], size=(repeats, n))
-    slack = 1e-12 * np.abs(values).sum()  # patterns equal but for rounding count as equal
-    hits = int((np.abs((signs * values).sum(1)) >= abs(values.sum()) - slack).sum())
-    return hits / len(signs) if n <= EXACT else (1 + hits) / (1 + repeats)
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Holm's adjusted p-values, in the order given: rejecting those at most alpha keeps any error's chance at alpha.
+    """Return Holm's adjusted p-values, in the order given: rejecting up to alpha bounds any error's chance by alpha.
 
     p_(i) -> max over j <= i of min(1, (m - j + 1) p_(j)) for the sorted p_(1) <= ... <= p_(m).
 
@@ -76,8 +47,8 @@ def paired_bootstrap(
 
     With D = statistic(i) - statistic(j), its jackknife standard error s over runs, and D*, s* the same of runs drawn
     with replacement, p = (1 + #{(D* - D) / s* >= D / s}) / (1 + repeats). Studentised, because percentiles of a handful
-    of runs reject far too often. Where all runs differ alike there is no spread to resample, and the sign test's 2^-R
-    is what is left. With one run p = 1. The diagonal is 1.
+    of runs reject far too often. Where all runs differ by the same amount there is no variation to resample, and
+    the sign test's 2^-R is what is left. With one run p = 1. The diagonal is 1.
 
     Args:
         scores: (A, R, ...), the runs of all agents on the same seeds in the same order.
@@ -108,10 +79,10 @@ def paired_bootstrap(
     step = max(1, BLOCK // (agents * (agents if short else max(agents, values[0].size)) * runs))
     hits = np.zeros((agents, agents))
     for start in range(0, repeats, step):
-        again, spread, rounding = _differences(*resample(values, chosen[start : start + step]))
+        again, deviation, rounding = _differences(*resample(values, chosen[start : start + step]))
         # (D* - D) / s* >= t without the division: where s* = 0 a resample counts only if it moved up at all. What is
         # equal but for rounding counts as reached.
-        bound = np.where(spread > 0, np.where(spread > 0, observed, 0.0) * spread, 0.0)
+        bound = np.where(deviation > 0, np.where(deviation > 0, observed, 0.0) * deviation, 0.0)
         hits += (again - point >= bound - rounding).sum(-1)
     p = (1 + hits) / (1 + repeats)
     flat = error[..., 0] == 0
@@ -123,7 +94,7 @@ def paired_bootstrap(
 def _interquartile_means(
     values: NDArray[np.float64], chosen: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """As `_any_statistic` with the interquartile mean, from how often each run is drawn alone."""
+    """Return what `_any_statistic` does for the interquartile mean, from how often each run is drawn alone."""
     (B, runs), agents = chosen.shape, len(values)
     counts = (chosen[..., None] == np.arange(runs)).sum(1)
     sample, run = np.nonzero(counts)  # leaving out a run that was drawn twice is the same either time
@@ -140,7 +111,7 @@ def _interquartile_means(
 def _any_statistic(
     values: NDArray[np.float64], chosen: NDArray[np.int64], statistic: Statistic
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A statistic (A, B) of the runs chosen (B, R) of all agents (A, R, E), and (A, B, R) without one of them each."""
+    """Return a statistic (A, B) of the runs chosen (B, R) of agents (A, R, E), and (A, B, R) without each run."""
     sample, runs = values[:, chosen], chosen.shape[1]
     kept = np.arange(runs - 1) + (np.arange(runs - 1) >= np.arange(runs)[:, None])  # (R, R - 1), row r lacks run r
     return statistic(sample, axis=(2, 3)), statistic(sample[:, :, kept], axis=(3, 4))
@@ -149,7 +120,7 @@ def _any_statistic(
 def _differences(
     whole: NDArray[np.float64], without: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Differences of a statistic (A, B) between agents, and their jackknife standard errors: (A, A, B) each.
+    """Return differences of a statistic (A, B) between agents, and their jackknife standard errors: (A, A, B) each.
 
     s^2 = (R - 1) / R times the sum over runs of (D without the run - their mean)^2, of the statistic without each run
     (A, B, R). The last value is what rounding may make of nothing.
@@ -165,8 +136,11 @@ def _differences(
 class Ranks(NamedTuple):
     """Intervals of ranks.
 
-    low, high: (A,) int64, best and worst rank that the tests leave to each agent, 1 is best. better: (A, A) bool,
-    whether agent i was found better than agent j. p: (A, A), Holm's adjusted one-sided p-values.
+    Attributes:
+        low: (A,) int64, best rank that the tests leave to each agent, 1 is best.
+        high: (A,) int64, worst rank that they leave.
+        better: (A, A) bool, whether agent i was found better than agent j.
+        p: (A, A), Holm's adjusted one-sided p-values.
     """
 
     low: NDArray[np.int64]

@@ -1,7 +1,7 @@
-"""Leaderboard scores in wandb: one run per submission, offline unless asked, complete either way.
+"""Scores in wandb: one run per submission, offline by default, complete either way.
 
 wandb runs in a process of its own. It keeps settings, credentials and a background service for the life of a process,
-asks for a key where it sees a terminal, and prints; in a child none of that reaches the caller or a run it has open.
+asks for a key if it sees a terminal, and prints; in a child process none of that reaches the caller or its open run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ import numpy as np
 
 from valuegym._version import __version__
 from valuegym.envs.functional import load
+from valuegym.leaderboards.records.record import Record
 from valuegym.leaderboards.records.submission import open_submission
-from valuegym.leaderboards.standings.gather import gather
+from valuegym.leaderboards.standings.gather import Score, gather_scores
 from valuegym.leaderboards.stats.bootstrap import estimates, interquartile_mean
 from valuegym.leaderboards.tracking.offline_run import read_offline, relocate
 from valuegym.leaderboards.trust.judgement import Judgement
-from valuegym.leaderboards.verification.scores import Score
 
-__all__ = ["TrackedRun", "log_scores", "log_submission", "read_offline", "relocate"]
+__all__ = ["TrackedRun", "log_agents", "log_scores", "log_submission", "read_offline", "relocate"]
 
 INIT_TIMEOUT = 10.0  # s, to reach the server before the run goes offline
 FINISH_TIMEOUT = 600.0  # s, to upload
@@ -58,9 +58,9 @@ COLUMNS: list[str | int] = [
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """Where a submission's run is, and how it was written."""
+    """Place of a submission's run, and how it was written."""
 
-    mode: str  # "online" or "offline": what happened, not what was asked
+    mode: str  # "online" or "offline": what happened, not what was requested
     directory: Path  # the run's own folder
     url: str | None  # None offline
     message: str  # one sentence for people
@@ -126,7 +126,7 @@ def in_child(
 
     Raises:
         ImportError: if wandb is not installed.
-        RuntimeError: with wandb's last words, or where it took more than `patience` seconds.
+        RuntimeError: with wandb's last words, or if it took more than `patience` seconds.
     """
     spec = importlib.util.find_spec("wandb")
     if spec is None or spec.origin is None:  # a plain folder called wandb, full of runs, has no origin
@@ -159,7 +159,16 @@ def log_submission(
 ) -> TrackedRun:
     """Log an accepted submission as one run: its scores, its card and tier in the config, the file as an artifact.
 
-    Args and errors: as `log_scores`; ValueError for a rejected submission, too.
+    Args:
+        judgement: of the submission.
+        directory: where wandb's folder is made.
+        mode: "offline", "online" or None, as in `log_scores`.
+        project: wandb project.
+        entity: wandb user or team; None for the key's own.
+
+    Raises:
+        ValueError: for a rejected submission.
+        Exception: whatever `log_scores` raises.
     """
     if judgement.reason:
         raise ValueError(f"{judgement.path} was rejected ({judgement.reason}), so there is nothing to log.")
@@ -174,12 +183,33 @@ def log_submission(
         "digests": {record.experiment: record.digest for record in records},
         "versions": submission.manifest["provenance"],
     }
-    scores = gather(records, judgement.tier)
+    scores = gather_scores(records, judgement.tier)
     return log_scores(scores, [judgement.path], directory, mode, project, entity, config, "submission")
 
 
+def log_agents(
+    records: Sequence[tuple[Path, Record]], scores: Sequence[Score], directory: str | os.PathLike[str], mode: str
+) -> Iterator[tuple[str, TrackedRun]]:
+    """Log one run for each agent that is not a reference; yields its name and its run.
+
+    Args:
+        records: of any agents, with their files.
+        scores: of these records, one for each agent and experiment.
+        directory: where wandb's folder is made.
+        mode: "offline" or "online".
+
+    Raises:
+        Exception: whatever `log_scores` raises.
+    """
+    digests = {record.experiment: record.digest for _, record in records}
+    for agent in dict.fromkeys(score.agent for score in scores if score.role == "agent"):
+        files = [path for path, record in records if record.agent == agent]
+        own = [score for score in scores if score.agent == agent]
+        yield agent, log_scores(own, files, directory, mode=mode, config={"digests": digests})
+
+
 def summary(score: Score) -> dict[str, float]:
-    """The scalars logged for a score: point estimate and interval at each evaluation point."""
+    """Return the scalars logged for a score: point estimate and interval at each evaluation point."""
     scalars: dict[str, float] = {}
     for queries, (point, low, high) in zip(score.evaluation_points, estimates(score.values), strict=True):
         key = f"score/{score.experiment}/{queries}"
@@ -188,7 +218,7 @@ def summary(score: Score) -> dict[str, float]:
 
 
 def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """All that the child needs, as JSON."""
+    """Collect all that the child process needs, as JSON holds it."""
     agents = sorted({score.agent for score in scores})
     if len(agents) != 1:
         raise ValueError(f"scores are of {len(agents)} agents {agents}, expected one; log each agent by itself.")
@@ -199,7 +229,7 @@ def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str
     if missing:
         raise FileNotFoundError(f"Record file {missing[0]} does not exist.")
     shared = os.path.commonpath([file.parent for file in files]) if files else ""
-    tiers = [score.status.partition(":")[0] for score in scores]
+    tiers = [score.standing.text(len(score.seeds)) for score in scores]
     tags = [f"valuegym-{__version__}", *experiments, *sorted(set(tiers))]
     return {
         "name": agents[0],
@@ -237,7 +267,7 @@ def _rows(score: Score) -> list[list[Any]]:
 
 
 def _environment(folder: Path, mode: str) -> dict[str, str]:
-    """The child's environment variables: the caller's, without what describes the caller's own wandb runs."""
+    """Return the child's environment variables: the caller's, without what describes its own wandb runs."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_") or key in PASSED_ON}
     kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     kept |= {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
@@ -283,7 +313,7 @@ def _write_run(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start(wandb: Any, request: dict[str, Any]) -> tuple[Any, str]:
-    """An open run and, where it is offline against the request, the reason."""
+    """Open a run; returns it and, if it is offline against the request, the reason."""
     wanted = {
         "console": "off",
         "disable_code": True,
@@ -294,8 +324,8 @@ def _start(wandb: Any, request: dict[str, Any]) -> tuple[Any, str]:
         "x_disable_machine_info": True,  # a public board has no use for host and user names
         "x_disable_stats": True,
     }
-    known = wandb.Settings.model_fields  # some of these are younger than the oldest wandb supported
-    settings = wandb.Settings(**{key: value for key, value in wanted.items() if key in known})
+    supported = wandb.Settings.model_fields  # some of these are younger than the oldest wandb supported
+    settings = wandb.Settings(**{key: value for key, value in wanted.items() if key in supported})
     arguments = {key: request[key] for key in ("name", "tags", "config", "project", "entity")}
     arguments |= {"dir": request["directory"], "job_type": "leaderboard", "settings": settings}
     if request["mode"] == "offline":

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+__all__ = ["fragments", "framed", "read_offline", "relocate"]
+
 HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 FRAGMENT = struct.Struct("<IHB")  # checksum, length, kind
 BLOCK = 32 * 1024
@@ -22,7 +24,7 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 def read_offline(run_directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """What an offline run holds.
+    """Read an offline run from its folder.
 
     Returns:
         id, name, project, entity, job_type, exit_code; tags (list); config, summary (dict, without wandb's own keys,
@@ -78,7 +80,11 @@ def relocate(run_directory: str | os.PathLike[str]) -> int:
 
 
 def fragments(log: bytes) -> Iterator[bytes]:
-    """The payloads in a log, each checked against its checksum."""
+    """Yield the payloads in a log, each checked against its checksum.
+
+    Raises:
+        ValueError: for a log that is not one of wandb's, breaks off, or fails a checksum.
+    """
     if log[: len(HEADER)] != HEADER:
         raise ValueError(f"The log begins with {log[:7]!r}, expected {HEADER!r}: not a wandb run log.")
     at, payload = len(HEADER), b""
@@ -100,7 +106,7 @@ def fragments(log: bytes) -> Iterator[bytes]:
 
 
 def framed(payloads: list[bytes]) -> bytes:
-    """The log of these payloads: the inverse of `fragments`."""
+    """Frame payloads as a log: the inverse of `fragments`."""
     log = bytearray(HEADER)
     for payload in payloads:
         first, rest = True, payload

@@ -1,9 +1,9 @@
 """Reading wandb projects: the open inbox, where anybody logs submissions, and the public board of what was verified.
 
-wandb's own client asks the server, in a process of its own as in `tracking`, and waits where the server is busy. What
-was read is kept in a folder: within `max_age` seconds nobody is asked again, and where no server answers, the copy is
-what there is. Nothing that a stranger logged is trusted: numbers of an inbox are claims, and of its artifacts only
-plain files of the kind "submission" are fetched, up to a size, for `trust.judge` to judge.
+wandb's own client asks the server, in a process of its own as in `log`, and waits while the server is busy. What was
+read is kept in a folder: for `max_age` seconds the server is not asked again, and where no server answers the copy
+stands in. Nothing that a stranger logged is trusted: numbers of an inbox are claims, and of its artifacts only
+plain files of the kind "submission" are fetched, up to a size, for `judge` to judge.
 """
 
 from __future__ import annotations
@@ -19,14 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from valuegym.leaderboards.records.record import write_atomically
-from valuegym.leaderboards.records.strict_json import shown
+from valuegym.leaderboards.records.strict_json import printable
 from valuegym.leaderboards.records.submission import MAX_FILE
 from valuegym.leaderboards.tracking.log import in_child
-from valuegym.leaderboards.trust.ledger import TIERS
+from valuegym.leaderboards.trust.tiers import TIERS
 
-MAX_AGE = 300.0  # s for which what was read is taken for what there is
-PATIENCE = 180.0  # s for all attempts at one reading together
-PAGE = 100  # runs that are asked for at once
+__all__ = [
+    "MAX_AGE",
+    "OnlineRun",
+    "Reading",
+    "fetch_submissions",
+    "publish_report",
+    "read_project",
+    "render",
+]
+
+MAX_AGE = 300.0  # s for which a copy is used without asking the server
+PATIENCE = 180.0  # s for all attempts at one request together
+PAGE = 100  # runs in one request
 MAX_RUNS = 10_000
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -34,7 +44,7 @@ RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class OnlineRun:
-    """A run of a project, as the server tells it: nothing in it is checked."""
+    """A run of a project as the server describes it: nothing in it is checked."""
 
     id: str
     name: str
@@ -47,7 +57,7 @@ class OnlineRun:
 
 @dataclass(frozen=True)
 class Reading:
-    """Runs of a project, and in one sentence how they were come by."""
+    """Runs of a project, and in one sentence where they were read from and when."""
 
     runs: tuple[OnlineRun, ...]
     message: str
@@ -56,7 +66,7 @@ class Reading:
 def read_project(
     project: str, folder: str | Path, max_age: float = MAX_AGE, tags: Sequence[str] = (), patience: float = PATIENCE
 ) -> Reading:
-    """The finished leaderboard runs of a project, oldest first.
+    """Read the finished leaderboard runs of a project, oldest first.
 
     Args:
         project: "entity/project".
@@ -66,16 +76,16 @@ def read_project(
         patience: s, for the server to answer; it is asked again while it is busy.
 
     Raises:
-        ValueError: for a project that is none.
+        ValueError: for a project that is not ENTITY/PROJECT.
         ImportError: if wandb is not installed.
-        OSError: where neither the server nor a copy is to be had, with the reason.
+        OSError: if the server does not answer and there is no copy, with the reason.
     """
     copy = Path(folder) / "wandb" / "read" / f"{_checked(project).replace('/', '--')}.json"
     held = _copy(copy)
     if held and time.time() - held["time"] < max_age:
         return _reading(held, tags, f"{project}: as read at {_clock(held)}.")
     try:
-        found = in_child(f"{__name__}:_read", {"project": project}, Path(folder), "online", patience)
+        found = in_child(f"{__name__}:_read_runs", {"project": project}, Path(folder), "online", patience)
     except RuntimeError as error:
         if not held:
             raise OSError(f"{project} could not be read, and there is no earlier copy: {error}") from None
@@ -91,25 +101,25 @@ def fetch_submissions(project: str, run: str, folder: str | Path, patience: floa
     References to other places, other files, and what is too large are left where they are.
 
     Raises:
-        ValueError: for a project or run that is none.
+        ValueError: for a project that is not ENTITY/PROJECT, or an invalid run id.
         OSError: where the server does not give them.
     """
     if not RUN.fullmatch(run):
-        raise ValueError(f"{shown(run)} is not the id of a run.")
+        raise ValueError(f"{printable(run)} is not the id of a run; expected letters, digits, hyphens and underscores.")
     target = Path(folder) / run
     request = {"project": _checked(project), "run": run, "target": str(target)}
     try:
-        found = in_child(f"{__name__}:_fetch", request, Path(folder), "online", patience)
+        found = in_child(f"{__name__}:_download", request, Path(folder), "online", patience)
     except RuntimeError as error:
         raise OSError(f"The submissions of run {run} of {project} could not be fetched: {error}") from None
     return [Path(path) for path in found["files"]]
 
 
 def publish_report(project: str, title: str, text: str, folder: str | Path, patience: float = PATIENCE) -> str:
-    """Make a Markdown text a wandb report of a project, by the package wandb-workspaces; returns its address.
+    """Publish a Markdown text as a wandb report of a project, by the package wandb-workspaces; returns its address.
 
     Raises:
-        ValueError: for a project that is none.
+        ValueError: for a project that is not ENTITY/PROJECT.
         ImportError: if wandb-workspaces is not installed.
         OSError: where the server does not take it.
     """
@@ -117,7 +127,7 @@ def publish_report(project: str, title: str, text: str, folder: str | Path, pati
         raise ImportError("Reports on wandb need its package wandb-workspaces, which is not installed.")
     request = {"project": _checked(project), "title": title, "text": text}
     try:
-        return str(in_child(f"{__name__}:_report", request, Path(folder), "online", patience)["url"])
+        return str(in_child(f"{__name__}:_publish", request, Path(folder), "online", patience)["url"])
     except RuntimeError as error:
         raise OSError(f"The report could not be published in {project}: {error}") from None
 
@@ -131,8 +141,8 @@ def render(reading: Reading) -> str:
         for track, (queries, point, low, high) in _last_scores(run.summary).items():
             interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
             at = f" at {queries} preferences" if queries else ""
-            line = f"  {TIERS[strength]:<10}{shown(run.name, 32)[1:-1]:<33}{point:6.2f}{interval}{at}  run {run.id}"
-            tracks.setdefault(shown(track)[1:-1], []).append((-strength, -point, line))
+            line = f"  {TIERS[strength]:<10}{printable(run.name, 32)[1:-1]:<33}{point:6.2f}{interval}{at}  run {run.id}"
+            tracks.setdefault(printable(track)[1:-1], []).append((-strength, -point, line))
     lines = [line for track in sorted(tracks) for line in (track, *(text for _, _, text in sorted(tracks[track])))]
     return "\n".join((*lines, reading.message))
 
@@ -157,12 +167,12 @@ def _last_scores(summary: dict[str, Any]) -> dict[str, tuple[int, float, float |
 
 def _checked(project: str) -> str:
     if not PROJECT.fullmatch(project):
-        raise ValueError(f"{shown(project)} is no project; expected ENTITY/PROJECT.")
+        raise ValueError(f"{printable(project)} is not a project; expected ENTITY/PROJECT.")
     return project
 
 
 def _copy(path: Path) -> dict[str, Any] | None:
-    """What was read before; None for nothing, or a copy that is damaged."""
+    """Load the copy of an earlier reading; None for none, or one that is damaged."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         _reading(held, (), "")
@@ -183,8 +193,8 @@ def _clock(held: dict[str, Any]) -> str:
 # --- within the child ---
 
 
-def _read(request: dict[str, Any]) -> dict[str, Any]:
-    """Every finished leaderboard run of a project."""
+def _read_runs(request: dict[str, Any]) -> dict[str, Any]:
+    """Read every finished leaderboard run of a project."""
     import wandb
 
     api = wandb.Api(timeout=60)
@@ -199,8 +209,8 @@ def _read(request: dict[str, Any]) -> dict[str, Any]:
     return {"runs": runs}
 
 
-def _fetch(request: dict[str, Any]) -> dict[str, Any]:
-    """The plain files of a run's artifacts of the kind "submission", downloaded."""
+def _download(request: dict[str, Any]) -> dict[str, Any]:
+    """Download the plain files of a run's artifacts of the kind "submission"."""
     import wandb
 
     run = wandb.Api(timeout=60).run(f"{request['project']}/{request['run']}")
@@ -215,8 +225,8 @@ def _fetch(request: dict[str, Any]) -> dict[str, Any]:
     return {"files": files}
 
 
-def _report(request: dict[str, Any]) -> dict[str, Any]:
-    """A report of one block of Markdown."""
+def _publish(request: dict[str, Any]) -> dict[str, Any]:
+    """Publish a report of one block of Markdown."""
     from wandb_workspaces.reports import v2  # type: ignore[import-not-found, unused-ignore]
 
     entity, _, project = request["project"].partition("/")

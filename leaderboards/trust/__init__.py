@@ -1,1 +1,1 @@
-"""How far a submission is to be trusted: judgements, commitments and the signed ledger of a board."""
+"""Trust in submissions: tiers, judgements, commitments and the signed ledger of a board."""

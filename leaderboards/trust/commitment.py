@@ -1,4 +1,4 @@
-"""Seeds that nobody knows while agents are made: drawn from a board's nonce, revealed after the agents are fixed.
+"""Committed seeds: drawn from a board's nonce, which is revealed after the agents are fixed.
 
 A period of a board goes in three steps. It opens with the SHA-256 of a secret nonce, which binds the board to it. While
 it is open, agents commit to the SHA-256 of what they are. It closes with the nonce. Then
@@ -16,17 +16,19 @@ import hmac
 import secrets
 from pathlib import Path
 
+__all__ = ["agent_digest", "binding", "committed_seeds", "new_nonce"]
+
 MAX_FILES = 10_000
 MAX_BYTES = 2**31  # of an agent's folder
 
 
 def new_nonce() -> str:
-    """A secret nonce: 64 hexadecimal digits from the operating system."""
+    """Return a secret nonce: 64 hexadecimal digits from the operating system."""
     return secrets.token_hex(32)
 
 
 def binding(nonce: str) -> str:
-    """What the board publishes before it shows the nonce: the SHA-256 of its bytes.
+    """Return what the board publishes before it reveals the nonce: the SHA-256 of its bytes.
 
     Raises:
         ValueError: for a nonce that is not 64 hexadecimal digits.
@@ -35,7 +37,7 @@ def binding(nonce: str) -> str:
 
 
 def committed_seeds(nonce: str, agent: str, experiment: str, run: int, episodes: int) -> list[int]:
-    """Evaluation seeds of one run, one for each episode, below 2^32.
+    """Return the evaluation seeds of one run, one for each episode, below 2^32.
 
     Args:
         nonce: the board's, 64 hexadecimal digits.
@@ -45,7 +47,7 @@ def committed_seeds(nonce: str, agent: str, experiment: str, run: int, episodes:
         episodes: how many.
 
     Raises:
-        ValueError: for a nonce that is none.
+        ValueError: for a nonce that is not 64 hexadecimal digits.
     """
     key = _bytes(nonce)
     texts = (f"{agent}/{experiment}/{run}/{episode}" for episode in range(episodes))
@@ -53,7 +55,7 @@ def committed_seeds(nonce: str, agent: str, experiment: str, run: int, episodes:
 
 
 def agent_digest(path: str | Path) -> str:
-    """SHA-256 of what an agent is: a file, or a folder with the names and contents of all its files.
+    """Return the SHA-256 of what an agent is: a file, or a folder with the names and contents of all its files.
 
     Hidden files and caches of Python do not count. Links are refused, for what they lead to may change.
 

@@ -1,45 +1,59 @@
-"""Trust tiers, and the judgement of a submission: what was shown about it, and what was not."""
+"""Judgements of submissions: whether everything in one is true, and which tier of trust it reaches."""
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from valuegym.leaderboards import executors, experiments
-from valuegym.leaderboards.records.submission import Submission, member, open_submission, read_record
+from valuegym.leaderboards.records.submission import Submission, member, open_submission, read_member
 from valuegym.leaderboards.trust.commitment import committed_seeds
 from valuegym.leaderboards.trust.ledger import Ledger
-from valuegym.leaderboards.verification.verify import Candidate, Verdict, decide, parcels
+from valuegym.leaderboards.trust.tiers import LIMITS
+from valuegym.leaderboards.verification.verify import Candidate, Verdict, batches, verify_candidates
 
-LIMITS = {  # weakest first: what each tier leaves open
-    "claimed": "nothing was checked but the form",
-    "replayed": "these actions on these public seeds earn this score; which policy chose them, what it was told, and "
-    "how often it tried before, replaying cannot see",
-    "committed": "the seeds were drawn after the agent was fixed, so none was searched before; that this agent chose "
-    "the actions, and did not search once the seeds were known, replaying cannot see",
-    "executed": "the board ran the agent itself on secret seeds, apart from the simulator; what it learnt from is what "
-    "its card says, which nobody checked",
-}
+__all__ = [
+    "Judgement",
+    "Member",
+    "commitment_seeds",
+    "conclude",
+    "judge",
+    "judge_all",
+    "played",
+    "replay_members",
+    "sealed_seeds",
+]
 
 
 class Judgement(NamedTuple):
-    """What became of a submission: reason is "" if it is accepted, in which case tier says how far to trust it."""
+    """The result of judging a submission.
+
+    Attributes:
+        path: of the file.
+        agent: name on the card, "" where there is none.
+        digest: SHA-256 of the file, "" where it is not a submission.
+        reason: why it was rejected, "" if it is accepted.
+        tier: one of TIERS, "" if it was rejected.
+        notes: what a reader should know besides.
+        verdicts: one for each record.
+        commitment: number of the ledger's entry that the seeds were drawn for, -1 for public seeds.
+    """
 
     path: str
     agent: str
-    digest: str  # SHA-256 of the file, "" where it is no submission
+    digest: str
     reason: str
     tier: str
     notes: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
-    commitment: int = -1  # the board's entry that the seeds were drawn for, -1 for public seeds
+    commitment: int = -1
 
     @property
     def limit(self) -> str:
-        """What the tier leaves open, in one sentence."""
+        """One sentence on what the tier leaves open, "" if it was rejected."""
         return LIMITS[self.tier] if self.tier else ""
 
     @property
@@ -53,12 +67,21 @@ class Judgement(NamedTuple):
         return "\n".join(lines + [f"note      {note}" for note in self.notes])
 
 
-class Item(NamedTuple):
-    """One record of a submission to be replayed: where it is, its SHA-256, whose it must be, and on which seeds."""
+class Member(NamedTuple):
+    """One record of a submission that is to be replayed.
+
+    Attributes:
+        path: of the submission.
+        name: of the member.
+        sha256: of its content.
+        agent: whose record it must be.
+        seeds: those its episodes must have, None for public ones.
+        data: folder of human data, None for the default.
+    """
 
     path: str
-    member: str
-    sum: str
+    name: str
+    sha256: str
     agent: str
     seeds: tuple[int, ...] | None
     data: str | None
@@ -69,40 +92,61 @@ def judge(
 ) -> Judgement:
     """Read a submission, replay every record in fresh processes, and say what tier it reaches.
 
-    With a board's ledger, committed seeds are known, and what it holds already is told. What it accepted before is
-    refused, unless it is to be judged again.
-
     Damaged and hostile files give a judgement with the reason, not an exception.
+
+    Args:
+        path: the submission.
+        data: folder of human data, where an experiment needs it.
+        workers: parallel processes.
+        ledger: of the board, which gives committed seeds and refuses or notes copies of what it accepted before.
+        again: whether a submission that the ledger holds may be judged again.
     """
     agent = digest = ""
     try:
         submission = open_submission(path)
         agent, digest = submission.card.name, submission.digest
         if not again:
-            _not_yet(submission, ledger)
+            _refuse_repeated(submission, ledger)
         seeds = sealed_seeds(submission, ledger)
     except (ValueError, OSError) as error:
         return Judgement(str(path), agent, digest, str(error) or type(error).__name__, "", (), ())
-    sums = submission.manifest["files"]
-    items = [Item(str(path), name, sums[name], agent, seeds.get(name), data) for name in sorted(submission.records)]
-    sizes = [len(submission.records[item.member]) for item in items]
-    runs = [(track, seed) for track, _, seed in (item.member.rpartition("/") for item in items)]
-    together = parcels(runs, sizes, workers)
-    parts = executors.parallel_map(
-        replay_members, [[items[place] for place in places] for places in together], workers, "verifying"
-    )
+    checksums = submission.manifest["files"]
+    members = [
+        Member(str(path), name, checksums[name], agent, seeds.get(name), data) for name in sorted(submission.records)
+    ]
+    sizes = [len(submission.records[part.name]) for part in members]
+    runs = [(track, seed) for track, _, seed in (part.name.rpartition("/") for part in members)]
+    work = [[members[place] for place in places] for places in batches(runs, sizes, workers)]
+    parts = executors.parallel_map(replay_members, work, workers, "verifying")
     replayed = {verdict.path: verdict for part in parts for verdict in part}
-    verdicts = [replayed[item.member] for item in items]
+    verdicts = [replayed[part.name] for part in members]
     found = conclude(path, submission, verdicts, "committed" if submission.seal else "replayed")
     if found.reason or ledger is None:
         return found
     return found._replace(notes=(*found.notes, *_copies(found, ledger)))
 
 
-def commitment_seeds(ledger: Ledger, index: int, experiment: str, run: int) -> tuple[int, ...]:
-    """The seeds that a commitment gets for a run of an experiment.
+def judge_all(
+    files: Iterable[Path], data: str | None = None, workers: int = 2, ledger: Ledger | None = None
+) -> list[Judgement]:
+    """Judge submissions, also those that a board's ledger holds; where it holds one as executed, that is its tier.
 
-    Raises ValueError where there is no such commitment or its period's nonce is not revealed yet.
+    Replay cannot find again that a board ran an agent itself, so that tier rests on the ledger and its signatures.
+    """
+    accepted = ledger.accepted() if ledger else ()
+    executed = {entry.body["submission"] for entry in accepted if entry.body["tier"] == "executed"}
+    found = [judge(path, data, workers, ledger, again=True) for path in files]
+    return [
+        judgement._replace(tier="executed") if judgement.tier and judgement.digest in executed else judgement
+        for judgement in found
+    ]
+
+
+def commitment_seeds(ledger: Ledger, index: int, experiment: str, run: int) -> tuple[int, ...]:
+    """Return the seeds that a commitment gets for a run of an experiment.
+
+    Raises:
+        ValueError: where there is no such commitment or experiment, or the period's nonce is not revealed yet.
     """
     body = ledger.commitment(index).body
     if body["period"] not in ledger.nonces:
@@ -113,7 +157,11 @@ def commitment_seeds(ledger: Ledger, index: int, experiment: str, run: int) -> t
 
 
 def sealed_seeds(submission: Submission, ledger: Ledger | None) -> dict[str, tuple[int, ...]]:
-    """The seeds due in each record of a sealed submission; none where its seeds are public. Raises ValueError."""
+    """Return the seeds that each record of a submission must have, by member; empty where its seeds are public.
+
+    Raises:
+        ValueError: for a seal that is not the board's, or a board that is not given.
+    """
     seal = submission.seal
     if seal is None:
         return {}
@@ -132,7 +180,7 @@ def sealed_seeds(submission: Submission, ledger: Ledger | None) -> dict[str, tup
     }
 
 
-def _not_yet(submission: Submission, ledger: Ledger | None) -> None:
+def _refuse_repeated(submission: Submission, ledger: Ledger | None) -> None:
     """Raise ValueError for a submission that the board holds already, or a second one of one commitment."""
     for entry in ledger.accepted() if ledger else ():
         if entry.body["submission"] == submission.digest:
@@ -142,7 +190,7 @@ def _not_yet(submission: Submission, ledger: Ledger | None) -> None:
 
 
 def _copies(judgement: Judgement, ledger: Ledger) -> list[str]:
-    """A note for every earlier entry with the very same actions: a copy, or two agents that are both deterministic."""
+    """Return a note for every earlier submission with the same actions: a copy, or both agents are deterministic."""
     mine = played(judgement.verdicts)
     return [
         f"the same actions on {experiment} as entry {entry.index} by {entry.body['agent']}"
@@ -153,7 +201,7 @@ def _copies(judgement: Judgement, ledger: Ledger) -> list[str]:
 
 
 def played(verdicts: Sequence[Verdict]) -> dict[str, str]:
-    """SHA-256 of what was played on each experiment, seeds and actions, whoever is said to have played it."""
+    """Return a SHA-256 of the seeds and actions on each experiment, whoever is said to have played them."""
     digests: dict[str, hashlib._Hash] = {}
     records = [verdict.record for verdict in verdicts if verdict.record]
     for record in sorted(records, key=lambda record: (record.experiment, record.seed)):
@@ -164,7 +212,7 @@ def played(verdicts: Sequence[Verdict]) -> dict[str, str]:
 
 
 def conclude(path: str | Path, submission: Submission, verdicts: Sequence[Verdict], tier: str) -> Judgement:
-    """The judgement that follows from the verdicts on all records of a submission."""
+    """Return the judgement that follows from the verdicts on all records of a submission."""
     bad = Judgement(str(path), submission.card.name, submission.digest, "", "", (), tuple(verdicts))
     for verdict in verdicts:
         if verdict.reason:
@@ -185,18 +233,18 @@ def conclude(path: str | Path, submission: Submission, verdicts: Sequence[Verdic
     return bad._replace(tier=tier, notes=tuple(notes), commitment=commitment)
 
 
-def replay_members(items: Sequence[Item]) -> list[Verdict]:
-    """Replay records of one submission whose form was checked."""
+def replay_members(members: Sequence[Member]) -> list[Verdict]:
+    """Replay records of one submission whose form was checked; verdicts in their order."""
     found: dict[str, Verdict] = {}
     candidates = []
-    for item in items:
+    for part in members:
         try:
-            with zipfile.ZipFile(item.path) as file:
-                content = file.read(item.member)
-            if hashlib.sha256(content).hexdigest() != item.sum:
+            with zipfile.ZipFile(part.path) as file:
+                content = file.read(part.name)
+            if hashlib.sha256(content).hexdigest() != part.sha256:
                 raise ValueError("the file was changed while it was judged.")
-            candidates.append(Candidate(item.member, read_record(item.member, content, item.agent), item.seeds))
+            candidates.append(Candidate(part.name, read_member(part.name, content, part.agent), part.seeds))
         except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-            found[item.member] = Verdict(item.member, str(error) or type(error).__name__)
-    found |= {verdict.path: verdict for verdict in decide(candidates, items[0].data)}
-    return [found[item.member] for item in items]
+            found[part.name] = Verdict(part.name, str(error) or type(error).__name__)
+    found |= {verdict.path: verdict for verdict in verify_candidates(candidates, members[0].data)}
+    return [found[part.name] for part in members]

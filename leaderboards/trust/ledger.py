@@ -1,10 +1,11 @@
-"""The board's book: JSON lines, each bound to the one before, each signed; what was written cannot be changed unseen.
+"""The board's ledger: JSON lines, each bound to the one before and signed, so that no line can be changed unnoticed.
 
 Every line holds the SHA-256 of the line before it and an ssh signature (`ssh-keygen -Y sign`) by the board's key over
 all the rest of the line. The first line names the key. Whoever knows the board's key, or the digest of any line, can
-tell a rewritten book from the true one.
+tell a rewritten ledger from the true one: because each line hashes the whole line before it, the chain of digests and
+the signature of the newest line authenticate all lines.
 
-The rules of the game are checked whenever a book is read, so that a signed book that breaks them is refused, too:
+The rules below are checked whenever a ledger is read, so that a signed ledger that breaks them is refused, too:
 
     board     first and only first: its name and public key
     open      a period begins, bound to a nonce; one at a time
@@ -28,8 +29,20 @@ from pathlib import Path
 from typing import Any
 
 from valuegym.leaderboards.records.record import write_atomically
-from valuegym.leaderboards.records.strict_json import decode, nested, readable, shown
+from valuegym.leaderboards.records.strict_json import decode_json, nested, printable, readable
 from valuegym.leaderboards.trust.commitment import binding
+from valuegym.leaderboards.trust.tiers import TIERS
+
+__all__ = [
+    "Ledger",
+    "LedgerEntry",
+    "LedgerError",
+    "append",
+    "public_key",
+    "read_ledger",
+    "sign",
+    "verify_signature",
+]
 
 NAMESPACE = "valuegym-board"
 MAX_BYTES = 2**28
@@ -37,7 +50,6 @@ MAX_LINE = 2**20
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PUBLIC = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)[a-z0-9@.-]* [A-Za-z0-9+/=]{16,2000}")
 SECONDS = 20  # for one call of ssh-keygen
-TIERS = ("claimed", "replayed", "committed", "executed")
 BODIES: dict[str, dict[str, type]] = {
     "board": {"name": str, "key": str},
     "open": {"period": int, "binding": str},
@@ -50,12 +62,21 @@ BODIES: dict[str, dict[str, type]] = {
 
 
 class LedgerError(ValueError):
-    """A book that is damaged, or an entry that its rules forbid."""
+    """Raised for a ledger that is damaged, or an entry that its rules forbid."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One line: its number, the digest of the line before, what it is, the signature ("" if unsigned), its digest."""
+class LedgerEntry:
+    """One line of a ledger.
+
+    Attributes:
+        index: its number, from 0.
+        previous: SHA-256 of the line before, zeros for the first.
+        kind: a key of BODIES.
+        body: what it states.
+        signature: of all the rest, "" if unsigned.
+        digest: SHA-256 of the line.
+    """
 
     index: int
     previous: str
@@ -67,10 +88,10 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """A whole book, in order. `append` adds to it what the rules allow."""
+    """A whole ledger, in order; `admit` adds what the rules allow."""
 
-    entries: list[Entry] = field(default_factory=list)
-    open: Entry | None = None  # the open period
+    entries: list[LedgerEntry] = field(default_factory=list)
+    open: LedgerEntry | None = None  # the open period
     nonces: dict[int, str] = field(default_factory=dict)  # period -> its nonce, once revealed
 
     @property
@@ -88,49 +109,57 @@ class Ledger:
         """The board's public key, "" where the board does not sign."""
         return str(self.entries[0].body["key"]) if self.entries else ""
 
-    def of(self, kind: str) -> Iterator[Entry]:
-        """The entries of one kind."""
+    def of(self, kind: str) -> Iterator[LedgerEntry]:
+        """Return the entries of one kind."""
         return (entry for entry in self.entries if entry.kind == kind)
 
-    def commitment(self, index: int) -> Entry:
-        """The commitment with this number; LedgerError where there is none."""
+    def commitment(self, index: int) -> LedgerEntry:
+        """Return the commitment with this number.
+
+        Raises:
+            LedgerError: where there is none.
+        """
         if not 0 <= index < len(self.entries) or self.entries[index].kind != "commit":
-            raise LedgerError(f"entry {index} of the board is no commitment.")
+            raise LedgerError(f"entry {index} of the board is not a commitment.")
         return self.entries[index]
 
-    def accepted(self) -> Iterator[Entry]:
-        """The verdicts that accepted something."""
+    def accepted(self) -> Iterator[LedgerEntry]:
+        """Return the verdicts that accepted something."""
         return (entry for entry in self.of("verdict") if not entry.body["reason"])
 
-    def admit(self, entry: Entry) -> None:
-        """Add an entry if it follows the last one and the rules allow it; LedgerError otherwise."""
+    def admit(self, entry: LedgerEntry) -> None:
+        """Add an entry if it follows the last one and the rules allow it.
+
+        Raises:
+            LedgerError: otherwise.
+        """
         where = f"entry {entry.index}"
         _require(entry.index == len(self.entries), f"{where} stands at place {len(self.entries)}.")
-        _require(entry.previous == self.tip, f"{where} does not follow from the one before: the book was changed.")
+        _require(entry.previous == self.tip, f"{where} does not follow from the one before: the ledger was changed.")
         _require(
-            (entry.kind == "board") == (entry.index == 0), f"{where}: a book begins with its board, and has one only."
+            (entry.kind == "board") == (entry.index == 0), f"{where}: a ledger begins with its board, and has one only."
         )
         _check_body(where, entry.kind, entry.body)
         getattr(self, f"_{entry.kind}")(where, entry)
         self.entries.append(entry)
 
-    def _board(self, where: str, entry: Entry) -> None:
+    def _board(self, where: str, entry: LedgerEntry) -> None:
         key = entry.body["key"]
-        _require(not key or bool(PUBLIC.fullmatch(key)), f"{where}: the key is no public ssh key.")
+        _require(not key or bool(PUBLIC.fullmatch(key)), f"{where}: the key is not a public ssh key.")
 
-    def _open(self, where: str, entry: Entry) -> None:
+    def _open(self, where: str, entry: LedgerEntry) -> None:
         _require(self.open is None, f"{where}: a period is open already.")
         expected = sum(1 for _ in self.of("open"))
         _require(entry.body["period"] == expected, f"{where}: the next period is {expected}.")
-        _require(_is_digest(entry.body["binding"]), f"{where}: the binding is no SHA-256.")
+        _require(_is_digest(entry.body["binding"]), f"{where}: the binding is not a SHA-256.")
         self.open = entry
 
-    def _commit(self, where: str, entry: Entry) -> None:
+    def _commit(self, where: str, entry: LedgerEntry) -> None:
         body = entry.body
         _require(
             self.open is not None and body["period"] == self.open.body["period"], f"{where}: that period is not open."
         )
-        _require(_is_digest(body["digest"]), f"{where}: the agent's digest is no SHA-256.")
+        _require(_is_digest(body["digest"]), f"{where}: the agent's digest is not a SHA-256.")
         for other in self.of("commit"):
             if other.body["period"] == body["period"]:
                 for name in ("submitter", "digest"):
@@ -139,7 +168,7 @@ class Ledger:
                         f"{where}: this {name} has committed in that period before, in entry {other.index}.",
                     )
 
-    def _reveal(self, where: str, entry: Entry) -> None:
+    def _reveal(self, where: str, entry: LedgerEntry) -> None:
         body = entry.body
         _require(
             self.open is not None and body["period"] == self.open.body["period"], f"{where}: that period is not open."
@@ -152,12 +181,12 @@ class Ledger:
         _require(bound == self.open.body["binding"], f"{where}: the nonce is not the one that the board was bound to.")
         self.nonces[body["period"]], self.open = body["nonce"], None
 
-    def _verdict(self, where: str, entry: Entry) -> None:
+    def _verdict(self, where: str, entry: LedgerEntry) -> None:
         body = entry.body
-        _require(_is_digest(body["submission"]), f"{where}: the submission's digest is no SHA-256.")
+        _require(_is_digest(body["submission"]), f"{where}: the submission's digest is not a SHA-256.")
         if body["reason"]:
             return
-        _require(body["tier"] in TIERS, f"{where}: there is no tier {shown(body['tier'])}.")
+        _require(body["tier"] in TIERS, f"{where}: there is no tier {printable(body['tier'])}.")
         sealed = body["tier"] in ("committed", "executed")
         _require((body["commitment"] >= 0) == sealed, f"{where}: tier {body['tier']} and its commitment do not fit.")
         if sealed:
@@ -174,17 +203,19 @@ class Ledger:
             )
 
 
-def read(path: str | Path, key: str | None = None) -> Ledger:
-    """Read a book and check every link, signature and rule.
+def read_ledger(path: str | Path, key: str | None = None, every_signature: bool = False) -> Ledger:
+    """Read a ledger and check every link, every rule and the newest signature, which authenticates all lines.
 
     Args:
-        path: the book.
-        key: the public key that the board is known to have ("ssh-ed25519 AAAA..."); None to take the book's own, which
-            shows that the book is of one hand, not whose.
+        path: the ledger.
+        key: the public key that the board is known to have ("ssh-ed25519 AAAA..."); None to take the ledger's own,
+            which shows that the ledger is of one hand, not whose.
+        every_signature: also check the signature of every earlier line, one ssh-keygen each: it finds a line that the
+            board did not sign but built upon.
 
     Raises:
         LedgerError: with the first thing that is wrong.
-        OSError: where the book cannot be read, or ssh-keygen is missing.
+        OSError: where the ledger cannot be read, or ssh-keygen is missing.
     """
     path = Path(path)
     _require(not path.exists() or path.is_file(), f"{path} is not a regular file.")
@@ -198,39 +229,39 @@ def read(path: str | Path, key: str | None = None) -> Ledger:
     for number, line in enumerate(text.split("\n")[:-1]):
         ledger.admit(_entry(line, number))
     if key is not None:
-        _require(_bare(key) == ledger.key, "The book is signed with another key than the board's.")
+        _require(_bare(key) == ledger.key, "The ledger is signed with another key than the board's.")
     for entry in ledger.entries:
-        if ledger.key:
-            verify(_payload(entry), entry.signature, ledger.key, f"entry {entry.index}")
-        else:
+        if not ledger.key:
             _require(not entry.signature, f"entry {entry.index} is signed, but the board names no key.")
+        elif every_signature or entry is ledger.entries[-1]:
+            verify_signature(_payload(entry), entry.signature, ledger.key, f"entry {entry.index}")
     return ledger
 
 
-def append(path: str | Path, kind: str, body: dict[str, Any], key: str | Path | None = None) -> Entry:
-    """Add an entry to a book, which `board` begins, signed with the private key in a file.
+def append(path: str | Path, kind: str, body: dict[str, Any], key: str | Path | None = None) -> LedgerEntry:
+    """Add an entry to a ledger, which an entry of kind `board` begins, signed with the private key in a file.
 
     Raises:
-        LedgerError: where the rules forbid it, or the key is not the board's.
-        OSError: where the book cannot be written, or ssh-keygen is missing.
+        LedgerError: where the rules forbid it, the key is not the board's, or `read_ledger` refuses what there is.
+        OSError: where the ledger cannot be written, or ssh-keygen is missing.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path):
-        begun = path.exists()
-        _require(begun or kind == "board", f"There is no board {path}; begin one first.")
-        ledger = read(path) if begun else Ledger()
+        exists = path.exists()
+        _require(exists or kind == "board", f"There is no board {path}; begin one first.")
+        ledger = read_ledger(path) if exists else Ledger()
         if kind == "board":
             body = body | {"key": public_key(key) if key else ""}
         _check_body(f"entry {len(ledger.entries)}", kind, body)
-        draft = Entry(len(ledger.entries), ledger.tip, kind, body, "", "")
-        known = body["key"] if kind == "board" else ledger.key
-        _require(bool(known) == bool(key), "A signed board needs its key, and an unsigned one takes none.")
+        draft = LedgerEntry(len(ledger.entries), ledger.tip, kind, body, "", "")
+        public = body["key"] if kind == "board" else ledger.key
+        _require(bool(public) == bool(key), "A signed board needs its key, and an unsigned one takes none.")
         entry = _entry(_line(draft, sign(_payload(draft), key) if key else ""), draft.index)
         if key:
-            verify(_payload(entry), entry.signature, known, f"entry {entry.index}")
+            verify_signature(_payload(entry), entry.signature, public, f"entry {entry.index}")
         ledger.admit(entry)
-        before = path.read_text(encoding="utf-8") if begun else ""
+        before = path.read_text(encoding="utf-8") if exists else ""
         write_atomically(path, before + _line(entry, entry.signature) + "\n")
         return entry
 
@@ -239,7 +270,7 @@ def append(path: str | Path, kind: str, body: dict[str, Any], key: str | Path | 
 
 
 def sign(payload: bytes, key: str | Path) -> str:
-    """The armoured ssh signature of some bytes by a private key file without passphrase or with an agent.
+    """Sign some bytes with a private key file without passphrase, or with an ssh agent; return the armoured signature.
 
     Raises:
         OSError: where ssh-keygen is missing.
@@ -249,12 +280,19 @@ def sign(payload: bytes, key: str | Path) -> str:
         raise FileNotFoundError(f"There is no private key {key}; make one with: ssh-keygen -t ed25519 -f {key}")
     done = _ssh("-Y", "sign", "-q", "-f", str(key), "-n", NAMESPACE, "-", payload=payload)
     if done.returncode:
-        raise LedgerError(f"ssh-keygen did not sign with {key}: {shown(done.stderr.decode(errors='replace').strip())}.")
+        raise LedgerError(
+            f"ssh-keygen did not sign with {key}: {printable(done.stderr.decode(errors='replace').strip())}."
+        )
     return done.stdout.decode("ascii")
 
 
-def verify(payload: bytes, signature: str, key: str, where: str) -> None:
-    """Check an ssh signature against a public key; LedgerError where it does not hold."""
+def verify_signature(payload: bytes, signature: str, key: str, where: str) -> None:
+    """Check an ssh signature against a public key.
+
+    Raises:
+        LedgerError: where it does not hold; the message begins with `where`.
+        OSError: where ssh-keygen is missing.
+    """
     with tempfile.TemporaryDirectory() as folder:
         allowed, signed = Path(folder) / "allowed", Path(folder) / "signature"
         allowed.write_text(f'board namespaces="{NAMESPACE}" {key}\n', encoding="ascii")
@@ -265,12 +303,17 @@ def verify(payload: bytes, signature: str, key: str, where: str) -> None:
 
 
 def public_key(key: str | Path) -> str:
-    """Type and base64 of the public key that belongs to a private key file."""
+    """Return type and base64 of the public key that belongs to a private key file.
+
+    Raises:
+        OSError: where there is no such file, or ssh-keygen is missing.
+        LedgerError: where it cannot be read.
+    """
     if not Path(key).is_file():
         raise FileNotFoundError(f"There is no private key {key}; make one with: ssh-keygen -t ed25519 -f {key}")
     done = _ssh("-y", "-f", str(key))
     if done.returncode:
-        raise LedgerError(f"{key} is no private ssh key that can be read without a passphrase.")
+        raise LedgerError(f"{key} is not a private ssh key that can be read without a passphrase.")
     return _bare(done.stdout.decode("utf-8"))
 
 
@@ -290,41 +333,41 @@ def _bare(key: str) -> str:
 # --- lines ---
 
 
-def _payload(entry: Entry) -> bytes:
-    """What is signed: everything but the signature."""
+def _payload(entry: LedgerEntry) -> bytes:
+    """Return the bytes that are signed: everything but the signature."""
     value = {"index": entry.index, "previous": entry.previous, "kind": entry.kind, "body": entry.body}
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _line(entry: Entry, signature: str) -> str:
+def _line(entry: LedgerEntry, signature: str) -> str:
     return json.dumps(
         {"signature": signature, **json.loads(_payload(entry))}, sort_keys=True, separators=(",", ":"), allow_nan=False
     )
 
 
-def _entry(line: str, number: int) -> Entry:
+def _entry(line: str, number: int) -> LedgerEntry:
     where = f"line {number + 1}"
     _require(len(line) <= MAX_LINE, f"{where} is longer than {MAX_LINE} characters.")
-    value = decode(line, where, LedgerError)
+    value = decode_json(line, where, LedgerError)
     kinds = {"index": int, "previous": str, "kind": str, "body": dict, "signature": str}
     good = isinstance(value, dict) and set(value) == set(kinds)
     good = good and all(type(value[name]) is kind for name, kind in kinds.items())
-    _require(good and not nested(value, 8), f"{where} is no entry of a board's book.")
+    _require(good and not nested(value, 8), f"{where} is not an entry of a board's ledger.")
     digest = hashlib.sha256(line.encode()).hexdigest()
-    entry = Entry(value["index"], value["previous"], value["kind"], value["body"], value["signature"], digest)
+    entry = LedgerEntry(value["index"], value["previous"], value["kind"], value["body"], value["signature"], digest)
     _require(_line(entry, entry.signature) == line, f"{where} is not written as this suite writes it.")
     return entry
 
 
 def _check_body(where: str, kind: str, body: dict[str, Any]) -> None:
-    _require(kind in BODIES, f"{where}: there is no kind of entry {shown(kind)}; expected one of {list(BODIES)}.")
+    _require(kind in BODIES, f"{where}: there is no kind of entry {printable(kind)}; expected one of {list(BODIES)}.")
     expected = BODIES[kind]
     good = set(body) == set(expected) and all(type(body[name]) is form for name, form in expected.items())
     _require(good, f"{where}: a {kind} has the fields {list(expected)} and no others.")
     for name, value in body.items():
         if type(value) is str:
             good = len(value) <= 4000 and readable(value) and "\n" not in value
-            _require(good, f"{where}: {name} is {shown(value)}, which is too long or cannot be read.")
+            _require(good, f"{where}: {name} is {printable(value)}, which is too long or cannot be read.")
     if kind == "commit":
         _require(bool(body["submitter"].strip()), f"{where}: the submitter has no name.")
 
@@ -340,7 +383,7 @@ def _require(condition: bool, message: str) -> None:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Only one process at a time writes a book; where the system has no such locks, its keeper must see to it."""
+    """Let one process at a time write a ledger; on systems without such locks, the operator must see to it."""
     try:
         import fcntl
     except ImportError:

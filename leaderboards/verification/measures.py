@@ -1,4 +1,4 @@
-"""Measures beyond the score: what an environment reports of whole episodes, from verified records."""
+"""Measures beyond the score: an environment's metrics of whole episodes, computed from records."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from valuegym.envs.functional import episode_keys
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.records.record import Record
 
-WIDTH = 12
+__all__ = ["collect_measures", "has_measures", "measure", "measures_text"]
+
+WIDTH = 12  # of a column
 
 
-def has_report(what: experiments.Experiment) -> bool:
-    """Whether the environment of an experiment reports measures."""
+def has_measures(what: experiments.Experiment) -> bool:
+    """Return whether the environment of an experiment has measures beyond the score."""
     env: Any = gym.make(what.env_id, **what.make_kwargs()) if not what.data else None
     return env is not None and hasattr(env.unwrapped.core, "episode_metrics")
 
 
 def measure(record: Record) -> dict[str, np.ndarray[Any, Any]]:
-    """The measures (E,) of a record's episodes by name, from its actions alone.
+    """Return the measures (E,) of a record's episodes by name, from its actions alone.
 
-    Raises ValueError where the environment reports none.
+    Raises:
+        ValueError: where the environment has none.
     """
     what = experiments.find(record.experiment)
     core: Any = gym.make(what.env_id, **what.make_kwargs()).unwrapped.core  # type: ignore[attr-defined]
     if not hasattr(core, "episode_metrics"):
-        raise ValueError(f"{what.env_id} reports no measures; environments of the coevolution family do.")
+        raise ValueError(f"{what.env_id} has no measures; environments of the coevolution family do.")
     from valuegym.envs import rollouts
 
     task, start = core.initial(episode_keys([episode.seed for episode in record.episodes]))
@@ -39,11 +42,14 @@ def measure(record: Record) -> dict[str, np.ndarray[Any, Any]]:
     return found
 
 
-def gather(records: Iterable[Record]) -> dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]]:
-    """Measures by experiment, agent and name, one row for each seed: (seeds, E); environments without are left out."""
+def collect_measures(records: Iterable[Record]) -> dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]]:
+    """Return measures by experiment, agent and name, one row for each seed: (seeds, E).
+
+    Records of environments without measures are left out.
+    """
     found: dict[str, dict[str, list[dict[str, np.ndarray[Any, Any]]]]] = {}
     for record in records:
-        if has_report(experiments.find(record.experiment)):
+        if has_measures(experiments.find(record.experiment)):
             found.setdefault(record.experiment, {}).setdefault(record.agent, []).append(measure(record))
     return {
         experiment: {
@@ -53,8 +59,8 @@ def gather(records: Iterable[Record]) -> dict[str, dict[str, dict[str, np.ndarra
     }
 
 
-def render(measures: dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]]) -> str:
-    """One table for each experiment: a line for each measure, a column for each agent, means over all episodes."""
+def measures_text(measures: dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]]) -> str:
+    """Return one table per experiment: a line for each measure, a column for each agent, means over all episodes."""
     blocks = []
     for experiment, agents in measures.items():
         names = list(next(iter(agents.values())))
@@ -64,4 +70,4 @@ def render(measures: dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]]) -> s
             values = (found[name].mean() for found in agents.values())
             lines.append(name.ljust(first) + "".join(f"{value:{WIDTH}.3g}" for value in values))
         blocks.append("\n".join(lines))
-    return "\n\n".join(blocks) if blocks else "No record is of an environment that reports measures."
+    return "\n\n".join(blocks) if blocks else "No record is of an environment that has measures."

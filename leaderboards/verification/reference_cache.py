@@ -1,4 +1,4 @@
-"""References that this verifier computed before: what public episodes are scored against is the same for every agent.
+"""Cache of the references that public episodes are scored against, which are the same for every agent.
 
 They are kept in a folder of the user who verifies, VALUEGYM_CACHE or the user's cache folder, and nowhere if that is
 "off". Nothing of a submission goes into them: a reference is a function of the environment, an episode's seed and its
@@ -18,13 +18,15 @@ from pathlib import Path
 
 from valuegym.leaderboards.records.fingerprint import provenance
 from valuegym.leaderboards.records.record import write_atomically
-from valuegym.leaderboards.verification.scores import Known
+from valuegym.leaderboards.verification.scores import References
+
+__all__ = ["VARIABLE", "load", "save"]
 
 VARIABLE = "VALUEGYM_CACHE"
 
 
 def folder() -> Path | None:
-    """Where references are kept; None for nowhere."""
+    """Return where references are kept; None for nowhere."""
     named = os.environ.get(VARIABLE, "")
     if named == "off":
         return None
@@ -35,41 +37,42 @@ def folder() -> Path | None:
 
 
 def file_of(digest: str) -> Path | None:
-    """The file of an environment with this digest, as this installation computes its references."""
+    """Return the file of an environment's references, by its digest and this installation's versions; None for none."""
     place = folder()
     name = hashlib.sha256(json.dumps([digest, provenance()], sort_keys=True).encode()).hexdigest()
     return place / f"{name}.json" if place else None
 
 
 def private(path: Path) -> bool:
-    """Whether a path is this user's own and nobody else may write to it; a link is not."""
+    """Return whether a path is this user's own and nobody else may write to it; a link is not."""
     about = path.lstat()
     if not hasattr(os, "getuid"):  # Windows keeps a user's folder from others by itself
         return not stat.S_ISLNK(about.st_mode)
     return not stat.S_ISLNK(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o022
 
 
-def load(digest: str) -> Known:
-    """The references known of an environment; none where there is no file that only this user could write."""
+def load(digest: str) -> References:
+    """Return the cached references of an environment; none where there is no file that only this user could write."""
     path = file_of(digest)
     try:
         if path is None or not (private(path.parent) and private(path)):
             return {}
         rows = json.loads(path.read_text(encoding="ascii"))
-        return {tuple(what): (float(naive), float(best)) for what, naive, best in rows}
-    except (OSError, ValueError, TypeError, RecursionError):  # none, or damaged: computed anew
+        return {tuple(episode): (float(naive), float(best)) for episode, naive, best in rows}
+    except (OSError, ValueError, TypeError, RecursionError):  # none, or damaged: they are computed again
         return {}
 
 
-def save(digest: str, known: Known) -> None:
-    """Keep references, besides those that are there; where that cannot be done, nothing is kept."""
+def save(digest: str, references: References) -> None:
+    """Add references to the cache; where that cannot be done, nothing is kept."""
     path = file_of(digest)
     if path is None:
         return
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if private(path.parent):
-            rows = [[what, *pair] for what, pair in (load(digest) | known).items() if all(map(math.isfinite, pair))]
+            kept = (load(digest) | references).items()
+            rows = [[episode, *pair] for episode, pair in kept if all(map(math.isfinite, pair))]
             write_atomically(path, json.dumps(rows))
     except OSError:
         return

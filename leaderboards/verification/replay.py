@@ -13,34 +13,41 @@ import numpy.typing as npt
 from valuegym.envs.functional import Actions, Core, episode_keys, put_rows, take_rows
 from valuegym.leaderboards.records.record import Episode, RecordError
 
+__all__ = ["Replay", "checkpoints", "replay"]
+
 Array = npt.NDArray[Any]
 
 CACHE = 2**18  # bytes of states that are advanced at a time: what a processor's caches hold with all that is computed
 
 
 class Replay(NamedTuple):
-    """What E episodes come to: discounted true returns (E,), the last states, and the tasks that were played.
+    """The result of replaying E episodes.
 
-    begun: with what seed and options each episode began. alike (E,): the first episode that began as each one does,
-    and so with its task.
+    Attributes:
+        returns: (E,), discounted true returns.
+        last: states after the last steps.
+        task: the tasks that were played.
+        episode_ids: seed and options with which each episode began: all that its task depends on.
+        task_index: (E,), for each episode the first one with the same id, and so with the same task.
     """
 
     returns: Array
     last: Any
     task: Any
-    begun: list[tuple[Any, ...]]
-    alike: Array
+    episode_ids: list[tuple[Any, ...]]
+    task_index: Array
 
 
 def checkpoints(steps: int, every: int) -> list[int]:
-    """The steps whose states a record holds: 0, every, 2 every, ... and the last."""
+    """Return the steps whose states a record holds: 0, every, 2 every, ... and the last."""
     return [*range(0, steps, every), steps]
 
 
 def _states(core: Core, template: Any, episodes: list[Episode]) -> Any:
-    """The recorded states of all episodes, one after another, as the core's own state type.
+    """Return the recorded states of all episodes, one after another, as the core's own state type.
 
-    RecordError where they cannot be.
+    Raises:
+        RecordError: where a field is missing, or does not hold as many numbers of its shape as it should.
     """
     every = getattr(core, "checkpoint", 1)
     columns = []
@@ -76,7 +83,11 @@ def _states(core: Core, template: Any, episodes: list[Episode]) -> Any:
 
 
 def _actions(space: Any, episodes: list[Episode]) -> Array:
-    """All actions of all episodes, one after another; RecordError where one is outside the action space."""
+    """Return all actions of all episodes, one after another.
+
+    Raises:
+        RecordError: where one is outside the action space.
+    """
     flat = [action for episode in episodes for action in episode.actions]
     # The common case, without a look at each.
     n, lists = math.prod(space.shape), bool(space.shape) and set(map(type, flat)) <= {list}
@@ -93,7 +104,7 @@ def _actions(space: Any, episodes: list[Episode]) -> Array:
 
 
 def _agree(recorded: Any, replayed: Any, tolerance: float) -> Array:
-    """Rows in which two states are equal, floats within the tolerance that the environment declares."""
+    """Find the rows in which two states are equal, floats within the tolerance that the environment declares."""
     equal = np.ones(len(recorded[0]), np.bool_)
     for a, b in zip(recorded, replayed, strict=True):
         close = np.abs(a - b) <= tolerance * (1 + np.abs(b)) if a.dtype.kind == "f" and tolerance else a == b
@@ -102,7 +113,7 @@ def _agree(recorded: Any, replayed: Any, tolerance: float) -> Array:
 
 
 def _parts(length: Array, together: int) -> Iterator[tuple[int, Array]]:
-    """Step i and which segments have one, at most so many at a time, for all segments of these lengths."""
+    """Yield step i and which segments have one, at most `together` at a time, for all segments of these lengths."""
     for i in range(length.max()):
         going = np.flatnonzero(length > i)
         for rows in np.array_split(going, -(-len(going) // together)):
@@ -112,14 +123,19 @@ def _parts(length: Array, together: int) -> Iterator[tuple[int, Array]]:
 def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict[str, Array]) -> Replay:
     """Check E recorded episodes against the core and compute their returns.
 
-    Limit is the step limit, options those of reset, one per episode.
+    Args:
+        core: the environment's rules.
+        episodes: as recorded.
+        limit: of steps in an episode, None for none.
+        options: of reset, name -> (E,).
 
-    Raises RecordError with the first thing that is not as the environment would have it.
+    Raises:
+        RecordError: with the first thing that is not as the environment would have it.
     """
     chosen = zip(*(value.tolist() for value in options.values()), strict=True) if options else [()] * len(episodes)
-    begun = [(episode.seed, *own) for episode, own in zip(episodes, chosen, strict=True)]
+    episode_ids = [(episode.seed, *own) for episode, own in zip(episodes, chosen, strict=True)]
     firsts: dict[tuple[Any, ...], int] = {}
-    alike = [firsts.setdefault(what, e) for e, what in enumerate(begun)]
+    task_index = [firsts.setdefault(id, e) for e, id in enumerate(episode_ids)]
     key = episode_keys([episode.seed for episode in episodes])
     task, start = core.initial(key, **options)
     every, tolerance = getattr(core, "checkpoint", 1), getattr(core, "tolerance", 0.0)
@@ -153,7 +169,7 @@ def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict
         try:
             over = core.terminal(played, here)
         except IndexError:
-            raise RecordError("a recorded state is none of the environment's.") from None
+            raise RecordError("a recorded state is not one of the environment's.") from None
         if over.any():
             bad = rows[over.argmax()]
             raise RecordError(
@@ -182,4 +198,4 @@ def replay(core: Core, episodes: list[Episode], limit: int | None, options: dict
             raise RecordError(f"the episode of seed {claim.seed} stops after {steps[e]} steps, before its end.")
         if limit is not None and steps[e] > limit:
             raise RecordError(f"the episode of seed {claim.seed} has {steps[e]} steps; the limit is {limit}.")
-    return Replay(returns, last, task, begun, np.array(alike))
+    return Replay(returns, last, task, episode_ids, np.array(task_index))

@@ -14,18 +14,34 @@ import numpy as np
 
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
-from valuegym.leaderboards.records.record import Record, RecordError, read
-from valuegym.leaderboards.verification import reference_cache as known
+from valuegym.leaderboards.records.record import Record, RecordError, read_record
+from valuegym.leaderboards.verification import reference_cache
 from valuegym.leaderboards.verification.replay import replay
-from valuegym.leaderboards.verification.scores import SCORES, Known
+from valuegym.leaderboards.verification.scores import SCORES, References
 
-MAX_PARCEL = 2**24  # bytes of records that are replayed together
+__all__ = [
+    "Candidate",
+    "Verdict",
+    "batches",
+    "check",
+    "record_files",
+    "verify",
+    "verify_all",
+    "verify_candidates",
+    "verify_together",
+]
+
+MAX_BATCH = 2**24  # bytes of records that are replayed together
 
 
 class Verdict(NamedTuple):
-    """What became of one record file: reason is "" if it is true.
+    """The result of verifying one record file.
 
-    Warnings are differences that do not matter by themselves.
+    Attributes:
+        path: of the file, or the name of a submission's member.
+        reason: why it was rejected, "" if it is true.
+        warnings: differences that do not matter by themselves.
+        record: the record, None if it was rejected.
     """
 
     path: str
@@ -33,14 +49,15 @@ class Verdict(NamedTuple):
     warnings: tuple[str, ...] = ()
     record: Record | None = None
 
-    @property
-    def status(self) -> str:
-        """The trust tier that the verdict gives."""
-        return f"rejected: {self.reason}" if self.reason else "replayed"
-
 
 class Candidate(NamedTuple):
-    """A record to be replayed: where it is, the record, and the seeds its episodes must have, None for public ones."""
+    """A record to be replayed.
+
+    Attributes:
+        path: where it is.
+        record: as read.
+        seeds: those that its episodes must have, None for the experiment's public ones.
+    """
 
     path: str
     record: Record
@@ -48,17 +65,21 @@ class Candidate(NamedTuple):
 
 
 def check(record: Record, data: str | None = None, seeds: Sequence[int] | None = None) -> np.ndarray[Any, Any]:
-    """The scores (E, R) of a record, recomputed from its actions.
+    """Return the scores (E, P) of a record, recomputed from its actions.
 
-    Its episodes must have the experiment's own seeds, or these where they are given.
+    Args:
+        record: as read.
+        data: folder of human data, where the experiment needs it.
+        seeds: those that its episodes must have; by default the experiment's own.
 
-    Raises RecordError if anything in it is not as this installation has it.
+    Raises:
+        RecordError: if anything in it is not as this installation has it.
     """
-    _expected(record, data, seeds)
+    _check_header(record, data, seeds)
     return _replayed([record], data, {})[0]
 
 
-def _expected(record: Record, data: str | None, seeds: Sequence[int] | None) -> None:
+def _check_header(record: Record, data: str | None, seeds: Sequence[int] | None) -> None:
     """Raise RecordError unless the header and the seeds are as this installation has them."""
     try:
         what = experiments.find(record.experiment)
@@ -75,20 +96,23 @@ def _expected(record: Record, data: str | None, seeds: Sequence[int] | None) -> 
     if len(played) != len(seeds):
         raise RecordError(f"the record has {len(played)} episodes; expected {len(seeds)}.")
     if played != seeds:
-        raise RecordError(f"the episodes' seeds are not those that were due, {seeds[0]} to {seeds[-1]}.")
+        raise RecordError(f"the episodes' seeds are not the expected ones, {seeds[0]} to {seeds[-1]}.")
 
 
-def _replayed(records: Sequence[Record], data: str | None, references: Known) -> list[np.ndarray[Any, Any]]:
-    """The scores (E, R) of records of one experiment, all played at once; RecordError if any of them is not true.
+def _replayed(records: Sequence[Record], data: str | None, cached: References) -> list[np.ndarray[Any, Any]]:
+    """Return the scores (E, P) of records of one experiment, all played at once.
 
-    References that are known are not computed again, and what is computed is added to them.
+    Cached references are not computed again, and what is computed is added to them.
+
+    Raises:
+        RecordError: if any of the records is not true.
     """
     what, counts = experiments.find(records[0].experiment), [len(record.episodes) for record in records]
     env: Any = gym.make(what.env_id, **what.make_kwargs(data)).unwrapped
     options = {what.options[0]: np.tile(what.options[1], len(records))} if what.options else {}
     episodes = [episode for record in records for episode in record.episodes]
     found = replay(env.core, episodes, what.spec()["max_episode_steps"], options)
-    scores = np.split(SCORES[what.score](env.core, found, references), np.cumsum(counts)[:-1])
+    scores = np.split(SCORES[what.score](env.core, found, cached), np.cumsum(counts)[:-1])
     for record, own in zip(records, scores, strict=True):
         claimed = np.array(record.scores) if len({len(row) for row in record.scores}) == 1 else np.zeros(0)
         if claimed.shape != own.shape or not np.allclose(claimed, own, rtol=0, atol=1e-9):
@@ -96,17 +120,17 @@ def _replayed(records: Sequence[Record], data: str | None, references: Known) ->
     return scores
 
 
-def _reason(records: Sequence[Record], data: str | None, references: Known) -> str:
-    """Why the records are not all true; "" where they are."""
+def _reason(records: Sequence[Record], data: str | None, cached: References) -> str:
+    """Return why the records are not all true; "" where they are."""
     try:
-        _replayed(records, data, references)
+        _replayed(records, data, cached)
     except (ValueError, OSError) as error:
         return str(error) or type(error).__name__
     return ""
 
 
-def decide(candidates: Sequence[Candidate], data: str | None = None) -> list[Verdict]:
-    """Verdicts on records, in their order; those of one experiment are played together, which is what makes it fast.
+def verify_candidates(candidates: Sequence[Candidate], data: str | None = None) -> list[Verdict]:
+    """Replay records and return verdicts in their order; those of one experiment are played together, which is fast.
 
     Where one of them is not true, each is played by itself, so that no record's verdict depends on another's.
     """
@@ -114,21 +138,21 @@ def decide(candidates: Sequence[Candidate], data: str | None = None) -> list[Ver
     groups: dict[tuple[str, bool], list[int]] = {}
     for place, candidate in enumerate(candidates):
         try:
-            _expected(candidate.record, data, candidate.seeds)
+            _check_header(candidate.record, data, candidate.seeds)
             groups.setdefault((candidate.record.experiment, candidate.seeds is None), []).append(place)
         except (ValueError, OSError) as error:
             reasons[place] = str(error) or type(error).__name__
     for (_, public), places in groups.items():
         digest = candidates[places[0]].record.digest  # is this installation's own
-        there = known.load(digest) if public else {}
-        references = dict(there)
-        untrue = _reason([candidates[place].record for place in places], data, references)
+        before = reference_cache.load(digest) if public else {}
+        cached = dict(before)
+        untrue = _reason([candidates[place].record for place in places], data, cached)
         for place in places if untrue else ():
-            reasons[place] = _reason([candidates[place].record], data, references) if len(places) > 1 else untrue
-        if public and len(references) > len(there):
-            known.save(digest, references)
+            reasons[place] = _reason([candidates[place].record], data, cached) if len(places) > 1 else untrue
+        if public and len(cached) > len(before):
+            reference_cache.save(digest, cached)
     return [
-        Verdict(candidate.path, reason) if reason else found_true(candidate.path, candidate.record)
+        Verdict(candidate.path, reason) if reason else _accepted(candidate.path, candidate.record)
         for candidate, reason in zip(candidates, reasons, strict=True)
     ]
 
@@ -139,20 +163,20 @@ def verify(path: str | Path, data: str | None = None) -> Verdict:
 
 
 def verify_together(paths: Sequence[str], data: str | None = None) -> list[Verdict]:
-    """As `verify`, for several files."""
+    """Replay several record files; damaged and hostile ones give a verdict, not an exception."""
     found: dict[str, Verdict] = {}
     candidates = []
     for path in paths:
         try:
-            candidates.append(Candidate(path, read(Path(path))))
+            candidates.append(Candidate(path, read_record(Path(path))))
         except (ValueError, OSError) as error:
             found[path] = Verdict(path, str(error) or type(error).__name__)
-    found |= {verdict.path: verdict for verdict in decide(candidates, data)}
+    found |= {verdict.path: verdict for verdict in verify_candidates(candidates, data)}
     return [found[path] for path in paths]
 
 
-def found_true(path: str, record: Record) -> Verdict:
-    """The verdict on a record that was checked, with the differences that do not matter by themselves."""
+def _accepted(path: str, record: Record) -> Verdict:
+    """Return the verdict on a record that is true, with the differences that do not matter by themselves."""
     here = provenance()
     differs = [name for name in ("source", "valuegym") if record.provenance.get(name) != here[name]]
     return Verdict(path, "", tuple(f"{name} differs from this installation's" for name in differs), record)
@@ -162,18 +186,26 @@ def _work(item: tuple[Sequence[str], str | None]) -> list[Verdict]:
     return verify_together(*item)
 
 
-def parcels(runs: Sequence[tuple[str, str]], sizes: Sequence[int], workers: int) -> list[list[int]]:
-    """Which records to replay together: places of runs (track, seed), of one track each, in the order of their seeds.
+def batches(runs: Sequence[tuple[str, str]], sizes: Sequence[int], workers: int) -> list[list[int]]:
+    """Group records that are to be replayed together: each batch holds one track, in the order of the seeds.
 
     Runs of one seed stay together, for their references are the same. Every worker gets a part of a track, and none
-    gets more than MAX_PARCEL bytes at once, unless a single record has more.
+    gets more than MAX_BATCH bytes at once, unless a single record has more.
+
+    Args:
+        runs: track and seed of each record.
+        sizes: of each record in bytes.
+        workers: parallel processes.
+
+    Returns:
+        The batches, each a list of places in `runs`.
     """
     grouped: dict[str, list[int]] = {}
     for place in sorted(range(len(runs)), key=lambda place: runs[place][1]):
         grouped.setdefault(runs[place][0], []).append(place)
     found: list[list[int]] = []
     for places in grouped.values():
-        room, used = min(MAX_PARCEL, -(-sum(sizes[place] for place in places) // workers)), MAX_PARCEL + 1
+        room, used = min(MAX_BATCH, -(-sum(sizes[place] for place in places) // workers)), MAX_BATCH + 1
         for place in places:
             if used + sizes[place] > room:
                 found.append([])
@@ -184,7 +216,11 @@ def parcels(runs: Sequence[tuple[str, str]], sizes: Sequence[int], workers: int)
 
 
 def record_files(folder: str | Path) -> list[Path]:
-    """The record files in a results folder (or the file itself), sorted; FileNotFoundError if there is none."""
+    """Return the record files in a results folder (or the file itself), sorted.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
     folder = Path(folder)
     found = [folder] if folder.is_file() else sorted(folder.rglob("seed-*.jsonl"))
     if not found:
@@ -193,10 +229,15 @@ def record_files(folder: str | Path) -> list[Path]:
 
 
 def verify_all(folder: str | Path, data: str | None = None, workers: int = 2) -> list[Verdict]:
-    """Replay every record of a folder in fresh processes."""
+    """Replay every record of a folder in fresh processes.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        OSError: if worker processes die again and again.
+    """
     paths = record_files(folder)
     runs = [(str(path.parent.parent), path.name) for path in paths]
-    together = parcels(runs, [path.stat().st_size for path in paths], workers)
+    together = batches(runs, [path.stat().st_size for path in paths], workers)
     work = [([str(paths[place]) for place in places], data) for places in together]
     found = {v.path: v for part in executors.parallel_map(_work, work, workers, "verifying") for v in part}
     return [found[str(path)] for path in paths]

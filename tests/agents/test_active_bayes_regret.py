@@ -1,4 +1,4 @@
-"""Asking: the worth of a question in closed form, its order of questions, and what it is worth in play."""
+"""Active learning: the acquisition value of a query in closed form, the order of queries, and the gain in play."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ID = "valuegym/RewardInferenceActive-v0"
 close = np.testing.assert_allclose
 
 
-# --- the worth of a question ---
+# --- acquisition values ---
 
 
 def test_information_in_closed_form() -> None:
@@ -76,7 +76,7 @@ def started(choice: str = "information", **kwargs: Any) -> tuple[Any, dict[str, 
     return env, env.reset(seed=3)[0], ActiveBayesRegret(env, seed=1, choice=choice)
 
 
-def test_promises_follow_from_regret_under_the_draws() -> None:
+def test_acquisition_values_follow_from_regret_under_the_draws() -> None:
     """Against regrets read off solved processes, one draw at a time."""
     _, observation, agent = started()
     query, candidates = read(observation), read_candidates(observation)
@@ -90,13 +90,13 @@ def test_promises_follow_from_regret_under_the_draws() -> None:
         taken = advantage[candidates.states[..., :-1], candidates.actions] * candidates.mask
         total = (taken * mdp.discount ** np.arange(3)).sum(-1)
         second[:, i] = 0.5 + 0.5 * np.tanh((total[:, 1] - total[:, 0]) / 2)
-    close(belief.promise(candidates, "information"), expected_information(second, np.full(40, 1 / 40)), atol=1e-7)
-    gain = belief.promise(candidates, "value")
+    close(belief.acquisition(candidates, "information"), expected_information(second, np.full(40, 1 / 40)), atol=1e-7)
+    gain = belief.acquisition(candidates, "value")
     assert ((gain >= 0) & (gain <= 1)).all()
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_actions_hold_the_estimate_and_the_promises(choice: str) -> None:
+def test_actions_hold_the_estimate_and_the_acquisition_values(choice: str) -> None:
     env, observation, agent = started(choice)
     memory, terminated, rewards = None, False, []
     while not terminated:

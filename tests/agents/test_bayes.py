@@ -253,11 +253,11 @@ def test_answers_follow_from_the_generator(name: str) -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", LEARNERS)
 def test_growing_answers_give_what_each_number_gives_alone(name: str) -> None:
-    answers, shown = random_board(120), (0, 2, 3, 20, 100, 120)
+    answers, counts = random_board(120), (0, 2, 3, 20, 100, 120)
     agent: Any = make(name, gym.make(ENV, split="dev", evaluation_points=(1,)), seed=5)
-    found = agent.estimates(answers.mdp, answers.pairs, answers.label, shown)
-    assert not found[0].any() and len(np.unique(found, axis=0)) == len(shown)
-    for n, estimate in zip(shown[1:], found[1:], strict=True):
+    found = agent.estimates(answers.mdp, answers.pairs, answers.label, counts)
+    assert not found[0].any() and len(np.unique(found, axis=0)) == len(counts)
+    for n, estimate in zip(counts[1:], found[1:], strict=True):
         first, rng = Segment(*(field[:n] for field in answers.pairs)), np.random.default_rng(5)
         np.testing.assert_array_equal(agent.estimate(answers.mdp, first, answers.label[:n], rng), estimate)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -22,15 +20,6 @@ from valuegym.envs.control import lqr, riccati
 
 n, m, N, K = 4, 5, 300, 3
 FORMS = ("vagram", "vagram_mean", "vagram_taylor", "vagram_matrix", "vagram_agreed")
-
-
-def sweep() -> Any:
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "lqr_sweep.py"
-    spec = importlib.util.spec_from_file_location("lqr_sweep", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def draws(seed: int) -> Any:
@@ -191,32 +180,6 @@ def test_the_gradient_of_the_value_is_that_of_autograd() -> None:
     value, gradient = losses.value_gradients(lambda z: -(z @ P * z).sum(-1, keepdim=True), s)
     np.testing.assert_allclose(gradient[:, 0], -riccati.gradient(best, s.numpy()), rtol=1e-6)
     np.testing.assert_allclose(value[:, 0], -riccati.cost(best._replace(offset=np.zeros(())), s.numpy()), rtol=1e-9)
-
-
-# --- the sweep ---
-
-
-def test_weights_save_the_controller_and_a_matrix_survives_rotation() -> None:
-    module = sweep()
-
-    def median(arm: str, rotated: bool, noise: float = 0.0) -> float:
-        return module.quantile(module.run(module.Cell(2, 1.0, rotated, noise), arm, 6).tolist(), 0.5)
-
-    assert median("mse", False) > 100
-    for arm in ("vagram", "vagram_mean", "vagram_taylor", "vagram_matrix"):
-        assert median(arm, False) < 1.05
-    assert median("vagram", True) > 2
-    for arm in ("vagram_taylor", "vagram_matrix", "vagram_shrunk", "vagram_agreed"):
-        assert median(arm, True) < 1.05
-
-
-def test_the_sweep_counts_failures_as_infinite() -> None:
-    module = sweep()
-    assert module.quantile([1.0, np.inf, np.inf], 0.5) == np.inf
-    assert module.quantile([1.0, 2.0, np.inf], 0.5) == 2.0
-    system, start = module.systems(module.Cell(0, 1.0, False, 0.0), 2)
-    _, cost = module.true_cost(system, np.array([[[np.nan, 0.0]], [[-50.0, 0.0]]]), start)
-    assert (cost == np.inf).all()
 
 
 # --- the agent ---

@@ -26,8 +26,8 @@ SMALL: dict[str, Any] = {"evaluation_points": (0, 4), "transitions": 60, "length
 def answered(core: LQRFromPreferences, n: int, number: int, seed: int = 1) -> tuple[Task, list[Query], list[Pairs]]:
     """Tasks, what is shown of them, and their first answered pairs."""
     task, state = core.initial(keys.mix(seed, np.arange(n)))
-    shown = [core.observation(task, State(np.full(n, j), state.scores)) for j in range(1, number + 1)]
-    queries = [[read({name: x[row] for name, x in each.items()}) for each in shown] for row in range(n)]
+    seen = [core.observation(task, State(np.full(n, j), state.scores)) for j in range(1, number + 1)]
+    queries = [[read({name: x[row] for name, x in each.items()}) for each in seen] for row in range(n)]
     pairs = [
         Pairs(
             Segments(np.stack([q.pair_states[:, :-1] for q in row]), np.stack([q.pair_actions for q in row])),
@@ -132,12 +132,12 @@ def test_one_environment_and_many_are_answered_alike(name: str) -> None:
     assert agent.learn(0) is agent
     (observation, _), (observations, _) = env.reset(seed=5), envs.reset(seed=5)
     memory, memories, start = None, None, np.ones(2, np.bool_)
-    for shown in range(5):
+    for t in range(5):
         action, memory = agent.predict(observation, state=memory, episode_start=start[:1])
         actions, memories = many.predict(observations, state=memories, episode_start=start)
         assert action in env.action_space and actions in envs.action_space
         assert action.tobytes() == actions[0].tobytes()
-        assert not np.any(action) or shown == 4
+        assert not np.any(action) or t == 4
         observation, observations, start = env.step(action)[0], envs.step(actions)[0], np.zeros(2, np.bool_)
 
 

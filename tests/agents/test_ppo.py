@@ -16,7 +16,7 @@ from valuegym.agents import make
 from valuegym.envs import mdp
 from valuegym.envs.preference.delivery import Delivery
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.records.record import Record, read
+from valuegym.leaderboards.records.record import Record, read_record
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.verification.verify import verify
 
@@ -75,7 +75,7 @@ def test_ppo_learns_the_delivery_task(seed: int, tmp_path: Path) -> None:
     path = run("ppo", "preference/delivery", seed, tmp_path)
     verdict = verify(path)
     assert verdict.reason == ""
-    core, record = Delivery(), read(path)
+    core, record = Delivery(), read_record(path)
     policy = recorded_policy(record)
     J = mdp.mean_return(core.mdp, mdp.evaluate(core.mdp, policy, core.true_rewards)).item()
     naive, best = core.references(None)  # type: ignore[arg-type]

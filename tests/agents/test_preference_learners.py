@@ -201,11 +201,11 @@ def test_starting_points_follow_from_the_generator() -> None:
 
 @pytest.mark.parametrize("name", [*LEARNERS, "regret_library"])
 def test_growing_answers_give_what_each_number_gives_alone(name: str) -> None:
-    answers, shown = ask("regret", 40, 1), (0, 1, 7, 40)
+    answers, counts = ask("regret", 40, 1), (0, 1, 7, 40)
     agent = learner(name, seed=3)
-    found = agent.estimates(answers.mdp, answers.pairs, answers.label, shown)
+    found = agent.estimates(answers.mdp, answers.pairs, answers.label, counts)
     assert not found[0].any()
-    for n, estimate in zip(shown[1:], found[1:], strict=True):
+    for n, estimate in zip(counts[1:], found[1:], strict=True):
         first, rng = Segment(*(field[:n] for field in answers.pairs)), np.random.default_rng(3)
         np.testing.assert_array_equal(agent.estimate(answers.mdp, first, answers.label[:n], rng), estimate)
     for wrong in ((7, 1), (1, 1), (41,), (-1, 2)):

@@ -182,12 +182,12 @@ def test_camps_are_found_where_they_are() -> None:
         [place + 0.2 * draw.normal(size=(4, n, 2)) for place, n in zip(places, (30, 20, 10), strict=True)], 1
     )
     points[:, 5] = np.nan
-    share, centre, doubt = pluralist.clusters(points, 3, 0.2)
+    share, centre, doubt = pluralist.fitted_clusters(points, 3, 0.2)
     order = np.argsort(-share, -1)
     assert np.allclose(np.sort(share)[:, ::-1], np.array([29, 20, 10]) / 59, atol=0.02)
     assert np.allclose(np.take_along_axis(centre, order[..., None], 1), places, atol=0.25)
     assert np.allclose(np.take_along_axis(doubt, order, 1), 0.2 / np.sqrt([29, 20, 10]), atol=0.01)
-    one, _, _ = pluralist.clusters(0.2 * draw.normal(size=(50, 60, 2)), 3, 0.2)
+    one, _, _ = pluralist.fitted_clusters(0.2 * draw.normal(size=(50, 60, 2)), 3, 0.2)
     assert ((one > 0).sum(-1) == 1).mean() > 0.9
 
 

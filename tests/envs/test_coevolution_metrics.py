@@ -99,8 +99,8 @@ def test_direction_accuracy() -> None:
     half = truth.copy()
     half[:2] *= -1
     assert metrics.direction_accuracy(half, truth, before) == pytest.approx(3 / 7)
-    guesses = rng().normal(size=(2000, 9, 5))
-    scores = metrics.direction_accuracy(guesses, rng(1).normal(size=(9, 5)), np.zeros((9, 5)))
+    random = rng().normal(size=(2000, 9, 5))
+    scores = metrics.direction_accuracy(random, rng(1).normal(size=(9, 5)), np.zeros((9, 5)))
     assert abs(scores.mean() - 0.5) < 1.96 * scores.std() / np.sqrt(2000)
 
 
@@ -197,8 +197,8 @@ def test_objectives_of_a_dr_mdp() -> None:
     assert all(value == 0 for value in silent.values())
     lenient = metrics.objectives(broadcasts, speaks, people, counterfactual, bound, 0.25)
     assert lenient["constrained"] == pytest.approx(2 * 0.99 / 4)  # until influence exceeds 0.25
-    alike = metrics.objectives(np.zeros((T, 1)), speaks, counterfactual, counterfactual, bound, 0.0)
-    assert set(map(float, alike.values())) == {1.0}  # without influence all objectives agree
+    equal = metrics.objectives(np.zeros((T, 1)), speaks, counterfactual, counterfactual, bound, 0.0)
+    assert set(map(float, equal.values())) == {1.0}  # without influence all objectives agree
 
 
 @pytest.mark.parametrize("family", trajectories.FAMILIES)

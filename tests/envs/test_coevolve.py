@@ -50,7 +50,7 @@ def test_a_step_is_the_equation(network: Any) -> None:
         noise = keys.irwin_hall(task.key[:, None], t, 5, np.arange(12)).reshape(3, 6, 2)
         for b in range(3):
             said, speaks = action[b, 2:4].astype(float), action[b, 4] > 0
-            for heard, before, found in (
+            for hears, before, found in (
                 (speaks, state.people[b], after.people[b]),
                 (False, state.counterfactual[b], after.counterfactual[b]),
             ):
@@ -59,7 +59,7 @@ def test_a_step_is_the_equation(network: Any) -> None:
                     friend = before[partner[b, i]]
                     if np.linalg.norm(friend - x) < 0.9:
                         move += 2 * 0.05 * (friend - x)
-                    if heard and np.linalg.norm(said - x) < 0.9:
+                    if hears and np.linalg.norm(said - x) < 0.9:
                         move += 0.15 * (said - x)
                     move += 0.1 * (task.anchors[b, i] + task.drift[b, t + 1] - x) + 0.02 * noise[b, i]
                     assert np.allclose(found[i], x + move, atol=1e-12)
@@ -160,8 +160,8 @@ def test_references_and_what_wins() -> None:
     naive, best = core.references(task)
     assert np.array_equal(naive, rollouts.play(core, task, core.persistence).returns)
 
-    def told(speaking: Any) -> float:
-        """Mean return with a perfect estimate, that speaks it when told to."""
+    def mean_return(speaking: Any) -> float:
+        """Mean return with a perfect estimate, that broadcasts it at some steps."""
 
         def policy(task: Task, state: State) -> Array:
             mean = state.people.mean(1)
@@ -169,7 +169,11 @@ def test_references_and_what_wins() -> None:
 
         return float(rollouts.play(core, task, policy).returns.mean())
 
-    silence, always, shout = told(lambda t: False), told(lambda t: True), told(lambda t: t == core.steps - 1)
+    silence, always, shout = (
+        mean_return(lambda t: False),
+        mean_return(lambda t: True),
+        mean_return(lambda t: t == core.steps - 1),
+    )
     assert silence == pytest.approx(0, abs=1e-6)
     assert best.mean() > max(silence, always, shout) + 0.5
     assert (best > naive).all()

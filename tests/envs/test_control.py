@@ -23,7 +23,7 @@ ALL = pytest.mark.parametrize("name", CORES)
 TIMED = [id for id, row in ENVS.items() if "control" in row.tags and row.max_episode_steps]
 
 
-def begun(core: Any, B: int) -> tuple[Any, Any, keys.Key, np.ndarray]:
+def started(core: Any, B: int) -> tuple[Any, Any, keys.Key, np.ndarray]:
     key = keys.mix(4, np.arange(B))
     return *core.initial(key), key, np.zeros(B, np.int64)
 
@@ -35,7 +35,7 @@ def test_mountain_car_moves_as_gymnasiums() -> None:
     x = rng.uniform(-1.2, 0.449, B).astype(np.float32).astype(np.float64)
     v = rng.uniform(-0.07, 0.07, B).astype(np.float32).astype(np.float64)
     action = rng.uniform(-1, 1, (B, 1)).astype(np.float32)
-    task, _, key, t = begun(core, B)
+    task, _, key, t = started(core, B)
     state = mountain_car.State(x, v)
     after = core.transition(task, state, action, key, t)
     reward, over = core.reward(task, state, action, after), core.terminal(task, after)
@@ -54,7 +54,7 @@ def test_cart_and_pole_move_as_gymnasiums() -> None:
     core, rng, B = cartpole_swingup.CartPoleSwingUp(), np.random.default_rng(0), 2000
     state = cartpole_swingup.State(*(rng.uniform(-r, r, B) for r in (2.4, 5, math.pi, 10)))
     push = rng.integers(2, size=B)
-    task, _, key, t = begun(core, B)
+    task, _, key, t = started(core, B)
     after = core.transition(task, state, (2.0 * push - 1)[:, None].astype(np.float32), key, t)
     for i in range(B):
         theirs.steps_beyond_terminated = None
@@ -71,28 +71,28 @@ def test_acrobot_moves_as_gymnasiums() -> None:
     core, rng, B = acrobot.Acrobot(), np.random.default_rng(0), 600
     state = acrobot.State(*(rng.uniform(-r, r, B) for r in (3.1, 3.1, 12.0, 28.0)))
     push = rng.integers(3, size=B)
-    task, _, key, t = begun(core, B)
+    task, _, key, t = started(core, B)
     after = core.transition(task, state, (push - 1.0)[:, None].astype(np.float32), key, t)
-    reward, over, started = (
+    reward, over, before = (
         core.reward(task, state, push, after),
         core.terminal(task, after),
         core.terminal(task, state),
     )
-    for i in np.flatnonzero(~started):
+    for i in np.flatnonzero(~before):
         theirs.state = np.array([part[i] for part in state])
         _, paid, terminated, _, _ = theirs.step(int(push[i]))
         gap = np.array([part[i] for part in after]) - theirs.state
         gap[:2] = [math.remainder(g, 2 * math.pi) for g in gap[:2]]
         assert np.abs(gap).max() < 1e-11
         assert (paid, terminated) == (reward[i], over[i])
-    assert over.any() and started.any()
+    assert over.any() and before.any()
 
 
 @ALL
 @pytest.mark.parametrize("B", [1, 3, 8, 300])
 def test_bits_do_not_depend_on_the_number_of_rows(name: str, B: int) -> None:
     core, rng = CORES[name](), np.random.default_rng(B)
-    task, together, key, _ = begun(core, B)
+    task, together, key, _ = started(core, B)
     few = range(min(B, 40))
     alone = {i: core.initial(key[i : i + 1]) for i in few}
     for t in range(25):
@@ -131,7 +131,7 @@ def test_vector_rows_equal_scalar_environments_through_resets(id: str) -> None:
 @ALL
 def test_terminal_states_stay_and_pay_nothing(name: str) -> None:
     core = CORES[name]()
-    task, state, key, t = begun(core, 2)
+    task, state, key, t = started(core, 2)
     over = {
         "MountainCarContinuous": lambda: mountain_car.State(np.full(2, 0.5), np.full(2, 0.01)),
         "CartPoleSwingUp": lambda: state._replace(position=np.full(2, -2.5)),
@@ -146,7 +146,7 @@ def test_terminal_states_stay_and_pay_nothing(name: str) -> None:
 
 def test_values_of_the_mountain_car() -> None:
     core = mountain_car.MountainCarContinuous()
-    task, state, _, _ = begun(core, 100)
+    task, state, _, _ = started(core, 100)
     naive, best = core.references(task)
     value = core.oracle_value(task, state)
     assert np.abs(best - value).max() < 0.5 and best.mean() == pytest.approx(47.6, abs=0.3)
@@ -177,7 +177,7 @@ def test_observations_tell_when_the_cart_is_off_the_track() -> None:
 
 def test_the_cart_poles_reference_swings_up_and_stays() -> None:
     core = cartpole_swingup.CartPoleSwingUp()
-    task, state, key, _ = begun(core, 100)
+    task, state, key, _ = started(core, 100)
     naive, best = core.references(task)
     assert best.mean() == pytest.approx(59.1, abs=0.4) and best.min() > 58 and naive.mean() < 15
     for t in range(500):
@@ -189,7 +189,7 @@ def test_the_cart_poles_reference_swings_up_and_stays() -> None:
 def test_a_planner_hardly_improves_on_the_cart_poles_reference() -> None:
     """At every step five forces are tried as well, and the reference is followed in thought."""
     core, B, horizon = cartpole_swingup.CartPoleSwingUp(), 6, 150
-    task = begun(core, B)[0]
+    task = started(core, B)[0]
     forces = np.array([-1.0, -0.5, 0.0, 0.5, 1.0], np.float32)
     many = type(task)(*(np.tile(part, 6) for part in task))
 
@@ -231,13 +231,13 @@ def test_the_catch_is_the_best_linear_gain_at_the_top() -> None:
 
 def test_the_acrobots_reference_is_quick() -> None:
     core = acrobot.Acrobot()
-    task, _, _, _ = begun(core, 3)
+    task, _, _, _ = started(core, 3)
     best = rollouts.returns(core, task, lambda s, t: core.oracle_action(task, s))
     steps = np.log(1 + 0.01 * best) / np.log(0.99)  # the last one is free
     assert steps.mean() < 72
     base = rollouts.returns(core, task, lambda s, t: acrobot.base_action(s).astype(np.float32)[:, None])
     assert base.mean() < best.mean()
-    assert (core.references(task)[1] == best).all()  # though it is asked for many steps at once, after guesses
+    assert (core.references(task)[1] == best).all()  # with a draft policy, in batches of steps
     assert acrobot.Acrobot(max_speed=[1.0, 2.0]).parameters.max_speed == (1.0, 2.0)
 
 
@@ -263,7 +263,7 @@ def test_the_acrobots_plans_are_followed_as_far_as_it_takes_to_tell_the_best() -
 
 def test_the_acrobots_reference_does_not_depend_on_how_much_is_played_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     core = acrobot.Acrobot()
-    task, _, _, _ = begun(core, 3)
+    task, _, _, _ = started(core, 3)
     together = core.references(task)
     monkeypatch.setattr(rollouts, "ROWS", 64)
     monkeypatch.setattr(rollouts, "AHEAD", 5)

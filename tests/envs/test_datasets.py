@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from valuegym.envs.preference import datasets, delivery
-from valuegym.envs.preference.answers import PARTS, delivery_segments, file_names, mismatches
 from valuegym.envs.preference.datasets import CONDITIONS, find, load, present
+from valuegym.envs.preference.human_data import PARTS, delivery_segments, file_names, mismatches
 
 SMALLEST = "Regret-Question"
 COUNTS = {

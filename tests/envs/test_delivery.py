@@ -11,7 +11,7 @@ import pytest
 
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import delivery, delivery_art, random_delivery
+from valuegym.envs.preference import delivery, random_delivery
 from valuegym.envs.preference.delivery import (
     BOARD,
     BRICK,
@@ -25,6 +25,7 @@ from valuegym.envs.preference.delivery import (
     WEIGHTS,
     Delivery,
 )
+from valuegym.envs.rendering import delivery as rendering
 
 close = np.testing.assert_allclose
 ITEMS = (ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK)  # in the order of the weights
@@ -228,7 +229,7 @@ def test_what_each_observation_shows() -> None:
         assert (seen[cell].reshape(4, 6) == expected).all()
     space, seen = see("image")
     assert space == gym.spaces.Box(0, 255, (80, 80, 3), np.uint8)
-    assert all((seen[cell] == delivery_art.image(PUBLISHED, divmod(int(cell), 10))).all() for cell in cells)
+    assert all((seen[cell] == rendering.image(PUBLISHED, divmod(int(cell), 10))).all() for cell in cells)
     assert len({picture.tobytes() for picture in seen}) == 100  # every cell can be told from the others
 
 

@@ -1,4 +1,4 @@
-"""Distractors: they leave the task underneath alone, keep to their map, and serve training and evaluation alike."""
+"""Distractors: they leave the task underneath alone, keep to their map, and serve both training and evaluation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def same_map(a: Map, b: Map) -> bool:
 def orbit(m: Map, steps: int, B: int = 64, nudge: float = 0.0) -> np.ndarray:
     """States (T, B, H) under random actions and observations of unit size."""
     rng, key = np.random.default_rng(0), keys.mix(1, np.arange(B))
-    state, out = distractors.begin(m, key) + nudge, []
+    state, out = distractors.start(m, key) + nudge, []
     for t in range(steps):
         seen, action = (
             rng.normal(size=(B, m.observation_coupling.shape[1])),
@@ -98,7 +98,7 @@ def test_how_each_kind_moves(number: int) -> None:
     maps = {kind: distractors.draw_map(kind, number, 2.0, None, 4, 3, 1) for kind in KINDS}
     orbits = {kind: orbit(m, 250) for kind, m in maps.items()}
     for kind, m in maps.items():
-        seen = distractors.shown(m, orbits[kind][-1])
+        seen = distractors.visible(m, orbits[kind][-1])
         assert seen.shape == (64, number) and (seen == 2 * orbits[kind][-1][:, :number]).all()
         assert np.isfinite(orbits[kind]).all()
     for kind in ("noise", "linear"):
@@ -111,7 +111,7 @@ def test_how_each_kind_moves(number: int) -> None:
     np.testing.assert_allclose(radius, np.broadcast_to(radius[:1], radius.shape), rtol=1e-12)
     m = maps["chaotic"]
     first, nudged = orbit(m, 60), orbit(m, 60, nudge=1e-9)
-    assert np.median(np.abs(first - nudged)[-1].max(-1)) > 0.1  # twins part
+    assert np.median(np.abs(first - nudged)[-1].max(-1)) > 0.1  # nearby states part
     assert np.abs(first).max() <= 1
     assert np.abs(orbits["published"]).max() <= max(20.0, np.abs(maps["published"].restart_state).max())
 
@@ -135,7 +135,7 @@ def test_the_published_map() -> None:
         (big.restart_state[None], 1.0),
     ):
         assert np.sqrt((entries**2).mean()) == pytest.approx(size, rel=0.15)
-    assert distractors.begin(big, keys.mix(0, np.arange(50))).std() == pytest.approx(0.1, rel=0.05)
+    assert distractors.start(big, keys.mix(0, np.arange(50))).std() == pytest.approx(0.1, rel=0.05)
 
 
 def test_coupling_ties_to_the_action_or_the_observation() -> None:

@@ -101,7 +101,7 @@ class TestHegselmannKrause:
 
     @pytest.mark.parametrize(("bound", "low", "high"), [(0.05, 5, 12), (0.15, 2, 2), (0.25, 1, 1)])
     def test_published_regimes(self, bound: float, low: int, high: int) -> None:
-        """625 people: fragments, two camps, consensus (Hegselmann, Krause 2002)."""
+        """625 people: fragments, two clusters, consensus (Hegselmann, Krause 2002)."""
         x = RNG(3).uniform(size=(1, 625, 1))
         for _ in range(60):
             after = dynamics.hegselmann_krause(x, bound)

@@ -1,4 +1,4 @@
-"""Follow and Predict: what is scored, what is told, and that the score is the skill against persistence."""
+"""Follow and Predict: rewards, responses, and the score as the skill against persistence."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def crowd(rows: int, people: int = 30, D: int = 3) -> Array:
 
 def test_stated_values_are_people_and_noise() -> None:
     people, said = crowd(2000), np.zeros((2000, 3))
-    told = Channel(budget=20, noise=0.5).draw(KEY, people, said)
-    assert told.shape == (2000, 20, 3)
-    error = told.mean(1) - people.mean(1)
+    drawn = Channel(budget=20, noise=0.5).draw(KEY, people, said)
+    assert drawn.shape == (2000, 20, 3)
+    error = drawn.mean(1) - people.mean(1)
     assert np.abs(error.mean(0)).max() < 5 * np.sqrt((0.09 + 0.25) / 20 / 2000)
-    spread = (told - people.mean(1)[:, None]).var()
+    spread = (drawn - people.mean(1)[:, None]).var()
     assert spread == pytest.approx(people.var(1).mean() + 0.25, rel=0.02)
     exact = Channel(noise=0.0).draw(KEY[:50], people[:50], said[:50])
     assert ((exact[:, :, None] == people[:50, None]).all(-1).any(-1)).all()  # somebody's own values
@@ -44,14 +44,14 @@ def test_stated_values_are_people_and_noise() -> None:
 def test_choices_follow_bradley_terry() -> None:
     x = np.array([0.6, -0.3, 0.1])
     people = np.broadcast_to(x, (2000, 4, 3)).copy()
-    told = Channel("choices", budget=50, noise=0.4).draw(KEY, people, np.zeros((2000, 3)))
-    utility = (told @ x) / 0.4  # of the chosen less the other
+    drawn = Channel("choices", budget=50, noise=0.4).draw(KEY, people, np.zeros((2000, 3)))
+    utility = (drawn @ x) / 0.4  # of the chosen minus the other
     size = np.abs(utility)
     for low, high in ((0, 0.5), (0.5, 1), (1, 2), (2, 4)):
         rows = (size >= low) & (size < high)
         expected = (1 / (1 + np.exp(-size[rows]))).mean()
         assert (utility[rows] > 0).mean() == pytest.approx(expected, abs=5 * 0.5 / np.sqrt(rows.sum()))
-    estimate = Channel("choices", budget=50, noise=0.4).estimate(told)
+    estimate = Channel("choices", budget=50, noise=0.4).estimate(drawn)
     assert np.abs(estimate.mean(0) - x).max() < 0.1 and metrics.distance(estimate, x).mean() < 0.8
     much = Channel("choices", budget=3000, noise=0.4)
     assert metrics.distance(much.estimate(much.draw(KEY[:4], people[:4], np.zeros((4, 3)))), x).max() < 0.12
@@ -59,9 +59,9 @@ def test_choices_follow_bradley_terry() -> None:
 
 def test_the_estimate_from_choices_is_where_the_slope_vanishes() -> None:
     channel = Channel("choices", budget=30, noise=0.5)
-    told = channel.draw(KEY[:20], crowd(20), np.zeros((20, 3)))
-    x = channel.estimate(told)
-    z = told / 0.5
+    drawn = channel.draw(KEY[:20], crowd(20), np.zeros((20, 3)))
+    x = channel.estimate(drawn)
+    z = drawn / 0.5
     slope = (z / (1 + np.exp((z * x[:, None]).sum(-1)))[..., None]).sum(1) - x
     assert np.abs(slope).max() < 1e-8
 
@@ -69,8 +69,8 @@ def test_the_estimate_from_choices_is_where_the_slope_vanishes() -> None:
 def test_strategic_people_overstate() -> None:
     people, said = crowd(50), np.full((50, 3), 0.2)
     honest, strategic = (Channel(noise=0.1, strategic=s).draw(KEY[:50], people, said) for s in (0.0, 0.5))
-    asked = keys.integers(KEY[:50, None], 30, 0, np.arange(20))
-    x = np.take_along_axis(people, asked[..., None], 1)
+    respondents = keys.integers(KEY[:50, None], 30, 0, np.arange(20))
+    x = np.take_along_axis(people, respondents[..., None], 1)
     assert np.allclose(strategic - honest, 0.5 * (x - 0.2))
 
 

@@ -69,7 +69,7 @@ class Walk:
 
 
 class WalkAhead(Walk):
-    """The same walk, whose episodes are begun ahead."""
+    """The same walk, whose episodes are prepared ahead."""
 
     cheap_reset = True
 
@@ -343,7 +343,7 @@ def test_reset_without_a_seed(id: str) -> None:
     assert len({tuple(o) for o in observations.tolist()}) == 4
     seeds = envs.np_random_seed
     assert len(set(seeds)) == 4 and min(seeds) >= 0
-    assert same(envs.reset(seed=list(seeds))[0], observations)  # the seed that was drawn is told
+    assert same(envs.reset(seed=list(seeds))[0], observations)  # the seed that was drawn is reported
     a, b = gym.make(id), gym.make(id)
     start = a.reset()[0]
     assert not same(start, b.reset()[0])
@@ -631,20 +631,20 @@ def pickled(env: Any) -> Any:
     return pickle.loads(pickle.dumps(env))
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, pickled])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickled])
 @pytest.mark.parametrize(("id", "kwargs"), [(WALK, {}), (WALK_AHEAD, {}), (DELIVERY, {}), (INFERENCE, SHORT)])
-def test_copies_continue_identically(id: str, kwargs: dict[str, Any], twin: Any) -> None:
+def test_copies_continue_identically(id: str, kwargs: dict[str, Any], duplicate: Any) -> None:
     for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
         envs = gym.make_vec(id, num_envs=4, autoreset_mode=mode, **kwargs)
         rollout(envs, 5)
-        other = twin(envs)
+        other = duplicate(envs)
         a = [_steps(envs, 12), envs.reset()]
         b = [_steps(other, 12), other.reset()]
         assert_same_rollouts(a[0], b[0])
         assert same(a[1][0], b[1][0])
     env = gym.make(id, **kwargs)
     env.reset(seed=8), env.step(one_action(env, np.random.default_rng(0)))
-    other = twin(env)
+    other = duplicate(env)
     outs = []
     for e in (env, other):
         rng, out = np.random.default_rng(2), []

@@ -64,7 +64,7 @@ def test_people_choose_between_published_items(core: Any) -> None:
     env = core(responses="choices", items="moralchoice", dimensions=10, budget=50)
     _, state = env.initial(keys.mix(0, np.arange(20)))
     known = {tuple(row) for row in np.concatenate([found.differences, -found.differences])}
-    assert all(tuple(told) in known for told in state.pending_responses.reshape(-1, 10))
+    assert all(tuple(row) in known for row in state.pending_responses.reshape(-1, 10))
     assert found.sha256 in env.hashes
     with pytest.raises(ValueError, match="pass dimensions=10"):
         core(responses="choices", items="moralchoice")
@@ -74,8 +74,8 @@ def test_choices_between_given_items_follow_bradley_terry(tmp_path: Path) -> Non
     found = items.by_name(mine(tmp_path), 2)
     x = np.array([0.6, -0.3])
     key, people = keys.mix(0, np.arange(4000)), np.broadcast_to(x, (4000, 3, 2)).copy()
-    told = responses.Channel("choices", 30, noise=0.4, items=found).draw(key, people, np.zeros((4000, 2)))
-    flat = told.reshape(-1, 2)
+    drawn = responses.Channel("choices", 30, noise=0.4, items=found).draw(key, people, np.zeros((4000, 2)))
+    flat = drawn.reshape(-1, 2)
     for item in found.differences:
         first, second = ((flat == sign * item).all(1).sum() for sign in (1, -1))
         assert first + second == pytest.approx(40_000, rel=0.03)  # items are equally likely

@@ -135,7 +135,7 @@ def test_people_alone_earn_one_less_at_every_step() -> None:
     assert all((state.message_weight == 0).all() for state in states)
     assert np.allclose(states[-1].mean[:, 1:], states[-1].private[:, 1:], rtol=1e-12)
     talkative, _ = play(core, constant(0.0, 0.7), keys.mix(1, np.arange(40)))
-    assert (talkative == rewards).all()  # what is said without evidence is not heard
+    assert (talkative == rewards).all()  # a message without evidence has no effect
 
 
 def test_at_nine_steps_lock_in_looks_better_and_at_a_thousand_it_does_not() -> None:
@@ -284,6 +284,6 @@ def test_agents_play_one_environment_as_they_play_several() -> None:
 def test_both_references_come_from_one_rollout(sigma: float) -> None:
     core = LockIn(people=7, steps=40, sigma=sigma)
     task, _ = core.initial(keys.mix(5, np.arange(3)))
-    silent, told = core.references(task)
+    silent, best = core.references(task)
     assert (silent == rollouts.play(core, task, core.silence).returns).all()  # to the bit
-    assert (told == rollouts.play(core, task, core.oracle_action).returns).all()
+    assert (best == rollouts.play(core, task, core.oracle_action).returns).all()

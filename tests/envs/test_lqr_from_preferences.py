@@ -24,8 +24,8 @@ def begin(core: LQRFromPreferences, n: int, seed: int = 0) -> tuple[Task, State]
     return core.initial(keys.mix(seed, np.arange(n)))
 
 
-def at(state: State, shown: int) -> State:
-    return state._replace(num_queries=np.full_like(state.num_queries, shown))
+def at(state: State, number: int) -> State:
+    return state._replace(num_queries=np.full_like(state.num_queries, number))
 
 
 def seen(core: LQRFromPreferences, task: Task, state: State, row: int = 0) -> Query:
@@ -182,13 +182,13 @@ def test_answers(statistic: str) -> None:
     sure, noisy = (LQRFromPreferences(f"{statistic}{end}", **QUICK) for end in ("-noiseless", ""))
     task, state = begin(sure, 60)
     expected, share, sizes = [], [], []
-    for shown in range(1, 41):
-        (states, forces), answer = sure.query(task, at(state, shown).num_queries)
+    for number in range(1, 41):
+        (states, forces), answer = sure.query(task, at(state, number).num_queries)
         costs = sure.source.costs(task, states, forces)
         assert (answer == np.where(costs[:, 1] < costs[:, 0], annotators.SECOND, annotators.FIRST)).all()
         difference = (costs[:, 0] - costs[:, 1]) / task.temperature
         expected.append(1 / (1 + np.exp(-difference)))
-        share.append(noisy.query(task, at(state, shown).num_queries)[1] == annotators.SECOND)
+        share.append(noisy.query(task, at(state, number).num_queries)[1] == annotators.SECOND)
         sizes.append(np.abs(difference))
     chance, chosen = np.array(expected), np.array(share)
     spread = (chance * (1 - chance)).sum() ** 0.5
@@ -200,8 +200,8 @@ def test_answers(statistic: str) -> None:
 def test_nothing_is_shown_before_the_first_and_after_the_last_pair() -> None:
     core = LQRFromPreferences(evaluation_points=(0, 2), **QUICK)
     task, state = begin(core, 3)
-    for shown in (0, 3):
-        query = seen(core, task, at(state, shown))
+    for number in (0, 3):
+        query = seen(core, task, at(state, number))
         assert query.answer == annotators.CANNOT_TELL and not query.pair_states.any() and not query.pair_actions.any()
     query = seen(core, task, at(state, 2))
     assert query.pair_states.shape == (2, 6, 6) and query.pair_actions.shape == (2, 5, 1) and query.is_evaluation_point
@@ -212,12 +212,12 @@ def test_the_reward_is_the_mean_score_at_the_end_and_only_reports_count() -> Non
     core: LQRFromPreferences = envs.unwrapped.core  # type: ignore[attr-defined]
     envs.reset(seed=3)
     rng = np.random.default_rng(0)
-    for shown, due in enumerate((True, False, True)):
+    for number, is_point in enumerate((True, False, True)):
         oracle = core.oracle_action(envs.unwrapped.task, envs.unwrapped.state)  # type: ignore[attr-defined]
-        action = oracle if due else rng.uniform(-1, 1, (3, 6)).astype(np.float32)
-        _, reward, terminated, truncated, info = envs.step(0.0 * action if shown == 0 else action)
-        assert (terminated == (shown == 2)).all() and not truncated.any() and info == {}
-        assert shown == 2 or (reward == 0).all()
+        action = oracle if is_point else rng.uniform(-1, 1, (3, 6)).astype(np.float32)
+        _, reward, terminated, truncated, info = envs.step(0.0 * action if number == 0 else action)
+        assert (terminated == (number == 2)).all() and not truncated.any() and info == {}
+        assert number == 2 or (reward == 0).all()
     close(reward, 0.5, atol=1e-12)
 
 

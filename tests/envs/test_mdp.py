@@ -240,7 +240,7 @@ def test_policy_iteration_may_start_anywhere(kind: str) -> None:
 
 
 def test_endless_positive_loops_are_worth_their_discounted_sum() -> None:
-    """Two states; staying in the second pays 1 for ever, the way there costs 5."""
+    """Two states; staying in the second pays 1 at every step, the way there costs 5."""
     features = np.array([[[[0.0], [-5.0]], [[1.0], [0.0]]]])
     mdp = TabularMDP(
         features, np.zeros((1, 2), bool), np.array([[1.0, 0.0]]), 0.999, next_state=np.array([[[0, 1], [1, 0]]])
@@ -420,7 +420,7 @@ def test_soft_values_cool_down_to_the_optimal_ones() -> None:
     best = tabular.optimal_values(mdp, reward)
     gaps = [np.abs(tabular.soft_values(mdp, reward, t)[0] - best[0]).max() for t in (1.0, 0.1, 0.01, 1e-6)]
     assert gaps == sorted(gaps, reverse=True) and gaps[-1] < 1e-4
-    bound = np.log(mdp.features.shape[2]) / (1 - mdp.discount)  # entropy per step, for ever
+    bound = np.log(mdp.features.shape[2]) / (1 - mdp.discount)  # entropy over an infinite horizon
     assert gaps[0] <= bound and gaps[1] <= 0.1 * bound and gaps[2] <= 0.01 * bound
     for soft, hard in zip(tabular.soft_values(mdp, reward, 0.0), best, strict=True):
         assert (soft == hard).all()

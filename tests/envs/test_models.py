@@ -319,8 +319,8 @@ def test_noiseless_answers_same_within_its_band(band: float) -> None:
     differences = np.array([-5.0, -band - step, -band, -band / 2, 0.0, band / 2, band, band + step, 5.0])
     expected = [0, 0, 0.5, 0.5, 0.5, 0.5, 0.5, 1, 1]
     assert model.probability(differences).tolist() == expected
-    for luck in (0.0, 0.5, 0.999):
-        assert model.label(differences, np.full(9, luck)).tolist() == expected
+    for draw in (0.0, 0.5, 0.999):
+        assert model.label(differences, np.full(9, draw)).tolist() == expected
     assert Noiseless().tie_band == 1e-6
 
 

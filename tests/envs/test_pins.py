@@ -30,7 +30,7 @@ import pytest
 
 import valuegym.envs
 from valuegym.envs import ENVS, THIRD_PARTY, keys
-from valuegym.envs.preference import annotators, answers, maps
+from valuegym.envs.preference import annotators, human_data, maps
 from valuegym.envs.preference.reward_inference import RewardInference
 
 PINS = Path(__file__).with_name("pins.json")
@@ -153,7 +153,7 @@ def write_data(folder: Path) -> str:
     pairs, answer = core.query(type(task)(*(np.repeat(field, 20, 0) for field in task)), np.arange(1, 21))
     starts = np.stack(np.divmod(pairs.states[..., 0], 10), -1)
     actions = np.where(pairs.mask, pairs.actions, -1)
-    answers.write(folder, "Lab", starts, actions, annotators.labels(answer), source="simulated", licence="CC0")
+    human_data.write(folder, "Lab", starts, actions, annotators.labels(answer), source="simulated", licence="CC0")
     (folder / "items.csv").write_text("care,trust\n1,0\n-1,0.5\n0,1\n")
     (folder / "path.csv").write_text("year,trust,care\n" + "".join(f"{t},{t % 4 / 4},{t % 7 / 8}\n" for t in range(30)))
     boards = {f"{maps.MAIN}{n}": {"board": [[0, 0, 1], [2, 4, n]], "reward_weights": [-1, 9, -9, 3, -2, -n]}
@@ -446,7 +446,7 @@ EXCUSED = {
     ("lqr_from_preferences", "play", "normal"): "noise moves the distractors alone, which no cost counts",
 }
 # Draws of one world that nothing depends on: where the good items are given, as on risky boards, none is exchanged.
-_RISKY = {("reward_inference", "_draw", "uniform", (keys.RESET, 1))}
+_RISKY = {("delivery_tasks", "original", "uniform", (keys.RESET, 1))}
 UNUSED: dict[str, set[tuple[str, str, str, tuple[int, ...]]]] = {
     "valuegym/RewardInference-v0 (risky)": _RISKY,
     "valuegym/RewardInferenceActive-v0 (few candidates)": _RISKY,

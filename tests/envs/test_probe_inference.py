@@ -1,4 +1,4 @@
-"""The probes as queries: partial return shows the same in either twin, regret is learnt from, scores are exact."""
+"""The probes as queries: partial return looks the same in both tasks, regret is learnt from, scores are exact."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ BLIND += [(name, "partial-return") for name in ("variable-horizon", "single-step
 TELLING = [(name, annotator) for name in PROBES for annotator in ("regret", "regret-noiseless")]
 
 
-def stream(core: ProbeInference, twin: int, n: int = 40, shown: int = 60) -> list[dict[str, np.ndarray]]:
-    """All observations of n episodes with the same luck, had they been this twin."""
-    task = Task(keys.mix(3, np.arange(n)), np.full(n, twin))
-    return [core.observation(task, State(np.full(n, i), np.zeros((n, 1)))) for i in range(shown)]
+def stream(core: ProbeInference, index: int, n: int = 40, number: int = 60) -> list[dict[str, np.ndarray]]:
+    """All observations of n episodes with common random numbers, had they been this task."""
+    task = Task(keys.mix(3, np.arange(n)), np.full(n, index))
+    return [core.observation(task, State(np.full(n, i), np.zeros((n, 1)))) for i in range(number)]
 
 
 def same(a: list[dict[str, np.ndarray]], b: list[dict[str, np.ndarray]]) -> bool:
@@ -72,11 +72,11 @@ def test_a_learner_is_right_from_regret_and_wrong_in_one_twin_from_partial_retur
     scores = {}
     for annotator in ("regret-noiseless", "partial-return-noiseless"):
         core = ProbeInference(probe, annotator, evaluation_points=(100,))
-        for twin in range(2):
-            answer = unbeaten_actions(core, stream(core, twin, n=8, shown=100))
-            scores[annotator, twin] = core.score(Task(np.zeros(8, np.uint64), np.full(8, twin)), answer)
-    close([scores["regret-noiseless", twin] for twin in range(2)], 1, atol=1e-9)
-    assert min(scores["partial-return-noiseless", twin].max() for twin in range(2)) < 0.9
+        for index in range(2):
+            answer = unbeaten_actions(core, stream(core, index, n=8, number=100))
+            scores[annotator, index] = core.score(Task(np.zeros(8, np.uint64), np.full(8, index)), answer)
+    close([scores["regret-noiseless", index] for index in range(2)], 1, atol=1e-9)
+    assert min(scores["partial-return-noiseless", index].max() for index in range(2)) < 0.9
 
 
 @pytest.mark.parametrize("probe", PROBES)
@@ -98,8 +98,8 @@ def test_scores_of_oracle_ignorance_and_the_other_twin(probe: str) -> None:
 
 
 def test_the_discount_is_shown_where_it_is_no_secret() -> None:
-    shown = {probe: gym.make(ID, probe=probe).reset(seed=0)[0]["discount"].item() for probe in PROBES}
-    assert shown == {"lottery": 0.999, "variable-horizon": 0.9, "single-step": 0.0}
+    discounts = {probe: gym.make(ID, probe=probe).reset(seed=0)[0]["discount"].item() for probe in PROBES}
+    assert discounts == {"lottery": 0.999, "variable-horizon": 0.9, "single-step": 0.0}
 
 
 def test_pairs_are_those_of_random_play() -> None:
@@ -110,8 +110,8 @@ def test_pairs_are_those_of_random_play() -> None:
     assert (abs(counts / (2 * n) - (0.5, 0.25, 0.25)) < 5 * np.sqrt(0.25 / (2 * n))).all()
     first, second = pair.features[:, 0, 0, 0], pair.features[:, 1, 0, 0]
     assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(n)
-    for shown in (0, 11):
-        blank, answer = core.query(task, np.full(n, shown))
+    for number in (0, 11):
+        blank, answer = core.query(task, np.full(n, number))
         assert not any(field.any() for field in blank) and (answer == annotators.CANNOT_TELL).all()
 
 

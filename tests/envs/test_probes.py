@@ -18,10 +18,10 @@ CASES = pytest.mark.parametrize("name", PROBES)
 CHOICES = pytest.mark.parametrize("choice", [Noiseless(), BradleyTerry(), BradleyTerry(0.1)])
 
 
-def policies(probe: Probe, twin: int) -> tuple[set[tuple[int, ...]], set[tuple[int, ...]]]:
+def policies(probe: Probe, index: int) -> tuple[set[tuple[int, ...]], set[tuple[int, ...]]]:
     """Deterministic policies on the non-terminal states: those that are optimal everywhere, and all; by brute force."""
-    process = probe.process(twin)
-    reward = np.einsum("bsad,d->bsa", process.features, probe.weights[twin])
+    process = probe.process(index)
+    reward = np.einsum("bsad,d->bsa", process.features, probe.weights[index])
     open_states = np.flatnonzero(~process.terminal[0])
     values = {}
     for choice in itertools.product(range(reward.shape[2]), repeat=len(open_states)):
@@ -46,10 +46,10 @@ def test_twins_share_all_that_is_shown(name: str) -> None:
 @CASES
 def test_no_policy_is_optimal_in_both_twins(name: str) -> None:
     probe = PROBES[name]
-    (first, everything), (second, _) = (policies(probe, twin) for twin in range(2))
+    (first, everything), (second, _) = (policies(probe, index) for index in range(2))
     assert first and second and not first & second and len(first | second) <= len(everything)
-    for twin, found in enumerate((first, second)):
-        rows = probe.optimal(twin)[~probe.outcomes.terminal[0]]
+    for index, found in enumerate((first, second)):
+        rows = probe.optimal(index)[~probe.outcomes.terminal[0]]
         assert found == set(itertools.product(*(np.flatnonzero(row).tolist() for row in rows)))
 
 
@@ -70,72 +70,74 @@ def test_segments_are_whole_and_their_chances_those_of_random_play(name: str) ->
 
 @CASES
 def test_partial_return_answers_alike_in_both_twins(name: str) -> None:
-    """To the last bit: no amount of answers tells the twins apart, so every learner is wrong in one of them."""
+    """To the last bit: no amount of answers distinguishes the tasks, so every learner is wrong in one of them."""
     probe = PROBES[name]
     for choice in {probe.choice, Noiseless()}:
-        a, b = (probe.preferences(twin, PartialReturn(), choice) for twin in range(2))
+        a, b = (probe.preferences(index, PartialReturn(), choice) for index in range(2))
         assert (a == b).all() and len(np.unique(a)) > 2
-        shown = probe.unbeaten(a)
-        assert any((shown != probe.optimal(twin)).any() for twin in range(2))
+        unbeaten = probe.unbeaten(a)
+        assert any((unbeaten != probe.optimal(index)).any() for index in range(2))
 
 
 @CASES
 @CHOICES
 def test_regret_answers_differently_and_shows_the_optimal_actions(name: str, choice: models.Choice) -> None:
     probe = PROBES[name]
-    a, b = (probe.preferences(twin, Regret(), choice) for twin in range(2))
+    a, b = (probe.preferences(index, Regret(), choice) for index in range(2))
     assert (abs(a - b) > 0.1).any()
-    for twin, preferences in enumerate((a, b)):
-        assert (probe.unbeaten(preferences) == probe.optimal(twin)).all()
-        assert (probe.unbeaten(preferences) != probe.optimal(1 - twin)).any()
+    for index, preferences in enumerate((a, b)):
+        assert (probe.unbeaten(preferences) == probe.optimal(index)).all()
+        assert (probe.unbeaten(preferences) != probe.optimal(1 - index)).any()
 
 
 @CASES
 def test_likelihoods_say_the_same(name: str) -> None:
-    """Expected log-likelihood of each twin's answers under both twins' models: equal for one statistic only."""
+    """Expected log-likelihood of each task's answers under the models of both tasks: equal for one statistic only."""
     probe = PROBES[name]
     _, chance = probe.segments()
     pairs = chance * chance[:, None]
 
     def loss(statistic: models.Statistic, answering: int, model: int, choice: BradleyTerry) -> float:
-        p, q = (probe.preferences(twin, statistic, choice) for twin in (answering, model))
+        p, q = (probe.preferences(index, statistic, choice) for index in (answering, model))
         return float(-(pairs * (p * np.log(q) + (1 - p) * np.log(1 - q))).sum())
 
-    for twin in range(2):
-        gain = loss(Regret(), twin, 1 - twin, BradleyTerry()) - loss(Regret(), twin, twin, BradleyTerry())
+    for index in range(2):
+        gain = loss(Regret(), index, 1 - index, BradleyTerry()) - loss(Regret(), index, index, BradleyTerry())
         assert gain > 0.01
         if isinstance(probe.choice, BradleyTerry):
-            same = loss(PartialReturn(), twin, 1 - twin, probe.choice) - loss(PartialReturn(), twin, twin, probe.choice)
+            same = loss(PartialReturn(), index, 1 - index, probe.choice) - loss(
+                PartialReturn(), index, index, probe.choice
+            )
             assert same == 0
 
 
 def test_noise_reveals_the_lottery_to_partial_return() -> None:
     """Boltzmann answers are a cure for the first probe, and for the first only."""
     for name, probe in PROBES.items():
-        a, b = (probe.preferences(twin, PartialReturn(), BradleyTerry()) for twin in range(2))
+        a, b = (probe.preferences(index, PartialReturn(), BradleyTerry()) for index in range(2))
         assert (abs(a - b) > 0.1).any() == (name == "lottery")
 
 
 def test_padding_reveals_the_horizon_and_longer_segments_the_discount() -> None:
-    """What the shown segments leave out is what partial return would need."""
+    """Partial return would need what the observed segments leave out."""
     probe = PROBES["variable-horizon"]
     starts, actions = (np.array([[1]]), np.array([[0]])), (np.array([[[1, 0, 0]]]), np.array([[[0, 0, 0]]]))
     segments = [outcomes.follow(probe.outcomes, s, a, 0 * a) for s, a in zip(starts, actions, strict=True)]
     assert [segment.mask.sum() for segment in segments] == [1, 3]  # the exit at once, or staying
     better = []
-    for twin in range(2):
-        gone, still = (PartialReturn().utility(probe.solved(twin), segment, 0.9).item() for segment in segments)
+    for index in range(2):
+        gone, still = (PartialReturn().utility(probe.solved(index), segment, 0.9).item() for segment in segments)
         better.append(gone > still)
     assert better == [True, False]
     longer = dataclasses.replace(PROBES["single-step"], length=2)
-    a, b = (longer.preferences(twin, PartialReturn(), BradleyTerry()) for twin in range(2))
+    a, b = (longer.preferences(index, PartialReturn(), BradleyTerry()) for index in range(2))
     assert (abs(a - b) > 0.1).any()
 
 
 @CASES
 def test_values_are_the_stated_ones(name: str) -> None:
     probe = PROBES[name]
-    values = [probe.solved(twin).values[0] for twin in range(2)]
+    values = [probe.solved(index).values[0] for index in range(2)]
     stated = {
         "lottery": ([2, 0], [3, 0]),
         "variable-horizon": ([-1 + 0.9 * 0, 0, 0], [10, 10, 0]),
@@ -143,11 +145,11 @@ def test_values_are_the_stated_ones(name: str) -> None:
     }[name]
     for value, expected in zip(values, stated, strict=True):
         close(value, expected, atol=1e-9)
-    for twin in range(2):
+    for index in range(2):
         q = tabular.q_values(
-            probe.process(twin), tabular.reward(probe.process(twin), probe.weights[twin]), values[twin][None]
+            probe.process(index), tabular.reward(probe.process(index), probe.weights[index]), values[index][None]
         )
-        close(np.where(probe.outcomes.terminal[0], 0, q[0].max(-1)), values[twin], atol=1e-9)
+        close(np.where(probe.outcomes.terminal[0], 0, q[0].max(-1)), values[index], atol=1e-9)
 
 
 def test_unknown_probes_are_refused() -> None:

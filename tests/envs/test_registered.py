@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import valuegym
@@ -89,6 +93,32 @@ def test_checks(check: Callable[[testing.MakeEnv], None], id: str, kwargs: dict[
 @pytest.mark.parametrize("check", [testing.check_arguments, testing.check_documentation])
 def test_checks_by_id(check: Callable[[testing.MakeEnv], None], id: str) -> None:
     check(maker(id, {}))
+
+
+DOCUMENTED = [
+    id for id, env in ENVS.items() if "coevolution" in env.tags or ("control" in env.tags and "LQRF" not in id)
+]
+
+
+@pytest.mark.parametrize("id", DOCUMENTED)
+def test_the_table_of_arguments_holds_every_argument_with_its_default(id: str) -> None:
+    core = load(ENVS[id].core)
+    parameters = dict(inspect.signature(core).parameters)
+    if list(parameters) == ["parameters"]:  # the fields of a dataclass
+        parameters = dict(inspect.signature(sys.modules[core.__module__].Parameters).parameters)
+    table = re.search(r"## Arguments\n(.*?)\n\s*\n", core.__doc__, re.DOTALL)
+    assert table, id
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in table[1].splitlines()][2:]
+    assert all(len(row) == 5 for row in rows)
+    found = {name.strip("`"): default for name, _, default, _, _ in rows if name != "others"}
+    fixed = {name: p for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    assert list(found) == list(fixed) and (len(rows) > len(found)) == (len(fixed) < len(parameters))
+    for name, parameter in fixed.items():
+        text = found[name]
+        assert (text == "") == (parameter.default is parameter.empty), name
+        if text:
+            default = (4 * np.pi, 9 * np.pi) if "pi" in text else ast.literal_eval(text)
+            assert (type(default), default) == (type(parameter.default), parameter.default), name
 
 
 @pytest.mark.parametrize("id", ENVS)

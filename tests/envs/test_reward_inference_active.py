@@ -37,11 +37,11 @@ def test_the_chosen_candidate_is_the_pair_that_is_answered(board: str, action: s
     core: RewardInferenceActive = envs.unwrapped.core  # type: ignore[attr-defined]
     observation, _ = envs.reset(seed=2)
     rng = np.random.default_rng(0)
-    for shown in range(9):
+    for number in range(9):
         rows = [{name: value[i] for name, value in observation.items()} for i in range(5)]
         candidates = [read_candidates(row) for row in rows]
         assert [c.actions.shape for c in candidates] == [(4, 2, 3)] * 5
-        if shown == 8:
+        if number == 8:
             assert not any(field.any() for c in candidates for field in c)
         else:
             assert all(c.mask[..., 0].all() for c in candidates)
@@ -50,13 +50,13 @@ def test_the_chosen_candidate_is_the_pair_that_is_answered(board: str, action: s
         actions = np.zeros((5, *(core.action_space.shape or ())), np.float32)
         actions[np.arange(5), chosen - 4] = 0.5
         observation, _, terminated, *_ = envs.step(actions)
-        assert (terminated == (shown == 8)).all()
+        assert (terminated == (number == 8)).all()
         for i in range(5):
             query = read({name: value[i] for name, value in observation.items()})
-            assert query.num_queries == shown + 1
+            assert query.num_queries == number + 1
             for given, offered in zip(query.pair, candidates[i], strict=True):
                 assert (given == offered[chosen[i]]).all()
-            assert (query.answer == annotators.CANNOT_TELL) == (shown == 8)
+            assert (query.answer == annotators.CANNOT_TELL) == (number == 8)
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -80,8 +80,8 @@ def test_always_taking_the_first_candidate_is_watching(annotator: str, board: st
 def test_candidates_do_not_depend_on_choices_or_on_how_many_there_are() -> None:
     few, many = (RewardInferenceActive(candidates=k, evaluation_points=(30,)) for k in (3, 7))
     task, _ = begin(few, 6)
-    for shown in (1, 2, 30):
-        a, b = (core.pool(task, np.full(6, shown), core.candidates) for core in (few, many))
+    for number in (1, 2, 30):
+        a, b = (core.pool(task, np.full(6, number), core.candidates) for core in (few, many))
         assert all((x == y[:, :3]).all() for x, y in zip(a[0], b[0], strict=True)) and (a[1] == b[1][:, :3]).all()
     state = ActiveState(np.full(6, 4), np.zeros((6, 1)), np.zeros(6, np.int64))
     for choice in range(3):

@@ -1,4 +1,4 @@
-"""Risky delivery: luck as frequent as stated, decisions scored in expectation, exact values by plain sums."""
+"""Risky delivery: outcomes as frequent as stated, decisions scored in expectation, exact values by plain sums."""
 
 from __future__ import annotations
 
@@ -206,15 +206,15 @@ def test_regret_does_not_depend_on_luck_and_partial_return_does() -> None:
 
 
 def test_queries_show_what_came_true() -> None:
-    """Pairs hold realised features, the process expected ones; regret answers by decisions, partial return by luck."""
+    """Pairs hold realised features, the process expected ones; regret judges decisions, partial return outcomes."""
     core = RewardInference(board="risky", annotator="partial-return-noiseless", length=2)
     judge = RewardInference(board="risky", annotator="regret-noiseless", length=2)
     task, _ = core.initial(keys.mix(0, np.arange(60)))
     close(core.score(task, core.oracle_action(task, None)), 1, atol=1e-6)  # type: ignore[arg-type]
     gambles, wins, overruled = 0, 0, 0
-    for shown in range(1, 60):
-        pair, answer = core.query(task, np.full(60, shown))
-        again, judged = judge.query(task, np.full(60, shown))
+    for number in range(1, 60):
+        pair, answer = core.query(task, np.full(60, number))
+        again, judged = judge.query(task, np.full(60, number))
         assert all((a == b).all() for a, b in zip(pair, again, strict=True))
         row = np.arange(60)[:, None, None]
         here, action = pair.states[..., :-1], pair.actions

@@ -15,7 +15,7 @@ import pytest
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.board import sandbox
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.tracking import log as tracking
+from valuegym.leaderboards.tracking import log
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -72,7 +72,7 @@ def nobody_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setattr(tracking, "INIT_TIMEOUT", 2.0)
+    monkeypatch.setattr(log, "INIT_TIMEOUT", 2.0)
 
 
 @pytest.fixture

@@ -17,15 +17,15 @@ import pytest
 from valuegym.agents import AGENTS
 from valuegym.agents.preference import constant
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
 from valuegym.leaderboards.board import operations
 from valuegym.leaderboards.board.sandbox import AgentFailure, Remote
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
 from valuegym.leaderboards.records.submission import EXAMPLE
 from valuegym.leaderboards.run import evaluate
-from valuegym.leaderboards.trust import ledger as book
 from valuegym.leaderboards.trust.commitment import agent_digest
 from valuegym.leaderboards.trust.judgement import judge, played
+from valuegym.leaderboards.trust.ledger import read_ledger
 
 pytestmark = pytest.mark.sandbox
 OUTSIDE = {"oracle": "it asks the state of the live environment, which no sandbox holds"}
@@ -222,9 +222,9 @@ def test_an_executed_entry_of_bayes_regret(
         assert main(["board", *command]) == 0, capsys.readouterr()
     shown = capsys.readouterr().out
     assert "accepted bayes_regret" in shown and f"executed, on {what.id}" in shown
-    ledger = book.read("board.jsonl")
+    ledger = read_ledger("board.jsonl")
     body = ledger.entries[3].body
     assert body["tier"] == "executed" and body["reason"] == "" and list(body["scores"]) == [what.id]
-    again = judge("agent.zip", ledger=ledger, again=True)  # with the nonce in the book, anybody can
+    again = judge("agent.zip", ledger=ledger, again=True)  # with the nonce in the ledger, anybody can
     assert again.reason == "" and again.digest == body["submission"] and played(again.verdicts) == body["plays"]
     assert len(again.verdicts) == len(what.seeds)

@@ -10,11 +10,6 @@ from valuegym.leaderboards.stats.bootstrap import (
     estimates,
     interquartile_mean,
     mean,
-    optimality_gap,
-    performance_band,
-    performance_profile,
-    probability_interval,
-    probability_of_improvement,
     resampled_interquartile_means,
     stratified_bootstrap,
 )
@@ -84,7 +79,7 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says(statistic) -> None
 
 
 def test_bootstrap_resamples_within_tasks() -> None:
-    tasks_differ = np.repeat([[0.0, 10.0, 20.0]], 6, axis=0)  # no spread within any task
+    tasks_differ = np.repeat([[0.0, 10.0, 20.0]], 6, axis=0)  # no variation within any task
     low, high = stratified_bootstrap(tasks_differ, mean, np.random.default_rng(0))
     assert low == high == pytest.approx(10.0)
 
@@ -124,72 +119,7 @@ def test_constant_scores_have_no_width() -> None:
     assert low == high == pytest.approx(0.3)
 
 
-def test_probability_of_improvement() -> None:
-    assert probability_of_improvement([2, 3], [0, 1]) == 1.0
-    assert probability_of_improvement([0, 1], [2, 3, 4]) == 0.0
-    assert probability_of_improvement([1, 1], [1, 1, 1]) == 0.5
-    assert probability_of_improvement([[2, 0]], [[1, 1]]) == 0.5  # wins one task, loses the other
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 5, 30), rng.integers(1, 7, 20)
-    u = stats.mannwhitneyu(x, y).statistic
-    assert probability_of_improvement(x, y) == pytest.approx(u / (30 * 20))
-    assert probability_of_improvement(x, y) + probability_of_improvement(y, x) == pytest.approx(1.0)
-
-
-def test_optimality_gap() -> None:
-    assert optimality_gap([0.2, 1.7, 1.0, 0.4]) == pytest.approx((0.8 + 0.6) / 4)
-    np.testing.assert_allclose(optimality_gap([[0.0, 3.0], [1.0, 1.0]], target=2.0, axis=1), [1.0, 1.0])
-    below = np.random.default_rng(0).random(50)
-    assert optimality_gap(below) == pytest.approx(1 - below.mean())  # nothing above the target
-
-
-def test_performance_profile_is_the_empirical_survival_function() -> None:
-    scores = np.random.default_rng(0).exponential(size=(6, 5))
-    levels = np.concatenate([np.linspace(0, 3, 40), scores.ravel()])
-    np.testing.assert_allclose(performance_profile(scores, levels), [(scores > x).mean() for x in levels])
-    np.testing.assert_allclose(performance_profile(scores, levels), 1 - stats.ecdf(scores.ravel()).cdf.evaluate(levels))
-    steps = np.linspace(0, scores.max(), 200_001)
-    area = performance_profile(scores, steps)[:-1].sum() * steps[1]
-    assert area == pytest.approx(scores.mean(), abs=1e-4)
-
-
-def test_performance_band_holds_the_profile_and_narrows() -> None:
-    levels, draws = np.array([0.5, 1.0, 2.0]), np.random.default_rng(1)
-    few, many = (performance_band(draws.exponential(size=(n, 1)), levels, draws, repeats=500) for n in (10, 400))
-    assert few.shape == (3, 2) and (few[:, 0] <= few[:, 1]).all()
-    assert (many[:, 0] <= np.exp(-levels)).all() and (np.exp(-levels) <= many[:, 1]).all()
-    assert (np.diff(many) < np.diff(few)).all()
-    half = 1.96 * np.sqrt(np.exp(-levels) * (1 - np.exp(-levels)) / 400)
-    np.testing.assert_allclose(np.diff(many)[:, 0], 2 * half, rtol=0.2)
-
-
-def test_probability_interval_covers_the_truth() -> None:
-    draws, hits, trials = np.random.default_rng(5), 0, 200
-    truth = stats.norm.cdf(0.5 / np.sqrt(2))
-    for _ in range(trials):
-        x, y = draws.normal(0.5, 1, (20, 2)), draws.normal(0, 1, (15, 2))
-        low, high = probability_interval(x, y, draws, repeats=200, confidence=0.9)
-        hits += low <= truth <= high
-    assert 0.82 <= hits / trials <= 0.97
-    assert probability_interval([2, 3], [0, 1], draws) == (1.0, 1.0)
-
-
-def test_probability_interval_resamples_runs_of_both() -> None:
-    """Against resampling written out, draw by draw."""
-    draws = np.random.default_rng(6)
-    x, y = draws.normal(size=(4, 3)), draws.normal(size=(5, 3))
-    slow = [
-        probability_of_improvement(
-            np.take_along_axis(x, draws.integers(4, size=(4, 3)), 0),
-            np.take_along_axis(y, draws.integers(5, size=(5, 3)), 0),
-        )
-        for _ in range(4000)
-    ]
-    fast = probability_interval(x, y, draws, repeats=4000)
-    np.testing.assert_allclose(fast, np.quantile(slow, [0.025, 0.975]), atol=0.02)
-
-
-def test_estimates_report_by_report() -> None:
+def test_estimates_of_each_evaluation_point() -> None:
     values = np.random.default_rng(0).normal(size=(6, 10, 3))
     table = estimates(values)
     assert table.shape == (3, 3)
@@ -208,7 +138,7 @@ def test_estimates_fall_back_on_episodes_for_a_single_seed() -> None:
 
 @pytest.mark.parametrize("bad", [[], [[]], [0.1, float("nan")], [float("inf")]])
 def test_nothing_or_nonsense_is_refused(bad: list) -> None:
-    for call in (mean, interquartile_mean, lambda s: probability_of_improvement(s, [1.0])):
+    for call in (mean, interquartile_mean):
         with pytest.raises(ValueError, match=r"scores (has shape|holds)"):
             call(bad)
 
@@ -221,7 +151,5 @@ def test_bad_arguments_are_named() -> None:
         stratified_bootstrap(scores, mean, rng, repeats=0)
     with pytest.raises(ValueError, match=r"confidence is 95"):
         stratified_bootstrap(scores, mean, rng, confidence=95)
-    with pytest.raises(ValueError, match="2 tasks and y has 3"):
-        probability_of_improvement(np.ones((4, 2)), np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"values has shape \(3, 1\)"):
         estimates(scores)

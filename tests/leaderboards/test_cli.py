@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,15 @@ import pytest
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS
-from valuegym.envs.preference import annotators, answers, datasets, delivery
+from valuegym.envs.preference import annotators, datasets, delivery, human_data
 from valuegym.envs.preference.reward_inference import RewardInference
-from valuegym.leaderboards import __main__ as cli
 from valuegym.leaderboards import executors, experiments
-from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.cli import demo, leaderboard, play, records
+from valuegym.leaderboards.cli.main import main, parser
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import path_of, read
+from valuegym.leaderboards.records.record import path_of, read_record
 from valuegym.leaderboards.run import run
 
-COMMANDS = ("list", "run", "score", "verify", "leaderboard", "data", "demo")
 TINY = Experiment(
     id="test/tiny",
     about="A small one.",
@@ -104,15 +105,51 @@ def test_list_shows_everything_there_is(valuegym: Command) -> None:
     assert all(datasets.NAME in line for line in lines if "/human-" in line)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *[[command, "--help"] for command in COMMANDS]])
-def test_every_command_explains_itself(valuegym: Command, capsys: pytest.CaptureFixture[str], arguments: Any) -> None:
+def commands_of(top: argparse.ArgumentParser) -> Iterator[tuple[str, ...]]:
+    """Every command and every action of one, as the words that call it."""
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                yield (name,)
+                yield from ((name, *rest) for rest in commands_of(sub))
+
+
+COMMANDS = sorted(commands_of(parser()))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_teaches_by_an_example_that_parses(capsys: pytest.CaptureFixture[str], words: Any) -> None:
     with pytest.raises(SystemExit) as stop:
-        valuegym(*arguments)
+        main([*words, "--help"])
+    output, errors = capsys.readouterr()
+    assert (stop.value.code, errors) == (0, "")
+    assert output.startswith(f"usage: valuegym {' '.join(words)}")
+    examples = re.findall(r"^  (valuegym .*)$", output.partition("\nexample")[2], re.M)
+    assert examples
+    for example in examples:
+        assert parser().parse_args(shlex.split(example)[1:]).function
+        assert example.startswith(f"valuegym {' '.join(words)}")
+
+
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
     output, errors = capsys.readouterr()
     assert (stop.value.code, errors) == (0, "")
     assert output.startswith("usage: valuegym")
-    if arguments == ["--help"]:
-        assert all(command in output for command in COMMANDS)
+    assert all(re.search(rf"^    {words[0]}\b", output, re.M) for words in COMMANDS)
+    assert len({words[0] for words in COMMANDS}) == 13
+
+
+def test_a_start_loads_no_optional_package() -> None:
+    """What `valuegym --help` and `valuegym list` import: the extras wait for the commands that need them."""
+    code = (
+        "import sys\nfrom valuegym.leaderboards.cli.main import main\nmain(['list'])\n"
+        "extras = {'torch', 'wandb', 'matplotlib', 'PIL', 'jinja2', 'stable_baselines3', 'ray'}\n"
+        "print(*sorted(extras & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == ""
 
 
 def test_the_version_is_the_packages(valuegym: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +300,9 @@ def test_tracking_is_offline_unless_asked(
     valuegym: Command, monkeypatch: pytest.MonkeyPatch, asked: str | None, variable: str | None, mode: str
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(cli, "track_all", lambda verdicts, scores, results, mode: seen.append(mode) or ["tracked"])
+    monkeypatch.setattr(
+        leaderboard, "log_records", lambda verdicts, scores, results, mode: seen.append(mode) or ["tracked"]
+    )
     monkeypatch.setitem(sys.modules, "valuegym.leaderboards.site.pages", None)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     if variable:
@@ -276,8 +315,8 @@ def test_tracking_is_offline_unless_asked(
 
 def test_the_demo_goes_from_start_to_page(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(cli, "DEMO", ("test/tiny",))
-    monkeypatch.setattr(cli, "DEMO_AGENTS", TINY.agents)
+    monkeypatch.setattr(demo, "EXPERIMENTS", ("test/tiny",))
+    monkeypatch.setattr(demo, "AGENTS", TINY.agents)
     status, output, errors = valuegym("demo", "--results", "shown", "--track", "off")
     assert (status, errors) == (0, "")
     assert "verified  6 of 6 records" in output and "partial_return" in output
@@ -304,18 +343,20 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
 ) -> None:
     """Files named as published ones: refused, read unverified, given a card, and then scored like any other."""
     pytest.importorskip("matplotlib")
-    from valuegym.leaderboards.likelihood import model as likelihood
+    from valuegym.leaderboards.likelihood import model
 
     for table in ("ROWS", "ABLATIONS"):
-        few = {name: likelihood.ROWS[name] for name in ("three free weights", "felt score")} if table == "ROWS" else ()
-        monkeypatch.setattr(likelihood, table, few)
+        few = (
+            {name: model.ROWS[name] for name in ("three free weights", "subjective utility")} if table == "ROWS" else ()
+        )
+        monkeypatch.setattr(model, table, few)
     core = RewardInference(annotator="regret", board="published", evaluation_points=(80,))
     task, _ = core.initial(np.zeros(1, np.uint64))
     pairs, said = core.query(type(task)(*(np.repeat(field, 80, 0) for field in task)), np.arange(1, 81))
     moves = np.where(pairs.mask[..., None], delivery.MOVES[pairs.actions], 0)
     starts = np.stack(np.divmod(pairs.states[..., :1], 10), -1)
-    arrays = (np.concatenate([starts, moves], 2), annotators.labels(said), answers.statistics(pairs))
-    for name, array in zip(answers.file_names("Some-Trained"), arrays, strict=True):
+    arrays = (np.concatenate([starts, moves], 2), annotators.labels(said), human_data.statistics(pairs))
+    for name, array in zip(human_data.file_names("Some-Trained"), arrays, strict=True):
         np.save(tmp_path / name, array)
     score = ("likelihood", "--data", tmp_path, "--output", tmp_path / "page")
     assert "none of the published ones that are known by hash" in failed(
@@ -325,7 +366,7 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
     status, output, errors = valuegym("data", "check", "human-delivery", "--data", tmp_path)
     assert (status, errors) == (0, "") and "nothing yet" in output
     status, page, errors = valuegym(*score, "--unverified")
-    assert (status, errors) == (0, "") and "## Some-Trained" in page and "felt score" in page
+    assert (status, errors) == (0, "") and "## Some-Trained" in page and "subjective utility" in page
     accept = ("data", "accept", "human-delivery", "--data", tmp_path, "--source", "a test")
     assert "expected the name of one" in failed(valuegym(*accept, "--condition", "Pr-Question"))
     status, output, errors = valuegym(*accept, "--condition", "Some-Trained")
@@ -446,7 +487,7 @@ def test_an_interruption_says_how_to_go_on(valuegym: Command, monkeypatch: pytes
     def interrupt() -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "list_all", interrupt)
+    monkeypatch.setattr(play, "list_all", interrupt)
     status, output, errors = valuegym("list")
     assert (status, output) == (130, "")
     assert errors == "valuegym: interrupted; finished runs are kept, the same command goes on from here.\n"
@@ -459,7 +500,7 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
     script.write_text(
         "import os, signal, sys\n"
         "from valuegym.agents import AGENTS, AgentEntry\n"
-        "from valuegym.leaderboards.__main__ import main\n"
+        "from valuegym.leaderboards.cli.main import main\n"
         "AGENTS['dying'] = AgentEntry('dying:Dying', '', '')\n"
         "if __name__ == '__main__':\n"
         "    sys.exit(main(['run', '--agent', 'dying', '--experiment', 'preference/delivery', '--seed', '0']))\n",
@@ -476,8 +517,8 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
 
 def test_every_command_is_also_a_function(tmp_path: Path) -> None:
     run("oracle", TINY.id, 0, tmp_path)
-    [score] = cli.score(str(tmp_path))
+    [score] = records.claimed_scores(str(tmp_path))
     assert (score.agent, score.experiment, score.status.partition(",")[0]) == ("oracle", "test/tiny", "claimed")
     assert score.values.shape == (1, 3, 2) and score.evaluation_points == (0, 3)
-    record = read(path_of(tmp_path, "oracle", TINY.id, 0))
+    record = read_record(path_of(tmp_path, "oracle", TINY.id, 0))
     assert score.values.tolist() == [record.scores]

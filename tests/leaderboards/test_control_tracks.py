@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.records.record import read, write
+from valuegym.leaderboards.records.record import read_record, write_record
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.standings.gather import from_verdicts
-from valuegym.leaderboards.standings.text import render
+from valuegym.leaderboards.standings.text import render_text
 from valuegym.leaderboards.verification.verify import verify
 
 
@@ -34,22 +34,22 @@ def test_float_states_replay_to_the_bit(id: str, tmp_path: Path) -> None:
     played = {agent: run(agent, id, 0, tmp_path) for agent in ("oracle", "uniform")}
     for path in played.values():
         assert verify(path).reason == ""
-    assert np.allclose(read(played["oracle"]).scores, 1.0, rtol=0, atol=1e-12)
-    assert np.mean(read(played["uniform"]).scores) < 0.3
+    assert np.allclose(read_record(played["oracle"]).scores, 1.0, rtol=0, atol=1e-12)
+    assert np.mean(read_record(played["uniform"]).scores) < 0.3
 
 
 @pytest.mark.usefixtures("few")
 def test_edited_states_and_actions_are_found(tmp_path: Path) -> None:
     path = run("uniform", "control/cartpole-swingup", 1, tmp_path)
-    record = read(path)
+    record = read_record(path)
     first = record.episodes[0]
     angles = list(first.states["angle"])
     angles[5] = np.nextafter(angles[5], 10.0)  # by one bit
     edited = dataclasses.replace(first, states={**first.states, "angle": angles})
-    write(path, dataclasses.replace(record, episodes=[edited, *record.episodes[1:]]))
+    write_record(path, dataclasses.replace(record, episodes=[edited, *record.episodes[1:]]))
     assert "does not follow" in verify(path).reason
     actions = [[-a[0]] for a in first.actions]
-    write(
+    write_record(
         path, dataclasses.replace(record, episodes=[dataclasses.replace(first, actions=actions), *record.episodes[1:]])
     )
     assert "does not follow" in verify(path).reason
@@ -66,7 +66,7 @@ def test_preferences_over_a_regulator_from_run_to_board(tmp_path: Path, monkeypa
     paths = {agent: run(agent, id, 0, tmp_path) for agent in row.agents}
     checked = {agent: verify(path) for agent, path in paths.items()}
     assert {agent: verdict.reason for agent, verdict in checked.items()} == dict.fromkeys(row.agents, "")
-    scores = {agent: np.array(read(path).scores) for agent, path in paths.items()}
+    scores = {agent: np.array(read_record(path).scores) for agent, path in paths.items()}
     np.testing.assert_allclose(scores["oracle"], 1, atol=1e-12)
     assert not scores["no_force"].any() and (scores["uniform"] < 0).all()
     assert (scores["lqr_regret"][:, 0] == 0).all() and (scores["lqr_regret"][:, 2] > 0.9).all()
@@ -74,12 +74,12 @@ def test_preferences_over_a_regulator_from_run_to_board(tmp_path: Path, monkeypa
     assert set(board) == set(row.agents) and board["lqr_regret"].evaluation_points == (0, 3, 40)
     assert all(score.status == "replayed" and score.ranked for score in board.values())
     assert board["no_force"].role == "reference" and board["lqr_regret"].role == "agent"
-    assert "lqr_regret" in render(list(board.values()))
+    assert "lqr_regret" in render_text(list(board.values()))
     # a gain that was edited at an evaluation point does not give the recorded score
-    record = read(paths["lqr_regret"])
+    record = read_record(paths["lqr_regret"])
     first = record.episodes[0]
     actions = [list(action) for action in first.actions]
     actions[40] = [0.0] * len(actions[40])
     edited = dataclasses.replace(first, actions=actions)
-    write(paths["lqr_regret"], dataclasses.replace(record, episodes=[edited, *record.episodes[1:]]))
+    write_record(paths["lqr_regret"], dataclasses.replace(record, episodes=[edited, *record.episodes[1:]]))
     assert "does not follow" in verify(paths["lqr_regret"]).reason

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.board import operations as referee
+from valuegym.leaderboards.board import operations
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.submission import EXAMPLE, Card, Submission, pack, write
+from valuegym.leaderboards.records.submission import EXAMPLE, Card, Submission, pack, write_submission
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.standings.entries import curves, enter, judge_all
-from valuegym.leaderboards.trust import judgement as trust
-from valuegym.leaderboards.trust import ledger as book
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.standings.entries import learning_curves, merge_submissions
+from valuegym.leaderboards.standings.gather import Score
+from valuegym.leaderboards.trust import judgement
+from valuegym.leaderboards.trust.judgement import judge_all
+from valuegym.leaderboards.trust.ledger import Ledger, read_ledger
+from valuegym.leaderboards.trust.tiers import LIMITS
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 STROLL = replace(WALK, id="test/stroll", arguments='{"observation": "onehot"}')
@@ -30,25 +32,25 @@ def small_experiments(enrol: Callable[..., None]) -> None:
     enrol(WALK, STROLL)
 
 
-def packed(folder: Path, name: str, agent: str = "uniform", ledger: book.Ledger | None = None) -> Path:
-    """A submission; on the seeds of the book's only commitment where there is one."""
+def packed(folder: Path, name: str, agent: str = "uniform", ledger: Ledger | None = None) -> Path:
+    """A submission; on the seeds of the ledger's only commitment where there is one."""
     contents = []
     for seed in WALK.seeds:
-        due = trust.commitment_seeds(ledger, 2, WALK.id, seed) if ledger else None
+        due = judgement.commitment_seeds(ledger, 2, WALK.id, seed) if ledger else None
         records = folder / ("sealed" if ledger else "open")
         contents.append(run(agent, WALK.id, seed, records, None, due).read_bytes())
     seal = {"board": ledger.id, "commitment": 2, "agent": DIGEST} if ledger else None
-    write(folder / name, pack(Card.of(EXAMPLE | {"name": agent}), contents, seal=seal))
+    write_submission(folder / name, pack(Card.of(EXAMPLE | {"name": agent}), contents, seal=seal))
     return folder / name
 
 
-def committed(folder: Path) -> book.Ledger:
+def committed(folder: Path) -> Ledger:
     path, nonce = folder / "board.jsonl", folder / "nonce.txt"
-    referee.begin(path, "A board")
-    referee.open_period(path, nonce)
-    referee.commit(path, "uniform", "A. Person", DIGEST)
-    referee.reveal(path, nonce)
-    return book.read(path)
+    operations.begin(path, "A board")
+    operations.open_period(path, nonce)
+    operations.commit(path, "uniform", "A. Person", DIGEST)
+    operations.reveal(path, nonce)
+    return read_ledger(path)
 
 
 def test_a_submission_takes_the_place_of_loose_records(tmp_path: Path) -> None:
@@ -59,13 +61,13 @@ def test_a_submission_takes_the_place_of_loose_records(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"no archive")
     judgements = judge_all([tmp_path / "broken.zip", packed(tmp_path, "sent.zip")])
     assert [bool(judgement.reason) for judgement in judgements] == [True, False]
-    scores, known = enter(claimed, judgements)
+    scores, listed = merge_submissions(claimed, judgements)
     assert [(score.experiment, score.status) for score in scores] == [
         ("test/other", "claimed"),
         ("test/walk", "replayed"),
     ]
-    assert list(known) == ["uniform"]
-    [sent] = known["uniform"]
+    assert list(listed) == ["uniform"]
+    [sent] = listed["uniform"]
     assert (sent.file, sent.card.authors, sent.tracks) == ("sent.zip", ("A. Person",), ("test/walk",))
     assert sent.digest == judgements[1].digest
 
@@ -75,17 +77,17 @@ def test_the_strongest_tier_counts(tmp_path: Path) -> None:
     sealed, public = packed(tmp_path, "a.zip", ledger=ledger), packed(tmp_path, "b.zip")
     judgements = judge_all([sealed, public], ledger=ledger)
     assert [judgement.tier for judgement in judgements] == ["committed", "replayed"]
-    scores, known = enter([], judgements)
+    scores, listed = merge_submissions([], judgements)
     assert [score.status for score in scores] == ["committed"]
-    assert [sent.file for sent in known["uniform"]] == ["a.zip"]
-    assert "give that board" in judge_all([sealed])[0].reason  # its seeds are nobody's without the book
+    assert [sent.file for sent in listed["uniform"]] == ["a.zip"]
+    assert "give that board" in judge_all([sealed])[0].reason  # its seeds are nobody's without the ledger
 
 
 def test_the_strongest_tier_counts_on_each_track_by_itself(tmp_path: Path) -> None:
     """A stronger submission on one track leaves weaker ones on others standing; of equals the last counts."""
 
-    def sent(file: str, tier: str, *tracks: str) -> trust.Judgement:
-        write(tmp_path / file, pack(Card.of(EXAMPLE | {"name": "uniform"}), records(*tracks)))
+    def sent(file: str, tier: str, *tracks: str) -> judgement.Judgement:
+        write_submission(tmp_path / file, pack(Card.of(EXAMPLE | {"name": "uniform"}), records(*tracks)))
         [judgement] = judge_all([tmp_path / file])
         return judgement._replace(tier=tier)
 
@@ -97,21 +99,21 @@ def test_the_strongest_tier_counts_on_each_track_by_itself(tmp_path: Path) -> No
         sent("run.zip", "executed", WALK.id),
         sent("late.zip", "replayed", WALK.id, STROLL.id),
     ]
-    scores, known = enter([], judgements)
+    scores, listed = merge_submissions([], judgements)
     assert {score.experiment: score.status for score in scores} == {WALK.id: "executed", STROLL.id: "replayed"}
-    assert [(entrant.file, entrant.tracks) for entrant in known["uniform"]] == [
+    assert [(sent.file, sent.tracks) for sent in listed["uniform"]] == [
         ("run.zip", (WALK.id,)),
         ("late.zip", (STROLL.id,)),
     ]
 
 
 def test_what_the_book_holds_is_judged_again(tmp_path: Path) -> None:
-    """Its tier stays, executed is taken from the book, and nothing is said to be a copy of itself."""
+    """Its tier stays, executed is taken from the ledger, and nothing is said to be a copy of itself."""
     ledger = committed(tmp_path)
     path = packed(tmp_path, "a.zip", ledger=ledger)
-    judgement, _ = referee.decide(tmp_path / "board.jsonl", path)
+    judgement, _ = operations.judge_and_record(tmp_path / "board.jsonl", path)
     assert judgement.tier == "committed"
-    [again] = judge_all([path], ledger=book.read(tmp_path / "board.jsonl"))
+    [again] = judge_all([path], ledger=read_ledger(tmp_path / "board.jsonl"))
     assert (again.reason, again.tier, again.notes) == ("", "committed", judgement.notes)
     (tmp_path / "board.jsonl").unlink()
     (tmp_path / "nonce.txt").unlink()
@@ -119,9 +121,9 @@ def test_what_the_book_holds_is_judged_again(tmp_path: Path) -> None:
     ledger = committed(tmp_path)
     path = packed(tmp_path / "new", "a.zip", ledger=ledger)
     [judgement] = judge_all([path], ledger=ledger)
-    referee.write_down(tmp_path / "board.jsonl", judgement._replace(tier="executed"))
-    [again] = judge_all([path], ledger=book.read(tmp_path / "board.jsonl"))
-    assert again.tier == "executed" and again.limit == trust.LIMITS["executed"]
+    operations.record_verdict(tmp_path / "board.jsonl", judgement._replace(tier="executed"))
+    [again] = judge_all([path], ledger=read_ledger(tmp_path / "board.jsonl"))
+    assert again.tier == "executed" and again.limit == LIMITS["executed"]
 
 
 def test_the_command_shows_submissions(
@@ -142,7 +144,7 @@ def test_learning_curves_are_read_from_evidence_and_nothing_else_is(tmp_path: Pa
     def found(evidence: object, track: str = "control/lqr") -> dict:
         text = json.dumps({track: evidence}).encode() if evidence != "none" else b"[1]"
         manifest = {"experiments": {"control/lqr": {}, "test/walk": {}}}
-        return curves(Submission(Card.of(EXAMPLE), manifest, {}, {"evidence/learning.json": text}, "x"))
+        return learning_curves(Submission(Card.of(EXAMPLE), manifest, {}, {"evidence/learning.json": text}, "x"))
 
     good = {"timesteps": [0, 1000, 2000], "scores": [[0, 0.5, 1], [0.2, 0.5, 1], [0.4, 0.5, 1]]}
     curve = found(good)["control/lqr"]
@@ -158,4 +160,4 @@ def test_learning_curves_are_read_from_evidence_and_nothing_else_is(tmp_path: Pa
 
 
 def curves_of_nothing() -> dict:
-    return curves(Submission(Card.of(EXAMPLE), {"experiments": {}}, {}, {}, "x"))
+    return learning_curves(Submission(Card.of(EXAMPLE), {"experiments": {}}, {}, {}, "x"))

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from valuegym.leaderboards import __main__ as cli
 from valuegym.leaderboards import executors
+from valuegym.leaderboards.cli import main as cli
 from valuegym.leaderboards.executors import parallel_map
 
 has_ray = importlib.util.find_spec("ray") is not None
@@ -106,7 +106,7 @@ def test_without_ray_the_message_names_the_extra() -> None:
 
 
 def test_ray_is_imported_only_when_used() -> None:
-    code = "import sys, valuegym.leaderboards.__main__, valuegym.leaderboards.executors; print('ray' in sys.modules)"
+    code = "import sys, valuegym.leaderboards.cli.main, valuegym.leaderboards.executors; print('ray' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
 
@@ -134,7 +134,7 @@ SCRIPT = """
 import sys
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 
 experiments.EXPERIMENTS.clear()

@@ -15,10 +15,10 @@ from valuegym.envs.control.pendulum import Pendulum
 from valuegym.envs.functional import episode_keys
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import read
+from valuegym.leaderboards.records.record import read_record
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.verification import reference_cache as known
-from valuegym.leaderboards.verification.verify import Candidate, decide, verify, verify_together
+from valuegym.leaderboards.verification import reference_cache
+from valuegym.leaderboards.verification.verify import Candidate, verify, verify_candidates, verify_together
 
 TRACK = Experiment("test/swing", "", "valuegym/Pendulum-v0", "{}", ("uniform", "oracle"), 0, 2, (0, 1), "return")
 
@@ -60,7 +60,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def kept() -> Path:
     """The one file of references that there is."""
-    place = known.folder()
+    place = reference_cache.folder()
     assert place is not None
     (file,) = place.iterdir()
     return file
@@ -88,7 +88,7 @@ def test_references_are_computed_once_and_give_the_same_verdicts(paths: list[str
 def test_what_is_kept_is_what_the_core_computes(paths: list[str]) -> None:
     core = Pendulum()
     verify(paths[0])
-    by_seed = known.load(read(Path(paths[0])).digest)
+    by_seed = reference_cache.load(read_record(Path(paths[0])).digest)
     task, _ = core.initial(episode_keys([seed for (seed,) in by_seed]))
     naive, best = core.references(task)
     assert list(by_seed.values()) == list(zip(naive.tolist(), best.tolist(), strict=True))  # to the bit
@@ -123,7 +123,7 @@ def test_a_submission_cannot_poison_it(paths: list[str], tmp_path: Path, compute
         verdicts = verify_together([str(tmp_path / "forged.jsonl"), paths[0]])
         assert verdicts[0].reason and not verdicts[1].reason
         assert kept().read_bytes() == honest
-        # and where they are known, it is as untrue as before
+        # and where they are cached, it is as untrue as before
         assert verify(str(tmp_path / "forged.jsonl")).reason == verdicts[0].reason
         kept().unlink()
     # a file of the right name among the records is no file of the verifier's
@@ -163,7 +163,7 @@ def test_what_others_could_write_is_neither_read_nor_written(
             assert file.read_bytes() == wrong  # left alone
             file.parent.chmod(0o700)
         else:  # replaced by what was computed, as a file of one's own
-            assert file.read_bytes() == honest and known.private(file)
+            assert file.read_bytes() == honest and reference_cache.private(file)
     assert (tmp_path / "elsewhere.json").read_bytes() == wrong
 
 
@@ -181,18 +181,18 @@ def test_other_sources_have_references_of_their_own(
     paths: list[str], computed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verify(paths[0])
-    here = known.provenance()
-    monkeypatch.setattr(known, "provenance", lambda: here | {"source": "0" * 64})
+    here = reference_cache.provenance()
+    monkeypatch.setattr(reference_cache, "provenance", lambda: here | {"source": "0" * 64})
     assert not verify(paths[0]).reason
     assert computed == [2, 2]
 
 
 def test_seeds_that_are_not_public_are_never_kept(paths: list[str], computed: list[int]) -> None:
-    record = read(Path(paths[0]))
+    record = read_record(Path(paths[0]))
     seeds = tuple(episode.seed for episode in record.episodes)
     for _ in range(2):
-        assert not decide([Candidate("x", record, seeds)])[0].reason
-    place = known.folder()
+        assert not verify_candidates([Candidate("x", record, seeds)])[0].reason
+    place = reference_cache.folder()
     assert computed == [2, 2] and place is not None and not place.exists()
 
 
@@ -200,7 +200,7 @@ def test_it_can_be_elsewhere_or_off(
     results: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("VALUEGYM_CACHE", "off")
-    assert known.folder() is None and not verify(paths[0]).reason
+    assert reference_cache.folder() is None and not verify(paths[0]).reason
     monkeypatch.setenv("VALUEGYM_CACHE", str(tmp_path / "cache"))
     assert not verify(paths[0]).reason and kept().is_relative_to(tmp_path / "cache")
     (tmp_path / "file").write_text("")

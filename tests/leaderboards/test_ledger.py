@@ -1,4 +1,4 @@
-"""The board's book: what is written stays, and every change, gap and broken rule is found."""
+"""The board's ledger: what is written stays, and every change, gap and broken rule is found."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.trust import ledger
 from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
-from valuegym.leaderboards.trust.ledger import LedgerError, append, read
+from valuegym.leaderboards.trust.ledger import LedgerError, append, read_ledger
 
 MakeKey = Callable[..., Path]
 NONCE = "07" * 32
@@ -35,7 +36,7 @@ def verdict(**changes: Any) -> dict[str, Any]:
 
 
 def filled(path: Path, key: Path | None = None) -> Path:
-    """A book with an entry of every kind."""
+    """A ledger with an entry of every kind."""
     append(path, "board", {"name": "test"}, key)
     append(path, "open", {"period": 0, "binding": binding(NONCE)}, key)
     append(path, "commit", {"period": 0, "agent": "x", "submitter": "me", "digest": A}, key)
@@ -102,28 +103,28 @@ def test_an_agents_digest_is_that_of_its_files(tmp_path: Path) -> None:
         agent_digest(tmp_path / "empty")
 
 
-# --- the book ---
+# --- the ledger ---
 
 
-def test_a_book_is_read_back(tmp_path: Path) -> None:
-    found = read(filled(tmp_path / "book"))
+def test_a_ledger_is_read_back(tmp_path: Path) -> None:
+    found = read_ledger(filled(tmp_path / "ledger"))
     kinds = ["board", "open", "commit", "commit", "reveal", "verdict", "verdict"]
     assert [entry.kind for entry in found.entries] == kinds
     assert found.nonces == {0: NONCE} and found.open is None and found.key == ""
-    assert found.tip == hashlib.sha256((tmp_path / "book").read_bytes().splitlines()[-1]).hexdigest()
+    assert found.tip == hashlib.sha256((tmp_path / "ledger").read_bytes().splitlines()[-1]).hexdigest()
     assert found.commitment(2).body["submitter"] == "me"
-    with pytest.raises(LedgerError, match="entry 1 of the board is no commitment"):
+    with pytest.raises(LedgerError, match="entry 1 of the board is not a commitment"):
         found.commitment(1)
 
 
 def test_every_entry_is_signed(tmp_path: Path, make_key: MakeKey) -> None:
     key = make_key()
-    path = filled(tmp_path / "book", key)
+    path = filled(tmp_path / "ledger", key)
     public = key.with_suffix(".pub").read_text(encoding="utf-8")
-    assert read(path, public).key == " ".join(public.split()[:2])
+    assert read_ledger(path, public).key == " ".join(public.split()[:2])
     other = make_key("other")
     with pytest.raises(LedgerError, match="another key than the board's"):
-        read(path, other.with_suffix(".pub").read_text(encoding="utf-8"))
+        read_ledger(path, other.with_suffix(".pub").read_text(encoding="utf-8"))
     before = path.read_bytes()
     for wrong in (other, None):
         with pytest.raises(LedgerError, match=r"not signed by the board's key|needs its key"):
@@ -136,7 +137,7 @@ def test_every_entry_is_signed(tmp_path: Path, make_key: MakeKey) -> None:
 @pytest.mark.parametrize("place", [1, 3, 6])
 def test_a_forged_entry_is_found_by_its_signature(tmp_path: Path, make_key: MakeKey, place: int) -> None:
     """The forger mends the whole chain, but cannot sign."""
-    path = filled(tmp_path / "book", make_key())
+    path = filled(tmp_path / "ledger", make_key())
     entries = lines(path)
     body = entries[place]["body"]
     body |= (
@@ -145,51 +146,130 @@ def test_a_forged_entry_is_found_by_its_signature(tmp_path: Path, make_key: Make
     if place == 1:
         del entries[2:]
     rewrite(path, entries)
+    newest = len(entries) - 1
+    with pytest.raises(LedgerError, match=f"entry {newest} is not signed by the board's key"):
+        read_ledger(path)
     with pytest.raises(LedgerError, match=f"entry {place} is not signed by the board's key"):
-        read(path)
+        read_ledger(path, every_signature=True)
     entries[place]["signature"] = entries[0]["signature"]
     rewrite(path, entries)
-    with pytest.raises(LedgerError, match=r"not signed by the board's key"):
-        read(path)
+    for every in (False, True):
+        with pytest.raises(LedgerError, match=r"not signed by the board's key"):
+            read_ledger(path, every_signature=every)
+
+
+def long(path: Path, key: Path) -> Path:
+    """A signed ledger of 41 entries."""
+    append(path, "board", {"name": "test"}, key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "verify_signature", lambda *arguments: None)
+        for i in range(40):
+            append(path, "verdict", verdict(submission=f"{i:064x}"), key)
+    return path
+
+
+def test_an_append_checks_one_earlier_signature(tmp_path: Path, make_key: MakeKey, monkeypatch) -> None:
+    """That of the newest line: it authenticates all before it, however many there are."""
+    key = make_key()
+    path = long(tmp_path / "ledger", key)
+    started: list[tuple[str, bytes]] = []
+    ssh = ledger._ssh
+
+    def counted(*arguments: str, payload: bytes = b"") -> Any:
+        started.append((arguments[1], payload))
+        return ssh(*arguments, payload=payload)
+
+    monkeypatch.setattr(ledger, "_ssh", counted)
+    entry = append(path, "verdict", verdict(submission="c" * 64), key)
+    assert [action for action, _ in started] == ["verify", "sign", "verify"]  # the newest; then its own, twice
+    found = [json.loads(payload) for _, payload in started]
+    assert [value["index"] for value in found] == [40, 41, 41] and entry.index == 41
+    started.clear()
+    assert len(read_ledger(path).entries) == 42 and len(started) == 1
+    started.clear()
+    read_ledger(path, every_signature=True)
+    assert len(started) == 42
+
+
+def test_an_append_refuses_a_broken_chain_and_a_forged_newest_line(tmp_path: Path, make_key: MakeKey) -> None:
+    key = make_key()
+    path = long(tmp_path / "ledger", key)
+    whole = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    changed = json.loads(whole[20])
+    changed["body"]["agent"] = "thief"
+    line = json.dumps(changed, sort_keys=True, separators=(",", ":")) + "\n"
+    forged = json.loads(whole[-1])
+    forged["body"]["agent"] = "thief"
+    for edited, reason in (
+        ([*whole[:20], line, *whole[21:]], "entry 21 does not follow from the one before"),
+        ([*whole[:20], *whole[21:]], "entry 21 stands at place 20"),
+        ([*whole[:-1], json.dumps(forged, sort_keys=True, separators=(",", ":")) + "\n"], "entry 40 is not signed"),
+    ):
+        path.write_text("".join(edited), encoding="utf-8")
+        with pytest.raises(LedgerError, match=reason):
+            append(path, "verdict", verdict(submission="c" * 64), key)
+        assert path.read_text(encoding="utf-8") == "".join(edited)
+
+
+def test_board_show_checks_every_signature(
+    tmp_path: Path, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line that the board did not sign but built upon is found there, though the newest signature holds."""
+    key = make_key()
+    path = filled(tmp_path / "ledger", key)
+    assert main(["board", "show", str(path)]) == 0
+    entries = lines(path)
+    entries[5]["signature"] = entries[4]["signature"]
+    rewrite(path, entries[:6])
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "verify_signature", lambda *arguments: None)
+        append(path, "verdict", verdict(submission="c" * 64), key)
+    append(path, "verdict", verdict(submission="d" * 64), key)
+    assert len(read_ledger(path).entries) == 8
+    with pytest.raises(LedgerError, match="entry 5 is not signed by the board's key"):
+        read_ledger(path, every_signature=True)
+    capsys.readouterr()
+    assert main(["board", "show", str(path)]) == 2
+    assert "entry 5 is not signed by the board's key" in capsys.readouterr().err
 
 
 def test_the_first_digest_names_the_board(tmp_path: Path, make_key: MakeKey) -> None:
-    """Somebody else's book, however well signed, has another digest and another key."""
-    books = [filled(tmp_path / name, make_key(f"key-{name}")) for name in ("mine", "theirs")]
-    assert read(books[0]).id != read(books[1]).id
+    """Somebody else's ledger, however well signed, has another digest and another key."""
+    ledgers = [filled(tmp_path / name, make_key(f"key-{name}")) for name in ("mine", "theirs")]
+    assert read_ledger(ledgers[0]).id != read_ledger(ledgers[1]).id
 
 
 def test_any_changed_byte_is_found(tmp_path: Path) -> None:
-    """In an unsigned book everything before the last line; the last needs a signature, or its digest to be known."""
-    path = filled(tmp_path / "book")
+    """In an unsigned ledger everything before the last line; the last needs a signature, or its digest to be known."""
+    path = filled(tmp_path / "ledger")
     content = path.read_bytes()
     end = content.rstrip(b"\n").rfind(b"\n")
     for at in range(0, end, 37):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         with pytest.raises(LedgerError):
-            read(path)
+            read_ledger(path)
 
 
 def test_missing_swapped_and_repeated_entries_are_found(tmp_path: Path) -> None:
-    path = filled(tmp_path / "book")
+    path = filled(tmp_path / "ledger")
     whole = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for edit in (whole[1:], whole[:2] + whole[3:], [whole[0], whole[2], whole[1], *whole[3:]], [*whole, whole[-1]]):
         path.write_text("".join(edit), encoding="utf-8")
         with pytest.raises(LedgerError, match=r"stands at place|does not follow"):
-            read(path)
+            read_ledger(path)
     path.write_text("".join(whole)[:-1], encoding="utf-8")
     with pytest.raises(LedgerError, match="whole line"):
-        read(path)
+        read_ledger(path)
     path.write_bytes(b"\xff\n")
     with pytest.raises(LedgerError, match="not text"):
-        read(path)
+        read_ledger(path)
     for line in ("[]", "{}", "NaN", "{" * 5000, '{"index":true}', "x" * (ledger.MAX_LINE + 1)):
         path.write_text(line + "\n", encoding="utf-8")
         with pytest.raises(LedgerError, match="line 1"):
-            read(path)
+            read_ledger(path)
     path.write_text(" " + "".join(whole), encoding="utf-8")
     with pytest.raises(LedgerError, match="as this suite writes it"):
-        read(path)
+        read_ledger(path)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +277,7 @@ def test_missing_swapped_and_repeated_entries_are_found(tmp_path: Path) -> None:
     [
         ("board", {"name": "again", "key": ""}, "begins with its board"),
         ("open", {"period": 2, "binding": A}, "the next period is 1"),
-        ("open", {"period": 1, "binding": "xyz"}, "no SHA-256"),
+        ("open", {"period": 1, "binding": "xyz"}, "is not a SHA-256"),
         ("open", {"period": True, "binding": A}, "has the fields"),
         ("commit", {"period": 0, "agent": "x", "submitter": "she", "digest": "c" * 64}, "that period is not open"),
         ("reveal", {"period": 0, "nonce": NONCE}, "that period is not open"),
@@ -206,16 +286,16 @@ def test_missing_swapped_and_repeated_entries_are_found(tmp_path: Path) -> None:
         ("verdict", verdict(submission="c" * 64, tier="committed"), "do not fit"),
         ("verdict", verdict(submission="c" * 64, commitment=2), "do not fit"),
         ("verdict", verdict(submission="c" * 64, tier="committed", commitment=2), "the one submission of this"),
-        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=5), "is no commitment"),
+        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=5), "is not a commitment"),
         ("verdict", verdict(submission="c" * 64, tier="executed", commitment=3, agent="y"), "is that of 'x'"),
-        ("verdict", verdict(submission="c"), "no SHA-256"),
+        ("verdict", verdict(submission="c"), "is not a SHA-256"),
         ("verdict", verdict(submission="c" * 64, reason="\u202e"), "cannot be read"),
         ("verdict", {**verdict(), "more": 1}, "has the fields"),
         ("party", {}, "no kind of entry"),
     ],
 )
 def test_the_rules_hold(tmp_path: Path, kind: str, body: dict[str, Any], reason: str) -> None:
-    path = filled(tmp_path / "book")
+    path = filled(tmp_path / "ledger")
     before = path.read_bytes()
     with pytest.raises(LedgerError) as error:
         append(path, kind, body)
@@ -223,14 +303,14 @@ def test_the_rules_hold(tmp_path: Path, kind: str, body: dict[str, Any], reason:
 
 
 def test_the_rules_of_an_open_period(tmp_path: Path) -> None:
-    path = filled(tmp_path / "book")
+    path = filled(tmp_path / "ledger")
     append(path, "open", {"period": 1, "binding": binding("08" * 32)})
     append(path, "commit", {"period": 1, "agent": "x", "submitter": "me", "digest": A})  # a new period, a new chance
     for body, reason in (
         ({"submitter": "me", "digest": "c" * 64}, "this submitter has committed"),
         ({"submitter": "he", "digest": A}, "this digest has committed"),
         ({"submitter": "  ", "digest": "c" * 64}, "no name"),
-        ({"submitter": "he", "digest": "C" * 64}, "no SHA-256"),
+        ({"submitter": "he", "digest": "C" * 64}, "is not a SHA-256"),
     ):
         with pytest.raises(LedgerError, match=reason):
             append(path, "commit", {"period": 1, "agent": "x"} | body)
@@ -241,28 +321,28 @@ def test_the_rules_of_an_open_period(tmp_path: Path) -> None:
     append(path, "reveal", {"period": 1, "nonce": "08" * 32})
 
 
-def test_a_signed_book_that_breaks_the_rules_is_refused(tmp_path: Path) -> None:
-    """Rules are read from the book, not remembered by whoever wrote it."""
-    path = filled(tmp_path / "book")
+def test_a_signed_ledger_that_breaks_the_rules_is_refused(tmp_path: Path) -> None:
+    """Rules are read from the ledger, not remembered by whoever wrote it."""
+    path = filled(tmp_path / "ledger")
     entries = lines(path)
     entries[4]["body"]["nonce"] = "09" * 32
     rewrite(path, entries)
     with pytest.raises(LedgerError, match="entry 4: the nonce is not the one"):
-        read(path)
+        read_ledger(path)
 
 
-def test_a_book_begins_with_its_board(tmp_path: Path) -> None:
+def test_a_ledger_begins_with_its_board(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="begin one first"):
-        append(tmp_path / "book", "open", {"period": 0, "binding": A})
+        append(tmp_path / "ledger", "open", {"period": 0, "binding": A})
     with pytest.raises(FileNotFoundError):
-        read(tmp_path / "book")
-    assert not (tmp_path / "book").exists()
+        read_ledger(tmp_path / "ledger")
+    assert not (tmp_path / "ledger").exists()
 
 
 def test_writers_wait_for_each_other(tmp_path: Path) -> None:
-    path = tmp_path / "book"
+    path = tmp_path / "ledger"
     append(path, "board", {"name": "test"})
     digests = [hashlib.sha256(bytes([i])).hexdigest() for i in range(20)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda digest: append(path, "verdict", verdict(submission=digest)), digests))
-    assert {entry.body["submission"] for entry in read(path).accepted()} == set(digests)
+    assert {entry.body["submission"] for entry in read_ledger(path).accepted()} == set(digests)

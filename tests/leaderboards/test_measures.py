@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.records.fingerprint import environment_digest
-from valuegym.leaderboards.records.record import read
+from valuegym.leaderboards.records.record import read_record
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.verification import measures
 from valuegym.leaderboards.verification.verify import verify
@@ -30,8 +30,8 @@ TRACKS = [id for id, row in experiments.EXPERIMENTS.items() if row.env_id.endswi
 )
 def test_records_are_verified_and_measured(agent: str, id: str, tmp_path: Path) -> None:
     path = run(agent, id, 0, tmp_path)
-    assert verify(path).status == "replayed"
-    record = read(path)
+    assert verify(path).reason == ""
+    record = read_record(path)
     found = measures.measure(record)
     assert all(value.shape == (20,) and np.isfinite(value).all() for value in found.values())
     if "coevolve" in id:
@@ -39,7 +39,7 @@ def test_records_are_verified_and_measured(agent: str, id: str, tmp_path: Path) 
         assert {"objective_natural_shift", "diversity_ratio", "placebo_influence", "lock_in_index"} <= set(found)
     else:  # the score is the skill
         assert np.allclose(np.array(record.scores)[:, 0], found["skill"], atol=1e-5)
-    text = measures.render(measures.gather([record]))
+    text = measures.measures_text(measures.collect_measures([record]))
     assert id in text and agent[:11] in text and all(name in text for name in found)
 
 
@@ -71,5 +71,5 @@ def test_the_command_prints_measures(tmp_path: Path, capsys: pytest.CaptureFixtu
     run("persistence", "coevolution/coevolve-one-cluster", 0, tmp_path)
     assert main(["measures", str(tmp_path)]) == 0
     assert "diversity_ratio" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="reports no measures"):
-        measures.measure(read(run("uniform", "preference/delivery", 0, tmp_path)))
+    with pytest.raises(ValueError, match="has no measures"):
+        measures.measure(read_record(run("uniform", "preference/delivery", 0, tmp_path)))

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.board import operations as referee
+from valuegym.leaderboards.board import operations
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.tracking import log as tracking
-from valuegym.leaderboards.tracking import online
+from valuegym.leaderboards.standings.gather import Score
+from valuegym.leaderboards.tracking import log, online
 from valuegym.leaderboards.tracking.online import OnlineRun, Reading, fetch_submissions, read_project, render
-from valuegym.leaderboards.trust import judgement as trust
-from valuegym.leaderboards.trust import ledger as book
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.trust.judgement import Judgement, judge
+from valuegym.leaderboards.trust.ledger import read_ledger
+from valuegym.leaderboards.trust.tiers import LIMITS
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
 pytestmark = pytest.mark.usefixtures("nobody_logged_in")
@@ -37,7 +37,7 @@ def small_experiments(enrol: Callable[..., None]) -> None:
     enrol(WALK)
 
 
-def sent(folder: Path, name: str = "uniform", spoil: bool = False) -> trust.Judgement:
+def sent(folder: Path, name: str = "uniform", spoil: bool = False) -> Judgement:
     """A submission that its maker found to be true; spoilt afterwards, it says what its records do not."""
     contents = []
     for seed in WALK.seeds:
@@ -46,7 +46,7 @@ def sent(folder: Path, name: str = "uniform", spoil: bool = False) -> trust.Judg
     contents = [_sealed(content, spoil) for content in contents]
     path = folder / f"{name}.zip"
     submission.write(path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": name}), contents))
-    return trust.judge(path)
+    return judge(path)
 
 
 def _sealed(content: bytes, spoil: bool) -> bytes:
@@ -61,15 +61,15 @@ def _sealed(content: bytes, spoil: bool) -> bytes:
     return f"{body}{json.dumps(end, sort_keys=True, separators=(',', ':'))}\n".encode()
 
 
-def log(judgement: trust.Judgement, folder: Path, project: str = INBOX) -> None:
+def log_to(judgement: Judgement, folder: Path, project: str = INBOX) -> None:
     """Log a submission to a project, whether it is true or not, as its maker would."""
     entity, _, name = project.partition("/")
     if not judgement.reason:
-        tracked = tracking.log_submission(judgement, folder / "made", "online", name, entity)
+        tracked = log.log_submission(judgement, folder / "made", "online", name, entity)
     else:
         claim = Score(judgement.agent, WALK.id, (0,), np.full((2, 3, 1), 0.9), (0, 1), "executed")
         config = {"submission": judgement.digest}
-        tracked = tracking.log_scores(
+        tracked = log.log_scores(
             [claim], [judgement.path], folder / "made", "online", name, entity, config, "submission"
         )
     assert tracked.mode == "online"
@@ -80,8 +80,8 @@ def log(judgement: trust.Judgement, folder: Path, project: str = INBOX) -> None:
 def test_what_was_logged_is_read_back(tmp_path: Path, server: Any) -> None:
     """Row for row what offline and online runs hold; then from a copy, until that is too old."""
     judgement = sent(tmp_path)
-    log(judgement, tmp_path)
-    offline = tracking.log_submission(judgement, tmp_path / "later", "offline", "inbox", "lab")
+    log_to(judgement, tmp_path)
+    offline = log.log_submission(judgement, tmp_path / "later", "offline", "inbox", "lab")
     command = [sys.executable, "-m", "wandb", "sync", "--entity", "lab", "--project", "inbox", str(offline.directory)]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0
     server.runs["lab", "inbox", "going"] = {"config": {}, "summary": {}, "job_type": "leaderboard", "state": "running"}
@@ -90,7 +90,7 @@ def test_what_was_logged_is_read_back(tmp_path: Path, server: Any) -> None:
     first = read_project(INBOX, tmp_path)
     assert first.message == "lab/inbox: 2 runs read." and not server.unknown
     one, two = first.runs
-    held = tracking.read_offline(offline.directory)
+    held = log.read_offline(offline.directory)
     for read in (one, two):
         assert (read.name, read.state, set(read.tags)) == ("uniform", "finished", set(held["tags"]))
         assert {k: v for k, v in read.config.items() if k != "wandb"} == held["config"]
@@ -146,7 +146,7 @@ def test_what_is_no_project_is_not_asked_for(tmp_path: Path) -> None:
 @needs_wandb
 def test_only_plain_submissions_are_fetched(tmp_path: Path, server: Any) -> None:
     """No references to elsewhere, no other kinds of artifacts, no names that lead out of the folder."""
-    log(sent(tmp_path), tmp_path)
+    log_to(sent(tmp_path), tmp_path)
     [key] = server.runs
     [held] = (artifact for artifact in server.artifacts.values() if artifact["type"] == "submission")
     manifest = json.loads(held["manifest"])
@@ -168,17 +168,17 @@ def test_a_board_collects_its_inbox(tmp_path: Path, server: Any, make_key: Any, 
     honest, forged = sent(tmp_path), sent(tmp_path, "forger", spoil=True)
     assert not honest.reason and "the scores are not those" in forged.reason
     for judgement in (honest, forged, honest):  # somebody logs the same file again
-        log(judgement, tmp_path)
+        log_to(judgement, tmp_path)
     server.runs["lab", "inbox", "empty"] = {"config": {}, "summary": {}, "job_type": "leaderboard", "state": "finished"}
     key, path = make_key(), tmp_path / "board.jsonl"
-    referee.begin(path, "A board", key)
+    operations.begin(path, "A board", key)
     command = ["board", "collect", str(path), "--inbox", INBOX, "--publish", BOARD, "--key", str(key), "--workers", "1"]
     command += ["--folder", str(tmp_path / "inbox")]
     assert main(command) == 0
     output = capsys.readouterr().out
     assert "lab/inbox: 4 runs read." in output and output.count("accepted  ") == output.count("rejected  ") == 1
     assert "uniform: Logged online" in output
-    verdicts = [entry.body for entry in book.read(path).of("verdict")]
+    verdicts = [entry.body for entry in read_ledger(path).of("verdict")]
     assert [(body["agent"], bool(body["reason"])) for body in verdicts] == [("uniform", False), ("forger", True)]
     public = [run for where, run in server.runs.items() if where[:2] == ("lab", "board")]
     assert [run["config"]["submission"] for run in public] == [honest.digest]
@@ -220,7 +220,7 @@ def test_a_report_is_markdown_where_wandb_cannot_have_it(
     assert main(["leaderboard", str(tmp_path), "--track", "off", "--report", BOARD, "--workers", "1"]) == 0
     assert "report.md; Reports on wandb need its package wandb-workspaces" in capsys.readouterr().out
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert text.startswith("### test/walk\n") and trust.LIMITS["replayed"] in text
+    assert text.startswith("### test/walk\n") and LIMITS["replayed"] in text
 
 
 @needs_wandb

@@ -16,7 +16,16 @@ from typing import Any
 import pytest
 
 from valuegym.leaderboards.records import record as records
-from valuegym.leaderboards.records.record import Episode, Record, RecordError, from_text, path_of, read, to_text, write
+from valuegym.leaderboards.records.record import (
+    Episode,
+    Record,
+    RecordError,
+    from_text,
+    path_of,
+    read_record,
+    to_text,
+    write_record,
+)
 
 BIG = 10**400  # an integer that JSON allows and no float holds
 
@@ -68,10 +77,10 @@ def refused(text: str) -> str:
 def test_a_record_survives_the_round_trip(tmp_path: Path) -> None:
     record = make_record()
     assert from_text(to_text(record)) == record
-    write(tmp_path / "record.jsonl", record)
-    assert read(tmp_path / "record.jsonl") == record
+    write_record(tmp_path / "record.jsonl", record)
+    assert read_record(tmp_path / "record.jsonl") == record
     assert (tmp_path / "record.jsonl").read_bytes() == to_text(record).encode()
-    assert to_text(read(tmp_path / "record.jsonl")) == to_text(record)
+    assert to_text(read_record(tmp_path / "record.jsonl")) == to_text(record)
 
 
 def test_floats_survive_to_the_bit() -> None:
@@ -96,7 +105,7 @@ def test_runs_of_equal_actions_are_counted() -> None:
 def test_what_is_not_finite_is_never_written(tmp_path: Path) -> None:
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="JSON compliant"):
-            write(tmp_path / "record.jsonl", make_record(scores=[[value], [0.0]]))
+            write_record(tmp_path / "record.jsonl", make_record(scores=[[value], [0.0]]))
     assert not list(tmp_path.iterdir())
 
 
@@ -150,7 +159,7 @@ def test_a_failing_write_leaves_nothing_new(
 
     monkeypatch.setattr(os, "fdopen" if step == "write" else step, Broken if step == "write" else fail)
     with pytest.raises(type(error)):
-        write(path, make_record())
+        write_record(path, make_record())
     monkeypatch.undo()
     assert [file.name for file in tmp_path.iterdir()] == (["record.jsonl"] if existing else [])
     assert not existing or path.read_text(encoding="utf-8") == "old\n"
@@ -159,7 +168,7 @@ def test_a_failing_write_leaves_nothing_new(
 def test_a_file_in_the_way_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("in the way", encoding="utf-8")
     with pytest.raises(OSError, match="results"):
-        write(tmp_path / "results" / "a" / "seed-0.jsonl", make_record())
+        write_record(tmp_path / "results" / "a" / "seed-0.jsonl", make_record())
     assert (tmp_path / "results").read_text(encoding="utf-8") == "in the way"
 
 
@@ -219,7 +228,7 @@ def test_bytes_that_are_no_record_are_refused(tmp_path: Path, content: bytes) ->
     path = tmp_path / "seed-0.jsonl"
     path.write_bytes(content)
     with pytest.raises(RecordError, match=r"\.$"):
-        read(path)
+        read_record(path)
 
 
 def test_nothing_is_ever_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,27 +240,27 @@ def test_nothing_is_ever_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         path.write_bytes(pickle.dumps(Bomb(), protocol=protocol) + b"\n")
         with pytest.raises(RecordError):
-            read(path)
+            read_record(path)
     assert not (tmp_path / "touched").exists()
 
 
 def test_a_file_that_is_too_large_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "seed-0.jsonl"
-    write(path, make_record())
+    write_record(path, make_record())
     size = path.stat().st_size
     monkeypatch.setattr(records, "MAX_BYTES", size)
-    assert read(path) == make_record()
+    assert read_record(path) == make_record()
     monkeypatch.setattr(records, "MAX_BYTES", size - 1)
     monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it was read"))
     with pytest.raises(RecordError, match=rf"has {size} bytes; records have at most {size - 1}"):
-        read(path)
+        read_record(path)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.jsonl"):
-        read(tmp_path / "none.jsonl")
+        read_record(tmp_path / "none.jsonl")
     with pytest.raises((OSError, RecordError), match=tmp_path.name):
-        read(tmp_path)
+        read_record(tmp_path)
 
 
 def setting(*path: Any) -> Callable[[list[Any], Any], None]:
@@ -267,7 +276,7 @@ def setting(*path: Any) -> Callable[[list[Any], Any], None]:
 
 
 WRONG = [
-    *[((0, "format"), value, "format") for value in (0, 2, -1, True, 1.0, "1", None, BIG)],
+    *[((0, "format"), value, "format") for value in (0, 1, 3, -1, True, 1.0, "1", None, BIG)],
     *[
         ((0, "agent"), value, "agent")
         for value in ("", "..", "../x", "a/b", "a\\b", "/etc", "~", "a b", "a\n", "ä", "x" * 65)
@@ -389,10 +398,10 @@ def test_a_small_file_cannot_fill_the_memory(tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from valuegym.leaderboards.records.record import RecordError, read\n"
+        "from valuegym.leaderboards.records.record import RecordError, read_record\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
         "try:\n"
-        "    read(Path(sys.argv[1]))\n"
+        "    read_record(Path(sys.argv[1]))\n"
         "except RecordError as error:\n"
         "    print('refused:', error)\n"
     )
@@ -422,7 +431,7 @@ def test_damaged_bytes_never_pass_and_never_surprise(tmp_path: Path) -> None:
                 damaged[at:at] = damaged[at : at + rng.randrange(1, 9)]
         path.write_bytes(damaged)
         try:
-            record = read(path)
+            record = read_record(path)
         except RecordError as error:
             assert str(error)
             continue

@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.board import operations as referee
+from valuegym.leaderboards.board import operations
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.record import Record, from_text, to_text
 from valuegym.leaderboards.records.submission import (
@@ -39,8 +39,9 @@ from valuegym.leaderboards.records.submission import (
     write,
 )
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.trust import judgement as trust
-from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.trust import judgement
+from valuegym.leaderboards.trust.ledger import read_ledger
+from valuegym.leaderboards.trust.tiers import LIMITS
 from valuegym.leaderboards.verification.verify import verify
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 2, (0, 1), "return")
@@ -112,10 +113,10 @@ def nothing_happens() -> Iterator[None]:
     assert not seen, seen
 
 
-def judged(path: Path) -> trust.Judgement:
+def judged(path: Path) -> judgement.Judgement:
     """The judgement of a file, under audit; warmed up by an honest one, for modules are loaded when first needed."""
     with nothing_happens():
-        return trust.judge(path)
+        return judgement.judge(path)
 
 
 # --- how to forge ---
@@ -334,13 +335,13 @@ FORGED: dict[str, tuple[Forgery, str]] = {
     "score as text": (record(at(-1, "scores", 0, 0, value="1")), "scores must be 2 lists of numbers"),
     "huge score": (record(at(-1, "scores", 0, 0, value=10**400)), "scores must be 2 lists of numbers"),
     # which seeds
-    "missing seed": (one_seed, "lacks the seeds [1]; an entry has all 2"),
+    "missing seed": (one_seed, "lacks the seeds [1]; a submission has all 2"),
     "missing seed, unsaid": (one_seed_unsaid, "manifest's experiments and seeds are not those there are"),
-    "best seed twice": (best_seed_everywhere, "seeds are not those that were due"),
+    "best seed twice": (best_seed_everywhere, "seeds are not the expected ones"),
     "missing episode": (record(lambda x: (x.pop(1), x[-1]["scores"].pop(0))), "has 1 episodes; expected 2"),
-    "better episode twice": (record(repeated), "seeds are not those that were due"),
+    "better episode twice": (record(repeated), "seeds are not the expected ones"),
     "episode of another seed": (record(longest), "does not"),
-    "seed of nobody": (record(at(0, "seed", value=7)), "under another's name"),
+    "seed of nobody": (record(at(0, "seed", value=7)), "under another name"),
     "seed true": (record(at(0, "seed", value=True)), "seed is a bool"),
     # which environment
     "other version": (record(at(0, "spec", "id", value="valuegym/Delivery-v1")), "spec is not the one registered"),
@@ -355,7 +356,7 @@ FORGED: dict[str, tuple[Forgery, str]] = {
         "manifest states another environment digest",
     ),
     "other track": (other_track, "spec is not the one registered"),
-    "unknown track": (record(at(0, "experiment", value="test/none")), "under another's name"),
+    "unknown track": (record(at(0, "experiment", value="test/none")), "under another name"),
     # what was played
     "edited action": (record(at(1, "actions", 0, 1, value=lambda a: (a + 2) % 4)), "is not what the environment does"),
     "edited state": (record(at(1, "states", "cell", 1, value=lambda c: (c + 50) % 100)), "the episode of seed"),
@@ -374,14 +375,14 @@ FORGED: dict[str, tuple[Forgery, str]] = {
     "letters that look alike": (document("card.json", lambda x: x.update(name="unifоrm")), "must be 1 to 64 ASCII"),
     "text that turns around": (document("card.json", lambda x: x.update(about="\u202etpircs")), "cannot be seen"),
     "no authors": (document("card.json", lambda x: x.update(authors=[])), "authors must be a list"),
-    "card of other fields": (document("card.json", lambda x: x.update(score=1)), "is no field of a card"),
+    "card of other fields": (document("card.json", lambda x: x.update(score=1)), "is not a field of a card"),
     "link to a script": (document("card.json", lambda x: x.update(code="javascript:alert(1)")), "https link"),
     # files that are none
     "cut record": (raw(lambda x: x[:-40]), "truncated"),
     "edited, sum left": (raw(lambda x: x.replace(b'"seed":1000000', b'"seed":1000002', 1)), "match its SHA-256"),
     "pickled record": (raw(lambda x: pickle.dumps(Evil())), "line|truncated|not text"),
     "record in Latin-1": (raw(lambda x: b"\xe4" + x), "not text"),
-    "name twice in an object": (resummed(lambda x: x.replace("{", '{"agent":"me",', 1)), "stands twice"),
+    "name twice in an object": (resummed(lambda x: x.replace("{", '{"agent":"me",', 1)), "appears twice"),
     "deep record": (raw(lambda x: b"[" * 10**5 + b"\n" + x), "not valid JSON"),
     "endless digits": (resummed(lambda x: x.replace('"seed":0', '"seed":' + "9" * 5000, 1)), "not valid JSON"),
     # archives that are none
@@ -397,19 +398,19 @@ FORGED: dict[str, tuple[Forgery, str]] = {
         document("manifest.json", lambda x: x.update(seal={"board": "0" * 64, "commitment": 1, "agent": "0" * 64})),
         "give that board",
     ),
-    "program": (extra("agent.py", b"import os\n"), "no place for a member"),
-    "pickle": (extra("evidence/weights.pkl", pickle.dumps(Evil())), "no place for a member"),
+    "program": (extra("agent.py", b"import os\n"), "not a valid name for a member"),
+    "pickle": (extra("evidence/weights.pkl", pickle.dumps(Evil())), "not a valid name for a member"),
     "pickle in an npz": (extra("evidence/a.npz", npz(x=np.array([Evil()], object))), "plain numbers and text"),
     "npz that inflates": (
         extra("evidence/a.npz", zipped(lambda f, _: f.writestr("x.npy", b"\0" * 10**7), zipfile.ZIP_DEFLATED)({})),
         "is compressed",
     ),
-    "path upwards": (named("../../evil"), "no place for a member"),
-    "path from the root": (named("/etc/cron.d/evil"), "no place for a member"),
-    "path of another system": (named("..\\..\\evil"), "no place for a member"),
-    "name with a zero": (named("card.json\0.exe"), "no place|not a whole zip"),
-    "name in other letters": (named("records/test/wаlk/seed-0.jsonl"), "no place for a member"),
-    "name in capitals": (named("CARD.JSON"), "no place for a member"),
+    "path upwards": (named("../../evil"), "not a valid name for a member"),
+    "path from the root": (named("/etc/cron.d/evil"), "not a valid name for a member"),
+    "path of another system": (named("..\\..\\evil"), "not a valid name for a member"),
+    "name with a zero": (named("card.json\0.exe"), "not a valid name|not a whole zip"),
+    "name in other letters": (named("records/test/wаlk/seed-0.jsonl"), "not a valid name for a member"),
+    "name in capitals": (named("CARD.JSON"), "not a valid name for a member"),
     "link": (zipped(link), "holds more than its members"),
     "member twice": (zipped(lambda file, members: twice(file, members)), "or holds one twice"),
     "compressed": (zipped(lambda file, members: None, zipfile.ZIP_DEFLATED), "compressed or encrypted"),
@@ -454,7 +455,7 @@ def test_a_forgery_is_rejected_for_the_right_reason(honest: bytes, tmp_path: Pat
     folder = tmp_path / "inbox"
     folder.mkdir()
     (tmp_path / "honest.zip").write_bytes(honest)
-    assert trust.judge(tmp_path / "honest.zip").reason == ""
+    assert judgement.judge(tmp_path / "honest.zip").reason == ""
     (folder / "x.zip").write_bytes(content)
     found = judged(folder / "x.zip")
     assert any(part in found.reason for part in reason.split("|")), found.reason
@@ -475,9 +476,9 @@ def relabelled(records: dict[tuple[str, str, int], bytes], name: str) -> bytes:
 
 def test_a_privileged_record_relabelled_is_accepted_with_the_limit(records: Any, tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(relabelled(records, "prodigy"))
-    found = trust.judge(tmp_path / "x.zip")
+    found = judgement.judge(tmp_path / "x.zip")
     assert (found.reason, found.tier) == ("", "replayed")
-    assert "which policy chose them, what it was told, and how often it tried before" in found.text
+    assert "which policy chose them, what prior knowledge it had, and how often it tried before" in found.text
 
 
 def test_search_on_public_seeds_is_accepted_with_the_limit(records: Any, tmp_path: Path) -> None:
@@ -492,8 +493,8 @@ def test_search_on_public_seeds_is_accepted_with_the_limit(records: Any, tmp_pat
         scores = [max(x, y) for x, y in zip(oracle.scores, mine.scores, strict=True)]
         contents.append(to_text(Record(**{**vars(mine), "episodes": episodes, "scores": scores})).encode())
     (tmp_path / "x.zip").write_bytes(pack(CARD, contents))
-    found = trust.judge(tmp_path / "x.zip")
-    assert (found.reason, found.tier) == ("", "replayed") and trust.LIMITS["replayed"] in found.text
+    found = judgement.judge(tmp_path / "x.zip")
+    assert (found.reason, found.tier) == ("", "replayed") and LIMITS["replayed"] in found.text
 
 
 def test_edited_but_valid_actions_are_accepted_with_the_limit(records: Any, tmp_path: Path) -> None:
@@ -504,31 +505,31 @@ def test_edited_but_valid_actions_are_accepted_with_the_limit(records: Any, tmp_
         lines[1]["actions"][1][1] = [-x for x in lines[1]["actions"][1][1]]
         contents.append(sealed(lines))
     (tmp_path / "x.zip").write_bytes(pack(CARD, contents))
-    found = trust.judge(tmp_path / "x.zip")
-    assert (found.reason, found.tier) == ("", "replayed") and trust.LIMITS["replayed"] in found.text
+    found = judgement.judge(tmp_path / "x.zip")
+    assert (found.reason, found.tier) == ("", "replayed") and LIMITS["replayed"] in found.text
 
 
 def test_anothers_records_do_not_fit_a_commitment(records: Any, tmp_path: Path) -> None:
     """On committed seeds copying is of no use: every agent has its own."""
     board, nonce = tmp_path / "board", tmp_path / "nonce"
-    referee.begin(board, "test")
-    referee.open_period(board, nonce)
+    operations.begin(board, "test")
+    operations.open_period(board, nonce)
     for number, name in enumerate(("uniform", "copycat")):
-        referee.commit(board, name, f"person {number}", f"{number + 1:x}" * 64)
-    referee.reveal(board, nonce)
-    ledger = book.read(board)
+        operations.commit(board, name, f"person {number}", f"{number + 1:x}" * 64)
+    operations.reveal(board, nonce)
+    ledger = read_ledger(board)
     played = [
-        run("uniform", WALK.id, seed, tmp_path, evaluation=trust.commitment_seeds(ledger, 2, WALK.id, seed))
+        run("uniform", WALK.id, seed, tmp_path, evaluation=judgement.commitment_seeds(ledger, 2, WALK.id, seed))
         for seed in WALK.seeds
     ]
     contents = [path.read_bytes() for path in played]
     seal = {"board": ledger.id, "commitment": 2, "agent": "1" * 64}
     write(tmp_path / "true.zip", pack(CARD, contents, seal=seal))
-    assert trust.judge(tmp_path / "true.zip", ledger=ledger).tier == "committed"
+    assert judgement.judge(tmp_path / "true.zip", ledger=ledger).tier == "committed"
     copied = [to_text(Record(**{**vars(from_text(part.decode())), "agent": "copycat"})).encode() for part in contents]
     seal = {"board": ledger.id, "commitment": 3, "agent": "2" * 64}
     write(tmp_path / "copy.zip", pack(Card.of(EXAMPLE | {"name": "copycat"}), copied, seal=seal))
-    assert "seeds are not those that were due" in trust.judge(tmp_path / "copy.zip", ledger=ledger).reason
+    assert "seeds are not the expected ones" in judgement.judge(tmp_path / "copy.zip", ledger=ledger).reason
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -617,7 +618,7 @@ def hunt(honest: bytes, folder: Path, seed: int, n: int) -> int:
     """Judge n fuzzed submissions; returns how many were accepted, all of which claim what the honest one does."""
     rng, path, accepted = random.Random(seed), folder / "x.zip", 0
     path.write_bytes(honest)
-    true = [verdict.record.scores for verdict in trust.judge(path).verdicts if verdict.record]
+    true = [verdict.record.scores for verdict in judgement.judge(path).verdicts if verdict.record]
     for _ in range(n):
         path.write_bytes(fuzzed(rng, honest))
         found = judged(path)
@@ -628,7 +629,7 @@ def hunt(honest: bytes, folder: Path, seed: int, n: int) -> int:
         accepted += 1
         scores = [verdict.record.scores for verdict in found.verdicts if verdict.record]
         np.testing.assert_allclose(scores, true, rtol=0, atol=1e-9)
-        assert trust.LIMITS["replayed"] in found.text
+        assert LIMITS["replayed"] in found.text
     return accepted
 
 
@@ -657,7 +658,7 @@ def test_honest_baselines_are_accepted(agent: str, tmp_path: Path, monkeypatch: 
     contents = [run(agent, WEIGHTS.id, seed, tmp_path / "results").read_bytes() for seed in WEIGHTS.seeds]
     constant._search.cache_clear()
     (tmp_path / "x.zip").write_bytes(pack(Card.of(EXAMPLE | {"name": agent}), contents))
-    found = trust.judge(tmp_path / "x.zip")
+    found = judgement.judge(tmp_path / "x.zip")
     assert (found.reason, found.tier, len(found.verdicts)) == ("", "replayed", 2)
 
 

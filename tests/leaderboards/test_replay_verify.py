@@ -25,13 +25,13 @@ from valuegym.envs.preference.delivery import DISCOUNT, WEIGHTS, Delivery
 from valuegym.envs.preference.random_delivery import RandomDelivery
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import read
+from valuegym.leaderboards.records.record import read_record
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.verification.replay import checkpoints, replay
 from valuegym.leaderboards.verification.verify import (
-    MAX_PARCEL,
+    MAX_BATCH,
+    batches,
     check,
-    parcels,
     record_files,
     verify,
     verify_all,
@@ -136,7 +136,6 @@ def rejected(path: Path, data: str | None = None) -> str:
     """The reason for which a record is rejected: one short line."""
     verdict = verify(path, data)
     assert verdict.reason and verdict.record is None
-    assert verdict.status == f"rejected: {verdict.reason}"
     assert "\n" not in verdict.reason and verdict.reason.isprintable(), verdict.reason
     assert len(verdict.reason) < 500
     return verdict.reason
@@ -184,15 +183,15 @@ def acting(line: int, step: int, action: Any) -> Edit:
 def test_honest_records_are_true(honest: Callable[..., Path], agent: str, id: str) -> None:
     path = honest(agent, id)
     verdict = verify(path)
-    assert (verdict.reason, verdict.warnings, verdict.status) == ("", (), "replayed")
-    assert verdict.record == read(path)
-    np.testing.assert_allclose(check(read(path)), read(path).scores, rtol=0, atol=1e-9)
+    assert (verdict.reason, verdict.warnings) == ("", ()) and verdict.record is not None
+    assert verdict.record == read_record(path)
+    np.testing.assert_allclose(check(read_record(path)), read_record(path).scores, rtol=0, atol=1e-9)
     if agent == "oracle" and id != "test/walk" and id != "test/drive":
-        np.testing.assert_allclose(read(path).scores, 1, atol=1e-4)
+        np.testing.assert_allclose(read_record(path).scores, 1, atol=1e-4)
 
 
 def test_scores_are_normalised_discounted_returns(honest: Callable[..., Path]) -> None:
-    record, core = read(honest("uniform", "test/walk")), Delivery()
+    record, core = read_record(honest("uniform", "test/walk")), Delivery()
     naive, best = core.references(None)  # type: ignore[arg-type]
     for episode, score in zip(record.episodes, record.scores, strict=True):
         env, total = gym.make("valuegym/Delivery-v0"), 0.0
@@ -207,7 +206,7 @@ def test_scores_are_normalised_discounted_returns(honest: Callable[..., Path]) -
 
 
 def test_reports_are_scored_as_the_environment_pays_them(honest: Callable[..., Path]) -> None:
-    record = read(honest("partial_return", "test/weights"))
+    record = read_record(honest("partial_return", "test/weights"))
     env = gym.make(INFERENCE, **SMALL["test/weights"].kwargs)
     for episode, score in zip(record.episodes, record.scores, strict=True):
         env.reset(seed=episode.seed)
@@ -236,7 +235,7 @@ def test_another_source_is_only_a_warning(
     forge: Callable[..., Path], provenance: dict[str, Any], warned: list[str]
 ) -> None:
     verdict = verify(forge("uniform", "test/walk", lambda lines: lines[0]["provenance"].update(provenance)))
-    assert verdict.reason == "" and verdict.status == "replayed"
+    assert verdict.reason == "" and verdict.record is not None
     assert [warning.partition(" ")[0] for warning in verdict.warnings] == warned
 
 
@@ -478,8 +477,8 @@ def test_a_step_after_the_end_is_rejected(forge: Callable[..., Path]) -> None:
         lines[1]["states"]["cell"].append(cell)
         lines[1]["states"]["move"].append(4 * cell)
 
-    assert read(forge("oracle", "test/walk", edit)).episodes[0].terminated
-    steps = len(read(forge("oracle", "test/walk", edit)).episodes[0].actions)
+    assert read_record(forge("oracle", "test/walk", edit)).episodes[0].terminated
+    steps = len(read_record(forge("oracle", "test/walk", edit)).episodes[0].actions)
     assert f"goes on after its end, at step {steps - 1}" in rejected(forge("oracle", "test/walk", edit))
 
 
@@ -615,7 +614,7 @@ def test_an_edited_report_is_rejected(forge: Callable[..., Path], id: str) -> No
         def edit(lines: list[Any], where: int = where, column: int = column) -> None:
             acting(1, where, lambda action: [-x for x in action])(lines)
 
-        if id == "test/long" and read(forge(agent, id, edit)).scores[0][column] <= 0:
+        if id == "test/long" and read_record(forge(agent, id, edit)).scores[0][column] <= 0:
             continue  # the opposite of a bad answer may be as bad
         reason = rejected(forge(agent, id, edit))
         assert "does not follow from the one before and the actions" in reason
@@ -647,7 +646,7 @@ def test_a_forged_start_is_rejected(forge: Callable[..., Path]) -> None:
 )
 def test_a_forged_checkpoint_is_rejected(forge: Callable[..., Path], num_queries: int, point: int) -> None:
     path = forge("uniform", "test/long", setting(1, "states", "num_queries", point, value=num_queries))
-    assert len(read(path).episodes[0].states["num_queries"]) == 4  # after 0, 250, 500 and 521 steps
+    assert len(read_record(path).episodes[0].states["num_queries"]) == 4  # after 0, 250, 500 and 521 steps
     assert rejected(path).startswith("the episode of seed 1000000 ")
 
 
@@ -668,7 +667,9 @@ def test_an_action_that_answers_no_report_changes_nothing(
     edit = acting(1, 5, lambda action: [-x for x in action])
     path = forge("uniform", "test/weights", edit)
     assert verify(path).reason == ""
-    np.testing.assert_allclose(check(read(path)), read(honest("uniform", "test/weights")).scores, atol=1e-12)
+    np.testing.assert_allclose(
+        check(read_record(path)), read_record(honest("uniform", "test/weights")).scores, atol=1e-12
+    )
     lines = path.read_text(encoding="utf-8").splitlines()
     stale = json.loads(honest("uniform", "test/weights").read_text(encoding="utf-8").splitlines()[-1])
     path.write_text("".join(line + "\n" for line in (*lines[:-1], json.dumps(stale))), encoding="utf-8")
@@ -710,22 +711,22 @@ def test_references_play_each_task_once(honest: Callable[..., Path], monkeypatch
     assert asked == [6]  # two seeds of three episodes, whoever played them
     core = gym.make("valuegym/Delivery-v0").unwrapped.core
     cells = {"cell": np.array([0, 54, 0])}
-    episodes = read(honest("uniform", "test/drive")).episodes
-    assert replay(core, [episodes[i] for i in (0, 1, 0)], 200, cells).alike.tolist() == [0, 1, 0]
+    episodes = read_record(honest("uniform", "test/drive")).episodes
+    assert replay(core, [episodes[i] for i in (0, 1, 0)], 200, cells).task_index.tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 50])
-def test_parcels_hold_every_run_of_a_track_once(workers: int) -> None:
+def test_batches_hold_every_run_of_a_track_once(workers: int) -> None:
     rng = np.random.default_rng(workers)
     runs = [(f"track-{rng.integers(3)}", f"seed-{rng.integers(9)}") for _ in range(100)]
     sizes = [int(10 ** rng.uniform(2, 8)) for _ in runs]
-    found = parcels(runs, sizes, workers)
+    found = batches(runs, sizes, workers)
     assert sorted(place for places in found for place in places) == list(range(100))
     for places in found:
         assert len({runs[place][0] for place in places}) == 1
         assert [runs[place][1] for place in places] == sorted(runs[place][1] for place in places)
-        assert len(places) == 1 or sum(sizes[place] for place in places) <= MAX_PARCEL
-    small = parcels(runs[:10], [1] * 10, workers)
+        assert len(places) == 1 or sum(sizes[place] for place in places) <= MAX_BATCH
+    small = batches(runs[:10], [1] * 10, workers)
     assert len(small) >= min(workers, 10 // len({track for track, _ in runs[:10]}))
 
 
@@ -770,7 +771,7 @@ def test_no_forgery_surprises_and_none_changes_a_score(
     honest: Callable[..., Path], tmp_path: Path, agent: str, id: str, n: int
 ) -> None:
     text, rng = honest(agent, id).read_text(encoding="utf-8").splitlines(), random.Random(7)
-    scores, path, true = np.array(read(honest(agent, id)).scores), tmp_path / "seed-0.jsonl", 0
+    scores, path, true = np.array(read_record(honest(agent, id)).scores), tmp_path / "seed-0.jsonl", 0
     for _ in range(n):
         lines = [json.loads(line) for line in text]
         for _ in range(rng.choice((1, 1, 3))):
@@ -806,7 +807,7 @@ def test_all_records_of_a_folder_are_replayed_in_fresh_processes(tmp_path: Path)
     assert [verdict.path for verdict in verdicts] == sorted(str(path) for path in tmp_path.rglob("seed-*.jsonl"))
     reasons = {str(Path(verdict.path).relative_to(tmp_path / "preference/delivery")): verdict for verdict in verdicts}
     assert reasons["uniform/seed-0.jsonl"].reason == reasons["uniform/seed-1.jsonl"].reason == ""
-    assert reasons["uniform/seed-1.jsonl"].record == read(true[1])
+    assert reasons["uniform/seed-1.jsonl"].record == read_record(true[1])
     assert "scores" in reasons["forged/seed-0.jsonl"].reason
     assert "not text" in reasons["forged/seed-1.jsonl"].reason
     assert "seed-2.jsonl" in reasons["forged/seed-2.jsonl"].reason
@@ -834,7 +835,8 @@ def limited(path: Path) -> str:
         "import resource, sys\n"
         "from valuegym.leaderboards.verification.verify import verify\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
-        "print(verify(sys.argv[1]).status)\n"
+        "reason = verify(sys.argv[1]).reason\n"
+        "print(f'rejected: {reason}' if reason else 'true')\n"
     )
     command = [sys.executable, "-c", code, str(path)]
     found = subprocess.run(
@@ -881,7 +883,7 @@ def test_a_human_record_needs_the_published_data(
     assert "nowhere is not a folder" in rejected(path, str(tmp_path / "nowhere"))
     copy = tmp_path / "copy"
     copy.mkdir()
-    assert "is missing from" in rejected(path, str(copy))
+    assert "missing from" in rejected(path, str(copy))
     for name in datasets.file_names("Regret-Question"):
         shutil.copyfile(datasets.find(str(data_folder)) / name, copy / name)
     assert verify(path, str(copy)).reason == ""

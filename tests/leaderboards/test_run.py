@@ -21,7 +21,7 @@ from valuegym.agents import AGENTS, AgentEntry
 from valuegym.agents.uniform import Uniform
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import path_of, read
+from valuegym.leaderboards.records.record import path_of, read_record
 from valuegym.leaderboards.run import Job, jobs, play, run, run_all
 from valuegym.leaderboards.verification.verify import record_files, verify
 
@@ -90,7 +90,7 @@ def test_a_run_is_repeated_to_the_bit(tmp_path: Path, agent: str, id: str) -> No
     first, second = (run(agent, id, 0, tmp_path / name) for name in ("a", "b"))
     assert first == path_of(tmp_path / "a", agent, id, 0)
     assert files(tmp_path / "a") == files(tmp_path / "b") != {}
-    record = read(first)
+    record = read_record(first)
     assert (record.agent, record.experiment, record.seed) == (agent, id, 0)
     assert record.spec == experiments.find(id).spec()
     assert [episode.seed for episode in record.episodes] == experiments.find(id).evaluation_seeds(0)
@@ -98,7 +98,7 @@ def test_a_run_is_repeated_to_the_bit(tmp_path: Path, agent: str, id: str) -> No
 
 
 def test_another_seed_is_another_run(tmp_path: Path) -> None:
-    first, second = (read(run("uniform", "test/tiny", seed, tmp_path)) for seed in (0, 1))
+    first, second = (read_record(run("uniform", "test/tiny", seed, tmp_path)) for seed in (0, 1))
     assert first.episodes[0].actions != second.episodes[0].actions
     assert not {episode.seed for episode in first.episodes} & {episode.seed for episode in second.episodes}
     assert first.digest == second.digest
@@ -185,7 +185,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path, place
 
 
 def test_agents_train_in_one_environment_and_are_evaluated_in_others(tmp_path: Path) -> None:
-    record = read(run("spy", "test/trained", 1, tmp_path))
+    record = read_record(run("spy", "test/trained", 1, tmp_path))
     [spy] = Spy.made
     assert spy.learnt == [77] and spy.seed == 1
     assert isinstance(spy.training.action_space, gym.spaces.Discrete) and not hasattr(spy.training, "num_envs")
@@ -211,7 +211,7 @@ def test_memory_and_episode_starts_are_handed_back() -> None:
 
 def test_records_hold_plain_json_values(tmp_path: Path) -> None:
     for id in ("test/tiny", "test/trained"):
-        record = read(run("uniform", id, 0, tmp_path))
+        record = read_record(run("uniform", id, 0, tmp_path))
         for episode in record.episodes:
             for value in (episode.actions, episode.states):
                 assert json.loads(json.dumps(value)) == value
@@ -278,7 +278,7 @@ import time
 from valuegym.agents import AGENTS, AgentEntry
 from valuegym.agents.uniform import Uniform
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 
 experiments.EXPERIMENTS["test/tiny"] = {row}
@@ -329,7 +329,7 @@ def test_a_killed_run_is_continued_to_the_same_bits(tmp_path: Path) -> None:
     assert first in left and len(left) < 4, "it was killed half-way"
     kept = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in left}
     for path in left:
-        assert read(path).seed in row.seeds  # whole
+        assert read_record(path).seed in row.seeds  # whole
     assert start("cut", 0).wait() == 0
     assert start("whole", 0).wait() == 0
     assert all((path.read_bytes(), path.stat().st_mtime_ns) == then for path, then in kept.items())

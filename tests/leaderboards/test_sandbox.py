@@ -21,18 +21,18 @@ import numpy as np
 import pytest
 
 from valuegym.leaderboards import experiments
-from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.board import operations as referee
-from valuegym.leaderboards.board import sandbox
+from valuegym.leaderboards.board import operations, sandbox
 from valuegym.leaderboards.board.agent_host import decode, describe, encode, rebuild
 from valuegym.leaderboards.board.sandbox import AgentFailure, Limits, Remote
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import read
-from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, read_record
+from valuegym.leaderboards.records.record import read_record
+from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, read_member
 from valuegym.leaderboards.run import evaluate, run
-from valuegym.leaderboards.trust import judgement as trust
-from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.trust import judgement
 from valuegym.leaderboards.trust.commitment import agent_digest
+from valuegym.leaderboards.trust.ledger import read_ledger
+from valuegym.leaderboards.trust.tiers import LIMITS
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 TRAINED = Experiment("test/trained", "", "valuegym/Delivery-v0", "{}", ("uniform",), 50, 3, (0, 1), "return")
@@ -122,7 +122,7 @@ def test_messages_are_read_back() -> None:
     ],
 )  # fmt: skip
 def test_messages_that_are_none_are_refused(head: bytes) -> None:
-    with pytest.raises(ValueError, match="a message that is none"):
+    with pytest.raises(ValueError, match="an invalid message"):
         decode(head, b"\0" * 8)
 
 
@@ -145,9 +145,9 @@ def test_nothing_is_run_without_a_sandbox(
     monkeypatch.setattr(sys, "platform", "linux")
     folder = agent(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     try:
-        with pytest.raises(OSError, match=r"needs root.*Agents of strangers are not run without one"):
+        with pytest.raises(OSError, match=r"needs root.*Untrusted agents are not run without one"):
             Remote(folder, gym.make("valuegym/Delivery-v0"), ("x", {}), 0)
-        referee.begin(tmp_path / "book", "test")
+        operations.begin(tmp_path / "ledger", "test")
         (tmp_path / "card.json").write_text(json.dumps(EXAMPLE), encoding="utf-8")
         arguments = [
             "--commitment",
@@ -159,7 +159,7 @@ def test_nothing_is_run_without_a_sandbox(
             "--card",
             str(tmp_path / "card.json"),
         ]
-        assert main(["board", "execute", str(tmp_path / "book"), str(folder), *arguments]) == 2
+        assert main(["board", "execute", str(tmp_path / "ledger"), str(folder), *arguments]) == 2
         assert "needs root" in capsys.readouterr().err
         for value, reason in (("win32", "needs Linux"), ("linux", "needs root")):
             sandbox.missing.cache_clear()
@@ -178,8 +178,8 @@ def test_nothing_is_run_without_a_sandbox(
 def test_an_agent_plays_inside_as_it_does_outside(agent: Agent, tmp_path: Path, name: str) -> None:
     what = experiments.find(name)
     seeds = what.evaluation_seeds(0)
-    inside = referee._played(agent(UNIFORM), "uniform", name, 0, seeds, None, None)
-    assert inside == read(run("uniform", name, 0, tmp_path / "results"))
+    inside = operations._played(agent(UNIFORM), "uniform", name, 0, seeds, None, None)
+    assert inside == read_record(run("uniform", name, 0, tmp_path / "results"))
 
 
 @pytest.mark.sandbox
@@ -197,46 +197,46 @@ def test_a_board_executes_a_committed_agent(agent: Agent, tmp_path: Path, make_k
     key, folder = make_key(), agent(UNIFORM)
     signed = ["--key", str(key)]
     (tmp_path / "card.json").write_text(json.dumps(EXAMPLE | {"name": "visitor"}), encoding="utf-8")
-    referee.begin("book", "test", key)
-    referee.open_period("book", "nonce", key)
-    referee.commit("book", "visitor", "me", agent_digest(folder), key)
+    operations.begin("ledger", "test", key)
+    operations.open_period("ledger", "nonce", key)
+    operations.commit("ledger", "visitor", "me", agent_digest(folder), key)
     names = ["--experiment", "test/walk", "--experiment", "test/weights"]
-    command = ["board", "execute", "book", str(folder), "--commitment", "2", *names, "--nonce", "nonce", *signed]
+    command = ["board", "execute", "ledger", str(folder), "--commitment", "2", *names, "--nonce", "nonce", *signed]
     assert main(command) == 0
     output = capsys.readouterr().out
-    assert f"tier      executed: {trust.LIMITS['executed']}" in output and "entry     3 of book" in output
-    entry = book.read("book").entries[3]
+    assert f"tier      executed: {LIMITS['executed']}" in output and "entry     3 of ledger" in output
+    entry = read_ledger("ledger").entries[3]
     assert entry.body["tier"] == "executed" and set(entry.body["scores"]) == {"test/walk", "test/weights"}
     assert main(command) == 2  # one submission for each commitment
     assert "entry 3 is the one submission of commitment 2" in capsys.readouterr().err
-    referee.reveal("book", "nonce", key)
-    ledger = book.read("book")
-    found = trust.judge("agent.zip", ledger=ledger)
+    operations.reveal("ledger", "nonce", key)
+    ledger = read_ledger("ledger")
+    found = judgement.judge("agent.zip", ledger=ledger)
     assert found.reason == "this file was accepted before, in entry 3."
     submission = open_submission("agent.zip")
-    seeds = trust.sealed_seeds(submission, ledger)
+    seeds = judgement.sealed_seeds(submission, ledger)
     for name, content in submission.records.items():
-        record = read_record(name, content, "visitor")
+        record = read_member(name, content, "visitor")
         assert [episode.seed for episode in record.episodes] == list(seeds[name])
 
 
 @pytest.mark.sandbox
 def test_only_the_committed_agent_is_executed(agent: Agent, tmp_path: Path) -> None:
-    folder, board, nonce = agent(UNIFORM), tmp_path / "book", tmp_path / "nonce"
-    referee.begin(board, "test")
-    referee.open_period(board, nonce)
-    referee.commit(board, "visitor", "me", agent_digest(folder))
+    folder, board, nonce = agent(UNIFORM), tmp_path / "ledger", tmp_path / "nonce"
+    operations.begin(board, "test")
+    operations.open_period(board, nonce)
+    operations.commit(board, "visitor", "me", agent_digest(folder))
     visitor, other = (Card.of(EXAMPLE | {"name": name}) for name in ("visitor", "other"))
     agent(UNIFORM + "# better\n")
     with pytest.raises(ValueError, match="are not the agent that commitment 2 fixed"):
-        referee.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
+        operations.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
     agent(UNIFORM)
     with pytest.raises(ValueError, match="are not the agent that commitment 2 fixed"):
-        referee.execute(board, 2, folder, other, ["test/walk"], nonce, tmp_path / "x.zip")
+        operations.execute(board, 2, folder, other, ["test/walk"], nonce, tmp_path / "x.zip")
     nonce.write_text("07" * 32, encoding="ascii")
     with pytest.raises(ValueError, match="does not hold the nonce of period 0"):
-        referee.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
-    assert not (tmp_path / "x.zip").exists() and len(book.read(board).entries) == 3
+        operations.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
+    assert not (tmp_path / "x.zip").exists() and len(read_ledger(board).entries) == 3
 
 
 # --- training ---
@@ -282,7 +282,7 @@ def test_an_agent_trains_inside_as_it_does_outside(agent: Agent, name: str, monk
     outside.env = Seeded(outside.env, 1)
     outside.learn(what.timesteps)
     seeds = what.evaluation_seeds(1)
-    inside = referee._played(agent(source), "visitor", name, 1, seeds, None, None)
+    inside = operations._played(agent(source), "visitor", name, 1, seeds, None, None)
     assert inside == evaluate(outside, "visitor", name, 1, None, seeds)
 
 
@@ -324,13 +324,13 @@ def test_the_board_counts_the_steps(agent: Agent, catches: bool) -> None:
     ("body", "reason"),
     [
         ("self.env.step(1)", "something else than a reset or a step"),
-        ("self.env.reset(seed=-1)", "a training seed that is none"),
-        ("self.env.reset(seed=2**70)", "a training seed that is none"),
+        ("self.env.reset(seed=-1)", "an invalid training seed"),
+        ("self.env.reset(seed=2**70)", "an invalid training seed"),
         ("self.env.reset(options={'cell': 3})", "options cannot be given"),
-        ("self.env.reset()\nself.env.step(4)", "what is no action"),
-        ("self.env.reset()\nself.env.step(0.5)", "what is no action"),
+        ("self.env.reset()\nself.env.step(4)", "something that is not an action"),
+        ("self.env.reset()\nself.env.step(0.5)", "something that is not an action"),
         ("self.env.reset()\nself.env.step([1, 2])", "sent more than an answer can hold|actions of shape"),
-        ("self.env.reset()\nself.env.step(None)", "sent a message that is none"),
+        ("self.env.reset()\nself.env.step(None)", "sent an invalid message"),
         ("time.sleep(60)", "used more than 4 s"),
         ("while True:\n    self.env.reset()", "used more than 4 s"),
         ("1 / 0", "ZeroDivisionError"),
@@ -364,7 +364,7 @@ def test_proximal_policy_optimisation_trains_inside_as_outside(agent: Agent, mon
     outside.learn(what.timesteps)
     seeds = what.evaluation_seeds(0)
     source = "from valuegym.agents.ppo import make\n"
-    inside = referee._played(agent(source), "ppo", what.id, 0, seeds, None, Limits(memory=2**35, processes=64))
+    inside = operations._played(agent(source), "ppo", what.id, 0, seeds, None, Limits(memory=2**35, processes=64))
     assert inside == evaluate(outside, "ppo", what.id, 0, None, seeds)
 
 
@@ -378,9 +378,9 @@ def test_proximal_policy_optimisation_trains_inside_as_outside(agent: Agent, mon
         ("return np.zeros(n + 1, int), None", "did not answer with actions of shape (3,)"),
         ("return np.zeros((n, 1), int), None", "sent more than|actions of shape (3,)"),
         ("return np.zeros(10**6, int), None", "sent more than an answer can hold"),
-        ("return ['a'] * n, None", "sent a message that is none"),
-        ("return None, None", "sent a message that is none"),
-        ("return np.array([{}] * n), None", "sent a message that is none"),
+        ("return ['a'] * n, None", "sent an invalid message"),
+        ("return None, None", "sent an invalid message"),
+        ("return np.array([{}] * n), None", "sent an invalid message"),
         ("return 1 / 0", "failed: 'ZeroDivisionError: division by zero'"),
         ("raise SystemExit(3)", "ended by itself"),
         ("os.write(3, b'x' * 100000)\ntime.sleep(60)", "sent|took|Bad file|failed"),
@@ -427,7 +427,7 @@ def told(agent: Agent, facts: dict[str, str]) -> dict[str, str]:
     with Remote(agent(answering(body)), gym.make("valuegym/Delivery-v0"), ("x", {}), 0, Limits(processes=4)) as player:
         monkey = pytest.MonkeyPatch()
         with monkey.context() as patch, pytest.raises(AgentFailure) as error:
-            patch.setattr(sandbox, "shown", lambda text, room: text)
+            patch.setattr(sandbox, "printable", lambda text, room: text)
             player.predict(observation, episode_start=np.ones(1, bool))
     found: dict[str, str] = ast.literal_eval(bytes.fromhex(str(error.value).split()[-1].rstrip(".")).decode())
     return found
@@ -513,14 +513,14 @@ def test_a_whole_run_is_limited(agent: Agent) -> None:
 @pytest.mark.sandbox
 def test_a_failed_execution_is_written_down(agent: Agent, tmp_path: Path) -> None:
     folder = agent(answering("return np.full(n, 9), None"))
-    board, nonce = tmp_path / "book", tmp_path / "nonce"
-    referee.begin(board, "test")
-    referee.open_period(board, nonce)
-    referee.commit(board, "visitor", "me", agent_digest(folder))
+    board, nonce = tmp_path / "ledger", tmp_path / "nonce"
+    operations.begin(board, "test")
+    operations.open_period(board, nonce)
+    operations.commit(board, "visitor", "me", agent_digest(folder))
     card = Card.of(EXAMPLE | {"name": "visitor"})
-    judgement, entry = referee.execute(board, 2, folder, card, ["test/walk"], nonce, tmp_path / "x.zip")
+    judgement, entry = operations.execute(board, 2, folder, card, ["test/walk"], nonce, tmp_path / "x.zip")
     assert "outside the action space" in judgement.reason and entry.body["reason"] == judgement.reason
-    assert not (tmp_path / "x.zip").exists() and list(book.read(board).accepted()) == []
+    assert not (tmp_path / "x.zip").exists() and list(read_ledger(board).accepted()) == []
 
 
 @pytest.mark.sandbox

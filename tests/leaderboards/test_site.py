@@ -8,6 +8,7 @@ import math
 import os
 import posixpath
 import re
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -22,11 +23,14 @@ import pytest
 from valuegym.envs import ENVS
 from valuegym.leaderboards.experiments import EXPERIMENTS
 from valuegym.leaderboards.records.submission import Card
-from valuegym.leaderboards.standings.text import DIVISIONS, WIDTH, as_data, boards, render, render_markdown
-from valuegym.leaderboards.trust.judgement import LIMITS
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.standings.entries import Curve, ListedSubmission
+from valuegym.leaderboards.standings.gather import Score
+from valuegym.leaderboards.standings.standings import as_data, boards
+from valuegym.leaderboards.standings.text import WIDTH, render_markdown, render_text
+from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, Standing
 
-needs_pillow = pytest.mark.skipif(importlib.util.find_spec("PIL") is None, reason="needs pillow: valuegym[site]")
+MISSING = [name for name in ("jinja2", "PIL") if importlib.util.find_spec(name) is None]
+needs_site = pytest.mark.skipif(bool(MISSING), reason="needs jinja2 and pillow: valuegym[site]")
 EVALUATION_POINTS = (0, 10, 100, 1000)
 
 
@@ -40,8 +44,8 @@ def make_score(agent: str, last: float, experiment: str = "preference/boards-reg
 def make_scores() -> list[Score]:
     return [
         make_score("partial-return", 0.6),
-        make_score("regret", 0.9, status="replayed"),
-        make_score("cheat", 5.0, status="rejected: transition 17 does not follow"),
+        make_score("regret", 0.9, standing=Standing("replayed")),
+        make_score("cheat", 5.0, standing=Standing(reason="transition 17 does not follow")),
         make_score("peeks", 0.95, ranked=False),
         make_score("oracle", 1.0, role="reference"),
         make_score("regret", 0.7, "control/distractors", evaluation_points=(0,)),
@@ -67,27 +71,27 @@ def test_only_executed_entries_are_ranked_first_class() -> None:
     """The best claim stands below the worst executed entry, with a place among claims only, and each tier says more."""
     scores = [
         make_score("told", 1.4),
-        make_score("public", 0.9, status="replayed"),
-        make_score("luck", 0.8, status="replayed, 1 of 5 seeds missing"),
-        make_score("sealed", 0.95, status="committed"),
-        make_score("run", 0.2, status="executed"),
-        make_score("best", 0.6, status="executed"),
-        make_score("strange", 0.1, status="divine"),  # no tier: a claim
-        make_score("cheat", 5.0, status="rejected: no"),
+        make_score("public", 0.9, standing=Standing("replayed")),
+        make_score("short", 0.8, standing=Standing("replayed", missing=1)),
+        make_score("sealed", 0.95, standing=Standing("committed")),
+        make_score("run", 0.2, standing=Standing("executed")),
+        make_score("best", 0.6, standing=Standing("executed")),
+        make_score("silent", 0.1),
+        make_score("cheat", 5.0, standing=Standing(reason="no")),
     ]
     (board,) = boards(scores)
     assert [(name, [(row.score.agent, row.rank) for row in rows]) for name, rows in board.divisions] == [
         ("executed", [("best", 1), ("run", 2)]),
         ("committed", [("sealed", 1)]),
-        ("replayed", [("public", 1), ("luck", 2)]),
-        ("claimed", [("told", 1), ("strange", 2)]),
+        ("replayed", [("public", 1), ("short", 2)]),
+        ("claimed", [("told", 1), ("silent", 2)]),
         ("rejected", [("cheat", None)]),
     ]
     assert all(row.ranks[1] <= board.peers(row) for row in board.agents if row.ranks)
     data = json.loads(json.dumps(as_data(board), allow_nan=False))
     assert [part["limit"] for part in data["divisions"]] == [*reversed(LIMITS.values()), ""]
     assert [entry["rank"] for part in data["divisions"] for entry in part["agents"]] == [1, 2, 1, 1, 2, 1, 2, None]
-    for text in (render(scores), render_markdown(scores)):
+    for text in (render_text(scores), render_markdown(scores)):
         places = [text.index(DIVISIONS[name]) for name, _ in board.divisions]
         assert places == sorted(places)
         flat = " ".join(text.split())
@@ -104,15 +108,17 @@ def test_intervals_of_ranks_stand_below_the_board() -> None:
 
     (board,) = boards([spread("a", 0.3), spread("bb", 0.9), spread("ccc", 0.9)])
     assert {row.score.agent: row.ranks for row in board.agents} == {"bb": (1, 2), "ccc": (1, 2), "a": (3, 3)}
-    [note] = [line for line in render([spread("a", 0.3), spread("bb", 0.9)]).splitlines() if line.startswith("Ranks")]
+    [note] = [
+        line for line in render_text([spread("a", 0.3), spread("bb", 0.9)]).splitlines() if line.startswith("Ranks")
+    ]
     assert note.endswith("for all of it together: bb 1, a 2.")
-    assert "Ranks" not in render([spread("a", 0.3)])
+    assert "Ranks" not in render_text([spread("a", 0.3)])
     (board,) = boards([spread("a", 0.3), spread("bb", 0.9, seeds=1)])  # one seed in common says nothing
     assert [row.ranks for row in board.agents] == [(1, 2), (1, 2)]
 
 
 def test_terminal_table_is_aligned_and_says_what_is_not_ranked() -> None:
-    text = render(make_scores())
+    text = render_text(make_scores())
     preference, _, history, limits = text.split("\n\n")
     assert limits.startswith("replayed: ") and "\nclaimed: " in limits and "executed: " not in limits
     assert history.splitlines()[0] == "coevolution/history (open-book reference, not ranked)"
@@ -135,11 +141,11 @@ def test_terminal_table_fits_its_width() -> None:
         make_score("a-name-that-goes-on-and-on-and-on-and-on", -0.9, evaluation_points=many),
         make_score("b", -0.8),
     ]
-    text = render(scores)
+    text = render_text(scores)
     assert max(map(len, text.splitlines())) <= WIDTH
     assert re.search(r"\d of 11 evaluation points left out", text)
     assert "0 prefs" in text and " 1000 " in text
-    stacked = render([make_score("b", -0.8)])  # four negative columns need a second line
+    stacked = render_text([make_score("b", -0.8)])  # four negative columns need a second line
     assert "left out" not in stacked and max(map(len, stacked.splitlines())) <= WIDTH
     assert re.search(r"b +-0\.\d\d +-0\.\d\d +-0\.\d\d +-0\.\d\d", stacked)
 
@@ -147,7 +153,7 @@ def test_terminal_table_fits_its_width() -> None:
 def test_missing_reports_and_single_values_have_no_interval() -> None:
     short = make_score("short", 0.5, evaluation_points=(0, 10))
     one = Score("one", "preference/boards-regret", EVALUATION_POINTS, np.full((1, 1, 4), -0.001), (0,))
-    text = render([make_score("regret", 0.9), short, one])
+    text = render_text([make_score("regret", 0.9), short, one])
     cells = re.split(r"\s{2,}", next(line for line in text.splitlines() if " short " in line).strip())
     assert cells[-4:-2] == ["–", "–"]
     assert re.search(r"one +0\.00 +0\.00 +0\.00 +0\.00 +1  claimed", text)  # and no minus zero
@@ -164,7 +170,7 @@ def test_markdown_has_the_same_cells() -> None:
 
 
 def test_no_scores_is_not_an_error() -> None:
-    assert render([]) == render_markdown([]) == "No scores yet."
+    assert render_text([]) == render_markdown([]) == "No scores yet."
 
 
 def test_values_must_fit_the_reports() -> None:
@@ -175,7 +181,7 @@ def test_values_must_fit_the_reports() -> None:
 
 
 def test_same_agent_twice_is_two_rows() -> None:
-    (board,) = boards([make_score("regret", 0.9), make_score("regret", 0.9, status="replayed")])
+    (board,) = boards([make_score("regret", 0.9), make_score("regret", 0.9, standing=Standing("replayed"))])
     assert [row.rank for row in board.agents] == [1, 1]  # one is replayed, the other claimed
 
 
@@ -244,17 +250,20 @@ def words_of(text: str) -> str:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     pytest.importorskip("PIL")
-    from valuegym.leaderboards.standings.entries import Curve, Entrant
-
+    pytest.importorskip("jinja2")
     sent = [
-        make_score("sent", 0.8, f"control/{name}", evaluation_points=(0,), status="executed")
+        make_score("sent", 0.8, f"control/{name}", evaluation_points=(0,), standing=Standing("executed"))
         for name in ("pendulum", "lqr", "mountain-car")
     ]
     curve = Curve((0, 1000, 5000), np.array([[0.0, -0.1, 0.1], [0.5, 0.4, 0.6], [0.8, np.nan, np.nan]]))
     tracks = tuple(score.experiment for score in sent)
-    entrants = {"sent": [Entrant(CARD, "sent file.zip", "ab" * 32, tracks, ("a note",), {"control/pendulum": curve})]}
+    submissions = {
+        "sent": [ListedSubmission(CARD, "sent file.zip", "ab" * 32, tracks, ("a note",), {"control/pendulum": curve})]
+    }
     folder = tmp_path_factory.mktemp("site") / "folder"
-    return make_site(folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], entrants=entrants)
+    return make_site(
+        folder, [*make_scores(), *sent], title="Boards", notes=["First.", "Second."], submissions=submissions
+    )
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +271,7 @@ def pages(site: dict[str, bytes]) -> dict[str, str]:
     return pages_of(site)
 
 
-@needs_pillow
+@needs_site
 def test_there_is_a_page_for_each_board_and_agent_and_a_picture_of_each_environment(site: dict[str, bytes]) -> None:
     agents = ("cheat", "follow", "oracle", "partial-return", "peeks", "regret", "sent")
     boards_of = ("preference-boards-regret", "control-distractors", "coevolution-history")
@@ -278,7 +287,7 @@ def test_there_is_a_page_for_each_board_and_agent_and_a_picture_of_each_environm
         assert site[name].startswith(b"\x89PNG\r\n") and len(site[name]) < 200_000
 
 
-@needs_pillow
+@needs_site
 def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(
     site: dict[str, bytes], pages: dict[str, str]
 ) -> None:
@@ -306,7 +315,7 @@ def test_links_lead_somewhere_and_nothing_is_fetched_from_elsewhere(
     assert "http" not in site["sort.js"].decode() and "eval" not in site["sort.js"].decode()
 
 
-@needs_pillow
+@needs_site
 def test_pages_are_accessible(pages: dict[str, str]) -> None:
     for name, text in pages.items():
         page = Page(text)
@@ -331,7 +340,7 @@ def test_pages_are_accessible(pages: dict[str, str]) -> None:
         assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(identifiers)
 
 
-@needs_pillow
+@needs_site
 def test_plots_take_every_colour_from_the_style(site: dict[str, bytes], pages: dict[str, str]) -> None:
     body = "".join(pages.values())
     assert not re.findall(r"(?<!&)#[0-9a-fA-F]{6}\b", body)
@@ -339,7 +348,7 @@ def test_plots_take_every_colour_from_the_style(site: dict[str, bytes], pages: d
     assert used and used <= set(re.findall(r"(--[a-z0-9-]+):", site["style.css"].decode()))
 
 
-@needs_pillow
+@needs_site
 def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]) -> None:
     board = pages["boards/preference-boards-regret.html"]
     for expected in (
@@ -355,15 +364,16 @@ def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]
     assert all(words in words_of(pages["trust.html"]) for words in LIMITS.values())
     index = words_of(pages["index.html"])
     assert "Boards" in index and "First." in index and "Second." in index
+    assert f"6 boards, 6 agents, {len(ENVS)} environments." in index  # agents without the reference
 
 
-@needs_pillow
+@needs_site
 def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
     """Each row of a sortable table has a cell for each heading; numbers stand in data-value at their full length."""
     for text in pages.values():
-        for table in re.findall(r"<table class=sortable>.*?</table>", text):
+        for table in re.findall(r'<table class="sortable">.*?</table>', text, re.S):
             heads = len(re.findall(r'<th scope="col"', table))
-            rows = [row for row in re.findall(r"<tr.*?</tr>", table)[1:] if 'scope="rowgroup"' not in row]
+            rows = [row for row in re.findall(r"<tr.*?</tr>", table, re.S)[1:] if 'scope="rowgroup"' not in row]
             assert rows and all(len(re.findall(r"<t[hd][ >]", row)) == heads for row in rows)
             values = re.findall(r'data-value="([^"]*)"', table)
             assert all(math.isfinite(float(value)) for value in values if value)
@@ -371,7 +381,7 @@ def test_tables_sort_by_what_cells_hold(pages: dict[str, str]) -> None:
     assert scores and all(len(score) > 4 for score in scores)
 
 
-@needs_pillow
+@needs_site
 def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
     regret = words_of(pages["agents/regret.html"])
     assert "valuegym verify results/preference/boards-regret/regret" in regret
@@ -384,20 +394,19 @@ def test_an_agents_page_says_how_to_replay_it(pages: dict[str, str]) -> None:
     assert "valuegym run" not in sent
 
 
-@needs_pillow
+@needs_site
 def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
-    from valuegym.leaderboards.standings.entries import Entrant
 
     scores = [
-        make_score(NASTY, 0.9, NASTY, status=f"rejected: {NASTY}"),
-        make_score(f"x{NASTY}", 0.5, NASTY, status=NASTY),
+        make_score(NASTY, 0.9, NASTY, standing=Standing(reason=NASTY)),
+        make_score(f"x{NASTY}", 0.5, NASTY),
         make_score(f"y{NASTY}", 0.3, NASTY, role="reference"),
         make_score(f"z{NASTY}", 0.3, f"z{NASTY}", evaluation_points=(0,)),
         make_score("x" * 3000, 0.3, "z" * 3000, evaluation_points=(0,)),
         make_score("\ud800", 0.3, "\ud800", evaluation_points=(0,)),
     ]
-    entrants = {f"x{NASTY}": [Entrant(CARD, NASTY, NASTY, (NASTY,), (NASTY,))] * 2}
-    files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], entrants=entrants)
+    submissions = {f"x{NASTY}": [ListedSubmission(CARD, NASTY, NASTY, (NASTY,), (NASTY,))] * 2}
+    files = make_site(tmp_path / "site", scores, title=NASTY, notes=[NASTY], submissions=submissions)
     for text in (*pages_of(files).values(), *pages.values()):
         assert text.count("<script") == text.count("</script>") == 1
         assert text.count("</title>") == text.count("<title")
@@ -407,7 +416,23 @@ def test_everything_is_escaped(tmp_path: Path, pages: dict[str, str]) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
 
 
-@needs_pillow
+@needs_site
+def test_templates_escape_text_and_show_nothing_else() -> None:
+    from markupsafe import Markup
+
+    from valuegym.leaderboards.site.elements import make_templates
+
+    show = make_templates().from_string("<p>{{ value }}</p>").render
+    assert show(value="<b>\u202e'") == "<p>&lt;b&gt;\ufffd&#39;</p>"
+    assert show(value=Markup("<b>")) == "<p><b></p>" and show(value=3) == "<p>3</p>"
+    for wrong in (None, ["<b>"], {"<b>"}, b"x"):
+        with pytest.raises(TypeError, match="expected text or a number"):
+            show(value=wrong)
+    with pytest.raises(Exception, match="'value' is undefined"):
+        show()
+
+
+@needs_site
 def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
     from valuegym.leaderboards.site.pages import _render
 
@@ -418,7 +443,7 @@ def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
     assert make_site(tmp_path / "a", [])["index.html"].count(b"No scores yet.") == 1  # replaced
 
 
-@needs_pillow
+@needs_site
 def test_addresses_are_unique_and_stay_in_their_folder() -> None:
     from valuegym.leaderboards.site.elements import addresses
 
@@ -429,7 +454,7 @@ def test_addresses_are_unique_and_stay_in_their_folder() -> None:
     assert found["a/b"] == "a-b"
 
 
-@needs_pillow
+@needs_site
 def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from valuegym.leaderboards.site.pages import write_site
 
@@ -441,7 +466,14 @@ def test_a_failed_page_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.Mo
     assert path.read_text(encoding="utf-8") == "old" and os.listdir(tmp_path) == ["style.css"]
 
 
+def test_without_jinja2_the_extra_is_named() -> None:
+    code = "import sys; sys.modules['jinja2'] = None; import valuegym.leaderboards.site.pages"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 1 and found.stderr.splitlines()[-1].endswith('pip install "valuegym[site]".')
+
+
 def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jinja2")
     from valuegym.leaderboards.site.pages import picture, write_site
 
     picture.cache_clear()
@@ -451,17 +483,18 @@ def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.iterdir())
 
 
-@needs_pillow
+@needs_site
 def test_agents_on_one_board_never_share_colour_and_marker() -> None:
-    from valuegym.leaderboards.site.plots import _look, assign
+    from valuegym.leaderboards.site.plots import _look, assign_series
 
     scores = [make_score(f"agent-{i}", 0.5, e) for e in ("a", "b") for i in range(20)] + [make_score("c", 0.1, "c")]
-    series = assign(boards(scores))
+    series = assign_series(boards(scores))
     looks = {_look(series[f"agent-{i}"]) for i in range(20)}
     assert len(looks) == 20
     assert series["c"] == 0
 
 
+@needs_site
 def test_positions_give_zero_a_place_of_its_own() -> None:
     from valuegym.leaderboards.site.plots import positions
 
@@ -471,6 +504,7 @@ def test_positions_give_zero_a_place_of_its_own() -> None:
     assert positions((1, 10))[0] == pytest.approx(1.0)
 
 
+@needs_site
 def test_ticks_are_round_and_few() -> None:
     from valuegym.leaderboards.site.plots import ticks
 
@@ -486,7 +520,7 @@ def test_ticks_are_round_and_few() -> None:
         assert np.ptp(np.diff(found)) <= slack
 
 
-@needs_pillow
+@needs_site
 def test_stars_hold_what_they_show() -> None:
     """A corner for each track at its score, from the middle to the ring; what is beyond ends there."""
     from valuegym.leaderboards.site.plots import radar
@@ -506,18 +540,19 @@ def test_stars_hold_what_they_show() -> None:
     Page(text)
 
 
-def test_labels_are_spread_apart_and_stay_near() -> None:
-    from valuegym.leaderboards.site.plots import spread
+@needs_site
+def test_labels_dodge_each_other_and_stay_near() -> None:
+    from valuegym.leaderboards.site.plots import dodge
 
-    assert spread([0.0, 5.0, 9.0], 1.0) == [0.0, 5.0, 9.0]
-    assert spread([1.0, 1.0, 1.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
+    assert dodge([0.0, 5.0, 9.0], 1.0) == [0.0, 5.0, 9.0]
+    assert dodge([1.0, 1.0, 1.0], 2.0) == pytest.approx([-1.0, 1.0, 3.0])
     wanted = sorted(np.random.default_rng(0).uniform(0, 10, 30))
-    placed = spread(wanted, 0.5)
+    placed = dodge(wanted, 0.5)
     assert np.diff(placed).min() >= 0.5 - 1e-9
     assert np.mean(placed) == pytest.approx(np.mean(wanted))
 
 
-@needs_pillow
+@needs_site
 def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
     name = "boards/preference-boards-regret.html"
     far, near = (make_site(tmp_path, [make_score("a", x)])[name].decode() for x in (-40.0, 0.5))
@@ -525,21 +560,22 @@ def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
     assert "The plot shows" not in near
 
 
+@needs_site
 def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
-    from valuegym.leaderboards.site.plots import assign, plot
+    from valuegym.leaderboards.site.plots import assign_series, plot
 
     scores = [
         make_score(name, last, "control/x", evaluation_points=(0,))
         for name, last in (("a", -400), ("b", 5.0), ("c", 0.5))
     ]
     found = boards(scores)
-    text = plot(found[0], assign(found), "n")
+    text = plot(found[0], assign_series(found), "n")
     assert re.findall(r">(← −[0-9.]+|[0-9.]+ →)<", text) == ["2.50 →", "← −200"]
     assert re.search(r"c *\| 0\.25 ", render_markdown(scores)) and re.search(r"a *\| -200 ", render_markdown(scores))
 
 
-def test_only_reports_have_counts() -> None:
-    """A track whose environment is told something else named "reports" has a single score."""
+def test_only_query_environments_have_evaluation_points() -> None:
+    """A track whose environment has no evaluation points has a single score."""
     from valuegym.leaderboards.standings.gather import evaluation_points
 
     assert evaluation_points(EXPERIMENTS["preference/boards-regret"], 4) == EVALUATION_POINTS

@@ -11,12 +11,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.leaderboards.test_site import CARD, make_score, make_scores, make_site
+from valuegym.leaderboards.standings.entries import ListedSubmission
+from valuegym.leaderboards.trust.tiers import Standing
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = os.environ.get("VALUEGYM_BROWSER_TOOLS", "")
@@ -45,12 +46,14 @@ def look(site: Path, pages: int) -> None:
 @pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 def test_a_browser_finds_nothing_wrong(tmp_path: Path) -> None:
     pytest.importorskip("PIL")
-    from valuegym.leaderboards.standings.entries import Entrant
 
-    scores = [*make_scores(), make_score("sent", 0.8, "control/pendulum", evaluation_points=(0,), status="executed")]
-    scores.append(make_score("a-name-that-goes-on-and-on" * 3, 0.2, status="committed, 1 of 5 seeds missing"))
-    sent = {"sent": [Entrant(CARD, f"{i}.zip", f"{i:064x}", (f"control/{i}",)) for i in range(2)]}
-    make_site(tmp_path / "site", scores, notes=["A note."], entrants=sent)
+    scores = [
+        *make_scores(),
+        make_score("sent", 0.8, "control/pendulum", evaluation_points=(0,), standing=Standing("executed")),
+    ]
+    scores.append(make_score("a-name-that-goes-on-and-on" * 3, 0.2, standing=Standing("committed", missing=1)))
+    sent = {"sent": [ListedSubmission(CARD, f"{i}.zip", f"{i:064x}", (f"control/{i}",)) for i in range(2)]}
+    make_site(tmp_path / "site", scores, notes=["A note."], submissions=sent)
     look(tmp_path / "site", 16)
 
 
@@ -61,9 +64,8 @@ def test_a_browser_finds_nothing_wrong_with_the_published_baselines(
 ) -> None:
     """The first page, the agents, the boards with most columns and most rows, and the agents on most boards."""
     pytest.importorskip("PIL")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.delitem(sys.modules, "baselines", raising=False)
-    import baselines
+    monkeypatch.syspath_prepend(str(ROOT))
+    from studies import baselines
 
     baselines.site(baselines.PAGE.with_suffix(""), str(tmp_path / "site"))
     kept = {"index", "agents", "preference-boards-regret", "preference-policy-regret", "preference-asking-regret"}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from valuegym.leaderboards.__main__ import main
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.records.record import RecordError
@@ -28,7 +28,7 @@ from valuegym.leaderboards.records.submission import (
     read_card,
 )
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.trust import judgement as trust
+from valuegym.leaderboards.trust.tiers import LIMITS
 
 ROWS = [
     Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 2, (0, 1), "return"),
@@ -122,7 +122,7 @@ def test_a_submission_goes_through_the_command_line(
     assert output.startswith(
         "accepted  uniform.zip: uniform on test/walk, test/weights, 4 records\ntier      replayed: "
     )
-    assert trust.LIMITS["replayed"] in output and "open book, not ranked: test/weights" in output
+    assert LIMITS["replayed"] in output and "open book, not ranked: test/weights" in output
     assert main(["submit", str(results), "--experiment", "test/walk", "--output", "walk.zip"]) == 0
     assert set(from_bytes(Path("walk.zip").read_bytes()).manifest["experiments"]) == {"test/walk"}
     Path("evil.zip").write_bytes(packed[:-1])
@@ -135,7 +135,7 @@ def test_a_submission_goes_through_the_command_line(
 
 
 def test_a_whole_entry_or_none(records: list[bytes]) -> None:
-    with pytest.raises(SubmissionError, match=r"test/walk lacks the seeds \[1\]; an entry has all 2"):
+    with pytest.raises(SubmissionError, match=r"test/walk lacks the seeds \[1\]; a submission has all 2"):
         pack(CARD, records[:1])
     with pytest.raises(SubmissionError, match=r"two records of test/walk, seed 0"):
         pack(CARD, [*records, records[0]])
@@ -176,7 +176,7 @@ def test_a_whole_entry_or_none(records: list[bytes]) -> None:
         ({"compute": {"hardware": "x", "hours": True}}, "compute.hours"),
         ({"compute": {"hardware": "x", "hours": 10**400}}, "compute.hours"),
         ({"compute": {"hardware": "x", "hours": 1, "price": 2}}, "compute must be"),
-        ({"score": 1.0}, "'score' is no field of a card"),
+        ({"score": 1.0}, "'score' is not a field of a card"),
     ],
 )
 def test_cards_are_checked(change: dict[str, Any], reason: str) -> None:
@@ -193,7 +193,7 @@ def test_cards_are_read_from_files(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="the card is not valid JSON"):
         read_card(path)
     path.write_text('{"name": "a", "name": "b"}', encoding="utf-8")
-    with pytest.raises(SubmissionError, match="stands twice"):
+    with pytest.raises(SubmissionError, match="appears twice"):
         read_card(path)
     for missing in EXAMPLE:
         with pytest.raises(SubmissionError, match=f"card: {missing} is missing"):
@@ -212,10 +212,10 @@ def test_cards_are_read_from_files(tmp_path: Path) -> None:
         ("a.json", b"[" * 100_000, "not valid JSON"),
         ("a.json", b"[" * 80 + b"]" * 80, "nested too deeply"),
         ("a.json", b"\xff", "not text"),
-        ("A.json", b"[]", "no place"),
-        ("../a.json", b"[]", "no place"),
-        ("a.py", b"", "no place"),
-        ("a.json\n", b"[]", "no place"),
+        ("A.json", b"[]", "not a valid name"),
+        ("../a.json", b"[]", "not a valid name"),
+        ("a.py", b"", "not a valid name"),
+        ("a.json\n", b"[]", "not a valid name"),
     ],
 )
 def test_evidence_is_checked(records: list[bytes], name: str, content: bytes, reason: str) -> None:

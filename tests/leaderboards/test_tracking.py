@@ -20,12 +20,12 @@ from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.run import run
+from valuegym.leaderboards.standings.gather import Score
 from valuegym.leaderboards.stats.bootstrap import estimates
-from valuegym.leaderboards.tracking import log as tracking
-from valuegym.leaderboards.tracking import offline_run
+from valuegym.leaderboards.tracking import log, offline_run
 from valuegym.leaderboards.tracking.log import TrackedRun, log_scores, read_offline, relocate
-from valuegym.leaderboards.trust import judgement as trust
-from valuegym.leaderboards.verification.scores import Score
+from valuegym.leaderboards.trust.judgement import Judgement, judge
+from valuegym.leaderboards.trust.tiers import LIMITS
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
 KEY = "0" * 40
@@ -274,25 +274,25 @@ WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0
 
 
 @pytest.fixture
-def judgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trust.Judgement:
+def judgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judgement:
     """An honest submission, judged."""
     monkeypatch.setitem(experiments.EXPERIMENTS, WALK.id, WALK)
     monkeypatch.setattr(executors, "parallel_map", lambda function, items, *_: [function(item) for item in items])
     contents = [run("uniform", WALK.id, seed, tmp_path / "results").read_bytes() for seed in WALK.seeds]
     path = tmp_path / "uniform.zip"
     submission.write(path, submission.pack(submission.Card.of(submission.EXAMPLE | {"name": "uniform"}), contents))
-    return trust.judge(path)
+    return judge(path)
 
 
 @needs_wandb
-def test_a_submission_synced_later_is_the_one_logged_online(judgement: trust.Judgement, tmp_path: Path, server) -> None:
+def test_a_submission_synced_later_is_the_one_logged_online(judgement: Judgement, tmp_path: Path, server) -> None:
     """Row for row: summary, config, tags, table and artifact are the same; only the run's id is another."""
-    tracked = tracking.log_submission(judgement, tmp_path / "offline", "offline")
+    tracked = log.log_submission(judgement, tmp_path / "offline", "offline")
     assert tracked.mode == "offline" and not server.runs
     command = [sys.executable, "-m", "wandb", "sync", str(tracked.directory)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert tracking.log_submission(judgement, tmp_path / "online", "online").mode == "online"
+    assert log.log_submission(judgement, tmp_path / "online", "online").mode == "online"
     first, second = server.runs.values()
 
     def told(run: dict) -> dict:
@@ -303,7 +303,7 @@ def test_a_submission_synced_later_is_the_one_logged_online(judgement: trust.Jud
 
     assert told(first) == told(second)
     config = told(first)["config"]
-    assert config["tier"] == "replayed" and config["limit"] == trust.LIMITS["replayed"]
+    assert config["tier"] == "replayed" and config["limit"] == LIMITS["replayed"]
     assert config["submission"] == judgement.digest and config["card"]["name"] == "uniform"
     assert "replayed" in first["tags"] and "test/walk" in first["tags"]
     zips = [artifact["files"] for artifact in server.artifacts.values() if artifact["type"] == "submission"]
@@ -328,9 +328,9 @@ def test_a_wrong_key_leaves_a_complete_local_run(tmp_path: Path, server, monkeyp
 
 
 @needs_wandb
-def test_a_rejected_submission_is_not_logged(judgement: trust.Judgement, tmp_path: Path) -> None:
+def test_a_rejected_submission_is_not_logged(judgement: Judgement, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"was rejected \(no\), so there is nothing to log"):
-        tracking.log_submission(judgement._replace(reason="no"), tmp_path)
+        log.log_submission(judgement._replace(reason="no"), tmp_path)
 
 
 @needs_wandb
@@ -339,7 +339,7 @@ def test_a_server_that_dies_mid_run_leaves_a_complete_local_run(
     tmp_path: Path, server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run began online; a whole one lies in the folder, and syncs to a server that lives."""
-    monkeypatch.setattr(tracking, "FINISH_TIMEOUT", 4.0)
+    monkeypatch.setattr(log, "FINISH_TIMEOUT", 4.0)
     server.dies_at = "CreateArtifact"
     tracked = log_scores(make_scores(), make_files(tmp_path / "records"), tmp_path, mode="online")
     assert (tracked.mode, tracked.url) == ("offline", None)

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from valuegym.leaderboards.__main__ import main
-from valuegym.leaderboards.board import operations as referee
+from valuegym.leaderboards.board import operations
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.records.record import read
-from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, pack, write
+from valuegym.leaderboards.records.record import read_record
+from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, pack, write_submission
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.stats.bootstrap import estimates
-from valuegym.leaderboards.trust import judgement as trust
-from valuegym.leaderboards.trust import ledger as book
+from valuegym.leaderboards.trust import judgement
 from valuegym.leaderboards.trust.commitment import agent_digest, committed_seeds
+from valuegym.leaderboards.trust.ledger import Ledger, read_ledger
+from valuegym.leaderboards.trust.tiers import LIMITS, TIERS
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
 
@@ -39,17 +40,17 @@ def submission(folder: Path, agent: str = "uniform", name: str = "") -> Path:
             to_text(Record(**{**vars(from_text(content.decode())), "agent": name})).encode() for content in contents
         ]
     path = folder / f"{name or agent}.zip"
-    write(path, pack(Card.of(EXAMPLE | {"name": name or agent}), contents))
+    write_submission(path, pack(Card.of(EXAMPLE | {"name": name or agent}), contents))
     return path
 
 
 def test_every_tier_states_its_limit() -> None:
-    assert list(trust.LIMITS) == list(book.TIERS)
-    assert len(set(trust.LIMITS.values())) == 4
+    assert tuple(LIMITS) == TIERS
+    assert len(set(LIMITS.values())) == 4
 
 
 def test_public_seeds_reach_replayed(tmp_path: Path) -> None:
-    found = trust.judge(submission(tmp_path))
+    found = judgement.judge(submission(tmp_path))
     assert (found.reason, found.tier, found.commitment, found.notes) == ("", "replayed", -1, ())
     assert "which policy chose them" in found.text and len(found.verdicts) == 2
 
@@ -57,37 +58,37 @@ def test_public_seeds_reach_replayed(tmp_path: Path) -> None:
 def test_a_relabelled_record_is_accepted_with_a_note(tmp_path: Path) -> None:
     """Replay cannot see whose actions they are; the board can see that it has had them before."""
     board = tmp_path / "board"
-    referee.begin(board, "test")
-    referee.decide(board, submission(tmp_path, "oracle"))
-    found, entry = referee.decide(board, submission(tmp_path, "oracle", "brilliant"))
+    operations.begin(board, "test")
+    operations.judge_and_record(board, submission(tmp_path, "oracle"))
+    found, entry = operations.judge_and_record(board, submission(tmp_path, "oracle", "brilliant"))
     assert (found.reason, found.tier) == ("", "replayed") and entry is not None
     assert found.notes == ("the same actions on test/walk as entry 1 by oracle",)
-    assert "note      the same actions" in found.text and trust.LIMITS["replayed"] in found.text
+    assert "note      the same actions" in found.text and LIMITS["replayed"] in found.text
 
 
 def test_the_same_file_is_accepted_once(tmp_path: Path) -> None:
     board, path = tmp_path / "board", submission(tmp_path)
-    referee.begin(board, "test")
-    assert referee.decide(board, path)[0].reason == ""
-    found, entry = referee.decide(board, path)
+    operations.begin(board, "test")
+    assert operations.judge_and_record(board, path)[0].reason == ""
+    found, entry = operations.judge_and_record(board, path)
     assert found.reason == "this file was accepted before, in entry 1."
     assert entry is not None and entry.body["reason"] == found.reason
 
 
 def test_verdicts_hold_the_scores(tmp_path: Path) -> None:
     board = tmp_path / "board"
-    referee.begin(board, "test")
-    found, entry = referee.decide(board, submission(tmp_path))
+    operations.begin(board, "test")
+    found, entry = operations.judge_and_record(board, submission(tmp_path))
     values = np.array([verdict.record.scores for verdict in found.verdicts])
     assert entry.body["scores"] == {"test/walk": {"0": estimates(values)[0].tolist()}}
     path = tmp_path / "bad.zip"
     path.write_bytes(b"PK")
-    found, entry = referee.decide(board, path)
+    found, entry = operations.judge_and_record(board, path)
     assert found.reason and entry is None
 
 
 def test_a_period_from_start_to_end(tmp_path: Path, make_key, monkeypatch, capsys) -> None:
-    """The keeper opens, two agents commit, the keeper reveals, one submits, anyone verifies."""
+    """The operator opens, two agents commit, the operator reveals, one submits, anyone verifies."""
     monkeypatch.chdir(tmp_path)
     key = make_key()
     Path("agent.py").write_text("the agent\n", encoding="utf-8")
@@ -102,55 +103,55 @@ def test_a_period_from_start_to_end(tmp_path: Path, make_key, monkeypatch, capsy
     digest = valuegym("digest", "agent.py").strip()
     assert digest == agent_digest("agent.py")
     signed = ("--key", str(key))
-    assert "signed by ssh-ed25519" in valuegym("board", "begin", "book", "--name", "test", *signed)
-    assert "period 0 opens" in valuegym("board", "open", "book", "--nonce", "nonce", *signed)
+    assert "signed by ssh-ed25519" in valuegym("board", "begin", "ledger", "--name", "test", *signed)
+    assert "period 0 opens" in valuegym("board", "open", "ledger", "--nonce", "nonce", *signed)
     assert Path("nonce").stat().st_mode & 0o077 == 0
-    commit = ("board", "commit", "book", "--agent", "uniform", "--digest", digest, *signed)
+    commit = ("board", "commit", "ledger", "--agent", "uniform", "--digest", digest, *signed)
     assert "uniform by me is fixed" in valuegym(*commit, "--submitter", "me")
     assert "has committed in that period" in valuegym(*commit, "--submitter", "you")
-    play = ("run", "--agent", "uniform", "--experiment", WALK.id, "--results", "sealed", "--board", "book")
+    play = ("run", "--agent", "uniform", "--experiment", WALK.id, "--results", "sealed", "--board", "ledger")
     sealed = ("--commitment", "2")
     assert "not revealed yet, so nobody has seeds" in valuegym(*play, *sealed)
-    assert "period 0 closes" in valuegym("board", "reveal", "book", "--nonce", "nonce", *signed)
+    assert "period 0 closes" in valuegym("board", "reveal", "ledger", "--nonce", "nonce", *signed)
     assert "need both" in valuegym(*play)
-    assert "is no commitment" in valuegym(*play, "--commitment", "1")
+    assert "is not a commitment" in valuegym(*play, "--commitment", "1")
     assert "run that agent alone" in valuegym(*play, *sealed, "--agent", "oracle")
     paths = valuegym(*play, *sealed).split()
     nonce = Path("nonce").read_text(encoding="ascii").strip()
-    played = [episode.seed for episode in read(Path(paths[1])).episodes]
+    played = [episode.seed for episode in read_record(Path(paths[1])).episodes]
     assert played == committed_seeds(nonce, digest, WALK.id, 1, 3)
-    assert "were due" in valuegym("verify", "sealed")  # these are not the public seeds
-    assert "records of uniform" in valuegym("submit", "sealed", "--board", "book", *sealed)
+    assert "are not the expected ones" in valuegym("verify", "sealed")  # these are not the public seeds
+    assert "records of uniform" in valuegym("submit", "sealed", "--board", "ledger", *sealed)
     assert "give that board" in valuegym("verify", "uniform.zip")
     public = ("--board-key", str(key.with_suffix(".pub")))
-    output = valuegym("verify", "uniform.zip", "--board", "book", *public)
-    assert output.startswith("accepted") and f"tier      committed: {trust.LIMITS['committed']}" in output
-    assert "entry     4 of book" in valuegym("board", "judge", "book", "uniform.zip", *signed)
-    assert valuegym("board", "judge", "book", "uniform.zip", *signed).startswith("1 rejected")
-    output = valuegym("board", "show", "book", *public)
-    assert "accepted uniform" in output and output.endswith(f"digest {book.read('book').tip}\n")
+    output = valuegym("verify", "uniform.zip", "--board", "ledger", *public)
+    assert output.startswith("accepted") and f"tier      committed: {LIMITS['committed']}" in output
+    assert "entry     4 of ledger" in valuegym("board", "judge", "ledger", "uniform.zip", *signed)
+    assert valuegym("board", "judge", "ledger", "uniform.zip", *signed).startswith("1 rejected")
+    output = valuegym("board", "show", "ledger", *public)
+    assert "accepted uniform" in output and output.endswith(f"digest {read_ledger('ledger').tip}\n")
 
 
-def committed(folder: Path, digest: str = "a" * 64) -> tuple[Path, book.Ledger]:
+def committed(folder: Path, digest: str = "a" * 64) -> tuple[Path, Ledger]:
     """A board with one commitment, number 2, whose nonce is revealed."""
     board, nonce = folder / "board", folder / "nonce"
-    referee.begin(board, "test")
-    referee.open_period(board, nonce)
-    referee.commit(board, "uniform", "me", digest)
-    referee.reveal(board, nonce)
-    return board, book.read(board)
+    operations.begin(board, "test")
+    operations.open_period(board, nonce)
+    operations.commit(board, "uniform", "me", digest)
+    operations.reveal(board, nonce)
+    return board, read_ledger(board)
 
 
-def sealed_submission(folder: Path, ledger: book.Ledger, **changes) -> Path:
+def sealed_submission(folder: Path, ledger: Ledger, **changes) -> Path:
     seal = {"board": ledger.id, "commitment": 2, "agent": "a" * 64} | changes.pop("seal", {})
     contents = [
         run(
-            "uniform", WALK.id, seed, folder / "sealed", evaluation=trust.commitment_seeds(ledger, 2, WALK.id, seed)
+            "uniform", WALK.id, seed, folder / "sealed", evaluation=judgement.commitment_seeds(ledger, 2, WALK.id, seed)
         ).read_bytes()
         for seed in WALK.seeds
     ]
     path = folder / "sealed.zip"
-    write(path, pack(Card.of(EXAMPLE | {"name": "uniform"}), contents, seal=seal))
+    write_submission(path, pack(Card.of(EXAMPLE | {"name": "uniform"}), contents, seal=seal))
     return path
 
 
@@ -158,68 +159,68 @@ def sealed_submission(folder: Path, ledger: book.Ledger, **changes) -> Path:
     ("seal", "reason"),
     [
         ({"board": "b" * 64}, "made for another board"),
-        ({"commitment": 1}, "is no commitment"),
-        ({"commitment": 99}, "is no commitment"),
+        ({"commitment": 1}, "is not a commitment"),
+        ({"commitment": 99}, "is not a commitment"),
         ({"agent": "b" * 64}, "is that of another agent"),
     ],
 )
 def test_a_seal_must_be_the_boards(tmp_path: Path, seal: dict, reason: str) -> None:
     _, ledger = committed(tmp_path)
-    assert reason in trust.judge(sealed_submission(tmp_path, ledger, seal=seal), ledger=ledger).reason
+    assert reason in judgement.judge(sealed_submission(tmp_path, ledger, seal=seal), ledger=ledger).reason
 
 
 def test_public_seeds_under_a_seal_are_rejected(tmp_path: Path) -> None:
     _, ledger = committed(tmp_path)
     contents = [run("uniform", WALK.id, seed, tmp_path / "public").read_bytes() for seed in WALK.seeds]
     seal = {"board": ledger.id, "commitment": 2, "agent": "a" * 64}
-    write(tmp_path / "x.zip", pack(Card.of(EXAMPLE | {"name": "uniform"}), contents, seal=seal))
-    assert "seeds are not those that were due" in trust.judge(tmp_path / "x.zip", ledger=ledger).reason
+    write_submission(tmp_path / "x.zip", pack(Card.of(EXAMPLE | {"name": "uniform"}), contents, seal=seal))
+    assert "seeds are not the expected ones" in judgement.judge(tmp_path / "x.zip", ledger=ledger).reason
 
 
 def test_sealed_records_without_their_seal_are_rejected(tmp_path: Path) -> None:
     _, ledger = committed(tmp_path)
     contents = open_submission(sealed_submission(tmp_path, ledger)).records.values()
-    write(tmp_path / "x.zip", pack(Card.of(EXAMPLE | {"name": "uniform"}), contents))
-    for known in (None, ledger):
-        assert "were due" in trust.judge(tmp_path / "x.zip", ledger=known).reason
+    write_submission(tmp_path / "x.zip", pack(Card.of(EXAMPLE | {"name": "uniform"}), contents))
+    for given in (None, ledger):
+        assert "are not the expected ones" in judgement.judge(tmp_path / "x.zip", ledger=given).reason
 
 
 def test_one_submission_per_commitment(tmp_path: Path) -> None:
     board, ledger = committed(tmp_path)
     first = sealed_submission(tmp_path, ledger)
-    assert referee.decide(board, first)[0].tier == "committed"
+    assert operations.judge_and_record(board, first)[0].tier == "committed"
     contents = open_submission(first).records.values()
     card = Card.of(EXAMPLE | {"name": "uniform", "about": "another try"})
-    write(tmp_path / "x.zip", pack(card, contents, seal=open_submission(first).seal))
-    assert "is the one submission of commitment 2" in referee.decide(board, tmp_path / "x.zip")[0].reason
+    write_submission(tmp_path / "x.zip", pack(card, contents, seal=open_submission(first).seal))
+    assert "is the one submission of commitment 2" in operations.judge_and_record(board, tmp_path / "x.zip")[0].reason
 
 
 def test_a_file_that_changes_while_it_is_judged_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = open_submission(submission(tmp_path))
     path = submission(tmp_path, "oracle", "uniform")  # another under the same name
     assert honest.digest != open_submission(path).digest
-    monkeypatch.setattr(trust, "open_submission", lambda _: honest)
-    assert "was changed while it was judged" in trust.judge(path).reason
+    monkeypatch.setattr(judgement, "open_submission", lambda _: honest)
+    assert "was changed while it was judged" in judgement.judge(path).reason
 
 
 def test_a_nonce_file_is_not_overwritten_and_not_left_behind(tmp_path: Path) -> None:
     board = tmp_path / "board"
-    referee.begin(board, "test")
+    operations.begin(board, "test")
     (tmp_path / "nonce").write_text("mine", encoding="ascii")
     with pytest.raises(FileExistsError):
-        referee.open_period(board, tmp_path / "nonce")
+        operations.open_period(board, tmp_path / "nonce")
     assert (tmp_path / "nonce").read_text(encoding="ascii") == "mine"
-    referee.open_period(board, tmp_path / "one")
+    operations.open_period(board, tmp_path / "one")
     with pytest.raises(ValueError, match="a period is open already"):
-        referee.open_period(board, tmp_path / "two")
+        operations.open_period(board, tmp_path / "two")
     assert not (tmp_path / "two").exists()
     with pytest.raises(FileExistsError):
-        referee.begin(board, "again")
+        operations.begin(board, "again")
 
 
 def test_without_ssh_keygen_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "key").write_text("x", encoding="ascii")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(FileNotFoundError, match="ssh-keygen of OpenSSH"):
-        referee.begin(tmp_path / "board", "test", tmp_path / "key")
+        operations.begin(tmp_path / "board", "test", tmp_path / "key")
     assert not (tmp_path / "board").exists()

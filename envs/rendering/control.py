@@ -1,0 +1,155 @@
+"""Pictures of control tasks: a panel in metres, arrows for what pushes, and distracting dimensions as bars below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs.rendering.font import Point
+from valuegym.envs.rendering.palette import Control
+from valuegym.envs.rendering.raster import Canvas, Pixels, Shape, arrow, blank, circle, line, polygon, rectangle
+
+__all__ = ["WIDTH", "Scene", "bars", "listed", "segment"]
+
+Array = npt.NDArray[Any]
+
+WIDTH, HEIGHT, STRIP, MARGIN, CAPTION = 480, 320, 76, 14, 30
+PIECE = 4  # of a curve, segments painted at once
+
+
+def listed(values: Array) -> str:
+    """Distracting dimensions as text; nothing if there are none."""
+    return "  distractors " + " ".join(f"{value:+.2f}" for value in values) if len(values) else ""
+
+
+@cache
+def _panel() -> Pixels:
+    """The empty page with its framed panel."""
+    pixels = blank(HEIGHT + CAPTION, WIDTH, Control.PAPER)
+    frame = rectangle(MARGIN, MARGIN, WIDTH - MARGIN, HEIGHT - MARGIN / 2, 6)
+    Canvas(pixels).paint(frame, Control.PANEL, outline=Control.INK, width=2.5)
+    return pixels
+
+
+class Scene:
+    """A picture in the making; positions are (x, y) in world units with y up, `half_width` of them to each side."""
+
+    def __init__(self, half_width: float, center: Point = (0.0, 0.0)) -> None:
+        self.pixels = _panel().copy()
+        self.page = Canvas(self.pixels)
+        self.scale = (WIDTH - 2 * MARGIN) / (2 * half_width)
+        middle = (HEIGHT + MARGIN / 2) / 2
+        self.pen = self.page.at(WIDTH / 2 - center[0] * self.scale, middle + center[1] * self.scale, self.scale)
+
+    def _px(self, pixels: float) -> float:
+        """Pixels in world units."""
+        return pixels / self.scale
+
+    def _flip(self, points: Sequence[Point]) -> list[Point]:
+        return [(float(x), -float(y)) for x, y in points]
+
+    def paint(self, shape: Shape, fill: Any, outline: float = 2.0, opacity: float = 1.0) -> None:
+        """A shape in world units (with y down) with a dark outline of so many pixels."""
+        if outline:
+            self.pen.paint(shape, fill, outline=Control.INK, width=self._px(outline), opacity=opacity)
+        else:
+            self.pen.paint(shape, fill, opacity=opacity)
+
+    def curve(self, points: Sequence[Point], color: Any, width: float = 3.0, opacity: float = 1.0) -> None:
+        """A line through points, so many pixels wide."""
+        for i in range(0, len(points) - 1, PIECE):  # short pieces have small boxes, and are quick
+            self.pen.paint(line(self._flip(points[i : i + PIECE + 1]), self._px(width)), color, opacity=opacity)
+
+    def track(self, left: float, right: float, y: float, goal: float | None = None) -> None:
+        """A rail from left to right with a stop at each end, and a flag at the goal."""
+        self.curve([(left, y), (right, y)], Control.SLATE, 5)
+        for x in (left, right):
+            self.curve([(x, y - self._px(7)), (x, y + self._px(7))], Control.INK, 4)
+        if goal is not None:
+            self.flag((goal, y))
+
+    def flag(self, foot: Point) -> None:
+        """A green flag on a pole."""
+        x, y = foot
+        px = self._px
+        self.curve([(x, y), (x, y + px(64))], Control.INK, 3)
+        corners = [(x + px(2), y + px(64)), (x + px(28), y + px(55)), (x + px(2), y + px(46))]
+        self.pen.paint(polygon(self._flip(corners)), Control.GREEN)
+
+    def block(self, at: Point, size: Point = (0.44, 0.24), faint: bool = False, color: str = Control.RED) -> None:
+        """A block centred at a point; faint for where it was."""
+        (x, y), (w, h) = at, size
+        box = rectangle(x - w / 2, -y - h / 2, x + w / 2, -y + h / 2, h / 6)
+        self.paint(box, color, 0 if faint else 2.5, 0.18 if faint else 1.0)
+
+    def rod(self, start: Point, end: Point, width: float, color: str = Control.RED, faint: bool = False) -> None:
+        """A rod of so many world units' width between two points."""
+        self.paint(line(self._flip([start, end]), width), color, 0 if faint else 2.5, 0.18 if faint else 1.0)
+
+    def dot(self, at: Point, radius: float, color: str = Control.INK, outline: float = 0.0) -> None:
+        """A disc."""
+        self.paint(circle((at[0], -at[1]), radius), color, outline)
+
+    def push(self, at: Point, share: float, reach: float = 90.0) -> None:
+        """A horizontal arrow from a point, `reach` pixels long for a share of 1; none for a very small one."""
+        if abs(share) * reach > 6:
+            tip = (at[0] + self._px(reach * share), at[1])
+            shaft = arrow(self._flip([at, tip]), self._px(5), self._px(min(16.0, abs(share) * reach)))
+            self.paint(shaft, Control.GOLD, 1.5)
+
+    def lift(self, at: Point, share: float, reach: float = 90.0) -> None:
+        """Draw a vertical arrow from a point, upwards for positive shares, as `push` does."""
+        if abs(share) * reach > 6:
+            tip = (at[0], at[1] + self._px(reach * share))
+            shaft = arrow(self._flip([at, tip]), self._px(5), self._px(min(16.0, abs(share) * reach)))
+            self.paint(shaft, Control.GOLD, 1.5)
+
+    def turn(self, at: Point, share: float, radius: float) -> None:
+        """An arc with an arrowhead around a point, counter-clockwise for positive shares; 1 is half a turn."""
+        if abs(share) > 0.03:
+            angles = np.pi / 2 + np.sign(share) * np.linspace(0, abs(share) * np.pi, 24)
+            points = [(at[0] + radius * float(np.cos(a)), at[1] + radius * float(np.sin(a))) for a in angles]
+            self.paint(arrow(self._flip(points), self._px(5), self._px(16)), Control.GOLD, 1.5)
+
+    def image(self, caption: str) -> Pixels:
+        """The finished picture with a caption."""
+        self.page.text((MARGIN + 2, HEIGHT + CAPTION / 2 - 2), caption, 9, Control.INK)
+        return self.pixels
+
+
+def bars(values: Array, full: float, width: int) -> Pixels:
+    """A strip of picture (STRIP, width, 3) with values as bars up and down; `full` fills it."""
+    pixels = blank(STRIP, width, Control.PAPER)
+    page = Canvas(pixels)
+    page.paint(rectangle(MARGIN, 4, width - MARGIN, STRIP - MARGIN, 6), Control.PANEL, outline=Control.INK, width=2)
+    middle, half = (4 + STRIP - MARGIN) / 2, (STRIP - MARGIN - 4) / 2 - 5
+    page.paint(line([(MARGIN + 8, middle), (width - MARGIN - 8, middle)], 1.5), Control.SLATE)
+    pitch = (width - 2 * MARGIN - 16) / max(len(values), 1)
+    for i, value in enumerate(np.clip(np.asarray(values) / full, -1, 1).tolist()):
+        x, tip = MARGIN + 8 + pitch * i, middle - half * value
+        page.paint(
+            rectangle(x + 0.2 * pitch, min(middle, tip), x + 0.8 * pitch, max(middle, tip) + 0.5), Control.VIOLET
+        )
+    return pixels
+
+
+def segment(states: Array, forces: Array, physical: int, caption: str, preferred: bool) -> Pixels:
+    """Draw a segment over its steps, states (L + 1, n), with forces (L,) as arrows; a flag marks the preferred one.
+
+    The first `physical` dimensions are position (red) and velocity (dark), the others distractors (violet).
+    """
+    scene, reach, top = Scene(3.6), 3.0, 2.1
+    x, y = np.linspace(-reach, reach, len(states)).tolist(), np.clip(states, -top, top)
+    scene.curve([(-reach, 0.0), (reach, 0.0)], Control.SLATE, 2)
+    if preferred:
+        scene.flag((reach + 0.1, 0.0))
+    traces = [(i, Control.VIOLET, 2.0, 0.5) for i in range(physical, states.shape[1])]
+    for i, color, width, opacity in (*traces, (1, Control.INK, 3.0, 1.0), (0, Control.RED, 5.0, 1.0)):
+        scene.curve(list(zip(x, y[:, i].tolist(), strict=True)), color, width, opacity)
+    for at, position, force in zip(x, y[:, 0].tolist(), forces.tolist(), strict=False):
+        scene.lift((at, position), force / 6.0, 60.0)
+    return scene.image(caption)

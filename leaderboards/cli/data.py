@@ -1,0 +1,132 @@
+"""Commands about human data: `valuegym data` and `valuegym likelihood`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from valuegym.leaderboards.cli.arguments import add_command, add_data
+
+__all__ = ["accept_data", "add_commands", "check_data", "fetch_data"]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this file to the parser."""
+    sub = add_command(
+        commands,
+        "data",
+        _data,
+        "fetch human data from its publisher, check what you have, or accept files that have no published hash",
+        "valuegym data fetch human-delivery --data FOLDER",
+        "valuegym data check human-delivery --data FOLDER",
+    )
+    sub.add_argument("action", choices=("check", "fetch", "accept"))
+    sub.add_argument("name", help="name of the dataset: human-delivery")
+    add_data(sub)
+    sub.add_argument("--condition", metavar="NAME", help="accept: which one gets a card")
+    sub.add_argument("--source", default="not stated", help="accept: where the answers come from")
+    sub.add_argument("--licence", default="not stated", help="accept: their licence")
+    sub = add_command(
+        commands,
+        "likelihood",
+        _likelihood,
+        "measure how well preference models predict people: table, intervals and figure",
+        "valuegym likelihood --data FOLDER --condition Privileged-Control --output page",
+    )
+    add_data(sub)
+    sub.add_argument("--condition", action="append", metavar="NAME", help="repeatable; default: all in the folder")
+    sub.add_argument(
+        "--unverified", action="store_true", help="also conditions that only the names of their files identify"
+    )
+    sub.add_argument("--output", default="docs/results", metavar="FOLDER", help="where the page goes (docs/results)")
+
+
+def check_data(name: str, data: str | None) -> str:
+    """Reproduce the stored statistics of every condition in the folder; returns a table.
+
+    Raises:
+        FileNotFoundError: where the folder holds no condition.
+        ValueError: with the whole table, if any row differs or any condition cannot be read.
+    """
+    from valuegym.envs.preference import datasets, human_data
+
+    _check_name(name)
+    found = datasets.present(data, unverified=True)
+    if not found:
+        raise FileNotFoundError(
+            f"{datasets.find(data)} holds none of the published conditions {sorted(datasets.CONDITIONS)}."
+        )
+    accepted, wrong, pairs = datasets.present(data), 0, 0
+    unread: list[str] = []
+    lines = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}{'agreement':>11}  known by"]
+    for condition in found:
+        try:
+            human = datasets.load(condition, data, unverified=True)
+        except (ValueError, OSError) as error:
+            unread.append(f"{condition}: {error}")
+            continue
+        bad, agree = human_data.mismatches(human), human_data.agreement(human.segments, human.labels).share
+        pairs, wrong = pairs + len(human.labels), wrong + bad
+        by = "its hash" if condition in datasets.CONDITIONS else "its card" if condition in accepted else "nothing yet"
+        lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}{100 * agree:>10.0f}%  {by}")
+    lines.append(f"{'all':<24}{pairs:>7}{wrong:>12}")
+    faults = [*unread, *([f"{wrong} rows do not follow from the delivery task."] if wrong else [])]
+    if faults:
+        raise ValueError("\n".join((*lines, *faults)))
+    return "\n".join(lines)
+
+
+def accept_data(name: str, data: str | None, condition: str | None, source: str, licence: str) -> str:
+    """Write a card for a condition without a published hash, so that it is used from now on; returns a sentence.
+
+    Raises:
+        ValueError: for another dataset, or a condition that is known by its hash or cannot be read.
+        OSError: where the files are missing or the card cannot be written.
+    """
+    from valuegym.envs.preference import datasets, human_data
+
+    _check_name(name)
+    if not condition or condition in datasets.CONDITIONS:
+        raise ValueError(f"--condition {condition or ''}: expected the name of one that is not known by its hash.")
+    path = human_data.accept(datasets.find(data), condition, source, licence)
+    return f"{path} written: human:{condition} is known by this card from now on."
+
+
+def fetch_data(name: str, data: str | None) -> str:
+    """Download a dataset from its publisher into a folder and check it against its hashes; returns a sentence.
+
+    Raises:
+        ValueError: for another dataset, no folder, or files that are not the published ones.
+        OSError: where the publisher does not answer or the folder cannot be written.
+    """
+    from valuegym.envs.preference import datasets
+
+    _check_name(name)
+    folder = data or os.environ.get(datasets.VARIABLE)
+    if not folder:
+        raise ValueError(f"No folder for the data; give --data FOLDER or set the variable {datasets.VARIABLE}.")
+    fetched = datasets.fetch(folder)
+    return f"{len(fetched)} files fetched into {folder}; their licence is not stated: do not redistribute them."
+
+
+def _check_name(name: str) -> None:
+    from valuegym.envs.preference import datasets
+
+    if name != datasets.NAME:
+        raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.")
+
+
+def _data(args: argparse.Namespace) -> None:
+    if args.action == "accept":
+        print(accept_data(args.name, args.data, args.condition, args.source, args.licence))
+    elif args.action == "check":
+        print(check_data(args.name, args.data))
+    else:
+        print(fetch_data(args.name, args.data))
+
+
+def _likelihood(args: argparse.Namespace) -> None:
+    from valuegym.leaderboards.likelihood import report
+
+    print(report.run(args.data, args.condition, args.output, args.unverified))

@@ -1,0 +1,52 @@
+"""The command `valuegym`: its parser, put together from the groups of commands, and its entry point."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from valuegym import __version__
+from valuegym.leaderboards.cli import board, data, demo, leaderboard, online, play, records
+
+__all__ = ["main", "parser"]
+
+GROUPS = (play, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands; a parsed command holds its function as `function`."""
+    top = argparse.ArgumentParser(
+        prog="valuegym",
+        description="Environments about value, agents, and leaderboards that anyone can replay.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  valuegym list\n"
+        "  valuegym run --agent regret --experiment preference/boards-regret\n"
+        "  valuegym verify results\n"
+        "  valuegym submit results --card card.json\n"
+        "  valuegym verify my-agent.zip\n"
+        "  valuegym leaderboard results\n"
+        "  valuegym data check human-delivery --data FOLDER",
+    )
+    top.add_argument("--version", action="version", version=f"valuegym {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    for group in GROUPS:
+        group.add_commands(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns 0 when done, 1 if a record was rejected, 2 for bad input, 130 if interrupted."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores by processes, not by threads
+    try:
+        args = parser().parse_args(argv)
+        status: int | None = args.function(args)
+        return status or 0
+    except (ValueError, OSError, ImportError) as error:
+        print(f"valuegym: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("valuegym: interrupted; finished runs are kept, the same command goes on from here.", file=sys.stderr)
+        return 130

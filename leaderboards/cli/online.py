@@ -1,0 +1,34 @@
+"""The command `valuegym online`: what a wandb project holds."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from valuegym.leaderboards.cli.arguments import add_command
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command of this file to the parser."""
+    sub = add_command(
+        commands,
+        "online",
+        _online,
+        "show what a wandb project holds: an open inbox, or a public board",
+        "valuegym online lab/board --fresh",
+    )
+    sub.add_argument("project", metavar="ENTITY/PROJECT", help="the project")
+    sub.add_argument("--tag", action="append", metavar="TAG", help="only runs with this tag; repeatable")
+    sub.add_argument("--results", default="results", metavar="FOLDER", help="where copies are kept (default: results)")
+    sub.add_argument(
+        "--fresh", action="store_true", help="ask the server even if there is a copy from the last five minutes"
+    )
+
+
+def _online(args: argparse.Namespace) -> None:
+    from valuegym.leaderboards.tracking.online import MAX_AGE, read_project, render
+
+    age = 0.0 if args.fresh else MAX_AGE
+    print(render(read_project(args.project, args.results, age, args.tag or ())))

@@ -1,0 +1,196 @@
+"""Standings: the rows of each experiment's table, ranked within their tiers of trust.
+
+Only scores that the board executed itself compete first-class. Every tier of trust is a division of its own, strongest
+first, with its own places; no score of a weaker tier has a place among those of a stronger one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from valuegym.leaderboards.standings.gather import Score
+from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.stats.ranks import rank_intervals
+from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, TIERS
+
+__all__ = ["FAMILIES", "OPEN_BOOK", "Board", "Row", "as_data", "boards", "limits_of", "starred"]
+
+FAMILIES = ("preference", "control", "coevolution")  # the order of boards; any other family comes after
+OPEN_BOOK = "open-book reference, not ranked"
+
+
+@dataclass(frozen=True, eq=False)  # compared by identity: arrays have no single truth
+class Row:
+    """One line of a board.
+
+    Attributes:
+        score: of an agent on the board's experiment.
+        estimates: (P, 3), point, low and high at each evaluation point.
+        rank: its place in its division by point estimate, None if not ranked.
+        ranks: the interval that holds its true rank there, None if not ranked.
+    """
+
+    score: Score
+    estimates: NDArray[np.float64]
+    rank: int | None = None
+    ranks: tuple[int, int] | None = None
+
+    @property
+    def last(self) -> float:
+        """The point estimate at the last evaluation point."""
+        return float(self.estimates[-1, 0])
+
+    @property
+    def tier(self) -> str:
+        """The trust tier in one word, or "rejected"."""
+        return self.score.standing.word
+
+    @property
+    def missing(self) -> str:
+        """Number of missing seeds, in words; "" for none."""
+        return self.score.standing.missing_text(len(self.score.seeds))
+
+    @property
+    def status(self) -> str:
+        """The trust tier, and how many seeds are missing."""
+        return self.score.standing.text(len(self.score.seeds))
+
+    @property
+    def division(self) -> str:
+        """The key of DIVISIONS under which it has its place."""
+        return "open book" if self.tier != "rejected" and not self.score.ranked else self.tier
+
+    def at(self, point: int) -> NDArray[np.float64] | None:
+        """Return point, low, high (3,) at an evaluation point; None if the agent was not scored there."""
+        points = self.score.evaluation_points
+        return self.estimates[points.index(point)] if point in points else None
+
+
+@dataclass(frozen=True)
+class Board:
+    """The standing of every agent on one experiment: division by division, best first; references apart."""
+
+    experiment: str
+    evaluation_points: tuple[int, ...]
+    agents: tuple[Row, ...]
+    references: tuple[Row, ...]
+    ranked: bool
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Agents, then references."""
+        return self.agents + self.references
+
+    @property
+    def divisions(self) -> list[tuple[str, tuple[Row, ...]]]:
+        """The agents of each division, strongest tier first."""
+        return [(name, tuple(rows)) for name, rows in itertools.groupby(self.agents, key=lambda row: row.division)]
+
+    def peers(self, row: Row) -> int:
+        """Count the agents that have a place in the division of an agent."""
+        return sum(other.rank is not None and other.division == row.division for other in self.agents)
+
+    @property
+    def title(self) -> str:
+        """The experiment's name, with a warning where nothing in it is ranked."""
+        return self.experiment if self.ranked else f"{self.experiment} ({OPEN_BOOK})"
+
+
+def boards(scores: Sequence[Score]) -> list[Board]:
+    """Group scores by experiment, family by family, and rank the agents of each division at the last evaluation point.
+
+    Executed scores come first. Rejected scores come after all others and have no rank, nor have open-book scores and
+    references.
+
+    Raises:
+        ValueError: where a score's values do not have one column per evaluation point, or are not finite.
+    """
+    grouped: dict[str, list[Score]] = {}
+    for score in scores:
+        grouped.setdefault(score.experiment, []).append(score)
+    return [_board(experiment, grouped[experiment]) for experiment in sorted(grouped, key=_order)]
+
+
+def as_data(board: Board) -> dict[str, Any]:
+    """Return a board as JSON can hold it: divisions with what their tier leaves open, every number, null for none."""
+
+    def line(row: Row) -> dict[str, Any]:
+        return {
+            "agent": row.score.agent,
+            "status": row.score.status,
+            "rank": row.rank,
+            "ranks": row.ranks,
+            "seeds": len(row.score.seeds),
+            "evaluation_points": row.score.evaluation_points,
+            "estimates": [[None if math.isnan(x) else float(x) for x in line] for line in row.estimates],
+        }
+
+    return {
+        "experiment": board.experiment,
+        "ranked": board.ranked,
+        "divisions": [
+            {"name": name, "about": DIVISIONS[name], "limit": LIMITS.get(name, ""), "agents": [*map(line, rows)]}
+            for name, rows in board.divisions
+        ],
+        "references": [*map(line, board.references)],
+    }
+
+
+def limits_of(found: Sequence[Board]) -> list[str]:
+    """Return a line for each tier on some boards, strongest first, saying what it leaves open."""
+    present = {row.tier for board in found for row in board.agents}
+    return [f"{tier}: {LIMITS[tier]}." for tier in reversed(TIERS) if tier in present]
+
+
+def starred(board: Board) -> list[Row]:
+    """Return the open-book agents of a ranked board: they carry a star and have no rank."""
+    return [row for row in board.agents if board.ranked and not row.score.ranked]
+
+
+def _order(experiment: str) -> tuple[int, str]:
+    family = experiment.partition("/")[0]
+    return FAMILIES.index(family) if family in FAMILIES else len(FAMILIES), experiment
+
+
+def _board(experiment: str, scores: Sequence[Score]) -> Board:
+    for score in scores:
+        if score.values.ndim != 3 or score.values.shape[2] != len(score.evaluation_points):
+            raise ValueError(
+                f"The values of {score.agent} on {experiment} have shape {score.values.shape}, "
+                f"expected (seeds, episodes, {len(score.evaluation_points)}) for evaluation points "
+                f"{score.evaluation_points}."
+            )
+    rows = sorted((Row(s, estimates(s.values)) for s in scores), key=lambda row: (-row.last, row.score.agent))
+    agents = [row for row in rows if row.score.role != "reference"]
+    competing = [row for tier in reversed(TIERS) for row in _placed([each for each in agents if each.division == tier])]
+    aside, rejected = ([row for row in agents if row.division == name] for name in ("open book", "rejected"))
+    return Board(
+        experiment=experiment,
+        evaluation_points=tuple(sorted({point for score in scores for point in score.evaluation_points})),
+        agents=(*competing, *aside, *rejected),
+        references=tuple(row for row in rows if row.score.role == "reference"),
+        ranked=any(row.score.ranked for row in (agents or rows)),
+    )
+
+
+def _placed(rows: Sequence[Row]) -> list[Row]:
+    """Rank rows, best first, by the last evaluation point; intervals of ranks are paired over the seeds of all.
+
+    Scores on committed or secret seeds met other episodes than their neighbours: then the pairs are arbitrary, which
+    costs the tests power but no validity.
+    """
+    shared = sorted(set.intersection(*(set(row.score.seeds) for row in rows))) if rows else []
+    runs = [row.score.values[[row.score.seeds.index(seed) for seed in shared], :, -1] for row in rows]
+    if shared and len({part.shape for part in runs}) == 1:
+        ranks = rank_intervals(np.stack(runs), np.random.default_rng(0))
+        found = list(zip(ranks.low.tolist(), ranks.high.tolist(), strict=True))
+    else:  # nothing to pair, so nothing is known
+        found = [(1, len(rows))] * len(rows)
+    return [Row(row.score, row.estimates, i, found[i - 1]) for i, row in enumerate(rows, 1)]

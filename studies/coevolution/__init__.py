@@ -1,0 +1,1 @@
+"""Studies of agents among people whose values move."""

@@ -1,0 +1,1 @@
+"""Studies of learning models and policies for control."""

@@ -1,0 +1,135 @@
+"""Figures of all studies in one style, as SVG whose bytes depend on what they show alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from studies.report import Estimate
+
+INK, MUTED, FAINT = "#1f2430", "#7a8190", "#e3e6eb"
+COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0f766e", "#be185d", "#475569")
+MARKERS = "os^DvpXP"
+STYLE: Mapping[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "valuegym",
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.titlesize": 10,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+}
+
+
+class Curve(NamedTuple):
+    """A named line of estimates over x."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[Estimate]
+    style: int  # of colour and marker
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes."""
+
+    title: str
+    x: str
+    y: str
+    curves: Sequence[Curve]
+    ticks: Sequence[str] = ()  # at x = 0, 1, 2, ...; none for numbers as they are
+    limits: tuple[float, float] | None = (-0.03, 1.03)
+    levels: Mapping[float, str] | None = None  # ticks of a logarithmic y axis
+    line: float | None = None  # to compare with
+
+
+@contextmanager
+def new(columns: int, rows: int, size: tuple[float, float], **options: Any) -> Iterator[tuple[Any, Any]]:
+    """Give a figure and its axes (rows, columns); everything inside the block is drawn in the one style."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(dict(STYLE)):
+        figure = Figure(figsize=size, facecolor="white", layout="constrained")
+        yield figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def svg(figure: Any) -> str:
+    """Return a figure as SVG."""
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Creator": None, "Date": None})
+    return "\n".join(line.rstrip() for line in drawn.getvalue().splitlines()) + "\n"
+
+
+def draw(panels: Sequence[Panel], columns: int = 3) -> str:
+    """Return panels as SVG, with one legend under all of them; intervals are bars."""
+    from matplotlib.lines import Line2D
+
+    columns = max(min(columns, len(panels)), 1)
+    rows = max(-(-len(panels) // columns), 1)
+    with new(columns, rows, (max(3.4 * columns, 5.0), 0.5 + 2.7 * rows)) as (figure, grid):
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            _fill(axes, panel)
+        for axes in grid.flat[len(panels) :]:
+            axes.axis("off")
+        handles = {curve.name: curve for panel in panels for curve in panel.curves}
+        figure.legend(
+            handles=[Line2D([], [], label=name, **_look(curve)) for name, curve in handles.items()],
+            loc="outside lower center",
+            ncols=min(len(handles), 2 * columns),
+        )
+        return svg(figure)
+
+
+def _look(curve: Curve) -> dict[str, Any]:
+    colour, marker = COLOURS[curve.style % len(COLOURS)], MARKERS[curve.style % len(MARKERS)]
+    look = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.6}
+    return look | {"linestyle": "--" if curve.dashed else "-"}
+
+
+def _fill(axes: Any, panel: Panel) -> None:
+    if panel.line is not None:
+        axes.axhline(panel.line, color=MUTED, linewidth=1, dashes=(4, 3))
+    width = min(0.06, 0.5 / max(len(panel.curves), 1))
+    for i, curve in enumerate(panel.curves):
+        x = np.array(curve.x, float)
+        if panel.ticks:  # side by side, so that intervals do not hide each other
+            x = x + width * (i - (len(panel.curves) - 1) / 2)
+        point, low, high = np.array(curve.y, float).reshape(-1, 3).T
+        axes.vlines(x, low, high, color=COLOURS[curve.style % len(COLOURS)], alpha=0.4, linewidth=3)
+        axes.plot(x, point, **_look(curve))
+    if panel.ticks:
+        axes.set_xticks(range(len(panel.ticks)), panel.ticks)
+        axes.set_xlim(-0.4, len(panel.ticks) - 0.6)
+    if panel.levels:
+        axes.set_yscale("log")
+        axes.set_yticks(list(panel.levels), panel.levels.values())
+        axes.minorticks_off()
+    if panel.limits:
+        axes.set_ylim(*panel.limits)
+    axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
+    axes.grid(axis="y")
