@@ -24,6 +24,21 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+__all__ = [
+    "KINDS",
+    "LENGTHS",
+    "MAX_HEADER",
+    "BudgetSpent",
+    "PipedEnv",
+    "decode",
+    "describe",
+    "encode",
+    "main",
+    "observation_arrays",
+    "observed",
+    "rebuild",
+]
+
 LENGTHS = struct.Struct(">IQ")  # of the header and of the arrays, bytes
 KINDS = "biuf"  # what arrays may hold
 MAX_HEADER = 2**24
@@ -45,7 +60,11 @@ class PipedEnv(gym.Env[Any, Any]):
         self.learning, self._ask = False, ask
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a training episode; the first one has the run's seed, where none is given. Options are refused."""
+        """Begin a training episode; the first one has the run's seed, where none is given.
+
+        Raises:
+            ValueError: for options, which are refused.
+        """
         if options:
             raise ValueError("options cannot be given over the pipe.")
         header, arrays = self._request({"op": "reset", "seed": None if seed is None else int(seed)})

@@ -20,7 +20,7 @@ from valuegym.leaderboards.records.fingerprint import provenance
 from valuegym.leaderboards.records.record import write_atomically
 from valuegym.leaderboards.verification.scores import References
 
-__all__ = ["VARIABLE", "load", "save"]
+__all__ = ["VARIABLE", "file_of", "folder", "load", "private", "save"]
 
 VARIABLE = "VALUEGYM_CACHE"
 

@@ -12,7 +12,7 @@ from valuegym.envs.functional import Core, take_rows
 from valuegym.envs.mdp import between
 from valuegym.leaderboards.verification.replay import Replay
 
-__all__ = ["SCORES", "References", "normalised_returns", "reference_returns"]
+__all__ = ["SCORES", "References", "normalised_returns", "reference_returns", "scores_at_evaluation_points"]
 
 References = dict[tuple[Any, ...], tuple[float, float]]  # returns of both references, by the episode's id
 
