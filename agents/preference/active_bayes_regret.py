@@ -1,4 +1,4 @@
-"""Active Bayesian regret: it asks the pair with the highest acquisition value, and infers as `bayes_regret` does."""
+"""Active Bayesian regret: it queries the pair with the highest acquisition value, and infers as `bayes_regret` does."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class ActiveBayesRegret(BatchAgent):
     Args:
         env: `RewardInferenceActive-v0`, for reward weights.
         seed: of the posterior's sample, and of random choices.
-        choice: "information" asks the candidate with the highest expected information gain about the weights, "value"
+        choice: "information" queries the one with the highest expected information gain about the weights, "value"
             the one with the highest expected value of information for the policy, "random" any.
 
     Raises:
@@ -166,10 +166,10 @@ def _updated(query: Query, belief: Belief) -> Belief:
 
 
 def at_random(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
-    """Make the learner that asks candidates at random."""
+    """Make the learner that queries candidates at random."""
     return ActiveBayesRegret(env, seed, choice="random")
 
 
 def by_value_of_information(env: gym.Env[Any, Any], seed: int = 0) -> ActiveBayesRegret:
-    """Make the learner that asks for the highest expected value of information."""
+    """Make the learner that queries for the highest expected value of information."""
     return ActiveBayesRegret(env, seed, choice="value")

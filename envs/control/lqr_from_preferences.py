@@ -234,12 +234,12 @@ class RegulatorSource:
         costs = self.costs(
             task, *self.play(task, keys.mix(key[:, None], _PAIRS, np.arange(2 * CALIBRATION)), self.length)
         )
-        apart = np.abs(costs[:, 1::2] - costs[:, ::2])
+        difference = np.abs(costs[:, 1::2] - costs[:, ::2])
         return task._replace(
             states=seen[:, :, 0].copy(),
             actions=forces[:, :, 0].astype(np.float32),
             next_states=seen[:, :, 1].copy(),
-            temperature=np.median(apart, -1) / CLEAR,
+            temperature=np.median(difference, -1) / CLEAR,
         )
 
     def play(self, task: Task, key: keys.Key, steps: int) -> tuple[Floats, Floats]:
@@ -342,7 +342,7 @@ class LQRFromPreferences(QueryCore):
     Every episode is a new regulator: a mass on a line as in `LQR-v0` among distracting dimensions, with its own mass,
     costs of position, velocity and force, and coordinates. Transitions are given, from which to learn the
     dynamics; costs are not. Each step shows one pair of segments, both with random forces, and which of them the
-    annotator prefers. Both halves of a value are asked for at once: whether the learnt reward has the right optimal
+    annotator prefers. Both halves of a value are tested at once: whether the learnt reward has the right optimal
     controller, which the statistic decides (Knox et al. 2024), and whether a model that cannot hold everything holds
     what the value function is sensitive to (Voelcker et al. 2022). In a linear system both are exact: the annotator's
     regret is a closed form, and so is the cost of every controller.
@@ -362,7 +362,7 @@ class LQRFromPreferences(QueryCore):
     optimal gains of all tasks lie within. Only actions at evaluation points count.
 
     ## Reward
-    0 until the end, so that it is no feedback; then the mean score over all evaluation points.
+    0 until the end, so that it gives no feedback; then the mean score over all evaluation points.
 
     ## Episode end
     Terminates with the action at the last evaluation point: after 0, 10, 30, 100 and 300 pairs by default. No time
@@ -372,7 +372,7 @@ class LQRFromPreferences(QueryCore):
     | name | type | default | unit | meaning |
     | --- | --- | --- | --- | --- |
     | `annotator` | str | "regret" | | who answers: one of `ANNOTATORS` |
-    | `split` | str | "test" | | "train", "dev" or "test", whose regulators are drawn apart |
+    | `split` | str | "test" | | "train", "dev" or "test", whose regulators are disjoint |
     | `evaluation_points` | ints | `EVALUATION_POINTS` | pairs | when a controller is scored; increasing, 0 allowed |
     | `length` | int | 5 | steps | of a segment, at least 1 |
     | `transitions` | int | 1000 | | N, at least 1 |

@@ -193,7 +193,7 @@ class QueryCore:
         return ActiveState(number, scores, np.where(self.terminal(task, state), state.query_index, chosen))
 
     def reward(self, task: Any, state: Any, action: Array, next_state: Any) -> Array:
-        """Return the mean score at the last evaluation point, 0 before: rewards are no feedback."""
+        """Return the mean score at the last evaluation point, 0 before: rewards give no feedback."""
         return np.where(self.terminal(task, next_state) & ~self.terminal(task, state), next_state.scores.mean(-1), 0.0)
 
     def terminal(self, task: Any, state: Any) -> Array:

@@ -36,7 +36,7 @@ class RewardInference(QueryCore):
     greedily. Only actions at evaluation points count.
 
     ## Reward
-    0 until the end, so that it is no feedback; then the mean score over all evaluation points.
+    0 until the end, so that it gives no feedback; then the mean score over all evaluation points.
 
     ## Episode end
     Terminates with the action at the last evaluation point, and at the latest after all stored answers. No time limit.

@@ -35,7 +35,7 @@ class RewardInferenceActive(QueryCore):
     `action="policy"`: Box(-1, 1, (S*A + K,)), with a table over states and actions in the place of the weights.
 
     ## Reward
-    0 until the end, so that it is no feedback; then the mean score over all evaluation points.
+    0 until the end, so that it gives no feedback; then the mean score over all evaluation points.
 
     ## Episode end
     Terminates with the action at the last evaluation point; with people's answers, which are dealt out K at a time, at

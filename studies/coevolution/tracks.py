@@ -107,7 +107,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         short = [id.removeprefix(f"coevolution/{kind}-") for id in ids]
         parts += [f"## {kind.capitalize()}", report.table(["agent", *short], rows)]
     for id in DETAILED:
-        means = {name: records[id, name, "metrics", 0] for name in names if (id, name, "metrics", 0) in records}
+        keys = {name: (id, name, "metrics", 0) for name in experiments.find(id).agents}
+        means = {name: records[key] for name, key in keys.items() if key in records}
         body = [[metric, *(number(row[metric]) for row in means.values())] for metric in next(iter(means.values()), ())]
         parts += [f"## Every metric, `{id}`", report.table(["metric", *(f"`{name}`" for name in means)], body)]
     return {".md": report.page(*parts)}

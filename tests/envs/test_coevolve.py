@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -269,7 +270,7 @@ def test_the_pilot_table() -> None:
     task = begin(core, 64, seed=5)
     g = keys.normal(task.key[:, None], 99, np.arange(5))
     drift = 0.05 * np.arange(41)[None, :, None] * (g / np.linalg.norm(g, axis=-1, keepdims=True))[:, None]
-    task, env = task._replace(drift=drift), FunctionalEnv(CORE, **kwargs)
+    task, env = task._replace(drift=drift), gym.make("valuegym/Coevolve-v0", **kwargs)
 
     def anchor(task: Task, state: State) -> Array:
         mean = task.anchors.mean(1) + task.drift[np.arange(64), state.t]

@@ -184,7 +184,7 @@ def test_published_pairs_become_segments() -> None:
 @pytest.mark.parametrize("move", [(1, 1), (2, 0), (0, -2), (7, 7)])
 def test_impossible_moves_are_refused(move: tuple[int, int]) -> None:
     good = [(0, 0), DOWN, DOWN, DOWN]
-    with pytest.raises(ValueError, match="none of up, down, left, right"):
+    with pytest.raises(ValueError, match="not up, down, left or right"):
         delivery_segments(np.array([[good, [(0, 0), DOWN, move, DOWN]]]))
 
 

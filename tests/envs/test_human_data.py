@@ -166,7 +166,7 @@ def test_other_statistics_are_counted_and_get_no_card(raw: Raw, tmp_path: Path) 
         ({"starts": np.zeros((3, 2, 2))}, "starts has shape .*float64; expected integers"),
         ({"starts": np.zeros((3, 2, 2), int)}, "do not fit"),
         ({"actions": np.zeros((N, 2), int)}, r"actions has shape \(60, 2\)"),
-        ({"actions": np.full((N, 2, LENGTH), 4)}, "Pair 0 holds a move that is none of up, down, left, right"),
+        ({"actions": np.full((N, 2, LENGTH), 4)}, "Pair 0 holds a move that is not up, down, left or right"),
         ({"actions": np.full((N, 2, LENGTH), -1)}, "Pair 0 holds a move"),
         ({"starts": np.full((N, 2, 2), 10)}, r"Pair 0 starts at \(10, 10\), where no vehicle can be"),
         ({"starts": np.full((N, 2, 2), -1)}, r"Pair 0 starts at \(-1, -1\)"),

@@ -166,7 +166,7 @@ def test_colors_are_hex_or_numbers():
     np.testing.assert_array_equal(palette.rgb("#ff8000"), [255, 128, 0])
     np.testing.assert_array_equal(palette.rgb((255, 128, 0)), [255, 128, 0])
     for wrong in ("#ff80", "red", (1, 2), (0, 0, 256)):
-        with pytest.raises(ValueError, match="no colour"):
+        with pytest.raises(ValueError, match="not a colour"):
             palette.rgb(wrong)
 
 
