@@ -31,13 +31,19 @@ __all__ = [
     "Model",
     "Pairs",
     "calibration_error",
+    "comparing",
     "cross_validate",
     "fit",
     "floor",
+    "folds",
     "group_means",
+    "is_correct",
+    "pair_groups",
     "paired_gain",
     "pairs",
     "parameters",
+    "soft_advantage",
+    "tie_band",
 ]
 
 Floats = NDArray[np.float64]

@@ -20,14 +20,19 @@ from valuegym.leaderboards.standings.text import heading, point_text
 __all__ = [
     "HIGHEST",
     "LOWEST",
+    "Frame",
     "assign_series",
     "clipped",
+    "describe",
+    "dodge",
     "drawn",
     "learning_curve",
     "plot",
+    "positions",
     "profile",
     "radar",
     "symbol",
+    "ticks",
 ]
 
 INK, MUTED, FAINT, CARD = (f"var(--{name})" for name in ("ink", "muted", "faint", "card"))
