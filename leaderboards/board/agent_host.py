@@ -24,6 +24,19 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+__all__ = [
+    "LENGTHS",
+    "MAX_HEADER",
+    "BudgetSpent",
+    "PipedEnv",
+    "decode",
+    "describe",
+    "encode",
+    "main",
+    "observation_arrays",
+    "rebuild",
+]
+
 LENGTHS = struct.Struct(">IQ")  # of the header and of the arrays, bytes
 KINDS = "biuf"  # what arrays may hold
 MAX_HEADER = 2**24
@@ -49,7 +62,7 @@ class PipedEnv(gym.Env[Any, Any]):
         if options:
             raise ValueError("options cannot be given over the pipe.")
         header, arrays = self._request({"op": "reset", "seed": None if seed is None else int(seed)})
-        return observed(header, arrays), {}
+        return _observed(header, arrays), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one training step.
@@ -60,7 +73,7 @@ class PipedEnv(gym.Env[Any, Any]):
         header, arrays = self._request({"op": "step"}, action=action)
         if header["op"] == "spent":
             raise BudgetSpent("the training budget is spent.")
-        return observed(header, arrays), header["reward"], header["terminated"], header["truncated"], {}
+        return _observed(header, arrays), header["reward"], header["terminated"], header["truncated"], {}
 
     def _request(self, header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if not self.learning:
@@ -75,7 +88,7 @@ def observation_arrays(observation: Any) -> tuple[dict[str, Any], dict[str, Any]
     return {"single": True}, {"observation": observation}
 
 
-def observed(header: dict[str, Any], arrays: dict[str, Any]) -> Any:
+def _observed(header: dict[str, Any], arrays: dict[str, Any]) -> Any:
     """Return the observation in a message: the inverse of `observation_arrays`."""
     found = {name: value[()] for name, value in arrays.items()}  # a single number is not kept as an array
     return found["observation"] if header["single"] else {name[2:]: value for name, value in found.items()}
@@ -195,7 +208,7 @@ def main() -> None:
                 continue
             start = arrays.pop("episode_start").astype(np.bool_)
             action, memory = player.predict(
-                observed(header, arrays), state=memory, episode_start=start, deterministic=header["deterministic"]
+                _observed(header, arrays), state=memory, episode_start=start, deterministic=header["deterministic"]
             )
             say({"op": "action"}, action=action)
     except Exception:

@@ -33,6 +33,8 @@ from valuegym.leaderboards.board import agent_host
 from valuegym.leaderboards.board.agent_host import LENGTHS, MAX_HEADER, decode, describe, encode, observation_arrays
 from valuegym.leaderboards.records.strict_json import printable
 
+__all__ = ["FIRST_USER", "USERS", "AgentFailure", "Limits", "Remote", "missing"]
+
 PROGRAMS = ("unshare", "setpriv", "prlimit", "mount", "chroot", "sh")
 FIRST_USER, USERS = 1_900_000_000, 2**20  # ids that no system gives to anybody
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")

@@ -10,6 +10,23 @@ from typing import Any, NamedTuple
 
 from valuegym.leaderboards.trust.ledger import Ledger, LedgerEntry, read_ledger
 
+__all__ = [
+    "Commitment",
+    "Function",
+    "add_board",
+    "add_command",
+    "add_commitment",
+    "add_data",
+    "add_results",
+    "add_track",
+    "add_workers",
+    "positive",
+    "read_board",
+    "read_commitment",
+    "read_key",
+    "tracking_mode",
+]
+
 Function = Callable[[argparse.Namespace], int | None]  # carries out a parsed command; None is exit status 0
 
 

@@ -30,7 +30,16 @@ from valuegym.leaderboards.stats.bootstrap import estimates, interquartile_mean
 from valuegym.leaderboards.tracking.offline_run import read_offline, relocate
 from valuegym.leaderboards.trust.judgement import Judgement
 
-__all__ = ["TrackedRun", "log_agents", "log_scores", "log_submission", "read_offline", "relocate"]
+__all__ = [
+    "TrackedRun",
+    "in_child",
+    "log_agents",
+    "log_scores",
+    "log_submission",
+    "read_offline",
+    "relocate",
+    "summary",
+]
 
 INIT_TIMEOUT = 10.0  # s, to reach the server before the run goes offline
 FINISH_TIMEOUT = 600.0  # s, to upload

@@ -42,12 +42,12 @@ def normalised_returns(core: Core, replay: Replay, cached: References) -> NDArra
     return between(replay.returns, *reference_returns(core, replay, cached))[:, None]
 
 
-def scores_at_evaluation_points(core: Core, replay: Replay, cached: References) -> NDArray[np.float64]:
+def _scores_at_evaluation_points(core: Core, replay: Replay, cached: References) -> NDArray[np.float64]:
     """Return the scores at the evaluation points of a query environment: (E, P)."""
     return np.asarray(replay.last.scores)
 
 
 SCORES: dict[str, Callable[[Core, Replay, References], NDArray[np.float64]]] = {
     "return": normalised_returns,
-    "evaluation_points": scores_at_evaluation_points,
+    "evaluation_points": _scores_at_evaluation_points,
 }
