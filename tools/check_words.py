@@ -89,7 +89,7 @@ NAMES = {
 # American spellings, avoided in comments, docstrings and documents; names follow the libraries that they come from.
 AMERICAN = (
     r"(?<![\"'])\b(?:behaviors?|behavioral|centers?|centered|centering|neighbor\w*|favor\w*|gray|catalogs?|modeled|"
-    r"modeling|labeled|labeling|colors?|colored|(?:normal|optim|maxim|minim|general|standard|regular|initial|random|summar|"
+    r"modeling|labeled|labeling|colors?|colored|(?:normal|optim|maxim|minim|general|standard|regular|initial|random|"
     r"organ|recogn|character|penal)iz(?:e[srd]?|ers|ing))\b"
 )
 
@@ -166,7 +166,11 @@ def complaints(path: str, text: str) -> list[str]:
 def files() -> list[str]:
     """Return the files of the checkout that are checked, as git knows them."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
-    paths = [path for path in listed.stdout.splitlines() if path.endswith(SUFFIXES) and not path.startswith(EXEMPT)]
+    paths = [
+        path
+        for path in sorted(set(listed.stdout.splitlines()))
+        if path.endswith(SUFFIXES) and not path.startswith(EXEMPT)
+    ]
     return [path for path in paths if (ROOT / path).exists()]
 
 

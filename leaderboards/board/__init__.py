@@ -1,1 +1,3 @@
 """Operating a board: periods, commitments, sandboxed agents and verdicts."""
+
+__all__ = ()

@@ -25,6 +25,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 __all__ = [
+    "KINDS",
     "LENGTHS",
     "MAX_HEADER",
     "BudgetSpent",
@@ -34,6 +35,7 @@ __all__ = [
     "encode",
     "main",
     "observation_arrays",
+    "observed",
     "rebuild",
 ]
 
@@ -58,11 +60,15 @@ class PipedEnv(gym.Env[Any, Any]):
         self.learning, self._request = False, request
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a training episode; the first one has the run's seed, where none is given. Options are refused."""
+        """Begin a training episode; the first one has the run's seed, where none is given.
+
+        Raises:
+            ValueError: for options, which are refused.
+        """
         if options:
             raise ValueError("options cannot be given over the pipe.")
         header, arrays = self._request({"op": "reset", "seed": None if seed is None else int(seed)})
-        return _observed(header, arrays), {}
+        return observed(header, arrays), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take one training step.
@@ -73,7 +79,7 @@ class PipedEnv(gym.Env[Any, Any]):
         header, arrays = self._request({"op": "step"}, action=action)
         if header["op"] == "spent":
             raise BudgetSpent("the training budget is spent.")
-        return _observed(header, arrays), header["reward"], header["terminated"], header["truncated"], {}
+        return observed(header, arrays), header["reward"], header["terminated"], header["truncated"], {}
 
     def _request(self, header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if not self.learning:
@@ -88,7 +94,7 @@ def observation_arrays(observation: Any) -> tuple[dict[str, Any], dict[str, Any]
     return {"single": True}, {"observation": observation}
 
 
-def _observed(header: dict[str, Any], arrays: dict[str, Any]) -> Any:
+def observed(header: dict[str, Any], arrays: dict[str, Any]) -> Any:
     """Return the observation in a message: the inverse of `observation_arrays`."""
     found = {name: value[()] for name, value in arrays.items()}  # a single number is not kept as an array
     return found["observation"] if header["single"] else {name[2:]: value for name, value in found.items()}
@@ -208,7 +214,7 @@ def main() -> None:
                 continue
             start = arrays.pop("episode_start").astype(np.bool_)
             action, memory = player.predict(
-                _observed(header, arrays), state=memory, episode_start=start, deterministic=header["deterministic"]
+                observed(header, arrays), state=memory, episode_start=start, deterministic=header["deterministic"]
             )
             say({"op": "action"}, action=action)
     except Exception:

@@ -33,7 +33,7 @@ from valuegym.leaderboards.board import agent_host
 from valuegym.leaderboards.board.agent_host import LENGTHS, MAX_HEADER, decode, describe, encode, observation_arrays
 from valuegym.leaderboards.records.strict_json import printable
 
-__all__ = ["FIRST_USER", "USERS", "AgentFailure", "Limits", "Remote", "missing"]
+__all__ = ["AgentFailure", "Limits", "Remote", "missing"]
 
 PROGRAMS = ("unshare", "setpriv", "prlimit", "mount", "chroot", "sh")
 FIRST_USER, USERS = 1_900_000_000, 2**20  # ids that no system gives to anybody
@@ -118,6 +118,7 @@ class Remote:
 
     Raises:
         OSError: where there is no sandbox.
+        FileNotFoundError: where the folder holds no agent.py.
         AgentFailure: whenever the agent fails; its process is ended.
     """
 
@@ -168,7 +169,11 @@ class Remote:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
-        """Return the agent's actions for a batch of observations; its memory stays with it."""
+        """Return the agent's actions for a batch of observations; its memory stays with it.
+
+        Raises:
+            AgentFailure: the agent crashed, was too slow, or did not answer with actions.
+        """
         about, arrays = observation_arrays(observation)
         arrays["episode_start"] = np.asarray(episode_start, np.bool_)
         rows = len(arrays["episode_start"])
@@ -184,6 +189,9 @@ class Remote:
 
         The environment stays here. The agent chooses the seeds of its training episodes, as it does everywhere; what
         it sees is observations, rewards and ends. Nothing but the whole run's time limits how long it thinks.
+
+        Raises:
+            AgentFailure: the agent crashed, was too slow, or broke the protocol.
         """
         used, started = 0, False
         about: dict[str, Any] = {"op": "learn", "timesteps": total_timesteps}

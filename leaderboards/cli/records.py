@@ -39,6 +39,15 @@ def add_commands(commands: Any) -> None:
     add_results(add_command(commands, "score", _score, help, "valuegym score results"), RECORDS)
     help = "show an environment's metrics of whole episodes, such as influence and diversity"
     add_results(add_command(commands, "measures", _measures, help, "valuegym measures results"), RECORDS)
+    _add_submit(commands)
+    help = "print the SHA-256 by which an agent is committed"
+    sub = add_command(commands, "digest", _digest, help, "valuegym digest my-agent/")
+    sub.add_argument("path", help="file or folder")
+    _add_verify(commands)
+    _add_convert(commands)
+
+
+def _add_submit(commands: Any) -> None:
     sub = add_command(
         commands,
         "submit",
@@ -54,9 +63,9 @@ def add_commands(commands: Any) -> None:
     sub.add_argument("--evidence", action="append", metavar="FILE", help="npz or JSON to add; repeatable")
     sub.add_argument("--output", metavar="FILE", help="the submission (default: NAME.zip)")
     add_commitment(sub)
-    help = "print the SHA-256 by which an agent is committed"
-    sub = add_command(commands, "digest", _digest, help, "valuegym digest my-agent/")
-    sub.add_argument("path", help="file or folder")
+
+
+def _add_verify(commands: Any) -> None:
     sub = add_command(
         commands,
         "verify",
@@ -73,6 +82,9 @@ def add_commands(commands: Any) -> None:
     )
     add_data(sub)
     add_workers(sub)
+
+
+def _add_convert(commands: Any) -> None:
     sub = add_command(
         commands,
         "convert",

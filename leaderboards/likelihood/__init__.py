@@ -1,1 +1,3 @@
 """Likelihoods of people's answers under preference models, and their report."""
+
+__all__ = ()

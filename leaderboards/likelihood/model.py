@@ -31,6 +31,7 @@ __all__ = [
     "Model",
     "Pairs",
     "calibration_error",
+    "comparing",
     "cross_validate",
     "fit",
     "floor",
@@ -41,6 +42,7 @@ __all__ = [
     "paired_gain",
     "pairs",
     "parameters",
+    "soft_advantage",
     "tie_band",
 ]
 
@@ -120,7 +122,7 @@ def _difference(utility: Floats) -> Floats:
     return utility[0, :, 1] - utility[0, :, 0]
 
 
-def _comparing(*statistics: models.Statistic) -> Callable[[Pairs], Floats]:
+def comparing(*statistics: models.Statistic) -> Callable[[Pairs], Floats]:
     """Return a function to the differences of these statistics, a column each."""
 
     def differences(data: Pairs) -> Floats:
@@ -130,7 +132,7 @@ def _comparing(*statistics: models.Statistic) -> Callable[[Pairs], Floats]:
     return differences
 
 
-def _soft_advantage(temperature: float) -> Model:
+def soft_advantage(temperature: float) -> Model:
     """Model of the maximum-entropy advantage, at the task's discount: at discount 1 entropy has no bound."""
 
     def differences(data: Pairs) -> Floats:
@@ -144,7 +146,7 @@ def _nine(data: Pairs) -> Floats:
     """Return the six features, the root of the regret and the values of start and end: -> (n, 9)."""
     features = _difference(data.segments.features.sum(-2))
     subjective = _difference(subjective_utility.terms(data.reward, data.segments, 1.0))
-    values = _comparing(models.ThreeWeights(0.0, 1.0, 0.0), models.END_STATE)(data)
+    values = comparing(models.ThreeWeights(0.0, 1.0, 0.0), models.END_STATE)(data)
     return np.concatenate([features, subjective[:, [subjective_utility.TERMS.index("regret")]], values], -1)
 
 
@@ -152,12 +154,12 @@ def _subjective_terms(data: Pairs) -> Floats:
     return _difference(subjective_utility.terms(data.reward, data.segments, 1.0))
 
 
-PARTIAL_RETURN = Model("partial return", _comparing(models.PartialReturn()))
-REGRET = Model("regret", _comparing(models.DETERMINISTIC_REGRET))
-END_VALUE = Model("partial return + end value", _comparing(models.PARTIAL_RETURN_AND_END_VALUE))
+PARTIAL_RETURN = Model("partial return", comparing(models.PartialReturn()))
+REGRET = Model("regret", comparing(models.DETERMINISTIC_REGRET))
+END_VALUE = Model("partial return + end value", comparing(models.PARTIAL_RETURN_AND_END_VALUE))
 THREE_WEIGHTS = Model(
     "three free weights",
-    _comparing(models.PartialReturn(), models.ThreeWeights(0.0, 1.0, 0.0), models.END_STATE),
+    comparing(models.PartialReturn(), models.ThreeWeights(0.0, 1.0, 0.0), models.END_STATE),
 )
 NINE_WEIGHTS = Model("nine logistic weights", _nine)
 SUBJECTIVE_UTILITY = Model("subjective utility", _subjective_terms, lapse=True, scales=subjective_utility.PRIOR_SCALES)
@@ -170,10 +172,10 @@ ABLATIONS = (
 )
 # The rows of the table: what is fitted, or what is chosen among inside every training part, and how many parameters.
 ROWS: dict[str, tuple[tuple[Model, ...], int]] = {
-    "end state": ((Model("end state", _comparing(models.END_STATE)),), 1),
+    "end state": ((Model("end state", comparing(models.END_STATE)),), 1),
     "partial return": ((PARTIAL_RETURN,), 1),
     "partial return, lapse": ((replace(PARTIAL_RETURN, lapse=True),), 2),
-    "soft advantage": (tuple(map(_soft_advantage, SOFT_TEMPERATURES)), 2),
+    "soft advantage": (tuple(map(soft_advantage, SOFT_TEMPERATURES)), 2),
     "regret": ((REGRET,), 1),
     "regret, lapse": ((replace(REGRET, lapse=True),), 2),
     "partial return + end value": ((END_VALUE,), 1),

@@ -14,7 +14,13 @@ from valuegym.envs.preference import datasets, subjective_utility
 from valuegym.leaderboards.likelihood import model
 from valuegym.leaderboards.likelihood.model import Floats, HeldOut, Pairs
 
-__all__ = ["Result", "evaluate", "plot", "render", "run"]
+__all__ = [
+    "Result",
+    "evaluate",
+    "plot",
+    "render",
+    "run",
+]
 
 REFERENCE, OURS = "three free weights", "subjective utility"
 NESTED = f"{OURS}, chosen terms"

@@ -1,1 +1,3 @@
 """Records of runs, submissions that hold them, and the fingerprints of environments."""
+
+__all__ = ()

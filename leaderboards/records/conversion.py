@@ -117,7 +117,7 @@ def convert_submission(content: bytes) -> bytes:
 
 
 class Conversion(NamedTuple):
-    """What became of one file: where it was written, or why it was not; one of `target` and `reason` says nothing."""
+    """The outcome of converting one file: where it was written, or why it was not; `target` or `reason` is empty."""
 
     path: Path
     target: Path | None

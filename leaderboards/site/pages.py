@@ -42,7 +42,10 @@ from valuegym.leaderboards.standings.standings import FAMILIES, OPEN_BOOK, Board
 from valuegym.leaderboards.standings.text import footnotes, heading, interval_text, point_text, span
 from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, Standing
 
-__all__ = ["picture", "write_site"]
+__all__ = [
+    "picture",
+    "write_site",
+]
 
 TITLE = "valuegym leaderboards"
 STEPS = 12  # random steps before the picture of an environment

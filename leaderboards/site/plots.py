@@ -20,8 +20,10 @@ from valuegym.leaderboards.standings.text import heading, point_text
 __all__ = [
     "HIGHEST",
     "LOWEST",
+    "Frame",
     "assign_series",
     "clipped",
+    "describe",
     "dodge",
     "drawn",
     "learning_curve",
@@ -47,7 +49,7 @@ LOWEST, HIGHEST = -1.0, 2.0  # far outside the references nothing is worth the l
 CHARACTER = 6.6  # pixels of a letter of the plots' size, in the mean and a little more
 
 
-class _Frame:
+class Frame:
     """A drawing of a size, with an area inside its margins (left, right, top, bottom) that numbers are mapped to."""
 
     def __init__(
@@ -129,7 +131,7 @@ def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = Fals
     rows = drawn(board)
     draw = _curves if len(board.evaluation_points) > 1 else _dots
     frame = draw(board, rows, series, name, narrow)
-    return frame.element(name, "narrow" if narrow else "wide", f"Scores on {board.experiment}", _describe(board))
+    return frame.element(name, "narrow" if narrow else "wide", f"Scores on {board.experiment}", describe(board))
 
 
 def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> Markup:
@@ -165,7 +167,7 @@ def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: in
     Scores beyond are drawn at the end of their spoke. Args as for `profile`.
     """
     centre, radius, n = (180.0, 125.0), 90.0, len(members)
-    frame = _Frame((360, 250), (0, 0, 0, 0), (0, 1), (0, 1))
+    frame = Frame((360, 250), (0, 0, 0, 0), (0, 1), (0, 1))
     turns = [(math.sin(2 * math.pi * i / n), -math.cos(2 * math.pi * i / n)) for i in range(n)]
 
     def at(i: int, score: float) -> tuple[float, float]:
@@ -202,7 +204,7 @@ def learning_curve(track: str, agent: str, curve: Curve, index: int | None, name
     """Draw a learning curve with its interval, 360 pixels wide."""
     points, values = curve.estimates, curve.estimates[~np.isnan(curve.estimates)]
     limits = float(max(min(values.min(), 0.0), LOWEST)) - 0.06, float(min(max(values.max(), 1.0), HIGHEST)) + 0.06
-    frame = _Frame((360, 240), (34, 14, 22, 42), (0, max(curve.steps)), limits)
+    frame = Frame((360, 240), (34, 14, 22, 42), (0, max(curve.steps)), limits)
     _grid(frame, limits)
     for step in ticks(0, max(curve.steps), 4):
         frame.text(frame.x(step), frame.bottom + 14, f"{step:,.0f}", anchor="middle")
@@ -246,7 +248,7 @@ def assign_series(all_boards: Sequence[Board]) -> dict[str, int]:
     return series
 
 
-def _describe(board: Board) -> str:
+def describe(board: Board) -> str:
     """Describe the plot in words, for those who do not see it."""
     listed = [f"{row.score.agent} {row.last:.2f}" for row in drawn(board)]
     first, last = board.evaluation_points[0], board.evaluation_points[-1]
@@ -294,13 +296,13 @@ def dodge(wanted: Sequence[float], gap: float) -> list[float]:
     return [mean + (i - (count - 1) / 2) * gap for mean, count in clusters for i in range(count)]
 
 
-def _curves(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: str, narrow: bool) -> _Frame:
+def _curves(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: str, narrow: bool) -> Frame:
     labels = [] if narrow else _labels(board, rows, series)
     room = CHARACTER * max((len(text) for _, text, _ in labels), default=0) + 22
     place = dict(zip(board.evaluation_points, positions(board.evaluation_points), strict=True))
     end, limits = place[board.evaluation_points[-1]], _limits([*rows, *board.references])
     size = (360.0, 300.0) if narrow else (800.0, 360.0)
-    frame = _Frame(size, (34, 12 if narrow else min(room, 260), 26, 44), (-0.03 * end, end * 1.02), limits)
+    frame = Frame(size, (34, 12 if narrow else min(room, 260), 26, 44), (-0.03 * end, end * 1.02), limits)
     _grid(frame, limits)
     for point, x in place.items():
         frame.text(frame.x(x), frame.bottom + 14, heading(point, False), anchor="middle")
@@ -328,7 +330,7 @@ def _curves(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: 
     return frame
 
 
-def _names_inside(frame: _Frame, board: Board, end: float) -> None:
+def _names_inside(frame: Frame, board: Board, end: float) -> None:
     """Write the names of references inside the plot, where there is no room beside the curves."""
     names = _anchor_names(board)
     frame.text(frame.x(0), frame.y(1) - 9, names[1], MUTED, size=11)
@@ -338,12 +340,12 @@ def _names_inside(frame: _Frame, board: Board, end: float) -> None:
             frame.text(frame.x(end), frame.y(row.last) - 9, row.score.agent, MUTED, anchor="end", size=11)
 
 
-def _points(frame: _Frame, place: Mapping[int, float], row: Row, column: int) -> list[tuple[float, float]]:
+def _points(frame: Frame, place: Mapping[int, float], row: Row, column: int) -> list[tuple[float, float]]:
     values = zip(row.score.evaluation_points, row.estimates[:, column], strict=True)
     return [(frame.x(place[point]), frame.y(value)) for point, value in values]
 
 
-def _dots(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: str, narrow: bool) -> _Frame:
+def _dots(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: str, narrow: bool) -> Frame:
     everyone = [*rows, *board.references]
     names = [_shorten(row.score.agent, 18 if narrow else 40) for row in everyone]
     label = "score" if narrow else "score (0 = naive reference, 1 = oracle)"
@@ -355,10 +357,10 @@ def _dots(board: Board, rows: Sequence[Row], series: Mapping[str, int], name: st
     return frame
 
 
-def _lines(width: float, height: float, names: Sequence[str], limits: tuple[float, float], label: str) -> _Frame:
+def _lines(width: float, height: float, names: Sequence[str], limits: tuple[float, float], label: str) -> Frame:
     """Make a frame with a line of its own for each name, from the top down, and the two anchors."""
     left = CHARACTER * max(map(len, names), default=0) + 16
-    frame = _Frame((width, height), (left, 16, 12, 44), limits, (len(names) - 0.5, -0.5))
+    frame = Frame((width, height), (left, 16, 12, 44), limits, (len(names) - 0.5, -0.5))
     for tick in ticks(*limits):
         frame.line([(frame.x(tick), frame.top), (frame.x(tick), frame.bottom)], FAINT, 0.8)
         frame.text(frame.x(tick), frame.bottom + 13, _tick(tick), anchor="middle")
@@ -370,7 +372,7 @@ def _lines(width: float, height: float, names: Sequence[str], limits: tuple[floa
     return frame
 
 
-def _grid(frame: _Frame, limits: tuple[float, float]) -> None:
+def _grid(frame: Frame, limits: tuple[float, float]) -> None:
     """Draw lines across at round scores, the two anchors, and the word for what is drawn upwards."""
     for tick in ticks(*limits):
         frame.line([(frame.left, frame.y(tick)), (frame.right, frame.y(tick))], FAINT, 0.8)
@@ -380,7 +382,7 @@ def _grid(frame: _Frame, limits: tuple[float, float]) -> None:
     frame.text(8, 11, "score")
 
 
-def _dot(frame: _Frame, y: float, row: Row, index: int | None) -> None:
+def _dot(frame: Frame, y: float, row: Row, index: int | None) -> None:
     """Draw a point with its interval, or an arrow and the number beyond the plot; index None for a reference."""
     point, low, high = row.estimates[-1]
     if not LOWEST <= point <= HIGHEST:

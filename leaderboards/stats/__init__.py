@@ -1,1 +1,3 @@
 """Bootstrap intervals, ranks and Pareto fronts: functions of arrays."""
+
+__all__ = ()

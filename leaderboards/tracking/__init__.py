@@ -1,1 +1,3 @@
 """Logging to wandb, reading what others logged, and offline runs."""
+
+__all__ = ()

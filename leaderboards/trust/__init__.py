@@ -1,1 +1,3 @@
 """Trust in submissions: tiers, judgements, commitments and the signed ledger of a board."""
+
+__all__ = ()

@@ -233,17 +233,22 @@ def conclude(path: str | Path, submission: Submission, verdicts: Sequence[Verdic
     return bad._replace(tier=tier, notes=tuple(notes), commitment=commitment)
 
 
+def _candidate(part: Member) -> Candidate:
+    """Read a member again, in the process that replays it."""
+    with zipfile.ZipFile(part.path) as file:
+        content = file.read(part.name)
+    if hashlib.sha256(content).hexdigest() != part.sha256:
+        raise ValueError("the file was changed while it was judged.")
+    return Candidate(part.name, read_member(part.name, content, part.agent), part.seeds)
+
+
 def replay_members(members: Sequence[Member]) -> list[Verdict]:
     """Replay records of one submission whose form was checked; verdicts in their order."""
     found: dict[str, Verdict] = {}
     candidates = []
     for part in members:
         try:
-            with zipfile.ZipFile(part.path) as file:
-                content = file.read(part.name)
-            if hashlib.sha256(content).hexdigest() != part.sha256:
-                raise ValueError("the file was changed while it was judged.")
-            candidates.append(Candidate(part.name, read_member(part.name, content, part.agent), part.seeds))
+            candidates.append(_candidate(part))
         except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
             found[part.name] = Verdict(part.name, str(error) or type(error).__name__)
     found |= {verdict.path: verdict for verdict in verify_candidates(candidates, members[0].data)}

@@ -273,7 +273,7 @@ def sign(payload: bytes, key: str | Path) -> str:
     """Sign some bytes with a private key file without passphrase, or with an ssh agent; return the armoured signature.
 
     Raises:
-        OSError: where ssh-keygen is missing.
+        FileNotFoundError: where there is no such file, or ssh-keygen is missing.
         LedgerError: where it does not sign.
     """
     if not Path(key).is_file():
@@ -306,7 +306,7 @@ def public_key(key: str | Path) -> str:
     """Return type and base64 of the public key that belongs to a private key file.
 
     Raises:
-        OSError: where there is no such file, or ssh-keygen is missing.
+        FileNotFoundError: where there is no such file, or ssh-keygen is missing.
         LedgerError: where it cannot be read.
     """
     if not Path(key).is_file():

@@ -20,7 +20,7 @@ from valuegym.leaderboards.records.fingerprint import provenance
 from valuegym.leaderboards.records.record import write_atomically
 from valuegym.leaderboards.verification.scores import References
 
-__all__ = ["VARIABLE", "folder", "load", "private", "save"]
+__all__ = ["VARIABLE", "file_of", "folder", "load", "private", "save"]
 
 VARIABLE = "VALUEGYM_CACHE"
 
@@ -36,7 +36,7 @@ def folder() -> Path | None:
         return None
 
 
-def _file_of(digest: str) -> Path | None:
+def file_of(digest: str) -> Path | None:
     """Return the file of an environment's references, by its digest and this installation's versions; None for none."""
     place = folder()
     name = hashlib.sha256(json.dumps([digest, provenance()], sort_keys=True).encode()).hexdigest()
@@ -53,7 +53,7 @@ def private(path: Path) -> bool:
 
 def load(digest: str) -> References:
     """Return the cached references of an environment; none where there is no file that only this user could write."""
-    path = _file_of(digest)
+    path = file_of(digest)
     try:
         if path is None or not (private(path.parent) and private(path)):
             return {}
@@ -65,7 +65,7 @@ def load(digest: str) -> References:
 
 def save(digest: str, references: References) -> None:
     """Add references to the cache; where that cannot be done, nothing is kept."""
-    path = _file_of(digest)
+    path = file_of(digest)
     if path is None:
         return
     try:

@@ -12,7 +12,7 @@ from valuegym.envs.functional import Core, take_rows
 from valuegym.envs.mdp import between
 from valuegym.leaderboards.verification.replay import Replay
 
-__all__ = ["SCORES", "References", "normalised_returns", "reference_returns"]
+__all__ = ["SCORES", "References", "normalised_returns", "reference_returns", "scores_at_evaluation_points"]
 
 References = dict[tuple[Any, ...], tuple[float, float]]  # returns of both references, by the episode's id
 
@@ -42,12 +42,12 @@ def normalised_returns(core: Core, replay: Replay, cached: References) -> NDArra
     return between(replay.returns, *reference_returns(core, replay, cached))[:, None]
 
 
-def _scores_at_evaluation_points(core: Core, replay: Replay, cached: References) -> NDArray[np.float64]:
+def scores_at_evaluation_points(core: Core, replay: Replay, cached: References) -> NDArray[np.float64]:
     """Return the scores at the evaluation points of a query environment: (E, P)."""
     return np.asarray(replay.last.scores)
 
 
 SCORES: dict[str, Callable[[Core, Replay, References], NDArray[np.float64]]] = {
     "return": normalised_returns,
-    "evaluation_points": _scores_at_evaluation_points,
+    "evaluation_points": scores_at_evaluation_points,
 }

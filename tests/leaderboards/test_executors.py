@@ -18,6 +18,7 @@ import pytest
 
 from valuegym.leaderboards import executors
 from valuegym.leaderboards.cli import main as cli
+from valuegym.leaderboards.cli import play
 from valuegym.leaderboards.executors import parallel_map
 
 has_ray = importlib.util.find_spec("ray") is not None
@@ -112,7 +113,7 @@ def test_ray_is_imported_only_when_used() -> None:
 
 
 def test_shards_are_a_partition(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(cli, "run_all", lambda jobs, workers, executor: [job.path for job in jobs])
+    monkeypatch.setattr(play, "run_all", lambda jobs, workers, executor: [job.path for job in jobs])
 
     def planned(*arguments: str) -> list[str]:
         assert cli.main(["run", "--experiment", "preference/delivery", *arguments]) == 0
