@@ -314,8 +314,8 @@ def page(folder: Path, workers: int = 2) -> str:
     """Return the page, from the submissions in a folder, every one replayed, and the lines of all other records."""
     scores, known = found_true(folder, workers)
     files = "\n".join(
-        f"| [{entrant.file}](baselines/{entrant.file}) | {entrant.card.about} | `{entrant.digest}` |"
-        for [entrant] in map(known.get, sorted(known))
+        f"| [{entry.file}](baselines/{entry.file}) | {entry.card.about} | `{entry.digest}` |"
+        for [entry] in map(known.get, sorted(known))
     )
     lines = published(folder)
     size = sum(int(str(value["bytes"])) for value in lines.values()) / 1e6

@@ -4,7 +4,7 @@ A study is a table of jobs. A job is a list of keys that are computed together; 
 integer, the unit that intervals resample (a task, a seed), and its value depends on the key alone. Records are
 docs/results/data/NAME.jsonl: a line is [*key, [value, ...]] with the values of that key and of those that follow it by
 their last part. A run appends to this file what is missing, so that it resumes where it stopped, and writes the pages
-from it; `--table` only does the latter. To compute everything anew, give another folder with `--docs`.
+from it; `--table` only does the latter. To compute everything again, give another folder with `--docs`.
 """
 
 from __future__ import annotations

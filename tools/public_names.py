@@ -91,6 +91,8 @@ def complaints(tree: ast.Module) -> list[str]:
     """Return a sentence for each public name of a module that is not as intended."""
     bound = bound_names(tree)
     names = exported(bound)
+    if names is None and all(name.startswith("_") for name in bound):  # a package of modules
+        return []
     if names is None:
         return ["has no `__all__`; list the names in it that others may use."]
     found = [f"`__all__` holds {name}, which is not in the module." for name in names if name not in bound]
