@@ -168,8 +168,9 @@ def agreement(pairs: Segment, labels: Array) -> Agreement:
 def check(pairs: Segment, labels: Array, stored: Array) -> None:
     """Check that labels and statistics fit the segments, and that the labels are not reversed.
 
-    Raises ValueError for shapes, values, turned statistics, or labels of which fewer than half, by two standard
-    errors, go to the better segment both by partial return and by regret.
+    Raises:
+        ValueError: shapes or values are not as stated, statistics are first minus second, or fewer than half of the
+            labels, by two standard errors, go to the better segment both by partial return and by regret.
     """
     n = len(pairs.mask)
     if labels.shape != (n,) or stored.shape != (n, 3) or labels.dtype.kind != "f" or stored.dtype.kind not in "fiu":
@@ -194,12 +195,16 @@ def check(pairs: Segment, labels: Array, stored: Array) -> None:
 
 
 def file_names(condition: str) -> list[str]:
-    """The three files of a condition as published, in the order of PARTS."""
+    """Return the names of the three files of a condition as published, in the order of PARTS."""
     return [f"{condition}_full_filtered_{part}.npy" for part in PARTS]
 
 
 def check_name(condition: str) -> None:
-    """Raise ValueError for a name that is not a plain file name."""
+    """Refuse a name that is not a plain file name.
+
+    Raises:
+        ValueError: it holds something else than letters, digits, hyphens and underscores.
+    """
     if not _NAME.fullmatch(condition):
         raise ValueError(f"condition = {condition!r}; expected letters, digits, hyphens and underscores.")
 
@@ -333,7 +338,9 @@ def write(
 def accept(folder: Path, condition: str, source: str, licence: str, about: str = "") -> Path:
     """Write a card for three files in the publisher's format, so that they are what NAME means from now on.
 
-    Raises as `read_as_published`, and ValueError where the stored statistics do not follow from the delivery task.
+    Raises:
+        FileNotFoundError: a file is missing from the folder.
+        ValueError: the name or a file is not as stated, or stored statistics do not follow from the delivery task.
     """
     check_name(condition)
     human = read_as_published(folder, condition)
