@@ -106,7 +106,7 @@ def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floa
 
 
 class PreferenceLearner(BatchAgent):
-    """Remembers every answered pair and fits weights at evaluation points; subclasses say what people compare.
+    """Base of learners that keep all answered pairs and fit weights; subclasses say what people compare.
 
     Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the answers and the
     seed alone: every one has a generator of its own. A subclass overrides `differences`, or

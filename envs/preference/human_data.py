@@ -102,7 +102,7 @@ def delivery_segments(pairs: Array) -> Segment:
 
 
 def segments(starts: Array, actions: Array) -> Segment:
-    """Pairs on the published board: start cells (n, 2, 2) as (row, column) and actions (n, 2, L), -1 after the end.
+    """Make pairs on the published board of start cells (n, 2, 2) as (row, column) and actions (n, 2, L), -1 after the end.
 
     What else stands after the end is ignored.
 
@@ -210,13 +210,13 @@ def check_name(condition: str) -> None:
 
 
 def in_folder(folder: Path) -> list[str]:
-    """Conditions with a card, by name."""
+    """Find the conditions with a card, by name."""
     cards = sorted(path.stem for path in folder.glob("*.json") if _NAME.fullmatch(path.stem))
     return [name for name in cards if any((folder / file).is_file() for file in (f"{name}.npz", file_names(name)[1]))]
 
 
 def as_published(folder: Path) -> list[str]:
-    """Conditions whose three files, named as published, all lie in the folder, by name."""
+    """Find the conditions whose three files, named as published, all lie in the folder, by name."""
     end = file_names("")[1]
     found = sorted(path.name.removesuffix(end) for path in folder.glob(f"*{end}"))
     return [name for name in found if _NAME.fullmatch(name) and all((folder / f).is_file() for f in file_names(name))]
@@ -225,7 +225,7 @@ def as_published(folder: Path) -> list[str]:
 def read_as_published(
     folder: Path, condition: str, hashes: tuple[str, ...] | None = None, meant: str = "the published file"
 ) -> HumanPreferences:
-    """A condition in the publisher's format; with hashes, only if its files have them.
+    """Read a condition in the publisher's format; with hashes, only if its files have them.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -241,7 +241,7 @@ def read_as_published(
 
 
 def read(folder: Path, condition: str) -> HumanPreferences:
-    """A condition with a card.
+    """Read a condition that has a card.
 
     Raises:
         FileNotFoundError: the card or a file is missing.

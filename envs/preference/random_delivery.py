@@ -81,7 +81,7 @@ class RandomTask(NamedTuple):
 
 
 def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
-    """One task for each key (B,).
+    """Draw one task for each key (B,).
 
     Size (height, width), unless it is given; shares of sheep, roadblocks and coins, their places, one goal anywhere,
     weights.
@@ -117,7 +117,7 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
 
 
 def digest(task: RandomTask) -> keys.Key:
-    """A 64-bit digest of what matters in each task (B,): equal tasks have equal digests, whichever keys they came from.
+    """Return a 64-bit digest of what matters in each task (B,): equal tasks have equal digests.
 
     Weights of items that are not on the board do not matter.
     """
@@ -130,7 +130,7 @@ def digest(task: RandomTask) -> keys.Key:
 
 
 class Generator(NamedTuple):
-    """Draws a task for each key (B,), of a `size` if that is given; no weight is larger than the largest."""
+    """Generator of a task for each key (B,), of a `size` if that is given; no weight is larger than the largest."""
 
     draw: Callable[..., RandomTask]
     shape: tuple[int, int]
@@ -195,7 +195,7 @@ def boards(
     data: str | None = None,
     generator: Generator = PUBLISHED,
 ) -> Boards:
-    """Tasks by name.
+    """Return tasks by name.
 
     Args:
         board: "random", "published", "stored" (those of the main experiment), "stored:NAME", or a map (`maps.parse`).
@@ -261,7 +261,7 @@ KEPT, TOGETHER = 2048, 16  # tasks whose solutions are kept, and that are solved
 def solutions(
     process: Callable[[Array], tabular.TabularMDP], boards: Array, weights: Array, shape: tuple[int, int]
 ) -> list[Solution]:
-    """The solution of each task: boards (B, S), weights (B, 6). What is not known yet is solved together."""
+    """Return the solution of each task: boards (B, S), weights (B, 6). What is not known yet is solved together."""
     rows = list(zip(boards, weights, strict=True))
     names = [(process, shape, board.tobytes(), own.tobytes()) for board, own in rows]
     found = {name: _KNOWN.get(name) for name in names}
