@@ -94,7 +94,9 @@ def _add_convert(commands: Any) -> None:
         "valuegym convert my-agent.zip --output converted",
     )
     add_results(sub, "results folder, record or submission file")
-    sub.add_argument("--output", required=True, metavar="FOLDER", help="where converted files go; sources are not changed")
+    sub.add_argument(
+        "--output", required=True, metavar="FOLDER", help="where converted files go; sources are not changed"
+    )
 
 
 def claimed_scores(results: str) -> list[Score]:

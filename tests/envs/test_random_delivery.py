@@ -356,7 +356,7 @@ def test_tasks_are_solved_together_as_each_by_itself(monkeypatch: pytest.MonkeyP
     assert len(random_delivery._KNOWN) == 40
     solved = [own.best for own in together]
     assert all(own.best is best for own, best in zip(core._solve(task), solved, strict=True))
-    monkeypatch.setattr(random_delivery, "KEPT", 5)
+    monkeypatch.setattr(random_delivery, "CACHE_SIZE", 5)
     for row in range(40):
         monkeypatch.setattr(random_delivery, "_KNOWN", {})
         (alone,) = core._solve(functional.take_rows(task, np.array([row])))
