@@ -75,7 +75,7 @@ def network_of(case: dict[str, Any]) -> Any:
 
 
 def ours(case: dict[str, Any], seeds: int) -> tuple[list[Any], float]:
-    """The same by valuegym, all seeds at once."""
+    """Run a case in valuegym, all seeds at once."""
     from valuegym.envs import keys
     from valuegym.envs.coevolution import dynamics, networks
 

@@ -64,7 +64,7 @@ NAMES = {
     "alike": "task_index",
     "anew": "restart_state",
     "apart": "cluster_spread",
-    "ask": "request, critic_statistics or q_values",
+    "ask": "exchange, critic_statistics or q_values",
     "asked": "query_index",
     "asks": "active",
     "averaged": "target_critics",

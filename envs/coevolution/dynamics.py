@@ -243,7 +243,10 @@ def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) 
     """Limit of `friedkin_johnsen` for a constant anchor: (I - Lambda W)^-1 (I - Lambda) anchor.
 
     anchor (B, N, D), susceptibility (N,), matrix W (N, N). Goes through a linear solver: for references and tests,
-    never for transitions. Raises LinAlgError where nobody is attached, so that no limit is singled out.
+    never for transitions.
+
+    Raises:
+        LinAlgError: nobody is attached, so that no limit is singled out.
     """
     lam = np.asarray(susceptibility, np.float64)[:, None]
     system: Real = np.eye(len(lam)) - lam * matrix

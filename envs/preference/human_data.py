@@ -201,7 +201,11 @@ def file_names(condition: str) -> list[str]:
 
 
 def check_name(condition: str) -> None:
-    """Raise ValueError for a name that is not a plain file name."""
+    """Refuse a name that is not a plain file name.
+
+    Raises:
+        ValueError: it holds something else than letters, digits, hyphens and underscores.
+    """
     if not _NAME.fullmatch(condition):
         raise ValueError(f"condition = {condition!r}; expected letters, digits, hyphens and underscores.")
 
@@ -337,7 +341,7 @@ def accept(folder: Path, condition: str, source: str, licence: str, about: str =
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the arrays are invalid (`check`), or the delivery task does not reproduce the stored statistics.
+        ValueError: the name or the arrays are invalid (`check`), or the delivery task does not reproduce the stored statistics.
     """
     check_name(condition)
     human = read_as_published(folder, condition)

@@ -335,7 +335,9 @@ class RandomDelivery:
     "stored" is one of the stored boards of the publication in every episode. A map has one line for each row: `.` road,
     `#` brick, `G` goal, `H` house, `S` sheep, `$` coin, `X` roadblock, on brick `g h s % x`.
 
-    Raises ValueError for an argument that is not as stated, FileNotFoundError where the stored boards are missing.
+    Raises:
+        ValueError: an argument is not as stated.
+        FileNotFoundError: the stored boards are missing.
 
     ## Oracle and naive scores
     An episode's discounted return is scored between the values of its start cell, both exact: 0 for uniformly random

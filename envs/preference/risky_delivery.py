@@ -85,7 +85,8 @@ class RiskyDelivery(RandomDelivery):
 
     `observation`, `reward`, `split`, `size` and `weights` as in `RandomDelivery-v0`.
 
-    Raises ValueError for an argument that is not as stated.
+    Raises:
+        ValueError: an argument is not as stated.
 
     ## Oracle and naive scores
     A score counts the *expected* reward of every decision, so that it is free of the randomness of outcomes: 0 for

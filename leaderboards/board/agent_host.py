@@ -54,10 +54,10 @@ class PipedEnv(gym.Env[Any, Any]):
     The spec holds the arguments of the experiment, never the folder of human data.
     """
 
-    def __init__(self, hello: dict[str, Any], request: Callable[..., tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    def __init__(self, hello: dict[str, Any], exchange: Callable[..., tuple[dict[str, Any], dict[str, Any]]]) -> None:
         self.observation_space, self.action_space = rebuild(hello["observation"]), rebuild(hello["action"])
         self.spec = EnvSpec(hello["id"], kwargs=hello["kwargs"])
-        self.learning, self._request = False, request
+        self.learning, self._exchange = False, exchange
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin a training episode; without a seed, the first one uses that of the run.
@@ -84,7 +84,7 @@ class PipedEnv(gym.Env[Any, Any]):
     def _request(self, header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if not self.learning:
             raise RuntimeError("This environment can be reset and stepped only while the board lets the agent learn.")
-        return self._request(header, **arrays)
+        return self._exchange(header, **arrays)
 
 
 def observation_arrays(observation: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -189,13 +189,13 @@ def main() -> None:
         answer.write(encode(header, arrays))
         answer.flush()
 
-    def request(header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def exchange(header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         say(header, **arrays)
         return _read(questions)
 
     try:
         hello, _ = _read(questions)
-        env = PipedEnv(hello, request)
+        env = PipedEnv(hello, exchange)
         sys.path.insert(0, hello["folder"])
         import agent  # type: ignore[import-not-found]
 

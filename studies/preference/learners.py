@@ -1,4 +1,4 @@
-"""How many preferences learners need: on random tasks, on the boards of the publication, and from people's answers.
+"""Count the preferences that learners need: on random tasks, on the published boards, and from people's answers.
 
     python -m studies.preference.learners near-optimal [--units 100] [--seeds 10] [--processes 2]
     python -m studies.preference.learners near-optimal --boards stored --data FOLDER
