@@ -45,7 +45,7 @@ class OptimalAdvantage(PreferenceLearner):
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, use: str = "greedy") -> None:
         if use not in USES:
-            raise ValueError(f"use = {use!r}; expected one of {USES}: act greedily, or plan with the table as reward.")
+            raise ValueError(f"use = {use!r}; expected one of {USES}: the table as a policy or as a reward.")
         super().__init__(env, seed)
         self.use = use
 

@@ -341,7 +341,8 @@ def accept(folder: Path, condition: str, source: str, licence: str, about: str =
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the name or the arrays are invalid (`check`), or the delivery task does not reproduce the stored statistics.
+        ValueError: the name or the arrays are invalid (`check`), or the delivery task does not reproduce the stored
+            statistics.
     """
     check_name(condition)
     human = read_as_published(folder, condition)
