@@ -353,7 +353,7 @@ def test_tasks_are_solved_together_as_each_by_itself(monkeypatch: pytest.MonkeyP
     task, _ = core.initial(functional.episode_keys(list(range(40))))
     monkeypatch.setattr(random_delivery, "_CACHE", {})
     together = core._solve(task)
-    assert len(random_delivery._KNOWN) == 40
+    assert len(random_delivery._CACHE) == 40
     solved = [own.best for own in together]
     assert all(own.best is best for own, best in zip(core._solve(task), solved, strict=True))
     monkeypatch.setattr(random_delivery, "CACHE_SIZE", 5)
@@ -363,4 +363,4 @@ def test_tasks_are_solved_together_as_each_by_itself(monkeypatch: pytest.MonkeyP
         for one, other in zip(alone, together[row], strict=True):
             np.testing.assert_array_equal(one, other, strict=True)
     core._solve(task)
-    assert len(random_delivery._KNOWN) == 5
+    assert len(random_delivery._CACHE) == 5
