@@ -48,8 +48,8 @@ class Core(Protocol):
 
     Every array has one leading axis (B,); task and state are NamedTuples of such arrays.
 
-    The task is constant within an episode (board, weights, annotator); the state changes. Cores return fresh arrays,
-    never views of the task, the state or their own tables; a terminal state maps to itself with reward 0. Draws
+    The task is constant within an episode (board, weights, laws of motion); the state changes. Cores return fresh
+    arrays, never views of the task, the state or their own tables; a terminal state maps to itself with reward 0. Draws
     inside `transition` come from (key, t, index), those inside `initial` from (key, keys.RESET, index).
     """
 

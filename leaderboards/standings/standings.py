@@ -2,6 +2,10 @@
 
 Only scores that the board executed itself compete first-class. Every tier of trust is a division of its own, strongest
 first, with its own places; no score of a weaker tier has a place among those of a stronger one.
+
+The rule who is ranked has four parts: `ranked` of `experiments.Experiment` (False if the answer is public, "open
+book"), `gather.REFERENCES` (agents drawn as lines, never ranked), `tiers.DIVISIONS` (who competes with whom), and the
+order within a division, by the last evaluation point, in this module.
 """
 
 from __future__ import annotations
