@@ -1,4 +1,4 @@
-"""Who may be ranked, and among whom: the only place where this is decided.
+"""Rule of ranking: which scores may be ranked, and among which others. This is the only place where it is decided.
 
 Every tier of trust is a division of its own, strongest first, with its own places: no score of a weaker tier has a
 place among those of a stronger one. Not ranked are references, which are drawn as lines; scores of experiments whose
