@@ -10,6 +10,7 @@ DIST := build/dist
 
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 FOLDERS := src/valuegym envs agents leaderboards
+TEXTS := $(FOLDERS) studies benchmarks tools tests docs README.md CHANGELOG.md Makefile
 METADATA := setup.cfg setup.py pyproject.toml constraints.txt src/valuegym/_version.py
 FILES := $(shell find $(FOLDERS) -type f ! -path '*/__pycache__/*' | sort)
 
@@ -24,9 +25,12 @@ demo: $(VENV)/installed ## a short tour, without torch; with DATA=folder it also
 
 test: lint types unit wheel bare ## everything below but slow and clean; what continuous integration runs
 
-lint: $(TEST)/installed ## ruff: rules and format
+lint: $(TEST)/installed ## rules and format of code, spelling, avoided words, copies of code
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/codespell $(TEXTS)
+	$(TEST)/bin/python tools/check_words.py
+	$(TEST)/bin/pylint -j 2 $(FOLDERS) studies benchmarks tools
 
 types: $(TEST)/installed ## mypy, over the package as it is imported
 	$(TEST)/bin/python tools/check_types.py

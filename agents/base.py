@@ -42,7 +42,7 @@ class Agent(Protocol):
 
 
 def rules(env: Any) -> Core:
-    """Return the rules of an environment: its core, made anew from the id and the arguments in `env.spec`.
+    """Return the rules of an environment: its core, built from the id and the arguments in `env.spec`.
 
     This is all that an agent may know of its environment besides spaces, observations and rewards. It holds neither
     the environment nor its state, so it is the same inside a sandbox, where the environment is at the other end of a

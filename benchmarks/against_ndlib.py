@@ -75,7 +75,7 @@ def network_of(case: dict[str, Any]) -> Any:
 
 
 def ours(case: dict[str, Any], seeds: int) -> tuple[list[Any], float]:
-    """The same by valuegym, all seeds at once."""
+    """Run a case in valuegym, all seeds at once."""
     from valuegym.envs import keys
     from valuegym.envs.coevolution import dynamics, networks
 
@@ -95,7 +95,7 @@ def ours(case: dict[str, Any], seeds: int) -> tuple[list[Any], float]:
     return [statistics(row[:, 0]) for row in x], spent / seeds
 
 
-def ask(python: str, case: dict[str, Any], seeds: int) -> tuple[Any, float]:
+def run_theirs(python: str, case: dict[str, Any], seeds: int) -> tuple[Any, float]:
     """Run `theirs` in the environment that has NDlib."""
     from valuegym.envs.coevolution import networks
 
@@ -118,7 +118,7 @@ def main() -> None:
         return
     print(f"{'case':30}{'statistic':>20}{'NDlib':>9}{'middle 95%':>16}{'valuegym':>10}  agrees")
     for name, case in CASES.items():
-        reference, _ = ask(arguments.python, case, arguments.seeds)
+        reference, _ = run_theirs(arguments.python, case, arguments.seeds)
         mine = np.array(ours(case, arguments.seeds)[0])
         for k, statistic in enumerate(("effective clusters", "mean distance")):
             a, b = reference[:, k], mine[:, k]
@@ -126,7 +126,7 @@ def main() -> None:
             error = np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / arguments.seeds)
             agrees = abs(a.mean() - b.mean()) <= 2 * error + 1e-9 and low - 1e-9 <= b.mean() <= high + 1e-9
             print(f"{name:30}{statistic:>20}{a.mean():9.3f}{f'{low:.3f} - {high:.3f}':>16}{b.mean():10.3f}  {agrees}")
-    _, slow = ask(arguments.python, TIMED, 1)
+    _, slow = run_theirs(arguments.python, TIMED, 1)
     ours(TIMED, 1)  # once for warmth
     fast, batch = (ours(TIMED, seeds)[1] for seeds in (1, 32))
     meetings = TIMED["people"] * TIMED["iterations"]

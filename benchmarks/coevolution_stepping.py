@@ -1,4 +1,4 @@
-"""How fast populations step: a million people in one process. `coevolution.py` measures whole environments.
+"""Speed of populations: a million people in one process. `coevolution.py` measures whole environments.
 
     python benchmarks/coevolution_stepping.py [--people 1000000]
 

@@ -1,4 +1,4 @@
-"""How the cost of a task grows with the map: `python benchmarks/map_sizes.py`, one core, milliseconds.
+"""Cost of a task by the size of its map: `python benchmarks/map_sizes.py`, one core, milliseconds.
 
 Columns: drawing a board, its exact optimal values (policy iteration along paths), its exact values under uniformly
 random actions (block elimination from 400 cells on), and one step of the scalar environment.

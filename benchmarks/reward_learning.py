@@ -30,7 +30,7 @@ PAIRS, LIBRARY = 1793, 69
 
 
 def pairs_and_labels(data: str | None) -> tuple[str, Segment, np.ndarray]:
-    """Where the pairs come from, the pairs, and the answers."""
+    """Return a name of the source of pairs, the pairs, and the answers."""
     if data or os.environ.get(datasets.VARIABLE):
         human = datasets.load("Privileged-Control", data)
         return "people's answers, Privileged-Control", human.segments, human.labels

@@ -1,4 +1,4 @@
-"""How fast records are verified, and what a job costs besides its work.
+"""Speed of verification, and the cost of a job besides its work.
 
     python benchmarks/verification.py              # verification, one core
     python benchmarks/verification.py --jobs 200   # and 200 empty and 200 small jobs by every executor there is

@@ -48,8 +48,8 @@ class Core(Protocol):
 
     Every array has one leading axis (B,); task and state are NamedTuples of such arrays.
 
-    The task is constant within an episode (board, weights, annotator); the state changes. Cores return fresh arrays,
-    never views of the task, the state or their own tables; a terminal state maps to itself with reward 0. Draws
+    The task is constant within an episode (board, weights, laws of motion); the state changes. Cores return fresh
+    arrays, never views of the task, the state or their own tables; a terminal state maps to itself with reward 0. Draws
     inside `transition` come from (key, t, index), those inside `initial` from (key, keys.RESET, index).
     """
 
@@ -130,7 +130,11 @@ class Actions(NamedTuple):
 
     @classmethod
     def of(cls, space: gym.Space[Any]) -> Actions:
-        """Read a Discrete (from 0) or Box space; TypeError for any other."""
+        """Read a Discrete (from 0) or Box space.
+
+        Raises:
+            TypeError: the space is another one.
+        """
         if isinstance(space, gym.spaces.Discrete) and space.start == 0:
             return cls(int(space.n), (), np.int64, np.zeros(()), np.zeros(()))
         if isinstance(space, gym.spaces.Box):
@@ -138,7 +142,11 @@ class Actions(NamedTuple):
         raise TypeError(f"Action space {space} is not supported; use Discrete (from 0) or Box.")
 
     def check(self, actions: Any, rows: tuple[int, ...]) -> Array:
-        """Return actions as an array (*rows, *shape); ValueError where they are outside the space."""
+        """Return actions as an array (*rows, *shape).
+
+        Raises:
+            ValueError: the shape or type is not the space's, or a number is not finite or outside the space.
+        """
         array = np.asarray(actions)
         if array.shape != rows + self.shape:
             raise ValueError(f"Action of shape {array.shape} given; expected {rows + self.shape}.")

@@ -19,6 +19,7 @@ __all__ = [
     "Policy",
     "Rollable",
     "Rollout",
+    "Timed",
     "play",
     "random_actions",
     "references",

@@ -1,10 +1,11 @@
-"""One harness under all studies: jobs, records that an interrupted run resumes, pages, and the command line.
+"""Common harness of all studies: jobs, resumable records, pages, and the command line.
 
-A study is a table of jobs. A job is a list of keys that are computed together; a key is a tuple that ends in an
-integer, the unit that intervals resample (a task, a seed), and its value depends on the key alone. Records are
-docs/results/data/NAME.jsonl: a line is [*key, [value, ...]] with the values of that key and of those that follow it by
-their last part. A run appends to this file what is missing, so that it resumes where it stopped, and writes the pages
-from it; `--table` only does the latter. To compute everything anew, give another folder with `--docs`.
+A study generates jobs. A job is a list of keys that are computed together. A key is a tuple whose last entry is an
+integer, the unit that intervals resample (a task, a seed); its value depends on the key alone. Records are stored in
+docs/results/data/NAME.jsonl. A line [*key, [value, ...]] holds the value of its key and the values of the keys whose
+last entry is larger by 1, 2, and so on. A run appends the missing values, so that an interrupted run resumes where it
+stopped, and then writes the pages; `--table` only writes the pages. To compute everything again, give another folder
+with `--docs`.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 @dataclass(frozen=True)
 class Study:
-    """A study and what computes and reports it.
+    """One study: its jobs, how to compute their values, and how to report them.
 
     Attributes:
-        name: of its page, records and figures.
-        jobs: the jobs that the options ask for, each a list of keys.
-        run: the values of some keys of one job.
-        pages: the files that records make, by suffix (such as ".md").
+        name: name of its page, records and figures.
+        jobs: function of the options that yields the jobs, each a list of keys.
+        run: function that computes the values of keys of one job.
+        pages: function that returns the texts of the files made from records, by suffix (such as ".md").
     """
 
     name: str
@@ -49,7 +50,7 @@ class Study:
 
 
 def load(path: Path) -> Records:
-    """Return the records of a file, none if it is missing; a last line that was cut short is left out."""
+    """Return the records of a file, or none if it is missing; an incomplete last line is ignored."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     records: Records = {}
     for line in text[: text.rfind("\n") + 1].splitlines():
@@ -59,7 +60,7 @@ def load(path: Path) -> Records:
 
 
 def dump(records: Records) -> str:
-    """Return the lines that `load` reads; values that are dicts have a line each."""
+    """Return records as lines that `load` reads; values that are dicts get a line each."""
     groups: dict[Key, dict[int, Any]] = {}
     for key, value in records.items():
         groups.setdefault(key[:-1], {})[key[-1]] = value
@@ -75,7 +76,7 @@ def dump(records: Records) -> str:
 
 
 def columns(records: Records) -> dict[Key, list[Any]]:
-    """Return the values of all units, in their order, by the rest of the key."""
+    """Return the values of all units, ordered by unit, for each key without its unit."""
     cells: dict[Key, list[Any]] = {}
     for key in sorted(records, key=lambda key: key[-1]):
         cells.setdefault(key[:-1], []).append(records[key])
@@ -96,12 +97,12 @@ def arrays(records: Records, jobs: Iterable[Sequence[Key]] = ()) -> dict[Key, Ar
 
 
 def rounded(value: Any, digits: int = 5) -> Any:
-    """Return a number or an array as JSON holds it."""
+    """Return a number or an array rounded, as plain Python numbers for JSON."""
     return np.round(value, digits).tolist()
 
 
 def fill(path: Path, study: Study, options: Options) -> None:
-    """Compute the values that the records lack, and start nothing new after `options.minutes`."""
+    """Compute the missing values; no job starts after `options.minutes`."""
     records = load(path)
     write_atomically(path, dump(records))
     missing = [[key for key in keys if key not in records] for keys in study.jobs(options)]
@@ -121,7 +122,7 @@ def _unless_late(end: float, run: Any, options: Options, keys: Sequence[Key]) ->
 
 
 def run(study: Study, options: Options) -> None:
-    """Compute what is missing and write the pages, or with `--table` only the latter."""
+    """Compute missing values and write the pages; with `--table`, only write the pages."""
     path = options.docs / "data" / f"{study.name}.jsonl"
     if not options.table:
         fill(path, study, options)
@@ -131,7 +132,7 @@ def run(study: Study, options: Options) -> None:
 
 
 def parser(about: str | None, units: int | None = None, seeds: int | None = None) -> argparse.ArgumentParser:
-    """Return a parser of the arguments that every study has, and of `--units` and `--seeds` if they have defaults."""
+    """Return a parser of the arguments that all studies share, with `--units` and `--seeds` if defaults are given."""
     result = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument(
         "--docs", type=Path, default=RESULTS, help="folder of the pages; records are in its folder data"

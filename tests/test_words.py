@@ -33,10 +33,11 @@ def tool() -> ModuleType:
         ("a.py", "f(shown=1)", 1, "shown"),
         ("a.py", "x = y.asked", 1, "asked"),
         ("a.py", "class A:\n    said: int", 2, "said"),
-        ("a.py", "from valuegym.leaderboards.known import f", 1, "known"),
+        ("a.py", "from valuegym.envs.asked import f", 1, "asked"),
         ("a.py", "x = {'waiting': 1}", 1, "waiting"),
         ("a.md", "One.\nValues are cut\nat 1.", 2, "cut at"),
         ("a.md", "The behavior of agents.", 1, "behavior"),
+        ("a.py", "x = 1  # centered", 1, "centered"),
     ],
 )
 def test_an_avoided_word_is_found(tool: ModuleType, path: str, text: str, line: int, word: str) -> None:
@@ -48,7 +49,7 @@ def test_an_avoided_word_is_found(tool: ModuleType, path: str, text: str, line: 
     [
         ("a.py", "def f(x):\n    shown = [x]\n    return shown"),  # a variable within a function
         ("a.py", "cluster_spread = 1  # what is shown and known"),
-        ("a.py", "ax.text(x, y, color='red', ha='center')"),  # names of libraries
+        ("a.py", "ax.text(x, y, 'in the center', color='red')"),  # names of libraries
         ("a.md", "Pass `torch.optim.Optimizer` or `color`: the optimiser and the colour."),
         ("tests/a.py", "def f(shown): ..."),
     ],

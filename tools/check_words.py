@@ -64,7 +64,7 @@ NAMES = {
     "alike": "task_index",
     "anew": "restart_state",
     "apart": "cluster_spread",
-    "ask": "active, critic_statistics or q_values",
+    "ask": "exchange, critic_statistics or q_values",
     "asked": "query_index",
     "asks": "active",
     "averaged": "target_critics",
@@ -73,14 +73,12 @@ NAMES = {
     "book": "ledger",
     "due": "is_evaluation_point",
     "for_value": "value_of_information",
-    "known": "reference_cache",
     "model_share": "model_fraction",
     "random_steps": "warmup_steps",
     "said": "last_message",
     "shown": "num_queries",
     "sight": "observation_coupling",
     "spread": "parallel_map, dodge or unstack",
-    "sweep": "remove_stale_temporaries",
     "touch": "action_coupling",
     "update_ratio": "updates_per_step",
     "waiting": "pending_responses",
@@ -88,11 +86,11 @@ NAMES = {
     "within": "cluster_std",
 }
 
-# American spellings, avoided in text; names follow the libraries that they come from.
+# American spellings, avoided in comments, docstrings and documents; names follow the libraries that they come from.
 AMERICAN = (
-    r"\b(?:colored|behaviors?|behavioral|centers?|centered|centering|neighbor\w*|favor\w*|gray|catalogs?|modeled|"
-    r"modeling|labeled|labeling|colors?|(?:normal|optim|maxim|minim|general|standard|regular|initial|random|summar|"
-    r"organ|recogn|character|penal)iz(?:e[srd]?|ers|ing|ation|ations))\b"
+    r"(?<![\"'])\b(?:behaviors?|behavioral|centers?|centered|centering|neighbor\w*|favor\w*|gray|catalogs?|modeled|"
+    r"modeling|labeled|labeling|colors?|colored|(?:normal|optim|maxim|minim|general|standard|regular|initial|random|"
+    r"organ|recogn|character|penal)iz(?:e[srd]?|ers|ing))\b"
 )
 
 _SPACE = r"[\s#]+"  # words of a phrase may stand on two lines of a comment
@@ -109,9 +107,13 @@ def better(word: str) -> str:
 
 
 def in_text(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the avoided words of a text: the line, from 0, the word and a better one. Code has no spelling."""
+    """Yield the avoided words of a text: the line, from 0, the word and a better one."""
     for found in _EVERYWHERE.finditer(text):
         yield text.count("\n", 0, found.start()), " ".join(found[0].split()), better(found[0])
+
+
+def in_spelling(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the American spellings of a text outside its code, with lines from 0."""
     for found in _AMERICAN.finditer(_CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), text)):
         yield text.count("\n", 0, found.start()), found[0], "the British spelling"
 
@@ -126,6 +128,8 @@ def in_tokens(source: str) -> Iterator[tuple[int, str, str]]:
             yield from ((line, content, better(found[0])) for found in _EVERYWHERE.finditer(words))
         elif kind == "COMMENT" or ("STRING" in kind and re.search(r"\s", content)):
             yield from ((line + below, *rest) for below, *rest in in_text(token.string))
+            if kind == "COMMENT" or '"""' in token.string:
+                yield from ((line + below, *rest) for below, *rest in in_spelling(token.string))
 
 
 def shown_names(tree: ast.AST, inside: bool = False) -> Iterator[tuple[int, str]]:
@@ -149,7 +153,10 @@ def shown_names(tree: ast.AST, inside: bool = False) -> Iterator[tuple[int, str]
 
 def complaints(path: str, text: str) -> list[str]:
     """Return a sentence for each avoided word of a file."""
-    found = set(in_tokens(text) if path.endswith(".py") else in_text(text))
+    if not path.endswith(".py"):
+        found = {*in_text(text), *(in_spelling(text) if path.endswith(".md") else ())}
+    else:
+        found = set(in_tokens(text))
     if path.endswith(".py") and not path.startswith("tests/"):
         names = ((line - 1, name.strip("_")) for line, name in shown_names(ast.parse(text)))
         found |= {(line, name, NAMES[name]) for line, name in names if name in NAMES}
@@ -159,7 +166,11 @@ def complaints(path: str, text: str) -> list[str]:
 def files() -> list[str]:
     """Return the files of the checkout that are checked, as git knows them."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
-    paths = [path for path in listed.stdout.splitlines() if path.endswith(SUFFIXES) and not path.startswith(EXEMPT)]
+    paths = [
+        path
+        for path in sorted(set(listed.stdout.splitlines()))
+        if path.endswith(SUFFIXES) and not path.startswith(EXEMPT)
+    ]
     return [path for path in paths if (ROOT / path).exists()]
 
 

@@ -64,8 +64,8 @@ def exported(bound: dict[str, ast.stmt]) -> list[str] | None:
     return None
 
 
-def first_line(name: str, node: ast.stmt) -> str:
-    """Return what the list says of a name: the first line of its docstring, or where it comes from."""
+def first_line(name: str, node: ast.stmt, source: list[str]) -> str:
+    """Return what the list says of a name: its docstring's first line, its comment, or where it comes from."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return (ast.get_docstring(node) or "").partition("\n")[0]
@@ -73,17 +73,21 @@ def first_line(name: str, node: ast.stmt) -> str:
             return f"(from {module})"
         case ast.Import():
             return "(module)"
-    return "(type)" if name[:1].isupper() and not name.isupper() else "(constant)"
+    comment = source[node.lineno - 1].partition("  # ")[2]
+    kind = "type" if name[:1].isupper() and not name.isupper() else "constant"
+    return f"({kind}) {comment}".rstrip()
 
 
 def listing() -> str:
     """Return the list: a line for each public module, and one for each of its names."""
     lines = []
     for module, path in public_modules():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        bound = bound_names(tree)
+        source = path.read_text(encoding="utf-8")
+        tree = ast.parse(source)
+        bound, split = bound_names(tree), source.splitlines()
         lines.append(f"{module}: {(ast.get_docstring(tree) or '').partition(chr(10))[0]}")
-        lines += [f"    {name}: {first_line(name, bound[name])}" for name in exported(bound) or () if name in bound]
+        names = (name for name in exported(bound) or () if name in bound)
+        lines += [f"    {name}: {first_line(name, bound[name], split)}" for name in names]
     return "\n".join(lines) + "\n"
 
 
@@ -91,6 +95,8 @@ def complaints(tree: ast.Module) -> list[str]:
     """Return a sentence for each public name of a module that is not as intended."""
     bound = bound_names(tree)
     names = exported(bound)
+    if names is None and all(name.startswith("_") for name in bound):  # a package of modules
+        return []
     if names is None:
         return ["has no `__all__`; list the names in it that others may use."]
     found = [f"`__all__` holds {name}, which is not in the module." for name in names if name not in bound]

@@ -19,6 +19,26 @@ from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
 from valuegym.envs.coevolution.trajectories import extrapolate
 
+__all__ = [
+    "KEPT",
+    "Extrapolative",
+    "Frozen",
+    "Kalman",
+    "Lifelong",
+    "Memory",
+    "MovingAverage",
+    "Persistence",
+    "Silent",
+    "Theta",
+    "Tracker",
+    "carried",
+    "extrapolative_2",
+    "extrapolative_shrunk",
+    "lifelong_independent",
+    "reading_variance",
+    "speaks",
+]
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 Memory: TypeAlias = "dict[str, Floats]"
 
@@ -92,7 +112,7 @@ def carried(memory: Memory, name: str, start: Floats, t: npt.NDArray[np.int64]) 
     return np.where(first, start, memory[name])
 
 
-def history(memory: Memory, reading: Floats, t: npt.NDArray[np.int64]) -> Floats:
+def _history(memory: Memory, reading: Floats, t: npt.NDArray[np.int64]) -> Floats:
     """Return the last KEPT readings (B, KEPT, D), the newest last, padded with the episode's first one."""
     past = carried(memory, "history", np.repeat(reading[:, None], KEPT, axis=1), t)
     return np.concatenate([past[:, 1:], reading[:, None]], axis=1)
@@ -205,7 +225,7 @@ class Extrapolative(Tracker):
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Return the forecast; rows with a shorter history have a lower order."""
-        past = history(memory, reading, t)
+        past = _history(memory, reading, t)
         forecast = reading.copy()
         for K in range(1, self.order + 1):
             rows = np.minimum(t, self.order) == K
@@ -297,7 +317,7 @@ class Theta(Tracker):
         """Return the forecast `ahead` steps ahead."""
         level = carried(memory, "level", reading, t)
         level = level + self.gain * (reading - level)
-        past = history(memory, reading, t)
+        past = _history(memory, reading, t)
         n = np.minimum(t + 1, KEPT)[:, None]
         age = np.arange(KEPT - 1, -1, -1)[None]
         seen = age < n

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from valuegym.agents.base import BatchAgent, Mask, rules
 from valuegym.envs.coevolution.lock_in import LockIn
 
+__all__ = ["ConstantTrust", "EchoFree", "below_threshold", "full", "none"]
+
 Array = npt.NDArray[Any]
 
 
@@ -56,7 +58,7 @@ def below_threshold(env: gym.Env[Any, Any], seed: int = 0) -> ConstantTrust:
     return ConstantTrust(env, seed, min(0.9 * core.threshold, core.trust))
 
 
-class Memory(NamedTuple):
+class _Memory(NamedTuple):
     """Estimate of the mean of people's observations, and its variance, for every environment (N,)."""
 
     estimate: Array
@@ -82,7 +84,7 @@ class EchoFree(BatchAgent):
         super().__init__(env)
         self.core, self.message_weight = _rules(env), message_weight
 
-    def act(self, observation: Any, memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
+    def act(self, observation: Any, memory: _Memory | None, start: Mask) -> tuple[Any, _Memory]:
         """Return trust and message for every environment."""
         core = self.core
         seen = np.asarray(observation, np.float64)
@@ -91,7 +93,7 @@ class EchoFree(BatchAgent):
         own = np.maximum(1.0 - message_weight, 1e-6)
         measured = (response - message_weight * message) / own
         error = core.noise**2 / (core.people * own**2)
-        before = memory or Memory(np.zeros(len(seen)), np.zeros(len(seen)))
+        before = memory or _Memory(np.zeros(len(seen)), np.zeros(len(seen)))
         moved = before.variance + core.sigma**2 / (core.people * count * np.maximum(count - 1.0, 1.0))
         gain = moved / (moved + error)
         estimate = np.where(start, measured, before.estimate + gain * (measured - before.estimate))
@@ -100,4 +102,4 @@ class EchoFree(BatchAgent):
         parts = self.message_weight / (1.0 - self.message_weight)
         trust = parts * (count + 2.0) / count * own / (core.people * core.trust_in_ai)
         wanted = np.stack([2.0 * trust / core.trust - 1.0, (estimate - belief) / core.reach], axis=1)
-        return np.clip(wanted, -1.0, 1.0).astype(np.float32), Memory(estimate, variance)
+        return np.clip(wanted, -1.0, 1.0).astype(np.float32), _Memory(estimate, variance)

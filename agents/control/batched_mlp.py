@@ -1,7 +1,7 @@
 """Several small multilayer perceptrons evaluated as one: batched matrix products, with one axis for the members.
 
-Where layers are small, a loop over members spends most of its time on starting operations; one `baddbmm` per layer
-does the same arithmetic for all of them.
+With small layers, a loop over members is dominated by per-operation overhead; one `baddbmm` per layer does the same
+arithmetic for all members.
 """
 
 from __future__ import annotations

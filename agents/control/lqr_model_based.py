@@ -1,8 +1,8 @@
 """Model-based control of linear systems with quadratic costs: a linear model of low rank and the Riccati equation.
 
-Without prior knowledge: the cost is fitted to rewards, the value of the current controller by least-squares temporal
-differences, the model to transitions under the weights of that value, and the controller is the optimal one of the
-model. `loss` alone decides the weights.
+The agent is given the rank of the model, but neither cost nor dynamics. It fits the quadratic cost to rewards, the
+value of the current controller by least-squares temporal differences, and the model to transitions, weighted by
+gradients of that value; the new controller is optimal for the model. `loss` alone decides the weights.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from valuegym.envs.control import riccati
 __all__ = ["LQRModelBased"]
 
 Floats = npt.NDArray[np.float64]
-ARMS = (*linear_model.CONSTANT, "vagram", "vagram_taylor")
+LINEAR_LOSSES = (*linear_model.CONSTANT, "vagram", "vagram_taylor")
 
 
 class LQRModelBased:
-    """Agent that explores with random actions, fits, plans, and acts by u = -K s within the bounds of actions.
+    """Agent that explores at random, fits a linear model, and acts by u = -K s, clipped to the action space.
 
     Raises:
         ValueError: spaces are not flat boxes, or the loss has no linear form.
@@ -44,8 +44,8 @@ class LQRModelBased:
         for space in (env.observation_space, env.action_space):
             if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
                 raise ValueError(f"lqr_model_based plays with flat boxes for observations and actions, not {space}.")
-        if loss not in ARMS:
-            raise ValueError(f"loss {loss!r} has no form for linear models; expected one of {sorted(ARMS)}.")
+        if loss not in LINEAR_LOSSES:
+            raise ValueError(f"loss {loss!r} has no form for linear models; expected one of {sorted(LINEAR_LOSSES)}.")
         self.env, self.seed, self.loss, self.rank, self.rounds, self.discount = env, seed, loss, rank, rounds, discount
         assert isinstance(env.action_space, gym.spaces.Box) and env.observation_space.shape is not None
         self.space = env.action_space
@@ -66,7 +66,7 @@ class LQRModelBased:
         return s, u, cost, y
 
     def _weights(self, y: Tensor, costs: list[Tensor]) -> LossWeights:
-        """Return the weights of the loss where each of these forms P (n, n) is the cost of a critic."""
+        """Return the weights of the loss, given critics whose costs are the quadratic forms P (n, n) in `costs`."""
         N, one = len(y), torch.ones((), dtype=y.dtype)
         units = LossWeights(torch.ones(self.n, dtype=y.dtype), one, self.discount, one)
         if self.loss == "mse":
@@ -77,7 +77,7 @@ class LQRModelBased:
         return losses.find(self.loss).prepare(statistics, units, None)
 
     def learn(self, total_timesteps: int) -> LQRModelBased:
-        """Explore for this many steps, then alternate between fits of the value and of the model."""
+        """Explore for this many steps, then alternately fit the value of the controller and the model."""
         if total_timesteps < 1:
             return self
         s, u, cost, y = (torch.from_numpy(field) for field in self.explore(total_timesteps))
@@ -104,7 +104,7 @@ class LQRModelBased:
             system = riccati.LinearSystem(B[:, : self.n], B[:, self.n :], Q, R, no_noise, self.discount)
             with np.errstate(all="ignore"):
                 gain = riccati.gain(system, riccati.optimal(system).P)
-            if not np.isfinite(gain).all():  # the model has no controller of finite cost; the last one is kept
+            if not np.isfinite(gain).all():  # no controller has finite cost under this model: keep the last one
                 break
             self.gain = gain
         return self

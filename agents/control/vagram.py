@@ -3,7 +3,8 @@
 Every `refresh` steps the gradients of the critics are taken at all real next states, the ensemble is fitted under the
 weights that follow, and short rollouts from real states fill a second replay buffer. The fraction of transitions from
 it in updates of the actor and the critics grows linearly from 0 to `model_fraction` over `ramp` steps, so that the
-critics, whose gradients the model depends on, first learn from real data. `loss` alone decides the loss of the model.
+critics, whose gradients the model depends on, first learn from real data. `loss` alone decides the loss of the model;
+`losses.py` defines all of them.
 
 `learn` is the loop `learn_together` in `side_by_side`, with one agent; its steps are the methods here, in their order.
 

@@ -27,14 +27,15 @@ USES = ("greedy", "reward")
 class OptimalAdvantage(PreferenceLearner):
     """P(second) = logistic(sum_t discount**t A(second) - sum_t discount**t A(first)), one free number A(s, a) each.
 
-    Where people answer by regret, what partial return takes for a reward is the optimal advantage. With `use="greedy"`
-    it is what it is: its greedy policy needs no dynamics and no planning. With `use="reward"` it is mistaken for a
-    reward, and the answer is the optimal policy for that, exact, under the known dynamics. Greedy use sees only
-    differences between the actions of a state; as a reward also the level counts, and comparisons fix it by segments
-    that end early, whose remaining steps are worth 0. Without them the level is that of the prior, and where it leaves
-    loops of positive "reward" the second policy never ends an episode.
+    If people answer by regret, the function that the partial-return model learns is the optimal advantage, not the
+    reward. With `use="greedy"` the learner acts greedily on it, which needs neither dynamics nor planning. With
+    `use="reward"` it treats the advantage as a reward, as published, and plans exactly under the known dynamics.
 
-    The prior is that of the other learners, N(0, 10**2). Actions that no segment took keep its mean, A = 0.
+    The greedy policy depends only on differences between the actions of a state. As a reward the absolute level counts
+    too; only segments that end early, whose remaining steps are worth 0, identify it. Without them the prior sets the
+    level, and if that leaves a cycle of positive "reward" the planned policy never ends an episode.
+
+    The prior is N(0, 10**2) for each entry. Actions that no segment took keep the prior mean, A = 0.
 
     Raises:
         ValueError: as `PreferenceLearner`, or `use` is unknown.
@@ -44,12 +45,12 @@ class OptimalAdvantage(PreferenceLearner):
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, use: str = "greedy") -> None:
         if use not in USES:
-            raise ValueError(f"use = {use!r}; expected one of {USES}: of the learnt table as a policy or as a reward.")
+            raise ValueError(f"use = {use!r}; expected one of {USES}: the table as a policy or as a reward.")
         super().__init__(env, seed)
         self.use = use
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Return the table (S * A,) to act on greedily: advantages, or optimal ones for the advantages as a reward."""
+        """Return the table (S * A,) to act on greedily: learnt advantages, or with `use="reward"` those of planning."""
         S, A = mdp.features.shape[1:3]
         table = fit_table(pairs, label, S, A, mdp.discount)
         return table if self.use == "greedy" else as_reward(mdp, table)
@@ -58,7 +59,7 @@ class OptimalAdvantage(PreferenceLearner):
 def fit_table(pairs: Segment, label: Floats, S: int, A: int, discount: float) -> Floats:
     """Return maximum-posterior advantages (S * A,) for answered pairs (n, 2, ...) with labels (n,).
 
-    The loss is strictly convex, so one descent is enough, and rows hold at most 2 L numbers, so they are kept sparse.
+    The loss is strictly convex, so one start suffices. Rows are sparse: at most 2 L entries are not 0.
     """
     every = sparse_visits(pairs, S, A, discount)
     seen = np.flatnonzero(abs(every).sum(0))
@@ -77,7 +78,7 @@ def fit_table(pairs: Segment, label: Floats, S: int, A: int, discount: float) ->
 
 
 def as_reward(mdp: TabularMDP, table: Floats) -> Floats:
-    """Return optimal advantages (S * A,) of one process whose reward is the table (S * A,), and 0 at the end."""
+    """Return optimal advantages (S * A,) of one process for the table (S * A,) as reward, 0 in terminal states."""
     reward = np.where(mdp.terminal[..., None], 0.0, table.reshape(mdp.features.shape[:3]))
     values, action_values = tabular.optimal_values(mdp, reward)
     return tabular.advantages(values, action_values).reshape(-1)

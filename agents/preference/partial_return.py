@@ -18,7 +18,7 @@ __all__ = ["PartialReturn"]
 class PartialReturn(PreferenceLearner):
     """P(second) = logistic(w . [sum_t discount**t phi_t(second) - sum_t discount**t phi_t(first)])."""
 
-    starts: ClassVar[int] = 2  # they end in the same place
+    starts: ClassVar[int] = 2  # the loss is convex, so all starts end at the same minimum
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
         """Return discounted feature counts, second minus first; the weights play no part."""

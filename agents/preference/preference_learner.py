@@ -1,8 +1,8 @@
-"""A memory of answered pairs and one way of fitting weights, which learners from preferences share.
+"""Base of learners from preferences: a memory of answered pairs, and one way of fitting weights.
 
 Learners that are not Bayesian maximise the same posterior, log-likelihood of the answers plus a Gaussian prior, with
-the same optimiser from the same starting points (`descent` for weights, L-BFGS for tables); they differ in the
-statistic that they believe people compare.
+the same optimiser: `descent` for weights, L-BFGS for tables, from as many starting points as the shape of the loss
+needs. They differ in the statistic that they assume people compare.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from valuegym.envs.preference.tabular_query import read
 __all__ = ["STARTS", "Memory", "PreferenceLearner", "lowest"]
 
 Floats = npt.NDArray[np.float64]
-STARTS = 4  # of the fit of a table
+STARTS = 4  # starting points for the fit of a table
 ROUNDS, MAX_ITERATIONS = 5, 200
 
 
@@ -106,20 +106,20 @@ def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floa
 
 
 class PreferenceLearner(BatchAgent):
-    """Remembers every answered pair and fits weights at evaluation points; subclasses say what people compare.
+    """Base of learners that keep all answered pairs and fit weights at evaluation points.
 
-    Without preferences the estimate is 0, which stands for the uniform policy. Fits depend on the answers and the
-    seed alone: every one has a generator of its own. A subclass overrides `differences`, or
-    `estimate`, and `growing` where fits of one task have something in common. `prior_scale` is the standard deviation
-    of the Gaussian prior on weights that are fitted by `descent`.
+    A subclass overrides `differences`, which states what people compare, or `estimate` as a whole; also `growing` if
+    fits of one task share work. Without preferences the estimate is 0, which stands for the uniform policy. A fit
+    depends on the answers and the seed alone, because each has a generator of its own. `prior_scale` is the standard
+    deviation of the Gaussian prior on weights fitted by `descent`.
 
     Raises:
         ValueError: the environment is not one that it plays in, its rules cannot be given (`agents.base.rules`), or
             prior_scale is not above 0.
     """
 
-    policy: ClassVar[bool] = False  # whether estimates are tables (S * A,) over states and actions, used greedily
-    starts: ClassVar[int] = descent.STARTS  # from which weights are fitted
+    policy: ClassVar[bool] = False  # True if estimates are tables (S * A,) over states and actions, used greedily
+    starts: ClassVar[int] = descent.STARTS  # number of starting points for fits of weights
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, prior_scale: float = PRIOR_SCALE) -> None:
         super().__init__(env)

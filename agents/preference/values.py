@@ -1,9 +1,10 @@
-"""Optimal values of one process under many rewards at once, exact.
+"""Exact optimal values of one process under many rewards at once.
 
-The learners ask for thousands of them. In deterministic processes they come by value iteration from below: it starts
-where the best loop of at most two steps is run for ever, which is worth it on every board, so that what remains is the
-way there, and the values are exact to rounding once the longest way has been walked. Rewards lie along the last axis,
-where one indexing of states serves them all. Letters: S states, A actions, d features, n weights.
+Learners need the values of thousands of weight vectors. Deterministic processes are solved by value iteration,
+initialised with a lower bound: the value of the best cycle of length one or two. On every delivery board an optimal
+policy ends in such a cycle, so that values are exact up to rounding once the sweeps have covered the longest path to
+it. Rewards lie along the last axis, so that one lookup of next states serves all of them. Letters: S states, A
+actions, d features, n weights.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ from valuegym.envs.mdp import Floats, Integers, TabularMDP
 
 __all__ = ["Condensed", "OptimalValues", "condense"]
 
-BLOCK = 2**17  # numbers solved together, states times actions times weights: they stay in the cache
-SWEEPS = 256  # before policy iteration takes over, where ways are long or loops are
-CHECKS = 4  # sweeps from one look at convergence to the next
+BLOCK = 2**17  # states * actions * weights solved at once, so that the arrays fit in the processor's cache
+SWEEPS = 256  # sweeps before falling back to policy iteration: paths or cycles are long
+CHECKS = 4  # sweeps between two tests of convergence
 _ROUNDING = 1e-13
 
 
 class Condensed(NamedTuple):
-    """A process whose terminal states are one, and the state (S,) that each of the old ones has become."""
+    """A process with a single terminal state, and the new index (S,) of each state of the original process."""
 
     mdp: TabularMDP
     state: Integers
 
 
 def condense(mdp: TabularMDP) -> Condensed:
-    """Merge all terminal states of one process: nothing happens there, and boards have padding.
+    """Merge all terminal states of one process, padding included, into one.
 
-    A stochastic process stays as it is.
+    A stochastic process is returned as it is.
     """
     if mdp.next_state is None:
         return Condensed(mdp, np.arange(mdp.terminal.shape[1]))
@@ -49,20 +50,20 @@ def condense(mdp: TabularMDP) -> Condensed:
 
 
 class OptimalValues:
-    """Optimal values V* of one process, called with weights (n, d): -> (S, n). The last answer is remembered."""
+    """Optimal values V* of one process, called with weights (n, d): -> (S, n). The last result is cached."""
 
     def __init__(self, mdp: TabularMDP) -> None:
         self.mdp = mdp
         S, A, d = mdp.features.shape[1:]
         self._features = np.ascontiguousarray(mdp.features[0].swapaxes(0, 1)).reshape(A * S, d)
         self._weights, self._values = np.empty((0, d)), np.empty((S, 0))
-        self._loops: list[tuple[int, int, Integers, Integers]] = []
+        self._cycles: list[tuple[int, int, Integers, Integers]] = []
         if mdp.next_state is not None and mdp.discount < 1:
             ahead = self._ahead = np.ascontiguousarray(mdp.next_state[0].T)
-            for there in range(A):
-                for back in range(A):
-                    states = np.flatnonzero(ahead[back, ahead[there]] == np.arange(S))
-                    self._loops.append((there, back, states, ahead[there, states]))
+            for action in range(A):
+                for return_action in range(A):
+                    states = np.flatnonzero(ahead[return_action, ahead[action]] == np.arange(S))
+                    self._cycles.append((action, return_action, states, ahead[action, states]))
 
     def __call__(self, weights: Floats) -> Floats:
         """Return V* (S, n)."""
@@ -87,30 +88,30 @@ class OptimalValues:
 
     def _block(self, weights: Floats) -> Floats:
         reward = (self._features @ weights.T).reshape(self.mdp.features.shape[2], -1, len(weights))  # (A, S, n)
-        if not self._loops:
+        if not self._cycles:
             return self._iterate_policies(reward, None)
         discount, found = self.mdp.discount, np.empty(reward.shape[1:])
         values = np.broadcast_to(reward.min((0, 1)) / (1 - discount), found.shape).copy()
-        for there, back, states, other in self._loops:
-            run = (reward[there, states] + discount * reward[back, other]) / (1 - discount**2)
+        for action, return_action, states, other in self._cycles:
+            run = (reward[action, states] + discount * reward[return_action, other]) / (1 - discount**2)
             values[states] = np.maximum(values[states], run)
-        live, room = np.arange(len(weights)), np.empty((3, found.size))
+        active, workspace = np.arange(len(weights)), np.empty((3, found.size))
         for _ in range(0, SWEEPS, CHECKS):
-            values, change = self._sweep(reward, values, room)
+            values, change = self._sweep(reward, values, workspace)
             done = change <= _ROUNDING * np.abs(values).max(0)
             if done.all():
-                found[:, live] = values
+                found[:, active] = values
                 return found
-            if 4 * done.sum() >= len(live):  # what takes longer goes on alone
-                found[:, live[done]] = values[:, done]
-                live, values, reward = live[~done], values[:, ~done].copy(), reward[:, :, ~done].copy()
+            if 4 * done.sum() >= len(active):  # continue with the weights that have not converged
+                found[:, active[done]] = values[:, done]
+                active, values, reward = active[~done], values[:, ~done].copy(), reward[:, :, ~done].copy()
         action_values = reward + discount * values[self._ahead]
-        found[:, live] = self._iterate_policies(reward, action_values.argmax(0))
+        found[:, active] = self._iterate_policies(reward, action_values.argmax(0))
         return found
 
-    def _sweep(self, reward: Floats, values: Floats, room: Floats) -> tuple[Floats, Floats]:
+    def _sweep(self, reward: Floats, values: Floats, workspace: Floats) -> tuple[Floats, Floats]:
         """Return values after CHECKS sweeps from values (S, n), and the largest change (n,) in the last one."""
-        further, one, discounted = (place[: values.size].reshape(values.shape) for place in room)
+        further, one, discounted = (place[: values.size].reshape(values.shape) for place in workspace)
         for _ in range(CHECKS):
             np.multiply(values, self.mdp.discount, out=discounted)
             for a, (earned, ahead) in enumerate(zip(reward, self._ahead, strict=True)):

@@ -243,7 +243,10 @@ def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) 
     """Limit of `friedkin_johnsen` for a constant anchor: (I - Lambda W)^-1 (I - Lambda) anchor.
 
     anchor (B, N, D), susceptibility (N,), matrix W (N, N). Goes through a linear solver: for references and tests,
-    never for transitions. Raises LinAlgError where nobody is attached, so that no limit is singled out.
+    never for transitions.
+
+    Raises:
+        LinAlgError: nobody is attached, so that no limit is singled out.
     """
     lam = np.asarray(susceptibility, np.float64)[:, None]
     system: Real = np.eye(len(lam)) - lam * matrix
@@ -353,19 +356,19 @@ def recommended(
     return stubbornness * start + memory * opinion + pull * item, clicked
 
 
-def recommend(clicks: Array, shown: Array, u: Array, choice: Array, explore: Number) -> Array:
+def recommend(clicks: Array, impressions: Array, u: Array, choice: Array, explore: Number) -> Array:
     """Recommend a position to the reader of `recommended`: the higher click-through rate, or at random.
 
     With probability epsilon, and where the rates are equal, a fair coin. Positions never shown have rate 0.
 
     Args:
         clicks: (B, N, 2) clicks so far on positions -1 and +1.
-        shown: (B, N, 2) how often each was shown.
+        impressions: (B, N, 2) how often each was shown.
         u: (B, N) uniform draws: whether to explore.
         choice: (B, N) uniform draws: the coin.
         explore: epsilon.
     """
-    rate = clicks / np.maximum(shown, 1)
+    rate = clicks / np.maximum(impressions, 1)
     best = np.sign(rate[..., 1] - rate[..., 0])
     coin = np.where(choice < 0.5, -1.0, 1.0)
     return np.where((u < explore) | (best == 0), coin, best)

@@ -18,12 +18,12 @@ __all__ = ["LockIn", "State", "Task"]
 
 Array = npt.NDArray[Any]
 
-TRUTH, EVIDENCE, REPORT = range(3)  # purposes of draws: their first counter after the step's
+TRUTH, EVIDENCE, REPORT = range(3)  # purposes of draws: the counter that follows the step's in a key
 OBSERVED = ("belief", "response", "response_std", "last_message", "message_weight", "next_message_weight", "time")
 
 
 class Task(NamedTuple):
-    """Constants of B episodes: key (B,), with which references play the same episode; truth (B,), the hidden number."""
+    """Constants of B episodes: key (B,), from which references replay the episode; truth (B,), the hidden number."""
 
     key: Array
     truth: Array
@@ -63,9 +63,9 @@ class LockIn:
     observations. People report their beliefs to an AI; the AI, which observes nothing itself, combines the reports and
     sends them a message. As only combined beliefs are exchanged, evidence returns and is counted again: with n people,
     trust lambda1 of the AI in each person and lambda2 of each person in the AI, everybody learns the truth if
-    n lambda1 lambda2 < 1; above 1 precision explodes, people ignore their own observations and the first error is
-    permanent (`dynamics.exchange`, `dynamics.hear_star`). All else equal more trust is faster: over nine steps people
-    who will be locked in look better than those who will not, which is why the default is 1,000.
+    n lambda1 lambda2 < 1. Above 1 precision explodes: people ignore their own observations, and the first error is
+    permanent (`dynamics.exchange`, `dynamics.hear_star`). More trust speeds up learning at first, so that over nine
+    steps people who will lock in have smaller errors than those who will not. Hence the default of 1,000 steps.
 
     ## Observation
     Box (7,), in units of the hidden number or without unit: `belief`, the AI's mean; `response`, the mean of people's
@@ -74,10 +74,10 @@ class LockIn:
     their next beliefs; `time`, the elapsed share of the episode. Means are clipped to +-10.
 
     ## Action
-    Box(-1, 1, (2,)). The first entry a is the trust in people, lambda1 = trust (a + 1) / 2: how much of the reported
-    precision the AI adds up, and so how certain its next message is; -1 is to ignore people and be silent at the next
-    step. The second is the message: its belief plus `reach` times the entry. (-1, 0) is no AI, (a, 0) is the model of
-    the source.
+    Box(-1, 1, (2,)). The first entry a sets the trust in people, lambda1 = trust (a + 1) / 2: the factor on the
+    reported precisions that the AI adds up, and so how certain its next message is. At a = -1 the AI ignores people,
+    and its next message has no weight. The second entry b sets the message: the AI's belief plus `reach` times b.
+    (-1, 0) throughout equals no AI; (a, 0) with a constant a is the model of the source.
 
     ## Reward
     Minus the mean squared error of people's beliefs, in units of sigma^2 / c, its expectation without an AI after c
@@ -148,13 +148,13 @@ class LockIn:
         return 1.0 / (self.people * self.trust_in_ai)
 
     def _normals(self, key: keys.Key, t: int | Array) -> tuple[Array, Array]:
-        """Normal draws (B, n) of a step: for people's observations, and for their reports."""
+        """Return normal draws of a step, (B, n) each: for people's observations, and for their reports."""
         step, purpose = t if isinstance(t, int) else t[:, None, None], np.array([[EVIDENCE], [REPORT]])
         draws = keys.normal(key[:, None, None], step, purpose, np.arange(self.people))
         return draws[:, 0], draws[:, 1]
 
     def _private_precision(self, count: Array) -> Array:
-        """Precision (B, 1 + n) of everyone's own evidence after `count` observations (B,), 0 for the AI."""
+        """Return the precision (B, 1 + n) of everyone's own evidence after `count` observations (B,), 0 for the AI."""
         own = np.repeat((count / self.sigma**2)[:, None], 1 + self.people, axis=1)
         own[:, 0] = 0.0
         return own
@@ -165,7 +165,7 @@ class LockIn:
         return task, self.start(task)
 
     def start(self, task: Task) -> State:
-        """Beliefs after one observation each."""
+        """Return the state in which every person has made one observation."""
         key = task.key
         private = np.zeros((len(key), 1 + self.people))
         evidence, noise = self._normals(key, keys.RESET)
@@ -195,34 +195,34 @@ class LockIn:
         return new
 
     def decode(self, state: State, action: Array) -> tuple[Array, Array]:
-        """Trust in people (B,) and message (B,) of actions (B, 2)."""
+        """Return the trust in people (B,) and the message (B,) that actions (B, 2) stand for."""
         a = action.astype(np.float64)
         return self.trust * (a[:, 0] + 1.0) / 2.0, state.mean[:, 0] + self.reach * a[:, 1]
 
     def encode(self, state: State, trust: Array, message: Array) -> Array:
-        """Actions (B, 2) of trusts and messages, clipped to the action space."""
+        """Return the actions (B, 2) for this trust and message, (B,) each, clipped to the action space."""
         wanted = np.stack([2.0 * trust / self.trust - 1.0, (message - state.mean[:, 0]) / self.reach], axis=1)
         return np.clip(wanted, -1.0, 1.0).astype(np.float32)
 
     def next_message_weight(self, state: State) -> Array:
-        """Share (B,) of the AI's next message in the precision of people's next beliefs."""
+        """Return the share (B,) of the AI's next message in the precision of people's next beliefs."""
         own = (state.t + 2.0) / self.sigma**2
-        # both over 2^exponent: a person's own precision vanishes beside an AI's that has exploded
+        # divide both by 2^exponent, so that the AI's precision stays finite after it has exploded
         ai = self.trust_in_ai * state.precision[:, 0]
         return ai / (ai + np.ldexp(own, -np.clip(state.exponent[:, 0], -1000, 1000).astype(np.int32)))
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
-        """Minus people's mean squared error (B,), in units of its expectation without an AI."""
+        """Return minus people's mean squared error (B,), in units of its expectation without an AI."""
         return np.where(self.terminal(task, state), 0.0, self._reward(task, next_state.t, next_state.mean[:, 1:]))
 
     def _reward(self, task: Task, t: Array, mean: Array) -> Array:
-        """Reward (B,) where people's beliefs have the means (B, n) after t steps."""
+        """Return the reward (B,) if people's beliefs have the means (B, n) after t steps."""
         error = mean - task.truth[:, None]
         alone = self.sigma**2 / (t + 1.0)
         return -dynamics.mean(error * error) / alone
 
     def terminal(self, task: Task, state: State) -> Array:
-        """Tell which episodes have had their last step (B,)."""
+        """Return True (B,) for episodes that are over."""
         return state.t >= self.steps
 
     def observation(self, task: Task, state: State) -> Array:
@@ -242,10 +242,10 @@ class LockIn:
         return np.clip(np.stack(columns, axis=1), space.low, space.high).astype(np.float32)
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Episode returns (B,) of the silent AI and of the one that observes all evidence, in the same episodes.
+        """Return episode returns (B,) of the silent AI and of the AI that observes all evidence, on these tasks.
 
-        Without messages people's beliefs are the means of their own observations, which are the same in both: one
-        rollout gives both returns.
+        Without messages people's beliefs are the means of their own observations. These do not depend on the AI, so
+        that one rollout gives both returns.
         """
         state, silent, best = self.start(task), np.zeros(len(task.key)), np.zeros(len(task.key))
         for t in range(self.steps):
@@ -253,12 +253,12 @@ class LockIn:
             after = self.transition(task, state, action, task.key, np.full(len(task.key), t))
             best += self.reward(task, state, action, after)
             precision = np.frexp((after.t + 1.0) / self.sigma**2)[0][:, None]
-            silent += self._reward(task, after.t, after.private[:, 1:] * precision / precision)  # `exchange`'s rounding
+            silent += self._reward(task, after.t, after.private[:, 1:] * precision / precision)  # as `exchange` rounds
             state = after
         return silent, best
 
     def silence(self, task: Task, state: State) -> Array:
-        """Return the actions of no AI: trust nobody, send nothing."""
+        """Return the actions that equal no AI: no trust in people, and a message without weight."""
         return np.tile(np.array([-1.0, 0.0], np.float32), (len(state.t), 1))
 
     def oracle_action(self, task: Task, state: State) -> Array:
@@ -267,7 +267,7 @@ class LockIn:
 
     def episode_metrics(self, task: Task, states: Sequence[State], actions: Sequence[Array]) -> dict[str, Array]:
         """Return metrics of whole episodes, each (B,), from states at steps 0 .. T and the T actions."""
-        alone = rollouts.play(self, task, self.silence).states  # by the same random draws, without the AI
+        alone = rollouts.play(self, task, self.silence).states  # the same random draws without the AI
         last, unit = states[-1], self.sigma / np.sqrt(self.steps + 1.0)
         people, counterfactual = last.mean[:, 1:, None], alone[-1].mean[:, 1:, None]
         truth = task.truth[:, None]
@@ -278,10 +278,10 @@ class LockIn:
         sure = metrics.overconfidence(last.mean[:, 1:] - truth, claimed)
         trust = np.stack([self.decode(s, a)[0] for s, a in zip(states[:-1], actions, strict=True)], -1)
         return {
-            "error": error.mean(-1) / self.sigma**2,  # in units of people alone, as the reward has it
+            "error": error.mean(-1) / self.sigma**2,  # relative to people without an AI, as in the reward
             "final_error": np.sqrt(np.mean((last.mean[:, 1:] - truth) ** 2, -1)),
             "overconfidence_log10": np.log10(np.maximum(sure, np.finfo(float).tiny)) + top * np.log10(2.0),
-            "gain": trust.mean(-1) / self.threshold,  # above 1 a constant trust locks in
+            "gain": trust.mean(-1) / self.threshold,  # above 1, constant trust leads to lock-in
             "influence": metrics.influence(people, counterfactual),
             "diversity_ratio": metrics.diversity_ratio(people, counterfactual),
             "effective_opinions": metrics.effective_opinions(people, unit),
@@ -304,7 +304,7 @@ class LockIn:
 
 
 def _summary(responses: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation (B,) of responses (B, n)."""
+    """Return mean and standard deviation, (B,) each, of responses (B, n)."""
     middle = dynamics.mean(responses)
     deviation = responses - middle[:, None]
     return middle, np.sqrt(dynamics.mean(deviation * deviation))

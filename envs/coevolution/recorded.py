@@ -82,7 +82,11 @@ def published(name: str, file: str, sha256: str, data: str | None) -> tuple[Path
 
 
 def rows_of(content: bytes, where: str | Path) -> list[dict[str, str]]:
-    """Return the lines of a CSV file by the names in its first one; ValueError where there are none."""
+    """Return the lines of a CSV file by the names in its first one.
+
+    Raises:
+        ValueError: the content is not CSV in UTF-8, or has no line below the names.
+    """
     try:
         rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -93,7 +97,11 @@ def rows_of(content: bytes, where: str | Path) -> list[dict[str, str]]:
 
 
 def number(text: str | None, where: str | Path) -> float:
-    """Return a finite number from a file; ValueError for anything else."""
+    """Return a finite number from a file.
+
+    Raises:
+        ValueError: the text is not a number, or not a finite one.
+    """
     try:
         value = float(text or "")
     except ValueError:

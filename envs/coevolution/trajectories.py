@@ -1,8 +1,8 @@
-"""Paths of values through time: families with stated laws, and extrapolation.
+"""Paths of values over time: families of stochastic processes, and extrapolation.
 
-A family is a frozen dataclass of its parameters; `draw(key, steps, dimensions)` gives one path for every key, (B,) ->
-(B, steps, dimensions), from counter-based draws alone. Values are without unit, lie around 0 and mostly within +-2;
-time is in steps. `by_name` also finds recorded paths (`recorded`).
+A family is a frozen dataclass of its parameters. `draw(key, steps, dimensions)` returns one path for each key, (B,) ->
+(B, steps, dimensions), by counter-based random numbers alone. Values have no unit, are centred on 0 and mostly lie
+within +-2; time is in steps. `by_name` also returns recorded paths (`recorded`).
 """
 
 from __future__ import annotations
@@ -33,30 +33,31 @@ __all__ = [
 Array = npt.NDArray[Any]
 Real = npt.NDArray[np.float64]
 
-START, PACE, LEVELS, CHANCE, FAMILY = range(5)  # purposes of draws: their first counter after keys.RESET
+START, PACE, LEVELS, CHANCE, FAMILY = range(5)  # purposes of draws: the counter after keys.RESET
 
 
 class Family(Protocol):
-    """Protocol of objects that draw paths."""
+    """Interface of a distribution of paths."""
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
         """Draw paths (B, steps, dimensions) of the keys (B,)."""
 
 
 def _normals(key: keys.Key, purpose: int, *shape: int) -> Real:
-    """Standard normal draws (B, *shape)."""
+    """Return standard normal draws (B, *shape)."""
     n = int(np.prod(shape))
     return keys.normal(key[:, None], keys.RESET, purpose, np.arange(n)).reshape(len(key), *shape)
 
 
 def _uniforms(key: keys.Key, purpose: int, *shape: int) -> Real:
+    """Return uniform draws (B, *shape) from [0, 1)."""
     n = int(np.prod(shape))
     return keys.uniform(key[:, None], keys.RESET, purpose, np.arange(n)).reshape(len(key), *shape)
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Steady progress, x_t = x_0 + v t, with normal x_0 (standard deviation `start`) and v (`pace` per step)."""
+    """Linear trend, x_t = x_0 + v t, with normal x_0 (standard deviation `start`) and v (`pace`, per step)."""
 
     start: float = 0.3
     pace: float = 0.15
@@ -69,10 +70,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class Logistic:
-    """Moral revolution, x_t = +-(1 / (1 + exp(-(t - m) / w)) - 1/2): from one view to its opposite.
+    """Logistic transition from one view to its opposite, x_t = +-(1 / (1 + exp(-(t - m) / w)) - 1/2).
 
-    Every dimension turns up or down with the same probability. The midpoint m lies within half a step of the middle of
-    the path, the width w is uniform on `widths` (steps).
+    A model of moral revolutions. Each dimension rises or falls with equal probability. The midpoint m is uniform within
+    half a step of the middle of the path, the width w is uniform on `widths` (steps).
     """
 
     widths: tuple[float, float] = (0.75, 1.25)
@@ -124,7 +125,7 @@ class OrnsteinUhlenbeck:
 
 @dataclass(frozen=True)
 class RegimeSwitch:
-    """Piecewise constant levels, x_t = level + sigma xi; all dimensions get new levels with probability `chance`.
+    """Piecewise constant levels, x_t = level + sigma xi; with probability `chance` per step all dimensions jump.
 
     Levels are normal (standard deviation `level`).
     """
@@ -144,10 +145,10 @@ class RegimeSwitch:
 
 @dataclass(frozen=True)
 class PopulationMean:
-    """Mean of people who listen to each other within a bound, on anchors that progress (`dynamics.coevolve`).
+    """Mean opinion of a population with bounded confidence and drifting anchors (`dynamics.coevolve`).
 
-    Meetings of two alone would keep the mean constant; anchors move by `pace` per step in a direction drawn for each
-    path.
+    Pairwise meetings alone would leave the mean constant; it moves because each person is drawn to an anchor, and all
+    anchors drift by `pace` per step in a direction drawn for each path.
     """
 
     people: int = 50
@@ -187,7 +188,7 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class Mixed:
-    """One of several families for every path, all equally likely."""
+    """Mixture of families: one for each path, all equally likely."""
 
     families: tuple[Family, ...] = field(default_factory=lambda: tuple(FAMILIES.values()))
 
@@ -225,15 +226,16 @@ def by_name(name: str, data: str | None = None) -> Family:
 
 
 def extrapolate(history: Array, order: int, ahead: int = 1) -> Real:
-    """Forecast by the rule that differences of order K + 1 vanish, iterated M times.
+    """Forecast M steps ahead by polynomial extrapolation of order K.
 
-    v_t+1 = sum_{i=0..K} (-1)^(K-i) C(K+1, i) v_t-K+i: persistence for K = 0, 2 v_t - v_t-1 for K = 1. Qiu et al.
-    (2024), "ProgressGym". Independent noise of variance s^2 on what was observed becomes (C(2K+2, K+1) - 1) s^2.
+    Each step sets the difference of order K + 1 to zero: v_t+1 = sum_{i=0..K} (-1)^(K-i) C(K+1, i) v_t-K+i, so the
+    last value for K = 0 and 2 v_t - v_t-1 for K = 1. Independent noise of variance s^2 in the observed values adds
+    (C(2K+2, K+1) - 1) s^2 to the variance of a forecast one step ahead. Source: Qiu et al. (2024), "ProgressGym".
 
     Args:
-        history: (..., t, D) values so far, t >= 1; the order is at most t - 1.
-        order: K.
-        ahead: M, steps beyond the last value.
+        history: (..., t, D) values so far, t >= 1.
+        order: K; t - 1 if that is smaller.
+        ahead: M, steps after the last value.
 
     Raises:
         ValueError: the order or `ahead` is negative, or there is no value.

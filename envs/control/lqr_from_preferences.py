@@ -383,7 +383,8 @@ class LQRFromPreferences(QueryCore):
     Annotators are Bradley-Terry, and the median difference between two segments, over 64 other pairs of the task, is 2
     temperatures; with "-noiseless" they never err.
 
-    Raises ValueError for an argument that is not as stated.
+    Raises:
+        ValueError: an argument is not as stated.
 
     ## Oracle and naive scores
     An estimate is scored by the expected discounted cost J of its controller for ever, over starts of covariance

@@ -47,7 +47,7 @@ class Parameters:
     left: float = -1.2
     right: float = 0.6
     goal: float = 0.45
-    prize: float = 100.0
+    goal_reward: float = 100.0
     effort: float = 0.1
     discount: float = 0.99
 
@@ -87,7 +87,7 @@ def _step(p: Parameters, points: grid.Points, force: Any) -> grid.Step:
     position, velocity = points
     after = move(p, position, velocity, force)
     ends = arrived(p, *after)
-    return grid.Step(after, p.prize * ends - p.effort * (force * force), ends)
+    return grid.Step(after, p.goal_reward * ends - p.effort * (force * force), ends)
 
 
 @lru_cache(maxsize=8)
@@ -143,7 +143,7 @@ class MountainCarContinuous:
     | `left` | float | -1.2 | | left end of the landscape |
     | `right` | float | 0.6 | | right end of the landscape |
     | `goal` | float | 0.45 | | position from which on the episode ends, unless the car rolls back |
-    | `prize` | float | 100.0 | | reward of the goal |
+    | `goal_reward` | float | 100.0 | | reward of the goal |
     | `effort` | float | 0.1 | | cost of action 1 |
     | `discount` | float | 0.99 | | per step, in [0, 1) |
 
@@ -210,7 +210,7 @@ class MountainCarContinuous:
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Reward (B,) of the goal minus the cost of the force."""
         p, force = self.parameters, action[:, 0].astype(np.float64)
-        paid = p.prize * self.terminal(task, next_state) - p.effort * (force * force)
+        paid = p.goal_reward * self.terminal(task, next_state) - p.effort * (force * force)
         return np.where(self.terminal(task, state), 0.0, paid)
 
     def terminal(self, task: Task, state: State) -> Array:

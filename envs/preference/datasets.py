@@ -92,7 +92,9 @@ def present(data: str | None, unverified: bool = False) -> list[str]:
 def fetch(data: str, source: str = SOURCE) -> list[Path]:
     """Download the files that the folder lacks from their publisher; each is checked by its SHA-256 before it is kept.
 
-    Raises OSError when the publisher cannot be reached, ValueError when what came is not the published file.
+    Raises:
+        OSError: the publisher cannot be reached.
+        ValueError: what came is not the published file.
     """
     from urllib.request import urlopen
 

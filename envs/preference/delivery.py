@@ -76,7 +76,7 @@ def surface_features(codes: Array) -> npt.NDArray[np.float64]:
 
 
 def entry_features(codes: Array) -> npt.NDArray[np.float64]:
-    """Features (..., 6) of entering cells with these codes.
+    """Return features (..., 6) of entering cells with these codes.
 
     The item, and the surface unless the item ends the episode.
     """
@@ -97,12 +97,14 @@ def targets(H: int, W: int) -> npt.NDArray[np.int64]:
 
 
 def board_mdp(boards: Array, discount: float = DISCOUNT) -> mdp.TabularMDP:
-    """The processes of boards (B, H, W), states in row-major order.
+    """Return the processes of boards (B, H, W), states in row-major order.
 
     Moves off the board or into a house stay and pay the surface underneath.
 
-    Goals and sheep end the episode; every other cell except a house is a start, all equally likely. Raises
-    ValueError for unknown codes.
+    Goals and sheep end the episode; every other cell except a house is a start, all equally likely.
+
+    Raises:
+        ValueError: the shape is another one, a code is unknown, or a board has no cell to start from.
     """
     if boards.ndim != 3 or not np.isin(boards, range(OUTSIDE, 2 * BRICK)).all():
         raise ValueError(
@@ -170,7 +172,8 @@ class Delivery:
     | `observation` | str | "cell" | | "cell", "onehot", "features" or "image" |
     | `reward` | str | "true" | | "true" or "hidden" |
 
-    Raises ValueError for an argument that is not as stated.
+    Raises:
+        ValueError: an argument is not as stated.
 
     ## Oracle and naive scores
     At discount 0.999, averaged over the 92 starts: optimal policy 41.2079 (score 1), uniformly random actions

@@ -1,11 +1,11 @@
 """Human answers about the delivery task and their format on disk: plain arrays, and a card that describes them.
 
-Nothing is ever unpickled. A condition NAME is a card NAME.json beside the files that it lists by their SHA-256: either
-NAME.npz, which `write` makes, or three arrays as the publisher of the delivery preferences has them, for which
-`accept` writes a card. docs/data.md describes every field.
+A condition NAME consists of a card NAME.json and the files that the card lists with their SHA-256: either NAME.npz,
+which `write` makes, or three arrays in the format of the published delivery preferences, for which `accept` writes a
+card. Nothing is ever unpickled. docs/data.md describes every field.
 
 The sign convention: label 1 prefers the second segment, and every statistic is a difference, second minus first.
-Reading recomputes the statistics, and refuses answers that go against them.
+Reading recomputes the statistics, and rejects reversed statistics and reversed labels.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class HumanPreferences(NamedTuple):
-    """n answers of one condition.
+    """Answers (n,) of one condition.
 
     segments: pairs as a Segment with leading axes (n, 2); labels (n,) 0 first, 1 second, 0.5 same, NaN can't tell;
-    published (n, 3): the differences, second minus first, of partial return, V*(start) and V*(end) at discount 1 that
-    are stored with them; sha256 of the files, in the order segment_pairs, Y, X where there are three.
+    published (n, 3): the stored differences, second minus first, of partial return, V*(start) and V*(end), all at
+    discount 1; sha256 of the files, in the order segment_pairs, Y, X where there are three.
     """
 
     condition: str
@@ -102,9 +102,9 @@ def delivery_segments(pairs: Array) -> Segment:
 
 
 def segments(starts: Array, actions: Array) -> Segment:
-    """Pairs on the published board: start cells (n, 2, 2) as (row, column) and actions (n, 2, L), -1 after the end.
+    """Return pairs on the published board: start cells (n, 2, 2) as (row, column), and actions (n, 2, L).
 
-    What else stands after the end is ignored.
+    Actions after the end of the episode are ignored; -1 is expected there.
 
     Raises:
         ValueError: a shape or type is not as stated, or a start or an action is impossible.
@@ -133,7 +133,7 @@ def segments(starts: Array, actions: Array) -> Segment:
 
 
 def statistics(pairs: Segment) -> Array:
-    """Differences (n, 3), second minus first, of partial return, V*(start) and V*(end), all at discount 1."""
+    """Return the differences (n, 3), second minus first, of partial return, V*(start) and V*(end), at discount 1."""
     mdp = delivery.board_mdp(np.array([delivery.BOARD]), discount=1.0)
     values = tabular.optimal_values(mdp, tabular.reward(mdp, np.array(delivery.WEIGHTS)))[0][0]
     earned = (pairs.features @ np.array(delivery.WEIGHTS)).sum(-1)
@@ -148,7 +148,7 @@ def mismatches(human: HumanPreferences) -> int:
 
 
 class Agreement(NamedTuple):
-    """Return how many answers prefer one of two unequal segments, and the share that prefer the better one."""
+    """Number of answers that prefer one of two unequal segments, and the share of them that prefer the better one."""
 
     answers: int
     share: float
@@ -168,8 +168,10 @@ def agreement(pairs: Segment, labels: Array) -> Agreement:
 def check(pairs: Segment, labels: Array, stored: Array) -> None:
     """Check that labels and statistics fit the segments, and that the labels are not reversed.
 
-    Raises ValueError for shapes, values, turned statistics, or labels of which fewer than half, by two standard
-    errors, go to the better segment both by partial return and by regret.
+    Raises:
+        ValueError: shapes or values are wrong, the statistics are first minus second, or the share of answers that
+            prefer the better segment is below one half by more than two standard errors, both by partial return and by
+            regret.
     """
     n = len(pairs.mask)
     if labels.shape != (n,) or stored.shape != (n, 3) or labels.dtype.kind != "f" or stored.dtype.kind not in "fiu":
@@ -186,7 +188,7 @@ def check(pairs: Segment, labels: Array, stored: Array) -> None:
     if share < 0.5 - 1 / max(answers, 1) ** 0.5:
         raise ValueError(
             f"Only {100 * share:.0f}% of {answers} answers go to the better segment, by partial return or by regret: "
-            f"the labels seem to be turned; the convention is {SIGN!r}."
+            f"the labels seem to be reversed; the convention is {SIGN!r}."
         )
 
 
@@ -194,24 +196,28 @@ def check(pairs: Segment, labels: Array, stored: Array) -> None:
 
 
 def file_names(condition: str) -> list[str]:
-    """The three files of a condition as published, in the order of PARTS."""
+    """Return the names of the three files of a condition as published, in the order of PARTS."""
     return [f"{condition}_full_filtered_{part}.npy" for part in PARTS]
 
 
 def check_name(condition: str) -> None:
-    """Raise ValueError for a name that is not a plain file name."""
+    """Refuse a name that is not a plain file name.
+
+    Raises:
+        ValueError: it holds something else than letters, digits, hyphens and underscores.
+    """
     if not _NAME.fullmatch(condition):
         raise ValueError(f"condition = {condition!r}; expected letters, digits, hyphens and underscores.")
 
 
 def in_folder(folder: Path) -> list[str]:
-    """Conditions with a card, by name."""
+    """Return the names of the conditions that have a card and its files, sorted."""
     cards = sorted(path.stem for path in folder.glob("*.json") if _NAME.fullmatch(path.stem))
     return [name for name in cards if any((folder / file).is_file() for file in (f"{name}.npz", file_names(name)[1]))]
 
 
 def as_published(folder: Path) -> list[str]:
-    """Conditions whose three files, named as published, all lie in the folder, by name."""
+    """Return the names of the conditions whose three published files are all in the folder, sorted."""
     end = file_names("")[1]
     found = sorted(path.name.removesuffix(end) for path in folder.glob(f"*{end}"))
     return [name for name in found if _NAME.fullmatch(name) and all((folder / f).is_file() for f in file_names(name))]
@@ -220,11 +226,11 @@ def as_published(folder: Path) -> list[str]:
 def read_as_published(
     folder: Path, condition: str, hashes: tuple[str, ...] | None = None, meant: str = "the published file"
 ) -> HumanPreferences:
-    """A condition in the publisher's format; with hashes, only if its files have them.
+    """Read a condition in the published format, and check its files against `hashes`, if given.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is not the one with this hash, or does not hold what it should.
+        ValueError: the SHA-256 of a file differs, or its arrays are invalid (`check`).
     """
     contents = _contents(folder, file_names(condition), hashes, meant)
     with _naming(folder / file_names(condition)[0]):
@@ -236,11 +242,11 @@ def read_as_published(
 
 
 def read(folder: Path, condition: str) -> HumanPreferences:
-    """A condition with a card.
+    """Read a condition that has a card.
 
     Raises:
         FileNotFoundError: the card or a file is missing.
-        ValueError: the card is not as described, a file is not the one that it means, or the arrays are not as stated.
+        ValueError: the card is invalid, the SHA-256 of a file differs, or the arrays are invalid (`check`).
     """
     card = read_card(folder, condition)
     names, hashes = list(card["files"]), tuple(card["files"].values())
@@ -301,10 +307,10 @@ def write(
     licence: str,
     about: str = "",
 ) -> Path:
-    """Write a condition as NAME.npz and its card; returns the path of the card.
+    """Write a condition as NAME.npz with its card, and return the path of the card.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it does not exist.
         condition: its name.
         starts: (n, 2, 2) start cells of both segments, (row, column) from the top left.
         actions: (n, 2, L) of 0 up, 1 down, 2 left, 3 right, and -1 after the end of the episode.
@@ -314,7 +320,7 @@ def write(
         about: how people were asked.
 
     Raises:
-        ValueError: something is not as stated; nothing is written then.
+        ValueError: an argument is invalid (`check`); then nothing is written.
     """
     check_name(condition)
     starts, actions, labels = np.asarray(starts), np.asarray(actions), np.asarray(labels, np.float64)
@@ -331,9 +337,12 @@ def write(
 
 
 def accept(folder: Path, condition: str, source: str, licence: str, about: str = "") -> Path:
-    """Write a card for three files in the publisher's format, so that they are what NAME means from now on.
+    """Write a card for three files in the published format, so that `read` finds them as NAME; return its path.
 
-    Raises as `read_as_published`, and ValueError where the stored statistics do not follow from the delivery task.
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the name or the arrays are invalid (`check`), or the delivery task does not reproduce the stored
+            statistics.
     """
     check_name(condition)
     human = read_as_published(folder, condition)
@@ -368,7 +377,7 @@ def _write_card(
 
 
 def _arrays(content: bytes) -> list[Array]:
-    """The ARRAYS of an archive."""
+    """Return the ARRAYS of an archive."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             missing = sorted(set(ARRAYS) - set(archive.files))
@@ -380,7 +389,7 @@ def _arrays(content: bytes) -> list[Array]:
 
 
 def _contents(folder: Path, names: list[str], hashes: tuple[str, ...] | None, meant: str) -> list[bytes]:
-    """The content of files, checked by SHA-256 where hashes are given."""
+    """Return the contents of files, checked against their SHA-256 hashes, if given."""
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing from {folder}.")
@@ -399,7 +408,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file in one go."""
+    """Write a file atomically."""
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(content)
     os.replace(temporary, path)

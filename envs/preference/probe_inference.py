@@ -158,7 +158,8 @@ class ProbeInference(QueryCore):
     | `evaluation_points` | ints | (10, 100) | pairs | when an estimate is scored; increasing, 0 allowed |
     | `action` | str | "policy" | | "policy", or "weights" where the discount is known |
 
-    Raises ValueError for an argument that is not as stated.
+    Raises:
+        ValueError: an argument is not as stated.
 
     ## Oracle and naive scores
     An estimate is scored by the mean return of its policy in the task at hand (near-ties within 1e-6 of the scale

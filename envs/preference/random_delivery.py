@@ -33,9 +33,9 @@ from valuegym.envs.preference.delivery import (
 from valuegym.envs.rendering import delivery as rendering
 
 __all__ = [
+    "CACHE_SIZE",
     "COIN_SHARES",
     "HEIGHTS",
-    "KEPT",
     "PUBLISHED",
     "ROADBLOCK_SHARES",
     "SHEEP_SHARES",
@@ -70,7 +70,7 @@ VALUES = tuple(
 
 
 LARGEST_WEIGHT = float(max(np.abs(values).max() for values in VALUES))
-SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # which quarters of all tasks, by content
+SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # the quarters of all tasks, by digest modulo 4
 
 
 class RandomTask(NamedTuple):
@@ -81,12 +81,11 @@ class RandomTask(NamedTuple):
 
 
 def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
-    """One task for each key (B,).
+    """Draw one task for each key (B,).
 
-    Size (height, width), unless it is given; shares of sheep, roadblocks and coins, their places, one goal anywhere,
-    weights.
-
-    A share is drawn uniformly among those that leave the board's total below 1; counts are rounded down.
+    Drawn are the size (height, width) unless it is given, the shares of sheep, roadblocks and coins, their cells, one
+    goal in any cell, and the weights. Each share is uniform among those that keep the sum of shares below 1; counts are
+    rounded down.
     """
     B, (H, W) = len(key), size or SHAPE
 
@@ -117,9 +116,9 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
 
 
 def digest(task: RandomTask) -> keys.Key:
-    """A 64-bit digest of what matters in each task (B,): equal tasks have equal digests, whichever keys they came from.
+    """Return a 64-bit digest (B,) of each task: equal tasks have equal digests, whichever keys they were drawn from.
 
-    Weights of items that are not on the board do not matter.
+    Weights of items that are not on the board are left out.
     """
     cells = task.boards.reshape(len(task.boards), -1)
     items = np.array([ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK])  # in the order of the weights
@@ -130,7 +129,7 @@ def digest(task: RandomTask) -> keys.Key:
 
 
 class Generator(NamedTuple):
-    """Draws a task for each key (B,), of a `size` if that is given; no weight is larger than the largest."""
+    """Generator of tasks: `draw(key (B,), size=None)`, padded to `shape`; `largest_weight` bounds absolute weights."""
 
     draw: Callable[..., RandomTask]
     shape: tuple[int, int]
@@ -142,9 +141,9 @@ PUBLISHED = Generator(draw, SHAPE, LARGEST_WEIGHT)
 
 @dataclass(frozen=True)
 class Boards:
-    """A source of boards with weights: a generator, or fixed tasks drawn from evenly.
+    """Source of boards with weights: a generator, or a fixed list of tasks, each drawn with equal probability.
 
-    `split` is "train", "dev" or "test" of the generator's tasks, disjoint by content.
+    `split` restricts a generator to its "train", "dev" or "test" tasks, which are disjoint by content.
     """
 
     source: Generator | RandomTask
@@ -157,7 +156,7 @@ class Boards:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(H, W) of the arrays that boards are padded to."""
+        """Shape (H, W) that boards are padded to."""
         if isinstance(self.source, Generator):
             return self.source.shape
         H, W = self.source.boards.shape[1:]
@@ -171,7 +170,7 @@ class Boards:
         return float(np.abs(self.source.weights).max())
 
     def draw(self, key: keys.Key) -> RandomTask:
-        """One task for each episode key (B,)."""
+        """Draw one task for each episode key (B,)."""
         if not isinstance(self.source, Generator):
             nth = keys.integers(key, len(self.source.boards), keys.RESET, 0)
             return RandomTask(self.source.boards[nth], self.source.weights[nth])
@@ -183,7 +182,7 @@ class Boards:
         return task
 
     def _misplaced(self, task: RandomTask) -> Array:
-        """Tasks (B,) whose content belongs to another split."""
+        """Return True (B,) for tasks whose content belongs to another split."""
         return ~np.isin(digest(task) % np.uint64(4), SPLITS[self.split])
 
 
@@ -195,11 +194,11 @@ def boards(
     data: str | None = None,
     generator: Generator = PUBLISHED,
 ) -> Boards:
-    """Tasks by name.
+    """Return the source of boards that a name stands for.
 
     Args:
         board: "random", "published", "stored" (those of the main experiment), "stored:NAME", or a map (`maps.parse`).
-        split: of the random tasks.
+        split: "train", "dev" or "test", of random tasks only.
         size: (height, width) of random boards, at most LARGEST along a side.
         weights: six numbers in the order of FEATURES for every task; by default those of the task, on a map the
             published ones.
@@ -232,7 +231,7 @@ def boards(
 
 
 def _named(board: str, data: str | None) -> list[tuple[Array, Sequence[float]]]:
-    """The boards (H, W) that a name or a map stands for, with their weights."""
+    """Return the boards (H, W) that a name or a map stands for, with their weights."""
     if board == "published":
         return [(np.array(delivery.BOARD), delivery.WEIGHTS)]
     kind, _, name = board.partition(":")
@@ -247,36 +246,36 @@ def _named(board: str, data: str | None) -> list[tuple[Array, Sequence[float]]]:
 
 
 class Solution(NamedTuple):
-    """A best action, the optimal value and that of uniformly random actions in every state (S,), of one task."""
+    """Solution of one task, in every state (S,): an optimal action, and the values of optimal and of random play."""
 
     action: Array
     best: Array
     naive: Array
 
 
-_KNOWN: dict[tuple[Any, ...], Solution] = {}  # the latest tasks, oldest first
-KEPT, TOGETHER = 2048, 16  # tasks whose solutions are kept, and that are solved at once
+_CACHE: dict[tuple[Any, ...], Solution] = {}  # solutions of the latest tasks, oldest first
+CACHE_SIZE, BATCH_SIZE = 2048, 16  # number of solutions kept, and of tasks solved at once
 
 
 def solutions(
     process: Callable[[Array], tabular.TabularMDP], boards: Array, weights: Array, shape: tuple[int, int]
 ) -> list[Solution]:
-    """The solution of each task: boards (B, S), weights (B, 6). What is not known yet is solved together."""
+    """Return the solution of each task: boards (B, S), weights (B, 6). Tasks not in the cache are solved in batches."""
     rows = list(zip(boards, weights, strict=True))
     names = [(process, shape, board.tobytes(), own.tobytes()) for board, own in rows]
-    found = {name: _KNOWN.get(name) for name in names}
+    found = {name: _CACHE.get(name) for name in names}
     todo = {name: row for name, row in zip(names, rows, strict=True) if found[name] is None}
-    for chunk in range(0, len(todo), TOGETHER):
-        some = dict(list(todo.items())[chunk : chunk + TOGETHER])
+    for chunk in range(0, len(todo), BATCH_SIZE):
+        some = dict(list(todo.items())[chunk : chunk + BATCH_SIZE])
         mdp = process(np.stack([board for board, _ in some.values()]).reshape(-1, *shape).astype(np.int64))
         reward = tabular.reward(mdp, np.stack([own for _, own in some.values()]))
         best, action_values = tabular.optimal_values(mdp, reward)
         action = tabular.greedy_policy(action_values, tabular.reward_scale(reward)).argmax(-1)
         naive = tabular.evaluate(mdp, tabular.uniform_policy(mdp), reward)
         found.update(zip(some, map(Solution, action, best, naive), strict=True))
-    _KNOWN.update((name, solution) for name, solution in found.items() if name in todo and solution)
-    for name in list(_KNOWN)[: max(0, len(_KNOWN) - KEPT)]:
-        del _KNOWN[name]
+    _CACHE.update((name, solution) for name, solution in found.items() if name in todo and solution)
+    for name in list(_CACHE)[: max(0, len(_CACHE) - CACHE_SIZE)]:
+        del _CACHE[name]
     return [found[name] for name in names]  # type: ignore[misc]
 
 
@@ -336,7 +335,9 @@ class RandomDelivery:
     "stored" is one of the stored boards of the publication in every episode. A map has one line for each row: `.` road,
     `#` brick, `G` goal, `H` house, `S` sheep, `$` coin, `X` roadblock, on brick `g h s % x`.
 
-    Raises ValueError for an argument that is not as stated, FileNotFoundError where the stored boards are missing.
+    Raises:
+        ValueError: an argument is not as stated.
+        FileNotFoundError: the stored boards are missing.
 
     ## Oracle and naive scores
     An episode's discounted return is scored between the values of its start cell, both exact: 0 for uniformly random
@@ -423,11 +424,11 @@ class RandomDelivery:
         return self._earned(task, state, next_state)
 
     def _earned(self, task: Task, state: State, next_state: State) -> Array:
-        """The weights times the features of the move."""
+        """Return weights times features of the move (B,)."""
         return (task.weights * self._features(task, state.cell, next_state.cell)).sum(-1)
 
     def _features(self, task: Task, here: Array, there: Array) -> Array:
-        """Reward features (B, ..., 6) of going from cells (B, ...) to cells there; zeros once the episode is over."""
+        """Return reward features (B, ..., 6) of moves from cells `here` to `there` (B, ...), 0 once it is over."""
         rows = np.arange(len(here)).reshape(-1, *(1,) * (here.ndim - 1))
         code = task.board[rows, here]
         features = np.where((here == there)[..., None], _SURFACE[code], _ENTRY[task.board[rows, there]])
@@ -458,26 +459,26 @@ class RandomDelivery:
         return planes
 
     def _moves(self, task: Task, state: State) -> Array:
-        """Reward features of the four moves from here: (B, 4, 6), zeros at the end of the episode."""
+        """Return the reward features (B, 4, 6) of the four moves from the current cell, 0 after the episode's end."""
         rows, target, here = np.arange(len(state.cell))[:, None], self._targets[state.cell], state.cell[:, None]
         there = np.where(_BLOCKS[task.board[rows, target]], here, target)
         return self._features(task, np.broadcast_to(here, there.shape), there)
 
     def _solve(self, task: Task) -> list[Solution]:
-        """The solution of every row's task; each is computed once."""
+        """Return the solution of every row's task, from the cache if it is there."""
         return solutions(self.process, task.board, task.weights, self.shape)
 
     def references(self, task: Task) -> tuple[Array, Array]:
-        """Values (B,) of the start cells under uniformly random actions and under an optimal policy, for scoring."""
+        """Return the values (B,) of the start cells under uniformly random actions and under an optimal policy."""
         found = list(zip(self._solve(task), task.start.tolist(), strict=True))
         return np.array([own.naive[cell] for own, cell in found]), np.array([own.best[cell] for own, cell in found])
 
     def oracle_action(self, task: Task, state: State) -> Array:
-        """An optimal action for every row, for the oracle agent."""
+        """Return an optimal action for every row, for the oracle agent."""
         return np.array([own.action[cell] for own, cell in zip(self._solve(task), state.cell.tolist(), strict=True)])
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """The board with the vehicle and its last steps."""
+        """Draw the board with the vehicle and its last steps."""
         board = maps.crop(task.board[0].reshape(self.shape))
         path = [divmod(int(state.cell[0]), self.shape[1]) for state in states]
         draw_board = rendering.ansi if mode == "ansi" else rendering.rgb

@@ -58,7 +58,9 @@ class RewardInference(QueryCore):
     with segments of the stored length. "risky" boards are the tasks of `RiskyDelivery-v0`: `features` are then expected
     ones, segments show what came true. The other boards are those of `RandomDelivery-v0`.
 
-    Raises ValueError for an argument that is not as stated, FileNotFoundError where the data are missing.
+    Raises:
+        ValueError: an argument is not as stated.
+        FileNotFoundError: the data are missing.
 
     ## Oracle and naive scores
     An estimate is scored by the mean return, under the true reward, of the policy that is optimal for the estimate

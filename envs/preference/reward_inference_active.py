@@ -48,8 +48,9 @@ class RewardInferenceActive(QueryCore):
 
     All others as in `RewardInference-v0`.
 
-    Raises ValueError for an argument that is not as stated or fewer stored answers than candidates, FileNotFoundError
-    where the data are missing.
+    Raises:
+        ValueError: an argument is not as stated, or fewer answers are stored than there are candidates.
+        FileNotFoundError: the data are missing.
 
     ## Oracle and naive scores
     As in `RewardInference-v0`. The oracle knows the weights and always takes the first candidate.

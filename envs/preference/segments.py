@@ -48,9 +48,10 @@ class Deterministic(Protocol):
 
 
 def follow(mdp: Deterministic, states: Array, actions: Array) -> Segment:
-    """The segments that actions (B, ..., L) make from states (B, ...) in deterministic processes.
+    """Follow actions (B, ..., L) from states (B, ...) in deterministic processes, and return the segments.
 
-    Raises ValueError for stochastic transitions, where the outcomes are part of the data.
+    Raises:
+        ValueError: transitions are stochastic, so that the outcomes are part of the data.
     """
     if mdp.next_state is None:
         raise ValueError("Actions do not determine a segment in a stochastic process; record the states as they come.")

@@ -23,10 +23,14 @@ __all__ = [
     "TabularSource",
     "Task",
     "Tasks",
+    "flat_process",
+    "flat_segments",
+    "policy_of",
     "process_spaces",
     "read",
     "read_candidates",
     "segment_spaces",
+    "unit_scale",
 ]
 
 # --- observations ---

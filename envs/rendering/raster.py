@@ -195,7 +195,7 @@ class Canvas:
     ) -> None:
         """Write one line of ASCII in capitals `size` units high; `weight` 1 is regular, 1.5 bold.
 
-        `position` is the left end, the center or the right end (`anchor`) of the line, halfway up its capitals.
+        `position` is the left end, the centre or the right end (`anchor`) of the line, halfway up its capitals.
         """
         pixel_size = size * self.scale
         mask, pad = _text_mask(string, pixel_size, weight), _pad(pixel_size)

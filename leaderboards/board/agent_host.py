@@ -1,12 +1,12 @@
-"""The agent's side of the pipe: this file alone runs inside a sandbox, and knows no simulator.
+"""Agent side of the sandbox pipe: the script that runs the agent inside a sandbox, without the environment.
 
 It reads messages from standard input and answers on standard output. A message is two lengths, a JSON header and the
 bytes of the arrays that the header lists. What the agent prints goes to standard error.
 
 The agent's folder holds `agent.py` with `make(env, seed)`, which returns anything with Stable-Baselines3's `predict`
 and, for experiments with a training budget, `learn`. `env` has observation_space, action_space and spec, with the id
-and the arguments of the environment: what the rules can be made from, never the state. While the agent learns it can
-be reset and stepped, over the pipe; the environment stays with the board, which counts steps.
+and the arguments of the environment, from which the agent can build the rules, never the state. While the agent learns,
+it can reset and step `env` over the pipe; the environment itself stays with the board, which counts steps.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ __all__ = [
     "rebuild",
 ]
 
-LENGTHS = struct.Struct(">IQ")  # of the header and of the arrays, bytes
-KINDS = "biuf"  # what arrays may hold
+LENGTHS = struct.Struct(">IQ")  # lengths of header and arrays, in bytes
+KINDS = "biuf"  # kinds of numbers that arrays may hold
 MAX_HEADER = 2**24
 
 
@@ -49,21 +49,21 @@ class BudgetSpent(Exception):
 
 
 class PipedEnv(gym.Env[Any, Any]):
-    """The environment as an agent has it: the spaces and the spec always, reset and step while it learns.
+    """Environment proxy: spaces and spec are always available, `reset` and `step` only while the agent learns.
 
-    The spec holds the experiment's arguments, so never the folder of people's data.
+    The spec holds the arguments of the experiment, never the folder of human data.
     """
 
-    def __init__(self, hello: dict[str, Any], ask: Callable[..., tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    def __init__(self, hello: dict[str, Any], exchange: Callable[..., tuple[dict[str, Any], dict[str, Any]]]) -> None:
         self.observation_space, self.action_space = rebuild(hello["observation"]), rebuild(hello["action"])
         self.spec = EnvSpec(hello["id"], kwargs=hello["kwargs"])
-        self.learning, self._ask = False, ask
+        self.learning, self._exchange = False, exchange
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin a training episode; the first one has the run's seed, where none is given.
+        """Begin a training episode; without a seed, the first one uses that of the run.
 
         Raises:
-            ValueError: for options, which are refused.
+            ValueError: options are given.
         """
         if options:
             raise ValueError("options cannot be given over the pipe.")
@@ -74,7 +74,7 @@ class PipedEnv(gym.Env[Any, Any]):
         """Take one training step.
 
         Raises:
-            BudgetSpent: where there are none left.
+            BudgetSpent: no training steps are left.
         """
         header, arrays = self._request({"op": "step"}, action=action)
         if header["op"] == "spent":
@@ -84,11 +84,11 @@ class PipedEnv(gym.Env[Any, Any]):
     def _request(self, header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if not self.learning:
             raise RuntimeError("This environment can be reset and stepped only while the board lets the agent learn.")
-        return self._ask(header, **arrays)
+        return self._exchange(header, **arrays)
 
 
 def observation_arrays(observation: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return an observation for a message: what its header says of it, and its arrays."""
+    """Return header fields and arrays that hold an observation in a message."""
     if isinstance(observation, dict):
         return {"single": False}, {f"o/{name}": value for name, value in observation.items()}
     return {"single": True}, {"observation": observation}
@@ -96,7 +96,7 @@ def observation_arrays(observation: Any) -> tuple[dict[str, Any], dict[str, Any]
 
 def observed(header: dict[str, Any], arrays: dict[str, Any]) -> Any:
     """Return the observation in a message: the inverse of `observation_arrays`."""
-    found = {name: value[()] for name, value in arrays.items()}  # a single number is not kept as an array
+    found = {name: value[()] for name, value in arrays.items()}  # [()] turns arrays without axes into numbers
     return found["observation"] if header["single"] else {name[2:]: value for name, value in found.items()}
 
 
@@ -110,10 +110,10 @@ def encode(header: dict[str, Any], arrays: dict[str, Any]) -> bytes:
 
 
 def decode(head: bytes, body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return header and arrays of a message; nothing larger than `body` is made.
+    """Return header and arrays of a message; arrays larger than `body` are never allocated.
 
     Raises:
-        ValueError: for anything that is not a valid message.
+        ValueError: the message is invalid.
     """
     try:
         header = json.loads(head)
@@ -143,7 +143,7 @@ def describe(space: Any) -> dict[str, Any]:
     """Return a space as JSON.
 
     Raises:
-        TypeError: for one that cannot be described.
+        TypeError: the kind of space is not supported.
     """
     if isinstance(space, gym.spaces.Dict):
         return {"kind": "dict", "spaces": {name: describe(part) for name, part in space.items()}}
@@ -158,7 +158,7 @@ def describe(space: Any) -> dict[str, Any]:
 
 
 def rebuild(value: dict[str, Any]) -> Any:
-    """Return the space that a description states."""
+    """Return the space for a description: the inverse of `describe`."""
     if value["kind"] == "dict":
         return gym.spaces.Dict({name: rebuild(part) for name, part in value["spaces"].items()})
     if value["kind"] == "discrete":
@@ -181,7 +181,7 @@ def _read(stream: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def main() -> None:
     """Make the agent and answer until the board hangs up."""
     answer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # prints of the agent are no answers
+    os.dup2(2, 1)  # what the agent prints goes to standard error
     questions = os.fdopen(os.dup(0), "rb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
@@ -189,13 +189,13 @@ def main() -> None:
         answer.write(encode(header, arrays))
         answer.flush()
 
-    def ask(header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def exchange(header: dict[str, Any], **arrays: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         say(header, **arrays)
         return _read(questions)
 
     try:
         hello, _ = _read(questions)
-        env = PipedEnv(hello, ask)
+        env = PipedEnv(hello, exchange)
         sys.path.insert(0, hello["folder"])
         import agent  # type: ignore[import-not-found]
 

@@ -35,9 +35,9 @@ __all__ = [
     "begin",
     "collect",
     "commit",
+    "describe_entry",
     "execute",
     "judge_and_record",
-    "line",
     "open_period",
     "read_nonce",
     "record_verdict",
@@ -50,7 +50,7 @@ def begin(board: str | Path, name: str, key: str | Path | None = None) -> Ledger
     """Begin a board's ledger; with a private ssh key, every entry is signed.
 
     Raises:
-        FileExistsError: where there is a file already.
+        FileExistsError: the file exists.
         LedgerError, OSError: as `append`.
     """
     if Path(board).exists():
@@ -62,7 +62,7 @@ def open_period(board: str | Path, nonce: str | Path, key: str | Path | None = N
     """Open the next period, bound to a fresh nonce that is kept in a file only its owner may read.
 
     Raises:
-        FileExistsError: where the nonce's file exists.
+        FileExistsError: the nonce's file exists.
         LedgerError, OSError: as `append`.
     """
     ledger, secret = read_ledger(board), new_nonce()
@@ -78,10 +78,10 @@ def open_period(board: str | Path, nonce: str | Path, key: str | Path | None = N
 
 
 def commit(board: str | Path, agent: str, submitter: str, digest: str, key: str | Path | None = None) -> LedgerEntry:
-    """Fix an agent in the open period.
+    """Record the digest of an agent in the open period, which fixes the agent.
 
     Raises:
-        ValueError: where no period is open.
+        ValueError: no period is open.
         LedgerError, OSError: as `append`.
     """
     period = read_ledger(board).open
@@ -92,10 +92,10 @@ def commit(board: str | Path, agent: str, submitter: str, digest: str, key: str 
 
 
 def reveal(board: str | Path, nonce: str | Path, key: str | Path | None = None) -> LedgerEntry:
-    """Close the open period by its nonce: the seeds of all its commitments are known from now on.
+    """Close the open period by publishing its nonce, from which the seeds of all its commitments follow.
 
     Raises:
-        ValueError: where no period is open, or the nonce is another one.
+        ValueError: no period is open, or the file holds another nonce.
         LedgerError, OSError: as `append`.
     """
     period = read_ledger(board).open
@@ -120,7 +120,7 @@ def judge_and_record(
     """Judge a submission and record the verdict in the ledger.
 
     Returns:
-        The judgement and its entry; no entry for a file that is not a submission, for it has no digest to name it by.
+        The judgement and its entry; None as entry if the file is not a submission, which has no digest.
 
     Raises:
         LedgerError, OSError: as `append`.
@@ -143,15 +143,15 @@ def execute(
 ) -> tuple[Judgement, LedgerEntry]:
     """Run a committed agent in a sandbox on secret seeds, write its submission, and record the verdict in the ledger.
 
-    Every run has a sandbox of its own, so that nothing is carried from one to the next. Whoever knows the nonce, once
-    it is revealed, can replay the submission.
+    Every run has its own sandbox, so that no state is carried from one run to the next. Once the nonce is revealed,
+    anyone can replay the submission.
 
     Args:
         board: the ledger.
         commitment: number of the agent's commitment.
         folder: the agent's files; their digest must be the committed one.
         card: the agent's card.
-        names: experiments; where they have a training budget, the agent learns within it before it plays.
+        names: experiments; with a training budget, the agent learns within it before evaluation.
         nonce: file of the nonce of the commitment's period.
         output: where the submission goes.
         data: folder of human data, where an experiment needs it.
@@ -159,8 +159,8 @@ def execute(
         limits: of each run.
 
     Raises:
-        OSError: where there is no sandbox.
-        ValueError: for an agent or nonce that is not the committed one, or unknown experiments.
+        OSError: no sandbox is available.
+        ValueError: the agent or the nonce is not the committed one, or an experiment is unknown.
     """
     reason = missing()
     if reason:
@@ -228,7 +228,7 @@ def collect(
     """Judge what is new in an open wandb project, record it, and publish what was accepted; yield a line for each step.
 
     A submission is identified by the SHA-256 of its file: what the ledger has a verdict on is not judged again, whoever
-    logs it once more, and what the public project holds is not published again. So a call that was cut short can be
+    logs it again, and what the public project holds is not published again, so that an interrupted call can be
     repeated.
 
     Args:
@@ -241,7 +241,7 @@ def collect(
         key: private key of the board, if it signs.
 
     Raises:
-        OSError: where the inbox cannot be read. A single submission that cannot be fetched is reported in its line.
+        OSError: the inbox cannot be read. A single submission that cannot be fetched is reported in its line.
     """
     reading = read_project(inbox, folder, max_age=0)
     yield reading.message
@@ -271,11 +271,11 @@ def collect(
 
 
 def record_verdict(board: str | Path, judgement: Judgement, key: str | Path | None = None) -> LedgerEntry:
-    """Record a judgement and its verified scores (estimate, low, high per experiment and point) to the ledger."""
+    """Record in the ledger a judgement and its verified scores (estimate, low, high by experiment and point)."""
     good = not judgement.reason
     scores = {
         score.experiment: {
-            str(point): [None if x != x else float(x) for x in row]  # no interval where there is one value
+            str(point): [None if x != x else float(x) for x in row]  # NaN: a single value has no interval
             for point, row in zip(score.evaluation_points, estimates(score.values), strict=True)
         }
         for score in (from_verdicts(judgement.verdicts) if good else ())
@@ -292,8 +292,8 @@ def record_verdict(board: str | Path, judgement: Judgement, key: str | Path | No
     return append(board, "verdict", body, key)
 
 
-def line(entry: LedgerEntry) -> str:
-    """Return a sentence about an entry."""
+def describe_entry(entry: LedgerEntry) -> str:
+    """Return a one-line description of a ledger entry."""
     body = entry.body
     if entry.kind == "board":
         return f"board {body['name']}, {'signed by ' + body['key'] if body['key'] else 'unsigned'}"
@@ -315,11 +315,11 @@ def show(board: str | Path, key: str | None = None) -> str:
 
     Args:
         board: the ledger.
-        key: the public key that the board is known to have; None to take the ledger's own.
+        key: the public key that the board is known to have; None to trust the key in the ledger.
 
     Raises:
         LedgerError, OSError: as `read_ledger`.
     """
     ledger = read_ledger(board, key, every_signature=True)
-    lines = [f"{entry.index:>5}  {line(entry)}" for entry in ledger.entries]
+    lines = [f"{entry.index:>5}  {describe_entry(entry)}" for entry in ledger.entries]
     return "\n".join((*lines, f"ledger of {len(lines)} entries, digest {ledger.tip}"))

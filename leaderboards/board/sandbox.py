@@ -153,7 +153,7 @@ class Remote:
         os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
         try:
-            if self._ask(self._hello, {}, 0)[0].get("op") != "ready":
+            if self._exchange(self._hello, {}, 0)[0].get("op") != "ready":
                 raise self._failure("did not say that it is ready")
         except BaseException:
             self.__exit__()
@@ -177,7 +177,7 @@ class Remote:
         about, arrays = observation_arrays(observation)
         arrays["episode_start"] = np.asarray(episode_start, np.bool_)
         rows = len(arrays["episode_start"])
-        header, found = self._ask(
+        header, found = self._exchange(
             about | {"op": "predict", "deterministic": bool(deterministic)}, arrays, self._room(rows)
         )
         if header.get("op") != "action":
@@ -197,7 +197,7 @@ class Remote:
         about: dict[str, Any] = {"op": "learn", "timesteps": total_timesteps}
         arrays: dict[str, Any] = {}
         while True:
-            header, found = self._ask(about, arrays, self._room(), self._until)
+            header, found = self._exchange(about, arrays, self._room(), self._until)
             op = header.get("op")
             if op == "learnt":
                 return self
@@ -238,7 +238,7 @@ class Remote:
             raise self._failure(f"did not answer with actions of shape {expected}")
         return action.astype(self.action_space.dtype) if isinstance(self.action_space, gym.spaces.Box) else action[()]
 
-    def _ask(
+    def _exchange(
         self, header: dict[str, Any], arrays: dict[str, Any], room: int, deadline: float | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Send a message and read the answer, whose arrays have at most `room` bytes."""

@@ -125,7 +125,7 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _print_entry(board: str, entry: LedgerEntry) -> None:
-    print(f"entry {entry.index} of {board}: {operations.line(entry)}")
+    print(f"entry {entry.index} of {board}: {operations.describe_entry(entry)}")
 
 
 def _print_verdict(board: str, judgement: Judgement, entry: LedgerEntry | None) -> int:

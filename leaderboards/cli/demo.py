@@ -29,7 +29,7 @@ def add_commands(commands: Any) -> None:
 
 
 def demo(results: str, data: str | None = None, workers: int = 2, track: str = "offline") -> str:
-    """Run three learners and two references under two annotators on random boards, verify them and write the site.
+    """Run two learners and three references under two annotators on random boards, verify them and write the site.
 
     With a folder of human data, also on people's answers. Returns verdicts, tables and where everything lies.
     """

@@ -90,11 +90,13 @@ def _add_convert(commands: Any) -> None:
         "convert",
         _convert,
         "write records and submissions of format 1 in the present format; what was played stays as it is",
-        "valuegym convert results --out converted",
-        "valuegym convert my-agent.zip --out converted",
+        "valuegym convert results --output converted",
+        "valuegym convert my-agent.zip --output converted",
     )
     add_results(sub, "results folder, record or submission file")
-    sub.add_argument("--out", required=True, metavar="FOLDER", help="where converted files go; sources are not changed")
+    sub.add_argument(
+        "--output", required=True, metavar="FOLDER", help="where converted files go; sources are not changed"
+    )
 
 
 def claimed_scores(results: str) -> list[Score]:
@@ -155,12 +157,12 @@ def _convert(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     found = []
-    for conversion in tqdm(convert_folder(Path(args.results), Path(args.out)), desc="converting", unit="file"):
+    for conversion in tqdm(convert_folder(Path(args.results), Path(args.output)), desc="converting", unit="file"):
         found.append(conversion)
         if conversion.reason:
             tqdm.write(f"left       {conversion.path}: {conversion.reason}")
     good = sum(conversion.target is not None for conversion in found)
-    print(f"converted  {good} of {len(found)} files; `valuegym verify {args.out}` replays them")
+    print(f"converted  {good} of {len(found)} files; `valuegym verify {args.output}` replays them")
     return int(good < len(found))
 
 

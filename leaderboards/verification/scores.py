@@ -1,4 +1,8 @@
-"""Scores: 0 at the naive reference, 1 at the oracle, both computed; recomputed from records, never taken from them."""
+"""Scores: 0 at the naive reference, 1 at the oracle; always recomputed from replayed records, never taken from them.
+
+Tracks of query environments are scored by the core itself at its evaluation points: `envs/preference/query.py`, with
+`tabular_query.py` for finite tasks and `envs/control/lqr_from_preferences.py` for regulators.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,8 @@ def reference_returns(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the returns (E,) of the naive reference and of the oracle in the replayed episodes.
 
-    Each task is played once, however many agents met it. What is cached under the episode's seed and options is not
-    played again, and what was not is added: a reference depends on nothing else in a record.
+    Each task is played once, however many agents met it. References depend on the episode's seed and options alone, so
+    they are cached under these: cached ones are not played again, new ones are added.
     """
     once = np.unique(replay.task_index)
     new = np.array([e for e in once if replay.episode_ids[e] not in cached], np.int64)

@@ -15,6 +15,7 @@ from valuegym.envs.testing import (
     check_vector,
 )
 
+# pylint: disable=duplicate-code  # the names of valuegym.envs.testing
 __all__ = [
     "HEADINGS",
     "check",

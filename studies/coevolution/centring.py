@@ -1,4 +1,4 @@
-"""Which scores tell persistence from answerers that know nothing, on many paths and on eight transitions of history.
+"""Compare scores: which tell persistence from answerers that know nothing, on many paths and on recorded history.
 
 python -m studies.coevolution.centring --data FOLDER
 """

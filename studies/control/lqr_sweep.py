@@ -88,11 +88,11 @@ def critics(P: Any, noise: float, rng: np.random.Generator) -> Any:
     return P + noise * E
 
 
-def form_of(arm: str, moments: linear_model.Moments, spread: Any, P: Any) -> linear_model.Form:
+def form_of(arm: str, moments: linear_model.Moments, variances: Any, P: Any) -> linear_model.Form:
     """Return the loss of one arm as a quadratic form, for variances of the next observations and critics' forms P."""
     if arm not in SQUARED:
         return linear_model.value_form(arm, moments, torch.from_numpy(P))
-    W = torch.ones_like(spread) if arm == "mse" else 1 / spread
+    W = torch.ones_like(variances) if arm == "mse" else 1 / variances
     return linear_model.constant_form(torch.diag_embed(W), moments)
 
 
@@ -118,7 +118,7 @@ class Data(NamedTuple):
     start: Any
     best: Any  # (seeds,) cost of the optimal controllers
     moments: linear_model.Moments
-    spread: Any  # (seeds, n) variances of the next observations
+    variances: Any  # (seeds, n) variances of the next observations
 
 
 @lru_cache(maxsize=1)
@@ -135,7 +135,7 @@ def relative_costs(cell: Cell, arm: str, seeds: int, assumed: riccati.LinearSyst
 
     Values and plans are those of the costs of `assumed`, by default the true ones.
     """
-    system, start, best, moments, spread = data_of(cell._replace(noise=0.0), seeds)
+    system, start, best, moments, variances = data_of(cell._replace(noise=0.0), seeds)
     assumed = assumed or system
     K = np.zeros((seeds, 1, system.A.shape[-1]))
     P, _ = true_cost(assumed, K, start)
@@ -143,7 +143,7 @@ def relative_costs(cell: Cell, arm: str, seeds: int, assumed: riccati.LinearSyst
     for _ in range(1 if arm in SQUARED else ROUNDS):
         forms = np.stack([critics(p, cell.noise, rng) for p, rng in zip(P, rngs, strict=True)])
         fit = linear_model.low_rank if arm in linear_model.PER_SAMPLE else linear_model.reduced_rank
-        K = plan(assumed, fit(form_of(arm, moments, spread, forms), RANK).numpy())
+        K = plan(assumed, fit(form_of(arm, moments, variances, forms), RANK).numpy())
         after, _ = true_cost(assumed, K, start)
         P = np.where(np.isfinite(after), after, P)  # an unstable controller has no value; the last one is kept
     return true_cost(system, K, start)[1] / best

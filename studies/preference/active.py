@@ -1,4 +1,4 @@
-"""Whether choosing the question pays: one Bayesian learner asks for information, for value, or at random.
+"""Compare ways to choose queries: one Bayesian learner queries for information, for value, or at random.
 
     python -m studies.preference.active [--data FOLDER] [--units 60] [--shuffles 20] [--table]
 

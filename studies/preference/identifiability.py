@@ -20,10 +20,10 @@ from valuegym.envs.preference import models, probes
 STATISTICS: dict[str, models.Statistic] = {"partial return": models.PartialReturn(), "regret": models.Regret()}
 
 
-def scores(probe: probes.Probe, twin: int, policy: Array) -> Array:
+def scores(probe: probes.Probe, index: int, policy: Array) -> Array:
     """Return normalised mean returns (n,) of policies (n, S, A) in one of the paired tasks."""
-    mdp = probe.process(twin)
-    reward = tabular.reward(mdp, probe.weights[twin : twin + 1])
+    mdp = probe.process(index)
+    reward = tabular.reward(mdp, probe.weights[index : index + 1])
     return tabular.normalised_return(mdp, np.broadcast_to(reward, (len(policy), *reward.shape)), policy[:, None])[:, 0]
 
 
@@ -40,17 +40,17 @@ def best_worst(probe: probes.Probe) -> float:
     grid = np.array(list(product(np.linspace(0, 1, 101), repeat=len(opens))))
     policy = np.full((len(grid), S, 2), 0.5)  # every probe has two actions
     policy[:, opens] = np.stack([grid, 1 - grid], -1)
-    return float(np.minimum(*(scores(probe, twin, policy) for twin in range(2))).max())
+    return float(np.minimum(*(scores(probe, index, policy) for index in range(2))).max())
 
 
 def rows(name: str) -> list[list[str]]:
     """Return one line of the table per statistic."""
     probe, found = probes.by_name(name), []
     for what, statistic in STATISTICS.items():
-        answers = [probe.preferences(twin, statistic, probe.choice) for twin in range(2)]
+        answers = [probe.preferences(index, statistic, probe.choice) for index in range(2)]
         difference = float(np.abs(answers[0] - answers[1]).max())
         policies = [shared(probe.unbeaten(preferences)) for preferences in answers]
-        reached = [scores(probe, twin, policy[None])[0] for twin, policy in enumerate(policies)]
+        reached = [scores(probe, index, policy[None])[0] for index, policy in enumerate(policies)]
         right = [bool((probe.unbeaten(p) == probe.optimal(t)).all()) for t, p in enumerate(answers)]
         limit = "" if what == "regret" else f"{best_worst(probe):.2f}"
         line = [name, what, f"{difference:.3f}", " and ".join("yes" if r else "no" for r in right)]

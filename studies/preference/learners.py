@@ -1,4 +1,4 @@
-"""How many preferences learners need: on random tasks, on the boards of the publication, and from people's answers.
+"""Count the preferences that learners need: on random tasks, on the published boards, and from people's answers.
 
     python -m studies.preference.learners near-optimal [--units 100] [--seeds 10] [--processes 2]
     python -m studies.preference.learners near-optimal --boards stored --data FOLDER
@@ -33,7 +33,7 @@ from valuegym.envs.preference.segments import Segment
 
 ENV = "valuegym/RewardInference-v0"
 LEARNERS = ("partial_return", "regret", "bayes_partial_return", "bayes_regret")
-LIKELIHOOD = ("partial_return:likelihood", "regret:likelihood")  # as published: the prior is so wide, it says nothing
+LIKELIHOOD = ("partial_return:likelihood", "regret:likelihood")  # as published: the prior is so wide that it is flat
 LIBRARIES = ("regret_library:nine-values", "regret_library:true-values")
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
@@ -41,7 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nine-values": {"source": "nine-values", "prior_scale": 1000.0},
     "true-values": {"source": "true-values", "prior_scale": 1000.0},
 }
-SHORT = 300  # preferences that all seeds reach; only the first seed goes beyond, and meets the other learners
+SHORT = 300  # all seeds run up to this many preferences; more of them, and misspecified learners, with seed 0 only
 PARTITIONS = (35, 89, 179, 358, 896, 1793)  # the published numbers of partitions, 50 to 1, of 1,793 answers
 NAMES = {
     "partial_return": "partial return",
@@ -122,8 +122,8 @@ here has to find that out from people who disagree.
 # --- fits ---
 
 
-def own(learner: str, annotator: str) -> bool:
-    """Return whether a learner assumes the statistic that the annotator compares."""
+def is_well_specified(learner: str, annotator: str) -> bool:
+    """Return True if the learner assumes the statistic that the annotator compares."""
     return ("partial_return" in learner) == annotator.startswith("partial-return")
 
 
@@ -134,20 +134,20 @@ def stored_boards(data: str) -> tuple[str, ...]:
 
 
 def synthetic(options: Options) -> Iterator[list[Key]]:
-    """Yield growing numbers of answers about one task by one annotator."""
+    """Yield the jobs of near-optimal: one task, one annotator, learners and numbers of preferences."""
     units = len(stored_boards(options.data)) if options.boards == "stored" else options.units
     short = [n for n in options.numbers if n <= SHORT]
     long = [n for n in options.numbers if n > SHORT]
     for seed in range(options.seeds):
-        for mine, numbers in ((True, short), *(((True, long), (False, short)) if seed == 0 else ())):
+        for well_specified, numbers in ((True, short), *(((True, long), (False, short)) if seed == 0 else ())):
             for unit in range(units):
                 for annotator in options.annotators:
-                    names = [name for name in options.learners if own(name, annotator) == mine]
+                    names = [name for name in options.learners if is_well_specified(name, annotator) == well_specified]
                     yield [(options.boards, annotator, name, n, seed, unit) for name in names for n in numbers]
 
 
 def people(options: Options) -> Iterator[list[Key]]:
-    """Yield disjoint partitions of people's answers, each on its own."""
+    """Yield the jobs of people: one partition of one shuffle of people's answers, and all learners."""
     for unit in range(options.units):
         for condition in options.conditions:
             total = len(datasets.load(condition, options.data).labels)
@@ -158,24 +158,24 @@ def people(options: Options) -> Iterator[list[Key]]:
 
 @lru_cache(maxsize=2)
 def environment(annotator: str, board: str, data: str | None, longest: int) -> RewardInference:
-    """Return the core that asks and scores."""
+    """Return the core of the environment, for queries and scores."""
     return RewardInference(annotator=annotator, split="test", board=board, data=data, evaluation_points=(longest,))
 
 
 @lru_cache(maxsize=8)
 def learner(name: str) -> Any:
-    """Return a learner by its name and, after a colon, how it differs from the default."""
+    """Return a learner by name, with the settings of the variant after the colon, if any."""
     agent, _, variant = name.partition(":")
     return make(agent, gym.make(ENV, evaluation_points=(1,)), **VARIANTS[variant])
 
 
 def rows(task: Task, n: int) -> Task:
-    """Return the one task n times over, without copying it."""
+    """Return a task repeated n times along the leading axis, as views without copies."""
     return Task(*(np.broadcast_to(field, (n, *field.shape[1:])) for field in task))
 
 
 def questions(core: RewardInference, task: Task, seed: int, n: int) -> tuple[Segment, Any]:
-    """Return the first n pairs (n, 2, ...) and labels (n,); those of seed 0 are the environment's own episode."""
+    """Return the first n pairs (n, 2, ...) and labels (n,); with seed 0, those of the environment's own episode."""
     if seed:
         task = task._replace(key=keys.mix(task.key, seed))
     blocks = [np.arange(first, min(first + 500, n + 1)) for first in range(1, n + 1, 500)]
@@ -185,9 +185,9 @@ def questions(core: RewardInference, task: Task, seed: int, n: int) -> tuple[Seg
 
 
 def fit(wanted: Sequence[Key], options: Options) -> list[float]:
-    """Return the scores of keys that share everything but learners and numbers of preferences, cut to three decimals.
+    """Return scores, truncated to three decimals, of keys that differ only in learner and number of preferences.
 
-    They are cut, not rounded, so that none becomes near-optimal by rounding.
+    Rounding up could turn a score just below the threshold into a near-optimal one.
     """
     *first, _, _, part, unit = wanted[0]
     names, numbers = (sorted({key[i] for key in wanted}, key=str if i == -4 else int) for i in (-4, -3))
@@ -224,7 +224,7 @@ GAIN = report.decimals(3, "+")
 
 
 def cells(records: Records, *start: str) -> Scores:
-    """Return scores by cell, of the records whose keys have this start."""
+    """Return scores by cell, of the records whose keys begin with `start`."""
     found: Scores = {}
     for key, score in records.items():
         if key[: len(start)] == start:
@@ -234,7 +234,7 @@ def cells(records: Records, *start: str) -> Scores:
 
 
 def shares(scores: dict[tuple[int, int], float], only: Iterable[tuple[int, int]] | None = None) -> Any:
-    """Return the near-optimal share (units,) of each unit's parts, of all or of `only` some."""
+    """Return the near-optimal share (units,) among each unit's parts; `only` restricts it to some (unit, part)."""
     parts: dict[int, list[bool]] = {}
     for key in sorted(scores if only is None else only):
         parts.setdefault(key[0], []).append(scores[key] >= NEAR_OPTIMAL)
@@ -242,12 +242,12 @@ def shares(scores: dict[tuple[int, int], float], only: Iterable[tuple[int, int]]
 
 
 def show(by_unit: Any, number: Any = SHARE) -> str:
-    """Return an estimate in a table; a single unit has no interval."""
+    """Return an estimate as text; a single unit has no interval."""
     return report.show(report.estimate(by_unit), number) if len(by_unit) > 1 else number(float(by_unit[0]))
 
 
 def paired(scores: Scores, first: tuple[str, str, int], second: tuple[str, str, int]) -> tuple[Any, Any] | None:
-    """Return shares (units,) of two groups on the units and parts that both have."""
+    """Return shares (units,) of two groups, over the units and parts that both have."""
     if first not in scores or second not in scores:
         return None
     both = scores[first].keys() & scores[second].keys()
@@ -255,7 +255,7 @@ def paired(scores: Scores, first: tuple[str, str, int], second: tuple[str, str, 
 
 
 def difference(scores: Scores, first: tuple[str, str, int], second: tuple[str, str, int]) -> str:
-    """Return the paired difference of two groups in a table."""
+    """Return the paired difference of two groups as text."""
     found = paired(scores, first, second)
     return show(found[0] - found[1], GAIN) if found else ""
 
@@ -347,7 +347,7 @@ def near_optimal_page(records: Records) -> str:
 
 
 def verdicts(scores: Scores) -> str:
-    """Return the claims, decided by the figures above."""
+    """Return the claims with their verdicts, computed from the scores."""
     lines = []
     for annotator in ("regret-noiseless", "regret"):
         group = scores.get((annotator, "bayes_regret", 30))
@@ -406,7 +406,7 @@ def people_page(records: Records) -> str:
 
 
 def wilcoxon(differences: Array) -> str:
-    """Return the p-value, if any differ and there are enough."""
+    """Return the p-value as text, empty with fewer than 5 differences or if all are 0."""
     if len(differences) < 5 or not np.any(differences):
         return ""
     return f"{stats.wilcoxon(differences, method='approx').pvalue:.2g}"
@@ -421,7 +421,8 @@ def figure(scores: Scores, titles: Mapping[str, str], x: str) -> str:
             kept = [(i, scores[annotator, name, n]) for i, n in enumerate(numbers) if (annotator, name, n) in scores]
             if kept:
                 at, y = zip(*((i, report.estimate(shares(group))) for i, group in kept), strict=True)
-                curves.append(figures.Curve(label, at, y, style, annotator in TITLES and not own(name, annotator)))
+                dashed = annotator in TITLES and not is_well_specified(name, annotator)
+                curves.append(figures.Curve(label, at, y, style, dashed))
         if numbers:
             panels.append(figures.Panel(title, x, "near-optimal share", curves, [str(n) for n in numbers]))
     return figures.draw(panels, columns=2)

@@ -1,4 +1,4 @@
-"""What a library of policies gives away: the published regret learner under three libraries, against exact regret.
+"""Measure what a library of policies gives away: the published regret learner under three libraries, and exact regret.
 
     python -m studies.preference.library_leak [--data FOLDER] [--units 30] [--shuffles 1] [--table]
 

@@ -1,4 +1,4 @@
-"""How much the temperature of the answers, the length of segments and the learner's discount matter.
+"""Vary the temperature of the answers, the length of segments and the learner's discount, one at a time.
 
     python -m studies.preference.sweeps [--units 30] [--seeds 1] [--table]
 

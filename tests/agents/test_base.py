@@ -54,7 +54,7 @@ def made(name: str) -> tuple[Any, str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("id", ENVS)
-def test_rules_are_the_core_made_anew(id: str) -> None:
+def test_rules_are_the_core_built_again(id: str) -> None:
     env: Any = gym.make(id)
     core: Any = rules(env)
     assert type(core) is type(env.unwrapped.core) and core is not env.unwrapped.core

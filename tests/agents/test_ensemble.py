@@ -1,4 +1,4 @@
-"""The batched ensemble: equal to a loop over members, standardised, as capable as it is told to be."""
+"""The batched ensemble: equal to a loop over members, standardised, as capable as its settings say."""
 
 from __future__ import annotations
 

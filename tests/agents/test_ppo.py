@@ -51,8 +51,8 @@ def test_ppo_trains_and_predicts(env_id: str, kwargs: dict[str, Any]) -> None:
 
 
 def test_the_same_seed_trains_the_same_policy() -> None:
-    twins = [small("valuegym/Delivery-v0", observation="onehot").learn(128) for _ in range(2)]
-    for first, second in zip(*(twin.policy.state_dict().values() for twin in twins), strict=True):
+    agents = [small("valuegym/Delivery-v0", observation="onehot").learn(128) for _ in range(2)]
+    for first, second in zip(*(agent.policy.state_dict().values() for agent in agents), strict=True):
         assert (first == second).all()
 
 

@@ -165,7 +165,7 @@ def test_agents_say_where_they_play() -> None:
             make(name, env(COEVOLVE), **kwargs)
 
 
-def test_a_reading_of_choices_has_about_the_variance_it_is_told() -> None:
+def test_a_reading_of_choices_has_about_the_stated_variance() -> None:
     core = Follow(responses="choices", budget=100, noise=1.0, cluster_std=0.2)
     task, state = core.initial(keys.mix(0, np.arange(400)))
     error = core.channel.estimate(state.pending_responses[:, 0]) - core.truth(task, state)
@@ -175,7 +175,7 @@ def test_a_reading_of_choices_has_about_the_variance_it_is_told() -> None:
 # ---------------------------------------------------------------- pluralist
 
 
-def test_camps_are_found_where_they_are() -> None:
+def test_clusters_are_found_where_they_are() -> None:
     draw = np.random.default_rng(0)
     places = np.array([[0.8, 0.0], [-0.8, 0.0], [0.0, 1.0]])
     points = np.concatenate(

@@ -104,7 +104,7 @@ def test_direction_accuracy() -> None:
     assert abs(scores.mean() - 0.5) < 1.96 * scores.std() / np.sqrt(2000)
 
 
-def test_influence_and_diversity_against_the_twin() -> None:
+def test_influence_and_diversity_against_the_counterfactual() -> None:
     counterfactual = rng().normal(size=(3, 50, 4))
     assert np.array_equal(metrics.influence(counterfactual, counterfactual), np.zeros(3))
     assert np.array_equal(metrics.diversity_ratio(counterfactual, counterfactual), np.ones(3))

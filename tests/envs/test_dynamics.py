@@ -90,7 +90,7 @@ class TestHegselmannKrause:
         everyone = networks.complete(150)
         assert np.allclose(dynamics.hegselmann_krause(x, 0.3, everyone), expected, atol=1e-14)
 
-    def test_agreement_is_a_fixed_point_and_so_are_distant_camps(self) -> None:
+    def test_agreement_is_a_fixed_point_and_so_are_distant_clusters(self) -> None:
         x = np.where(np.arange(10) < 4, 0.1, 0.9)[None, :, None] + np.zeros((2, 10, 3))
         assert (dynamics.hegselmann_krause(x, 0.3) == x).all()
 

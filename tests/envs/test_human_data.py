@@ -132,7 +132,7 @@ def test_agreement_is_the_share_that_chose_the_better_segment(raw: Raw) -> None:
 
 @pytest.mark.parametrize("format", ["ours", "theirs"])
 def test_turned_labels_are_refused(raw: Raw, tmp_path: Path, format: str) -> None:
-    with pytest.raises(ValueError, match=r"answers go to the better segment.*labels seem to be turned"):
+    with pytest.raises(ValueError, match=r"answers go to the better segment.*labels seem to be reversed"):
         if format == "ours":
             raw.write(tmp_path, labels=1 - raw.labels)
         else:

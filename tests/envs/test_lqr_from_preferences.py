@@ -145,7 +145,7 @@ def test_the_cost_is_a_sum_of_the_features(rotated: bool) -> None:
         close(weights @ forms, system.Q[row].reshape(-1), atol=1e-6)
         close(np.sort(weights), np.sort(np.diag(task.Q[row])), atol=1e-6)
     position = [np.argmax(np.abs(seen(core, task, state, row).features[0].sum(0))) for row in range(5)]
-    assert rotated or len(set(position)) > 1  # neither order is told
+    assert rotated or len(set(position)) > 1  # neither order is given away
 
 
 @pytest.mark.parametrize("rotated", [False, True])

@@ -202,7 +202,7 @@ def test_three_weights_hold_the_published_models(L: int, discount: float) -> Non
     close(general, 0.3 * earned - 0.2 * start + 0.5 * end, atol=1e-12)
 
 
-def test_deterministic_regret_sees_luck_where_regret_does_not() -> None:
+def test_deterministic_regret_sees_random_outcomes_where_regret_does_not() -> None:
     rng = np.random.default_rng(0)
     law = rng.dirichlet(np.full(S, 0.4), size=(B, S, A))
     mdp = TabularMDP(

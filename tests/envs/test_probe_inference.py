@@ -32,13 +32,13 @@ def same(a: list[dict[str, np.ndarray]], b: list[dict[str, np.ndarray]]) -> bool
 
 
 @pytest.mark.parametrize(("probe", "annotator"), BLIND)
-def test_partial_return_shows_the_same_in_both_twins(probe: str, annotator: str) -> None:
+def test_partial_return_shows_the_same_in_both_tasks(probe: str, annotator: str) -> None:
     core = ProbeInference(probe, annotator, evaluation_points=(100,))
     assert same(stream(core, 0), stream(core, 1))
 
 
 @pytest.mark.parametrize(("probe", "annotator"), TELLING)
-def test_regret_shows_which_twin_it_is(probe: str, annotator: str) -> None:
+def test_regret_shows_which_task_it_is(probe: str, annotator: str) -> None:
     core = ProbeInference(probe, annotator, evaluation_points=(100,))
     a, b = stream(core, 0), stream(core, 1)
     assert not same(a, b)
@@ -68,7 +68,7 @@ def unbeaten_actions(core: ProbeInference, seen: list[dict[str, np.ndarray]]) ->
 
 
 @pytest.mark.parametrize("probe", PROBES)
-def test_a_learner_is_right_from_regret_and_wrong_in_one_twin_from_partial_return(probe: str) -> None:
+def test_a_learner_is_right_from_regret_and_wrong_in_one_task_from_partial_return(probe: str) -> None:
     scores = {}
     for annotator in ("regret-noiseless", "partial-return-noiseless"):
         core = ProbeInference(probe, annotator, evaluation_points=(100,))
@@ -80,7 +80,7 @@ def test_a_learner_is_right_from_regret_and_wrong_in_one_twin_from_partial_retur
 
 
 @pytest.mark.parametrize("probe", PROBES)
-def test_scores_of_oracle_ignorance_and_the_other_twin(probe: str) -> None:
+def test_scores_of_oracle_ignorance_and_the_other_task(probe: str) -> None:
     core = ProbeInference(probe)
     task, state = core.initial(keys.mix(0, np.arange(200)))
     assert abs(task.paired_task.mean() - 0.5) < 5 * np.sqrt(0.25 / 200)

@@ -35,7 +35,7 @@ def policies(probe: Probe, index: int) -> tuple[set[tuple[int, ...]], set[tuple[
 
 
 @CASES
-def test_twins_share_all_that_is_shown(name: str) -> None:
+def test_paired_tasks_share_all_that_is_shown(name: str) -> None:
     probe = PROBES[name]
     a, b = probe.process(0), probe.process(1)
     for field in ("features", "terminal", "start", "next_state"):
@@ -44,7 +44,7 @@ def test_twins_share_all_that_is_shown(name: str) -> None:
 
 
 @CASES
-def test_no_policy_is_optimal_in_both_twins(name: str) -> None:
+def test_no_policy_is_optimal_in_both_tasks(name: str) -> None:
     probe = PROBES[name]
     (first, everything), (second, _) = (policies(probe, index) for index in range(2))
     assert first and second and not first & second and len(first | second) <= len(everything)
@@ -69,7 +69,7 @@ def test_segments_are_whole_and_their_chances_those_of_random_play(name: str) ->
 
 
 @CASES
-def test_partial_return_answers_alike_in_both_twins(name: str) -> None:
+def test_partial_return_answers_alike_in_both_tasks(name: str) -> None:
     """To the last bit: no amount of answers distinguishes the tasks, so every learner is wrong in one of them."""
     probe = PROBES[name]
     for choice in {probe.choice, Noiseless()}:

@@ -351,16 +351,16 @@ def test_tasks_are_solved_together_as_each_by_itself(monkeypatch: pytest.MonkeyP
     """And each once: what was solved is kept, up to a number."""
     core = gym.make("valuegym/RandomDelivery-v0").unwrapped.core
     task, _ = core.initial(functional.episode_keys(list(range(40))))
-    monkeypatch.setattr(random_delivery, "_KNOWN", {})
+    monkeypatch.setattr(random_delivery, "_CACHE", {})
     together = core._solve(task)
-    assert len(random_delivery._KNOWN) == 40
+    assert len(random_delivery._CACHE) == 40
     solved = [own.best for own in together]
     assert all(own.best is best for own, best in zip(core._solve(task), solved, strict=True))
-    monkeypatch.setattr(random_delivery, "KEPT", 5)
+    monkeypatch.setattr(random_delivery, "CACHE_SIZE", 5)
     for row in range(40):
-        monkeypatch.setattr(random_delivery, "_KNOWN", {})
+        monkeypatch.setattr(random_delivery, "_CACHE", {})
         (alone,) = core._solve(functional.take_rows(task, np.array([row])))
         for one, other in zip(alone, together[row], strict=True):
             np.testing.assert_array_equal(one, other, strict=True)
     core._solve(task)
-    assert len(random_delivery._KNOWN) == 5
+    assert len(random_delivery._CACHE) == 5

@@ -57,7 +57,7 @@ def test_a_gamble_pays_both_ways_evenly_and_ends_the_episode() -> None:
     assert abs(np.corrcoef(paid[:-1], paid[1:])[0, 1]) < 5 / np.sqrt(2000)
 
 
-def test_rows_of_a_vector_have_the_luck_of_scalar_environments() -> None:
+def test_rows_of_a_vector_have_the_draws_of_scalar_environments() -> None:
     envs = gym.make_vec(ID, num_envs=8, max_episode_steps=15)
     singles = [gym.make(ID, max_episode_steps=15) for _ in range(8)]
     rng, over, gambles = np.random.default_rng(1), np.zeros(8, np.bool_), set()
@@ -77,7 +77,7 @@ def test_rows_of_a_vector_have_the_luck_of_scalar_environments() -> None:
     assert len(gambles) >= 5
 
 
-def test_scores_count_decisions_and_not_luck() -> None:
+def test_scores_count_decisions_and_not_outcomes() -> None:
     core = RiskyDelivery()
     task, state = begin(core, 200)
     naive, best = core.references(task)
@@ -188,7 +188,7 @@ def test_segments_hold_what_came_true_and_stop_at_the_end() -> None:
         assert segment.states[b, i, 6] == s
 
 
-def test_regret_does_not_depend_on_luck_and_partial_return_does() -> None:
+def test_regret_does_not_depend_on_outcomes_and_partial_return_does() -> None:
     boards = risky_delivery.draw(keys.mix(0, np.arange(20)))
     process = risky_delivery.board_outcomes(boards.boards)
     mdp = outcomes.expected(process, 0.999)

@@ -393,7 +393,7 @@ FORGED: dict[str, tuple[Forgery, str]] = {
     "no manifest": (lambda members: members.pop("manifest.json") and None, "manifest.json is missing"),
     "old format": (document("manifest.json", lambda x: x.update(format=0)), "format 0 is not supported"),
     "manifest of other fields": (document("manifest.json", lambda x: x.update(tier="executed")), "expected the fields"),
-    "a seal that is none": (document("manifest.json", lambda x: x.update(seal={"board": 1})), "seal must hold"),
+    "a malformed seal": (document("manifest.json", lambda x: x.update(seal={"board": 1})), "seal must hold"),
     "a seal without its board": (
         document("manifest.json", lambda x: x.update(seal={"board": "0" * 64, "commitment": 1, "agent": "0" * 64})),
         "give that board",

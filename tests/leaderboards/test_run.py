@@ -40,7 +40,7 @@ TRAINED = Experiment("test/trained", "", "valuegym/Delivery-v0", "{}", ("spy",),
 
 
 class Spy(Uniform):
-    """Random actions; remembers how it was used, and fails where it is told to."""
+    """Random actions; remembers how it was used, and fails where `fail` says so."""
 
     made: list[Spy] = []
     fail: str = ""

@@ -77,7 +77,7 @@ CELLS = [
 
 @pytest.mark.parametrize(("track", "agent"), CELLS)
 def test_records_made_again_are_the_published_ones(baselines, tmp_path: Path, track: str, agent: str) -> None:
-    """To the bit, the line that names the machine apart; and an edited one is told."""
+    """To the bit, the line that names the machine apart; and an edited one is named."""
     path = run(agent, track, 3, tmp_path)
     assert baselines.check(str(tmp_path), FOLDER).startswith("1 of ")
     assert baselines.published(FOLDER)[agent, track, 3] == baselines.line(read_record(path))

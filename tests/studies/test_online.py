@@ -63,7 +63,7 @@ def test_it_goes_on_where_it_stopped(online: Any, tmp_path: Path, name: str) -> 
     assert f"| `{loss}` | 2 |" not in page.read_text(encoding="utf-8")
 
 
-def test_stable_baselines_is_told_the_same(online: Any) -> None:
+def test_stable_baselines_gets_the_same_settings(online: Any) -> None:
     study = STUDIES["cartpole"]
     candidate = study["tuned"]["sac"][0]
     sac = online.stable_baselines(study, online.Run("sac", candidate, 3), gym.make(study["env"]))

@@ -337,7 +337,7 @@ def test_the_board_counts_the_steps(agent: Agent, catches: bool) -> None:
         ("os._exit(0)", "ended by itself"),
     ],
 )
-def test_training_that_is_none_is_named(agent: Agent, body: str, reason: str) -> None:
+def test_invalid_training_is_named(agent: Agent, body: str, reason: str) -> None:
     endless = "60" in body or "while" in body
     with pytest.raises(AgentFailure) as error:
         train(agent(learning(body)), total=4 if endless else 60)

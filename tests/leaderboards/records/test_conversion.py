@@ -298,9 +298,9 @@ def test_the_table_is_read_once_and_holds_no_module() -> None:
 def test_the_command_converts_and_says_what_it_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from valuegym.leaderboards.cli.main import main
 
-    assert main(["convert", str(OLD), "--out", str(tmp_path / "new")]) == 0
+    assert main(["convert", str(OLD), "--output", str(tmp_path / "new")]) == 0
     assert f"converted  {len(FILES)} of {len(FILES)} files" in capsys.readouterr().out
-    assert main(["convert", str(tmp_path / "new"), "--out", str(tmp_path / "newer")]) == 1
+    assert main(["convert", str(tmp_path / "new"), "--output", str(tmp_path / "newer")]) == 1
     assert "format 2 is not converted" in "".join(capsys.readouterr())
-    assert main(["convert", str(tmp_path / "nothing"), "--out", str(tmp_path / "newer")]) == 2
+    assert main(["convert", str(tmp_path / "nothing"), "--output", str(tmp_path / "newer")]) == 2
     assert "holds no records and no submissions" in capsys.readouterr().err

@@ -107,7 +107,7 @@ def test_the_strongest_tier_counts_on_each_track_by_itself(tmp_path: Path) -> No
     ]
 
 
-def test_what_the_book_holds_is_judged_again(tmp_path: Path) -> None:
+def test_what_the_ledger_holds_is_judged_again(tmp_path: Path) -> None:
     """Its tier stays, executed is taken from the ledger, and nothing is said to be a copy of itself."""
     ledger = committed(tmp_path)
     path = packed(tmp_path, "a.zip", ledger=ledger)

@@ -170,7 +170,7 @@ def test_what_others_could_write_is_neither_read_nor_written(
 @pytest.mark.parametrize(
     "content", ["", "[", "[[1]]", '{"a": 1}', "[[[1000000], 1.0]]", "[" * 100_000, "null", "[[3,1,2]]"]
 )
-def test_a_damaged_file_is_computed_anew(paths: list[str], content: str, computed: list[int]) -> None:
+def test_a_damaged_file_is_computed_again(paths: list[str], content: str, computed: list[int]) -> None:
     verify(paths[0])
     honest = kept().read_bytes()
     kept().write_text(content, encoding="ascii")

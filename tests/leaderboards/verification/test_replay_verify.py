@@ -1,4 +1,4 @@
-"""Verification: what is true passes, and whoever edits a record and recomputes its sum is told what is wrong."""
+"""Verification: what is true passes, and whoever edits a record and recomputes its sum learns what is wrong."""
 
 from __future__ import annotations
 
