@@ -25,12 +25,11 @@ demo: $(VENV)/installed ## a short tour, without torch; with DATA=folder it also
 
 test: lint types unit wheel bare ## everything below but slow and clean; what continuous integration runs
 
-lint: $(TEST)/installed ## rules and format of code, spelling, avoided words, public names, copies of code
+lint: $(TEST)/installed ## rules and format of code, spelling, avoided words, copies of code
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/codespell $(TEXTS)
 	$(TEST)/bin/python tools/check_words.py
-	$(TEST)/bin/python tools/public_names.py --check
 	$(TEST)/bin/pylint -j 2 $(FOLDERS) studies benchmarks tools
 
 types: $(TEST)/installed ## mypy, over the package as it is imported

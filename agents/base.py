@@ -70,12 +70,18 @@ def rules(env: Any) -> Core:
 
 
 def batch_size(observation: Any, space: Any) -> int | None:
-    """Return the number of environments in a batched observation of this space; None for a single observation."""
+    """Return the number of environments in a batched observation of this space; None for a single observation.
+
+    Raises:
+        ValueError: the observation has neither the dimensions of the space nor one more.
+    """
     if isinstance(observation, dict):
         name = next(iter(observation))
         return batch_size(observation[name], space[name])
-    shape = np.shape(observation)
-    return None if len(shape) == len(space.shape or ()) else shape[0]
+    shape, single = np.shape(observation), space.shape or ()
+    if len(shape) - len(single) not in (0, 1):
+        raise ValueError(f"The observation has shape {shape}; expected {single}, or {('N', *single)} for N of them.")
+    return None if len(shape) == len(single) else shape[0]
 
 
 def unstack(observation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -90,8 +96,9 @@ class BatchAgent:
     Subclasses define `act`; `predict` also takes the observation of a single environment.
     """
 
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        self.observation_space, self.action_space = env.observation_space, env.action_space
+    def __init__(self, env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        self.observation_space: Any = getattr(env, "single_observation_space", env.observation_space)
+        self.action_space: Any = getattr(env, "single_action_space", env.action_space)
 
     def learn(self: Self, total_timesteps: int) -> Self:
         """Return at once: what there is to learn is learnt while acting."""
@@ -105,7 +112,8 @@ class BatchAgent:
         Memories are values: the one handed in stays as it was, so that a caller may go on from an older one.
 
         Raises:
-            ValueError: episode_start does not have one value for each environment.
+            ValueError: episode_start does not have one value for each environment, or the observation has too few or
+                too many dimensions.
         """
         n = batch_size(observation, self.observation_space)
         if n is None and isinstance(observation, dict):
@@ -115,7 +123,10 @@ class BatchAgent:
         rows = 1 if n is None else n
         start = np.full(rows, state is None)
         if episode_start is not None:
-            start |= np.asarray(episode_start, np.bool_).reshape(rows)
+            given = np.asarray(episode_start, np.bool_)
+            if given.size != rows:
+                raise ValueError(f"episode_start has shape {given.shape}; expected one value for each of {rows} rows.")
+            start |= given.reshape(rows)
         actions, memory = self.act(observation, state, start)
         return (actions[0] if n is None else actions), memory
 

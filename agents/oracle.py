@@ -12,7 +12,7 @@ __all__ = ["Oracle"]
 
 
 class Oracle(BatchAgent):
-    """Plays the best action of the environment that it is attached to, scalar or vector.
+    """Agent that plays the best action of the environment that it is attached to, scalar or vector.
 
     The observation is not used. The only agent that looks into a live environment.
     """

@@ -13,7 +13,7 @@ __all__ = ["Uniform"]
 
 
 class Uniform(BatchAgent):
-    """Draws every action uniformly from a Discrete or a bounded Box action space, from its own generator."""
+    """Agent that draws every action uniformly from a Discrete or a bounded Box action space, from its own generator."""
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env)

@@ -77,7 +77,7 @@ def check_gymnasium(make_env: MakeEnv, allowed_warnings: Sequence[str] = ()) -> 
     Raises:
         AssertionError: the checker raises, or warns of something that is not allowed.
     """
-    env = make_env()
+    env = _made(make_env)
     _run_checker(
         env,
         "Gymnasium",
@@ -95,7 +95,7 @@ def check_stable_baselines3(make_env: MakeEnv, allowed_warnings: Sequence[str] =
     """
     from stable_baselines3.common import env_checker
 
-    env = make_env()
+    env = _made(make_env)
     for checked in (env, env.unwrapped):
         _run_checker(env, "Stable-Baselines3", partial(env_checker.check_env, checked), allowed_warnings)
 
@@ -108,8 +108,9 @@ def check_determinism(make_env: MakeEnv) -> None:
             seeds give the same episodes, an observation lies outside its space, the reward is not a number, terminated
             or truncated is not a bool, or `info` has the key "episode" of Gymnasium's RecordEpisodeStatistics.
     """
-    env = make_env()
+    env = _made(make_env)
     name, has_core = _name(env), isinstance(env.unwrapped, FunctionalEnv)
+    _require(make_env() is not env, f"{name}: make_env returns the same environment again; expected a new one.")
     first, second, other = _play(env, 7), _play(make_env(), 7), _play(make_env(), 8)
     _require(_same(first, second), f"{name}: two environments behave differently under the same seed and actions.")
     again = make_env()
@@ -133,7 +134,7 @@ def check_determinism(make_env: MakeEnv) -> None:
         reward: Any
         reward, *ends = paid
         _require(
-            type(reward) is float if has_core else isinstance(reward, SupportsFloat),
+            (type(reward) is float if has_core else isinstance(reward, SupportsFloat)) and not np.isnan(float(reward)),
             f"{name}: the reward is {reward!r} of type {type(reward).__name__}; expected a float.",
         )
         _require(
@@ -149,7 +150,7 @@ def check_spec(make_env: MakeEnv) -> None:
         AssertionError: the spec cannot be written as JSON or is different once read, or the environment made from it
             has other spaces or behaves differently.
     """
-    env = make_env()
+    env = _made(make_env)
     if env.spec is None:
         return
     name = _name(env)
@@ -178,7 +179,7 @@ def check_vector(make_env: MakeEnv, num_envs: int = 3, steps: int = 5) -> None:
         AssertionError: a space or shape is wrong, a core is registered without a native vector environment, or row i
             differs from the scalar environment with seed i during its first episode.
     """
-    env = make_env()
+    env = _made(make_env)
     name, has_core = _name(env), isinstance(env.unwrapped, FunctionalEnv)
     if env.spec is None or env.spec.vector_entry_point is None:
         _require(
@@ -245,7 +246,7 @@ def check_rendering(make_env: MakeEnv) -> None:
         AssertionError: a core lacks one of them, a text is empty, a picture is not uint8 (H, W, 3), changes its size or
             is blank, steps do not change it, or a core's vector environment renders something else.
     """
-    env = make_env()
+    env = _made(make_env)
     name, has_core = _name(env), isinstance(env.unwrapped, FunctionalEnv)
     modes = set(env.metadata.get("render_modes") or ())
     _require(
@@ -303,7 +304,7 @@ def check_arguments(make_env: MakeEnv) -> None:
     Raises:
         AssertionError: the argument is accepted, or the TypeError does not name it.
     """
-    env = make_env()
+    env = _made(make_env)
     if env.spec is None:
         return
     makers: list[Callable[[], Any]] = [lambda: gym.make(env.spec, no_such_argument=1)]  # type: ignore[arg-type]
@@ -327,7 +328,7 @@ def check_documentation(make_env: MakeEnv) -> None:
     Raises:
         AssertionError: a heading is missing, unknown or out of order, a section is empty, or the version is missing.
     """
-    env = make_env()
+    env = _made(make_env)
     if not isinstance(env.unwrapped, FunctionalEnv):
         return
     name, documentation = _name(env), type(env.unwrapped.core).__doc__ or ""
@@ -352,6 +353,20 @@ def _check_drawn(envs: gym.vector.VectorEnv[Any, Any, Any], picture: Any, name: 
         isinstance(drawn, tuple) and len(drawn) == envs.num_envs and _same(drawn[0], picture),
         f"{name}: row 0 of the vector environment is rendered differently from the scalar environment.",
     )
+
+
+def _made(make_env: MakeEnv) -> gym.Env[Any, Any]:
+    """Return a new environment; raise AssertionError if something else is made, or none."""
+    _require(
+        callable(make_env), f"make_env is {make_env!r}; expected a function that returns a new environment, or a class."
+    )
+    env = make_env()
+    _require(
+        isinstance(env, gym.Env),
+        f"make_env returns something of type {type(env).__name__}; expected a gymnasium.Env, for a vector environment "
+        "is checked with the scalar one.",
+    )
+    return env
 
 
 def _require(holds: bool, sentence: str) -> None:

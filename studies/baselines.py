@@ -40,7 +40,8 @@ from valuegym.leaderboards.records.submission import Card, pack, write_submissio
 from valuegym.leaderboards.run import Job, jobs, run, run_all
 from valuegym.leaderboards.site.pages import write_site
 from valuegym.leaderboards.standings.entries import ListedSubmission, merge_submissions
-from valuegym.leaderboards.standings.gather import REFERENCES, Score, evaluation_points
+from valuegym.leaderboards.standings.gather import Score, evaluation_points
+from valuegym.leaderboards.standings.ranking import role_of
 from valuegym.leaderboards.standings.text import render_markdown
 from valuegym.leaderboards.trust.judgement import judge_all
 from valuegym.leaderboards.trust.tiers import LIMITS, Standing
@@ -222,7 +223,7 @@ def published_scores(folder: Path) -> list[Score]:
     for (name, agent), found in runs.items():
         what = experiments.find(name)
         values = np.array([found[seed]["scores"] for seed in what.seeds], np.float64)
-        role = "reference" if agent in REFERENCES else "agent"
+        role = role_of(agent)
         points = evaluation_points(what, values.shape[-1])
         scores.append(Score(agent, name, points, values, what.seeds, Standing("replayed"), what.ranked, role))
     return scores

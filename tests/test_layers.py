@@ -8,8 +8,10 @@ The rules are read from the sources, so that they also hold for modules no test 
 from __future__ import annotations
 
 import ast
+import importlib.util
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,29 +86,79 @@ class Import(NamedTuple):
     loaded: bool
 
 
+MODULE = re.compile(r"valuegym(?:\.\w+)+(?=$|:)")  # a text that names a module, or something in one after a colon
+IMPORTERS = ("import_module", "__import__", "resolve_name")
+
+
 def read_imports(source: str, package: str) -> Iterator[Import]:
-    """Yield every import of a module of `package`, also those inside functions and under TYPE_CHECKING."""
+    """Yield every import of a module of `package`, also those inside functions and under TYPE_CHECKING.
+
+    So are those in disguise: attributes of a package that was imported (`valuegym.leaderboards.cli`), texts that name a
+    module of valuegym, and texts given to a function that imports.
+    """
+    tree = ast.parse(source)
+    bound = bindings(tree, package)
 
     def visit(node: ast.AST, loaded: bool) -> Iterator[Import]:
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, node.lineno, loaded) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join(part for part in (*package.split(".")[: 1 - node.level or None], base) if part)
+            base = absolute(node, package)
             yield Import(base, node.lineno, loaded)
             yield from (Import(f"{base}.{alias.name}", node.lineno, loaded) for alias in node.names)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for child in node.body:
-                yield from visit(child, False)
-            for child in node.orelse:
-                yield from visit(child, loaded)
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            skipped = node.orelse if ast.unparse(node.test).startswith("not ") else node.body
+            for child in (*node.body, *node.orelse):
+                yield from visit(child, loaded and child not in skipped)
         else:
-            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            name = disguised(node, bound, package)
+            if name:
+                yield Import(name, getattr(node, "lineno", 0), loaded)
+            later: Sequence[ast.AST] = ()  # what is not carried out before a call; decorators and defaults are
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                later = node.body if isinstance(node.body, list) else [node.body]
             for child in ast.iter_child_nodes(node):
-                yield from visit(child, loaded and not inside)
+                yield from visit(child, loaded and child not in later)
 
-    return visit(ast.parse(source), True)
+    return visit(tree, True)
+
+
+def bindings(tree: ast.AST, package: str) -> dict[str, str]:
+    """Return what the names that a module's import statements bind stand for."""
+    bound = {}
+    for node in ast.walk(tree):
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            if isinstance(node, ast.ImportFrom):
+                bound[alias.asname or alias.name] = f"{absolute(node, package)}.{alias.name}"
+            else:
+                first = alias.name.split(".")[0]
+                bound[alias.asname or first] = alias.name if alias.asname else first
+    return bound
+
+
+def absolute(node: ast.ImportFrom, package: str) -> str:
+    """Return the module that names are imported from."""
+    base = node.module or ""
+    if node.level:
+        base = ".".join(part for part in (*package.split(".")[: 1 - node.level or None], base) if part)
+    return base
+
+
+def disguised(node: ast.AST, bound: dict[str, str], package: str) -> str:
+    """Return the module that a node refers to without importing it by a statement, or something in it; "" for none."""
+    if isinstance(node, ast.Attribute):
+        first, dot, rest = ast.unparse(node).partition(".")
+        name = bound.get(first, "") + dot + rest
+        return name if MODULE.fullmatch(name) else ""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        found = MODULE.match(node.value)
+        return found[0] if found else ""
+    if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        function = ast.unparse(node.func)
+        text = str(node.args[0].value)
+        if bound.get(function, function).rpartition(".")[2] in IMPORTERS:
+            return importlib.util.resolve_name(text, package)
+    return ""
 
 
 def within(name: str, package: str) -> bool:
@@ -256,6 +308,22 @@ def test_every_pure_module_is_there() -> None:
         ("valuegym.leaderboards.run", "from valuegym.leaderboards.trust.ledger import append"),
         ("valuegym.leaderboards", "from valuegym.leaderboards.cli.main import main"),
         ("valuegym.leaderboards.trust.tiers", "from valuegym.leaderboards.records import record"),  # pure
+        (
+            "valuegym.leaderboards.records.planted",
+            "import importlib\nimportlib.import_module('valuegym.leaderboards.cli')",
+        ),
+        ("valuegym.leaderboards.records.planted", "from importlib import import_module as f\nf('..cli', __package__)"),
+        ("valuegym.leaderboards.records.planted", "def f():\n    return __import__('valuegym.leaderboards.cli')"),
+        ("valuegym.leaderboards.records.planted", "from valuegym import leaderboards as l\nl.cli.main.main()"),
+        ("valuegym.leaderboards.records.planted", "import valuegym\nvaluegym.leaderboards.cli.main.main()"),
+        ("valuegym.leaderboards.records.planted", "import valuegym.leaderboards as l\nl.run.run()"),
+        ("valuegym.leaderboards.records.planted", "from ... import leaderboards\nprint(leaderboards.site)"),
+        ("valuegym.leaderboards.records.planted", "import sys\nsys.modules['valuegym.leaderboards.cli']"),
+        ("valuegym.leaderboards.records.planted", "load('valuegym.leaderboards.cli.main:main')"),
+        ("valuegym.envs.planted", "import importlib\nimportlib.import_module('valuegym.agents')"),
+        ("valuegym.envs.planted", "torch = __import__('torch')"),
+        ("valuegym.envs.planted", "def f(torch=__import__('torch')):\n    pass"),
+        ("valuegym.envs.planted", "import typing\nif not typing.TYPE_CHECKING:\n    import torch"),
     ],
 )
 def test_a_planted_violation_is_found(module: str, source: str) -> None:
@@ -276,6 +344,10 @@ def test_a_planted_violation_is_found(module: str, source: str) -> None:
         ("valuegym.leaderboards.trust.planted", "from . import ledger\nfrom valuegym.leaderboards import experiments"),
         ("valuegym.leaderboards.__main__", "from valuegym.leaderboards.cli.main import main"),
         ("valuegym.leaderboards", "from valuegym.leaderboards.standings.gather import Score"),
+        ("valuegym.envs.planted", "import typing\nif not typing.TYPE_CHECKING:\n    pass\nelse:\n    import torch"),
+        ("valuegym.envs.planted", "def f():\n    return __import__('torch')"),
+        ("valuegym.envs.planted", "import valuegym\nload('valuegym.envs.mdp:Mdp', valuegym.__version__)"),
+        ("valuegym.leaderboards.board.planted", "from valuegym import leaderboards\nleaderboards.standings.gather"),
     ],
 )
 def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:

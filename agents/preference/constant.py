@@ -34,7 +34,7 @@ def _search(board: str) -> tuple[float, ...]:
 
 
 class Constant(BatchAgent):
-    """Answers one weight vector always: the best of `candidates` on training tasks, scored like any other answer.
+    """Agent that always answers one weight vector: the best of `candidates` on training tasks.
 
     Raises:
         ValueError: the environment is not `RewardInference-v0`, or its rules cannot be given (`agents.base.rules`).

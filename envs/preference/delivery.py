@@ -76,7 +76,7 @@ def surface_features(codes: Array) -> npt.NDArray[np.float64]:
 
 
 def entry_features(codes: Array) -> npt.NDArray[np.float64]:
-    """Features (..., 6) of entering cells with these codes.
+    """Return features (..., 6) of entering cells with these codes.
 
     The item, and the surface unless the item ends the episode.
     """
@@ -97,7 +97,7 @@ def targets(H: int, W: int) -> npt.NDArray[np.int64]:
 
 
 def board_mdp(boards: Array, discount: float = DISCOUNT) -> mdp.TabularMDP:
-    """The processes of boards (B, H, W), states in row-major order.
+    """Return the processes of boards (B, H, W), states in row-major order.
 
     Moves off the board or into a house stay and pay the surface underneath.
 

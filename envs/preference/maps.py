@@ -66,18 +66,18 @@ def parse(text: str) -> npt.NDArray[np.int64]:
 
 
 def text(board: Array) -> str:
-    """The map of a board (H, W) of cell codes, the inverse of `parse`; padding is left out."""
+    """Return the map of a board (H, W) of cell codes, the inverse of `parse`; padding is left out."""
     return "\n".join("".join(SYMBOLS[code] for code in row) for row in crop(board).tolist())
 
 
 def crop(board: Array) -> Array:
-    """The board without the padding around it."""
+    """Return the board without the padding around it."""
     inside = board != OUTSIDE
     return board[inside.any(1)][:, inside.any(0)]
 
 
 def pad(boards: Sequence[Array]) -> npt.NDArray[np.int64]:
-    """Boards of any sizes as one array (B, H, W), padded with OUTSIDE."""
+    """Put boards of any sizes into one array (B, H, W), padded with OUTSIDE."""
     H, W = (max(board.shape[axis] for board in boards) for axis in (0, 1))
     padded = np.full((len(boards), H, W), OUTSIDE)
     for to, board in zip(padded, boards, strict=True):
@@ -86,7 +86,7 @@ def pad(boards: Sequence[Array]) -> npt.NDArray[np.int64]:
 
 
 def stored(data: str | None = None) -> dict[str, tuple[Array, tuple[float, ...]]]:
-    """The stored random tasks of the publication by name: board (H, W) and weights in the order of FEATURES.
+    """Read the stored random tasks of the publication by name: board (H, W) and weights in the order of FEATURES.
 
     They are read from FILE in the folder `data`, or in the one that the variable VALUEGYM_DATA names, itself or its
     subfolder: JSON, {name: {"board": rows of cell codes, "reward_weights": six numbers}}. The content is checked by
@@ -112,5 +112,5 @@ def stored(data: str | None = None) -> dict[str, tuple[Array, tuple[float, ...]]
 
 
 def content_digest(content: Any) -> str:
-    """SHA-256 of JSON content, whatever its spacing and the order of its keys."""
+    """Return the SHA-256 of JSON content, whatever its spacing and the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -54,7 +54,7 @@ def _library(x: Any) -> Any:
 
 
 def discounted_sum(signal: Any, discount: float) -> Any:
-    """sum_t discount**t x_t: (..., L) -> (...)."""
+    """Discounted sum, sum_t discount**t x_t: (..., L) -> (...)."""
     total = signal[..., 0]
     for t in range(1, signal.shape[-1]):
         total = total + discount**t * signal[..., t]
@@ -111,7 +111,7 @@ class SolvedReward(NamedTuple):
 
 
 def solve(mdp: tabular.TabularMDP, weights: Array, temperature: float = 0.0) -> SolvedReward:
-    """Rewards (B, d) with their exact V* and Q*; with a temperature (in units of reward) the maximum-entropy ones."""
+    """Solve rewards (B, d): their exact V* and Q*; with a temperature (in units of reward) the maximum-entropy ones."""
     return SolvedReward(weights, *tabular.soft_values(mdp, tabular.reward(mdp, weights), temperature))
 
 
@@ -124,7 +124,7 @@ class Statistic(Protocol):
 
 @dataclass(frozen=True)
 class PartialReturn:
-    """People prefer the segment that earned more reward; discounted like the task."""
+    """Partial return: people prefer the segment that earned more reward, discounted like the task."""
 
     def utility(self, reward: Reward, segments: Segment, discount: float) -> Array:
         """partial_return of every segment."""
@@ -136,7 +136,7 @@ class PartialReturn:
 
 @dataclass(frozen=True)
 class Regret:
-    """People prefer the segment whose decisions cost less against optimal play (the general form).
+    """Regret: people prefer the segment whose decisions cost less against optimal play (the general form).
 
     On values that `solve` found at a temperature it is the soft advantage, sum_t discount**t [Q(s_t, a_t) - V(s_t)] =
     temperature * sum_t discount**t log pi(a_t | s_t), the statistic of contrastive preference learning
@@ -154,7 +154,7 @@ class Regret:
 
 @dataclass(frozen=True)
 class ThreeWeights:
-    """People weigh what was earned, how good the start was and how good the end is, each as they like.
+    """Three weights: people weigh what was earned, how good the start was and how good the end is, each as they like.
 
     Weights without unit, 1 each for the deterministic regret. It judges outcomes: where transitions are stochastic
     random outcomes count, unlike in `Regret`. At discount 1 it is what people were shown; at any other the end value is
@@ -339,7 +339,7 @@ class TemperatureFit(NamedTuple):
 
 
 def fit_temperature(choice: Callable[[float], Noisy], difference: Array, label: Array) -> float:
-    """The temperature that makes the answers likeliest, in the unit of the differences.
+    """Return the temperature that makes the answers likeliest, in the unit of the differences.
 
     By a grid of logarithms and golden sections around its lowest point, so that a loss with several minima, as that of
     `Lapse`, does no harm. Answers that never err have no best temperature: what comes back is the lowest one searched,

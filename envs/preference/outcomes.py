@@ -53,7 +53,7 @@ def realise(chance: Array, uniform: Array) -> npt.NDArray[np.int64]:
 
 
 def follow(outcomes: Outcomes, states: Array, actions: Array, draws: Array) -> Segment:
-    """The segments that actions (B, ..., L) make from states (B, ...).
+    """Follow actions (B, ..., L) from states (B, ...), and return the segments.
 
     draws (B, ..., L): uniform ones on [0, 1), or integers, which are the numbers of the outcomes themselves.
     Features are the realised ones; after a terminal state segments are padded as `segments.Segment` says.

@@ -25,7 +25,7 @@ LOST, WON = FEATURES.index("sheep"), FEATURES.index("coin")
 
 
 def draw(key: keys.Key, size: tuple[int, int] = (SIDE, SIDE)) -> RandomTask:
-    """One task for each key (B,): boards (B, H, W) with risky cells (code SHEEP) and one goal anywhere, and weights.
+    """Draw a task for each key (B,): boards (B, H, W) with risky cells (code SHEEP) and one goal anywhere, and weights.
 
     The weight of sheep is what a risky cell loses, that of coins what it wins.
     """
@@ -39,7 +39,7 @@ def draw(key: keys.Key, size: tuple[int, int] = (SIDE, SIDE)) -> RandomTask:
 
 
 def board_outcomes(boards: Array) -> outcomes.Outcomes:
-    """The processes of boards (B, H, W), whose sheep cells are risky: both outcomes end the episode there."""
+    """Return the processes of boards (B, H, W), whose sheep cells are risky: both outcomes end the episode there."""
     mdp = delivery.board_mdp(boards)
     assert mdp.next_state is not None
     features = np.repeat(mdp.features[..., None, :], 2, -2)

@@ -43,6 +43,7 @@ __all__ = [
     "open_submission",
     "pack",
     "read_card",
+    "read_form",
     "read_member",
     "unpack",
     "write_submission",
@@ -287,6 +288,18 @@ def from_bytes(content: bytes) -> Submission:
     Raises:
         SubmissionError: with one sentence saying what is wrong.
     """
+    found = read_form(content)
+    for experiment, what in found.manifest["experiments"].items():
+        _complete(experiment, what["seeds"])
+    return found
+
+
+def read_form(content: bytes) -> Submission:
+    """Check the form of a submission, but not that its experiments are known here, and all their seeds there.
+
+    Raises:
+        SubmissionError: with one sentence saying what is wrong.
+    """
     members = unpack(content)
     _limits(members)
     for name in ("card.json", "manifest.json"):
@@ -309,8 +322,6 @@ def from_bytes(content: bytes) -> Submission:
     _require(
         bool(records) and expected == set(records), "The manifest's experiments and seeds are not those there are."
     )
-    for experiment, what in manifest["experiments"].items():
-        _complete(experiment, what["seeds"])
     evidence = {name: part for name, part in members.items() if name.startswith("evidence/")}
     return Submission(card, manifest, records, evidence, hashlib.sha256(content).hexdigest())
 

@@ -38,7 +38,8 @@ from valuegym.leaderboards.site import plots
 from valuegym.leaderboards.site.elements import addresses, make_templates, plain, stored
 from valuegym.leaderboards.standings.entries import ListedSubmission
 from valuegym.leaderboards.standings.gather import Score
-from valuegym.leaderboards.standings.standings import FAMILIES, OPEN_BOOK, Board, Row, as_data, boards, starred
+from valuegym.leaderboards.standings.ranking import OPEN_BOOK
+from valuegym.leaderboards.standings.standings import FAMILIES, Board, Row, as_data, boards, starred
 from valuegym.leaderboards.standings.text import footnotes, heading, interval_text, point_text, span
 from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, Standing
 

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.records.record import Record
+from valuegym.leaderboards.standings.ranking import role_of
 from valuegym.leaderboards.trust.tiers import Standing
 from valuegym.leaderboards.verification.verify import Verdict
 
-__all__ = ["REFERENCES", "Score", "evaluation_points", "from_verdicts", "gather_scores"]
-
-REFERENCES = ("uniform", "no_force", "constant", "oracle")  # agents that are drawn as lines and never ranked
-
+__all__ = ["Score", "evaluation_points", "from_verdicts", "gather_scores"]
 
 CLAIMED = Standing()
 
@@ -72,9 +70,8 @@ def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
         seeds = tuple(sorted(runs))
         missing = len(set(what.seeds) - set(seeds))
         values = np.array([runs[seed].scores for seed in seeds], np.float64)
-        role = "reference" if agent in REFERENCES else "agent"
         standing, points = Standing(tier, missing), evaluation_points(what, values.shape[-1])
-        scores.append(Score(agent, experiment, points, values, seeds, standing, what.ranked, role))
+        scores.append(Score(agent, experiment, points, values, seeds, standing, what.ranked, role_of(agent)))
     order = list(experiments.EXPERIMENTS)
     return sorted(scores, key=lambda score: (order.index(score.experiment), score.role, score.agent))
 

@@ -1,11 +1,6 @@
 """Standings: the rows of each experiment's table, ranked within their tiers of trust.
 
-Only scores that the board executed itself compete first-class. Every tier of trust is a division of its own, strongest
-first, with its own places; no score of a weaker tier has a place among those of a stronger one.
-
-The rule who is ranked has four parts: `ranked` of `experiments.Experiment` (False if the answer is public, "open
-book"), `gather.REFERENCES` (agents drawn as lines, never ranked), `tiers.DIVISIONS` (who competes with whom), and the
-order within a division, by the last evaluation point, in this module.
+Who is ranked among whom is decided in `ranking`; within a division the order is that of the last evaluation point.
 """
 
 from __future__ import annotations
@@ -20,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuegym.leaderboards.standings.gather import Score
+from valuegym.leaderboards.standings.ranking import OPEN_BOOK, division_of
 from valuegym.leaderboards.stats.bootstrap import estimates
 from valuegym.leaderboards.stats.ranks import rank_intervals
 from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, TIERS
 
-__all__ = ["FAMILIES", "OPEN_BOOK", "Board", "Row", "as_data", "boards", "limits_of", "starred"]
+__all__ = ["FAMILIES", "Board", "Row", "as_data", "boards", "limits_of", "starred"]
 
 FAMILIES = ("preference", "control", "coevolution")  # the order of boards; any other family comes after
-OPEN_BOOK = "open-book reference, not ranked"
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: arrays have no single truth
@@ -69,7 +64,7 @@ class Row:
     @property
     def division(self) -> str:
         """The key of DIVISIONS under which it has its place."""
-        return "open book" if self.tier != "rejected" and not self.score.ranked else self.tier
+        return division_of(self.score.standing, self.score.ranked)
 
     def at(self, point: int) -> NDArray[np.float64] | None:
         """Return point, low, high (3,) at an evaluation point; None if the agent was not scored there."""

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuegym.leaderboards.standings.gather import Score
-from valuegym.leaderboards.standings.standings import OPEN_BOOK, Board, boards, limits_of, starred
+from valuegym.leaderboards.standings.ranking import OPEN_BOOK
+from valuegym.leaderboards.standings.standings import Board, boards, limits_of, starred
 from valuegym.leaderboards.trust.tiers import DIVISIONS
 
 __all__ = [

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -49,6 +50,10 @@ MAX_BYTES = 2**28
 MAX_LINE = 2**20
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PUBLIC = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)[a-z0-9@.-]* [A-Za-z0-9+/=]{16,2000}")
+# As ssh-keygen writes it; it would also accept other line breaks and words after the end, and so another digest.
+SIGNATURE = re.compile(
+    r"-----BEGIN SSH SIGNATURE-----\n(?:[A-Za-z0-9+/]{70}\n)*[A-Za-z0-9+/=]{1,70}\n-----END SSH SIGNATURE-----\n"
+)
 SECONDS = 20  # for one call of ssh-keygen
 BODIES: dict[str, dict[str, type]] = {
     "board": {"name": str, "key": str},
@@ -245,7 +250,7 @@ def append(path: str | Path, kind: str, body: dict[str, Any], key: str | Path | 
         LedgerError: where the rules forbid it, the key is not the board's, or `read_ledger` refuses what there is.
         OSError: where the ledger cannot be written, or ssh-keygen is missing.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link to a ledger stays one, and all of them share a lock
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path):
         exists = path.exists()
@@ -293,6 +298,7 @@ def verify_signature(payload: bytes, signature: str, key: str, where: str) -> No
         LedgerError: where it does not hold; the message begins with `where`.
         OSError: where ssh-keygen is missing.
     """
+    _require(bool(SIGNATURE.fullmatch(signature)), f"{where} is not signed by the board's key.")
     with tempfile.TemporaryDirectory() as folder:
         allowed, signed = Path(folder) / "allowed", Path(folder) / "signature"
         allowed.write_text(f'board namespaces="{NAMESPACE}" {key}\n', encoding="ascii")
@@ -323,7 +329,12 @@ def _ssh(*arguments: str, payload: bytes = b"") -> subprocess.CompletedProcess[b
         raise FileNotFoundError(
             "Signatures need the program ssh-keygen of OpenSSH 8.2 or later, which is not installed."
         )
-    return subprocess.run([program, *arguments], input=payload, capture_output=True, timeout=SECONDS, check=False)
+    try:
+        return subprocess.run([program, *arguments], input=payload, capture_output=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise LedgerError(
+            f"ssh-keygen did not answer within {SECONDS} s; sign with a key that has no passphrase."
+        ) from None
 
 
 def _bare(key: str) -> str:
@@ -369,7 +380,8 @@ def _check_body(where: str, kind: str, body: dict[str, Any]) -> None:
             good = len(value) <= 4000 and readable(value) and "\n" not in value
             _require(good, f"{where}: {name} is {printable(value)}, which is too long or cannot be read.")
     if kind == "commit":
-        _require(bool(body["submitter"].strip()), f"{where}: the submitter has no name.")
+        for name in ("submitter", "agent"):
+            _require(bool(body[name].strip()), f"{where}: the {name} has no name.")
 
 
 def _is_digest(text: str) -> bool:

@@ -128,8 +128,23 @@ def test_batches_starts_and_memories_are_given_to_act() -> None:
     assert action.shape == () and memory.shape == (1,)
     assert agent.predict(np.int64(4), memory, np.array([False]))[0] == 1
     assert agent.predict(np.int64(4), memory, True)[0] == 0
-    with pytest.raises(ValueError, match="reshape"):
-        agent.predict(batch, None, np.ones(2, bool))
+    for start in (np.ones(2, bool), [], True):
+        with pytest.raises(ValueError, match=r"episode_start has shape .*; expected one value for each of 3 rows"):
+            agent.predict(batch, None, start)
+
+
+def test_observations_of_other_dimensions_are_refused() -> None:
+    agent = Counting(gym.make("valuegym/LQR-v0"))
+    for shape in ((), (2, 2, 1)):
+        with pytest.raises(ValueError, match=r"has shape .*; expected \(2,\), or \('N', 2\) for N of them"):
+            agent.predict(np.zeros(shape, np.float32))
+
+
+def test_an_agent_of_a_vector_environment_has_a_memory_for_each_row() -> None:
+    envs = gym.make_vec("valuegym/LQR-v0", num_envs=3)
+    agent = Counting(envs)
+    assert agent.observation_space == gym.make("valuegym/LQR-v0").observation_space
+    assert agent.predict(envs.reset(seed=0)[0])[1].shape == (3,)
 
 
 def test_unstacked_observations_are_those_of_single_environments() -> None:

@@ -91,6 +91,12 @@ class PaidInWords(Walk):
         return seen, "much", *rest  # type: ignore[return-value]
 
 
+class PaidNothingKnown(Walk):
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        seen, _, *rest = super().step(action)
+        return seen, float("nan"), *rest  # type: ignore[return-value]
+
+
 class EndsByNumber(Walk):
     def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         seen, reward, end, cut, info = super().step(action)
@@ -161,6 +167,7 @@ def test_correct_environments_pass(check: Any) -> None:
         (testing.check_determinism, WithAMemory, "does not forget earlier episodes"),
         (testing.check_determinism, WithoutAnything, "two seeds and their different actions"),
         (testing.check_determinism, PaidInWords, "the reward is 'much' of type str"),
+        (testing.check_determinism, PaidNothingKnown, "the reward is nan of type float"),
         (testing.check_determinism, EndsByNumber, r"terminated and truncated are \[0, False\]"),
         (testing.check_determinism, TakesAKeyOfOthers, "info holds 'episode'"),
         (testing.check_rendering, AlwaysTheSamePicture, "'ansi' shows does not change"),
@@ -174,6 +181,25 @@ def test_faults_of_a_class_are_named(check: Any, fault: type[Walk], said: str) -
     for whole in (check, testing.check):
         with pytest.raises(AssertionError, match=said if whole is check else fault.__name__):
             whole(fault)
+
+
+@pytest.mark.parametrize("check", [getattr(testing, name) for name in testing.__all__ if name.startswith("check")])
+def test_what_makes_no_environment_is_named(check: Any) -> None:
+    if check is testing.check_stable_baselines3:
+        pytest.importorskip("stable_baselines3")
+    for make, said in (
+        (Walk(), "make_env is <.*Walk.*>; expected a function"),
+        ("CartPole-v1", "make_env is 'CartPole-v1'"),
+        (partial(gym.make_vec, "Test/Core-v0", num_envs=2), "of type FunctionalVectorEnv; expected a gymnasium.Env"),
+    ):
+        with pytest.raises(AssertionError, match=said):
+            check(make)
+
+
+def test_a_function_that_returns_one_environment_again_is_named() -> None:
+    walk = Walk()
+    with pytest.raises(AssertionError, match="Walk: make_env returns the same environment again"):
+        testing.check_determinism(lambda: walk)
 
 
 def test_warnings_of_a_checker_are_faults_unless_they_are_allowed() -> None:

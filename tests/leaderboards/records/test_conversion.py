@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,12 @@ def damaged(change: Any) -> str:
         (damaged(lambda v: v[0].update(spec=3)), "was not made with"),
         (damaged(lambda v: v[0].update(spec={})), "line 1 is not that of a record"),
         (damaged(lambda v: v[1].pop("states")), "line 2 is not that of a record"),
+        (damaged(lambda v: v[1]["states"].update(last_message=[])), "line 2 holds both 'said' and 'last_message'"),
+        (damaged(lambda v: v[0]["spec"]["kwargs"].update(reports=1, responses=1)), "line 1 holds both 'reports' and"),
+        (damaged(lambda v: v[0].update(format=True)), "format 'True' is not converted"),
+        (damaged(lambda v: v[0].update(format="\x1b[2J")), r"format '\x1b[2J' is not converted"),
+        (damaged(lambda v: v[0].update(agent="../../else")), "the agent's name must be"),
+        (damaged(lambda v: v[-1].update(scores="many")), "scores is a str"),
     ],
 )
 def test_what_cannot_be_converted_says_why(text: str, reason: str) -> None:
@@ -131,14 +138,21 @@ def old_submission(**changes: Any) -> bytes:
     """A submission as format 1 packed it: a single record and its card."""
     path = OLD / "control/lqr-preferences/no_force/seed-0.jsonl"
     card = Card("no_force", "No force.", ("A. Person",), "", "nothing", "nothing", {"hardware": "none", "hours": 0})
-    manifest = {"format": 1, "agent": card.name, "seal": None, "experiments": {}} | changes
     members = {
         "card.json": json.dumps(vars(card)).encode(),
-        "manifest.json": json.dumps(manifest).encode(),
         "records/control/lqr-preferences/seed-0.jsonl": path.read_bytes(),
         "evidence/note.json": b"{}",
     }
-    return archive(members)
+    manifest = {
+        "format": 1,
+        "valuegym": "0.1.0",
+        "agent": card.name,
+        "experiments": {"control/lqr-preferences": {"digest": "0" * 64, "seeds": [0]}},
+        "seal": None,
+        "provenance": {},
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
+    }
+    return archive(members | {"manifest.json": json.dumps(manifest | changes).encode()})
 
 
 def test_submissions_are_converted_with_their_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,6 +171,123 @@ def test_seeds_of_a_commitment_are_not_converted() -> None:
     seal = {"board": "0" * 64, "commitment": 1, "agent": "0" * 64}
     with pytest.raises(SubmissionError, match="commit the agent again"):
         convert_submission(old_submission(seal=seal))
+
+
+def member_changed(name: str, content: bytes | None) -> bytes:
+    """A submission of which one member is missing or was changed after it was packed."""
+    members = unpack(old_submission())
+    members.pop(name)
+    return archive(members if content is None else members | {name: content})
+
+
+RECORD = "records/control/lqr-preferences/seed-0.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"PK", "not a whole zip archive"),
+        (member_changed("card.json", None), "card.json is missing"),
+        (member_changed("manifest.json", None), "manifest.json is missing"),
+        (member_changed("manifest.json", b"[" * 100_000), "manifest.json is not valid JSON"),
+        (member_changed("manifest.json", b"\xff"), "manifest.json is not text"),
+        (member_changed("manifest.json", b"[]"), "manifest: expected the fields"),
+        (member_changed("evidence/note.json", b"[]"), "does not match its SHA-256"),
+        (old_submission(seal={}), "seal must hold"),
+    ],
+)
+def test_what_is_no_submission_of_format_1_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(SubmissionError, match=reason):
+        convert_submission(content)
+
+
+def test_a_record_of_a_submission_that_is_not_one_is_named() -> None:
+    for content in (b"\xff", b"{}\n"):
+        changed = member_changed(RECORD, content)
+        manifest = json.loads(unpack(changed)["manifest.json"])
+        manifest["files"][RECORD] = hashlib.sha256(content).hexdigest()
+        members = unpack(changed) | {"manifest.json": json.dumps(manifest).encode()}
+        with pytest.raises(RecordError, match=f"^{RECORD}: the file "):
+            convert_submission(archive(members))
+
+
+def test_what_is_no_file_of_text_is_left_and_the_rest_goes_on(tmp_path: Path) -> None:
+    """Pipes, folders, dangling links, files that are too large or have line ends of another system."""
+    source, text = tmp_path / "old", FILES[0].read_bytes()
+    source.mkdir()
+    (source / "seed-0.jsonl").mkdir()
+    os.mkfifo(source / "seed-1.jsonl")
+    (source / "seed-2.jsonl").symlink_to("nowhere")
+    (source / "seed-3.jsonl").symlink_to("seed-3.jsonl")
+    with (source / "seed-4.jsonl").open("wb") as file:
+        file.truncate(conversion.MAX_BYTES + 1)
+    (source / "seed-5.jsonl").write_bytes(text.replace(b"\n", b"\r\n"))
+    (source / "seed-6.jsonl").write_bytes(b"\xff" + text)
+    (source / "seed-9.jsonl").write_bytes(text)
+    os.mkfifo(source / "a.zip")
+    found = {path.name: reason for path, _, reason in convert_folder(source, tmp_path / "new")}
+    assert found.pop("seed-9.jsonl") == ""
+    for name, said in {
+        "seed-0.jsonl": "not a regular file", "seed-1.jsonl": "not a regular file", "a.zip": "not a regular file",
+        "seed-2.jsonl": "No such file", "seed-3.jsonl": "symbolic links", "seed-4.jsonl": "at most 67108864",
+        "seed-5.jsonl": "SHA-256", "seed-6.jsonl": "not text",
+    }.items():  # fmt: skip
+        assert said in found.pop(name), name
+    assert not found and [path.name for path in (tmp_path / "new").rglob("*")] == ["seed-9.jsonl"]
+
+
+def test_what_is_there_already_is_not_taken_for_converted(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for path in (old / "seed-4.jsonl", new / "seed-4.jsonl"):
+        path.parent.mkdir()
+        path.write_bytes(FILES[0].read_bytes())
+    [(_, target, reason)] = convert_folder(old, new)
+    assert target is None and "is there already and is something else" in reason
+    assert (new / "seed-4.jsonl").read_bytes() == FILES[0].read_bytes()
+    with pytest.raises(ValueError, match="is not a folder"):
+        list(convert_folder(old, new / "seed-4.jsonl"))
+
+
+def test_a_submission_that_is_there_already_is_compared_without_its_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("valuegym.leaderboards.records.submission._complete", lambda *_: None)  # a single seed
+    (tmp_path / "a.zip").write_bytes(old_submission())
+    [(_, target, _)] = convert_folder(tmp_path, tmp_path / "new")
+    assert target is not None
+    monkeypatch.setattr("valuegym.leaderboards.records.submission.__version__", "9.9")
+    assert [found.target for found in convert_folder(tmp_path, tmp_path / "new")] == [target]
+    target.write_bytes(b"else")
+    assert [found.target for found in convert_folder(tmp_path, tmp_path / "new")] == [None]
+
+
+def test_a_target_inside_of_the_source_is_no_source(tmp_path: Path) -> None:
+    (tmp_path / "seed-4.jsonl").write_bytes(FILES[0].read_bytes())
+    written = [found.target for found in convert_folder(tmp_path, tmp_path / "new")]
+    assert [found.target for found in convert_folder(tmp_path, tmp_path / "new")] == written != [None]
+
+
+def test_nothing_is_written_through_a_link_out_of_the_target(tmp_path: Path) -> None:
+    (tmp_path / "old/a").mkdir(parents=True)
+    (tmp_path / "old/a/seed-4.jsonl").write_bytes(FILES[0].read_bytes())
+    (tmp_path / "else").mkdir()
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/a").symlink_to("../else")
+    [(_, target, reason)] = convert_folder(tmp_path / "old", tmp_path / "new")
+    assert target is None and "outside of" in reason and not list((tmp_path / "else").iterdir())
+
+
+def test_a_folder_of_one_family_takes_the_new_names(tmp_path: Path) -> None:
+    [(_, target, _)] = convert_folder(OLD / "coevolution", tmp_path)
+    assert target == tmp_path / "follow-few-responses/oracle/seed-4.jsonl"
+
+
+def test_what_a_killed_call_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".seed-4.jsonl.abc"
+    left.write_text("half")
+    os.utime(left, (0, 0))
+    [(_, target, _)] = convert_folder(FILES[0], tmp_path)
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_the_table_is_read_once_and_holds_no_module() -> None:

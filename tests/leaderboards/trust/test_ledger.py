@@ -233,6 +233,38 @@ def test_board_show_checks_every_signature(
     assert "entry 5 is not signed by the board's key" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("change", ["{}more", " {}", "{}\n"])
+def test_a_signature_is_written_in_one_way(tmp_path: Path, make_key: MakeKey, change: str) -> None:
+    """Else anyone could give the newest line another digest, for ssh-keygen overlooks such changes."""
+    path = filled(tmp_path / "board.jsonl", make_key())
+    entries = lines(path)
+    entries[-1]["signature"] = change.format(entries[-1]["signature"])
+    rewrite(path, entries)
+    with pytest.raises(LedgerError, match="entry 6 is not signed by the board's key"):
+        read_ledger(path)
+
+
+def test_a_program_that_does_not_answer_is_an_error(tmp_path: Path, make_key: MakeKey, monkeypatch: Any) -> None:
+    """As ssh-keygen does that asks for a passphrase."""
+    slow, key = tmp_path / "slow", make_key()
+    slow.write_text("#!/bin/sh\nexec sleep 20\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(ledger.shutil, "which", lambda name: str(slow))
+    monkeypatch.setattr(ledger, "SECONDS", 0.1)
+    with pytest.raises(LedgerError, match=r"did not answer within 0\.1 s"):
+        append(tmp_path / "board.jsonl", "board", {"name": "test"}, key)
+
+
+def test_a_link_to_a_ledger_stays_one(tmp_path: Path) -> None:
+    """Else the ledger would go on in two files."""
+    link, path = tmp_path / "link.jsonl", tmp_path / "else/board.jsonl"
+    link.symlink_to(path)
+    append(link, "board", {"name": "test"})
+    append(link, "open", {"period": 0, "binding": binding(NONCE)})
+    append(path, "commit", {"period": 0, "agent": "x", "submitter": "me", "digest": A})
+    assert link.is_symlink() and len(read_ledger(link).entries) == len(read_ledger(path).entries) == 3
+
+
 def test_the_first_digest_names_the_board(tmp_path: Path, make_key: MakeKey) -> None:
     """Somebody else's ledger, however well signed, has another digest and another key."""
     ledgers = [filled(tmp_path / name, make_key(f"key-{name}")) for name in ("mine", "theirs")]
