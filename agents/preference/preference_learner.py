@@ -180,7 +180,7 @@ class PreferenceLearner(BatchAgent):
 
     def act(self, observation: Any, memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
         """Return the estimates, refitted at evaluation points."""
-        memory = (memory or Memory.empty(len(start), self.action_space.shape[0])).after(observation, start)  # type: ignore[index]
+        memory = (memory or Memory.empty(len(start), self.action_space.shape[0])).after(observation, start)
         estimates = memory.estimates.copy()
         for row in np.flatnonzero(observation["is_evaluation_point"]).tolist():
             query = read({name: value[row] for name, value in observation.items()})
