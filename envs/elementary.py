@@ -1,4 +1,4 @@
-"""Sine, cosine and sums in the same bits for any number of rows, on every processor and with every version of numpy.
+"""Sine, cosine and sums, bit-identical for any number of rows, on every processor and with every version of numpy.
 
 `np.sin` and BLAS are free to differ in the last place between processors, and products of matrices do between one row
 and a thousand. Here everything is made of single additions, multiplications and rounding, which IEEE 754 leaves no

@@ -180,7 +180,7 @@ def _ratio(
 
 
 def _log(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Natural logarithm by series, in the same bits on every processor.
+    """Natural logarithm by series, bit-identical on every processor.
 
     `np.log` differs in the last place between them.
     """

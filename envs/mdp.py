@@ -110,7 +110,7 @@ def _check_distribution(name: str, chances: Floats) -> None:
 def reward(mdp: TabularMDP, weights: Floats) -> Floats:
     """Rewards r(s, a) = w . phi(s, a).
 
-    Weights (..., B, d), or (d,) for all -> (..., B, S, A), summed in order for the same bits at any batch size.
+    Weights (..., B, d), or (d,) for all -> (..., B, S, A), summed in a fixed order: bit-identical at any batch size.
     """
     weights = np.broadcast_to(weights, (*weights.shape[:-2], mdp.features.shape[0], weights.shape[-1]))
     total = np.zeros((*weights.shape[:-1], *mdp.features.shape[1:3]))

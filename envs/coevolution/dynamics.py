@@ -272,7 +272,7 @@ def coevolve(
                + a_0 (b_i - x_i) + sigma xi_i
 
     with j the person whom i meets: bounded confidence (Deffuant et al. 2000) with the AI as a medium, on moving
-    anchors (Friedkin, Johnsen 1990). An influence of 0 gives the same bits as no AI at all.
+    anchors (Friedkin, Johnsen 1990). An influence of 0 is bit-identical to no AI at all.
 
     Args:
         x: (B, N, D) values of people.

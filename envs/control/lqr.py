@@ -206,7 +206,7 @@ class LQR:
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
     cheap_reset = True
     horizon = 200
-    tolerance = 0.0  # single additions and multiplications in a fixed order: the same bits everywhere
+    tolerance = 0.0  # additions and multiplications in a fixed order: bit-identical everywhere
 
     def __init__(self, **parameters: Any) -> None:
         self.parameters = p = Parameters(**parameters)

@@ -110,7 +110,7 @@ def _real(size: int) -> gym.spaces.Box:
 
 
 def _times(matrices: Array, vectors: Array) -> Floats:
-    """Products of matrices (B, m, n) with vectors (B, ..., n): (B, ..., m), in the same bits for any B."""
+    """Return products (B, ..., m) of matrices (B, m, n) and vectors (B, ..., n), bit-identical for any B."""
     shape = (len(matrices), *(1,) * (vectors.ndim - 2), *matrices.shape[1:])
     return elementary.dot(matrices.reshape(shape), vectors[..., None, :])
 
@@ -292,7 +292,7 @@ class RegulatorSource:
         }
 
     def flat(self, name: str, task: Task, pairs: Pair) -> dict[str, Array]:
-        """Return pairs (B, ...) in observed coordinates, laid flat under a name."""
+        """Return pairs (B, ...) in observed coordinates, flattened, under a name."""
         states = _times(task.rotation, pairs.states.reshape(len(task.key), -1, self.n))
         return query.lay_flat(name, Pair(states, pairs.actions), {"states": np.float32, "actions": np.float32})
 

@@ -169,7 +169,7 @@ class MountainCarContinuous:
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 30}
     cheap_reset = True
     horizon = 999
-    tolerance = 0.0  # see `elementary`: the same bits on every processor
+    tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(2), np.arange(0)  # dimensions of the observation; for scoring only
 
     def __init__(self, **parameters: Any) -> None:

@@ -83,7 +83,7 @@ class ProbeSource:
         return tabular_query.flat_process(next_state, features, terminal, start, self.shown_discount)
 
     def flat(self, name: str, task: Task, pairs: Segment) -> dict[str, Array]:
-        """Return pairs (B, ...), laid flat under a name."""
+        """Return pairs (B, ...), flattened, under a name."""
         return tabular_query.flat_segments(name, pairs)
 
     def score(self, task: Task, estimate: Array) -> Array:

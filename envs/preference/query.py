@@ -91,7 +91,7 @@ class Source(Protocol):
         """Return the constant part of the observation of a task."""
 
     def flat(self, name: str, task: Any, pairs: Any) -> dict[str, Array]:
-        """Return pairs (B, ..., 2, ...) as the agent sees them, laid flat under a name: (B, -1) each."""
+        """Return pairs (B, ..., 2, ...) as the agent sees them, flattened, under a name: (B, -1) each."""
 
     def score(self, task: Any, estimate: Array) -> Array:
         """Return the score (B,) of estimates: 0 for the naive reference, 1 for the oracle, at least -1."""
@@ -245,7 +245,7 @@ def candidate_keys(key: keys.Key, number: Array, n: int) -> keys.Key:
 
 
 def lay_flat(name: str, pairs: Any, types: dict[str, Any]) -> dict[str, Array]:
-    """Return the fields of pairs (B, ...), laid flat as `name_field`; types of the fields in their order."""
+    """Return the fields of pairs (B, ...), flattened, as `name_field`; types of the fields in their order."""
     fields = zip(types.items(), pairs, strict=True)
     return {f"{name}_{field}": value.reshape(len(value), -1).astype(type) for (field, type), value in fields}
 

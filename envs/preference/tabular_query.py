@@ -90,7 +90,7 @@ def read_candidates(observation: dict[str, Array]) -> Segment:
 
 
 def _read_segments(observation: dict[str, Array], name: str, lead: tuple[int, ...], d: int) -> Segment:
-    """Return the segments (*lead, ...) whose fields lie flat under `name`."""
+    """Return the segments (*lead, ...) whose flattened fields begin with `name`."""
     return Segment(
         observation[f"{name}_states"].reshape(*lead, -1),
         observation[f"{name}_actions"].reshape(*lead, -1),
@@ -112,7 +112,7 @@ def process_spaces(shape: tuple[int, int, int]) -> dict[str, gym.Space[Any]]:
 
 
 def segment_spaces(name: str, n: int, shape: tuple[int, int, int], L: int) -> dict[str, gym.Space[Any]]:
-    """Return the spaces of n pairs of segments of L steps, laid flat; shape is (S, A, d)."""
+    """Return the spaces of n pairs of segments of L steps, flattened; shape is (S, A, d)."""
     (S, A, d), box, n = shape, gym.spaces.Box, 2 * n
     return {
         f"{name}_states": box(0, S - 1, (n * (L + 1),), np.int64),
@@ -137,7 +137,7 @@ def flat_process(
 
 
 def flat_segments(name: str, pairs: Segment) -> dict[str, Array]:
-    """Return pairs (B, ...), laid flat under a name; `segment_spaces` are its spaces."""
+    """Return pairs (B, ...), flattened, under a name; `segment_spaces` are its spaces."""
     types = {"states": np.int64, "actions": np.int64, "features": np.float32, "mask": np.int8}
     return query.lay_flat(name, pairs, types)
 
@@ -315,7 +315,7 @@ class TabularSource:
         return {**self.tasks.observation(task.layout), **flat_process(*process, self.discount)}
 
     def flat(self, name: str, task: Task, pairs: Segment) -> dict[str, Array]:
-        """Return pairs (B, ...), laid flat under a name."""
+        """Return pairs (B, ...), flattened, under a name."""
         return flat_segments(name, pairs)
 
     def score(self, task: Task, estimate: Array) -> Array:

@@ -1,9 +1,9 @@
-"""The board's ledger: JSON lines, each bound to the one before and signed, so that no line can be changed unnoticed.
+"""The board's ledger: JSON lines, each bound to the one before and signed if the board has a key, to reveal any change.
 
-Every line holds the SHA-256 of the line before it and an ssh signature (`ssh-keygen -Y sign`) by the board's key over
-all the rest of the line. The first line names the key. Whoever knows the board's key, or the digest of any line, can
-tell a rewritten ledger from the true one: because each line hashes the whole line before it, the chain of digests and
-the signature of the newest line authenticate all lines.
+Every line holds the SHA-256 of the line before it and, if the board has a key, an ssh signature (`ssh-keygen -Y sign`)
+by that key over all the rest of the line. The first line names the key. Whoever knows the board's key, or the digest of
+any line, can tell a rewritten ledger from the true one: because each line hashes the whole line before it, the chain of
+digests and the signature of the newest line authenticate all lines.
 
 The rules below are checked whenever a ledger is read, so that a signed ledger that breaks them is refused, too:
 
