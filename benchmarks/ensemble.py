@@ -1,6 +1,6 @@
 """Updates per second of a dynamics ensemble: batched, member after member, and by the arithmetic of mbrl-lib.
 
-    python benchmarks/ensemble.py [--members 5] [--width 64] [--depth 3] [--seconds 3] [--rounds 5]
+    python benchmarks/ensemble.py [--seconds 3] [--rounds 5]
 
 One update is a forward pass on a batch of 256 rows per member, squared error, the backward pass and a step of Adam.
 All arms have the same sizes (one output more for the reward, on the trunk of the states), inputs that are already
@@ -11,14 +11,12 @@ rebuilt, with Adam as it comes. Arms take turns, and medians over rounds are pri
 from __future__ import annotations
 
 import argparse
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from statistics import median
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+import _timing
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,6 +26,7 @@ from valuegym.agents.control.buffer import Transitions
 from valuegym.agents.control.ensemble import Architecture, Ensemble, ModelFit, fit
 from valuegym.agents.control.losses import LOSSES
 
+MEMBERS, WIDTH, DEPTH = 5, 64, 3
 D, A, BATCH, N = 11, 3, 256, 5000
 Update = Callable[[Tensor, Tensor], None]
 
@@ -61,12 +60,12 @@ def _stepped(network: nn.Module, optimiser: torch.optim.Optimizer) -> Update:
     return update
 
 
-def arms(members: int, width: int, depth: int) -> dict[str, Update]:
+def arms() -> dict[str, Update]:
     """One update of each arm on inputs (E, B, D + A) and targets (E, B, D + 1)."""
-    sizes = [D + A] + [width] * depth + [D + 1]
-    batched = MLP(members, D + A, D + 1, width, depth)
-    library = _layers(sizes, lambda a, b: EnsembleLinearLayer(members, a, b))
-    single = [_layers(sizes, nn.Linear) for _ in range(members)]
+    sizes = [D + A] + [WIDTH] * DEPTH + [D + 1]
+    batched = MLP(MEMBERS, D + A, D + 1, WIDTH, DEPTH)
+    library = _layers(sizes, lambda a, b: EnsembleLinearLayer(MEMBERS, a, b))
+    single = [_layers(sizes, nn.Linear) for _ in range(MEMBERS)]
     alone = [_stepped(network, torch.optim.Adam(network.parameters(), fused=True)) for network in single]
 
     def loop(x: Tensor, y: Tensor) -> None:
@@ -80,16 +79,7 @@ def arms(members: int, width: int, depth: int) -> dict[str, Update]:
     }
 
 
-def rate(update: Update, batches: Iterator[tuple[Tensor, Tensor]], seconds: float) -> float:
-    """Updates per second of this process's own time."""
-    done, start = 0, time.process_time()
-    while time.process_time() - start < seconds:
-        update(*next(batches))
-        done += 1
-    return done / (time.process_time() - start)
-
-
-def _whole(members: int, width: int, depth: int, seconds: float) -> dict[str, float]:
+def _whole(seconds: float) -> dict[str, float]:
     """Updates per second of `ensemble.fit` itself: sampling, standardising and weighting included."""
     g = torch.Generator().manual_seed(0)
     s = torch.randn(N, D, generator=g)
@@ -98,41 +88,36 @@ def _whole(members: int, width: int, depth: int, seconds: float) -> dict[str, fl
     rates = {}
     for reward_width in (0, 32):
         for name in ("mse", "vagram"):
-            model = Ensemble(D, A, Architecture(members, width, depth, reward_width=reward_width), g)
+            model = Ensemble(D, A, Architecture(MEMBERS, WIDTH, DEPTH, reward_width=reward_width), g)
             model.standardise(data)
             _, weights = LOSSES[name].weigh(values, data, model.error_units(0.99), generator=g)
             one = ModelFit(data, torch.arange(N), LOSSES[name].loss, weights, g)
             optimiser = torch.optim.Adam(model.parameters(), fused=True)
-            start, steps = time.process_time(), 0
-            while time.process_time() - start < seconds:
-                fit(model, optimiser, one, 50, BATCH)
-                steps += 50
             trunk = "own reward network" if reward_width else "reward on the trunk"
-            rates[f"fit, {name}, {trunk}"] = steps / (time.process_time() - start)
+            work = partial(fit, model, optimiser, one, 50, BATCH)
+            rates[f"fit, {name}, {trunk}"] = 50 * _timing.rate(work, seconds)
     return rates
 
 
 def main() -> None:
     """Print the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("members", 5), ("width", 64), ("depth", 3), ("rounds", 5)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     g = torch.Generator().manual_seed(0)
-    shape = (options.members, BATCH)
-    batch = (torch.randn(*shape, D + A, generator=g), torch.randn(*shape, D + 1, generator=g))
-    updates = arms(options.members, options.width, options.depth)
+    batch = [torch.randn(MEMBERS, BATCH, size, generator=g) for size in (D + A, D + 1)]
+    updates = arms()
     rates: dict[str, list[float]] = {name: [] for name in updates}
     for _ in range(options.rounds):
         for name, update in updates.items():
-            rates[name].append(rate(update, iter(lambda: batch, None), options.seconds))
-    print(f"{options.members} x ({options.depth} x {options.width}), batch {BATCH} per member, one thread")
+            rates[name].append(_timing.rate(partial(update, *batch), options.seconds))
+    print(f"{MEMBERS} x ({DEPTH} x {WIDTH}), batch {BATCH} per member, one thread")
     middle = {name: median(values) for name, values in rates.items()}
     for name, value in middle.items():
         print(f"  {name:<9} {value:6.0f} updates/s   batched is {middle['batched'] / value:.2f} times as fast")
-    for name, value in _whole(options.members, options.width, options.depth, options.seconds).items():
+    for name, value in _whole(options.seconds).items():
         print(f"  {name:<30} {value:6.0f} updates/s")
 
 

@@ -1,23 +1,19 @@
 """Fits per second of every learner from preferences, what solving together saves, and how cost grows with the map.
 
-    python benchmarks/fits.py [--sizes 10 20 50] [--learners regret ...] [--pairs 30 300 3000] > docs/results/fits.md
+    python benchmarks/fits.py > docs/results/fits.md
 
 Seconds of one core, whatever else the machine does. Tasks are of the split "dev"; larger maps hold the published
-board's shares of items. Maps larger than --largest cells a side are solved, but only partial return is fitted there.
+board's shares of items. Maps larger than LARGEST cells a side are solved, but only partial return is fitted there.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import platform
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+import _timing
 import gymnasium as gym
 import numpy as np
 
@@ -33,13 +29,12 @@ from valuegym.envs.preference.segments import Segment
 LEARNERS = ("partial_return", "regret", "regret_library", "bayes_partial_return", "bayes_regret")
 TABLES = ("optimal_advantage", "cpl")
 TASKS = 5
+PAIRS, SIDES, LARGEST = (30, 300, 3000), (10, 20, 50, 100), 20
 
 
 def seconds(function: Callable[[], object]) -> float:
     """Return processor seconds of one call."""
-    began = time.process_time()
-    function()
-    return time.process_time() - began
+    return _timing.seconds(function)[0]
 
 
 def learner(name: str) -> Any:
@@ -76,16 +71,17 @@ def large_map(side: int, n: int) -> tuple[tabular.TabularMDP, Segment, Any]:
     return mdp, Segment(*(field[0] for field in pairs)), label
 
 
-def rates(learners: dict[str, Any], pairs: list[int]) -> list[str]:
+def rates(learners: dict[str, Any]) -> list[str]:
     """Return a table of fits per second, each alone."""
-    tasks = {n: random_tasks(n) for n in pairs}
-    rows = []
+    groups, rows = [random_tasks(n) for n in PAIRS], []
     for name, agent in learners.items():
-        took = [
-            sum(seconds(partial(agent.estimate, *task, np.random.default_rng(0))) for task in tasks[n]) for n in pairs
-        ]
+        took = [sum(_fit(agent, task) for task in tasks) for tasks in groups]
         rows.append([name, *(f"{TASKS / t:.3g}" for t in took)])
-    return table(["learner", *(f"{n} preferences" for n in pairs)], rows)
+    return table(["learner", *(f"{n} preferences" for n in PAIRS)], rows)
+
+
+def _fit(agent: Any, task: tuple[tabular.TabularMDP, Segment, Any]) -> float:
+    return seconds(partial(agent.estimate, *task, np.random.default_rng(0)))
 
 
 def growing(learners: dict[str, Any]) -> list[str]:
@@ -93,10 +89,8 @@ def growing(learners: dict[str, Any]) -> list[str]:
     rows, total = [], 0.0
     tasks = random_tasks(max(EVALUATION_POINTS))
     for name in ("partial_return", "regret", "bayes_partial_return", "bayes_regret"):
-        if name not in learners:
-            continue
-        agent = learners[name]
-        together = sum(seconds(partial(agent.estimates, *task, EVALUATION_POINTS)) for task in tasks) / TASKS
+        estimates = learners[name].estimates
+        together = sum(seconds(partial(estimates, *task, EVALUATION_POINTS)) for task in tasks) / TASKS
         total += together
         rows.append([name, f"{together:.2f}", f"{together / len(EVALUATION_POINTS):.3f}"])
     rows.append(["all", f"{total:.2f}", f"{total / len(EVALUATION_POINTS) / max(len(rows), 1):.3f}"])
@@ -121,15 +115,15 @@ def solutions() -> str:
     )
 
 
-def sizes(learners: dict[str, Any], sides: list[int], largest: int) -> list[str]:
+def sizes(learners: dict[str, Any]) -> list[str]:
     """Return a table of seconds against the size of square maps."""
     rows = []
-    for side in sides:
+    for side in SIDES:
         task = large_map(side, 30)
         cells = [f"{side} x {side}", f"{seconds(partial(OptimalValues(task[0]), np.array([delivery.WEIGHTS]))):.4f}"]
         for name, agent in learners.items():
-            fits = side <= largest or name == "partial_return"
-            cells.append(f"{seconds(partial(agent.estimate, *task, np.random.default_rng(0))):.2f}" if fits else "")
+            fits = side <= LARGEST or name == "partial_return"
+            cells.append(f"{_fit(agent, task):.2f}" if fits else "")
         rows.append(cells)
     return table(["map", "one exact solution", *learners], rows)
 
@@ -141,13 +135,7 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def main() -> None:
     """Print the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 50, 100])
-    parser.add_argument("--pairs", type=int, nargs="+", default=[30, 300, 3000])
-    parser.add_argument("--learners", nargs="+", default=[*LEARNERS, *TABLES], choices=[*LEARNERS, *TABLES])
-    parser.add_argument("--largest", type=int, default=20)
-    options = parser.parse_args()
-    learners = {name: learner(name) for name in options.learners}
+    learners = {name: learner(name) for name in (*LEARNERS, *TABLES)}
     lines = [
         "# What fits cost",
         "",
@@ -156,7 +144,7 @@ def main() -> None:
         "",
         f"## Fits per second, each alone, mean of {TASKS} random tasks",
         "",
-        *rates(learners, options.pairs),
+        *rates(learners),
         "## Growing numbers of preferences, fitted together",
         "",
         *growing(learners),
@@ -164,7 +152,7 @@ def main() -> None:
         "",
         "## Seconds against the size of the map, 30 preferences",
         "",
-        *sizes({name: agent for name, agent in learners.items() if name not in TABLES}, options.sizes, options.largest),
+        *sizes({name: learners[name] for name in LEARNERS}),
     ]
     print("\n".join(lines).rstrip())
 

@@ -7,9 +7,11 @@ random actions (block elimination from 400 cells on), and one step of the scalar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import _timing
 import gymnasium as gym
 import numpy as np
 
@@ -19,16 +21,6 @@ from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, random_delivery
 
 SIDES, REPEATS = (10, 20, 30, 50, 70, 100), 5
-
-
-def milliseconds(function: Callable[[int], Any], repeats: int = REPEATS) -> float:
-    """Median time of function(0), function(1), ..."""
-    times = []
-    for i in range(repeats):
-        begin = time.perf_counter()
-        function(i)
-        times.append(time.perf_counter() - begin)
-    return 1e3 * float(np.median(times))
 
 
 def main() -> None:
@@ -45,13 +37,14 @@ def main() -> None:
             if env.step(i % 4)[2]:
                 env.reset()
 
-        columns = (
-            milliseconds(lambda i, n=side: random_delivery.draw(keys.mix(i, 1), (n, n))),  # type: ignore[misc]
-            milliseconds(lambda i, m=mdps, r=rewards: tabular.optimal_values(m[i], r[i])),  # type: ignore[misc]
-            milliseconds(lambda i, m=mdps, r=rewards: tabular.evaluate(m[i], tabular.uniform_policy(m[i]), r[i])),  # type: ignore[misc]
-            milliseconds(step, 200),
+        calls: tuple[tuple[Iterator[Any], int], ...] = (
+            ((random_delivery.draw(keys.mix(i, 1), (side, side)) for i in range(REPEATS)), REPEATS),
+            (map(tabular.optimal_values, mdps, rewards), REPEATS),
+            (map(tabular.evaluate, mdps, map(tabular.uniform_policy, mdps), rewards), REPEATS),
+            (map(step, range(200)), 200),
         )
-        print(f"{side:>4}x{side:<4} " + " ".join(f"{value:8.2f}" for value in columns))
+        times = [_timing.seconds(partial(next, each), n, time.perf_counter) for each, n in calls]
+        print(f"{side:>4}x{side:<4} " + " ".join(f"{1e3 * np.median(values):8.2f}" for values in times))
 
 
 if __name__ == "__main__":

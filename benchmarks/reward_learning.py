@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+import _timing
 import gymnasium as gym
 import numpy as np
 
@@ -58,16 +56,6 @@ def library_pass(psi: np.ndarray, pairs: Segment, weights: np.ndarray, temperatu
     return difference
 
 
-def seconds(function: Callable[[], object], repeats: int = 5) -> float:
-    """Median time of a call."""
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - began)
-    return float(np.median(times))
-
-
 def main() -> None:
     """Print the fit's time and result, and the ratio to the peer."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -91,8 +79,9 @@ def main() -> None:
     wander = [result.weights * (1 + 0.05 * step) for step in rng.standard_normal((20, len(true)))]
     policies = rng.integers(0, mdp.features.shape[2], (LIBRARY, *mdp.terminal.shape))
     psi = tabular.successor_features(mdp, policies)[:, 0]
-    ours = seconds(lambda: [differences(w[None])[0] @ w for w in wander]) / len(wander)
-    theirs = seconds(lambda: library_pass(psi, pairs, result.weights), 3)
+    clock = time.perf_counter
+    ours = np.median(_timing.seconds(lambda: [differences(w[None])[0] @ w for w in wander], 5, clock)) / len(wander)
+    theirs = np.median(_timing.seconds(lambda: library_pass(psi, pairs, result.weights), 3, clock))
     print(
         f"one evaluation, values exact: {ours * 1e3:.2f} ms; by the loop over a library of {LIBRARY} policies: "
         f"{theirs * 1e3:.0f} ms, {theirs / ours:,.0f} times as long"

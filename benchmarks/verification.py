@@ -29,6 +29,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import _timing
 import numpy as np
 
 import valuegym
@@ -86,12 +87,9 @@ def _seconds(paths: Sequence[str], folder: str) -> list[float]:
     os.environ[reference_cache.VARIABLE] = folder  # where nothing is cached yet
     register()
     verify_together(paths[:1])
-    used = []
-    for _ in range(2):
-        began = time.process_time()
-        verdicts = verify_together(paths[1:])
-        used.append(time.process_time() - began)
-        assert not any(verdict.reason for verdict in verdicts), verdicts[0].reason
+    verdicts: list[Any] = []
+    used = _timing.seconds(lambda: verdicts.extend(verify_together(paths[1:])), 2)
+    assert not any(verdict.reason for verdict in verdicts), verdicts[0].reason
     return used
 
 
