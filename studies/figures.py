@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,10 +47,10 @@ class Curve(NamedTuple):
     """A named line of estimates over x."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[Estimate]
+    y: Sequence[Estimate | None]  # None where there is none
     style: int  # of colour and marker
     dashed: bool = False
+    x: Sequence[float] | None = None  # by default 0, 1, 2, ...
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,15 @@ class Panel:
     x: str
     y: str
     curves: Sequence[Curve]
-    ticks: Sequence[str] = ()  # at x = 0, 1, 2, ...; none for numbers as they are
+    ticks: Sequence[object] = ()  # at x = 0, 1, 2, ...; none for numbers as they are
     limits: tuple[float, float] | None = (-0.03, 1.03)
     levels: Mapping[float, str] | None = None  # ticks of a logarithmic y axis
     line: float | None = None  # to compare with
+
+
+def curves(lines: Mapping[str, Sequence[Estimate | None]]) -> list[Curve]:
+    """Return named lines as curves, each in its own style."""
+    return [Curve(name, y, style) for style, (name, y) in enumerate(lines.items())]
 
 
 @contextmanager
@@ -86,9 +91,10 @@ def svg(figure: Any) -> str:
 
 
 def draw(panels: Sequence[Panel], columns: int = 3) -> str:
-    """Return panels as SVG, with one legend under all of them; intervals are bars."""
+    """Return panels as SVG, with one legend under all of them; intervals are bars, curves without points left out."""
     from matplotlib.lines import Line2D
 
+    panels = [replace(panel, curves=[curve for curve in panel.curves if any(curve.y)]) for panel in panels]
     columns = max(min(columns, len(panels)), 1)
     rows = max(-(-len(panels) // columns), 1)
     with new(columns, rows, (max(3.4 * columns, 5.0), 0.5 + 2.7 * rows)) as (figure, grid):
@@ -116,14 +122,15 @@ def _fill(axes: Any, panel: Panel) -> None:
         axes.axhline(panel.line, color=MUTED, linewidth=1, dashes=(4, 3))
     width = min(0.06, 0.5 / max(len(panel.curves), 1))
     for i, curve in enumerate(panel.curves):
-        x = np.array(curve.x, float)
+        there = [place for place, estimate in enumerate(curve.y) if estimate]
+        x = np.array(there if curve.x is None else curve.x, float)
         if panel.ticks:  # side by side, so that intervals do not hide each other
             x = x + width * (i - (len(panel.curves) - 1) / 2)
-        point, low, high = np.array(curve.y, float).reshape(-1, 3).T
+        point, low, high = np.array([curve.y[place] for place in there], float).reshape(-1, 3).T
         axes.vlines(x, low, high, color=COLOURS[curve.style % len(COLOURS)], alpha=0.4, linewidth=3)
         axes.plot(x, point, **_look(curve))
     if panel.ticks:
-        axes.set_xticks(range(len(panel.ticks)), panel.ticks)
+        axes.set_xticks(range(len(panel.ticks)), map(str, panel.ticks))
         axes.set_xlim(-0.4, len(panel.ticks) - 0.6)
     if panel.levels:
         axes.set_yscale("log")

@@ -28,6 +28,7 @@ from valuegym.leaderboards.records.record import write_atomically
 Array = npt.NDArray[Any]
 Key = tuple[Any, ...]
 Records = dict[Key, Any]
+Arrays = dict[Key, Array]
 Options = argparse.Namespace
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 
@@ -83,7 +84,7 @@ def columns(records: Records) -> dict[Key, list[Any]]:
     return cells
 
 
-def arrays(records: Records, jobs: Iterable[Sequence[Key]] = ()) -> dict[Key, Array]:
+def arrays(records: Records, jobs: Iterable[Sequence[Key]] = ()) -> Arrays:
     """Return values (units, repetitions, ...) by cell, for keys (*cell, repetition, unit).
 
     A cell is left out if the records lack one of its keys in these jobs.

@@ -182,14 +182,15 @@ def influence_figure(maps: Mapping[str, Array]) -> str:
 
 def clusters_figure(found: Mapping[str, Array]) -> str:
     """Return effective clusters over the confidence bound, with bands of four fifths of the runs."""
-    curves = []
-    for style, (name, values) in enumerate(found.items()):
+    lines = {}
+    for name, values in found.items():
         low, high = np.quantile(values, [0.1, 0.9], axis=1)
-        points = [report.Estimate(*point) for point in zip(values.mean(1), low, high, strict=True)]
-        curves.append(figures.Curve(name, range(len(CONFIDENCE)), points, style))
-    title, ticks = "Clusters of 150 people (bars: four fifths of the runs)", [f"{bound:g}" for bound in CONFIDENCE]
+        lines[name] = [report.Estimate(*point) for point in zip(values.mean(1), low, high, strict=True)]
+    title, curves = "Clusters of 150 people (bars: four fifths of the runs)", figures.curves(lines)
     levels = {1.0: "1", 2.0: "2", 3.0: "3", 5.0: "5", 10.0: "10"}
-    return figures.draw([figures.Panel(title, "confidence bound", "effective clusters", curves, ticks, None, levels)])
+    return figures.draw(
+        [figures.Panel(title, "confidence bound", "effective clusters", curves, CONFIDENCE, None, levels)]
+    )
 
 
 def page(samples: Mapping[int, Array], maps: Mapping[str, Array], found: Mapping[str, Array]) -> str:

@@ -229,13 +229,10 @@ def figure(costs: Costs) -> str:
                 found = [_estimate(costs[turned, answered, learner, number, loss]) for number in NUMBERS]
                 points = [report.Estimate(*np.clip(np.array(one) - 1, bottom, top)) for one in found]
                 name = "known dynamics" if loss == KNOWN else loss
-                curves.append(figures.Curve(name, range(len(NUMBERS)), points, style, loss == KNOWN))
-            title = f"answers by {answered}, learnt by {learner}, {'rotated' if turned else 'aligned'}".replace(
-                "_", " "
-            )
-            ticks = [str(number) for number in NUMBERS]
-            limits = (bottom, 2 * top)
-            panels.append(figures.Panel(title, "preferences", "cost beyond optimal", curves, ticks, limits, levels))
+                curves.append(figures.Curve(name, points, style, loss == KNOWN))
+            title = f"answers by {answered}, learnt by {learner}, {'rotated' if turned else 'aligned'}"
+            labels = (title.replace("_", " "), "preferences", "cost beyond optimal")
+            panels.append(figures.Panel(*labels, curves, NUMBERS, (bottom, 2 * top), levels))
     return figures.draw(panels)
 
 

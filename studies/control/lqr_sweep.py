@@ -238,16 +238,14 @@ def figure(costs: Costs) -> str:
     arms = ("mse", "vagram", "vagram_mean", "vagram_taylor", "vagram_matrix", "vagram_agreed")
     levels = {1.0: "1", 10.0: "10", 100.0: "100", 1e3: "1,000", 1e4: "10,000", top: "∞"}
     for noise, turned, scale in product((0.0, NOISE), TURNS, SCALES):
-        curves = []
-        for style, arm in enumerate(arms):
+        lines = {}
+        for arm in arms:
             cells = [Cell(D, scale, turned, 0.0 if arm == "mse" else noise) for D in DISTRACTORS]
-            medians = [min(quantile(costs[(*cell, arm)], 0.5), top) for cell in cells]
-            points = [report.Estimate(value, value, value) for value in medians]
-            curves.append(figures.Curve(arm, range(len(cells)), points, style))
+            lines[arm] = [report.Estimate(*[min(quantile(costs[(*cell, arm)], 0.5), top)] * 3) for cell in cells]
         errors = f"values off by {NOISE:.0%}" if noise else "exact values"
         title = f"{'rotated' if turned else 'aligned'}, {errors}, scale {scale:g}"
-        ticks = [str(D) for D in DISTRACTORS]
-        panels.append(figures.Panel(title, "distractors", "cost / optimal cost", curves, ticks, (0.7, 2 * top), levels))
+        labels, limits = (title, "distractors", "cost / optimal cost"), (0.7, 2 * top)
+        panels.append(figures.Panel(*labels, figures.curves(lines), DISTRACTORS, limits, levels))
     return figures.draw(panels)
 
 

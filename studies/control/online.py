@@ -387,7 +387,7 @@ def figure(study: Row, records: Records) -> str:
             points = [report.estimate(column, interquartile_mean) for column in traces.T]
             style = styles.index(name)
             x = [every * (i + 1 + 0.06 * (style - 2)) for i in range(len(points))]  # side by side
-            curves.append(figures.Curve(name, x, points, style, dashed=name in ("no model", "sac")))
+            curves.append(figures.Curve(name, points, style, name in ("no model", "sac"), x))
         if curves or not panels:
             limits, line = tuple(map(float, study["limits"])), float(study["solved"])
             y = "return" if not panels else ""

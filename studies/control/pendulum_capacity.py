@@ -210,17 +210,14 @@ def figure(records: Records) -> str:
     panels = []
     for critic in (critic for critic in CRITICS if any(key[0] == critic for key in records)):
         for arm, name in [(arm, "value_error") for arm in ARMS[1:]] + [(arm, "planned") for arm in ARMS]:
-            ratio, curves = name == "value_error", []
-            for style, number in enumerate(NUMBERS):
-                there = [i for i, size in enumerate(sizes) if seeds_of(records, critic, number, size)]
-                of = compared if ratio else column
-                y = [report.resampled(of(records, critic, number, sizes[i], arm, name)) for i in there]
-                if y:
-                    curves.append(figures.Curve(f"{number} distractors", there, y, style))
+            ratio, lines = name == "value_error", {}
+            for number in NUMBERS:
+                cells = [(compared if ratio else column)(records, critic, number, size, arm, name) for size in sizes]
+                lines[f"{number} distractors"] = [report.resampled(cell) if len(cell) else None for cell in cells]
             title = f"{arm}, {critic} critic: " + ("value error / mse's" if ratio else "planned return")
             scale = {"levels": levels, "line": 1.0} if ratio else {}
-            ticks = [str(size) for size in sizes]
-            panels.append(figures.Panel(title, "units in hidden layers", "", curves, ticks, None, **scale))  # type: ignore[arg-type]
+            curves = figures.curves(lines)
+            panels.append(figures.Panel(title, "units in hidden layers", "", curves, sizes, None, **scale))  # type: ignore[arg-type]
     return figures.draw(panels, columns=5)
 
 

@@ -466,15 +466,15 @@ def figure(records: Records) -> str:
     part, panels = PARTS[0], []
     levels = {0.03: "0.03", 0.1: "0.1", 0.3: "0.3", 1.0: "1", 3.0: "3"}
     for name, scale in (("value_error", levels), ("planned", None)):
-        curves = []
-        for style, width in enumerate(part.widths):
-            y = [report.resampled(column(records, part, width, arm, name)) for arm in part.arms]
-            curves.append(figures.Curve(f"width {width}", range(len(part.arms)), y, style))
+        lines = {}
+        for width in part.widths:
+            values = [column(records, part, width, arm, name) for arm in part.arms]
+            lines[f"width {width}"] = [report.resampled(value) for value in values]
         ticks = [arm.replace("vagram_", "vagram\n") for arm in part.arms]
-        panels.append(figures.Panel(COLUMNS[name], "loss of the model", "", curves, ticks, None, scale))
+        panels.append(figures.Panel(COLUMNS[name], "loss of the model", "", figures.curves(lines), ticks, None, scale))
     there = [p for p in sorted(PARTS, key=lambda p: p.kind) if seeds_of(records, p)]
     y = [report.resampled(column(records, p, p.widths[0], p.arms[0], "gradient_ratio")) for p in there]
-    ratios = figures.Curve("critics", range(len(there)), y, len(part.widths))
+    ratios = figures.Curve("critics", y, len(part.widths))
     names = [f"{p.kind}\n{p.critic}" for p in there]
     panels.append(figures.Panel("critic gradient, distracting / physical", "", "", [ratios], names, None, levels))
     return figures.draw(panels)

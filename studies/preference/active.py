@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium as gym
 
 from studies import figures, harness, report
-from studies.harness import Array, Key, Options, Records
+from studies.harness import Key, Options, Records
 from valuegym.agents.preference.active_bayes_regret import ActiveBayesRegret
 from valuegym.envs.preference import datasets
 
@@ -30,19 +30,14 @@ HUMAN = ("published", "human:Privileged-Control")
 @cache
 def environment(board: str, annotator: str, candidates: int, data: str | None) -> Any:
     """Return the environment in which one asks."""
-    folder = {"data": data} if (board, annotator) == HUMAN else {}
-    arguments: dict[str, Any] = {
-        "board": board,
-        "annotator": annotator,
-        "candidates": candidates,
-        "evaluation_points": EVALUATION_POINTS,
-    }
-    return gym.make("valuegym/RewardInferenceActive-v0", **arguments, **folder)
+    setting: dict[str, Any] = {"data": data} if (board, annotator) == HUMAN else {}
+    setting |= {"board": board, "annotator": annotator, "candidates": candidates}
+    return gym.make("valuegym/RewardInferenceActive-v0", evaluation_points=EVALUATION_POINTS, **setting)
 
 
-def play(key: Key, options: Options) -> list[float]:
+def run(keys: Sequence[Key], options: Options) -> list[list[float]]:
     """Return the scores at the evaluation points of one episode."""
-    *setting, choice, _, unit = key
+    [(*setting, choice, _, unit)] = keys
     env = environment(*setting, options.data)
     agent = ActiveBayesRegret(env, seed=unit, choice=choice)
     observation, _ = env.reset(seed=unit)
@@ -50,8 +45,7 @@ def play(key: Key, options: Options) -> list[float]:
     while not terminated:
         action, memory = agent.predict(observation, memory)
         observation, _, terminated, _, _ = env.step(action)
-    scores: list[float] = harness.rounded(env.unwrapped.state.scores[0])
-    return scores
+    return [harness.rounded(env.unwrapped.state.scores[0])]
 
 
 def jobs(options: Options) -> Iterator[list[Key]]:
@@ -61,11 +55,6 @@ def jobs(options: Options) -> Iterator[list[Key]]:
         for setting in (*settings, *([HUMAN] if options.data and unit < options.shuffles else [])):
             for choice in CHOICES:
                 yield [(*setting, options.candidates, choice, 0, unit)]
-
-
-def run(keys: Sequence[Key], options: Options) -> list[list[float]]:
-    """Return the scores of each key."""
-    return [play(key, options) for key in keys]
 
 
 def pages(records: Records, options: Options) -> Mapping[str, str]:
@@ -103,20 +92,12 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
             f"{board}: {annotator}",
             "answers",
             "near-optimal share",
-            [
-                figures.Curve(choice, range(len(EVALUATION_POINTS)), shares(found[choice]), style)
-                for style, choice in enumerate(CHOICES)
-            ],
-            [str(number) for number in EVALUATION_POINTS],
+            figures.curves({c: [report.estimate(report.near_optimal(x)) for x in found[c].T] for c in CHOICES}),
+            EVALUATION_POINTS,
         )
         for (board, annotator, _), found in scores.items()
     ]
     return {".md": report.page(*parts), ".svg": figures.draw(panels)}
-
-
-def shares(found: Array) -> list[report.Estimate]:
-    """Return the near-optimal share at every evaluation point, of scores (units, points)."""
-    return [report.estimate(report.near_optimal(column)) for column in found.T]
 
 
 STUDY = harness.Study("active", jobs, run, pages)

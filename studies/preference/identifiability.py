@@ -14,10 +14,9 @@ import numpy as np
 
 from studies import harness, report
 from studies.harness import Array, Options, Records
+from studies.preference import tasks
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import models, probes
-
-STATISTICS: dict[str, models.Statistic] = {"partial return": models.PartialReturn(), "regret": models.Regret()}
+from valuegym.envs.preference import probes
 
 
 def scores(probe: probes.Probe, index: int, policy: Array) -> Array:
@@ -46,7 +45,7 @@ def best_worst(probe: probes.Probe) -> float:
 def rows(name: str) -> list[list[str]]:
     """Return one line of the table per statistic."""
     probe, found = probes.by_name(name), []
-    for what, statistic in STATISTICS.items():
+    for what, statistic in tasks.STATISTICS.items():
         answers = [probe.preferences(index, statistic, probe.choice) for index in range(2)]
         difference = float(np.abs(answers[0] - answers[1]).max())
         policies = [shared(probe.unbeaten(preferences)) for preferences in answers]

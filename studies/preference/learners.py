@@ -17,27 +17,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from scipy import stats
 
 from studies import figures, harness, report
 from studies.harness import Array, Key, Options, Records
+from studies.preference import tasks
 from studies.report import NEAR_OPTIMAL
-from valuegym.agents import make
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, datasets, maps
 from valuegym.envs.preference.reward_inference import EVALUATION_POINTS, RewardInference, Task
 from valuegym.envs.preference.segments import Segment
 
-ENV = "valuegym/RewardInference-v0"
-LEARNERS = ("partial_return", "regret", "bayes_partial_return", "bayes_regret")
-LIKELIHOOD = ("partial_return:likelihood", "regret:likelihood")  # as published: the prior is so wide that it is flat
-LIBRARIES = ("regret_library:nine-values", "regret_library:true-values")
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
-    "likelihood": {"prior_scale": 1000.0},
+    "likelihood": {"prior_scale": 1000.0},  # as published: the prior is so wide that it is flat
     "nine-values": {"source": "nine-values", "prior_scale": 1000.0},
     "true-values": {"source": "true-values", "prior_scale": 1000.0},
 }
@@ -59,6 +54,8 @@ TITLES = {
     "partial-return-noiseless": "answers by partial return, noiseless",
     "partial-return": "answers by partial return, Boltzmann",
 }
+LEARNERS = tuple(name for name in NAMES if "library" not in name)
+CONDITION = "Privileged-Control"
 
 NEAR_OPTIMAL_PAGE = f"""# Near-optimal shares on random tasks
 
@@ -148,12 +145,11 @@ def synthetic(options: Options) -> Iterator[list[Key]]:
 
 def people(options: Options) -> Iterator[list[Key]]:
     """Yield the jobs of people: one partition of one shuffle of people's answers, and all learners."""
+    total = len(datasets.load(CONDITION, options.data).labels)
     for unit in range(options.units):
-        for condition in options.conditions:
-            total = len(datasets.load(condition, options.data).labels)
-            for n in options.numbers:
-                for part in range(total // n):
-                    yield [(condition, name, n, part, unit) for name in options.learners]
+        for n in options.numbers:
+            for part in range(total // n):
+                yield [(CONDITION, name, n, part, unit) for name in options.learners]
 
 
 @lru_cache(maxsize=2)
@@ -162,11 +158,10 @@ def environment(annotator: str, board: str, data: str | None, longest: int) -> R
     return RewardInference(annotator=annotator, split="test", board=board, data=data, evaluation_points=(longest,))
 
 
-@lru_cache(maxsize=8)
 def learner(name: str) -> Any:
     """Return a learner by name, with the settings of the variant after the colon, if any."""
     agent, _, variant = name.partition(":")
-    return make(agent, gym.make(ENV, evaluation_points=(1,)), **VARIANTS[variant])
+    return tasks.learner(agent, **VARIANTS[variant])
 
 
 def rows(task: Task, n: int) -> Task:
@@ -198,10 +193,7 @@ def fit(wanted: Sequence[Key], options: Options) -> list[float]:
         task, _ = core.initial(keys.mix(0, np.array([0])))
         chosen = np.random.default_rng(unit).permutation(len(human.labels))
         chosen = chosen[part * numbers[0] : (part + 1) * numbers[0]]
-        pairs, label = (
-            Segment(*(field[chosen] for field in core.source.human.segments)),
-            core.source.human.labels[chosen],
-        )
+        pairs, label = Segment(*(field[chosen] for field in human.segments)), human.labels[chosen]
     else:
         boards, annotator = first
         board = f"stored:{stored_boards(options.data)[unit]}" if boards == "stored" else boards
@@ -294,9 +286,8 @@ def share_table(scores: Scores, annotator: str, learners: list[str], pairs: list
 
 
 def matching(annotator: str) -> list[str]:
-    """Return the learners that assume the statistic that the annotator compares."""
-    what = "partial_return" if annotator.startswith("partial-return") else "regret"
-    return [what, f"{what}:likelihood", f"bayes_{what}"]
+    """Return the learners that assume the statistic that the annotator compares: point estimates, then Bayesian."""
+    return [name for name in LEARNERS if is_well_specified(name, annotator)]
 
 
 def near_optimal_page(records: Records) -> str:
@@ -330,7 +321,7 @@ def near_optimal_page(records: Records) -> str:
     parts.append(report.table(["preferences", *head], body))
     other = []
     for annotator in TITLES:
-        others = [name for name in NAMES if name not in matching(annotator) and "library" not in name]
+        others = [name for name in LEARNERS if name not in matching(annotator)]
         other += share_table(scores, annotator, others, [])
     if other:
         parts += [
@@ -382,19 +373,13 @@ def people_page(records: Records) -> str:
         body, gains = [], []
         for n in numbers_of(scores, annotator):
             for name in learners:
-                group = scores.get((annotator, name, n))
-                if group:
-                    values = (
-                        count(scores, annotator, name, n),
-                        show(shares(group)),
-                        SHARE(np.mean(list(group.values()))),
-                    )
-                    body.append([n, NAMES[name], *values])
+                if group := scores.get((annotator, name, n)):
+                    mean = SHARE(np.mean(list(group.values())))
+                    body.append([n, NAMES[name], count(scores, annotator, name, n), show(shares(group)), mean])
                 found = paired(scores, (annotator, "bayes_regret", n), (annotator, name, n))
                 if name != "bayes_regret" and found:
-                    gain = found[0] - found[1]
-                    label = f"Bayesian regret - {NAMES[name]}"
-                    gains.append([n, label, show(gain, GAIN), len(gain), wilcoxon(gain)])
+                    values = [show(gain := found[0] - found[1], GAIN), len(gain), wilcoxon(gain)]
+                    gains.append([n, f"Bayesian regret - {NAMES[name]}", *values])
         parts += [
             f"## {annotator}",
             report.table(["answers", "learner", "shuffles x partitions", "near-optimal", "mean score"], body),
@@ -418,13 +403,12 @@ def figure(scores: Scores, titles: Mapping[str, str], x: str) -> str:
     for annotator, title in titles.items():
         numbers, curves = numbers_of(scores, annotator), []
         for style, (name, label) in enumerate(NAMES.items()):
-            kept = [(i, scores[annotator, name, n]) for i, n in enumerate(numbers) if (annotator, name, n) in scores]
-            if kept:
-                at, y = zip(*((i, report.estimate(shares(group))) for i, group in kept), strict=True)
-                dashed = annotator in TITLES and not is_well_specified(name, annotator)
-                curves.append(figures.Curve(label, at, y, style, dashed))
+            groups = [scores.get((annotator, name, n)) for n in numbers]
+            dashed = annotator in TITLES and not is_well_specified(name, annotator)
+            y = [report.estimate(shares(group)) if group else None for group in groups]
+            curves.append(figures.Curve(label, y, style, dashed))
         if numbers:
-            panels.append(figures.Panel(title, x, "near-optimal share", curves, [str(n) for n in numbers]))
+            panels.append(figures.Panel(title, x, "near-optimal share", curves, numbers))
     return figures.draw(panels, columns=2)
 
 
@@ -451,9 +435,8 @@ PARSER.add_argument("--units", type=int, help="tasks or shuffles (default: 100 o
 PARSER.add_argument("--seeds", type=int, default=10, help="of every random task")
 PARSER.add_argument("--boards", default="random", choices=("random", "stored"))
 PARSER.add_argument("--numbers", type=int, nargs="+", help="numbers of preferences")
-PARSER.add_argument("--learners", nargs="+", choices=(*LEARNERS, *LIKELIHOOD, *LIBRARIES))
+PARSER.add_argument("--learners", nargs="+", choices=NAMES)
 PARSER.add_argument("--annotators", nargs="+", default=list(TITLES), choices=sorted(annotators.ANNOTATORS))
-PARSER.add_argument("--conditions", nargs="+", default=["Privileged-Control"], choices=sorted(datasets.CONDITIONS))
 PARSER.add_argument("--data", metavar="FOLDER", help="folder with the human data and the stored boards")
 
 
@@ -463,7 +446,7 @@ def options_of(arguments: Sequence[str] | None = None) -> Options:
     humans = options.study == "people"
     options.units = options.units or (20 if humans else 100)
     options.numbers = options.numbers or (PARTITIONS if humans else EVALUATION_POINTS)
-    options.learners = options.learners or (*LEARNERS, *LIKELIHOOD, *(LIBRARIES if humans else ()))
+    options.learners = options.learners or (tuple(NAMES) if humans else LEARNERS)
     return options
 
 

@@ -11,18 +11,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from itertools import product
 
-import gymnasium as gym
 import numpy as np
 
 from studies import figures, harness, report
 from studies.harness import Array, Key, Options, Records
 from studies.preference import tasks
-from valuegym.agents import make
 from valuegym.agents.preference import comparisons, descent, regret_library
+from valuegym.agents.preference.values import condense
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import datasets, models
+from valuegym.envs.preference import datasets, delivery, models
 from valuegym.envs.preference.segments import Segment
 
 SOURCES = tuple(regret_library.SOURCES)
@@ -30,20 +29,15 @@ LEARNERS = ("exact", *SOURCES)
 NUMBERS = (35, 89)
 CONDITION = "Privileged-Control"
 PEOPLE, SIMULATED = f"people ({CONDITION})", "simulated regret"
-
-
-@cache
-def task() -> tasks.Task:
-    """Return the published board."""
-    return tasks.published_task()
+TASK = tasks.published_task()
 
 
 @cache
 def drawn(source: str, unit: int) -> tuple[Array, bool]:
     """Return a library (K, S, d), the optimal policy taken out as published, and whether that had been drawn."""
-    reward = tabular.reward(task().mdp, task().weights[None])
-    best = tabular.successor_features(task().mdp, tabular.optimal_policy(task().mdp, reward))[0]
-    psi = regret_library.library(task().mdp, source, np.random.default_rng(unit))
+    reward = tabular.reward(TASK.mdp, TASK.weights[None])
+    best = tabular.successor_features(TASK.mdp, tabular.optimal_policy(TASK.mdp, reward))[0]
+    psi = regret_library.library(TASK.mdp, source, np.random.default_rng(unit))
     same = (np.abs(psi - best) < 1e-9).all((1, 2))
     return psi[~same], bool(same.any())
 
@@ -55,35 +49,29 @@ def gap(source: str, unit: int) -> list[float]:
     highest, and the share of cells without any.
     """
     psi, held = drawn(source, unit)
-    optimal = tabular.optimal_values(task().mdp, tabular.reward(task().mdp, task().weights[None]))[0][0]
-    lost = (optimal - (psi @ task().weights).max(0))[task().mdp.start[0] > 0]
+    optimal = tabular.optimal_values(TASK.mdp, tabular.reward(TASK.mdp, TASK.weights[None]))[0][0]
+    lost = (optimal - (psi @ TASK.weights).max(0))[TASK.mdp.start[0] > 0]
     return [len(psi), float(held), lost.mean(), lost.max(), (lost < 1e-6).mean()]
-
-
-@cache
-def exact() -> Any:
-    """Return the learner with exact values."""
-    return make("regret", gym.make("valuegym/RewardInference-v0", evaluation_points=(1,)))
 
 
 def learn(name: str, unit: int, pairs: Segment, label: Array) -> float:
     """Return the score of one fit of `regret`, or of `regret_library` without the optimal policy."""
-    mdp, rng = task().mdp, np.random.default_rng([unit, len(label)])
+    mdp, rng = TASK.mdp, np.random.default_rng([unit, len(label)])
     if name == "exact":
-        return tasks.score_weights(task(), exact().estimate(mdp, pairs, label, rng))
+        return tasks.score_weights(TASK, tasks.learner("regret").estimate(mdp, pairs, label, rng))
     psi, comparison = drawn(name, unit)[0], comparisons.regret(mdp, pairs)
 
     def differences(weights: Array) -> Array:
         return comparison.coefficients(regret_library.best(psi, weights))
 
-    return tasks.score_weights(task(), descent.fit(differences, label, rng, psi.shape[-1]).weights)
+    return tasks.score_weights(TASK, descent.fit(differences, label, rng, psi.shape[-1]).weights)
 
 
 def simulated(name: str, n: int, unit: int) -> list[float]:
     """Return the score from answers by regret at temperature 1 about random pairs."""
     rng = np.random.default_rng([unit])
-    pairs, draws = tasks.draw_pairs(task(), max(NUMBERS), 3, rng), rng.random(max(NUMBERS))
-    label = models.BradleyTerry().label(tasks.utility_difference(task(), pairs, models.Regret()), draws)
+    pairs, draws = tasks.draw_pairs(TASK, max(NUMBERS), 3, rng), rng.random(max(NUMBERS))
+    label = models.BradleyTerry().label(tasks.utility_difference(TASK, pairs, models.Regret()), draws)
     return [learn(name, unit, Segment(*(field[:n] for field in pairs)), label[:n])]
 
 
@@ -91,7 +79,7 @@ def simulated(name: str, n: int, unit: int) -> list[float]:
 def human(data: str) -> datasets.HumanPreferences:
     """Return people's answers, in the states of the task."""
     answers = datasets.load(CONDITION, data)
-    state = tasks.condensed_states(tasks.published_mdp())
+    state = condense(delivery.board_mdp(np.array([delivery.BOARD]))).state
     return answers._replace(segments=answers.segments._replace(states=state[answers.segments.states]))
 
 
@@ -108,27 +96,18 @@ def people(name: str, n: int, unit: int, data: str) -> list[float]:
 def jobs(options: Options) -> Iterator[list[Key]]:
     """Yield gaps, fits to simulated answers, fits to people's."""
     for unit in range(options.units):
-        for source in SOURCES:
-            yield [("gap", source, 0, unit)]
-        for name in LEARNERS:
-            for n in NUMBERS:
-                yield [(SIMULATED, name, n, 0, unit)]
-    if options.data:
-        for unit in range(options.shuffles):
-            for name in LEARNERS:
-                for n in NUMBERS:
-                    yield [(PEOPLE, name, n, 0, unit)]
+        yield from ([("gap", source, 0, unit)] for source in SOURCES)
+        yield from ([(SIMULATED, name, n, 0, unit)] for name, n in product(LEARNERS, NUMBERS))
+    for unit in range(options.shuffles if options.data else 0):
+        yield from ([(PEOPLE, name, n, 0, unit)] for name, n in product(LEARNERS, NUMBERS))
 
 
 def run(keys: Sequence[Key], options: Options) -> list[list[float]]:
-    """Return the value of each key."""
-    values = []
-    for kind, *cell, _, unit in keys:
-        if kind == PEOPLE:
-            values.append(people(*cell, unit, options.data))
-        else:
-            values.append((gap if kind == "gap" else simulated)(*cell, unit))
-    return [harness.rounded(value) for value in values]
+    """Return the value of one key."""
+    [(kind, *cell, _, unit)] = keys
+    if kind == PEOPLE:
+        return [harness.rounded(people(*cell, unit, options.data))]
+    return [harness.rounded((gap if kind == "gap" else simulated)(*cell, unit))]
 
 
 def pages(records: Records, options: Options) -> Mapping[str, str]:
@@ -136,10 +115,9 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     raw, rows = harness.arrays(records, jobs(options)), []
     for source in SOURCES:
         size, holds, lost, worst, free = np.moveaxis(raw["gap", source], -1, 0)
-        median = f"{np.median(lost):.2f}"
-        none = f"{(worst < 1e-4).mean():.2f}"
-        shown = [f"{size.mean():.0f}", f"{holds.mean():.2f}", report.estimate(lost[:, 0]), median, f"{worst.max():.1f}"]
-        rows.append([source, *shown, report.estimate(free[:, 0]), none])
+        shown = [f"{size.mean():.0f}", f"{holds.mean():.2f}", report.estimate(lost[:, 0]), f"{np.median(lost):.2f}"]
+        shown += [f"{worst.max():.1f}", report.estimate(free[:, 0]), f"{(worst < 1e-4).mean():.2f}"]
+        rows.append([source, *shown])
     head = ["source of the library", "policies", "drew the optimal one", "mean loss", "its median", "highest loss"]
     head += ["cells without loss", "libraries without any loss"]
     fits, panels = [], []
@@ -150,12 +128,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         if answers == PEOPLE:  # partitions of one shuffle are what is independent
             near = {cell: share.T for cell, share in near.items()}
         near = {cell: share.mean(1) for cell, share in near.items()}
-        curves = []
-        for style, name in enumerate(LEARNERS):
-            found = [report.estimate(near[name, n]) for n in NUMBERS]
-            curves.append(figures.Curve(name, range(len(NUMBERS)), found, style))
-        ticks = [str(n) for n in NUMBERS]
-        panels.append(figures.Panel(answers, "preferences", "near-optimal share", curves, ticks))
+        curves = figures.curves({name: [report.estimate(near[name, n]) for n in NUMBERS] for name in LEARNERS})
+        panels.append(figures.Panel(answers, "preferences", "near-optimal share", curves, NUMBERS))
         for n in NUMBERS:
             gains = [report.estimate(near[s, n] - near["exact", n]) for s in ("nine-values", "true-values")]
             fits.append([answers, n, *(report.estimate(near[name, n]) for name in LEARNERS), *gains])

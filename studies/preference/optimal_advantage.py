@@ -253,25 +253,21 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     return files | {".md": report.page(*parts)}
 
 
-def amount_page(raw: tasks.Raw) -> tuple[list[str], str]:
+def amount_page(raw: harness.Arrays) -> tuple[list[str], str]:
     """Return the part about near-optimal shares of the two uses, and its figure."""
     rows, panels = [], []
     for choice in CHOICES:
         for absorbing, name in ABSORBING.items():
-            curves: list[list[report.Estimate]] = [[], []]
+            curves: dict[str, list[report.Estimate]] = {"A-hat, greedily": [], "A-hat as a reward": []}
             for n in NUMBERS:
                 values = raw["amounts", choice, absorbing, n]
                 near = report.near_optimal(values[..., :2]).mean(1)
                 found = [report.estimate(column) for column in near.T]
-                for curve, value in zip(curves, found, strict=True):
+                for curve, value in zip(curves.values(), found, strict=True):
                     curve.append(value)
                 gain, level = report.estimate(near[:, 0] - near[:, 1]), report.estimate(values[..., 2].mean(1))
                 rows.append([choice, name, n, *found, gain, level])
-            lines = [
-                figures.Curve(use, range(len(NUMBERS)), y, style)
-                for style, (use, y) in enumerate(zip(("A-hat, greedily", "A-hat as a reward"), curves, strict=True))
-            ]
-            ticks = [f"{n:,}" for n in NUMBERS]
+            lines, ticks = figures.curves(curves), [f"{n:,}" for n in NUMBERS]
             panels.append(figures.Panel(f"{choice}, {name}", "preferences", "near-optimal share", lines, ticks))
     units, seeds = values.shape[:2]
     head = ["answers", "segments", "preferences", "greedily", "as a reward", "difference", "mean of max A-hat"]
@@ -287,13 +283,13 @@ def amount_page(raw: tasks.Raw) -> tuple[list[str], str]:
     return text, figures.draw(panels, columns=2)
 
 
-def loop_page(raw: tasks.Raw) -> tuple[list[str], str]:
+def loop_page(raw: harness.Arrays) -> tuple[list[str], str]:
     """Return the part about the largest loop and the difference between the uses, and its figure."""
     rows, panels = [], []
     for length in LOOP_LENGTHS:
         for n in LOOP_NUMBERS:
-            lines = []
-            for style, (group, members) in enumerate({"ending is best": GROUPS[:2], GROUPS[2]: GROUPS[2:]}.items()):
+            lines = {}
+            for group, members in {"ending is best": GROUPS[:2], GROUPS[2]: GROUPS[2:]}.items():
                 cells = [np.concatenate([raw["loops", g, length, c, n] for g in members]) for c in CHOICES]
                 values = np.concatenate(cells, 1)
                 positive = values[..., 0] > 0
@@ -304,14 +300,10 @@ def loop_page(raw: tasks.Raw) -> tuple[list[str], str]:
                 clear = int((np.abs(gain) >= CLEAR).sum())
                 found = [value or "no such fit" for value in by_sign]
                 rows.append([group, length, n, f"{positive.mean():.2f}", *found, clear, agree or ""])
-                kept = [(x, value) for x, value in enumerate(by_sign) if value]
-                lines.append(figures.Curve(group, *zip(*kept, strict=True), style=style))
-            title = f"{length} step{'s' * (length > 1)}, {n} preferences"
-            panels.append(
-                figures.Panel(
-                    title, "largest loop", "reward - greedy", lines, ("none positive", "positive"), (-1.5, 1.2), line=0
-                )
-            )
+                lines[group] = by_sign
+            title, ticks = f"{length} step{'s' * (length > 1)}, {n} preferences", ("none positive", "positive")
+            curves = figures.curves(lines)
+            panels.append(figures.Panel(title, "largest loop", "reward - greedy", curves, ticks, (-1.5, 1.2), line=0))
     head = [
         "tasks",
         "steps",
@@ -335,7 +327,7 @@ def loop_page(raw: tasks.Raw) -> tuple[list[str], str]:
     return text, figures.draw(panels, columns=2)
 
 
-def shaping_page(raw: tasks.Raw) -> tuple[list[str], str]:
+def shaping_page(raw: harness.Arrays) -> tuple[list[str], str]:
     """Return the part about learning curves and the areas above them, and its figure."""
     true, rows, curves = raw["shaping", SIGNALS[0]], [], []
     x = list(range(0, EPISODES + 1, SHOWN))
@@ -346,7 +338,7 @@ def shaping_page(raw: tasks.Raw) -> tuple[list[str], str]:
         p = "" if signal == SIGNALS[0] else f"{wilcoxon(less.mean(1)).pvalue:.2g}"
         found = [report.estimate(column.mean(1)) for column in (values[..., 2], values[..., -1], area)]
         rows.append([signal, *found, report.estimate(less.mean(1)) if p else "", p])
-        curves.append(figures.Curve(signal, x, [report.estimate(y) for y in values[..., 1:].mean(1).T], style))
+        curves.append(figures.Curve(signal, [report.estimate(y) for y in values[..., 1:].mean(1).T], style, x=x))
     head = [
         "learning signal",
         f"score after {SHOWN} episodes",

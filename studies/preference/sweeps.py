@@ -8,18 +8,16 @@ Units are random tasks of the split "test"; seeds draw other pairs and answers a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 
 from studies import figures, harness, report
 from studies.harness import Key, Options, Records
 from studies.preference import tasks
-from valuegym.agents import make
-from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import models
 from valuegym.envs.preference.segments import Segment
 
@@ -27,7 +25,6 @@ TEMPERATURES = (0.1, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 LENGTHS = (3, 6, 9, 12, 15)
 DISCOUNTS = (0.0, 0.5, 0.9, 0.99, 0.999)
 NUMBERS = (300, 3000)
-STATISTICS: dict[str, models.Statistic] = {"partial return": models.PartialReturn(), "regret": models.Regret()}
 
 
 class Setting(NamedTuple):
@@ -69,32 +66,20 @@ def drawn(unit: int, seed: int, length: int, answers: str) -> tuple[Segment, Any
     """Return pairs, their differences of utility, and the random draws of the answers, equal at every temperature."""
     task, rng = tasks.random_task(unit), np.random.default_rng([unit, seed, length])
     pairs, draws = tasks.draw_pairs(task, max(NUMBERS), length, rng), rng.random(max(NUMBERS))
-    return pairs, tasks.utility_difference(task, pairs, STATISTICS[answers]), draws
+    return pairs, tasks.utility_difference(task, pairs, tasks.STATISTICS[answers]), draws
 
 
-@cache
-def agent(name: str) -> Any:
-    """Return a learner."""
-    return make(name, gym.make("valuegym/RewardInference-v0", evaluation_points=(1,)))
-
-
-def learn(key: Key) -> float:
+def run(keys: Sequence[Key], options: Options) -> list[float]:
     """Return the score of one fit."""
-    *values, answers, name, number, seed, unit = key
+    [(*values, answers, name, number, seed, unit)] = keys
     setting, task = Setting(*values), tasks.random_task(unit)
     pairs, difference, draws = drawn(unit, seed, setting.length, answers)
     label = models.BradleyTerry(setting.temperature).label(difference, draws)[:number]
-    assumed = tabular.TabularMDP(
-        task.mdp.features,
-        task.mdp.terminal,
-        task.mdp.start,
-        setting.discount or 1e-12,  # processes have discounts above 0; later rewards are then below rounding
-        next_state=task.mdp.next_state,
-    )
+    # Processes have discounts above 0; with 1e-12 later rewards are below rounding.
+    assumed = replace(task.mdp, discount=setting.discount or 1e-12)
     first = Segment(*(field[:number] for field in pairs))
-    weights = agent(name).estimate(assumed, first, label, np.random.default_rng([seed, number]))
-    score: float = harness.rounded(tasks.score_weights(task, weights))
-    return score
+    weights = tasks.learner(name).estimate(assumed, first, label, np.random.default_rng([seed, number]))
+    return [harness.rounded(tasks.score_weights(task, weights))]
 
 
 def jobs(options: Options) -> Iterator[list[Key]]:
@@ -105,11 +90,6 @@ def jobs(options: Options) -> Iterator[list[Key]]:
             if n in who.numbers and seed < who.seeds:
                 for setting, unit in product(settings, range(options.units)):
                     yield [(*setting, who.answers, who.name, n, seed, unit)]
-
-
-def run(keys: Sequence[Key], options: Options) -> list[float]:
-    """Return the score of each key."""
-    return [learn(key) for key in keys]
 
 
 def pages(records: Records, options: Options) -> Mapping[str, str]:
@@ -135,11 +115,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     for n, (name, sweep) in product(NUMBERS, SWEEPS.items()):
         curves = []
         for i, who in enumerate(learners):
-            cells = [(*setting, who.answers, who.name, n) for setting in sweep]
-            kept = [(x, estimates[cell]) for x, cell in enumerate(cells) if cell in estimates]
-            if kept:
-                dashed = who.label() != who.name
-                curves.append(figures.Curve(who.label(), *zip(*kept, strict=True), style=i, dashed=dashed))
+            found = [estimates.get((*setting, who.answers, who.name, n)) for setting in sweep]
+            curves.append(figures.Curve(who.label(), found, i, dashed=who.label() != who.name))
         ticks = [f"{getattr(setting, name):g}" for setting in sweep]
         panels.append(figures.Panel(f"{n} preferences", name, "near-optimal share", curves, ticks))
     head = ["preferences", *(who.label() for who in learners), "regret - partial_return"]

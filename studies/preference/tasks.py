@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 
 from studies.harness import Array
+from valuegym.agents import make
 from valuegym.agents.preference.values import condense
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models, segments
 from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.envs.preference.segments import Segment
+
+STATISTICS: dict[str, models.Statistic] = {"partial return": models.PartialReturn(), "regret": models.Regret()}
 
 
 class Task(NamedTuple):
@@ -43,19 +47,15 @@ def random_task(unit: int) -> Task:
     return make_task(process, task.weights[0])
 
 
-def published_mdp() -> tabular.TabularMDP:
-    """Return the published board as a process with all of its cells."""
-    return delivery.board_mdp(np.array([delivery.BOARD]))
-
-
 def published_task() -> Task:
     """Return the published board with its published weights."""
-    return make_task(published_mdp(), np.array(delivery.WEIGHTS))
+    return make_task(delivery.board_mdp(np.array([delivery.BOARD])), np.array(delivery.WEIGHTS))
 
 
-def condensed_states(mdp: tabular.TabularMDP) -> Array:
-    """Return the state of the task for each state (S,) of the process."""
-    return condense(mdp).state
+@lru_cache(maxsize=8)
+def learner(name: str, **settings: Any) -> Any:
+    """Return a learner from answers, made in the environment that it plays in."""
+    return make(name, gym.make("valuegym/RewardInference-v0", evaluation_points=(1,)), **settings)
 
 
 def draw_pairs(task: Task, n: int, length: int, rng: np.random.Generator, whole: bool = False) -> Segment:
