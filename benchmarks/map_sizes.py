@@ -15,7 +15,6 @@ import _timing
 import gymnasium as gym
 import numpy as np
 
-import valuegym.envs
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, random_delivery
@@ -48,5 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert valuegym.envs.ENVS
     main()

@@ -10,7 +10,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import valuegym  # noqa: F401 - registers the ids
 from studies.coevolution.tracks import policy
 from valuegym.agents import make
 from valuegym.envs import keys, rollouts

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-import valuegym  # noqa: F401 - registers the ids
 from studies import figures, harness, report
 from studies.coevolution.tracks import policy
 from studies.harness import Array, Key, Options, Records
@@ -69,10 +69,9 @@ def points(clusters: str, name: str, setting: Sequence[Any], root: int, seeds: i
 
 def jobs(options: Options) -> Iterator[list[Key]]:
     """Yield all seeds of one setting."""
-    for clusters in CLUSTERS:
-        for name, settings in SWEEPS.items():
-            for setting in settings:
-                yield [(label(clusters), name, *setting, seed) for seed in range(options.seeds)]
+    for clusters, (name, settings) in product(map(label, CLUSTERS), SWEEPS.items()):
+        for setting in settings:
+            yield [(clusters, name, *setting, seed) for seed in range(options.seeds)]
 
 
 def run(keys: Sequence[Key], options: Options) -> list[list[float]]:

@@ -11,7 +11,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import valuegym  # noqa: F401 - registers the ids
 from studies import figures, harness
 from studies.coevolution.tracks import policy
 from studies.harness import Options, Records

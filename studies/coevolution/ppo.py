@@ -10,7 +10,6 @@ from typing import Any
 
 import gymnasium as gym
 
-import valuegym  # noqa: F401 - registers the ids
 from studies import harness, report
 from studies.coevolution.tracks import policy
 from studies.harness import Key, Options, Records

@@ -15,7 +15,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-import valuegym  # noqa: F401 - registers the ids
 from studies import harness, report
 from studies.harness import Array, Key, Options, Records
 from valuegym.agents import make

@@ -11,6 +11,7 @@ model and the learnt reward; the result is paid at the true costs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ NUMBERS = (10, 30, 100, 300)  # preferences
 STATISTICS = ("regret", "partial_return")
 LOSSES = ("mse", "vagram", "vagram_matrix")
 CLEAR = 2.0  # median difference between two segments, in temperatures
-TURNS = (False, True)
 KNOWN = "known"  # instead of a loss: the true dynamics
 OPEN = "regret, other prior"  # distractors are expected to cost as much as the position
+LEARNERS = {"regret": (*STATISTICS, OPEN), "partial_return": STATISTICS}  # by what answered
 
 
 def world(seed: int) -> riccati.LinearSystem:
@@ -61,10 +62,7 @@ def learnt(seed: int) -> dict[Key, list[float]]:
     units = (costs[:, 0] - costs[:, 1]).std(0)
     prior = np.where((np.arange(n + 1) >= lqr.PHYSICAL) & (np.arange(n + 1) < n), 1.0, 0.0)
     found: dict[Key, list[float]] = {}
-    for answered, true in (
-        ("regret", preferences.regret(segments, system)),
-        ("partial_return", costs @ weights),
-    ):
+    for answered, true in (("regret", preferences.regret(segments, system)), ("partial_return", costs @ weights)):
         temperature = float(np.median(np.abs(np.diff(true)))) / CLEAR
         preferred = preferences.sample_answers(true, temperature, rng)
         for number in NUMBERS:
@@ -82,11 +80,7 @@ def learnt(seed: int) -> dict[Key, list[float]]:
 def jobs(options: Options) -> Iterator[list[Key]]:
     """Yield everything that is learnt from one seed."""
     for seed in range(options.seeds):
-        found: list[Key] = []
-        for answered in STATISTICS:
-            learners = (*STATISTICS, OPEN) if answered == "regret" else STATISTICS
-            found += [(answered, learner, number, seed) for number in NUMBERS for learner in learners]
-        yield found
+        yield [(who, learner, n, seed) for who in STATISTICS for n in NUMBERS for learner in LEARNERS[who]]
 
 
 def run(keys: Sequence[Key], options: Options) -> list[list[float]]:
@@ -122,14 +116,12 @@ Costs = dict[tuple[bool, str, str, int, str], Any]  # turned, answered, learner,
 
 def all_costs(records: Records) -> Costs:
     """Return the costs of everything; the true reward has the number 0."""
-    found: Costs = {}
-    cells = {cell: list(map(np.array, weights)) for cell, weights in harness.columns(records).items()}
+    found: dict[Any, Any] = {}
+    cells: dict[Key, Any] = {cell: list(map(np.array, weights)) for cell, weights in harness.columns(records).items()}
     seeds = max(map(len, cells.values()))
-    for turned in TURNS:
-        for loss in (KNOWN, *LOSSES):
-            found[turned, "", "true", 0, loss] = costs_of([None] * seeds, loss, turned)
-            for (answered, learner, number), weights in cells.items():
-                found[turned, answered, learner, number, loss] = costs_of(weights, loss, turned)
+    cells["", "true", 0] = [None] * seeds
+    for turned, loss, (cell, weights) in product(lqr_sweep.TURNS, (KNOWN, *LOSSES), cells.items()):
+        found[(turned, *cell, loss)] = costs_of(weights, loss, turned)
     return found
 
 
@@ -153,11 +145,11 @@ def text(values: Array) -> str:
     return report.show(_estimate(values), _number)
 
 
-def _table(costs: Costs, turned: bool, answered: str, learners: tuple[str, ...]) -> str:
+def _table(costs: Costs, turned: bool, answered: str) -> str:
     losses = (KNOWN, *LOSSES)
     head = ["reward learnt by", "preferences", *(f"{x} dynamics" if x == KNOWN else f"`{x}`" for x in losses)]
     body = [["the true one", "", *(text(costs[turned, "", "true", 0, loss]) for loss in losses)]]
-    for learner in learners:
+    for learner in LEARNERS[answered]:
         for number in NUMBERS:
             cells = [text(costs[turned, answered, learner, number, loss]) for loss in losses]
             body.append([learner.replace("_", " "), str(number), *cells])
@@ -203,11 +195,9 @@ def page(costs: Costs) -> str:
         "with value-gradient weights looks at.",
     ]
     for answered in STATISTICS:
-        learners = (*STATISTICS, OPEN) if answered == "regret" else STATISTICS
-        for turned in TURNS:
-            axes = "rotated observation" if turned else "aligned axes"
+        for turned, axes in ((False, "aligned axes"), (True, "rotated observation")):
             parts.append(f"## Answers by {answered.replace('_', ' ')}, {axes}")
-            parts.append(_table(costs, turned, answered, learners))
+            parts.append(_table(costs, turned, answered))
     parts += [
         "## The two learners, seed by seed",
         "Cost with the reward learnt by partial return over that with the reward learnt by regret.",
@@ -221,9 +211,7 @@ def figure(costs: Costs) -> str:
     bottom, top, panels = 5e-4, 1e4, []
     levels = {1e-3: "0.1%", 0.1: "10%", 1.0: "1 times", 10.0: "10 times", 100.0: "100 times", top: "∞"}
     for answered, turned in ((STATISTICS[0], False), (STATISTICS[0], True), (STATISTICS[1], True)):
-        for learner in (*STATISTICS, OPEN):
-            if (turned, answered, learner, NUMBERS[0], KNOWN) not in costs:  # no such learner
-                continue
+        for learner in LEARNERS[answered]:
             curves = []
             for style, loss in enumerate((KNOWN, *LOSSES)):
                 found = [_estimate(costs[turned, answered, learner, number, loss]) for number in NUMBERS]

@@ -43,16 +43,8 @@ class Cell(NamedTuple):
 
 def systems(cell: Cell, seeds: int) -> tuple[riccati.LinearSystem, Any]:
     """Return the true systems (seeds, ...) in the coordinates of the observation, and covariances of their starts."""
-    parameters = [
-        lqr.Parameters(
-            distractors=cell.distractors,
-            distractor_scale=cell.scale,
-            rotated=cell.rotated,
-            noise=cell.kick,
-            map_seed=seed,
-        )
-        for seed in range(seeds)
-    ]
+    shared: dict[str, Any] = {"distractors": cell.distractors, "distractor_scale": cell.scale, "noise": cell.kick}
+    parameters = [lqr.Parameters(rotated=cell.rotated, map_seed=seed, **shared) for seed in range(seeds)]
     each = [lqr.system(p) for p in parameters]
     fields = [np.stack([system[i] for system in each]) for i in range(5)]
     return riccati.LinearSystem(*fields, each[0].discount), np.stack([lqr.start_covariance(p) for p in parameters])
@@ -187,13 +179,8 @@ Costs = Mapping[Key, Array]  # (*cell, arm) -> (seeds,)
 def _table(costs: Costs, cells: list[Cell], arms: tuple[str, ...]) -> str:
     body = []
     for cell in cells:
-        found = [costs[(*cell, arm)] for arm in arms]
-        body.append(
-            [
-                *(cell.distractors, f"{cell.scale:g}"),
-                *(f"{_number(quantile(values, 0.5))}; {_number(quantile(values, 0.9))}" for values in found),
-            ]
-        )
+        found = [[_number(quantile(costs[(*cell, arm)], q)) for q in (0.5, 0.9)] for arm in arms]
+        body.append([cell.distractors, f"{cell.scale:g}", *map("; ".join, found)])
     return report.table(["distractors", "scale", *(f"`{arm}`" for arm in arms)], body)
 
 

@@ -25,7 +25,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-import valuegym  # noqa: F401 - registers the ids
 from studies import figures, harness, report
 from studies.harness import Key, Options, Records
 from valuegym.agents import make
@@ -213,7 +212,7 @@ def blocks(study: Row, tuning: bool, arms: Sequence[str] | None, seeds: int) -> 
         for group in study["side_by_side"]:
             together: dict[str, list[Run]] = {}
             for arm in (arm for arm in group if arm in arms):
-                for candidate in study["tuned"][arm] if tuning else [chosen(study, arm)]:
+                for candidate in study["tuned"][arm] if tuning else [study["chosen"].get(arm, "")]:
                     for seed in pool[first : first + study["block"]]:
                         run = Run(arm, candidate, seed)
                         same = {
@@ -230,12 +229,6 @@ def jobs(study: Row, options: Options) -> Iterator[list[Key]]:
         yield [key_of(study, run) for run in runs]
 
 
-def chosen(study: Row, arm: str) -> str:
-    """Return the candidate of settings that was chosen for an arm; "" where it has nothing to choose."""
-    found: str = study["chosen"].get(arm, "")
-    return found
-
-
 # --- the page ---
 
 WHOLE = report.decimals(0)
@@ -246,11 +239,6 @@ def final(row: Row) -> float:
     return float(np.mean(row["final"]))
 
 
-def rival(arm: str) -> str:
-    """Return the arm that differs from this one in the loss alone, and has squared error."""
-    return ", ".join(["mse", *arm.split(", ")[1:]])
-
-
 def runs_of(study: Row, records: Records, arm: str, candidate: str, seeds: Sequence[int]) -> dict[int, Row]:
     """Return the records of an arm by seed."""
     found = {seed: records.get(key_of(study, Run(arm, candidate, seed))) for seed in seeds}
@@ -259,7 +247,8 @@ def runs_of(study: Row, records: Records, arm: str, candidate: str, seeds: Seque
 
 def runs_by_arm(study: Row, records: Records) -> dict[str, dict[int, Row]]:
     """Return the records of the test seeds by arm, for the arms that have any."""
-    found = {arm: runs_of(study, records, arm, chosen(study, arm), study["test_seeds"]) for arm in study["arms"]}
+    chosen, seeds = study["chosen"], study["test_seeds"]
+    found = {arm: runs_of(study, records, arm, chosen.get(arm, ""), seeds) for arm in study["arms"]}
     return {arm: rows for arm, rows in found.items() if rows}
 
 
@@ -301,7 +290,7 @@ def page(study: Row, records: Records) -> str:
         f"![Learning curves]({name}-online.svg)",
         "## Against squared error, seed by seed",
         "Mean differences of the same seeds to the arm with squared error in its model and the same critic and ramp.",
-        _differences(mine, {arm: rival(arm) for arm in mine}),
+        _differences(mine, {arm: ", ".join(["mse", *arm.split(", ")[1:]]) for arm in mine}),
     ]
     for other in study["against"]:
         parts += [f"## Against `{other}`, seed by seed", "Mean differences of the same seeds."]

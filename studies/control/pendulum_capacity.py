@@ -150,20 +150,14 @@ def _section(records: Records, critic: str) -> list[str]:
         report.table(["distractors", "the actor's own return", "critic gradients, distracting / physical"], actors),
         "Sizes at which the interval excludes that there is no difference from `mse`:",
         _where(records, critic),
-        "Value error under `mse`, by size and number of distractors:",
-        cells(column, "mse", "value_error"),
     ]
-    for arm in ARMS[1:]:
-        parts += [
-            f"Value error under `{arm}` over that under `mse`, within seeds:",
-            cells(compared, arm, "value_error"),
-        ]
-    parts += ["Planned return under `mse`:", cells(column, "mse", "planned")]
-    for arm in ARMS[1:]:
-        parts += [
-            f"Planned return under `{arm}`, less that under `mse`, within seeds:",
-            cells(compared, arm, "planned"),
-        ]
+    for name, what, table, against in (
+        ("value_error", "Value error", ", by size and number of distractors", " over"),
+        ("planned", "Planned return", "", ", less"),
+    ):
+        parts += [f"{what} under `mse`{table}:", cells(column, "mse", name)]
+        for arm in ARMS[1:]:
+            parts += [f"{what} under `{arm}`{against} that under `mse`, within seeds:", cells(compared, arm, name)]
     return parts
 
 

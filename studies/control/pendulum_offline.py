@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import valuegym  # noqa: F401 - registers the ids
 from studies import figures, harness, report
 from studies.harness import Array, Key, Options, Records
 from valuegym.agents.control import diagnostics, losses

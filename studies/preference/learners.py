@@ -290,8 +290,8 @@ def matching(annotator: str) -> list[str]:
     return [name for name in LEARNERS if is_well_specified(name, annotator)]
 
 
-def near_optimal_page(records: Records) -> str:
-    """Return the page about random tasks and stored boards."""
+def near_optimal_pages(records: Records, options: Options) -> Mapping[str, str]:
+    """Return the page about random tasks and stored boards, and its figure."""
     scores, stored = cells(records, "random"), cells(records, "stored")
     parts = [NEAR_OPTIMAL_PAGE, "## Learners that assume the annotator's statistic"]
     for annotator in TITLES:
@@ -301,19 +301,10 @@ def near_optimal_page(records: Records) -> str:
         "## Regret against partial return, each on answers of its own kind",
         "Paired differences on the same tasks and pairs of segments; only what the annotator compares differs.",
     ]
-    kinds = [
-        (f"regret{noise}", f"partial-return{noise}", left, right)
-        for noise in ("-noiseless", "")
-        for left, right in (
-            ("regret", "partial_return"),
-            ("regret", "partial_return:likelihood"),
-            ("bayes_regret", "bayes_partial_return"),
-        )
-    ]
-    head = [
-        f"{NAMES[left]} - {NAMES[right]}, {'noiseless' if a.endswith('noiseless') else 'Boltzmann'}"
-        for a, _, left, right in kinds
-    ]
+    rivals = [("regret", "partial_return"), ("regret", "partial_return:likelihood")]
+    rivals.append(("bayes_regret", "bayes_partial_return"))
+    kinds = [(f"regret{x}", f"partial-return{x}", *pair) for x in ("-noiseless", "") for pair in rivals]
+    head = [f"{NAMES[left]} - {NAMES[right]}, {TITLES[a].split(', ')[1]}" for a, _, left, right in kinds]
     body = [
         [n, *(difference(scores, (a, left, n), (b, right, n)) for a, b, left, right in kinds)]
         for n in sorted({n for _, _, n in scores})
@@ -334,15 +325,14 @@ def near_optimal_page(records: Records) -> str:
         parts.append(STORED)
         for annotator in TITLES:
             parts += share_table(stored, annotator, matching(annotator), [tuple(matching(annotator)[::-2])])  # type: ignore[list-item]
-    return report.page(*parts)
+    return {".md": report.page(*parts), ".svg": figure(scores, TITLES, "preferences")}
 
 
 def verdicts(scores: Scores) -> str:
     """Return the claims with their verdicts, computed from the scores."""
     lines = []
     for annotator in ("regret-noiseless", "regret"):
-        group = scores.get((annotator, "bayes_regret", 30))
-        if group:
+        if group := scores.get((annotator, "bayes_regret", 30)):
             found = report.estimate(shares(group))
             verdict = "holds" if found.point >= 0.95 else "fails"
             lines.append(
@@ -352,8 +342,7 @@ def verdicts(scores: Scores) -> str:
     worse, compared = [], 0
     for annotator in ("regret-noiseless", "regret"):
         for n in numbers_of(scores, annotator):
-            pair = paired(scores, (annotator, "bayes_regret", n), (annotator, "regret", n))
-            if pair:
+            if pair := paired(scores, (annotator, "bayes_regret", n), (annotator, "regret", n)):
                 compared += 1
                 if report.estimate(pair[0] - pair[1]).high < 0:
                     worse.append(f"{TITLES[annotator]}, {n} preferences")
@@ -364,17 +353,18 @@ def verdicts(scores: Scores) -> str:
     return "\n".join(lines)
 
 
-def people_page(records: Records) -> str:
-    """Return the page about people's answers."""
+def people_pages(records: Records, options: Options) -> Mapping[str, str]:
+    """Return the page about people's answers and its figure."""
     scores = cells(records)
+    titles = {name: name for name in sorted({key[0] for key in scores})}
     learners = [name for name in NAMES if any(key[1] == name for key in scores)]
     parts = [PEOPLE_PAGE]
-    for annotator in sorted({key[0] for key in scores}):
+    for annotator in titles:
         body, gains = [], []
         for n in numbers_of(scores, annotator):
             for name in learners:
                 if group := scores.get((annotator, name, n)):
-                    mean = SHARE(np.mean(list(group.values())))
+                    mean = SHARE(float(np.mean(list(group.values()))))
                     body.append([n, NAMES[name], count(scores, annotator, name, n), show(shares(group)), mean])
                 found = paired(scores, (annotator, "bayes_regret", n), (annotator, name, n))
                 if name != "bayes_regret" and found:
@@ -387,7 +377,7 @@ def people_page(records: Records) -> str:
             "p: Wilcoxon's signed-rank test over shuffles, two-sided.",
             report.table(["answers", "difference", "near-optimal", "shuffles", "p"], gains),
         ]
-    return report.page(*parts)
+    return {".md": report.page(*parts), ".svg": figure(scores, titles, "answers in a partition")}
 
 
 def wilcoxon(differences: Array) -> str:
@@ -410,19 +400,6 @@ def figure(scores: Scores, titles: Mapping[str, str], x: str) -> str:
         if numbers:
             panels.append(figures.Panel(title, x, "near-optimal share", curves, numbers))
     return figures.draw(panels, columns=2)
-
-
-def near_optimal_pages(records: Records, options: Options) -> Mapping[str, str]:
-    """Return the page about random tasks and stored boards and its figure."""
-    drawn = figure(cells(records, "random"), TITLES, "preferences")
-    return {".md": near_optimal_page(records), ".svg": drawn}
-
-
-def people_pages(records: Records, options: Options) -> Mapping[str, str]:
-    """Return the page about people's answers and its figure."""
-    scores = cells(records)
-    titles = {name: name for name in sorted({key[0] for key in scores})}
-    return {".md": people_page(records), ".svg": figure(scores, titles, "answers in a partition")}
 
 
 STUDIES = {
