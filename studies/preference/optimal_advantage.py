@@ -1,9 +1,9 @@
-"""Optimal advantages learnt from regret answers: how to use them, what loops do, and what they do for Q-learning.
+"""Optimal advantages learnt from regret answers: how to use them, and what loops do.
 
-    python -m studies.preference.optimal_advantage [--units 30] [--loop-units 90] [--shaping-units 60] [--table]
+    python -m studies.preference.optimal_advantage [--units 30] [--loop-units 90] [--table]
 
-The three experiments are those of Knox et al. (2024), "Learning optimal advantage from preferences and mistaking it for
-reward" (arXiv:2310.02456).
+The two experiments are of Knox et al. (2024), "Learning optimal advantage from preferences and mistaking it for reward"
+(arXiv:2310.02456).
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import wilcoxon
 
 from studies import figures, harness, report
 from studies.harness import Array, Key, Options, Records
 from studies.preference import tasks
 from valuegym.agents.preference.optimal_advantage import as_reward, fit_table
-from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, models
 from valuegym.envs.preference.segments import Segment
@@ -33,9 +30,6 @@ LOOP_NUMBERS, LOOP_LENGTHS = (10, 100), (1, 2)
 GROUPS = ("ending is best", "ending is best too", "looping is best")
 SHAPES = ((3, 1), (3, 2), (5, 1), (5, 2))
 CLEAR = 0.1  # smaller differences between the two uses say nothing, as published
-
-EPISODES, EVERY, SHOWN = 1600, 20, 100  # of Q-learning; scored every 20, shown every 100
-SIGNALS = ("true reward", "A-hat, noiseless answers", "A-hat, Boltzmann answers", "exact A*")
 
 
 def answers(task: tasks.Task, pairs: Segment, choice: str, rng: np.random.Generator) -> Array:
@@ -111,125 +105,22 @@ def loop(group: str, length: int, choice: str, n: int, seed: int, unit: int) -> 
     return [largest_loop(task.mdp, table), *scores]
 
 
-# --- Q-learning ---
-
-
-class Rows(NamedTuple):
-    """N problems of Q-learning: next_state (N, S, A), reward (N, S, A), terminal (N, S), opens (N, S), discount."""
-
-    next_state: Array
-    reward: Array
-    terminal: Array
-    opens: Array
-    discount: float
-
-
-def q_learning(rows: Rows, key: keys.Key, episodes: int = EPISODES, every: int = EVERY, limit: int = 1000) -> Array:
-    """Return greedy actions (N, checks, S, A), bool, after episodes 0, every, 2 every, ..., of tabular Q-learning.
-
-    As published: Q starts at 0, learning rate 0.1, chance of a random action 0.4 * 0.99**steps, episodes from uniform
-    open states end after `limit` steps. Draws are hashes of the key and the step, so that every problem goes its way
-    whatever stands beside it.
-    """
-    N, S, A = rows.reward.shape
-    q, policies = np.zeros((N, S, A)), np.zeros((N, episodes // every + 1, S, A), np.bool_)
-    order = np.argsort(~rows.opens, -1, kind="stable")  # open states first
-    counts = rows.opens.sum(-1)
-
-    def start(who: Array, draw: Array) -> Array:
-        return order[who, (draw * counts[who]).astype(np.int64)]
-
-    who = np.arange(N)
-    state = start(who, keys.uniform(key, 0, 3))
-    episode, age, epsilon, step = np.zeros(N, np.int64), np.zeros(N, np.int64), 0.4, 0
-    while len(who):
-        step += 1
-        draws = keys.uniform(key[who, None], step, np.arange(3))
-        here = state[who]
-        action = np.where(draws[:, 0] < epsilon, (draws[:, 1] * A).astype(np.int64), q[who, here].argmax(-1))
-        epsilon *= 0.99
-        ahead = rows.next_state[who, here, action]
-        target = rows.reward[who, here, action] + rows.discount * q[who, ahead].max(-1)
-        q[who, here, action] += 0.1 * (target - q[who, here, action])
-        age[who] += 1
-        over = rows.terminal[who, ahead] | (age[who] >= limit)
-        state[who] = ahead
-        if over.any():
-            ended = who[over]
-            check = ended[episode[ended] % every == 0]
-            policies[check, episode[check] // every] = q[check] == q[check].max(-1, keepdims=True)
-            episode[ended] += 1
-            age[ended] = 0
-            state[ended] = start(ended, draws[over, 2])
-            who = who[episode[who] <= episodes]
-    return policies
-
-
-def shaping(units: int, seed: int) -> list[list[float]]:
-    """Return, for every signal and task, the mean score over all checks and the scores every SHOWN episodes."""
-    problems, signals = [tasks.random_task(unit) for unit in range(units)], []
-    for unit, task in enumerate(problems):
-        rng = np.random.default_rng([unit, seed, 1])
-        pairs = tasks.draw_pairs(task, max(NUMBERS), 3, rng)
-        tables = [learn(task, pairs, answers(task, pairs, choice, rng)) for choice in CHOICES]
-        reward = tabular.reward(task.mdp, task.weights[None])[0]
-        exact = tabular.advantages(*tabular.optimal_values(task.mdp, reward[None]))[0]
-        signals.append([reward, *(table.reshape(reward.shape) for table in tables), exact])
-    S, A = max(task.mdp.features.shape[1] for task in problems), 4
-    N = len(SIGNALS) * units
-
-    def padded(arrays: Sequence[Array], fill: Any) -> Array:
-        result = np.full((len(arrays), S, *arrays[0].shape[1:]), fill)
-        for to, array in zip(result, arrays, strict=True):
-            to[: len(array)] = array
-        return np.tile(result, (len(SIGNALS), *(1,) * (result.ndim - 1)))
-
-    reward = np.zeros((len(SIGNALS), units, S, A))
-    for unit, row in enumerate(signals):
-        for i, signal in enumerate(row):
-            reward[i, unit, : len(signal)] = signal
-    rows = Rows(
-        padded([task.mdp.next_state[0] for task in problems if task.mdp.next_state is not None], 0),
-        reward.reshape(N, S, A),
-        padded([task.mdp.terminal[0] for task in problems], True),
-        padded([task.mdp.start[0] > 0 for task in problems], False),
-        problems[0].mdp.discount,
-    )
-    policies = q_learning(rows, np.tile(keys.mix(seed, np.arange(units)), len(SIGNALS)))
-    values = []
-    for i in range(N):
-        task = problems[i % units]
-        policy = policies[i, :, None, : task.mdp.features.shape[1]].astype(float)
-        policy /= policy.sum(-1, keepdims=True)
-        true = np.broadcast_to(tabular.reward(task.mdp, task.weights[None]), policy.shape)
-        returns = tabular.mean_return(task.mdp, tabular.evaluate(task.mdp, policy, true))[:, 0]
-        scores = np.maximum(tabular.between(returns, np.array(task.naive), np.array(task.best)), -1.0)
-        values.append([float(scores.mean()), *scores[:: SHOWN // EVERY].tolist()])
-    return values
-
-
 # --- the study ---
 
 
 def jobs(options: Options) -> Iterator[list[Key]]:
-    """Yield loops about tiny tasks, growing numbers of answers about random ones, and shaping of all tasks at once."""
+    """Yield loops about tiny tasks, then growing numbers of answers about random ones."""
     seeds = range(options.seeds)
     for seed, unit, length, choice, n in product(seeds, range(options.loop_units), LOOP_LENGTHS, CHOICES, LOOP_NUMBERS):
         yield [("loops", GROUPS[unit % len(GROUPS)], length, choice, n, seed, unit)]
     for seed, unit, choice, absorbing, n in product(seeds, range(options.units), CHOICES, ABSORBING, NUMBERS):
         yield [("amounts", choice, absorbing, n, seed, unit)]
-    for seed in seeds:
-        yield [("shaping", signal, seed, unit) for signal in SIGNALS for unit in range(options.shaping_units)]
 
 
 def run(keys: Sequence[Key], options: Options) -> list[list[float]]:
-    """Return the value of each key."""
-    if keys[0][0] != "shaping":
-        return [harness.rounded({"loops": loop, "amounts": amount}[kind](*key)) for kind, *key in keys]
-    seed, units = keys[0][2], 1 + max(key[-1] for key in keys)
-    order = [(signal, unit) for signal in SIGNALS for unit in range(units)]
-    found = dict(zip(order, shaping(units, seed), strict=True))
-    return [harness.rounded(found[signal, unit]) for _, signal, _, unit in keys]
+    """Return the value of one key."""
+    [(kind, *key)] = keys
+    return [harness.rounded(loop(*key) if kind == "loops" else amount(*key))]
 
 
 def pages(records: Records, options: Options) -> Mapping[str, str]:
@@ -246,11 +137,7 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         *amount_text,
         *loop_text,
     ]
-    files = {".svg": amount_figure, "-loops.svg": loop_figure}
-    if ("shaping", SIGNALS[0]) in raw:
-        shaping_text, files["-shaping.svg"] = shaping_page(raw)
-        parts += shaping_text
-    return files | {".md": report.page(*parts)}
+    return {".md": report.page(*parts), ".svg": amount_figure, "-loops.svg": loop_figure}
 
 
 def amount_page(raw: harness.Arrays) -> tuple[list[str], str]:
@@ -327,44 +214,9 @@ def loop_page(raw: harness.Arrays) -> tuple[list[str], str]:
     return text, figures.draw(panels, columns=2)
 
 
-def shaping_page(raw: harness.Arrays) -> tuple[list[str], str]:
-    """Return the part about learning curves and the areas above them, and its figure."""
-    true, rows, curves = raw["shaping", SIGNALS[0]], [], []
-    x = list(range(0, EPISODES + 1, SHOWN))
-    for style, signal in enumerate(SIGNALS):
-        values = raw["shaping", signal]
-        area = 1 - values[..., 0]
-        less = (1 - true[..., 0]) - area
-        p = "" if signal == SIGNALS[0] else f"{wilcoxon(less.mean(1)).pvalue:.2g}"
-        found = [report.estimate(column.mean(1)) for column in (values[..., 2], values[..., -1], area)]
-        rows.append([signal, *found, report.estimate(less.mean(1)) if p else "", p])
-        curves.append(figures.Curve(signal, [report.estimate(y) for y in values[..., 1:].mean(1).T], style, x=x))
-    head = [
-        "learning signal",
-        f"score after {SHOWN} episodes",
-        f"after {EPISODES}",
-        "area above the curve",
-        "less than with the true reward by",
-        "Wilcoxon p",
-    ]
-    units, seeds = true.shape[:2]
-    text = [
-        "## As a shaped reward",
-        f"Q-learning on {units} random tasks with {seeds} seeds each, published settings: {EPISODES} episodes of at "
-        f"most 1,000 steps, learning rate 0.1, chance of a random action 0.4 x 0.99^steps. A-hat is learnt from "
-        f"{max(NUMBERS):,} answers with absorbing transitions. Area: mean of 1 - score over checks every {EVERY} "
-        "episodes. Differences and the two-sided Wilcoxon signed-rank test are paired by task.",
-        "![Scores of Q-learning on the true reward, on A-hat and on A*](optimal-advantage-shaping.svg)",
-        report.table(head, rows),
-    ]
-    panel = figures.Panel("Q-learning", "episodes", "score", curves, limits=None, line=1.0)
-    return text, figures.draw([panel])
-
-
 STUDY = harness.Study("optimal-advantage", jobs, run, pages)
 PARSER = harness.parser(__doc__, units=30, seeds=1)
 PARSER.add_argument("--loop-units", type=int, default=90)
-PARSER.add_argument("--shaping-units", type=int, default=60)
 
 if __name__ == "__main__":
     harness.run(STUDY, PARSER.parse_args())

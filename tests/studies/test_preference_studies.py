@@ -16,7 +16,6 @@ pytest.importorskip("scipy")
 pytest.importorskip("matplotlib")
 
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import delivery
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs/results"
 STUDIES = ("active", "library_leak", "optimal_advantage", "sweeps")
@@ -84,30 +83,6 @@ def test_ending_or_looping_is_best_as_the_group_says() -> None:
         assert not ended.any() if module.GROUPS[unit % 3] == "looping is best" else ended.all()
 
 
-def test_q_learning_finds_the_way_and_does_not_look_at_its_neighbours() -> None:
-    module, study = script("preference.optimal_advantage"), script("preference.tasks")
-    mdp = delivery.board_mdp(np.array([[[0, 0, 0, 0, 1]]]))
-    task = study.make_task(mdp, np.array([-1.0, 10, 0, 0, 0, 0]))
-    reward = tabular.reward(task.mdp, task.weights[None])
-    advantage = tabular.advantages(*tabular.optimal_values(task.mdp, reward))
-    table = np.concatenate([reward, advantage, reward])
-    repeat = (3, 1, 1)
-    rows = module.Rows(
-        np.tile(task.mdp.next_state, repeat),
-        table,
-        np.tile(task.mdp.terminal, repeat[:2]),
-        np.tile(task.mdp.start > 0, repeat[:2]),
-        0.999,
-    )
-    key = np.arange(3, dtype=np.uint64)
-    policies = module.q_learning(rows, key, episodes=200, every=20, limit=50)
-    assert policies.shape == (3, 11, 5, 4)
-    for policy in policies[[0, 2], -1]:
-        assert study.score_policy(task, (policy / policy.sum(-1, keepdims=True))[None]) == pytest.approx(1)
-    alone = module.q_learning(module.Rows(*(f[2:] for f in rows[:4]), 0.999), key[2:], 200, 20, 50)
-    np.testing.assert_array_equal(alone[0], policies[2])
-
-
 # --- what is committed ---
 
 
@@ -141,7 +116,7 @@ def test_some_of_the_committed_values_are_computed_again(name: str) -> None:
     module = script(f"preference.{name}")
     records = script("harness").load(RESULTS / f"data/{module.STUDY.name}.jsonl")
     options = module.PARSER.parse_args(["--units", "1"])
-    options.__dict__ |= {"loop_units": 3, "shaping_units": 0, "shuffles": 0, "data": None}
+    options.__dict__ |= {"loop_units": 3, "shuffles": 0, "data": None}
     checked = 0
     for keys in module.jobs(options):
         for key in keys[:1]:
