@@ -42,6 +42,7 @@ from valuegym.leaderboards.verification import reference_cache
 from valuegym.leaderboards.verification.verify import verify_together
 
 WARM = 10  # jobs for each worker that belong to its start
+WALK = Experiment("bench/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 2, tuple(range(100_000)), "return")
 TRACKS = (  # and two environments that no track has
     "preference/delivery", "preference/boards-regret", "control/lqr", "control/pendulum", "control/pendulum-d8",
     "control/mountain-car", "control/cartpole-swingup", "control/acrobot", "coevolution/lock-in",
@@ -101,11 +102,8 @@ def empty(item: int) -> int:
 def small(item: tuple[str, int]) -> str:
     """A job of two short episodes."""
     folder, seed = item
-    row = Experiment(
-        "bench/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 2, tuple(range(100_000)), "return"
-    )
-    experiments.EXPERIMENTS[row.id] = row
-    return str(run("uniform", row.id, seed, folder))
+    experiments.EXPERIMENTS[WALK.id] = WALK
+    return str(run("uniform", WALK.id, seed, folder))
 
 
 def timed(name: str, function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -297,12 +298,10 @@ def block_of(seed: int, seeds: int, size: int) -> tuple[int, ...]:
 
 def jobs(options: Options) -> Iterator[list[Key]]:
     """Yield one loss and width after the other, for a block of seeds each."""
-    for first in range(0, options.seeds, BLOCK):
-        for part in PARTS:
-            for width in part.widths:
-                for arm in part.arms:
-                    block = block_of(first, options.seeds, BLOCK)
-                    yield [(part.kind, part.critic, width, arm, seed) for seed in block]
+    for first, part in product(range(0, options.seeds, BLOCK), PARTS):
+        for width, arm in product(part.widths, part.arms):
+            block = block_of(first, options.seeds, BLOCK)
+            yield [(part.kind, part.critic, width, arm, seed) for seed in block]
 
 
 def run(keys: Sequence[Key], options: Options) -> list[Row]:
