@@ -22,6 +22,7 @@ from valuegym.agents.preference import comparisons, descent, regret_library
 from valuegym.agents.preference.values import condense
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import datasets, delivery, models
+from valuegym.envs.preference.human_data import HumanPreferences
 from valuegym.envs.preference.segments import Segment
 
 SOURCES = tuple(regret_library.SOURCES)
@@ -76,7 +77,7 @@ def simulated(name: str, n: int, unit: int) -> list[float]:
 
 
 @cache
-def human(data: str) -> datasets.HumanPreferences:
+def human(data: str) -> HumanPreferences:
     """Return people's answers, in the states of the task."""
     answers = datasets.load(CONDITION, data)
     state = condense(delivery.board_mdp(np.array([delivery.BOARD]))).state
