@@ -1,0 +1,173 @@
+"""Checks of values from outside: each returns the value in its plain type, or says in one sentence what was expected.
+
+Every boundary (constructors, reset options, labels, weights, command-line arguments) uses these, so that no value that
+is not finite gets in, and scalar and vector environments refuse the same inputs. All errors are `ValueError`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["choice", "flag", "integer", "integers", "real", "reals"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Item = TypeVar("Item")
+Bound = float | None
+
+
+def _between(low: Bound, high: Bound, above: Bound, below: Bound) -> str:
+    """Phrase the bounds, or nothing where there are none."""
+    if low is not None and high is not None:
+        return f"from {low!r} to {high!r}"
+    phrases = (("of at least", low), ("above", above), ("of at most", high), ("below", below))
+    return " and ".join(f"{phrase} {bound!r}" for phrase, bound in phrases if bound is not None)
+
+
+def _inside(values: Any, low: Bound, high: Bound, above: Bound, below: Bound) -> Any:
+    inside = np.isfinite(values)
+    for bound, compare in ((low, np.greater_equal), (high, np.less_equal), (above, np.greater), (below, np.less)):
+        if bound is not None:
+            inside = inside & compare(values, bound)
+    return inside
+
+
+def _shown(value: Any) -> str:
+    """Print a value in at most 80 characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def real(
+    name: str, value: Any, low: Bound = None, high: Bound = None, *, above: Bound = None, below: Bound = None
+) -> float:
+    """Return a finite real number between bounds; `low` and `high` belong to the range, `above` and `below` do not.
+
+    Raises:
+        ValueError: the value is no real number (a bool or a text is none), not finite, or out of bounds.
+    """
+    bounds = _between(low, high, above, below)
+    expected = f"expected a finite number{f' {bounds}' if bounds else ''}"
+    array = None if isinstance(value, (str, bytes, bool, np.bool_)) or value is None else _array(value)
+    if array is None or array.ndim or array.dtype.kind not in "fiu" or not _inside(array, low, high, above, below):
+        raise ValueError(f"{name} is {_shown(value)}; {expected}.")
+    return float(array)
+
+
+def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
+    """Return an integer between bounds, which belong to the range.
+
+    Raises:
+        ValueError: the value is no integer (2.0 and a bool are none), or out of bounds.
+    """
+    bounds = _between(low, high, None, None)
+    try:
+        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (low is not None and number < low) or (high is not None and number > high):
+        raise ValueError(f"{name} is {_shown(value)}; expected an integer{f' {bounds}' if bounds else ''}.")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return True or False.
+
+    Raises:
+        ValueError: the value is neither.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} is {_shown(value)}; expected True or False.")
+    return bool(value)
+
+
+def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
+    """Return the one of `choices` that equals the value.
+
+    Raises:
+        ValueError: none does.
+    """
+    options = list(choices)
+    for option in options:
+        if type(value) is type(option) and value == option:
+            return option
+    raise ValueError(f"{name} is {_shown(value)}; expected one of {', '.join(map(repr, options))}.")
+
+
+def _array(value: Any) -> npt.NDArray[Any] | None:
+    """Return the value as an array, or None where numpy can make none of it (ragged lists, for example)."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: str, noun: str, bounds: Any) -> Any:
+    array = _array(value)
+    phrase = _between(*bounds)
+    expected = f"expected {noun}{f' {phrase}' if phrase else ''}"
+    if shape is not None:
+        expected += (
+            f" of shape ({', '.join('n' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
+        )
+    if array is None or (array.dtype.kind not in kinds and array.size):
+        raise ValueError(f"{name} is {_shown(value)}; {expected}.")
+    if shape is not None and (
+        array.ndim != len(shape)
+        or any(size not in (None, there) for size, there in zip(shape, array.shape, strict=False))
+    ):
+        raise ValueError(f"{name} has shape {array.shape}; {expected}.")
+    bad = ~_inside(array, *bounds) if array.size else np.zeros(array.shape, bool)
+    if np.any(bad):
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        place = f"[{', '.join(map(str, where))}]" if where else ""
+        raise ValueError(f"{name}{place} is {array[where].item()!r}; {expected}.")
+    return array
+
+
+def reals(
+    name: str,
+    value: Any,
+    shape: Sequence[int | None] | None = None,
+    low: Bound = None,
+    high: Bound = None,
+    *,
+    above: Bound = None,
+    below: Bound = None,
+) -> Floats:
+    """Return a fresh float64 array of finite numbers; None in `shape` is any length.
+
+    Raises:
+        ValueError: the shape is another one, or an entry is no real number, not finite, or out of bounds.
+    """
+    bounds = (low, high, above, below)
+    return np.array(_checked(name, value, shape, "fiu", "finite numbers", bounds), np.float64)
+
+
+def integers(
+    name: str,
+    value: Any,
+    shape: Sequence[int | None] | None = None,
+    low: int | None = None,
+    high: int | None = None,
+) -> Integers:
+    """Return a fresh int64 array; None in `shape` is any length.
+
+    Raises:
+        ValueError: the shape is another one, an entry is no integer (2.0 is none), or out of bounds.
+    """
+    low, high = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
+    array = _checked(name, value, shape, "iu", "integers", (None, None, None, None))
+    outside = (array < low) | (array > high) if array.size else np.zeros(array.shape, bool)
+    if np.any(outside):
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        place = f"[{', '.join(map(str, where))}]" if where else ""
+        raise ValueError(
+            f"{name}{place} is {array[where].item()!r}; expected an integer {_between(low, high, None, None)}."
+        )
+    return array.astype(np.int64)
