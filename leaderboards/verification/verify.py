@@ -182,8 +182,20 @@ def _accepted(path: str, record: Record) -> Verdict:
     return Verdict(path, "", tuple(f"{name} differs from this installation's" for name in differs), record)
 
 
-def _work(item: tuple[Sequence[str], str | None]) -> list[Verdict]:
-    return verify_together(*item)
+class _Batch(NamedTuple):
+    """Record files that are replayed together."""
+
+    paths: Sequence[str]
+    data: str | None
+
+    def __str__(self) -> str:
+        """Name the files for people."""
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"replaying {self.paths[0]}{more}"
+
+
+def _work(batch: _Batch) -> list[Verdict]:
+    return verify_together(*batch)
 
 
 def batches(runs: Sequence[tuple[str, str]], sizes: Sequence[int], workers: int) -> list[list[int]]:
@@ -233,11 +245,11 @@ def verify_all(folder: str | Path, data: str | None = None, workers: int = 2) ->
 
     Raises:
         FileNotFoundError: if there is none.
-        OSError: if worker processes die again and again.
+        JobsFailed: if worker processes die again and again.
     """
     paths = record_files(folder)
     runs = [(str(path.parent.parent), path.name) for path in paths]
     together = batches(runs, [path.stat().st_size for path in paths], workers)
-    work = [([str(paths[place]) for place in places], data) for places in together]
+    work = [_Batch([str(paths[place]) for place in places], data) for places in together]
     found = {v.path: v for part in executors.parallel_map(_work, work, workers, "verifying") for v in part}
     return [found[str(path)] for path in paths]
