@@ -105,8 +105,8 @@ class Board:
 def boards(scores: Sequence[Score]) -> list[Board]:
     """Group scores by experiment, family by family, and rank the agents of each division at the last evaluation point.
 
-    Executed scores come first. Rejected scores come after all others and have no rank, nor have open-book scores and
-    references.
+    Executed scores come first. Scores that lack seeds, open-book scores and rejected ones come last, in this order, and
+    have no rank, nor have references.
 
     Raises:
         ValueError: where a score's values do not have one column per evaluation point, or are not finite.
@@ -169,11 +169,11 @@ def _board(experiment: str, scores: Sequence[Score]) -> Board:
     rows = sorted((Row(s, estimates(s.values)) for s in scores), key=lambda row: (-row.last, row.score.agent))
     agents = [row for row in rows if row.score.role != "reference"]
     competing = [row for tier in reversed(TIERS) for row in _placed([each for each in agents if each.division == tier])]
-    aside, rejected = ([row for row in agents if row.division == name] for name in ("open book", "rejected"))
+    aside = [row for name in DIVISIONS if name not in TIERS for row in agents if row.division == name]
     return Board(
         experiment=experiment,
         evaluation_points=tuple(sorted({point for score in scores for point in score.evaluation_points})),
-        agents=(*competing, *aside, *rejected),
+        agents=(*competing, *aside),
         references=tuple(row for row in rows if row.score.role == "reference"),
         ranked=any(row.score.ranked for row in (agents or rows)),
     )

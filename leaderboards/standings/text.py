@@ -69,6 +69,8 @@ def footnotes(board: Board, left_out: int = 0, ranks: bool = True) -> list[str]:
     if starred(board):
         notes.append(f"* {OPEN_BOOK}")
     found = [f"{row.score.agent} {span(*row.ranks)}" for row in board.agents if row.ranks]
+    if any(row.division == "incomplete" for row in board.agents):
+        notes.append("Who lacks seeds has no rank; the ranks of the others are those that they have without it.")
     if ranks and len(found) > 1:
         notes.append(f"Ranks in each division, with 95% confidence for all of it together: {', '.join(found)}.")
     if left_out:
