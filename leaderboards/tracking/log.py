@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from valuegym._version import __version__
 from valuegym.envs.functional import load
@@ -218,12 +219,17 @@ def log_agents(
 
 
 def summary(score: Score) -> dict[str, float]:
-    """Return the scalars logged for a score: point estimate and interval at each evaluation point."""
+    """Return the scalars logged for a score: point estimate and interval at each evaluation point, if it has any."""
     scalars: dict[str, float] = {}
-    for queries, (point, low, high) in zip(score.evaluation_points, estimates(score.values), strict=True):
+    for queries, (point, low, high) in zip(score.evaluation_points, _estimates(score), strict=True):
         key = f"score/{score.experiment}/{queries}"
         scalars |= {key: point, f"{key}/low": low, f"{key}/high": high}
     return {key: float(value) for key, value in scalars.items() if np.isfinite(value)}
+
+
+def _estimates(score: Score) -> NDArray[np.float64]:
+    """Return `estimates`, NaN where no run has a defined score."""
+    return estimates(score.values) if len(score.values) else np.full((len(score.evaluation_points), 3), np.nan)
 
 
 def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -249,6 +255,7 @@ def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str
             "experiments": experiments,
             "status": {score.experiment: score.status for score in scores},
             "seeds": {score.experiment: [int(seed) for seed in score.seeds] for score in scores},
+            "undefined_episodes": {score.experiment: score.undefined[0] for score in scores if any(score.undefined)},
             **config,
         },
         "summary": {key: value for score in scores for key, value in summary(score).items()},
@@ -266,12 +273,13 @@ def _rows(score: Score) -> list[list[Any]]:
             score.status,
             int(seed),
             int(queries),
-            int(score.values.shape[1]),
-            float(interquartile_mean(score.values[s, :, r])),
-            float(score.values[s, :, r].mean()),
+            len(own),
+            float(interquartile_mean(own)),
+            float(own.mean()),
         ]
         for s, seed in enumerate(score.seeds)
         for r, queries in enumerate(score.evaluation_points)
+        for own in [score.values[s, ~np.isnan(score.values[s, :, r]), r]]
     ]
 
 

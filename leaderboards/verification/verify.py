@@ -114,8 +114,8 @@ def _replayed(records: Sequence[Record], data: str | None, cached: References) -
     found = replay(env.core, episodes, what.spec()["max_episode_steps"], options)
     scores = np.split(SCORES[what.score](env.core, found, cached), np.cumsum(counts)[:-1])
     for record, own in zip(records, scores, strict=True):
-        claimed = np.array(record.scores) if len({len(row) for row in record.scores}) == 1 else np.zeros(0)
-        if claimed.shape != own.shape or not np.allclose(claimed, own, rtol=0, atol=1e-9):
+        claimed = np.array(record.scores, np.float64) if len({len(row) for row in record.scores}) == 1 else np.zeros(0)
+        if claimed.shape != own.shape or not np.allclose(claimed, own, 0, 1e-9, equal_nan=True):
             raise RecordError("the scores are not those that the actions earn.")
     return scores
 
