@@ -75,7 +75,7 @@ def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
         missing = len(set(what.seeds) - set(seeds))
         values = np.array([runs[seed].scores for seed in seeds], np.float64)
         there = ~np.isnan(values)
-        kept = there.any(1).all(-1)
+        kept: NDArray[np.bool_] = np.all(there.any(1), axis=-1)
         undefined = int((~there.all(-1)).sum()), int((~kept).sum())
         seeds = tuple(seed for seed, keep in zip(seeds, kept, strict=True) if keep)
         standing, points = Standing(tier, missing), evaluation_points(what, values.shape[-1])
