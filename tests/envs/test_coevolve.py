@@ -344,11 +344,11 @@ def test_replays_are_the_same_bits_in_another_process() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     for kwargs, message in (
-        ({"steps": 0}, "steps = 0"),
-        ({"bound": 0.0}, "bound = 0.0"),
-        ({"influence": 1.5}, "influence = 1.5"),
-        ({"clusters": ()}, r"clusters = \(\)"),
-        ({"price": -1.0}, "price = -1.0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"bound": 0.0}, "bound is 0.0"),
+        ({"influence": 1.5}, "influence is 1.5"),
+        ({"clusters": ()}, "clusters has 0 entries"),
+        ({"price": -1.0}, "price is -1.0"),
         ({"responses": "shouts"}, "shouts"),
         ({"family": "sideways"}, "sideways"),
         ({"network": [[0, 1]]}, "pass people=2"),

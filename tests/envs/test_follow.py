@@ -91,9 +91,9 @@ def test_delayed_answers_arrive_in_order() -> None:
     ("kwargs", "message"),
     [
         ({"kind": "rumours"}, "rumours"),
-        ({"budget": 0}, "budget = 0"),
-        ({"delay": -1}, "delay = -1"),
-        ({"noise": -0.1}, "noise = -0.1"),
+        ({"budget": 0}, "budget is 0"),
+        ({"delay": -1}, "delay is -1"),
+        ({"noise": -0.1}, "noise is -0.1"),
         ({"kind": "choices", "noise": 0.0}, "temperature"),
     ],
 )
@@ -226,12 +226,12 @@ def test_the_mean_on_a_network_comes_after_the_path() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     for cls, kwargs, message in (
-        (Follow, {"steps": 0}, "steps = 0"),
-        (Follow, {"scale": 0.0}, "scale = 0.0"),
-        (Follow, {"cluster_std": -1.0}, "cluster_std = -1.0"),
+        (Follow, {"steps": 0}, "steps is 0"),
+        (Follow, {"scale": 0.0}, "scale is 0.0"),
+        (Follow, {"cluster_std": -1.0}, "cluster_std is -1.0"),
         (Follow, {"family": "sideways"}, "sideways"),
-        (Predict, {"horizon": 0}, "horizon = 0"),
-        (Follow, {"listening": 1.5}, "listening = 1.5"),
+        (Predict, {"horizon": 0}, "horizon is 0"),
+        (Follow, {"listening": 1.5}, "listening is 1.5"),
         (Follow, {"network": "hexagons"}, "hexagons"),
         (Follow, {"items": "shouts", "responses": "choices"}, "shouts"),
     ):

@@ -224,9 +224,9 @@ def test_observations_stay_finite_far_into_lock_in() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"people": 0}, "people = 0"),
-        ({"steps": 0}, "steps = 0"),
-        ({"sigma": 0.0}, "sigma = 0"),
+        ({"people": 0}, "people is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"sigma": 0.0}, "sigma is 0"),
         ({"noise": -1}, "noise"),
     ],
 )

@@ -100,7 +100,7 @@ def test_extrapolation_is_exact_on_polynomials() -> None:
             assert np.allclose(extrapolate(values[:5], order, ahead), expected)
     assert extrapolate(np.ones((1, 2)), 2).tolist() == [1, 1]  # the order is cut to what is known
     assert extrapolate(np.array([[1.0], [3.0]]), 2).tolist() == [5]
-    with pytest.raises(ValueError, match="order = -1"):
+    with pytest.raises(ValueError, match="order is -1"):
         extrapolate(np.ones((1, 2)), -1)
 
 
