@@ -362,7 +362,7 @@ class Coevolve:
         message = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
         return rendering.population(
             mode,
-            [state.people[0] for state in states],
+            [state.people[0, : population.DRAWN] for state in states],
             None if message is None else message[:D],
             None if message is None or message[-1] <= 0 else message[D : 2 * D],
             f"step {int(now.t[0])} of {self.steps}",

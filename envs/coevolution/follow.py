@@ -280,5 +280,5 @@ class Follow:
         """Draw the responses in their first two dimensions, and their histograms."""
         now = states[-1]
         estimate = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
-        shown = [state.pending_responses[0, 0] for state in states]
+        shown = [state.pending_responses[0, 0, : population.DRAWN] for state in states]
         return rendering.population(mode, shown, estimate, None, f"step {int(now.t[0])} of {self.steps}")

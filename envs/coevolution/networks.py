@@ -138,7 +138,7 @@ def numbered(ids: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _id(value: Any) -> Any:
+def _id(value: Any, name: str) -> Any:
     """Return an id in its plain type; whole numbers in an array of floats are integers, where floats hold them all."""
     if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
         return int(value)
@@ -153,7 +153,7 @@ def _id(value: Any) -> Any:
             return value
         except TypeError:
             pass
-    raise ValueError(f"An edge has the end {_shown(value)}; {ROWS}")
+    raise ValueError(f"{name} has an edge with the end {_shown(value)}; {ROWS}")
 
 
 def _shown(value: Any) -> str:
@@ -161,7 +161,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _ends(edges: Any) -> tuple[Any, list[Any] | None]:
+def _ends(edges: Any, name: str = "edges") -> tuple[Any, list[Any] | None]:
     """Return the ends of edges (2M,), as an int64 array where they fit into one, and the third column if there is one.
 
     No number goes through a float, in which 2**53 + 1 is 2**53.
@@ -170,7 +170,7 @@ def _ends(edges: Any) -> tuple[Any, list[Any] | None]:
     if whole and (edges.dtype.kind == "i" or not edges.size or edges.max() < 2**63):
         return edges.reshape(-1).astype(np.int64), None
     if isinstance(edges, (str, bytes, Mapping)) or not isinstance(edges, Collection):
-        raise ValueError(f"edges is {_shown(edges)}; {ROWS}")
+        raise ValueError(f"{name} is {_shown(edges)}; {ROWS}")
     rows = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)
     rows = rows if isinstance(rows, list) else [rows]
     widths = {len(row) if isinstance(row, (list, tuple, np.ndarray)) else 0 for row in rows} or {2}
@@ -178,8 +178,8 @@ def _ends(edges: Any) -> tuple[Any, list[Any] | None]:
         wrong = next(
             (row for row in rows if not isinstance(row, (list, tuple, np.ndarray)) or len(row) not in (2, 3)), rows
         )
-        raise ValueError(f"edges holds {_shown(wrong)}; {ROWS}")
-    ids = [_id(end) for row in rows for end in row[:2]]
+        raise ValueError(f"{name} holds {_shown(wrong)}; {ROWS}")
+    ids = [_id(end, name) for row in rows for end in row[:2]]
     more = [row[2] for row in rows] if widths == {3} else None
     try:
         if all(type(id) is int for id in ids):
@@ -360,7 +360,7 @@ def by_name(network: Any, people: int) -> Network | None:
             )
         return _among(*_lines(network), people)
     if not isinstance(network, Network) and not _is_graph(network):
-        return _among(*_ends(network), people)
+        return _among(*_ends(network, "network"), people)
     found = _valid(network) if isinstance(network, Network) else from_networkx(network)
     if len(found.degree) != people:
         raise ValueError(

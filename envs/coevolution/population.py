@@ -15,6 +15,7 @@ from valuegym.envs.coevolution import networks, recorded, trajectories
 from valuegym.envs.coevolution.responses import LIMIT, Channel
 
 __all__ = [
+    "DRAWN",
     "LARGEST",
     "SMALLEST",
     "Responding",
@@ -33,6 +34,7 @@ Array = npt.NDArray[Any]
 
 STEPS, PEOPLE, DIMENSIONS = 100_000, 1_000_000, 1_000  # at most
 NUMBERS = 20_000_000  # in one array of an episode, at most
+DRAWN = 1_000  # people or responses in a picture, at most
 SMALLEST, LARGEST = 1e-6, 1e6  # of scales and distances: their squares and quotients are far from overflow
 
 

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 LIMIT = 4.0  # stated values are clipped to +-LIMIT in every dimension
 KINDS = ("values", "choices")
-BUDGET, DELAY, LARGEST = 1_000_000, 1_000, 1e6  # at most
+BUDGET, DELAY, LARGEST = 100_000, 1_000, 1e6  # at most
 COLDEST = 1e-3  # temperature of choices, at least
 NEWTON = 8  # iterations of a step's estimate from choices
 
