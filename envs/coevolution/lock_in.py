@@ -86,7 +86,7 @@ class LockIn:
     and late errors, when little is left to learn, count equally.
 
     ## Episode end
-    Terminates after `steps` steps.
+    Terminates after `steps` steps. The first message has no weight, so that in one step every policy earns the same.
 
     ## Arguments
     | name | type | default | unit | meaning |

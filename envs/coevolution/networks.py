@@ -91,7 +91,7 @@ def from_edges(edges: Any, people: int | None = None, weights: npt.ArrayLike | N
     if people is None:
         number, people = _numbers(ends)
     else:
-        number, people = _within(ends, checks.integer("people", people, 1, PEOPLE)), int(people)
+        number, people = _in_range(ends, checks.integer("people", people, 1, PEOPLE)), int(people)
     return _make(number.reshape(-1, 2), people, weights)
 
 
@@ -129,7 +129,7 @@ def numbered(ids: Iterable[Any]) -> list[Any]:
     no effect. Where other values are among the ids, people are numbered in the order in which they first appear.
     """
     found = list(dict.fromkeys(ids))
-    kinds = (numbers.Integral, str, tuple)
+    kinds: tuple[type, ...] = (numbers.Integral, str, tuple)
     if all(isinstance(id, kinds) for id in found):
         try:
             return sorted(found, key=lambda id: (next(i for i, kind in enumerate(kinds) if isinstance(id, kind)), id))
@@ -143,9 +143,9 @@ def _id(value: Any, name: str) -> Any:
     if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
         return int(value)
     if isinstance(value, str):
-        return str(value)
+        return str(value)  # of numpy's own type for texts, too
     if isinstance(value, (float, np.floating)):
-        if value.is_integer() and abs(value) <= EXACT:
+        if float(value).is_integer() and abs(float(value)) <= EXACT:
             return int(value)
     elif value is not None and not isinstance(value, (bool, np.bool_)):
         try:
@@ -153,10 +153,10 @@ def _id(value: Any, name: str) -> Any:
             return value
         except TypeError:
             pass
-    raise ValueError(f"{name} has an edge with the end {_shown(value)}; {ROWS}")
+    raise ValueError(f"{name} has an edge with the end {_text(value)}; {ROWS}")
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -170,7 +170,7 @@ def _ends(edges: Any, name: str = "edges") -> tuple[Any, list[Any] | None]:
     if whole and (edges.dtype.kind == "i" or not edges.size or edges.max() < 2**63):
         return edges.reshape(-1).astype(np.int64), None
     if isinstance(edges, (str, bytes, Mapping)) or not isinstance(edges, Collection):
-        raise ValueError(f"{name} is {_shown(edges)}; {ROWS}")
+        raise ValueError(f"{name} is {_text(edges)}; {ROWS}")
     rows = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)
     rows = rows if isinstance(rows, list) else [rows]
     widths = {len(row) if isinstance(row, (list, tuple, np.ndarray)) else 0 for row in rows} or {2}
@@ -178,7 +178,7 @@ def _ends(edges: Any, name: str = "edges") -> tuple[Any, list[Any] | None]:
         wrong = next(
             (row for row in rows if not isinstance(row, (list, tuple, np.ndarray)) or len(row) not in (2, 3)), rows
         )
-        raise ValueError(f"{name} holds {_shown(wrong)}; {ROWS}")
+        raise ValueError(f"{name} holds {_text(wrong)}; {ROWS}")
     ids = [_id(end, name) for row in rows for end in row[:2]]
     more = [row[2] for row in rows] if widths == {3} else None
     try:
@@ -200,13 +200,14 @@ def _numbers(ends: Any) -> tuple[npt.NDArray[np.int64], int]:
     return np.array([of[id] for id in ends], np.int64), len(of)
 
 
-def _within(ends: Any, people: int) -> npt.NDArray[np.int64]:
+def _in_range(ends: Any, people: int) -> npt.NDArray[np.int64]:
     """Return the ends of edges, which must be numbers of people."""
-    wrong = (end for end in ends if type(end) is not int or not 0 <= end < people)
     if isinstance(ends, np.ndarray):
-        wrong = iter(ends[(ends < 0) | (ends >= people)][:1].tolist())
-    for end in wrong:
-        raise ValueError(f"edges must join people from 0 to {people - 1}; got {_shown(end)}.")
+        wrong = ends[(ends < 0) | (ends >= people)].tolist()
+    else:  # where not all ids are numbers below 2**63
+        wrong = [end for end in ends if type(end) is not int or not 0 <= end < people]
+    if wrong:
+        raise ValueError(f"edges must join people from 0 to {people - 1}; got {_text(wrong[0])}.")
     return np.asarray(ends, np.int64)
 
 
@@ -350,13 +351,13 @@ def by_name(network: Any, people: int) -> Network | None:
         given = {key: value for key, value in network.items() if key != "name"}
         if make is None or not all(key in usual for key in given):
             options = "; ".join(f"{name} with {', '.join(by)}" for name, (_, by) in MADE.items())
-            raise ValueError(f"network is {_shown(network)}; expected a name and numbers: {options}.")
+            raise ValueError(f"network is {_text(network)}; expected a name and numbers: {options}.")
         values = usual | given
         return make(people, *(values | {"seed": checks.integer("seed", values["seed"], 0, 2**64 - 1)}).values())
     if isinstance(network, str | Path):
         if not os.path.isfile(network):
             raise ValueError(
-                f"network is {_shown(str(network))}; expected one of {['complete', *MADE]}, or the path of a file."
+                f"network is {_text(str(network))}; expected one of {['complete', *MADE]}, or the path of a file."
             )
         return _among(*_lines(network), people)
     if not isinstance(network, Network) and not _is_graph(network):
@@ -406,7 +407,7 @@ def read_edges(path: str | Path, people: int | None = None) -> Network:
     """
     ends, weights = _lines(path)
     number, found = (
-        _numbers(ends) if people is None else (_within(ends, checks.integer("people", people, 1, PEOPLE)), people)
+        _numbers(ends) if people is None else (_in_range(ends, checks.integer("people", people, 1, PEOPLE)), people)
     )
     return _make(number.reshape(-1, 2), found, weights)
 
@@ -448,7 +449,7 @@ def from_networkx(graph: Any) -> Network:
         ValueError: it is no graph of networkx, has no nodes, or a weight is negative or not a finite number.
     """
     if not _is_graph(graph):
-        raise ValueError(f"graph is {_shown(graph)}; expected a graph of networkx.")
+        raise ValueError(f"graph is {_text(graph)}; expected a graph of networkx.")
     of = {node: number for number, node in enumerate(numbered(graph.nodes))}
     people = checks.integer("number of nodes", len(of), 1, PEOPLE)
     edges = [(of[a], of[b], weight) for a, b, weight in graph.edges(data="weight", default=1.0) if a != b]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from math import comb
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -226,7 +226,7 @@ class Mixed:
         return path
 
 
-def by_name(name: str | Path, data: str | None = None) -> Family:
+def by_name(name: Any, data: str | None = None) -> Family:
     """Return a family, "mixed", or a recorded path: "history", "gss" (in the folder `data`) or the path of a CSV file.
 
     Raises:
@@ -235,7 +235,7 @@ def by_name(name: str | Path, data: str | None = None) -> Family:
     """
     from valuegym.envs.coevolution import recorded
 
-    name = str(name) if isinstance(name, (str, Path)) else repr(name)  # which is no name of a family
+    name = str(name) if isinstance(name, (str, PurePath)) else repr(name)  # the latter is no name of a family
     if name == "mixed":
         return Mixed()
     if name in FAMILIES:
