@@ -10,6 +10,7 @@ import hashlib
 import numbers
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ Array = npt.NDArray[Any]
 
 PEOPLE = 10_000_000  # of a network, at most
 TIES = 10_000_000  # of a network that is made from numbers, at most
-EXACT = 2**53  # integers up to here are exact in an array of floats
+EXACT, WHOLE = 2**53, 2**63 - 1  # the largest integers of arrays of floats and of integers
 ROWS = "edges must be rows of two numbers of people (or other ids), or of two and a weight, at least one of them."
 
 
@@ -145,7 +146,8 @@ def _id(value: Any, name: str) -> Any:
     if isinstance(value, str):
         return str(value)  # of numpy's own type for texts, too
     if isinstance(value, (float, np.floating)):
-        if float(value).is_integer() and abs(float(value)) <= EXACT:
+        number: Any = value if isinstance(value, np.longdouble) else float(value)
+        if abs(number) <= EXACT and number == int(number):
             return int(value)
     elif value is not None and not isinstance(value, (bool, np.bool_)):
         try:
@@ -161,28 +163,38 @@ def _text(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _ends(edges: Any, name: str = "edges") -> tuple[Any, list[Any] | None]:
+def _ends(edges: Any, name: str = "edges") -> tuple[Any, Any]:
     """Return the ends of edges (2M,), as an int64 array where they fit into one, and the third column if there is one.
 
     No number goes through a float, in which 2**53 + 1 is 2**53.
     """
-    whole = isinstance(edges, np.ndarray) and edges.dtype.kind in "iu" and edges.ndim == 2 and edges.shape[1] == 2
-    if whole and (edges.dtype.kind == "i" or not edges.size or edges.max() < 2**63):
-        return edges.reshape(-1).astype(np.int64), None
+    if isinstance(edges, np.ndarray) and edges.ndim == 2 and edges.shape[1] in (2, 3) and edges.dtype.kind in "iuf":
+        ends = edges[:, :2].reshape(-1)
+        if edges.dtype.kind == "f":
+            ends = ends.astype(np.promote_types(ends.dtype, np.float64))
+            exact = bool((np.abs(ends) <= EXACT).all()) and not (ends % 1).any()
+        else:
+            exact = bool((ends <= WHOLE).all())
+        if exact:
+            return ends.astype(np.int64), edges[:, 2] if edges.shape[1] == 3 else None
     if isinstance(edges, (str, bytes, Mapping)) or not isinstance(edges, Collection):
         raise ValueError(f"{name} is {_text(edges)}; {ROWS}")
     rows = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)
     rows = rows if isinstance(rows, list) else [rows]
-    widths = {len(row) if isinstance(row, (list, tuple, np.ndarray)) else 0 for row in rows} or {2}
-    if widths not in ({2}, {3}):
-        wrong = next(
-            (row for row in rows if not isinstance(row, (list, tuple, np.ndarray)) or len(row) not in (2, 3)), rows
-        )
+    if not all(issubclass(kind, (list, tuple, np.ndarray)) for kind in set(map(type, rows))):
+        wrong = next(row for row in rows if not isinstance(row, (list, tuple, np.ndarray)))
         raise ValueError(f"{name} holds {_text(wrong)}; {ROWS}")
-    ids = [_id(end, name) for row in rows for end in row[:2]]
+    sizes = [row.size if isinstance(row, np.ndarray) else len(row) for row in rows]
+    widths = set(sizes) or {2}
+    if widths not in ({2}, {3}):
+        wrong = next((row for row, size in zip(rows, sizes, strict=True) if size not in (2, 3)), rows)
+        raise ValueError(f"{name} holds {_text(wrong)}; {ROWS}")
     more = [row[2] for row in rows] if widths == {3} else None
+    ids = list(chain.from_iterable(rows if more is None else (row[:2] for row in rows)))
+    if set(map(type, ids)) != {int}:
+        ids = [_id(end, name) for end in ids]
     try:
-        if all(type(id) is int for id in ids):
+        if set(map(type, ids)) <= {int}:
             return np.array(ids, np.int64), more
     except OverflowError:
         pass

@@ -199,6 +199,12 @@ def test_arguments_stand_for_networks(tmp_path: Path) -> None:
         ([[0, None]], "None; edges must be rows"),
         ([[0, True]], "True; edges must be rows"),
         ([[0, [1]]], "rows of two"),
+        ([np.array(3)], "rows of two"),
+        ([np.array([[0], [1]])], "rows of two"),
+        (np.array([[np.nan, 1.0]]), "rows of two"),
+        (np.array([[np.inf, 1.0, 2.0]]), "rows of two"),
+        (np.array([[True, False]]), "rows of two"),
+        (np.array([[0.5, 1.0]], np.longdouble), "rows of two"),
         ([[0, float(2**53 + 2)]], "rows of two"),
         (["ab", "cd"], "rows of two"),
         (iter([[0, 1]]), "rows of two"),
@@ -294,7 +300,7 @@ def test_ids_of_any_size_and_kind_name_people(kind: str) -> None:
 
 
 def test_arrays_of_ids() -> None:
-    for dtype in (np.int32, np.int64, np.uint64, np.float64, object):
+    for dtype in (np.int32, np.int64, np.uint64, np.float16, np.float64, np.longdouble, object):
         assert networks.from_edges(np.array([[7, 900], [900, 1000]], dtype)).degree.tolist() == [1, 2, 1]
     assert networks.from_edges(np.array([[2**64 - 1, 2**64 - 2]], np.uint64)).degree.tolist() == [1, 1]
     found = networks.by_name(np.array([[5, 90, 0.5], [90, 5, 0.0]]), 2)
