@@ -241,6 +241,8 @@ def _among(ends: Any, weights: Any, people: int) -> Network:
             fits = (
                 f"pass people={largest + 1} for everybody from 0 to {largest}, or people={found} for those with an edge"
             )
+        if largest is not None and largest < people:
+            fits += f", or the network that from_edges(edges, {people}) makes, in which the others have no ties"
         raise ValueError(f"network joins {found} people and people = {people}; {fits}.")
     return _make(number.reshape(-1, 2), people, weights)
 

@@ -569,3 +569,10 @@ def test_a_graph_stands_for_a_network() -> None:
             for network in (graph, networks.from_edges([[0, 1], [1, 2]], 4))
         ]  # type: ignore[attr-defined]
         assert cores[0].hashes == cores[1].hashes
+        (task, state), (other, same_state) = (core.initial(keys.mix(0, np.arange(3))) for core in cores)
+        action = np.full((3, *cores[0].action_space.shape), 0.5, np.float32)
+        moved, same_moved = (
+            core.transition(task, start, action, task.key, np.zeros(3, np.int64))
+            for core, start in zip(cores, (state, same_state), strict=True)
+        )
+        assert same(task, other) and same(moved, same_moved)

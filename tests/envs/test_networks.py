@@ -184,7 +184,7 @@ def test_arguments_stand_for_networks(tmp_path: Path) -> None:
         ({"name": "watts-strogatz", "neighbours": 10**9}, "neighbours is 1000000000"),
         ({"name": "watts-strogatz", "rewire": np.nan}, "rewire is nan"),
         ({"name": ["watts-strogatz"]}, "expected a name"),
-        ([[0, 1], [1, 2]], "pass people=3"),
+        ([[0, 1], [1, 2]], r"pass people=3, or the network that from_edges\(edges, 20\) makes"),
         ([[0, 50]], "pass people=51 for everybody from 0 to 50, or people=2 for those with an edge"),
         ([[0, 10**9]], "pass people=2"),
         ([["ann", "bob"]], "pass people=2"),
