@@ -394,7 +394,7 @@ def whole_episodes(id: str, **kwargs: Any) -> None:
         seen, earned, over, *_ = env.step(action[0])
         assert seen in env.observation_space and observation in envs.observation_space
         assert np.isfinite(reward).all() and earned == reward[0] and over == terminated[0] == (t == core.steps - 1)
-        assert env.render().shape[-1] == 3  # type: ignore[union-attr]
+    assert env.render().shape[-1] == 3  # type: ignore[union-attr]
     task = core.initial(keys.mix(1, np.arange(5)))[0]
     assert np.isfinite(core.references(task)).all()
     for policy in (core.oracle_action, getattr(core, "persistence", core.oracle_action)):
@@ -416,11 +416,10 @@ def test_episodes_of_one_step(id: str, kwargs: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "kwargs",
     [
-        {},
+        {"steps": 3},
         {"steps": 1, "dimensions": 1, "budget": 1},
-        {"responses": "choices"},
-        {"network": "complete"},
-        {"network": networks.from_edges([], 1)},
+        {"steps": 3, "responses": "choices", "network": "complete"},
+        {"steps": 3, "network": networks.from_edges([], 1)},
     ],
 )
 def test_one_person(id: str, kwargs: dict[str, Any]) -> None:

@@ -250,7 +250,7 @@ def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
     ],
 )
 def test_the_ends_of_the_ranges_are_finite(arguments: dict[str, Any]) -> None:
-    core = LockIn(people=4, steps=150, **arguments)
+    core = LockIn(people=4, steps=60, **arguments)
     task = core.initial(KEYS)[0]
     for policy in (core.oracle_action, core.silence):
         run = rollouts.play(core, task, policy)
