@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -364,17 +364,24 @@ def limited_threads() -> Iterator[None]:
 def _thread_knobs() -> Iterator[tuple[Callable[[], int], Callable[[int], Any]]]:
     """Yield functions that get and set the number of threads of each library that is loaded."""
     for module in ("numpy.linalg._umath_linalg", "scipy.linalg._fblas"):
-        if (file := getattr(sys.modules.get(module), "__file__", None)) is None:
-            continue
-        library = ctypes.CDLL(file)  # which finds the functions of the libraries that it is linked to
-        for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
-            get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
-            if get is not None:
-                yield get, getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
-                break
+        file = getattr(sys.modules.get(module), "__file__", None)
+        found = _openblas_knobs(file) if file else None
+        if found:
+            yield found
     if "torch" in sys.modules:
         torch = importlib.import_module("torch")
         yield torch.get_num_threads, torch.set_num_threads
+
+
+@cache
+def _openblas_knobs(file: str) -> tuple[Callable[[], int], Callable[[int], Any]] | None:
+    """Return the two functions of the OpenBLAS that a loaded extension is linked to, None where it is to none."""
+    library = ctypes.CDLL(file)
+    for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
+        get = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
+        if get is not None:
+            return get, getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
+    return None
 
 
 def parallel_map(
