@@ -15,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from valuegym.agents.base import BatchAgent, Mask, rules, unstack
+from valuegym.agents.base import BatchAgent, DivergenceError, Mask, check_env, rules, unstack
 from valuegym.agents.control import linear_model
 from valuegym.agents.control import lqr_preferences as preferences
 from valuegym.agents.control.lqr_preferences import Features, Pairs, Segments
+from valuegym.agents.preference.comparisons import check_answer
+from valuegym.envs import checks
 from valuegym.envs.control import riccati
 from valuegym.envs.control.lqr_from_preferences import MAX_GAIN, LQRFromPreferences, Query, read
 from valuegym.envs.control.riccati import LinearSystem
-from valuegym.envs.preference.annotators import labels
 
 __all__ = [
     "LOSSES",
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float64]
-STATISTICS, LOSSES = ("regret", "partial_return"), ("mse", "vagram", "vagram_taylor", "vagram_mean", "vagram_matrix")
+STATISTICS, LOSSES = preferences.STATISTICS, ("mse", "vagram", "vagram_taylor", "vagram_mean", "vagram_matrix")
+MAX_ROUNDS = 100
 
 
 class Answers(NamedTuple):
@@ -79,8 +81,15 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
         rounds: of model, reward and controller.
 
     Raises:
-        ValueError: the statistic or the loss is unknown.
+        ValueError: the statistic or the loss is unknown, rank or rounds is out of range, the pairs are not valid
+            (`lqr_preferences.check_pairs`), or a transition or feature is not finite.
+        DivergenceError: weights or model are not finite.
     """
+    checks.choice("statistic", statistic, STATISTICS)
+    checks.choice("loss", loss, LOSSES)
+    rank, rounds = checks.integer("rank", rank, 1), checks.integer("rounds", rounds, 1, MAX_ROUNDS)
+    for name in ("states", "actions", "next_states", "features"):
+        checks.reals(name, getattr(query, name))
     features, n = _features(query), len(query.features)
     x = np.concatenate([query.states, query.actions], 1)
     full_model = _system(np.linalg.lstsq(x, query.next_states, rcond=None)[0].T, query.discount)
@@ -95,7 +104,10 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
         else:
             form = linear_model.value_form(loss, moments, torch.from_numpy(P)[None])
         fit = linear_model.low_rank if loss in linear_model.PER_SAMPLE else linear_model.reduced_rank
-        return _system(fit(form, min(rank, n)).numpy(), query.discount)
+        B = fit(form, min(rank, n)).numpy()
+        if not np.isfinite(B).all():
+            raise DivergenceError("The linear model that was fitted to the transitions is not finite.")
+        return _system(B, query.discount)
 
     def alternate(weights: Floats) -> tuple[float, Floats]:
         """Return the negative log posterior of the answers after all rounds, and the gain."""
@@ -139,7 +151,7 @@ class LQRPreferenceLearner(BatchAgent):
 
     Raises:
         ValueError: the environment is not `LQRFromPreferences-v0`, its rules cannot be given (`agents.base.rules`), the
-            statistic or loss is unknown, or rank or rounds is below 1.
+            statistic or loss is unknown, or seed, rank or rounds is out of range.
     """
 
     def __init__(
@@ -151,15 +163,12 @@ class LQRPreferenceLearner(BatchAgent):
         rank: int = 2,
         rounds: int = 4,
     ) -> None:
-        super().__init__(env)
+        super().__init__(env, seed)
         if not isinstance(rules(env), LQRFromPreferences):
             raise ValueError("LQRPreferenceLearner answers gains; it plays in valuegym/LQRFromPreferences-v0 only.")
-        for name, value, known in (("statistic", statistic, STATISTICS), ("loss", loss, LOSSES)):
-            if value not in known:
-                raise ValueError(f"{name} = {value!r}; expected one of {known}.")
-        if min(rank, rounds) < 1:
-            raise ValueError(f"rank = {rank}, rounds = {rounds}; expected both to be at least 1.")
-        self.statistic, self.loss, self.rank, self.rounds = statistic, loss, rank, rounds
+        self.statistic = checks.choice("statistic", statistic, STATISTICS)
+        self.loss = checks.choice("loss", loss, LOSSES)
+        self.rank, self.rounds = checks.integer("rank", rank, 1), checks.integer("rounds", rounds, 1, MAX_ROUNDS)
 
     def act(self, observation: Any, memory: list[Answers] | None, start: Mask) -> tuple[Any, list[Answers]]:
         """Return the gains, planned again at every evaluation point."""
@@ -173,14 +182,14 @@ class LQRPreferenceLearner(BatchAgent):
         """Return the memory after one more observation."""
         shape: Any = self.action_space.shape
         now = before or Answers([], [], [], np.zeros(shape, np.float32))
-        label = float(labels(np.array(int(row["label"]))))
+        label = check_answer(row["label"])
         if np.isnan(label) and not (row["is_evaluation_point"] and now.label):
             return now
         query = read(row)
         if not np.isnan(label):
             now = now._replace(  # new lists: a caller may go on from an older memory
-                states=[*now.states, query.pair_states],
-                actions=[*now.actions, query.pair_actions],
+                states=[*now.states, query.pair_states.copy()],
+                actions=[*now.actions, query.pair_actions.copy()],
                 label=[*now.label, label],
             )
         if not query.is_evaluation_point:
@@ -224,5 +233,6 @@ def unrestricted(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
     Raises:
         ValueError: the environment is another one.
     """
-    n: int = env.action_space.shape[0]  # type: ignore[index]
+    shape = check_env(env).action_space.shape
+    n: int = shape[0] if shape else 1  # another environment is refused below
     return LQRPreferenceLearner(env, seed, loss="mse", rank=n)

@@ -32,6 +32,6 @@ class BayesRegret(PreferenceLearner):
         self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int], rng: np.random.Generator
     ) -> Floats:
         """Return weights (len(query_counts), d) after the first n answers, n in `query_counts`, which increase."""
-        small, state = condense(mdp)
-        comparison = comparisons.regret(small, pairs._replace(states=state[pairs.states]))
-        return posterior.estimates(OptimalValues(small), comparison, label, query_counts, rng)
+        condensed = condense(mdp)
+        comparison = comparisons.regret(condensed.mdp, condensed.renumbered(pairs))
+        return posterior.estimates(OptimalValues(condensed.mdp), comparison, label, query_counts, rng)

@@ -1,0 +1,99 @@
+"""Checks that what networks learn stays finite, for our own agents and for those of Stable-Baselines3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from valuegym.agents.base import DivergenceError, TrainingEnv, check_seed, finite_action
+from valuegym.envs import checks
+
+__all__ = ["Watched", "all_finite"]
+
+
+@torch.no_grad()
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all numbers in some tensors are finite; they are on one device, which is asked once."""
+    largest = [tensor.abs().amax() for tensor in tensors if tensor.numel()]
+    return not largest or bool(torch.stack(largest).cpu().isfinite().all())
+
+
+class Watched:
+    """Mixin for algorithms of Stable-Baselines3: they stop when they diverge, and own their observations.
+
+    Its place is before the algorithm: `class MyPPO(Watched, PPO)`.
+
+    Raises:
+        ValueError: the seed is no integer from 0 to 2**32 - 1, or another number is not finite.
+    """
+
+    policy: Any
+    num_timesteps: int
+    seed: Any
+
+    def __init__(self, policy: Any, env: Any, *args: Any, seed: Any = None, **kwargs: Any) -> None:
+        for name, value in kwargs.items():
+            if isinstance(value, float):
+                checks.real(name, value)
+        own = TrainingEnv(env) if isinstance(env, gym.Env) else env
+        super().__init__(policy, own, *args, seed=None if seed is None else check_seed(seed), **kwargs)  # type: ignore[call-arg]
+
+    def learn(self, total_timesteps: int, *args: Any, **kwargs: Any) -> Any:
+        """Train for this many steps.
+
+        Raises:
+            ValueError: the number of steps is no integer of at least 0.
+            DivergenceError: a part of the policy, an observation or a reward is not finite.
+        """
+        checks.integer("total_timesteps", total_timesteps, 0)
+        found = super().learn(total_timesteps, *args, **kwargs)  # type: ignore[misc]
+        self.check_finite()
+        return found
+
+    def train(self, *args: Any, **kwargs: Any) -> None:
+        """Update the policy once.
+
+        Raises:
+            DivergenceError: a part of the policy is not finite.
+        """
+        try:
+            super().train(*args, **kwargs)  # type: ignore[misc]
+        except ValueError:  # PyTorch refuses distributions with parameters that are not finite
+            self.check_finite()
+            raise
+        self.check_finite()
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """Return actions as the algorithm does.
+
+        Raises:
+            ValueError: no finite action follows from an observation that is not finite.
+            DivergenceError: the action or a part of the policy is not finite.
+        """
+        try:
+            action, state = super().predict(observation, *args, **kwargs)  # type: ignore[misc]
+        except ValueError:
+            self.check_finite()
+            raise
+        return finite_action(action, self, observation), state
+
+    def check_finite(self) -> None:
+        """Raise an error if the policy is not finite.
+
+        Raises:
+            DivergenceError: a part of it is not; the message names it.
+        """
+        parameters = dict(self.policy.named_parameters())
+        entropy = getattr(self, "log_ent_coef", None)
+        if entropy is not None:
+            parameters["entropy coefficient"] = entropy
+        if not all_finite(parameters.values()):
+            wrong = sorted({name.split(".")[0] for name, value in parameters.items() if not all_finite([value])})
+            raise DivergenceError(
+                f"{type(self).__name__} with seed {self.seed} diverged after {self.num_timesteps} training steps; what "
+                f"is not finite: {', '.join(wrong)}."
+            )
