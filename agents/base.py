@@ -9,6 +9,7 @@ learn is no longer finite, and none returns an action that is not.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol, TypeVar
 
 import gymnasium as gym
@@ -183,7 +184,7 @@ class TrainingEnv(gym.Wrapper[Any, Any, Any, Any]):
         self.steps += 1
         mine = action.copy() if isinstance(action, np.ndarray) else action
         observation, reward, terminated, truncated, info = self.env.step(mine)
-        if not np.isfinite(reward):
+        if not math.isfinite(reward):
             raise DivergenceError(f"The reward of training step {self.steps} is {float(reward)}; expected a number.")
         return self._own(observation), reward, terminated, truncated, info
 

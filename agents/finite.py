@@ -12,14 +12,34 @@ from torch import Tensor
 from valuegym.agents.base import DivergenceError, TrainingEnv, check_seed, finite_action
 from valuegym.envs import checks
 
-__all__ = ["Watched", "all_finite"]
+__all__ = ["LARGEST", "Watched", "all_finite", "all_sound", "diverged"]
+
+LARGEST = 1e12  # weights of networks beyond it are lost, although single precision still holds them
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all numbers in some tensors are finite; they are on one device, which is asked once."""
+    return bool(_magnitudes(tensors).isfinite().all())
+
+
+def all_sound(weights: Iterable[Tensor]) -> bool:
+    """Return whether all weights are finite and no larger than LARGEST."""
+    return bool((_magnitudes(weights) <= LARGEST).all())
 
 
 @torch.no_grad()
-def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether all numbers in some tensors are finite; they are on one device, which is asked once."""
+def _magnitudes(tensors: Iterable[Tensor]) -> Tensor:
     largest = [tensor.abs().amax() for tensor in tensors if tensor.numel()]
-    return not largest or bool(torch.stack(largest).cpu().isfinite().all())
+    return torch.stack(largest).cpu() if largest else torch.zeros(0)
+
+
+def diverged(agent: Any, seed: Any, steps: int, what: Iterable[str]) -> DivergenceError:
+    """Return the error that names an agent, when it diverged, and what did."""
+    parts = " and ".join(what)
+    return DivergenceError(
+        f"{type(agent).__name__} with seed {seed} diverged after {steps} training steps: its {parts} left the finite "
+        "numbers."
+    )
 
 
 class Watched:
@@ -50,7 +70,11 @@ class Watched:
             DivergenceError: a part of the policy, an observation or a reward is not finite.
         """
         checks.integer("total_timesteps", total_timesteps, 0)
-        found = super().learn(total_timesteps, *args, **kwargs)  # type: ignore[misc]
+        try:
+            found = super().learn(total_timesteps, *args, **kwargs)  # type: ignore[misc]
+        except ValueError:  # PyTorch refuses distributions with parameters that are not finite
+            self.check_finite()
+            raise
         self.check_finite()
         return found
 
@@ -60,11 +84,7 @@ class Watched:
         Raises:
             DivergenceError: a part of the policy is not finite.
         """
-        try:
-            super().train(*args, **kwargs)  # type: ignore[misc]
-        except ValueError:  # PyTorch refuses distributions with parameters that are not finite
-            self.check_finite()
-            raise
+        super().train(*args, **kwargs)  # type: ignore[misc]
         self.check_finite()
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -91,9 +111,6 @@ class Watched:
         entropy = getattr(self, "log_ent_coef", None)
         if entropy is not None:
             parameters["entropy coefficient"] = entropy
-        if not all_finite(parameters.values()):
-            wrong = sorted({name.split(".")[0] for name, value in parameters.items() if not all_finite([value])})
-            raise DivergenceError(
-                f"{type(self).__name__} with seed {self.seed} diverged after {self.num_timesteps} training steps; what "
-                f"is not finite: {', '.join(wrong)}."
-            )
+        if not all_sound(parameters.values()):
+            wrong = {name.split(".")[0] for name, value in parameters.items() if not all_sound([value])}
+            raise diverged(self, self.seed, self.num_timesteps, sorted(wrong))

@@ -13,7 +13,7 @@ from valuegym.agents.finite import Watched
 __all__ = ["WatchedPPO", "make"]
 
 
-class WatchedPPO(Watched, PPO):  # type: ignore[misc]
+class WatchedPPO(Watched, PPO):
     """PPO that stops when its policy diverges."""
 
 

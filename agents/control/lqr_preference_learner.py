@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from valuegym.agents.base import BatchAgent, DivergenceError, Mask, check_env, rules, unstack
+from valuegym.agents.base import BatchAgent, Mask, check_env, rules, unstack
 from valuegym.agents.control import linear_model
 from valuegym.agents.control import lqr_preferences as preferences
 from valuegym.agents.control.lqr_preferences import Features, Pairs, Segments
@@ -52,7 +52,9 @@ class Answers(NamedTuple):
 
 
 def _features(query: Query) -> Features:
-    """Return the features of the cost: those of states, and the force squared."""
+    """Return the features of the cost, those of states and the force squared, of a query whose numbers are finite."""
+    for name in ("states", "actions", "next_states", "features"):
+        checks.reals(name, getattr(query, name))
     n = len(query.features)
     return Features(np.concatenate([query.features, np.zeros((1, n, n))]), np.eye(n + 1)[:, -1:, None])
 
@@ -70,7 +72,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
     The value that weights a model is that of the last gain, at first of no force, under a linear model of full rank:
     only the model that plans is small, not the critic. With regret, the rounds are run twice, from the reward by
     partial return and from that by regret under the model of full rank, and the gain whose reward explains the answers
-    better is returned. Rounds end early where a gain or its value is not finite.
+    better is returned. Rounds end early where a gain, its value or the model is not finite.
 
     Args:
         query: the last observation, with transitions and features of the cost.
@@ -83,13 +85,11 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
     Raises:
         ValueError: the statistic or the loss is unknown, rank or rounds is out of range, the pairs are not valid
             (`lqr_preferences.check_pairs`), or a transition or feature is not finite.
-        DivergenceError: weights or model are not finite.
+        DivergenceError: the weights are not finite.
     """
     checks.choice("statistic", statistic, STATISTICS)
     checks.choice("loss", loss, LOSSES)
     rank, rounds = checks.integer("rank", rank, 1), checks.integer("rounds", rounds, 1, MAX_ROUNDS)
-    for name in ("states", "actions", "next_states", "features"):
-        checks.reals(name, getattr(query, name))
     features, n = _features(query), len(query.features)
     x = np.concatenate([query.states, query.actions], 1)
     full_model = _system(np.linalg.lstsq(x, query.next_states, rcond=None)[0].T, query.discount)
@@ -104,10 +104,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
         else:
             form = linear_model.value_form(loss, moments, torch.from_numpy(P)[None])
         fit = linear_model.low_rank if loss in linear_model.PER_SAMPLE else linear_model.reduced_rank
-        B = fit(form, min(rank, n)).numpy()
-        if not np.isfinite(B).all():
-            raise DivergenceError("The linear model that was fitted to the transitions is not finite.")
-        return _system(B, query.discount)
+        return _system(fit(form, min(rank, n)).numpy(), query.discount)
 
     def alternate(weights: Floats) -> tuple[float, Floats]:
         """Return the negative log posterior of the answers after all rounds, and the gain."""
@@ -117,7 +114,8 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
             if not np.isfinite(P).all():
                 break
             model = small_model(P)
-            if statistic == "regret":
+            known = bool(np.isfinite(model.A).all() and np.isfinite(model.B).all())
+            if statistic == "regret" and known:
                 weights = preferences.learn(pairs, features, model, "regret", units, start=weights)
             gain = preferences.controller(model, features, weights)
             if not np.isfinite(gain).all():

@@ -219,12 +219,13 @@ def check_pairs(pairs: Pairs, features: Features) -> Pairs:
     """Return pairs of segments in a system with these features.
 
     Raises:
-        ValueError: a shape is another one, a state or an action is not finite, or a preference is NaN or outside [0, 1].
+        ValueError: a shape is another one, a state or an action is not finite, or a preference is NaN or outside
+            [0, 1].
     """
-    N, L = len(pairs.preferred), np.shape(pairs.segments.actions)[2] if np.ndim(pairs.segments.actions) == 4 else None
-    states = checks.reals("states", pairs.segments.states, (N, 2, L, features.Q.shape[-1]))
-    actions = checks.reals("actions", pairs.segments.actions, (N, 2, L, features.R.shape[-1]))
-    return Pairs(Segments(states, actions), checks.reals("preferred", pairs.preferred, (None,), 0, 1))
+    preferred = checks.reals("preferred", pairs.preferred, (None,), 0, 1)
+    states = checks.reals("states", pairs.segments.states, (len(preferred), 2, None, features.Q.shape[-1]))
+    actions = checks.reals("actions", pairs.segments.actions, (*states.shape[:3], features.R.shape[-1]))
+    return Pairs(Segments(states, actions), preferred)
 
 
 def loss(difference: Floats, preferred: Floats) -> tuple[float, Floats]:

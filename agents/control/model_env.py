@@ -38,8 +38,8 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any]):
     """Episodes that start from given states, and in which a random member of the ensemble predicts each step.
 
     Termination is a known function of the observation, as is usual in model-based learning. Finished rows are reset in
-    the same step (`AutoresetMode.SAME_STEP`, `final_obs` in info). Every row has random numbers of its own, so that row i
-    of several behaves as a single environment with its seed.
+    the same step (`AutoresetMode.SAME_STEP`, `final_obs` in info). Every row has random numbers of its own, so that
+    row i of several behaves as a single environment with its seed.
 
     Args:
         model: the ensemble; its actions are in [-1, 1], and those of `action_space` are scaled to them.
@@ -103,12 +103,12 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any]):
         """
         if options:
             raise ValueError(f"options is {options!r}; a model as an environment has none.")
-        if isinstance(seed, Sequence) and not isinstance(seed, str | bytes):
-            seeds: list[Any] = list(seed)
-        elif seed is None:
-            seeds = [None] * self.num_envs
+        if isinstance(seed, int):
+            seeds: list[Any] = [seed + i for i in range(self.num_envs)]
+        elif isinstance(seed, Sequence) and not isinstance(seed, str | bytes):
+            seeds = list(seed)
         else:
-            seeds = [seeding.np_random(seed)[1] + i for i in range(self.num_envs)]
+            seeds = [seed] * self.num_envs
         if len(seeds) != self.num_envs:
             raise ValueError(f"{len(seeds)} seeds given for {self.num_envs} environments; expected one for each.")
         drawn = {

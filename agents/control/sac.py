@@ -14,7 +14,7 @@ from valuegym.agents.finite import Watched
 __all__ = ["WatchedSAC", "make"]
 
 
-class WatchedSAC(Watched, SAC):  # type: ignore[misc]
+class WatchedSAC(Watched, SAC):
     """SAC that stops when its actor or critics diverge."""
 
 
@@ -26,9 +26,9 @@ def make(env: gym.Env[Any, Any], seed: int = 0, **kwargs: Any) -> WatchedSAC:
     Raises:
         ValueError: actions are no bounded box, the seed is no integer from 0 to 2**32 - 1, or a number is not finite.
     """
-    space = check_env(env).action_space
-    if not isinstance(space, gym.spaces.Box) or not space.is_bounded():
-        raise ValueError(f"sac needs bounded boxes of actions, not {space}.")
+    seen, space = check_env(env).observation_space, env.action_space
+    if not isinstance(seen, gym.spaces.Box) or not isinstance(space, gym.spaces.Box) or not space.is_bounded():
+        raise ValueError(f"sac needs boxes of observations and bounded boxes of actions, not {seen} and {space}.")
     s = Settings()
     same: dict[str, Any] = {
         "learning_rate": s.optimisation.critic_rate,

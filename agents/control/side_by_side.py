@@ -98,14 +98,13 @@ def _refresh(agents: Sequence[VaGraM], model: Ensemble, optimiser: torch.optim.O
     if modelled:
         s = agents[0].settings
         with _timed(modelled, "model"):
-            fits = [agent.prepare_fit() for agent in modelled]
-            copy_standardisation(model, [agent.model for agent in modelled])
             try:
+                fits = [agent.prepare_fit() for agent in modelled]
+                copy_standardisation(model, [agent.model for agent in modelled])
                 fit_together(model, optimiser, fits, s.model_steps, s.model_batch)
-            except DivergenceError:
+            finally:
                 for agent in modelled:
-                    agent.check_finite()  # says whose model it is, and when
-                raise
+                    agent.check_finite()  # says whose model has diverged, and when
     for agent in agents:
         agent.refreshes += agent in modelled
         if agent.on_refresh is not None:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from valuegym.agents.base import DivergenceError, TrainingEnv, check_env, check_seed, finite_action
+from valuegym.agents.base import TrainingEnv, check_env, check_seed, finite_action
 from valuegym.agents.control import losses
 from valuegym.agents.control.actor_critic import Optimisation, SoftActorCritic
 from valuegym.agents.control.buffer import ReplayBuffer, Transitions
@@ -31,7 +31,7 @@ from valuegym.agents.control.critics import PADDING, CriticParameters, value_ran
 from valuegym.agents.control.ensemble import Architecture, Ensemble, ModelFit
 from valuegym.agents.control.model_env import Terminal, ended, never
 from valuegym.agents.control.side_by_side import learn_together
-from valuegym.agents.finite import all_finite
+from valuegym.agents.finite import all_finite, all_sound, diverged
 from valuegym.envs import checks
 
 __all__ = ["Settings", "VaGraM"]
@@ -160,10 +160,11 @@ class Settings:
             raise ValueError(f"optimisation is {self.optimisation!r}; expected an Optimisation.")
         try:
             if not isinstance(self.device, str):
-                raise RuntimeError("no text")
+                raise RuntimeError("it is no text.")
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as reason:
-            raise ValueError(f"device is {self.device!r}; expected one that torch can use here: {reason}") from None
+            said = str(reason).partition("\n")[0].rstrip(".")
+            raise ValueError(f"device is {self.device!r}; expected one that torch can use here: {said}.") from None
 
     def model_fraction_after(self, steps: int) -> float:
         """Return the fraction of model data in updates, this many steps after the warm-up."""
@@ -261,12 +262,9 @@ class VaGraM:
             learner = self.learner
             parts["critics"] = [*learner.critics.parameters(), *learner.target_critics.parameters()]
             parts["actor"] = [*learner.actor.parameters(), learner.log_temperature]
-        if not all_finite(tensor for tensors in parts.values() for tensor in tensors):
-            wrong = ", ".join(name for name, tensors in parts.items() if not all_finite(tensors))
-            raise DivergenceError(
-                f"{type(self).__name__} with seed {self.seed} diverged after {self.steps} training steps; what is not "
-                f"finite: {wrong}."
-            )
+        if not all_sound(tensor for tensors in parts.values() for tensor in tensors):
+            wrong = [name for name, tensors in parts.items() if not all_sound(tensors)]
+            raise diverged(self, self.seed, self.steps, wrong)
 
     # --- learning ---
 
@@ -352,10 +350,7 @@ class VaGraM:
             transitions = Transitions(observation, action, reward, after, terminated.float()).to_rows().cpu()
             if not all_finite([transitions]):
                 self.check_finite()
-                raise DivergenceError(
-                    f"{type(self).__name__} with seed {self.seed} diverged after {self.steps} training steps; what is "
-                    "not finite: a rollout of the model."
-                )
+                raise diverged(self, self.seed, self.steps, ["model's rollout"])
             self.imagined.add(transitions)
             observation = after[~terminated]
             if not len(observation):

@@ -23,6 +23,7 @@ from valuegym.envs.preference.segments import Segment
 __all__ = [
     "Comparison",
     "check_answer",
+    "check_answers",
     "check_counts",
     "check_labels",
     "check_pairs",
@@ -95,6 +96,16 @@ def check_pairs(pairs: Segment, S: int | None = None, A: int | None = None, d: i
         checks.reals("features", pairs.features, (n, 2, L, d)),
         checks.integers("mask", mask.astype(np.int8) if mask.dtype == np.bool_ else mask, (n, 2, L), 0, 1) > 0,
     )
+
+
+def check_answers(pairs: Segment, label: Any, S: int, A: int, d: int | None = None) -> tuple[Segment, Floats]:
+    """Return n pairs of segments and their labels.
+
+    Raises:
+        ValueError: either is not valid (`check_pairs`, `check_labels`).
+    """
+    pairs = check_pairs(pairs, S, A, d)
+    return pairs, check_labels(label, len(pairs.actions))
 
 
 def visits(pairs: Segment, S: int, A: int, discount: float) -> Floats:

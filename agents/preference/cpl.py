@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.preference.comparisons import check_labels, visits
+from valuegym.agents.preference.comparisons import check_answers, visits
 from valuegym.agents.preference.descent import PRIOR_SCALE
 from valuegym.agents.preference.preference_learner import STARTS, Floats, PreferenceLearner, lowest
 from valuegym.envs import checks
@@ -42,10 +42,11 @@ class CPL(PreferenceLearner):
         """Return log probabilities (S * A,), shifted to 0 in the mean of each state; states in no segment stay at 0.
 
         Raises:
-            ValueError: pairs or labels are not valid (`comparisons.check_pairs`, `check_labels`).
+            ValueError: pairs or labels are not valid (`comparisons.check_answers`).
+            DivergenceError: the logits are not finite.
         """
-        S, A = mdp.features.shape[1:3]
-        label = check_labels(label, len(pairs.actions))
+        S, A, d = mdp.features.shape[1:]
+        pairs, label = check_answers(pairs, label, S, A, d)
         every = visits(pairs, S, A, mdp.discount).reshape(-1, S, A)
         seen = np.flatnonzero(every.any((0, 2)))
         counts, size = self.alpha * every[:, seen].reshape(len(label), -1), len(seen) * A

@@ -79,9 +79,7 @@ def losses(differences: Differences, label: Floats, weights: Floats, scale: floa
     Raises:
         ValueError: a label is not in [0, 1], a weight is not finite, or the scale not in SCALES.
     """
-    return _losses(
-        differences, check_labels(label), checks.reals("weights", weights, (None, None)), check_scale(scale)
-    )
+    return _losses(differences, check_labels(label), checks.reals("weights", weights, (None, None)), check_scale(scale))
 
 
 def check_scale(scale: Any, name: str = "scale") -> float:
@@ -95,6 +93,8 @@ def check_scale(scale: Any, name: str = "scale") -> float:
 
 def _losses(differences: Differences, label: Floats, weights: Floats, scale: float) -> Losses:
     D = differences(weights)
+    if D.shape[-2] != len(label):
+        raise ValueError(f"label has shape {label.shape}; expected ({D.shape[-2]},), one for each difference.")
     x = (D @ weights[..., None])[..., 0]
     size = np.abs(x)
     e = np.exp(-size)

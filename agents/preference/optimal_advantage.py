@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.preference.comparisons import check_labels, sparse_visits
+from valuegym.agents.preference.comparisons import check_answers, sparse_visits
 from valuegym.agents.preference.descent import PRIOR_SCALE
 from valuegym.agents.preference.preference_learner import Floats, PreferenceLearner, lowest
 from valuegym.envs import checks
@@ -49,7 +49,12 @@ class OptimalAdvantage(PreferenceLearner):
         self.use = checks.choice("use", use, USES)
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Return the table (S * A,) to act on greedily: learnt advantages, or with `use="reward"` those of planning."""
+        """Return the table (S * A,) to act on greedily: learnt advantages, or with `use="reward"` those of planning.
+
+        Raises:
+            ValueError: pairs or labels are not valid (`comparisons.check_answers`).
+            DivergenceError: the table is not finite.
+        """
         S, A = mdp.features.shape[1:3]
         table = fit_table(pairs, label, S, A, mdp.discount)
         return table if self.use == "greedy" else as_reward(mdp, table)
@@ -61,10 +66,10 @@ def fit_table(pairs: Segment, label: Floats, S: int, A: int, discount: float) ->
     The loss is strictly convex, so one start suffices. Rows are sparse: at most 2 L entries are not 0.
 
     Raises:
-        ValueError: pairs or labels are not valid (`comparisons.check_pairs`, `check_labels`), or the discount is outside
-            (0, 1].
+        ValueError: pairs or labels are not valid (`comparisons.check_answers`), or the discount is outside (0, 1].
+        DivergenceError: the table is not finite.
     """
-    label = check_labels(label, len(pairs.actions))
+    pairs, label = check_answers(pairs, label, S, A)
     every = sparse_visits(pairs, S, A, discount)
     seen = np.flatnonzero(abs(every).sum(0))
     counts = every[:, seen]

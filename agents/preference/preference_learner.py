@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 
 from valuegym.agents.base import BatchAgent, DivergenceError, Mask, rules
 from valuegym.agents.preference import descent
-from valuegym.agents.preference.comparisons import check_answer, check_counts, check_labels, check_pairs
+from valuegym.agents.preference.comparisons import check_answer, check_answers, check_counts
 from valuegym.agents.preference.descent import PRIOR_SCALE, Differences, Fit
 from valuegym.envs import checks
 from valuegym.envs.mdp import TabularMDP
@@ -32,12 +32,9 @@ ROUNDS, MAX_ITERATIONS = 5, 200
 
 
 class Answer(NamedTuple):
-    """One answered pair, in arrays of its own: fields of a segment, flat as they are observed, and the label."""
+    """One answered pair, in arrays of its own."""
 
-    states: npt.NDArray[Any]
-    actions: npt.NDArray[Any]
-    features: npt.NDArray[Any]
-    mask: npt.NDArray[Any]
+    pair: Segment  # fields as they are observed, flat
     label: float  # 0, 1 or 0.5
 
 
@@ -61,10 +58,11 @@ class Memory(NamedTuple):
         answers = []
         for row, code in enumerate(observation["label"]):
             label = check_answer(code)
-            new = () if np.isnan(label) else (Answer(*(np.array(observation[name][row]) for name in _SEGMENT), label),)
-            answers.append(((() if start[row] else self.answers[row]), new))
-        kept = tuple(before + new for before, new in answers)
-        return Memory(kept, np.where(start[:, None], np.float32(0.0), self.estimates))
+            before = () if start[row] else self.answers[row]
+            if not np.isnan(label):  # in arrays of its own: observations belong to others
+                before += (Answer(Segment(*(np.array(observation[name][row]) for name in _SEGMENT)), label),)
+            answers.append(before)
+        return Memory(tuple(answers), np.where(start[:, None], np.float32(0.0), self.estimates))
 
     def pairs(self, row: int, shape: tuple[int, int]) -> tuple[Segment, Floats]:
         """Return all answered pairs of one environment: segments (n, 2, ...) and labels (n,) of 0, 1 or 0.5.
@@ -74,7 +72,7 @@ class Memory(NamedTuple):
         L, d = shape
         answers = self.answers[row]
         shapes = ((2, L + 1), (2, L), (2, L, d), (2, L))
-        fields = (np.reshape([answer[i] for answer in answers], (-1, *s)) for i, s in enumerate(shapes))
+        fields = (np.reshape([answer.pair[i] for answer in answers], (-1, *s)) for i, s in enumerate(shapes))
         return Segment(*fields), np.array([answer.label for answer in answers])
 
 
@@ -157,14 +155,26 @@ class PreferenceLearner(BatchAgent):
         """Return weights (d,), or a table (S * A,), of any scale.
 
         They are fitted to answered pairs (n, 2, ...) with labels (n,), n > 0.
+
+        Raises:
+            ValueError: pairs or labels are not valid (`comparisons.check_answers`).
+            DivergenceError: what was fitted is not finite.
         """
+        pairs, label = check_answers(pairs, label, *mdp.features.shape[1:])
         differences, d = self.differences(mdp, pairs), mdp.features.shape[-1]
         return descent.fit(differences, label, rng, d, self.starts, self.prior_scale).weights
 
     def growing(
         self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int], rng: np.random.Generator
     ) -> Floats:
-        """Return `estimate` of the first n answers, with the same generator, for every n > 0 in `query_counts`."""
+        """Return `estimate` of the first n answers, with the same generator, for every n > 0 in `query_counts`.
+
+        Raises:
+            ValueError: pairs, labels or counts are not valid (`comparisons.check_answers`, `check_counts`).
+            DivergenceError: what was fitted is not finite.
+        """
+        pairs, label = check_answers(pairs, label, *mdp.features.shape[1:])
+        query_counts = check_counts(query_counts, len(label))
         state = rng.bit_generator.state
         found = []
         for n in query_counts:
@@ -179,11 +189,11 @@ class PreferenceLearner(BatchAgent):
         `query_counts`: the numbers are those of one fit at a time, but what fits have in common is done once.
 
         Raises:
-            ValueError: pairs or labels are not valid (`comparisons.check_pairs`, `check_labels`), or `query_counts` do
-                not increase, or exceed the number of answers.
+            ValueError: pairs or labels are not valid (`comparisons.check_answers`), or `query_counts` do not increase,
+                or exceed the number of answers.
+            DivergenceError: what was fitted is not finite.
         """
-        pairs = check_pairs(pairs, *mdp.features.shape[1:])
-        label = check_labels(label, len(pairs.actions))
+        pairs, label = check_answers(pairs, label, *mdp.features.shape[1:])
         query_counts = check_counts(query_counts, len(label))
         some = [n for n in query_counts if n]
         size = mdp.features[0, ..., 0].size if self.policy else mdp.features.shape[-1]

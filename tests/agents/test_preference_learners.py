@@ -209,7 +209,7 @@ def test_growing_answers_give_what_each_number_gives_alone(name: str) -> None:
         first, rng = Segment(*(field[:n] for field in answers.pairs)), np.random.default_rng(3)
         np.testing.assert_array_equal(agent.estimate(answers.mdp, first, answers.label[:n], rng), estimate)
     for wrong in ((7, 1), (1, 1), (41,), (-1, 2)):
-        with pytest.raises(ValueError, match=r"query_counts.* is .*; expected (an integer from 0 to 40|integers that increase)"):
+        with pytest.raises(ValueError, match=r"^query_counts.*; expected (an integer from|integers that)"):
             agent.estimates(answers.mdp, answers.pairs, answers.label, wrong)
 
 
