@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 import valuegym.envs  # noqa: F401 - registers the ids
+from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks
 from valuegym.envs.functional import Core, load
 
 __all__ = [
     "Agent",
     "BatchAgent",
-    "DivergenceError",
     "Mask",
     "TrainingEnv",
     "batch_size",
@@ -39,10 +39,6 @@ Self = TypeVar("Self", bound="BatchAgent")
 # Arguments of the environments around a core and of gymnasium.make_vec.
 _AROUND = ("core", "render_mode", "num_envs", "vectorization_mode", "max_episode_steps", "autoreset_mode")
 SEEDS = 2**32 - 1  # the largest seed, that of NumPy's and so of Stable-Baselines3's generators
-
-
-class DivergenceError(FloatingPointError):
-    """Error of learning that diverged: a model, critic, actor, posterior or policy is no longer finite."""
 
 
 class Agent(Protocol):

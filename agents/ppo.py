@@ -8,7 +8,7 @@ import gymnasium as gym
 from stable_baselines3 import PPO
 
 from valuegym.agents.base import check_env
-from valuegym.agents.finite import Watched
+from valuegym.agents.stable_baselines import Watched
 
 __all__ = ["WatchedPPO", "make"]
 

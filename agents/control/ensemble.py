@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valuegym.agents.base import DivergenceError
 from valuegym.agents.control import losses
 from valuegym.agents.control.batched_mlp import MLP, join_networks
 from valuegym.agents.control.buffer import Transitions
+from valuegym.agents.control.finite import all_finite
 from valuegym.agents.control.losses import Loss, LossWeights, Prediction
-from valuegym.agents.finite import all_finite
+from valuegym.agents.divergence import DivergenceError
 
 __all__ = [
     "Architecture",

@@ -30,9 +30,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from valuegym.agents.base import DivergenceError
 from valuegym.agents.control.buffer import Transitions
-from valuegym.agents.finite import all_finite
+from valuegym.agents.control.finite import all_finite
+from valuegym.agents.divergence import DivergenceError
 
 __all__ = [
     "LOSSES",

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from valuegym.agents.base import DivergenceError, TrainingEnv, check_seed, finite_action
+from valuegym.agents.base import TrainingEnv, check_seed, finite_action
 from valuegym.agents.control import linear_model, losses
 from valuegym.agents.control.losses import CriticStatistics, LossWeights
+from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks
 from valuegym.envs.control import riccati
 

@@ -30,7 +30,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from valuegym.agents.base import DivergenceError
+from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks
 from valuegym.envs.control import riccati
 from valuegym.envs.control.riccati import Floats, LinearSystem

@@ -13,8 +13,8 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from valuegym.agents.base import DivergenceError
 from valuegym.agents.control.ensemble import Ensemble
+from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks, keys
 from valuegym.envs.functional import root
 

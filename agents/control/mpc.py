@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from valuegym.agents.base import DivergenceError
 from valuegym.agents.control.actor_critic import SoftActorCritic
 from valuegym.agents.control.ensemble import Ensemble
+from valuegym.agents.control.finite import all_finite
 from valuegym.agents.control.model_env import Terminal, ended, never
 from valuegym.agents.control.vagram import VaGraM
-from valuegym.agents.finite import all_finite
+from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks
 
 __all__ = ["CANDIDATES", "HORIZON", "MPC", "plan"]

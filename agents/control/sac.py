@@ -9,7 +9,7 @@ from stable_baselines3 import SAC
 
 from valuegym.agents.base import check_env
 from valuegym.agents.control.vagram import Settings
-from valuegym.agents.finite import Watched
+from valuegym.agents.stable_baselines import Watched
 
 __all__ = ["WatchedSAC", "make"]
 

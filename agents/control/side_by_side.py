@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from valuegym.agents.base import DivergenceError
 from valuegym.agents.control.actor_critic import Trainer
 from valuegym.agents.control.buffer import Transitions
 from valuegym.agents.control.ensemble import Ensemble, copy_standardisation, fit_together, join_models
+from valuegym.agents.divergence import DivergenceError
 
 if TYPE_CHECKING:
     from valuegym.agents.control.vagram import VaGraM

@@ -29,9 +29,9 @@ from valuegym.agents.control.actor_critic import Optimisation, SoftActorCritic
 from valuegym.agents.control.buffer import ReplayBuffer, Transitions
 from valuegym.agents.control.critics import PADDING, CriticParameters, value_range
 from valuegym.agents.control.ensemble import Architecture, Ensemble, ModelFit
+from valuegym.agents.control.finite import all_finite, all_sound, diverged
 from valuegym.agents.control.model_env import Terminal, ended, never
 from valuegym.agents.control.side_by_side import learn_together
-from valuegym.agents.finite import all_finite, all_sound, diverged
 from valuegym.envs import checks
 
 __all__ = ["Settings", "VaGraM"]
@@ -158,13 +158,14 @@ class Settings:
                 raise ValueError(f"values is {self.values!r}; expected a low value below a high one.")
         if not isinstance(self.optimisation, Optimisation):
             raise ValueError(f"optimisation is {self.optimisation!r}; expected an Optimisation.")
-        try:
-            if not isinstance(self.device, str):
-                raise RuntimeError("it is no text.")
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as reason:
-            said = str(reason).partition("\n")[0].rstrip(".")
-            raise ValueError(f"device is {self.device!r}; expected one that torch can use here: {said}.") from None
+        said = "it is no text"
+        if isinstance(self.device, str):
+            try:
+                torch.empty(0, device=self.device)
+                return
+            except (RuntimeError, AssertionError) as reason:
+                said = str(reason).partition("\n")[0].rstrip(".")
+        raise ValueError(f"device is {self.device!r}; expected one that torch can use here: {said}.")
 
     def model_fraction_after(self, steps: int) -> float:
         """Return the fraction of model data in updates, this many steps after the warm-up."""

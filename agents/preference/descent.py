@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from valuegym.agents.base import DivergenceError
+from valuegym.agents.divergence import DivergenceError
 from valuegym.agents.preference.comparisons import check_labels
 from valuegym.envs import checks
 from valuegym.envs.mdp import Floats, Integers

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from valuegym.agents.base import DivergenceError
+from valuegym.agents.divergence import DivergenceError
 from valuegym.agents.preference.comparisons import Comparison, check_counts, check_labels
 from valuegym.agents.preference.values import OptimalValues
 from valuegym.envs import checks

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from valuegym.agents.base import BatchAgent, DivergenceError, Mask, rules
+from valuegym.agents.base import BatchAgent, Mask, rules
+from valuegym.agents.divergence import DivergenceError
 from valuegym.agents.preference import descent
 from valuegym.agents.preference.comparisons import check_answer, check_answers, check_counts
 from valuegym.agents.preference.descent import PRIOR_SCALE, Differences, Fit

@@ -14,11 +14,12 @@ pytest.importorskip("stable_baselines3")
 import torch
 
 from valuegym.agents import make
-from valuegym.agents.base import BatchAgent, DivergenceError, TrainingEnv
+from valuegym.agents.base import BatchAgent, TrainingEnv
 from valuegym.agents.control import losses
 from valuegym.agents.control.actor_critic import Optimisation
 from valuegym.agents.control.buffer import Transitions
 from valuegym.agents.control.ensemble import Architecture, Ensemble, ModelFit, fit
+from valuegym.agents.divergence import DivergenceError
 from valuegym.agents.preference import descent, posterior
 from valuegym.agents.preference.preference_learner import lowest
 

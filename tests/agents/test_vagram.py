@@ -16,7 +16,6 @@ pytest.importorskip("torch")
 import torch
 
 from valuegym.agents import make
-from valuegym.agents.base import DivergenceError
 from valuegym.agents.control import losses
 from valuegym.agents.control.actor_critic import Optimisation, SoftActorCritic, Trainer, normal, squashed
 from valuegym.agents.control.buffer import ReplayBuffer, Transitions
@@ -27,6 +26,7 @@ from valuegym.agents.control.model_env import ModelVectorEnv
 from valuegym.agents.control.mpc import plan
 from valuegym.agents.control.side_by_side import learn_together
 from valuegym.agents.control.vagram import Settings, VaGraM
+from valuegym.agents.divergence import DivergenceError
 
 PENDULUM = "valuegym/Pendulum-v0"
 TINY: dict[str, Any] = {
