@@ -126,8 +126,6 @@ def test_what_is_no_environment_is_refused(name: str) -> None:
     for env in (None, "valuegym/LQR-v0", 3, [], object(), gym.spaces.Discrete(2)):
         with pytest.raises(ValueError, match=r"\.$"):
             make(name, env)
-    with pytest.raises(ValueError, match="no agent"):
-        make([name], where(name))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", AGENTS)
