@@ -262,7 +262,7 @@ def test_labels_in_another_coding_are_refused(entry: str) -> None:
 
 
 @pytest.mark.parametrize("entry", [name for name in ENTRIES if "." in name and "descent" not in name] + ["fit_table"])
-def test_pairs_that_are_none_are_refused(entry: str) -> None:
+def test_pairs_that_are_not_valid_are_refused(entry: str) -> None:
     for pairs in wrong_pairs():
         with pytest.raises(ValueError, match=r"^(states|actions|features|mask|label)(\[| ).*; expected .*\.$"):
             ENTRIES[entry](pairs, LABEL)
