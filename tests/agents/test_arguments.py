@@ -233,7 +233,7 @@ def extra(method: str) -> tuple[Any, ...]:
 
 
 def wrong_labels() -> Iterator[Any]:
-    """Labels in other codings, of other shapes, and with one number that is none."""
+    """Labels in other codings, of other shapes, and with one number that is not valid."""
     for value in (np.nan, np.inf, -np.inf, 2.0, -1.0, 1.001):
         label = LABEL.copy()
         label[5] = value
