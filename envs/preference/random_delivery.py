@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.functional import put_rows
+from valuegym.envs.functional import put_rows, take_rows
 from valuegym.envs.preference import delivery, maps
 from valuegym.envs.preference.delivery import (
     BRICK,
@@ -70,7 +70,22 @@ VALUES = tuple(
 
 
 LARGEST_WEIGHT = float(max(np.abs(values).max() for values in VALUES))
+# In one call: the choices that do not depend on others, by the index of their draw. Values are padded to one length.
+_INDICES = np.array([0, 1, 2, *range(7, 7 + len(VALUES))])
+_CHOICES = np.array([len(values) for values in (HEIGHTS, WIDTHS, SHEEP_SHARES, *VALUES)])
+_VALUES = np.array([np.resize(values, max(map(len, VALUES))) for values in VALUES])
+
+_POSITIONS = 2**11  # cells that the low bits of a hash, which uniform draws do not have, can number
+_UNIFORM, _LAST = np.uint64(2**64 - _POSITIONS), np.uint64(2**64 - 1)
+_IN_ORDER = np.array([ROAD, COIN, ROADBLOCK, SHEEP], np.int8)  # by the number of bounds that a cell lies before
+_HASHED = np.arange(OUTSIDE, 2 * BRICK)  # cell codes
+
+# Cells drawn at once, so that they stay in the cache; up to how many several attempts at a task are made at once, for
+# few cost as much as one; and how many attempts.
+DRAWN, SPARE, ATTEMPTS = 2**17, 2**15, 16
+AHEAD = 1024  # cells of the largest boards that are drawn for several episodes ahead
 SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # the quarters of all tasks, by digest modulo 4
+_FITS = {split: np.isin(np.arange(4), quarters) for split, quarters in SPLITS.items()}
 
 
 class RandomTask(NamedTuple):
@@ -88,31 +103,43 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
     rounded down.
     """
     B, (H, W) = len(key), size or SHAPE
-
-    def pick(values: Array, index: int) -> Array:
-        return values[keys.integers(key, len(values), index)]
-
-    height, width = (np.full(B, side) for side in size) if size else (pick(HEIGHTS, 0), pick(WIDTHS, 1))
-    sheep = pick(SHEEP_SHARES, 2)
+    nth = keys.integers(key[:, None], _CHOICES, _INDICES)
+    height, width = (np.full(B, side) for side in size) if size else (HEIGHTS[nth[:, 0]], WIDTHS[nth[:, 1]])
+    sheep = SHEEP_SHARES[nth[:, 2]]
     roadblocks = ROADBLOCK_SHARES[keys.choice(key, sheep[:, None] + ROADBLOCK_SHARES < 1, 3)]
     coins = COIN_SHARES[keys.choice(key, (sheep + roadblocks)[:, None] + COIN_SHARES < 1 - 1e-9, 4)]
-
-    row, column = np.mgrid[:H, :W].reshape(2, 1, H * W)
-    inside = (row < height[:, None]) & (column < width[:, None])
     area = height * width
-    # A random order of the cells inside: the first take sheep, the next roadblocks, the next coins.
-    order = np.where(inside, keys.uniform(key[:, None], 5, np.arange(H * W)), 2.0)
-    rank = np.argsort(np.argsort(order, -1, kind="stable"), -1, kind="stable")
-    bounds = np.cumsum([(share * area + 1e-9).astype(np.int64) for share in (sheep, roadblocks, coins)], axis=0)[
-        ..., None
-    ]
-    boards = np.select(
-        [~inside, rank < bounds[0], rank < bounds[1], rank < bounds[2]], [OUTSIDE, SHEEP, ROADBLOCK, COIN], 0
-    )
+    bounds = np.cumsum([(share * area + 1e-9).astype(np.int64) for share in (sheep, roadblocks, coins)], axis=0)
+    boards = np.full((B, H * W), OUTSIDE, np.int8)
+    for h in [H] if size else HEIGHTS.tolist():  # boards of one height have about the same number of cells to draw
+        rows = (height == h).nonzero()[0]
+        if rows.size:
+            boards[rows, : h * W] = _items(key[rows], bounds[:, rows], width[rows], h * W, W)
     goal = keys.integers(key, area, 6)
     boards[np.arange(B), goal // width * W + goal % width] = GOAL
-    weights = np.stack([pick(values, 7 + i) for i, values in enumerate(VALUES)], -1)
-    return RandomTask(boards.reshape(B, H, W), weights)
+    return RandomTask(boards.reshape(B, H, W), _VALUES[np.arange(len(VALUES)), nth[:, 3:]])
+
+
+def _items(key: keys.Key, bounds: Array, width: Array, S: int, W: int) -> Array:
+    """Draw the cells (B, S) of boards with rows of W cells, of which `width` (B,) are inside.
+
+    In a random order of the cells inside, those before bounds[0] (B,) hold sheep, up to bounds[1] roadblocks, up to
+    bounds[2] coins.
+    """
+    cells = np.arange(S)
+    lots = keys.mix(key[:, None], 5, cells)
+    lots &= _UNIFORM
+    outside = cells % W >= width[:, None]
+    np.copyto(lots, _LAST, where=outside)
+    if S <= _POSITIONS:  # the order of equal lots is that of their cells
+        lots |= cells.astype(np.uint64)
+    else:
+        lots = np.argsort(np.argsort(lots, -1, kind="stable"), -1, kind="stable").astype(np.uint64)
+    first = np.sort(lots, -1)[np.arange(len(key)), bounds]  # the lots that the bounds fall on
+    before = [(lots < limit[:, None]).view(np.int8) for limit in first]
+    codes = _IN_ORDER[before[0] + before[1] + before[2]]
+    np.copyto(codes, OUTSIDE, where=outside)
+    return codes
 
 
 def digest(task: RandomTask) -> keys.Key:
@@ -121,11 +148,20 @@ def digest(task: RandomTask) -> keys.Key:
     Weights of items that are not on the board are left out.
     """
     cells = task.boards.reshape(len(task.boards), -1)
-    items = np.array([ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK])  # in the order of the weights
-    relevant = np.where((cells[..., None] == items).any(1), np.rint(task.weights), 0).astype(np.int64)
-    content = np.concatenate([cells, relevant], -1)
-    position = np.arange(content.shape[-1])
-    return keys.mix(np.bitwise_xor.reduce(keys.mix(0, position, content), -1), content.shape[-1])
+    S, d = cells.shape[1], len(FEATURES)
+    items = (ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK)  # in the order of the weights
+    relevant = np.stack([(cells == item).any(1) for item in items], -1)
+    weights = np.where(relevant, np.rint(task.weights), 0).astype(np.int64)
+    content = _hashes(S)[cells + (len(_HASHED) * np.arange(S) - OUTSIDE)]
+    total = np.bitwise_xor.reduce(content, -1)
+    total ^= np.bitwise_xor.reduce(keys.mix(0, np.arange(S, S + d), weights), -1)
+    return keys.mix(total, S + d)
+
+
+@lru_cache(maxsize=16)
+def _hashes(S: int) -> keys.Key:
+    """Return the hashes of all codes from OUTSIDE on in each of S cells, one cell after the other."""
+    return keys.mix(0, np.arange(S)[:, None], _HASHED).reshape(-1)
 
 
 class Generator(NamedTuple):
@@ -174,16 +210,20 @@ class Boards:
         if not isinstance(self.source, Generator):
             nth = keys.integers(key, len(self.source.boards), keys.RESET, 0)
             return RandomTask(self.source.boards[nth], self.source.weights[nth])
-        generate, attempt, todo = self.source.draw, 0, np.arange(len(key))
-        task = generate(keys.mix(key, keys.RESET, 0, 0))
-        while (todo := todo[self._misplaced(RandomTask(*(field[todo] for field in task)))]).size:
-            attempt += 1  # the task drawn belongs to another split
-            put_rows(task, todo, generate(keys.mix(key[todo], keys.RESET, 0, attempt)))
+        (H, W), B = self.shape, len(key)
+        task = RandomTask(np.empty((B, H, W), np.int8), np.empty((B, len(FEATURES))))
+        many = max(1, DRAWN // (H * W))
+        for first in range(0, B, many):
+            rows, attempt = np.arange(first, min(first + many, B)), 0
+            while rows.size:
+                tries = min(max(1, SPARE // (rows.size * H * W)), ATTEMPTS)
+                own = keys.mix(key[rows, None], keys.RESET, 0, np.arange(attempt, attempt + tries))
+                drawn = self.source.draw(own.reshape(-1))
+                fits = _FITS[self.split][digest(drawn) % np.uint64(4)].reshape(-1, tries)
+                found, nth = fits.any(-1), fits.argmax(-1)  # the first task that does not belong to another split
+                put_rows(task, rows[found], take_rows(drawn, (np.arange(len(rows)) * tries + nth)[found]))
+                rows, attempt = rows[~found], attempt + tries
         return task
-
-    def _misplaced(self, task: RandomTask) -> Array:
-        """Return True (B,) for tasks whose content belongs to another split."""
-        return ~np.isin(digest(task) % np.uint64(4), SPLITS[self.split])
 
 
 def boards(
@@ -225,7 +265,7 @@ def boards(
             generator = generator._replace(draw=partial(generator.draw, size=shape), shape=shape)
         return Boards(generator, split)
     tasks = _named(board, data)
-    codes = maps.pad([codes for codes, _ in tasks])
+    codes = maps.pad([codes for codes, _ in tasks]).astype(np.int8)
     delivery.board_mdp(codes)  # raises where there is no cell to start from
     return Boards(RandomTask(codes, np.array([own if weights is None else weights for _, own in tasks], np.float64)))
 
@@ -283,6 +323,7 @@ def solutions(
 _CODES = np.array([*range(2 * BRICK), OUTSIDE])
 _ENDS = np.isin(_CODES % BRICK, (GOAL, SHEEP)) & (_CODES != OUTSIDE)
 _BLOCKS = (_CODES % BRICK == HOUSE) | (_CODES == OUTSIDE)
+_OPEN = ~(_ENDS | _BLOCKS)
 _ENTRY, _SURFACE = delivery.entry_features(_CODES), delivery.surface_features(_CODES)
 
 
@@ -374,6 +415,7 @@ class RandomDelivery:
         self.boards = boards(board, split, size, weights, data, self.generator)
         self.kind, self.hidden, self.shape = observation, reward == "hidden", self.boards.shape
         S, A, d = self.shape[0] * self.shape[1], len(delivery.ACTIONS), len(FEATURES)
+        self.resets_ahead = 4 if S <= AHEAD else 0
         self._targets = delivery.targets(*self.shape)
         self.largest = max(self.boards.largest_weight, 1.0)
         self.action_space = gym.spaces.Discrete(A)
@@ -399,11 +441,11 @@ class RandomDelivery:
             ValueError: a cell that is not open.
         """
         boards, weights = self.boards.draw(key)
-        board = boards.reshape(len(key), -1).astype(np.int8)
-        rows, is_open = np.arange(len(key)), ~(_ENDS | _BLOCKS)[board]
+        board = boards.reshape(len(key), -1).astype(np.int8, copy=False)
+        rows, is_open = np.arange(len(key)), _OPEN[board]
         if cell is None:
             nth = keys.integers(key, is_open.sum(-1), keys.RESET, 5)
-            cell = (np.cumsum(is_open, -1) > nth[:, None]).argmax(-1)
+            cell = (np.cumsum(is_open, -1, dtype=np.int32) > nth[:, None]).argmax(-1)
         elif (cell < 0).any() or (cell >= board.shape[1]).any() or not is_open[rows, cell].all():
             raise ValueError(f"cell = {cell.tolist()}; expected open cells of the board: no goal, sheep or house.")
         cell = cell.astype(np.int64)

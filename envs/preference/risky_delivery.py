@@ -10,7 +10,7 @@ import numpy as np
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, outcomes
-from valuegym.envs.preference.delivery import BRICK, FEATURES, GOAL, SHEEP, State
+from valuegym.envs.preference.delivery import BRICK, FEATURES, GOAL, ROAD, SHEEP, State
 from valuegym.envs.preference.random_delivery import Array, Generator, RandomDelivery, RandomTask, Task
 
 __all__ = ["STAKES", "WON", "RiskyDelivery", "board_outcomes", "draw", "process"]
@@ -31,7 +31,9 @@ def draw(key: keys.Key, size: tuple[int, int] = (SIDE, SIDE)) -> RandomTask:
     """
     B, S = len(key), size[0] * size[1]
     risky = (SHARES[keys.integers(key, len(SHARES), 0)] * S).astype(np.int64)
-    boards = np.where(np.argsort(keys.permutation(key, S, 1), -1) < risky[:, None], SHEEP, 0)
+    lots = keys.mix(key[:, None], 1, np.arange(S))  # no two are equal; the cells of the lowest are risky
+    first = np.sort(lots, -1)[np.arange(B), risky]
+    boards = np.where(lots < first[:, None], np.int8(SHEEP), np.int8(ROAD))
     boards[np.arange(B), keys.integers(key, S, 2)] = GOAL
     weights = np.tile(np.array([-1.0, 50.0, 0.0, 0.0, 0.0, 0.0]), (B, 1))
     weights[:, [LOST, WON]] = STAKES[keys.integers(key, len(STAKES), 3)]

@@ -71,7 +71,7 @@ class Walk:
 class WalkAhead(Walk):
     """The same walk, whose episodes are prepared ahead."""
 
-    cheap_reset = True
+    resets_ahead = 16
 
 
 class CounterState(NamedTuple):
