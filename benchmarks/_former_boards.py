@@ -26,10 +26,12 @@ from valuegym.envs.preference.random_delivery import (
     WIDTHS,
     Boards,
     Generator,
+    RandomDelivery,
     RandomTask,
 )
+from valuegym.envs.preference.risky_delivery import RiskyDelivery
 
-__all__ = ["DRAW", "FormerBoards", "digest", "draw", "draw_risky"]
+__all__ = ["DRAW", "FormerBoards", "FormerRandomDelivery", "FormerRiskyDelivery", "digest", "draw", "draw_risky"]
 
 Array = npt.NDArray[Any]
 
@@ -112,3 +114,19 @@ class FormerBoards(Boards):
 
     def _other(self, task: RandomTask) -> Array:
         return ~np.isin(digest(task) % np.uint64(4), SPLITS[self.split])
+
+
+class FormerRandomDelivery(RandomDelivery):
+    """`RandomDelivery` with boards drawn as before, one episode at a time."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.boards, self.resets_ahead = FormerBoards.of(self.boards), 0
+
+
+class FormerRiskyDelivery(RiskyDelivery):
+    """`RiskyDelivery` with boards drawn as before, one episode at a time."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.boards, self.resets_ahead = FormerBoards.of(self.boards), 0

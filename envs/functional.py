@@ -200,7 +200,7 @@ class _Episodes:
         self._names = getattr(core, "reset_options", None) or list(signature(core.initial).parameters)[1:]
         self.roots = np.zeros(rows, np.uint64)
         self.number = np.zeros(rows, np.int64)  # of each row's current episode
-        self._stored = np.zeros(rows, np.int64)  # number of each row's first episode that is not kept yet
+        self._stored = np.zeros(rows, np.int64)  # number of each row's next episode that is neither kept nor begun
         self._kept: Any = None  # keys, tasks and states
 
     def seed(self, row: int, generator: np.random.Generator) -> None:
@@ -224,8 +224,9 @@ class _Episodes:
         """Return keys, tasks and states of the next episodes of these rows."""
         self.number[rows] += 1
         number = self.number[rows]
-        if options or not self.ahead:
+        if options or not self.ahead or not number.any():  # often no other episode follows the first
             key = keys.mix(self.roots[rows], number)
+            self._stored[rows] = np.maximum(self._stored[rows], number + 1)
             return key, *self.core.initial(key, **options)
         if (number >= self._stored[rows]).any():
             self._begin_ahead()

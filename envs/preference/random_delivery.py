@@ -73,16 +73,21 @@ LARGEST_WEIGHT = float(max(np.abs(values).max() for values in VALUES))
 # In one call: the choices that do not depend on others, by the index of their draw. Values are padded to one length.
 _INDICES = np.array([0, 1, 2, *range(7, 7 + len(VALUES))])
 _CHOICES = np.array([len(values) for values in (HEIGHTS, WIDTHS, SHEEP_SHARES, *VALUES)])
+# How many shares of roadblocks go with a share of sheep, and of coins with both: those that are small enough.
+_SUMS = SHEEP_SHARES[:, None] + ROADBLOCK_SHARES
+_ROADBLOCK_CHOICES, _COIN_CHOICES = (_SUMS < 1).sum(-1), (_SUMS[..., None] + COIN_SHARES < 1 - 1e-9).sum(-1)
 _VALUES = np.array([np.resize(values, max(map(len, VALUES))) for values in VALUES])
 
 _POSITIONS = 2**11  # cells that the low bits of a hash, which uniform draws do not have, can number
 _UNIFORM, _LAST = np.uint64(2**64 - _POSITIONS), np.uint64(2**64 - 1)
 _IN_ORDER = np.array([ROAD, COIN, ROADBLOCK, SHEEP], np.int8)  # by the number of bounds that a cell lies before
+_ITEMS = np.array([ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK], np.uint16)  # in the order of the weights
+_ONE = np.ones(1, np.uint16)
 _HASHED = np.arange(OUTSIDE, 2 * BRICK)  # cell codes
 
 # Cells drawn at once, so that they stay in the cache; up to how many several attempts at a task are made at once, for
 # few cost as much as one; and how many attempts.
-DRAWN, SPARE, ATTEMPTS = 2**17, 2**15, 16
+DRAWN, SPARE, ATTEMPTS = 2**17, 2**16, 16
 AHEAD = 1024  # cells of the largest boards that are drawn for several episodes ahead
 SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # the quarters of all tasks, by digest modulo 4
 _FITS = {split: np.isin(np.arange(4), quarters) for split, quarters in SPLITS.items()}
@@ -105,11 +110,13 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
     B, (H, W) = len(key), size or SHAPE
     nth = keys.integers(key[:, None], _CHOICES, _INDICES)
     height, width = (np.full(B, side) for side in size) if size else (HEIGHTS[nth[:, 0]], WIDTHS[nth[:, 1]])
-    sheep = SHEEP_SHARES[nth[:, 2]]
-    roadblocks = ROADBLOCK_SHARES[keys.choice(key, sheep[:, None] + ROADBLOCK_SHARES < 1, 3)]
-    coins = COIN_SHARES[keys.choice(key, (sheep + roadblocks)[:, None] + COIN_SHARES < 1 - 1e-9, 4)]
+    chance = keys.uniform(key[:, None], np.array([3, 4])).T  # of roadblocks and coins
+    sheep = nth[:, 2]
+    roadblocks = (chance[0] * _ROADBLOCK_CHOICES[sheep]).astype(np.int64)
+    coins = (chance[1] * _COIN_CHOICES[sheep, roadblocks]).astype(np.int64)
+    shares = SHEEP_SHARES[sheep], ROADBLOCK_SHARES[roadblocks], COIN_SHARES[coins]
     area = height * width
-    bounds = np.cumsum([(share * area + 1e-9).astype(np.int64) for share in (sheep, roadblocks, coins)], axis=0)
+    bounds = np.cumsum([(share * area + 1e-9).astype(np.int64) for share in shares], axis=0)
     boards = np.full((B, H * W), OUTSIDE, np.int8)
     for h in [H] if size else HEIGHTS.tolist():  # boards of one height have about the same number of cells to draw
         rows = (height == h).nonzero()[0]
@@ -137,7 +144,7 @@ def _items(key: keys.Key, bounds: Array, width: Array, S: int, W: int) -> Array:
         lots = np.argsort(np.argsort(lots, -1, kind="stable"), -1, kind="stable").astype(np.uint64)
     first = np.sort(lots, -1)[np.arange(len(key)), bounds]  # the lots that the bounds fall on
     before = [(lots < limit[:, None]).view(np.int8) for limit in first]
-    codes = _IN_ORDER[before[0] + before[1] + before[2]]
+    codes = _IN_ORDER.take(before[0] + before[1] + before[2])
     np.copyto(codes, OUTSIDE, where=outside)
     return codes
 
@@ -149,11 +156,9 @@ def digest(task: RandomTask) -> keys.Key:
     """
     cells = task.boards.reshape(len(task.boards), -1)
     S, d = cells.shape[1], len(FEATURES)
-    items = (ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK)  # in the order of the weights
-    relevant = np.stack([(cells == item).any(1) for item in items], -1)
-    weights = np.where(relevant, np.rint(task.weights), 0).astype(np.int64)
-    content = _hashes(S)[cells + (len(_HASHED) * np.arange(S) - OUTSIDE)]
-    total = np.bitwise_xor.reduce(content, -1)
+    present = np.bitwise_or.reduce(_ONE << cells.astype(np.uint8), -1)[:, None]  # a bit for each code
+    weights = np.where(present >> _ITEMS & 1, np.rint(task.weights), 0).astype(np.int64)
+    total = np.bitwise_xor.reduce(_hashes(S).take(cells + (len(_HASHED) * np.arange(S) - OUTSIDE)), -1)
     total ^= np.bitwise_xor.reduce(keys.mix(0, np.arange(S, S + d), weights), -1)
     return keys.mix(total, S + d)
 
@@ -212,17 +217,17 @@ class Boards:
             return RandomTask(self.source.boards[nth], self.source.weights[nth])
         (H, W), B = self.shape, len(key)
         task = RandomTask(np.empty((B, H, W), np.int8), np.empty((B, len(FEATURES))))
-        many = max(1, DRAWN // (H * W))
-        for first in range(0, B, many):
-            rows, attempt = np.arange(first, min(first + many, B)), 0
-            while rows.size:
-                tries = min(max(1, SPARE // (rows.size * H * W)), ATTEMPTS)
-                own = keys.mix(key[rows, None], keys.RESET, 0, np.arange(attempt, attempt + tries))
+        many, rows, attempt = max(1, DRAWN // (H * W)), np.arange(B), 0
+        while rows.size:
+            tries, left = min(max(1, SPARE // (rows.size * H * W)), ATTEMPTS), []
+            for some in np.split(rows, range(many, rows.size, many)):
+                own = keys.mix(key[some, None], keys.RESET, 0, np.arange(attempt, attempt + tries))
                 drawn = self.source.draw(own.reshape(-1))
                 fits = _FITS[self.split][digest(drawn) % np.uint64(4)].reshape(-1, tries)
                 found, nth = fits.any(-1), fits.argmax(-1)  # the first task that does not belong to another split
-                put_rows(task, rows[found], take_rows(drawn, (np.arange(len(rows)) * tries + nth)[found]))
-                rows, attempt = rows[~found], attempt + tries
+                put_rows(task, some[found], take_rows(drawn, (np.arange(len(some)) * tries + nth)[found]))
+                left.append(some[~found])
+            rows, attempt = np.concatenate(left), attempt + tries
         return task
 
 
@@ -324,7 +329,10 @@ _CODES = np.array([*range(2 * BRICK), OUTSIDE])
 _ENDS = np.isin(_CODES % BRICK, (GOAL, SHEEP)) & (_CODES != OUTSIDE)
 _BLOCKS = (_CODES % BRICK == HOUSE) | (_CODES == OUTSIDE)
 _OPEN = ~(_ENDS | _BLOCKS)
-_ENTRY, _SURFACE = delivery.entry_features(_CODES), delivery.surface_features(_CODES)
+# Features of a move: onto a cell of each code, then on the spot, then after the end.
+_MOVES = np.concatenate(
+    [delivery.entry_features(_CODES), delivery.surface_features(_CODES), np.zeros((1, len(FEATURES)))]
+)
 
 
 class Task(NamedTuple):
@@ -333,6 +341,13 @@ class Task(NamedTuple):
     board: npt.NDArray[np.int8]  # (B, S) cell codes, row-major
     weights: npt.NDArray[np.float64]  # (B, 6)
     start: npt.NDArray[np.int64]  # (B,) the cell where the episode starts
+
+
+def codes_at(task: Task, cells: Array) -> Array:
+    """Return the codes of cells (B, ...) on the board of each row."""
+    B, S = task.board.shape
+    first = np.arange(0, B * S, S).reshape(-1, *(1,) * (cells.ndim - 1))
+    return task.board.reshape(-1).take(first + cells)
 
 
 class RandomDelivery:
@@ -415,7 +430,7 @@ class RandomDelivery:
         self.boards = boards(board, split, size, weights, data, self.generator)
         self.kind, self.hidden, self.shape = observation, reward == "hidden", self.boards.shape
         S, A, d = self.shape[0] * self.shape[1], len(delivery.ACTIONS), len(FEATURES)
-        self.resets_ahead = 4 if S <= AHEAD else 0
+        self.resets_ahead = 8 if S <= AHEAD else 0
         self._targets = delivery.targets(*self.shape)
         self.largest = max(self.boards.largest_weight, 1.0)
         self.action_space = gym.spaces.Discrete(A)
@@ -442,7 +457,7 @@ class RandomDelivery:
         """
         boards, weights = self.boards.draw(key)
         board = boards.reshape(len(key), -1).astype(np.int8, copy=False)
-        rows, is_open = np.arange(len(key)), _OPEN[board]
+        rows, is_open = np.arange(len(key)), _OPEN.take(board)
         if cell is None:
             nth = keys.integers(key, is_open.sum(-1), keys.RESET, 5)
             cell = (np.cumsum(is_open, -1, dtype=np.int32) > nth[:, None]).argmax(-1)
@@ -453,9 +468,10 @@ class RandomDelivery:
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Move, or stay where the way is blocked or the episode over."""
-        rows, target = np.arange(len(action)), self._targets[state.cell, action]
-        stays = _BLOCKS[task.board[rows, target]] | self.terminal(task, state)
-        return State(np.where(stays, state.cell, target), state.cell * len(delivery.ACTIONS) + action)
+        move = state.cell * len(delivery.ACTIONS) + action
+        target = self._targets.take(move)
+        stays = _BLOCKS.take(codes_at(task, target)) | self.terminal(task, state)
+        return State(np.where(stays, state.cell, target), move)
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Return the reward of the agent: the true reward, or 0 when it is hidden."""
@@ -467,18 +483,16 @@ class RandomDelivery:
 
     def _earned(self, task: Task, state: State, next_state: State) -> Array:
         """Return weights times features of the move (B,)."""
-        return (task.weights * self._features(task, state.cell, next_state.cell)).sum(-1)
+        return (task.weights.T * _MOVES.T.take(self._kind(task, state.cell, next_state.cell), 1)).sum(0)
 
-    def _features(self, task: Task, here: Array, there: Array) -> Array:
-        """Return reward features (B, ..., 6) of moves from cells `here` to `there` (B, ...), 0 once it is over."""
-        rows = np.arange(len(here)).reshape(-1, *(1,) * (here.ndim - 1))
-        code = task.board[rows, here]
-        features = np.where((here == there)[..., None], _SURFACE[code], _ENTRY[task.board[rows, there]])
-        return np.where(_ENDS[code][..., None], 0.0, features)
+    def _kind(self, task: Task, here: Array, there: Array) -> Array:
+        """Return which row of _MOVES holds the features of moves from cells `here` to `there` (B, ...)."""
+        kind = codes_at(task, there) % len(_CODES) + len(_CODES) * (here == there)
+        return np.where(_ENDS.take(codes_at(task, here)), len(_MOVES) - 1, kind)
 
     def terminal(self, task: Task, state: State) -> Array:
         """Return True at the goal or at a sheep."""
-        return _ENDS[task.board[np.arange(len(state.cell)), state.cell]]
+        return _ENDS.take(codes_at(task, state.cell))
 
     def observation(self, task: Task, state: State) -> Array | dict[str, Array]:
         """Return board, position and weights, in the form that `observation` names."""
@@ -502,9 +516,9 @@ class RandomDelivery:
 
     def _moves(self, task: Task, state: State) -> Array:
         """Return the reward features (B, 4, 6) of the four moves from the current cell, 0 after the episode's end."""
-        rows, target, here = np.arange(len(state.cell))[:, None], self._targets[state.cell], state.cell[:, None]
-        there = np.where(_BLOCKS[task.board[rows, target]], here, target)
-        return self._features(task, np.broadcast_to(here, there.shape), there)
+        here, target = state.cell[:, None], self._targets[state.cell]
+        there = np.where(_BLOCKS.take(codes_at(task, target)), here, target)
+        return _MOVES.take(self._kind(task, np.broadcast_to(here, there.shape), there), 0)
 
     def _solve(self, task: Task) -> list[Solution]:
         """Return the solution of every row's task, from the cache if it is there."""

@@ -11,7 +11,7 @@ from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, outcomes
 from valuegym.envs.preference.delivery import BRICK, FEATURES, GOAL, ROAD, SHEEP, State
-from valuegym.envs.preference.random_delivery import Array, Generator, RandomDelivery, RandomTask, Task
+from valuegym.envs.preference.random_delivery import Array, Generator, RandomDelivery, RandomTask, Task, codes_at
 
 __all__ = ["STAKES", "WON", "RiskyDelivery", "board_outcomes", "draw", "process"]
 
@@ -124,5 +124,5 @@ class RiskyDelivery(RandomDelivery):
 
     def _gamble(self, task: Task, state: State, next_state: State) -> Array:
         """Return where a risky cell was entered (B,)."""
-        item = task.board[np.arange(len(state.cell)), next_state.cell] % BRICK
-        return (item == SHEEP) & ~self.terminal(task, state)
+        entered = codes_at(task, next_state.cell) % BRICK == SHEEP
+        return entered & ~self.terminal(task, state)
