@@ -79,15 +79,16 @@ _ROADBLOCK_CHOICES, _COIN_CHOICES = (_SUMS < 1).sum(-1), (_SUMS[..., None] + COI
 _VALUES = np.array([np.resize(values, max(map(len, VALUES))) for values in VALUES])
 
 _POSITIONS = 2**11  # cells that the low bits of a hash, which uniform draws do not have, can number
-_UNIFORM, _LAST = np.uint64(2**64 - _POSITIONS), np.uint64(2**64 - 1)
+_UNIFORM = np.uint64(2**64 - _POSITIONS)
 _IN_ORDER = np.array([ROAD, COIN, ROADBLOCK, SHEEP], np.int8)  # by the number of bounds that a cell lies before
 _ITEMS = np.array([ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK], np.uint16)  # in the order of the weights
+_SIZES = [(h, w) for h in HEIGHTS.tolist() for w in WIDTHS.tolist()]
 _ONE = np.ones(1, np.uint16)
 _HASHED = np.arange(OUTSIDE, 2 * BRICK)  # cell codes
 
-# Cells drawn at once, so that they stay in the cache; up to how many several attempts at a task are made at once, for
+# Cells drawn at once, which bounds the memory; up to how many several attempts at a task are made at once, for
 # few cost as much as one; and how many attempts.
-DRAWN, SPARE, ATTEMPTS = 2**17, 2**16, 16
+DRAWN, SPARE, ATTEMPTS = 2**19, 2**16, 16
 AHEAD = 1024  # cells of the largest boards that are drawn for several episodes ahead
 SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # the quarters of all tasks, by digest modulo 4
 _FITS = {split: np.isin(np.arange(4), quarters) for split, quarters in SPLITS.items()}
@@ -117,36 +118,37 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
     shares = SHEEP_SHARES[sheep], ROADBLOCK_SHARES[roadblocks], COIN_SHARES[coins]
     area = height * width
     bounds = np.cumsum([(share * area + 1e-9).astype(np.int64) for share in shares], axis=0)
-    boards = np.full((B, H * W), OUTSIDE, np.int8)
-    for h in [H] if size else HEIGHTS.tolist():  # boards of one height have about the same number of cells to draw
-        rows = (height == h).nonzero()[0]
+    boards, lots = np.full((B, H, W), OUTSIDE, np.int8), keys.mix(key, 5)
+    for h, w in [(H, W)] if size else _SIZES:
+        rows = ((height == h) & (width == w)).nonzero()[0]
         if rows.size:
-            boards[rows, : h * W] = _items(key[rows], bounds[:, rows], width[rows], h * W, W)
+            boards[rows, :h, :w] = _items(lots[rows], bounds[:, rows], _cells(h, w, W)).reshape(-1, h, w)
     goal = keys.integers(key, area, 6)
-    boards[np.arange(B), goal // width * W + goal % width] = GOAL
-    return RandomTask(boards.reshape(B, H, W), _VALUES[np.arange(len(VALUES)), nth[:, 3:]])
+    boards[np.arange(B), goal // width, goal % width] = GOAL
+    return RandomTask(boards, _VALUES[np.arange(len(VALUES)), nth[:, 3:]])
 
 
-def _items(key: keys.Key, bounds: Array, width: Array, S: int, W: int) -> Array:
-    """Draw the cells (B, S) of boards with rows of W cells, of which `width` (B,) are inside.
+def _items(key: keys.Key, bounds: Array, cells: keys.Key) -> Array:
+    """Draw what lies on cells (S,) of boards of one size: codes (B, S).
 
-    In a random order of the cells inside, those before bounds[0] (B,) hold sheep, up to bounds[1] roadblocks, up to
-    bounds[2] coins.
+    In a random order of the cells, those before bounds[0] (B,) hold sheep, up to bounds[1] roadblocks, up to bounds[2]
+    coins.
     """
-    cells = np.arange(S)
-    lots = keys.mix(key[:, None], 5, cells)
+    lots = keys.mix(key[:, None], cells)
     lots &= _UNIFORM
-    outside = cells % W >= width[:, None]
-    np.copyto(lots, _LAST, where=outside)
-    if S <= _POSITIONS:  # the order of equal lots is that of their cells
-        lots |= cells.astype(np.uint64)
+    if cells[-1] < _POSITIONS:  # the order of equal lots is that of their cells
+        lots |= cells
     else:
         lots = np.argsort(np.argsort(lots, -1, kind="stable"), -1, kind="stable").astype(np.uint64)
     first = np.sort(lots, -1)[np.arange(len(key)), bounds]  # the lots that the bounds fall on
     before = [(lots < limit[:, None]).view(np.int8) for limit in first]
-    codes = _IN_ORDER.take(before[0] + before[1] + before[2])
-    np.copyto(codes, OUTSIDE, where=outside)
-    return codes
+    return _IN_ORDER.take(before[0] + before[1] + before[2])
+
+
+@lru_cache(maxsize=64)
+def _cells(h: int, w: int, W: int) -> keys.Key:
+    """Return the cells (h * w,) that a board of h rows and w columns takes of one with W columns."""
+    return np.add.outer(np.arange(h) * W, np.arange(w)).reshape(-1).astype(np.uint64)
 
 
 def digest(task: RandomTask) -> keys.Key:

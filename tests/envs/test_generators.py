@@ -61,10 +61,10 @@ def test_equal_lots_are_ordered_as_before(former: ModuleType, monkeypatch: pytes
 
     def coarse(key: Any, *counters: Any) -> Any:
         drawn = mix(key, *counters)
-        return drawn & np.uint64(2**63 + 2**11 - 1) if np.array_equal(counters[0], 5) else drawn
+        return drawn & np.uint64(2**63 + 2**11 - 1) if np.size(counters[-1]) > 12 else drawn  # cells, not choices
 
     monkeypatch.setattr(keys, "mix", coarse)
-    for size in (None, (2, 2), (15, 10), (46, 45)):
+    for size in (None, (3, 5), (15, 10), (46, 45)):
         key = mix(23, np.arange(200 if size != (46, 45) else 20))
         assert same(random_delivery.draw(key, size), former.draw(key, size))
 
