@@ -86,9 +86,9 @@ _SIZES = [(h, w) for h in HEIGHTS.tolist() for w in WIDTHS.tolist()]
 _ONE = np.ones(1, np.uint16)
 _HASHED = np.arange(OUTSIDE, 2 * BRICK)  # cell codes
 
-# Cells drawn at once, which bounds the memory; up to how many several attempts at a task are made at once, for
-# few cost as much as one; and how many attempts.
-DRAWN, SPARE, ATTEMPTS = 2**19, 2**16, 16
+# Cells drawn at once, which bounds the memory. While less is to be drawn than so many boards, or an eighth of the cells,
+# several attempts at a task are made at once, for few cost as much as one.
+DRAWN, SPARE, ATTEMPTS = 2**19, 400, 16
 AHEAD = 1024  # cells of the largest boards that are drawn for several episodes ahead
 SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # the quarters of all tasks, by digest modulo 4
 _FITS = {split: np.isin(np.arange(4), quarters) for split, quarters in SPLITS.items()}
@@ -221,7 +221,7 @@ class Boards:
         task = RandomTask(np.empty((B, H, W), np.int8), np.empty((B, len(FEATURES))))
         many, rows, attempt = max(1, DRAWN // (H * W)), np.arange(B), 0
         while rows.size:
-            tries, left = min(max(1, SPARE // (rows.size * H * W)), ATTEMPTS), []
+            tries, left = min(max(1, min(SPARE, many // 8) // rows.size), ATTEMPTS), []
             for some in np.split(rows, range(many, rows.size, many)):
                 own = keys.mix(key[some, None], keys.RESET, 0, np.arange(attempt, attempt + tries))
                 drawn = self.source.draw(own.reshape(-1))

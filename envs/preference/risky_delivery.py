@@ -10,7 +10,7 @@ import numpy as np
 from valuegym.envs import keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, outcomes
-from valuegym.envs.preference.delivery import BRICK, FEATURES, GOAL, ROAD, SHEEP, State
+from valuegym.envs.preference.delivery import BRICK, FEATURES, GOAL, SHEEP, State
 from valuegym.envs.preference.random_delivery import Array, Generator, RandomDelivery, RandomTask, Task, codes_at
 
 __all__ = ["STAKES", "WON", "RiskyDelivery", "board_outcomes", "draw", "process"]
@@ -36,7 +36,7 @@ def draw(key: keys.Key, size: tuple[int, int] = (SIDE, SIDE)) -> RandomTask:
     risky = (SHARES[share] * S).astype(np.int64)
     lots = keys.mix(key[:, None], 1, np.arange(S))  # no two are equal; the cells of the lowest are risky
     first = np.sort(lots, -1)[np.arange(B), risky]
-    boards = np.where(lots < first[:, None], np.int8(SHEEP), np.int8(ROAD))
+    boards = (lots < first[:, None]).view(np.int8) * np.int8(SHEEP)  # and road
     boards[np.arange(B), goal] = GOAL
     return RandomTask(boards.reshape(B, *size), _WEIGHTS.take(stakes, 0))
 
