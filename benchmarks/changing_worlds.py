@@ -3,9 +3,9 @@
     python benchmarks/changing_worlds.py
 
 Steps: vector environments of 1,024 rows, NEXT_STEP, as registered, with uniform actions drawn beforehand. A round is a
-reset with fresh seeds and so many steps; all resets count. The floor of a round's boards is what no generator with these
-bits can do without: to hash and sort the cells of every attempt up to the first that fits, and to hash the content of
-the board that does; it is measured alone, in large batches.
+reset with fresh seeds and so many steps; all resets count. The floor is what no generator of these bits can do without:
+to hash and sort the cells of every attempt up to the first that fits, and to hash the content of the board that does.
+It is measured alone, in large batches.
 
 Resets: tasks of the query environments, with all that is solved for scoring, in milliseconds for each.
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import _timing
@@ -42,10 +43,11 @@ def vector(core: str, rows: int) -> FunctionalVectorEnv:
     return FunctionalVectorEnv(core, num_envs=rows, max_episode_steps=200)
 
 
-def play(envs: FunctionalVectorEnv, seed: int, actions: Any) -> int:
-    """Reset with fresh seeds and step; return the number of episodes that began."""
+def play(envs: FunctionalVectorEnv, seed: int, actions: Any, begun: list[int]) -> None:
+    """Reset with fresh seeds and step; add the number of episodes to a list."""
     envs.reset(seed=seed)
-    return envs.num_envs + sum(int(np.sum(np.logical_or(*envs.step(action)[2:4]))) for action in actions)
+    ended = [np.logical_or(*envs.step(action)[2:4]).sum() for action in actions]
+    begun.append(envs.num_envs + int(sum(ended)))
 
 
 def floor(core: Any, boards: int) -> float:
@@ -89,17 +91,17 @@ def measure_steps(name: str, rounds: int, rows: int, steps: int) -> None:
     """Print steps per second of a world, and the floor of its boards."""
     entry = gym.spec(f"valuegym/{name}-v0").kwargs["core"]
     pair = [vector(core, rows) for core in (f"_former_boards:Former{name}", entry)]
-    rng, used, begun = np.random.default_rng(0), [], []
+    rng, used = np.random.default_rng(0), []
+    begun: list[int] = []
     for seed in range(0, rounds * rows, rows):
         actions = rng.integers(4, size=(steps, rows))
-        counts: list[int] = []
-        used.append([_timing.seconds(lambda: counts.append(play(envs, seed, actions)))[0] for envs in pair])
-        assert counts[0] == counts[1]
-        begun.append(counts[0])
+        used.append([_timing.seconds(partial(play, envs, seed, actions, begun))[0] for envs in pair])
+    assert begun[::2] == begun[1::2]
     (old, new), ratio = compare(steps * rows / np.array(used))
     least = floor(pair[1].core, 2**12) / 2**12
     share = least * np.median(begun) / np.median(np.array(used)[:, 1])
-    print(f"{name:<16}{np.median(begun):>9,.0f}{old:>12,.0f}{new:>12,.0f}   {ratio:<24}{1e6 * least:>8.1f} us{share:>7.0%}")
+    row = f"{name:<16}{np.median(begun):>9,.0f}{old:>12,.0f}{new:>12,.0f}"
+    print(f"{row}   {ratio:<24}{1e6 * least:>8.1f} us{share:>7.0%}")
 
 
 def measure_resets(name: str, kwargs: dict[str, Any], rounds: int, rows: int) -> None:
@@ -109,7 +111,7 @@ def measure_resets(name: str, kwargs: dict[str, Any], rounds: int, rows: int) ->
     used = []
     for seed in range(0, rounds * rows, rows):
         key = functional.episode_keys(range(seed, seed + rows))
-        used.append([_timing.seconds(lambda: core.initial(key))[0] / rows for core in (old, new)])
+        used.append([_timing.seconds(partial(core.initial, key))[0] / rows for core in (old, new)])
     (before, after), ratio = compare(1 / np.array(used))
     label = f"{name} {', '.join(kwargs.values())}"
     print(f"{label:<28}{rows:>6}{1e3 / before:>10.2f}{1e3 / after:>10.2f}   {ratio}")
@@ -118,9 +120,9 @@ def measure_resets(name: str, kwargs: dict[str, Any], rounds: int, rows: int) ->
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="alternating rounds (default 9)")
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
     parser.add_argument("--envs", type=int, default=1024, help="rows of the vector environments (default 1024)")
-    parser.add_argument("--steps", type=int, default=300, help="steps of a round (default 300)")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of a round (default 1000)")
     args = parser.parse_args()
     print(f"valuegym {valuegym.__version__}, numpy {np.__version__}, {args.envs} rows, {args.rounds} rounds")
     print(f"{'steps/s':<16}{'episodes':>9}{'old':>12}{'new':>12}   {'ratio (min to max)':<24}{'floor':>11}{'share':>7}")

@@ -2,16 +2,16 @@
 
     python benchmarks/stepping.py
 
-By hand: `HandWritten`, the least that a vector of `Delivery-v0` with NEXT_STEP can do. Scalar: `gym.make` with its default wrappers. Native: vector environments of 1,024 rows, NEXT_STEP, where ours have a
-seed for every row and CartPole-v1 one generator for all of them. Sync: SyncVectorEnv, Gymnasium's way to vectorise an
-environment without a native form. Actions are uniform and drawn beforehand. Rounds alternate between the two, so that a
-busy machine slows both; what counts is the median of the rounds' ratios.
+By hand: `HandWritten`, the least that a vector of `Delivery-v0` with NEXT_STEP can do. Scalar: `gym.make` with its
+default wrappers. Native: vector environments of 1,024 rows, NEXT_STEP, where ours have a seed for every row and
+CartPole-v1 one generator for all of them. Sync: SyncVectorEnv, Gymnasium's way to vectorise an environment without a
+native form. Actions are uniform and drawn beforehand. Rounds alternate between the two, so that a busy machine slows
+both; what counts is the median of the rounds' ratios.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
 
 import _timing
@@ -20,7 +20,6 @@ import numpy as np
 
 import valuegym
 from valuegym.envs.preference.delivery import Delivery
-
 
 
 class HandWritten:
