@@ -43,11 +43,11 @@ def vector(core: str, rows: int) -> FunctionalVectorEnv:
     return FunctionalVectorEnv(core, num_envs=rows, max_episode_steps=200)
 
 
-def play(envs: FunctionalVectorEnv, seed: int, actions: Any, begun: list[int]) -> None:
+def play(envs: FunctionalVectorEnv, seed: int, actions: Any, episodes: list[int]) -> None:
     """Reset with fresh seeds and step; add the number of episodes to a list."""
     envs.reset(seed=seed)
     ended = [np.logical_or(*envs.step(action)[2:4]).sum() for action in actions]
-    begun.append(envs.num_envs + int(sum(ended)))
+    episodes.append(envs.num_envs + int(sum(ended)))
 
 
 def floor(core: Any, boards: int) -> float:
@@ -92,15 +92,15 @@ def measure_steps(name: str, rounds: int, rows: int, steps: int) -> None:
     entry = gym.spec(f"valuegym/{name}-v0").kwargs["core"]
     pair = [vector(core, rows) for core in (f"_former_boards:Former{name}", entry)]
     rng, used = np.random.default_rng(0), []
-    begun: list[int] = []
+    episodes: list[int] = []
     for seed in range(0, rounds * rows, rows):
         actions = rng.integers(4, size=(steps, rows))
-        used.append([_timing.seconds(partial(play, envs, seed, actions, begun))[0] for envs in pair])
-    assert begun[::2] == begun[1::2]
+        used.append([_timing.seconds(partial(play, envs, seed, actions, episodes))[0] for envs in pair])
+    assert episodes[::2] == episodes[1::2]
     (old, new), ratio = compare(steps * rows / np.array(used))
     least = floor(pair[1].core, 2**12) / 2**12
-    share = least * np.median(begun) / np.median(np.array(used)[:, 1])
-    row = f"{name:<16}{np.median(begun):>9,.0f}{old:>12,.0f}{new:>12,.0f}"
+    share = least * np.median(episodes) / np.median(np.array(used)[:, 1])
+    row = f"{name:<16}{np.median(episodes):>9,.0f}{old:>12,.0f}{new:>12,.0f}"
     print(f"{row}   {ratio:<24}{1e6 * least:>8.1f} us{share:>7.0%}")
 
 

@@ -87,7 +87,7 @@ _SIZES = [(h, w) for h in HEIGHTS.tolist() for w in WIDTHS.tolist()]
 _ONE = np.ones(1, np.uint16)
 _HASHED = np.arange(OUTSIDE, 2 * BRICK)  # cell codes
 
-# Cells drawn at once, which bounds the memory. While fewer boards than SPARE are to be drawn, or an eighth of the cells,
+# Cells drawn at once, which bounds the memory. While fewer boards than SPARE are drawn, or an eighth of the cells,
 # several attempts at a task are made at once, for few cost as much as one.
 DRAWN, SPARE, ATTEMPTS = 2**19, 400, 16
 AHEAD = 1024  # cells of the largest boards that are drawn for several episodes ahead
