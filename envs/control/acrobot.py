@@ -165,7 +165,7 @@ class Acrobot:
     the first, and both joints' velocities in rad/s, at most 4 pi and 9 pi.
 
     ## Action
-    Box (1,) in [-1, 1]: the torque on the elbow divided by 1 N m.
+    Box (1,) in [-1, 1]: the torque on the elbow divided by 1 N m. Finite numbers beyond are clipped.
 
     ## Reward
     -1 for every step that does not end the episode.
@@ -208,6 +208,7 @@ class Acrobot:
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 15}
     cheap_reset = True
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 500
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(6), np.arange(0)  # dimensions of the observation; for scoring only

@@ -144,7 +144,7 @@ class CartPoleSwingUp:
     rad/s.
 
     ## Action
-    Box (1,) in [-1, 1]: the force on the cart divided by 10 N.
+    Box (1,) in [-1, 1]: the force on the cart divided by 10 N. Finite numbers beyond are clipped.
 
     ## Reward
     (1 + cos angle) / 2 (1 - (position / 2.4)^2 / 2) (1 - action^2 / 10), before the step: in [0, 1].
@@ -185,6 +185,7 @@ class CartPoleSwingUp:
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 50}
     cheap_reset = True
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 500
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(5), np.arange(0)  # dimensions of the observation; for scoring only

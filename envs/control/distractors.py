@@ -183,10 +183,11 @@ def _action_size(space: gym.Space[Any]) -> int:
 
 
 def _action_vector(space: gym.Space[Any], action: Array) -> Floats:
-    """Actions (B, ...) as vectors (B, A); discrete ones one-hot."""
+    """Actions (B, ...) as vectors (B, A); discrete ones one-hot, others within their space."""
     if isinstance(space, gym.spaces.Discrete):
         return np.eye(int(space.n))[action - int(space.start)]
-    return np.asarray(action, np.float64).reshape(len(action), -1)
+    assert isinstance(space, gym.spaces.Box)
+    return np.clip(np.asarray(action, np.float64), space.low, space.high).reshape(len(action), -1)
 
 
 def _length(space: gym.Space[Any]) -> int:
@@ -228,7 +229,7 @@ class Distractors:
     The Box of the wrapped task, then `number` distracting dimensions, unbounded.
 
     ## Action
-    The action of the wrapped task.
+    The action of the wrapped task, clipped where it clips.
 
     ## Reward
     The reward of the wrapped task.
@@ -289,6 +290,7 @@ class Distractors:
         self.metadata, self.discount = core.metadata, core.discount
         self.horizon = getattr(core, "horizon", None)
         self.cheap_reset, self.tolerance = getattr(core, "cheap_reset", False), getattr(core, "tolerance", 0.0)
+        self.clips_actions = getattr(core, "clips_actions", False)
         self.checkpoint = getattr(core, "checkpoint", CHECKPOINT)
         self._inner = type(core.initial(keys.mix(0, 0))[1])
         self._state: Any = _state_type(self._inner._fields)

@@ -157,7 +157,7 @@ class LQR:
     ## Action
     Box (1,) in [-1, 1]: the force divided by `max_force`, 6 N. From every start the optimal force stays below 5.1 N, so
     that the bound never binds and the solution of the unbounded problem is the solution of this one (without `noise`;
-    with it, as long as the noise is small).
+    with it, as long as the noise is small). Finite numbers beyond are clipped.
 
     ## Reward
     -(position^2 + 0.1 velocity^2 + 0.1 force^2), before the step.
@@ -205,6 +205,7 @@ class LQR:
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
     cheap_reset = True
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 200
     tolerance = 0.0  # additions and multiplications in a fixed order: bit-identical everywhere
 

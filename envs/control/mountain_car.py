@@ -125,7 +125,7 @@ class MountainCarContinuous:
     Box (2,) float32: position in [-1.2, 0.6] and velocity in [-0.07, 0.07].
 
     ## Action
-    Box (1,) in [-1, 1]: the engine's force, of which 1 accelerates by 0.0015.
+    Box (1,) in [-1, 1]: the engine's force, of which 1 accelerates by 0.0015. Finite numbers beyond are clipped.
 
     ## Reward
     -0.1 action^2, and 100 at the goal.
@@ -168,6 +168,7 @@ class MountainCarContinuous:
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 30}
     cheap_reset = True
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 999
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(2), np.arange(0)  # dimensions of the observation; for scoring only

@@ -122,7 +122,7 @@ class Pendulum:
     Box (3,) float32: cosine and sine of the angle from upright, and the velocity in rad/s, at most 8.
 
     ## Action
-    Box (1,) in [-1, 1]: the torque divided by 2 N m.
+    Box (1,) in [-1, 1]: the torque divided by 2 N m. Finite numbers beyond are clipped.
 
     ## Reward
     -(angle^2 + 0.1 velocity^2 + 0.001 torque^2), before the step.
@@ -161,6 +161,7 @@ class Pendulum:
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 20}
     cheap_reset = True
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 200
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(3), np.arange(0)  # dimensions of the observation; for scoring only
