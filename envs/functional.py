@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -301,7 +303,22 @@ class _Episodes:
         return self._key[at], take_rows(self._task, at), take_rows(self._state, at)
 
 
-class FunctionalEnv(gym.Env[Any, Any]):
+class _PlainSpec:
+    """A spec whose arguments are JSON's own types, whatever `gym.make` got: so it can be written down."""
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The spec with which the environment was made, if it was registered."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = None if spec is None else replace(spec, kwargs=checks.plain(spec.kwargs))
+
+
+class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):  # type: ignore[misc]
     """Scalar environment of a core.
 
     Args:
@@ -385,7 +402,7 @@ class FunctionalEnv(gym.Env[Any, Any]):
         return self.core.render(self.render_mode, self.task, states, [action for _, action in self._history])
 
 
-class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
+class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):  # type: ignore[misc]
     """Vector environment of a core: rows advanced by the same array expressions as the scalar environment.
 
     Args:

@@ -90,8 +90,8 @@ def test_rounding_is_clipped_and_more_is_refused_with_the_name_of_the_wrapper(id
     env.reset(seed=0), envs.reset(seed=0)
     far = high.copy()
     far[-1] += 1e-3 * (high[-1] - low[-1])
-    said = rf"{len(far) - 1}\] is 1\.00[12]\d*; expected a finite number from -1\.0 to 1\.0: gymnasium\.wrappers\.ClipAction"
-    with pytest.raises(ValueError, match=rf"^Action\[{said}.*RescaleAction"):
+    said = rf"{len(far) - 1}\] is 1\.00[12]\d*; expected a finite number from -1\.0 to 1\.0: gymnasium\.wrappers\."
+    with pytest.raises(ValueError, match=rf"^Action\[{said}ClipAction.*RescaleAction"):
         env.step(far)
     with pytest.raises(ValueError, match=rf"^Action\[1, {said}"):
         envs.step(np.stack([high, far]))
@@ -190,7 +190,7 @@ def test_spaces_of_integers() -> None:
     rules = Actions.of(gym.spaces.Box(0, 5, (2,), np.int64))
     assert (rules.check([0, 5], ()) == [0, 5]).all()
     for bad in ([0, 6], [-1, 0], [0.0, 1.0], [True, 1]):
-        with pytest.raises(ValueError, match="^Action.*expected"):
+        with pytest.raises(ValueError, match=r"^Action.*expected"):
             rules.check(bad, ())
 
 

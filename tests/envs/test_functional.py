@@ -533,7 +533,7 @@ def test_wrong_box_actions(action: Any, said: str) -> None:
     env.reset(seed=0), envs.reset(seed=0)
     with pytest.raises(ValueError, match=said):
         env.step(action)
-    with pytest.raises(ValueError, match="^Action.*expected"):
+    with pytest.raises(ValueError, match=r"^Action.*expected"):
         envs.step([action, action])
     good = np.array([0.5, -0.5])
     assert same(env.step(good)[0], envs.step([good, good])[0][0])
