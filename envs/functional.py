@@ -190,8 +190,8 @@ class Actions(NamedTuple):
         if self.n:
             array = array.astype(np.int64, copy=False)
             if array.view(np.uint64).max() >= self.n:
-                shown, last = checks.shown(actions), self.n - 1
-                raise ValueError(f"Action {shown} is outside the action space; expected integers from 0 to {last}.")
+                text, last = checks.printed(actions), self.n - 1
+                raise ValueError(f"Action {text} is outside the action space; expected integers from 0 to {last}.")
             return array
         inside = np.isfinite(array) if self.clips else (array >= self.lowest) & (array <= self.highest)
         if not inside.all():
@@ -208,11 +208,11 @@ class Actions(NamedTuple):
         except Exception:  # whatever an object raises that claims to be an array
             array = np.empty(rows + self.shape, object)
         if array.dtype.kind != "O" and array.shape != rows + self.shape:
-            raise ValueError(f"Action {checks.shown(actions)} has shape {array.shape}; {expected}.")
+            raise ValueError(f"Action {checks.printed(actions)} has shape {array.shape}; {expected}.")
         flag = _holds_flag(actions)
         if array.dtype.kind not in self.kinds or flag:
             kind = "bool" if flag else str(array.dtype)
-            raise ValueError(f"Action {checks.shown(actions)} has type {kind}; {expected}.")
+            raise ValueError(f"Action {checks.printed(actions)} has type {kind}; {expected}.")
         return array
 
     def _refusal(self, array: Array, inside: Array) -> ValueError:

@@ -204,7 +204,7 @@ def _load_core(base: Any) -> Any:
     if not isinstance(found, type) or not all(
         hasattr(found, name) for name in ("initial", "transition", "observation")
     ):
-        raise ValueError(f"base is {checks.shown(base)}; expected the name of a core, 'module:Class'.")
+        raise ValueError(f"base is {checks.printed(base)}; expected the name of a core, 'module:Class'.")
     return found
 
 

@@ -112,7 +112,7 @@ def _simulator(task: Any) -> Any:
         entry = ""
     if not isinstance(task, str) or not entry.startswith("gymnasium.envs.mujoco."):
         raise ValueError(
-            f"task is {checks.shown(task)}; expected the id of one of Gymnasium's MuJoCo environments, such as "
+            f"task is {checks.printed(task)}; expected the id of one of Gymnasium's MuJoCo environments, such as "
             "'Hopper-v5'."
         )
     try:
@@ -147,12 +147,12 @@ def _value(name: str, value: Any, default: Any) -> Any:
         ends = tuple(value) if isinstance(value, list | tuple) else ()
         numbers = [end for end in ends if isinstance(end, float | int) and not isinstance(end, bool)]
         if len(numbers) != len(ends) or len(ends) != 2 or not ends[0] < ends[1]:
-            raise ValueError(f"{name} is {checks.shown(value)}; expected two numbers, the first below the second.")
+            raise ValueError(f"{name} is {checks.printed(value)}; expected two numbers, the first below the second.")
         return ends
     expected = {"xml_file": str, "camera_name": str, "default_camera_config": dict, "visual_options": dict}.get(name)
     if expected and not isinstance(value, expected) and not (value is None and name != "xml_file"):
         kind = "a path" if name == "xml_file" else "a text" if expected is str else "a dictionary"
-        raise ValueError(f"{name} is {checks.shown(value)}; expected {kind}.")
+        raise ValueError(f"{name} is {checks.printed(value)}; expected {kind}.")
     return value
 
 
@@ -231,6 +231,6 @@ def make(
         if file is None:
             raise
         said = " ".join(str(error).split())[:160]
-        raise ValueError(f"xml_file is {checks.shown(file)}; expected the file of a MuJoCo model: {said}.") from error
+        raise ValueError(f"xml_file is {checks.printed(file)}; expected the file of a MuJoCo model: {said}.") from error
     env = Body(body, arguments)
     return DistractingDimensions(env, kind, number, scale, coupling, map_seed) if number else env
