@@ -318,7 +318,7 @@ class _PlainSpec:
         self._spec = None if spec is None else replace(spec, kwargs=checks.plain(spec.kwargs))
 
 
-class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):  # type: ignore[misc]
+class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
     """Scalar environment of a core.
 
     Args:
@@ -402,7 +402,7 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):  # type: ignore[misc]
         return self.core.render(self.render_mode, self.task, states, [action for _, action in self._history])
 
 
-class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):  # type: ignore[misc]
+class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
     """Vector environment of a core: rows advanced by the same array expressions as the scalar environment.
 
     Args:

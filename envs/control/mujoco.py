@@ -39,7 +39,7 @@ class Body(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """One of Gymnasium's MuJoCo environments with actions in [-1, 1], of which finite ones beyond are clipped.
 
     A copy, and a pickle, continues the episode: it holds the whole state of the simulator, where Gymnasium's own starts
-    anew.
+    a new one.
 
     Args:
         env: Gymnasium's environment, without wrappers.
@@ -82,7 +82,7 @@ class Body(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return self.env.step(inside if self._scaled is None else self._scaled(inside))
 
     @property
-    def spec(self) -> EnvSpec | None:
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
         """The spec, with arguments of JSON's own types."""
         spec = super().spec
         if spec is not None:
@@ -149,9 +149,10 @@ def _value(name: str, value: Any, default: Any) -> Any:
         if len(numbers) != len(ends) or len(ends) != 2 or not ends[0] < ends[1]:
             raise ValueError(f"{name} is {checks.printed(value)}; expected two numbers, the first below the second.")
         return ends
-    expected = {"xml_file": str, "camera_name": str, "default_camera_config": dict, "visual_options": dict}.get(name)
-    if expected and not isinstance(value, expected) and not (value is None and name != "xml_file"):
-        kind = "a path" if name == "xml_file" else "a text" if expected is str else "a dictionary"
+    kind = "a path" if name == "xml_file" else "a text" if name == "camera_name" else "a dictionary"
+    expected = str if name in ("xml_file", "camera_name") else dict
+    known = name in ("xml_file", "camera_name", "default_camera_config", "visual_options")
+    if known and not isinstance(value, expected) and (value is not None or name == "xml_file"):
         raise ValueError(f"{name} is {checks.printed(value)}; expected {kind}.")
     return value
 
