@@ -43,7 +43,6 @@ __all__ = [
 Array = npt.NDArray[Any]
 TRAIL = 3  # former states in a picture
 TOLERANCE = 1e-6  # share of a dimension's range by which an action may exceed it, and is clipped
-_INTEGERS = (int, np.int64)
 _NEVER = np.iinfo(np.int64).min // 2
 
 
@@ -372,11 +371,11 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
             raise gym.error.ResetNeeded(
                 "There is no episode to step: call reset() first, and again after an episode has terminated."
             )
-        n = self._actions.n
-        if n and type(action) in _INTEGERS and 0 <= action < n:  # the common cases, without a detour over arrays
+        n, kind = self._actions.n, type(action)
+        if n and (kind is np.int64 or (kind is np.ndarray and not action.ndim and action.dtype.kind in "iu")):
+            action, kind = action.item(), int
+        if n and kind is int and 0 <= action < n:  # the common case, without a detour over arrays
             actions = np.array((action,))
-        elif n and type(action) is np.ndarray and action.shape == () and action.dtype == np.int64 and 0 <= action < n:
-            actions = action[None].copy()
         else:
             actions = self._actions.check(action, ())[None]
         core, task, previous = self.core, self.task, self.state
