@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["choice", "flag", "integer", "integers", "real", "reals"]
+__all__ = ["choice", "flag", "integer", "integers", "real", "reals", "refusal", "text"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -41,6 +41,11 @@ def _shown(value: Any) -> str:
     """Print a value in at most 80 characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def refusal(name: str, value: Any, expected: str) -> ValueError:
+    """Return the error that names an argument, its value and what was expected, for values that no check here knows."""
+    return ValueError(f"{name} is {_shown(value)}; expected {expected}.")
 
 
 def real(
@@ -86,6 +91,17 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def text(name: str, value: Any, expected: str = "a text") -> str:
+    """Return a text.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    if not isinstance(value, str):
+        raise refusal(name, value, expected)
+    return value
+
+
 def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     """Return the one of `choices` that equals the value.
 
@@ -96,7 +112,7 @@ def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     for option in options:
         if type(value) is type(option) and value == option:
             return option
-    raise ValueError(f"{name} is {_shown(value)}; expected one of {', '.join(map(repr, options))}.")
+    raise refusal(name, value, f"{'one of ' if len(options) > 1 else ''}{', '.join(map(repr, options))}")
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:

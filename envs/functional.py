@@ -24,7 +24,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 
 __all__ = [
     "Actions",
@@ -40,7 +40,8 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 TRAIL = 3  # former states in a picture
-_NEVER = np.iinfo(np.int64).min // 2
+MOST_ROWS = 2**20  # of a vector environment, far more than its arrays have memory for
+_NEVER, _ENDLESS = np.iinfo(np.int64).min // 2, np.iinfo(np.int64).max
 
 
 class Core(Protocol):
@@ -89,13 +90,25 @@ class Core(Protocol):
         """Draw one environment (B = 1) from its last states, oldest first, and the actions between them."""
 
 
-def load(entry: str) -> Any:
+def load(entry: str, argument: str = "entry") -> Any:
     """Import the object that "module:name" names.
 
-    Registries hold such strings so that no module is imported before it is used.
+    Registries hold such strings so that no module is imported before it is used. Errors call it `argument`.
+
+    Raises:
+        ValueError: the entry is no such text, or names a module or an object that does not exist.
+        ImportError: the module lacks something that it needs.
     """
-    module, _, name = entry.partition(":")
-    return getattr(import_module(module), name)
+    module, _, name = entry.partition(":") if isinstance(entry, str) else ("", "", "")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise checks.refusal(argument, entry, "the text 'module:name'")
+    try:
+        return getattr(import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is None or f"{module}.".startswith(f"{missing}."):
+            raise checks.refusal(argument, entry, "a module and an object in it that exist") from error
+        raise
 
 
 def take_rows(batch: Any, rows: Array) -> Any:
@@ -173,10 +186,13 @@ class Actions(NamedTuple):
         return array.astype(self.dtype)
 
 
-def _check_render_mode(core: Core, render_mode: str | None) -> None:
-    modes = core.metadata["render_modes"]
-    if render_mode is not None and render_mode not in modes:
-        raise ValueError(f"render_mode {render_mode!r} is unknown; choose one of {modes} or None.")
+def _reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy of the options of `reset`, none by default."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise checks.refusal("options", options, "a dictionary of reset options or None")
+    return dict(options)
 
 
 def _keep_memory() -> None:
@@ -210,22 +226,31 @@ class _Episodes:
         self._first[:] = _NEVER
 
     def options(self, options: Mapping[str, Any], rows: Array, shape: tuple[int, ...]) -> dict[str, Array]:
-        """Return reset options as one value for each of these rows; ValueError for an unknown name or a wrong shape."""
+        """Return reset options, finite numbers by name, as one value for each of these rows.
+
+        Raises:
+            ValueError: a name is unknown, a value is no finite number, or there is not one for all rows or for each.
+        """
         values = {}
         for name, value in options.items():
             if name not in self._names:
                 raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.")
-            if np.ndim(value) and np.shape(value) != shape:
-                raise ValueError(f"Reset option {name!r} has shape {np.shape(value)}; expected () or {shape}.")
-            values[name] = np.broadcast_to(np.asarray(value), shape or (1,))[rows]
+            checks.reals(f"Reset option {name!r}", value)
+            array = np.asarray(value)
+            if array.ndim and array.shape != shape:
+                raise ValueError(f"Reset option {name!r} has shape {array.shape}; expected () or {shape}.")
+            values[name] = np.broadcast_to(array, shape or (1,))[rows]
         return values
 
     def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:
-        """Return keys, tasks and states of the next episodes of these rows."""
-        self.number[rows] += 1
+        """Return keys, tasks and states of the next episodes of these rows; where a core refuses, none has begun."""
         if options or not self.ahead:
-            key = keys.mix(self.roots[rows], self.number[rows])
-            return key, *self.core.initial(key, **options)
+            number = self.number[rows] + 1
+            key = keys.mix(self.roots[rows], number)
+            task, state = self.core.initial(key, **options)
+            self.number[rows] = number
+            return key, task, state
+        self.number[rows] += 1
         depth = self.number[rows] - self._first[rows]
         if depth.view(np.uint64).max() >= self.DEPTH:  # spent, or (negative) never stored
             self._first = self.number.copy()
@@ -245,14 +270,14 @@ class FunctionalEnv(gym.Env[Any, Any]):
         **kwargs: arguments of the core.
 
     Raises:
-        ValueError: the render mode is unknown, or the core refuses an argument.
+        ValueError: `core` names none, the render mode is unknown, or the core refuses an argument.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
 
     def __init__(self, core: str, render_mode: str | None = None, **kwargs: Any) -> None:
-        self.core: Core = load(core)(**kwargs)
-        _check_render_mode(self.core, render_mode)
+        self.core: Core = load(core, "core")(**kwargs)
+        checks.choice("render_mode", render_mode, (*self.core.metadata["render_modes"], None))
         self.render_mode = render_mode
         self.metadata = dict(self.core.metadata)
         self.observation_space, self.action_space = self.core.observation_space, self.core.action_space
@@ -263,16 +288,17 @@ class FunctionalEnv(gym.Env[Any, Any]):
         self._history: deque[tuple[Any, Array]] = deque(maxlen=TRAIL)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start the next episode; options are those of the core's `initial`.
+        """Start the next episode; options are those of the core's `initial`, finite numbers.
 
         Raises:
             ValueError: an option is unknown, or has a wrong shape or value.
+            Error: Gymnasium's, where the seed is no integer of at least 0.
         """
+        values = self._episodes.options(_reset_options(options), self._row, ())
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self._episodes.seed(0, self.np_random)
             self._seeded = True
-        values = self._episodes.options(options or {}, np.zeros(1, np.int64), ())
         self._key, self.task, self.state = self._episodes.begin(self._row, values)
         self._t = np.zeros(1, np.int64)
         self._over = False
@@ -331,8 +357,8 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
 
     Args:
         core: "module:Class" of the core.
-        num_envs: rows, at least 1.
-        max_episode_steps: steps after which episodes are truncated, or None.
+        num_envs: rows, from 1 to 2**20.
+        max_episode_steps: steps after which episodes are truncated, at least 1; None or -1 for no limit.
         autoreset_mode: NEXT_STEP (default: the step after an episode's end ignores the action and returns the reset
             observation with reward 0), SAME_STEP (`final_obs` and `final_info` in info) or DISABLED (call
             `reset(options={"reset_mask": mask})`).
@@ -340,7 +366,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         **kwargs: arguments of the core.
 
     Raises:
-        ValueError: `num_envs` is below 1, a mode is unknown, or the core refuses an argument.
+        ValueError: an argument is not as stated, a mode is unknown, or the core refuses an argument.
     """
 
     def __init__(
@@ -352,19 +378,27 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs = {num_envs}; expected at least 1.")
-        self.core: Core = load(core)(**kwargs)
-        _check_render_mode(self.core, render_mode)
-        self.num_envs, self.max_episode_steps, self.render_mode = num_envs, max_episode_steps, render_mode
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        num_envs = checks.integer("num_envs", num_envs, 1, MOST_ROWS)
+        limit = (
+            -1 if max_episode_steps is None else checks.integer("max_episode_steps", max_episode_steps, -1, _ENDLESS)
+        )
+        if limit == 0:
+            raise checks.refusal("max_episode_steps", 0, "an integer of at least 1, or None or -1 for no limit")
+        if not isinstance(autoreset_mode, AutoresetMode):
+            autoreset_mode = AutoresetMode(
+                checks.choice("autoreset_mode", autoreset_mode, [m.value for m in AutoresetMode])
+            )
+        self.core: Core = load(core, "core")(**kwargs)
+        checks.choice("render_mode", render_mode, (*self.core.metadata["render_modes"], None))
+        self.num_envs, self.max_episode_steps, self.render_mode = num_envs, limit if limit > 0 else None, render_mode
+        self.autoreset_mode = autoreset_mode
         self.metadata = {**self.core.metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space, self.single_action_space = self.core.observation_space, self.core.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._actions = Actions.of(self.single_action_space)
         self._rows = (num_envs,)
-        self._limit = np.iinfo(np.int64).max if max_episode_steps is None else max_episode_steps
+        self._limit = limit if limit > 0 else _ENDLESS
         self._episodes = _Episodes(self.core, num_envs)
         self._seeds = [-1] * num_envs
         self._keys = np.zeros(num_envs, np.uint64)
@@ -385,34 +419,27 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: the mask, an option or the number of seeds does not fit.
             ResetNeeded: a mask is given before the first reset.
+            Error: Gymnasium's, where a seed is no integer of at least 0.
         """
-        options = dict(options or {})
+        options = _reset_options(options)
         mask = options.pop("reset_mask", None)
         if mask is None:
             mask = np.ones(self.num_envs, np.bool_)
         elif not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != self._rows or not mask.any():
-            raise ValueError(
-                f"reset_mask must be a bool array of shape {self._rows} with at least one True; got {mask!r}."
-            )
+            raise checks.refusal("reset_mask", mask, f"a bool array of shape {self._rows} with at least one True")
         elif not self._ready:
             raise gym.error.ResetNeeded(
                 "reset_mask resets some rows of a running environment: call reset() without it first."
             )
-        seeds = (
-            [None if seed is None else seed + i for i in range(self.num_envs)]
-            if not isinstance(seed, Sequence)
-            else list(seed)
-        )
-        if len(seeds) != self.num_envs:
-            raise ValueError(
-                f"{len(seeds)} seeds given for {self.num_envs} environments; expected one per environment."
-            )
         rows = np.flatnonzero(mask)
-        for i in rows.tolist():
-            if seeds[i] is not None or self._seeds[i] < 0:
-                generator, self._seeds[i] = seeding.np_random(seeds[i])
-                self._episodes.seed(i, generator)
         values = self._episodes.options(options, rows, self._rows)
+        seeds = self._row_seeds(seed)
+        generators = {
+            i: seeding.np_random(seeds[i]) for i in rows.tolist() if seeds[i] is not None or self._seeds[i] < 0
+        }
+        for i, (generator, own) in generators.items():
+            self._seeds[i] = own
+            self._episodes.seed(i, generator)
         if len(rows) == self.num_envs:
             self._keys, self.task, self.state = self._episodes.begin(rows, values)
             self._t[:] = 0
@@ -421,6 +448,16 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
             self._begin(rows, values)
         self._done[rows] = False
         return self.core.observation(self.task, self.state), {}
+
+    def _row_seeds(self, seed: int | Sequence[int | None] | None) -> list[Any]:
+        """Return one seed for each row; Gymnasium's `np_random` refuses what is none."""
+        if isinstance(seed, int):
+            return [seed + i for i in range(self.num_envs)]
+        if not isinstance(seed, Sequence) or isinstance(seed, str | bytes):
+            return [seed] * self.num_envs
+        if len(seed) != self.num_envs:
+            raise ValueError(f"{len(seed)} seeds given for {self.num_envs} environments; expected one per environment.")
+        return list(seed)
 
     def _begin(self, rows: Array, options: dict[str, Array]) -> None:
         """Start the next episode of some rows, in place."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.preference.datasets import VARIABLE
 from valuegym.envs.preference.delivery import FEATURES, OUTSIDE
 
@@ -25,6 +26,7 @@ __all__ = [
     "LARGEST",
     "MAIN",
     "SYMBOLS",
+    "check_folder",
     "content_digest",
     "crop",
     "pad",
@@ -51,9 +53,9 @@ def parse(text: str) -> npt.NDArray[np.int64]:
     Indentation and empty lines around the map are ignored.
 
     Raises:
-        ValueError: any other symbol, rows of different lengths, or a map that is empty or larger than LARGEST.
+        ValueError: no text, any other symbol, rows of different lengths, or a map that is empty or larger than LARGEST.
     """
-    rows = [line.strip() for line in text.strip().splitlines()]
+    rows = [line.strip() for line in checks.text("map", text, "one line for each row").strip().splitlines()]
     for i, row in enumerate(rows):
         unknown = sorted(set(row) - set(SYMBOLS))
         if unknown:
@@ -85,6 +87,16 @@ def pad(boards: Sequence[Array]) -> npt.NDArray[np.int64]:
     return padded
 
 
+def check_folder(data: Any) -> None:
+    """Refuse what is neither None nor the name of a folder, whether the folder exists or not.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if data is not None and not isinstance(data, str | os.PathLike):
+        raise checks.refusal("data", data, "the name of a folder or None")
+
+
 def stored(data: str | None = None) -> dict[str, tuple[Array, tuple[float, ...]]]:
     """Read the stored random tasks of the publication by name: board (H, W) and weights in the order of FEATURES.
 
@@ -94,8 +106,9 @@ def stored(data: str | None = None) -> dict[str, tuple[Array, tuple[float, ...]]
 
     Raises:
         FileNotFoundError: there is no such folder or file.
-        ValueError: the content is not the published one.
+        ValueError: the content is not the published one, or `data` is no name of a folder.
     """
+    check_folder(data)
     root = data or os.environ.get(VARIABLE)
     if not root:
         raise FileNotFoundError(f"Stored boards need the folder they lie in: pass data=FOLDER or set {VARIABLE}.")

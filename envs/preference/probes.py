@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import models
 from valuegym.envs.preference.outcomes import Outcomes, expected, follow
@@ -161,6 +162,4 @@ def by_name(name: str) -> Probe:
     Raises:
         ValueError: no probe has it.
     """
-    if name not in PROBES:
-        raise ValueError(f"There is no probe {name!r}; expected one of {sorted(PROBES)}.")
-    return PROBES[name]
+    return PROBES[checks.choice("probe", name, PROBES)]
