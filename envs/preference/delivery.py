@@ -131,12 +131,14 @@ def check_cells(cell: Array, is_open: Array) -> npt.NDArray[np.int64]:
         ValueError: a cell is no integer, outside its board, or not open.
     """
     S = is_open.shape[-1]
+    expected = f"an open cell from 0 to {S - 1}: no goal, sheep or house"
+    if cell.dtype.kind not in "iu":
+        raise checks.refusal("cell", cell.tolist(), f"{expected}, as an integer")
     cell = checks.integers("cell", cell, (None,))
     inside = (cell >= 0) & (cell < S)
     rows = np.arange(len(cell)) if len(is_open) > 1 else 0
     wrong = np.flatnonzero(~(inside & is_open[rows, np.where(inside, cell, 0)]))
     if wrong.size:
-        expected = f"an open cell from 0 to {S - 1}: no goal, sheep or house"
         raise checks.refusal(f"cell[{wrong[0]}]", int(cell[wrong[0]]), expected)
     return cell
 

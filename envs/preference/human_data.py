@@ -155,7 +155,12 @@ class Agreement(NamedTuple):
 
 
 def agreement(pairs: Segment, labels: Array) -> Agreement:
-    """Return the agreement with partial return or with regret, whichever is higher."""
+    """Return the agreement with partial return or with regret, whichever is higher.
+
+    Raises:
+        ValueError: a label is none (`models.check_labels`).
+    """
+    labels = models.check_labels("labels", labels)
     earned, start, end = statistics(pairs).T
     found = []
     for better in (earned, earned + end - start):

@@ -55,15 +55,17 @@ def parse(text: str) -> npt.NDArray[np.int64]:
     Raises:
         ValueError: no text, any other symbol, rows of different lengths, or a map that is empty or larger than LARGEST.
     """
-    rows = [line.strip() for line in checks.text("map", text, "one line for each row").strip().splitlines()]
+    rows = [line.strip() for line in checks.text("board", text, "a map in plain text").strip().splitlines()]
     for i, row in enumerate(rows):
         unknown = sorted(set(row) - set(SYMBOLS))
         if unknown:
-            raise ValueError(f"Row {i} of the map, {row!r}, holds {unknown[0]!r}; expected the symbols {SYMBOLS!r}.")
+            raise ValueError(f"Row {i} of the board, {row!r}, holds {unknown[0]!r}; expected the symbols {SYMBOLS!r}.")
         if len(row) != len(rows[0]):
-            raise ValueError(f"Row {i} of the map, {row!r}, has {len(row)} cells; expected {len(rows[0])} as in row 0.")
+            raise ValueError(
+                f"Row {i} of the board, {row!r}, has {len(row)} cells; expected {len(rows[0])} as in row 0."
+            )
     if not rows or not 1 <= len(rows) <= LARGEST or not 1 <= len(rows[0]) <= LARGEST:
-        raise ValueError(f"The map is empty or larger than {LARGEST}x{LARGEST}; expected one line for each row.")
+        raise checks.refusal("board", text, f"a map of at least one and at most {LARGEST}x{LARGEST} cells")
     return np.array([[SYMBOLS.index(symbol) for symbol in row] for row in rows])
 
 

@@ -256,10 +256,11 @@ def check_evaluation_points(evaluation_points: Sequence[int]) -> tuple[int, ...]
         ValueError: they are not 1 to 10,000 integers that increase from 0 or above, up to 10**9 at most.
     """
     expected = f"at least one and at most {MOST_POINTS} integers, increasing, from 0 to {MOST_PAIRS}"
-    listed = isinstance(evaluation_points, Sequence | np.ndarray) and not isinstance(evaluation_points, str | bytes)
-    if not listed or np.ndim(evaluation_points[:1]) != 1 or not 1 <= len(evaluation_points) <= MOST_POINTS:
+    given: Any = evaluation_points.tolist() if isinstance(evaluation_points, np.ndarray) else evaluation_points
+    listed = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    if not listed or not 1 <= len(given) <= MOST_POINTS:
         raise checks.refusal("evaluation_points", evaluation_points, expected)
-    points = tuple(checks.integer(f"evaluation_points[{i}]", n, 0, MOST_PAIRS) for i, n in enumerate(evaluation_points))
+    points = tuple(checks.integer(f"evaluation_points[{i}]", n, 0, MOST_PAIRS) for i, n in enumerate(given))
     if list(points) != sorted(set(points)):
         raise checks.refusal("evaluation_points", evaluation_points, expected)
     return points

@@ -384,7 +384,7 @@ def test_lapse_answers_as_often_as_it_says(inner: Choice) -> None:
 
 
 def test_lapse_refuses_what_makes_no_sense() -> None:
-    with pytest.raises(ValueError, match="rate is 1.5; expected a finite number from 0 to 1"):
+    with pytest.raises(ValueError, match=r"rate is 1\.5; expected a finite number from 0 to 1"):
         Lapse(BradleyTerry(), 1.5)
     with pytest.raises(ValueError, match="gives no likelihood"):
         Lapse(Noiseless(), 0.1).cross_entropy(np.zeros(1), 1.0)
