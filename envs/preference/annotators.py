@@ -68,6 +68,8 @@ def answer_codes(labels: Array) -> Array:
     Raises:
         ValueError: any other label (`models.check_labels`).
     """
+    if labels.dtype.kind not in "fiub":
+        models.check_labels("labels", labels)
     codes = np.select(
         [labels == 0, labels == 1, labels == 0.5, np.isnan(labels)], [FIRST, SECOND, SAME, CANNOT_TELL], -1
     )

@@ -472,11 +472,7 @@ def test_keys_and_counters_are_integers(name: str) -> None:
 def test_sizes_of_pictures() -> None:
     board, sizes = np.zeros((3, 4), int), {"cell_size": 8, "height": 9, "width": 9, "factor": 3}
     draws: dict[str, Callable[[Any], Any]] = {
-        "cell_size": lambda value: (
-            rendering.rgb(board, (0, 0), cell_size=value)
-            if value is not None
-            else rendering.image(board, (0, 0), value)
-        ),
+        "cell_size": lambda value: rendering.rgb(board, (0, 0), cell_size=value),
         "height": lambda value: raster.blank(value, 9, "#ffffff"),
         "width": lambda value: raster.blank(9, value, "#ffffff"),
         "factor": lambda value: raster.shrink(raster.blank(9, 9, "#ffffff"), value),
