@@ -6,6 +6,7 @@ is not finite gets in, and scalar and vector environments refuse the same inputs
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
@@ -37,15 +38,18 @@ def _inside(values: Any, low: Bound, high: Bound, above: Bound, below: Bound) ->
     return inside
 
 
-def _shown(value: Any) -> str:
+def _printed(value: Any) -> str:
     """Print a value in at most 80 characters."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def refusal(name: str, value: Any, expected: str) -> ValueError:
     """Return the error that names an argument, its value and what was expected, for values that no check here knows."""
-    return ValueError(f"{name} is {_shown(value)}; expected {expected}.")
+    return ValueError(f"{name} is {_printed(value)}; expected {expected}.")
 
 
 def real(
@@ -56,11 +60,20 @@ def real(
     Raises:
         ValueError: the value is no real number (a bool or a text is none), not finite, or out of bounds.
     """
+    if (
+        type(value) is float  # the common case, without arrays
+        and math.isfinite(value)
+        and (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    ):
+        return value
     bounds = _between(low, high, above, below)
     expected = f"expected a finite number{f' {bounds}' if bounds else ''}"
     array = None if isinstance(value, (str, bytes, bool, np.bool_)) or value is None else _array(value)
     if array is None or array.ndim or array.dtype.kind not in "fiu" or not _inside(array, low, high, above, below):
-        raise ValueError(f"{name} is {_shown(value)}; {expected}.")
+        raise ValueError(f"{name} is {_printed(value)}; {expected}.")
     return float(array)
 
 
@@ -76,7 +89,7 @@ def integer(name: str, value: Any, low: int | None = None, high: int | None = No
     except TypeError:
         number = None
     if number is None or (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"{name} is {_shown(value)}; expected an integer{f' {bounds}' if bounds else ''}.")
+        raise ValueError(f"{name} is {_printed(value)}; expected an integer{f' {bounds}' if bounds else ''}.")
     return number
 
 
@@ -87,7 +100,7 @@ def flag(name: str, value: Any) -> bool:
         ValueError: the value is neither.
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} is {_shown(value)}; expected True or False.")
+        raise ValueError(f"{name} is {_printed(value)}; expected True or False.")
     return bool(value)
 
 
@@ -132,7 +145,7 @@ def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: s
             f" of shape ({', '.join('n' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
         )
     if array is None or (array.dtype.kind not in kinds and array.size):
-        raise ValueError(f"{name} is {_shown(value)}; {expected}.")
+        raise ValueError(f"{name} is {_printed(value)}; {expected}.")
     if shape is not None and (
         array.ndim != len(shape)
         or any(size not in (None, there) for size, there in zip(shape, array.shape, strict=False))

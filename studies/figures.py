@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from studies.report import Estimate
 INK, MUTED, FAINT = "#1f2430", "#7a8190", "#e3e6eb"
 COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0f766e", "#be185d", "#475569")
 MARKERS = "os^DvpXP"
+TITLE_WIDTH = 11  # characters of a panel's title to an inch
 STYLE: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -92,23 +94,32 @@ def svg(figure: Any) -> str:
 
 def draw(panels: Sequence[Panel], columns: int = 3) -> str:
     """Return panels as SVG, with one legend under all of them; intervals are bars, curves without points left out."""
-    from matplotlib.lines import Line2D
-
     panels = [replace(panel, curves=[curve for curve in panel.curves if any(curve.y)]) for panel in panels]
     columns = max(min(columns, len(panels)), 1)
     rows = max(-(-len(panels) // columns), 1)
-    with new(columns, rows, (max(3.4 * columns, 5.0), 0.5 + 2.7 * rows)) as (figure, grid):
+    width = max(3.4 * columns, 6.8)
+    with new(columns, rows, (width, 0.5 + 2.7 * rows)) as (figure, grid):
         for axes, panel in zip(grid.flat, panels, strict=False):
-            _fill(axes, panel)
+            _fill(axes, replace(panel, title=textwrap.fill(panel.title, int(TITLE_WIDTH * width / columns))))
         for axes in grid.flat[len(panels) :]:
             axes.axis("off")
-        handles = {curve.name: curve for panel in panels for curve in panel.curves}
-        figure.legend(
-            handles=[Line2D([], [], label=name, **_look(curve)) for name, curve in handles.items()],
-            loc="outside lower center",
-            ncols=min(len(handles), 2 * columns),
-        )
+        _legend(figure, {curve.name: curve for panel in panels for curve in panel.curves})
         return svg(figure)
+
+
+def _legend(figure: Any, lines: Mapping[str, Curve]) -> None:
+    """Place a legend under all axes, in as many columns as fit into the width of the figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], label=name, **_look(curve)) for name, curve in lines.items()]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for columns in range(len(handles), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        if columns == 1 or legend.get_window_extent(renderer).width <= 0.98 * figure.bbox.width:
+            figure.set_figheight(figure.get_figheight() + 0.2 * (-(-len(handles) // columns) - 1))
+            return
+        legend.remove()
 
 
 def _look(curve: Curve) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         axes[0, 0].set_ylabel("value 1 of the people")
         axes[1, 0].set_ylabel("64 episodes, 10 to 90%")
         for left in axes[:, 0]:
-            left.legend(fontsize=7)
+            left.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+            left.set_title(left.get_title("left"), pad=22)
         return {".svg": figures.svg(drawn)}
 
 
