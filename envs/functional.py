@@ -62,7 +62,8 @@ class Core(Protocol):
     def initial(self, key: keys.Key, **options: Array) -> tuple[Any, Any]:
         """Return task and state at the start of the episodes with these keys (B,).
 
-        Options are those of `reset`, one row each.
+        Options are those of `reset`, one row each: numbers (B,), or (B, *shape) where the core has a dictionary
+        `option_shapes` with the shape of that option.
         """
 
     def transition(self, task: Any, state: Any, action: Array, key: keys.Key, t: Array) -> Any:
@@ -237,9 +238,10 @@ class _Episodes:
                 raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.")
             checks.reals(f"Reset option {name!r}", value)
             array = np.asarray(value)
-            if array.ndim and array.shape != shape:
-                raise ValueError(f"Reset option {name!r} has shape {array.shape}; expected () or {shape}.")
-            values[name] = np.broadcast_to(array, shape or (1,))[rows]
+            one = getattr(self.core, "option_shapes", {}).get(name, ())  # of a row's value, a number by default
+            if array.shape not in (one, (*shape, *one)):
+                raise ValueError(f"Reset option {name!r} has shape {array.shape}; expected {one} or {(*shape, *one)}.")
+            values[name] = np.broadcast_to(array, (*(shape or (1,)), *one))[rows]
         return values
 
     def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:

@@ -312,8 +312,11 @@ def optimal_actions(
     rounding error, so the iteration ends.
 
     Raises:
+        ValueError: a reward is not finite.
         ArithmeticError: it does not end within max_iterations, as with endless gains at discount 1.
     """
+    if not np.isfinite(reward).all():
+        checks.reals("reward", reward)
     lead = reward.shape[:-1]
     actions = np.argmax(reward, -1) if first is None else np.array(np.broadcast_to(first, lead))
     for _ in range(max_iterations):

@@ -146,10 +146,19 @@ class Boards:
     """Source of boards with weights: a generator, or a fixed list of tasks, each drawn with equal probability.
 
     `split` restricts a generator to its "train", "dev" or "test" tasks, which are disjoint by content.
+
+    Raises:
+        ValueError: the source is neither, or the split unknown.
     """
 
     source: Generator | RandomTask
     split: str = "test"
+
+    def __post_init__(self) -> None:
+        """Check source and split."""
+        if not isinstance(self.source, Generator | RandomTask):
+            raise checks.refusal("source", self.source, "a Generator or a RandomTask")
+        checks.choice("split", self.split, SPLITS)
 
     @property
     def random(self) -> bool:

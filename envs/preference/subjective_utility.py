@@ -42,7 +42,11 @@ def terms(reward: Reward, segments: Segment, discount: float, width: int = len(d
 
     Rewards and segments are those of the delivery task on boards of this width, features in the order of
     `delivery.FEATURES`.
+
+    Raises:
+        ValueError: the width is no integer of at least 1.
     """
+    width = checks.integer("width", width, 1)
     states, features = segments.states, segments.features
     process = np.arange(len(states)).reshape(-1, *(1,) * (states.ndim - 2))
     weights = reward.weights.reshape(len(reward.weights), *(1,) * (features.ndim - 2), -1)

@@ -226,8 +226,13 @@ def test_reset_options(id: str, name: str) -> None:
     env, envs = gym.make(id), gym.make_vec(id, num_envs=3)
     play(env)  # Gymnasium's checker loses its thread where the first reset is refused
     play(envs)
-    state: Any = envs.unwrapped.state  # type: ignore[attr-defined]
-    good = getattr(state, name, np.zeros(3)).tolist()
+    envs.reset(seed=0)
+    core, state = envs.unwrapped.core, envs.unwrapped.state  # type: ignore[attr-defined]
+    shape = getattr(core, "option_shapes", {}).get(name, ())
+    zero = np.random.default_rng(0).uniform(-0.1, 0.1, (3, *shape)) * bool(shape)
+    good = getattr(state, name, zero).tolist() if not shape else zero.tolist()
+    play(envs, options={name: good})
+    play(env, options={name: good[0]})
 
     def check(value: Any) -> None:
         scalar = answer(lambda: play(env, options={name: value}), name)
@@ -239,6 +244,14 @@ def test_reset_options(id: str, name: str) -> None:
 
     found = faults(check, VALUES)
     assert not found, "\n".join(found)
+    for bad in (np.nan, np.inf, -np.inf):
+        row = np.array(good, np.float64)
+        row[(1,) * row.ndim] = bad
+        with pytest.raises(ValueError, match=rf"'{name}'\[1[,\]]"):
+            envs.reset(options={name: row})
+        if shape:
+            with pytest.raises(ValueError, match=rf"'{name}'\[1[,\]]"):
+                env.reset(options={name: row[1]})
 
 
 @pytest.mark.parametrize("id", ENVS)
