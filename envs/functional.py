@@ -100,7 +100,7 @@ def load(entry: str, argument: str = "entry") -> Any:
         ValueError: the entry is no such text, or names a module or an object that does not exist.
         ImportError: the module lacks something that it needs.
     """
-    module, _, name = entry.partition(":") if isinstance(entry, str) else ("", "", "")
+    module, _, name = checks.text(argument, entry, "the text 'module:name'").partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), name)):
         raise checks.refusal(argument, entry, "the text 'module:name'")
     try:

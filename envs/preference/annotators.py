@@ -54,8 +54,9 @@ def by_name(name: str) -> Simulated:
     Raises:
         ValueError: no annotator has it.
     """
-    if not isinstance(name, str) or name not in ANNOTATORS:
-        raise checks.refusal("annotator", name, f"one of {sorted(ANNOTATORS)} or 'human:CONDITION'")
+    expected = f"one of {sorted(ANNOTATORS)} or 'human:CONDITION'"
+    if checks.text("annotator", name, expected) not in ANNOTATORS:
+        raise checks.refusal("annotator", name, expected)
     return ANNOTATORS[name]
 
 

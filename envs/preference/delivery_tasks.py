@@ -119,11 +119,11 @@ def delivery_source(
     length = checks.integer("length", length, 1, LONGEST)
     maps.check_folder(data)
     who: Any
-    if isinstance(annotator, str) and annotator.startswith("human:"):
+    if checks.text("annotator", annotator).startswith("human:"):
         who, board = datasets.load(annotator.partition(":")[2], data), "published"
     else:
         who = annotators.by_name(annotator)
-    if risky := isinstance(board, str) and board == "risky":
+    if risky := checks.text("board", board, random_delivery.BOARD_NAMES) == "risky":
         generator = risky_delivery.RiskyDelivery.generator
         boards = random_delivery.boards("random", split, size, generator=generator)
     else:

@@ -256,7 +256,9 @@ def check_evaluation_points(evaluation_points: Sequence[int]) -> tuple[int, ...]
         ValueError: they are not 1 to 10,000 integers that increase from 0 or above, up to 10**9 at most.
     """
     expected = f"at least one and at most {MOST_POINTS} integers, increasing, from 0 to {MOST_PAIRS}"
-    given: Any = evaluation_points.tolist() if isinstance(evaluation_points, np.ndarray) else evaluation_points
+    given: Any = evaluation_points
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
     listed = isinstance(given, Sequence) and not isinstance(given, str | bytes)
     if not listed or not 1 <= len(given) <= MOST_POINTS:
         raise checks.refusal("evaluation_points", evaluation_points, expected)
