@@ -119,7 +119,7 @@ def delivery_source(
     length = checks.integer("length", length, 1, LONGEST)
     maps.check_folder(data)
     who: Any
-    if checks.text("annotator", annotator).startswith("human:"):
+    if checks.text("annotator", annotator, "the name of an annotator").startswith("human:"):
         who, board = datasets.load(annotator.partition(":")[2], data), "published"
     else:
         who = annotators.by_name(annotator)
