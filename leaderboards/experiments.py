@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import json
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +14,23 @@ import gymnasium as gym
 import numpy as np
 
 import valuegym.envs  # noqa: F401 - registers the ids
+from valuegym.envs import checks, plugins
 from valuegym.envs.preference import datasets, delivery
 
-__all__ = ["EVALUATION", "EXPERIMENTS", "Experiment", "find"]
+__all__ = [
+    "EVALUATION",
+    "EXPERIMENTS",
+    "GROUP",
+    "Experiment",
+    "find",
+    "in_workers",
+    "load",
+    "loaded",
+    "register",
+    "resolve",
+]
+
+GROUP = "valuegym.experiments"
 
 EVALUATION = 1_000_000  # evaluation episodes are seeded from here on; training uses the run's own small seed
 
@@ -352,12 +370,120 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 
+_LOADED: list[str] = []  # texts by which experiments from outside were loaded in this process, in order
+
+
 def find(name: str) -> Experiment:
     """Return the experiment of this name.
 
     Raises:
-        ValueError: for an unknown name; it lists the names there are.
+        ValueError: for an unknown name; it suggests the nearest, and says how one from outside is loaded.
     """
     if name not in EXPERIMENTS:
-        raise ValueError(f"There is no experiment {name!r}; expected one of {sorted(EXPERIMENTS)}.")
+        near = difflib.get_close_matches(name, EXPERIMENTS, 3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(
+            f"There is no experiment {name!r} here; `valuegym list` shows those there are, and --plugin FILE.py:NAME "
+            f"or --plugin PACKAGE loads others.{hint}"
+        )
     return EXPERIMENTS[name]
+
+
+def _check(experiment: Any, text: str) -> Experiment:
+    """Return an experiment from outside, if all its fields are sensible."""
+    if not isinstance(experiment, Experiment):
+        raise ValueError(f"{text} holds a {type(experiment).__name__}; expected an Experiment, or several.")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*/[a-z0-9][a-z0-9_.-]*", str(experiment.id)):
+        raise ValueError(f"{text}: id is {experiment.id!r}; expected FAMILY/TRACK in lower case.")
+    where = f"{text} ({experiment.id})"
+    if experiment.env_id not in gym.registry:
+        raise ValueError(f"{where}: env_id is {experiment.env_id!r}, which is not registered with Gymnasium.")
+    try:
+        arguments = json.loads(experiment.arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: arguments is no JSON ({error}).") from None
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{where}: arguments is {experiment.arguments!r}; expected a JSON object.")
+    checks.integer(f"{where}: timesteps", experiment.timesteps, 0)
+    checks.integer(f"{where}: episodes", experiment.episodes, 1, 1_000)
+    checks.choice(f"{where}: score", experiment.score, ("return", "evaluation_points"))
+    seeds = checks.integers(f"{where}: seeds", experiment.seeds, (None,), 0, 2**31 - 1).tolist()
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"{where}: seeds is {experiment.seeds!r}; expected one or more different integers.")
+    if EXPERIMENTS.get(experiment.id, experiment) != experiment:
+        raise ValueError(f"{text}: another experiment is called {experiment.id!r} already; choose another id.")
+    return experiment
+
+
+def register(experiment: Experiment) -> Experiment:
+    """Add an experiment to the table of this process, and return it.
+
+    Worker processes do not know it; they do if it is loaded by a text that names it (`load`).
+
+    Raises:
+        ValueError: a field is not sensible, or another experiment has the same id.
+    """
+    EXPERIMENTS[experiment.id] = _check(experiment, "experiment")
+    return experiment
+
+
+def load(text: str) -> list[Experiment]:
+    """Load experiments from outside into this process's table, importing what the text names.
+
+    Args:
+        text: FILE.py:NAME or PACKAGE.MODULE:NAME of an `Experiment` or several, PACKAGE.PLUGIN of an installed one, or
+            PACKAGE for all that it has under `valuegym.experiments`.
+
+    Raises:
+        ValueError: the text names nothing, or something else than experiments; a field is not sensible; or another
+            experiment has the same id.
+    """
+    if plugins.is_reference(text):
+        objects = [plugins.load_reference(text)]
+    else:
+        names = [name for name in plugins.installed(GROUP) if text in (name, name.rpartition(".")[0])]
+        if not names:
+            raise ValueError(
+                f"{text!r} names no experiments; expected FILE.py:NAME, PACKAGE.MODULE:NAME, or an installed package "
+                f"or plug-in of {GROUP}, of which there are {list(plugins.installed(GROUP)) or 'none'}."
+            )
+        objects = [plugins.load_plugin(GROUP, name) for name in names]
+    several = [value if isinstance(value, (list, tuple)) else [value] for value in objects]
+    found = [_check(value, text) for values in several for value in values]
+    EXPERIMENTS.update((experiment.id, experiment) for experiment in found)
+    if text not in _LOADED:
+        _LOADED.append(text)
+    return found
+
+
+def loaded() -> tuple[str, ...]:
+    """Return the texts by which experiments from outside were loaded in this process."""
+    return tuple(_LOADED)
+
+
+def resolve(names: Iterable[str]) -> list[str]:
+    """Return ids of experiments for ids and texts that name experiments from outside; these are loaded.
+
+    Raises:
+        ValueError: for an unknown name, or an experiment that cannot be loaded.
+    """
+    outside = plugins.installed(GROUP)
+    found: list[str] = []
+    for name in names:
+        if name not in EXPERIMENTS and (plugins.is_reference(name) or name in outside):
+            found += (experiment.id for experiment in load(name))
+        else:
+            found.append(find(name).id)
+    return found
+
+
+def in_workers(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that loads this process's experiments from outside before it works; for other processes."""
+    return functools.partial(_prepared, loaded(), function)
+
+
+def _prepared(texts: tuple[str, ...], function: Callable[[Any], Any], item: Any) -> Any:
+    for text in texts:
+        if text not in _LOADED:
+            load(text)
+    return function(item)

@@ -5,14 +5,15 @@ A finished run is never repeated, an unfinished one leaves nothing behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents import AGENTS, make
+from valuegym.agents import make, references
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
 from valuegym.leaderboards.records.record import (
@@ -25,19 +26,21 @@ from valuegym.leaderboards.records.record import (
 from valuegym.leaderboards.verification.replay import replay
 from valuegym.leaderboards.verification.scores import SCORES
 
-__all__ = ["Job", "evaluate", "jobs", "play", "run", "run_all"]
+__all__ = ["Job", "jobs", "play", "play_record", "run", "run_all"]
 
 
 class Job(NamedTuple):
     """One run: everything that its result depends on, and where the result goes.
 
     Attributes:
-        agent: registered name.
+        agent: a text that names it (`valuegym.agents.references`).
         experiment: its id.
         seed: of the run.
         folder: of the results.
         data: folder of human data, None for the default.
         evaluation: seeds of the evaluation episodes, None for the experiment's own.
+        settings: of the agent's constructor, as JSON, "" for none.
+        overwrite: whether a record that is there is made again; it stays until the new one is complete.
     """
 
     agent: str
@@ -46,17 +49,28 @@ class Job(NamedTuple):
     folder: str
     data: str | None = None
     evaluation: tuple[int, ...] | None = None
+    settings: str = ""
+    overwrite: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the agent in the record."""
+        return references.record_name(self.agent, json.loads(self.settings or "{}"))
 
     @property
     def path(self) -> Path:
         """Path of the record."""
-        return path_of(Path(self.folder), self.agent, self.experiment, self.seed)
+        return path_of(Path(self.folder), self.name, self.experiment, self.seed)
 
 
 def play(
     agent: Any, envs: Any, seeds: Sequence[int], options: dict[str, Any], deterministic: bool = True
 ) -> list[Episode]:
-    """Play one episode in every row of a vector environment, seeded row by row, recording actions and states."""
+    """Play one episode in every row of a vector environment, seeded row by row, recording actions and states.
+
+    Raises:
+        ValueError: the agent's `predict` returns no pair, or an action outside the action space.
+    """
     if hasattr(agent, "attach"):
         agent.attach(envs)
     core, n = envs.unwrapped.core, envs.num_envs
@@ -69,7 +83,13 @@ def play(
     ends = np.zeros((n, 2), np.bool_)
     every = getattr(core, "checkpoint", 1)
     while running.any():
-        action, memory = agent.predict(observation, state=memory, episode_start=start, deterministic=deterministic)
+        answer = agent.predict(observation, state=memory, episode_start=start, deterministic=deterministic)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise ValueError(
+                f"{type(agent).__name__}.predict returned a {type(answer).__name__}; expected a pair (actions, "
+                "memory), as Stable-Baselines3's models return it."
+            )
+        action, memory = answer
         observation, _, terminated, truncated, _ = envs.step(action)
         state = envs.unwrapped.state
         for row in np.flatnonzero(running):
@@ -90,51 +110,60 @@ def run(
     folder: str | Path,
     data: str | None = None,
     evaluation: Sequence[int] | None = None,
+    settings: str = "",
+    overwrite: bool = False,
 ) -> Path:
     """Train where the experiment has a budget, play its evaluation episodes, and write the record.
 
     Args:
-        agent: registered name.
+        agent: a text that names it (`valuegym.agents.references`).
         experiment: its id.
         seed: of the run.
         folder: of the results.
         data: folder of human data, where the experiment needs it.
         evaluation: seeds of the evaluation episodes; by default the experiment's own.
+        settings: of the agent's constructor, as JSON, "" for none.
+        overwrite: whether a record that is there is made again.
 
     Returns:
-        The path of the record; one that exists already is left as it is.
+        The path of the record; by default one that exists already is left as it is.
 
     Raises:
-        ValueError: for an unknown agent or experiment, or a seed out of range.
+        ValueError: for an unknown agent or experiment, settings that it does not take, or a seed out of range.
         OSError: when the folder cannot be written.
     """
-    path = Job(agent, experiment, seed, str(folder), data).path
-    if path.is_file():
+    job = Job(agent, experiment, seed, str(folder), data, settings=settings)
+    path, chosen = job.path, json.loads(settings or "{}")
+    if path.is_file() and not overwrite:
         return path
     what = experiments.find(experiment)
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed = {seed}; expected a number from 0 to {2**31 - 1}.")
     training = gym.make(what.env_id, **what.make_kwargs(data))
-    player = make(agent, training, seed=seed)
+    about = references.origin(agent, chosen)
+    player = make(agent, training, seed=seed, **chosen)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # before the work, not after it
         raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
-    if what.timesteps:
+    if what.timesteps and hasattr(player, "learn"):
         player.learn(what.timesteps)
-    write_record(path, evaluate(player, agent, experiment, seed, data, evaluation))
+    write_record(path, play_record(player, job.name, experiment, seed, data, evaluation, about))
     return path
 
 
-def evaluate(
+def play_record(
     player: Any,
     agent: str,
     experiment: str,
     seed: int,
     data: str | None = None,
     evaluation: Sequence[int] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Record:
     """Let a trained agent play its evaluation episodes, and return the record under the agent's name.
+
+    The header's provenance holds `about`, what there is to say of the agent.
 
     Raises:
         ValueError: for an unknown experiment, or an action outside the action space.
@@ -147,7 +176,8 @@ def evaluate(
     core = envs.unwrapped.core  # type: ignore[attr-defined]
     scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options), {})
     digest = environment_digest(what.env_id, what.arguments, data if what.data else None)
-    return Record(agent, experiment, seed, spec, digest, provenance(), episodes, scores.tolist())
+    made_with = provenance() | ({"agent": dict(about)} if about else {})
+    return Record(agent, experiment, seed, spec, digest, made_with, episodes, scores.tolist())
 
 
 def jobs(
@@ -157,28 +187,30 @@ def jobs(
     seeds: Iterable[int] | None = None,
     data: str | None = None,
     draw: Callable[[str, int], tuple[int, ...]] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Job]:
     """Return the runs of some agents on some experiments.
 
     Args:
-        agents: registered names; None for those of each track.
+        agents: texts that name them (`valuegym.agents.references`); None for those of each track.
         names: of the experiments.
         folder: of the results.
         seeds: of the runs; None for all of each experiment.
         data: folder of human data, where an experiment needs it.
         draw: draw(experiment, run) gives the seeds of the evaluation episodes; None for the experiment's own.
+        settings: of the agents' constructors, None for none.
 
     Raises:
-        ValueError: for an unknown agent or experiment.
+        ValueError: for an unknown agent or experiment, or settings that are no JSON.
     """
+    text = references.settings_text(settings or {})
     chosen = []
     for name in names:
         what = experiments.find(name)
         for agent in what.agents if agents is None else agents:
-            if agent not in AGENTS:
-                raise ValueError(f"There is no agent {agent!r}; expected one of {sorted(AGENTS)}.")
+            references.check(agent)
             for seed in what.seeds if seeds is None else seeds:
-                chosen.append(Job(agent, name, seed, str(folder), data, draw(name, seed) if draw else None))
+                chosen.append(Job(agent, name, seed, str(folder), data, draw(name, seed) if draw else None, text))
     return chosen
 
 
@@ -195,8 +227,8 @@ def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> 
         ValueError: for an unknown executor, agent or experiment.
         OSError: where results cannot be written, or worker processes die again and again.
     """
-    todo = [job for job in chosen if not job.path.is_file()]
+    todo = [job for job in chosen if job.overwrite or not job.path.is_file()]
     for folder in {job.path.parent for job in chosen}:
         remove_stale_temporaries(folder)
-    executors.parallel_map(_work, todo, workers, "running", executor)
+    executors.parallel_map(experiments.in_workers(_work), todo, workers, "running", executor)
     return [job.path for job in chosen]

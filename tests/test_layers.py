@@ -28,7 +28,7 @@ FLOORS = (
     ("records",),
     ("verification",),
     ("run", "trust"),
-    ("standings",),
+    ("plan", "evaluation", "standings"),
     ("site", "tracking"),
     ("board",),
     ("cli", "__init__"),

@@ -14,7 +14,7 @@ from valuegym.leaderboards import experiments
 from valuegym.leaderboards.board.sandbox import Limits, Remote, missing
 from valuegym.leaderboards.records.record import Record, to_text
 from valuegym.leaderboards.records.submission import Card, member, open_submission, pack, write_submission
-from valuegym.leaderboards.run import evaluate
+from valuegym.leaderboards.run import play_record
 from valuegym.leaderboards.standings.gather import from_verdicts
 from valuegym.leaderboards.stats.bootstrap import estimates
 from valuegym.leaderboards.tracking.log import log_submission
@@ -213,7 +213,7 @@ def _played(
     with Remote(folder, env, (what.env_id, what.kwargs), run, limits) as player:
         if what.timesteps:
             player.learn(what.timesteps)
-        return evaluate(player, agent, name, run, data, evaluation)
+        return play_record(player, agent, name, run, data, evaluation)
 
 
 def collect(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from valuegym.leaderboards import experiments
 from valuegym.leaderboards.trust.ledger import Ledger, LedgerEntry, read_ledger
 
 __all__ = [
@@ -17,9 +18,11 @@ __all__ = [
     "add_command",
     "add_commitment",
     "add_data",
+    "add_plugin",
     "add_results",
     "add_track",
     "add_workers",
+    "load_plugins",
     "positive",
     "read_board",
     "read_commitment",
@@ -56,6 +59,24 @@ def add_data(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--data", metavar="FOLDER", help="folder with the human data (default: the variable VALUEGYM_DATA)"
     )
+
+
+def add_plugin(sub: argparse.ArgumentParser) -> None:
+    """Add the option that names experiments from outside, whose code the user trusts."""
+    sub.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="load experiments from FILE.py:NAME, PACKAGE.MODULE:NAME or an installed PACKAGE, whose code then runs "
+        "here; repeatable",
+    )
+
+
+def load_plugins(args: argparse.Namespace) -> None:
+    """Load the experiments that --plugin names."""
+    for text in args.plugin:
+        experiments.load(text)
 
 
 def add_workers(sub: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from valuegym.leaderboards.cli.arguments import (
     add_board,
     add_command,
     add_data,
+    add_plugin,
     add_results,
     add_track,
     add_workers,
@@ -41,6 +42,7 @@ def add_commands(commands: Any) -> None:
     add_board(sub, "for submissions on its seeds or executed by it")
     add_data(sub)
     add_workers(sub)
+    add_plugin(sub)
     add_track(sub)
     sub.add_argument(
         "--report", metavar="ENTITY/PROJECT", help="also as a wandb report, where wandb-workspaces is installed"

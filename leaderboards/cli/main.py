@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from valuegym import __version__
 from valuegym.leaderboards.cli import board, data, demo, leaderboard, online, play, records
+from valuegym.leaderboards.cli.arguments import load_plugins
 
 __all__ = ["main", "parser"]
 
@@ -24,6 +25,8 @@ def parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  valuegym list\n"
         "  valuegym run --agent regret --experiment preference/boards-regret\n"
+        "  valuegym run --agent my_agent.py:MyAgent --experiment preference/boards-regret\n"
+        "  valuegym run --agent sac:model.zip --experiment control/pendulum\n"
         "  valuegym verify results\n"
         "  valuegym submit results --card card.json\n"
         "  valuegym verify my-agent.zip\n"
@@ -42,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores by processes, not by threads
     try:
         args = parser().parse_args(argv)
+        if getattr(args, "plugin", None):
+            load_plugins(args)
         status: int | None = args.function(args)
         return status or 0
     except (ValueError, OSError, ImportError) as error:

@@ -3,46 +3,87 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from valuegym import envs
-from valuegym.agents import AGENTS
+from valuegym.agents import AGENTS, references
+from valuegym.envs import plugins
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.cli.arguments import (
     Commitment,
     add_command,
     add_commitment,
     add_data,
+    add_plugin,
     add_workers,
     read_commitment,
 )
+from valuegym.leaderboards.plan import make_plan, misfits, why_not
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.trust.judgement import commitment_seeds
 
-__all__ = ["add_commands", "list_all", "run"]
+__all__ = ["add_commands", "fits", "list_all", "run"]
 
 
 def add_commands(commands: Any) -> None:
     """Add the commands of this file to the parser."""
-    add_command(commands, "list", _list, "list environments, agents and experiments", "valuegym list")
+    sub = add_command(
+        commands,
+        "list",
+        _list,
+        "list environments, agents and experiments, or which agents play on which tracks",
+        "valuegym list",
+        "valuegym list --agent my_agent.py:MyAgent",
+        "valuegym list --track control/pendulum",
+    )
+    sub.add_argument("--agent", metavar="NAME", help="the tracks on which this agent plays, and why not on others")
+    sub.add_argument("--track", metavar="ID", help="the agents that play on this track, and why others do not")
+    add_plugin(sub)
     sub = add_command(
         commands,
         "run",
         _run,
         "run agents on experiments and write replayable records; what is done already is skipped",
         "valuegym run --agent regret --experiment preference/boards-regret",
+        "valuegym run --agent my_agent.py:MyAgent --set width=32 --experiment preference/boards-regret",
+        "valuegym run --agent sac:model.zip --experiment control/pendulum",
+        "valuegym run --agent regret --experiment my_track.py:TRACK",
         "valuegym run --all --shard 3/8",
     )
-    sub.add_argument("--agent", action="append", metavar="NAME", help="repeatable; default: all agents of each track")
+    sub.add_argument(
+        "--agent",
+        action="append",
+        metavar="NAME",
+        help="a name of `valuegym list`, FILE.py:NAME, PACKAGE.MODULE:NAME, PACKAGE.PLUGIN or ALGORITHM:MODEL.zip; "
+        "repeatable; default: all agents of each track",
+    )
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        type=_setting,
+        help="a setting of the agent's constructor, as JSON or text; repeatable; the agent's name in records gets a "
+        "hash of its settings",
+    )
+    sub.add_argument("--dry-run", action="store_true", help="check agents and tracks, print the runs, start none")
+    sub.add_argument("--overwrite", action="store_true", help="run again what is there already")
     sub.add_argument(
         "--shard", type=_shard, default=(0, 1), metavar="I/N", help="only every N-th run from the I-th on, from 0"
     )
     which = sub.add_mutually_exclusive_group(required=True)
-    which.add_argument("--experiment", action="append", metavar="ID", help="repeatable; see `valuegym list`")
+    which.add_argument(
+        "--experiment",
+        action="append",
+        metavar="ID",
+        help="see `valuegym list`, or FILE.py:NAME of one's own; repeatable",
+    )
     which.add_argument("--all", action="store_true", help="every experiment; those on human data where there are any")
     sub.add_argument(
         "--executor",
@@ -57,6 +98,7 @@ def add_commands(commands: Any) -> None:
     add_commitment(sub)
     add_data(sub)
     add_workers(sub)
+    add_plugin(sub)
 
 
 def list_all() -> str:
@@ -69,11 +111,27 @@ def list_all() -> str:
         f"  {name:<40} {entry.about}{f'  [extra: {entry.extra}]' if entry.extra else ''}"
         for name, entry in AGENTS.items()
     ]
+    lines += [f"  {name:<40} plug-in: {point.value}" for name, point in plugins.installed(references.GROUP).items()]
     lines += ["", "experiments"]
     for experiment in experiments.EXPERIMENTS.values():
         notes = [] if experiment.ranked else ["open book, not ranked"]
         notes += [f"needs {experiment.data}"] if experiment.data else []
         lines.append(f"  {experiment.id:<40} {experiment.about}{f'  [{chr(44).join(notes)}]' if notes else ''}")
+    outside = plugins.installed(experiments.GROUP)
+    lines += [f"  {name:<40} plug-in: {point.value}; --plugin {name} loads it" for name, point in outside.items()]
+    return "\n".join(lines)
+
+
+def fits(agents: Sequence[str], tracks: Sequence[str], data: str | None = None) -> str:
+    """Return a line for each agent and track: that the agent plays there, or why not. Each agent is made for it."""
+    width = max(map(len, (*agents, *tracks)))
+    lines = []
+    for agent in agents:
+        for track in tracks:
+            reason = why_not(agent, track, data)
+            lines.append(
+                f"  {agent if len(agents) > 1 else track:<{width}}  {f'no: {reason[:200]}' if reason else 'plays'}"
+            )
     return "\n".join(lines)
 
 
@@ -87,13 +145,18 @@ def run(
     commitment: Commitment | None = None,
     executor: str = "pool",
     shard: tuple[int, int] = (0, 1),
+    settings: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
 ) -> list[Path]:
     """Run agents on experiments, on the seeds of a commitment where one is given; returns the records' paths.
 
-    Of n shards, shard i is every n-th run from the i-th on.
+    Of n shards, shard i is every n-th run from the i-th on. Agents from outside are made once before anything starts,
+    to see whether they fit. A dry run prints what there is to do, and starts nothing.
 
     Raises:
-        ValueError: for unknown agents, experiments or seeds, or other agents than the committed one.
+        ValueError: for unknown agents, experiments or seeds, other agents than the committed one, an agent that does
+            not play on a track, or one that was edited after it made the records that are there.
         OSError: where the folder cannot be written.
     """
     draw = None
@@ -102,11 +165,32 @@ def run(
         if list(agents or ()) != [committed]:
             raise ValueError(f"Commitment {commitment.entry.index} is that of {committed!r}; run that agent alone.")
         draw = partial(commitment_seeds, commitment.ledger, commitment.entry.index)
-    return run_all(jobs(agents, names, results, seeds, data, draw)[shard[0] :: shard[1]], workers, executor)
+    names = experiments.resolve(names)
+    chosen = jobs(agents, names, results, seeds, data, draw, settings)[shard[0] :: shard[1]]
+    wrong = misfits(chosen, executor)
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    plan = make_plan(chosen, overwrite)
+    if plan.edited:
+        first = plan.edited[0]
+        raise ValueError(
+            f"{len(plan.edited)} records, the first {first.path}, were made by another version of {first.agent}; "
+            "--overwrite makes them again, or give the file another name."
+        )
+    if dry_run:
+        print(plan.text())
+        return []
+    if plan.done:
+        print(plan.text().partition("\n")[0], file=sys.stderr)
+    return run_all([job._replace(overwrite=overwrite) for job in chosen], workers, executor)
 
 
 def _list(args: argparse.Namespace) -> None:
-    print(list_all())
+    if not args.agent and not args.track:
+        print(list_all())
+        return
+    tracks = experiments.resolve([args.track]) if args.track else list(experiments.EXPERIMENTS)
+    print(fits([args.agent] if args.agent else list(AGENTS), tracks))
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -116,9 +200,30 @@ def _run(args: argparse.Namespace) -> None:
         names = [experiment.id for experiment in experiments.EXPERIMENTS.values() if have or not experiment.data]
     commitment = read_commitment(args)
     paths = run(
-        args.agent, names, args.results, args.seed, args.data, args.workers, commitment, args.executor, args.shard
+        args.agent,
+        names,
+        args.results,
+        args.seed,
+        args.data,
+        args.workers,
+        commitment,
+        args.executor,
+        args.shard,
+        dict(args.set),
+        args.overwrite,
+        args.dry_run,
     )
     print("\n".join(map(str, paths)))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a setting; expected NAME=VALUE, as in width=32")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _shard(text: str) -> tuple[int, int]:

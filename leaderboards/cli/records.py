@@ -12,6 +12,7 @@ from valuegym.leaderboards.cli.arguments import (
     add_command,
     add_commitment,
     add_data,
+    add_plugin,
     add_results,
     add_workers,
     read_board,
@@ -36,9 +37,13 @@ RECORDS = "results folder or record file"
 def add_commands(commands: Any) -> None:
     """Add the commands of this file to the parser."""
     help = "show the scores that records claim, without verifying them"
-    add_results(add_command(commands, "score", _score, help, "valuegym score results"), RECORDS)
+    sub = add_command(commands, "score", _score, help, "valuegym score results")
+    add_results(sub, RECORDS)
+    add_plugin(sub)
     help = "show an environment's metrics of whole episodes, such as influence and diversity"
-    add_results(add_command(commands, "measures", _measures, help, "valuegym measures results"), RECORDS)
+    sub = add_command(commands, "measures", _measures, help, "valuegym measures results")
+    add_results(sub, RECORDS)
+    add_plugin(sub)
     _add_submit(commands)
     help = "print the SHA-256 by which an agent is committed"
     sub = add_command(commands, "digest", _digest, help, "valuegym digest my-agent/")
@@ -63,6 +68,7 @@ def _add_submit(commands: Any) -> None:
     sub.add_argument("--evidence", action="append", metavar="FILE", help="npz or JSON to add; repeatable")
     sub.add_argument("--output", metavar="FILE", help="the submission (default: NAME.zip)")
     add_commitment(sub)
+    add_plugin(sub)
 
 
 def _add_verify(commands: Any) -> None:
@@ -82,6 +88,7 @@ def _add_verify(commands: Any) -> None:
     )
     add_data(sub)
     add_workers(sub)
+    add_plugin(sub)
 
 
 def _add_convert(commands: Any) -> None:

@@ -42,7 +42,7 @@ FORMAT = 2
 MAX_BYTES = 64 * 2**20
 MAX_EPISODES = 10_000
 MAX_STEPS = 2_000_000  # of all episodes together
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class RecordError(ValueError):
@@ -199,7 +199,7 @@ def from_text(text: str) -> Record:
     )
     _require(header["format"] == FORMAT, f"format {header['format']} is not supported; expected {FORMAT}.")
     _require(
-        bool(_NAME.fullmatch(header["agent"])),
+        bool(NAME.fullmatch(header["agent"])),
         "the agent's name must be 1 to 64 letters, digits, dots, dashes or underscores.",
     )
     _require(0 <= header["seed"] < 2**31, f"seed {header['seed']} is out of range.")

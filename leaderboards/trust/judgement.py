@@ -117,7 +117,7 @@ def judge(
     sizes = [len(submission.records[part.name]) for part in members]
     runs = [(track, seed) for track, _, seed in (part.name.rpartition("/") for part in members)]
     work = [[members[place] for place in places] for places in batches(runs, sizes, workers)]
-    parts = executors.parallel_map(replay_members, work, workers, "verifying")
+    parts = executors.parallel_map(experiments.in_workers(replay_members), work, workers, "verifying")
     replayed = {verdict.path: verdict for part in parts for verdict in part}
     verdicts = [replayed[part.name] for part in members]
     found = conclude(path, submission, verdicts, "committed" if submission.seal else "replayed")

@@ -84,7 +84,10 @@ def _check_header(record: Record, data: str | None, seeds: Sequence[int] | None)
     try:
         what = experiments.find(record.experiment)
     except ValueError:
-        raise RecordError(f"there is no experiment {record.experiment[:80]!r} here.") from None
+        raise RecordError(
+            f"there is no experiment {record.experiment[:80]!r} here; if it belongs to a file or package that you "
+            "trust, name that by --plugin, for nothing that a record names is ever imported."
+        ) from None
     if record.seed not in what.seeds:
         raise RecordError(f"seed {record.seed} is not one of the experiment's seeds {what.seeds}.")
     if record.spec != what.spec():
@@ -239,5 +242,9 @@ def verify_all(folder: str | Path, data: str | None = None, workers: int = 2) ->
     runs = [(str(path.parent.parent), path.name) for path in paths]
     together = batches(runs, [path.stat().st_size for path in paths], workers)
     work = [([str(paths[place]) for place in places], data) for places in together]
-    found = {v.path: v for part in executors.parallel_map(_work, work, workers, "verifying") for v in part}
+    found = {
+        v.path: v
+        for part in executors.parallel_map(experiments.in_workers(_work), work, workers, "verifying")
+        for v in part
+    }
     return [found[str(path)] for path in paths]

@@ -1,8 +1,58 @@
-"""valuegym: Gymnasium environments about value. Importing this package registers their ids with Gymnasium."""
+"""valuegym: Gymnasium environments about value. Importing this package registers their ids with Gymnasium.
+
+The names below are all that scripts need. Those of agents, annotators and leaderboards are imported when they are first
+used, so that environments need gymnasium and numpy alone.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from valuegym import envs
 from valuegym._version import __version__
 
-__all__ = ["__version__", "envs"]
+if TYPE_CHECKING:
+    from valuegym.agents import make as make_agent
+    from valuegym.agents.base import rules
+    from valuegym.leaderboards.evaluation import Evaluation, evaluate, record
+    from valuegym.leaderboards.experiments import Experiment
+    from valuegym.leaderboards.run import run
+    from valuegym.leaderboards.verification.verify import verify
+
+__all__ = [
+    "Evaluation",
+    "Experiment",
+    "__version__",
+    "envs",
+    "evaluate",
+    "make_agent",
+    "record",
+    "rules",
+    "run",
+    "verify",
+]
+
+_LAZY = {
+    "Evaluation": "valuegym.leaderboards.evaluation:Evaluation",
+    "Experiment": "valuegym.leaderboards.experiments:Experiment",
+    "evaluate": "valuegym.leaderboards.evaluation:evaluate",
+    "make_agent": "valuegym.agents:make",
+    "record": "valuegym.leaderboards.evaluation:record",
+    "rules": "valuegym.agents.base:rules",
+    "run": "valuegym.leaderboards.run:run",
+    "verify": "valuegym.leaderboards.verification.verify:verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from valuegym.envs.functional import load
+
+    value = globals()[name] = load(_LAZY[name])
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,8 +12,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import valuegym.agents
-from valuegym.agents import AGENTS, Agent, make
+from valuegym.agents import AGENTS, Agent, make, references
 from valuegym.agents.base import batch_size
 from valuegym.agents.preference import constant
 from valuegym.envs import keys
@@ -90,7 +89,7 @@ def test_importing_the_table_imports_no_agent() -> None:
 
 
 def test_an_unknown_agent_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"no agent 'regrets'; expected one of .*'regret'"):
+    with pytest.raises(ValueError, match=r"no agent 'regrets'; expected a name of .* Did you mean regret"):
         make("regrets", gym.make(DELIVERY))
 
 
@@ -98,7 +97,7 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     def missing(entry: str) -> Any:
         raise ImportError("No module named 'stable_baselines3'")
 
-    monkeypatch.setattr(valuegym.agents, "load", missing)
+    monkeypatch.setattr(references, "load", missing)
     with pytest.raises(ImportError, match=r"'ppo' needs an extra: pip install 'valuegym\[agents\]'.*stable_baselines3"):
         make("ppo", gym.make(DELIVERY))
     with pytest.raises(ImportError, match=r"^No module named"):  # no extra would help

@@ -135,7 +135,7 @@ def test_evaluation_seeds_are_apart_from_each_other_and_from_training(id: str) -
 
 
 def test_an_unknown_experiment_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"no experiment 'preference/x'; expected one of .*'preference/delivery'"):
+    with pytest.raises(ValueError, match=r"no experiment 'preference/x' here; .* Did you mean preference/"):
         find("preference/x")
 
 

@@ -231,9 +231,9 @@ def test_jobs_are_the_runs_asked_for(tmp_path: Path) -> None:
         Job("oracle", "test/trained", 1, folder, "data"),
     ]
     assert Job("a", "f/t", 3, folder).path == path_of(tmp_path, "a", "f/t", 3)
-    with pytest.raises(ValueError, match=r"no agent 'nobody'; expected one of"):
+    with pytest.raises(ValueError, match=r"no agent 'nobody'; expected a name"):
         jobs(["oracle", "nobody"], ["test/tiny"], tmp_path)
-    with pytest.raises(ValueError, match=r"no experiment 'test/none'; expected one of"):
+    with pytest.raises(ValueError, match=r"no experiment 'test/none' here"):
         jobs(None, ["test/tiny", "test/none"], tmp_path)
 
 

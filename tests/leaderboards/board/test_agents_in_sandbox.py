@@ -22,7 +22,7 @@ from valuegym.leaderboards.board.sandbox import AgentFailure, Remote
 from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import EXPERIMENTS, Experiment
 from valuegym.leaderboards.records.submission import EXAMPLE
-from valuegym.leaderboards.run import evaluate
+from valuegym.leaderboards.run import play_record
 from valuegym.leaderboards.trust.commitment import agent_digest
 from valuegym.leaderboards.trust.judgement import judge, played
 from valuegym.leaderboards.trust.ledger import read_ledger
@@ -139,7 +139,7 @@ def test_agents_play_inside_as_they_do_outside(
     seeds = what.evaluation_seeds(0)
     inside = operations._played(folder, "group", name, 0, seeds, None, None)
     assert [len(episode.actions) > 0 for episode in inside.episodes] == [True] * len(agents)
-    assert inside == evaluate(outside, "group", name, 0, None, seeds)
+    assert inside == play_record(outside, "group", name, 0, None, seeds)
 
 
 # --- data of people ---

@@ -28,7 +28,7 @@ from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.record import read_record
 from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, read_member
-from valuegym.leaderboards.run import evaluate, run
+from valuegym.leaderboards.run import play_record, run
 from valuegym.leaderboards.trust import judgement
 from valuegym.leaderboards.trust.commitment import agent_digest
 from valuegym.leaderboards.trust.ledger import read_ledger
@@ -283,7 +283,7 @@ def test_an_agent_trains_inside_as_it_does_outside(agent: Agent, name: str, monk
     outside.learn(what.timesteps)
     seeds = what.evaluation_seeds(1)
     inside = operations._played(agent(source), "visitor", name, 1, seeds, None, None)
-    assert inside == evaluate(outside, "visitor", name, 1, None, seeds)
+    assert inside == play_record(outside, "visitor", name, 1, None, seeds)
 
 
 class Seeded(gym.Wrapper):
@@ -365,7 +365,7 @@ def test_proximal_policy_optimisation_trains_inside_as_outside(agent: Agent, mon
     seeds = what.evaluation_seeds(0)
     source = "from valuegym.agents.ppo import make\n"
     inside = operations._played(agent(source), "ppo", what.id, 0, seeds, None, Limits(memory=2**35, processes=64))
-    assert inside == evaluate(outside, "ppo", what.id, 0, None, seeds)
+    assert inside == play_record(outside, "ppo", what.id, 0, None, seeds)
 
 
 # --- others ---

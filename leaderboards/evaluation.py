@@ -1,0 +1,138 @@
+"""Scores and records of a model that a script of one's own has trained: `valuegym.evaluate` and `valuegym.record`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.agents import AGENTS, make
+from valuegym.envs import checks
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records.record import NAME, path_of, write_record
+from valuegym.leaderboards.run import play_record
+from valuegym.leaderboards.stats.bootstrap import interquartile_mean, stratified_bootstrap
+
+__all__ = ["Evaluation", "evaluate", "record"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one model on one track: 0 is the naive reference, 1 the oracle.
+
+    Attributes:
+        track: id of the experiment.
+        seeds: of the runs whose evaluation episodes were played.
+        scores: (R, E, P) by run, episode and evaluation point; P is 1 where there is a single score.
+        estimate: interquartile mean of the last evaluation point, with the ends of its 95% bootstrap interval over
+            runs. The model is the same in all runs, so that the interval does not cover the randomness of training.
+    """
+
+    track: str
+    seeds: tuple[int, ...]
+    scores: npt.NDArray[np.float64]
+    estimate: tuple[float, float, float]
+
+    def __str__(self) -> str:
+        """Return the score as the tables print it."""
+        point, low, high = self.estimate
+        episodes = f"{len(self.seeds)} x {self.scores.shape[1]} episodes"
+        return f"{self.track}: {point:.3f} [{low:.3f}, {high:.3f}] ({episodes}; 0 naive reference, 1 oracle)"
+
+
+def _found(track: str | Experiment) -> Experiment:
+    if isinstance(track, Experiment):
+        return experiments.register(track)
+    return experiments.find(experiments.resolve([track])[0])
+
+
+def _player(model: Any, what: Experiment, data: str | None) -> Any:
+    """Return a model as it is, and an agent made from a text that names one."""
+    if isinstance(model, str):
+        return make(model, gym.make(what.env_id, **what.make_kwargs(data)))
+    if not callable(getattr(model, "predict", None)):
+        raise ValueError(
+            f"{type(model).__name__} has no method predict(observation, state, episode_start, deterministic); expected "
+            "a Stable-Baselines3 model, an agent, or a text that names one."
+        )
+    return model
+
+
+def evaluate(
+    model: Any, track: str | Experiment, seeds: Sequence[int] | None = None, data: str | None = None
+) -> Evaluation:
+    """Play the evaluation episodes of a track and score them; nothing is trained and nothing is written.
+
+    Args:
+        model: anything with Stable-Baselines3's `predict`, trained; or a text that names an agent.
+        track: an experiment, its id, or a text that names one from outside (FILE.py:NAME).
+        seeds: of the runs, each with evaluation episodes of its own; by default all of the track.
+        data: folder of human data, where the track needs it.
+
+    Raises:
+        ValueError: the model has no `predict`, does not fit the track, or there is no such track or seed.
+    """
+    what = _found(track)
+    player = _player(model, what, data)
+    runs = tuple(checks.integer("seed", seed, 0, 2**31 - 1) for seed in (what.seeds if seeds is None else seeds))
+    if not runs:
+        raise ValueError("seeds is empty; expected one or more.")
+    scores = np.array([play_record(player, "evaluated", what.id, seed, data).scores for seed in runs], np.float64)
+    last = scores[..., -1][:, None]  # (R, T = 1, E)
+    low, high = stratified_bootstrap(last, interquartile_mean, np.random.default_rng(0))
+    return Evaluation(what.id, runs, scores, (float(interquartile_mean(last)), low, high))
+
+
+def record(
+    model: Any,
+    track: str | Experiment,
+    name: str,
+    seed: int = 0,
+    folder: str | Path = "results",
+    data: str | None = None,
+    about: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Play one run of a track with a trained model and write its record, as `valuegym run` does.
+
+    Args:
+        model: anything with Stable-Baselines3's `predict`, trained.
+        track: an experiment, its id, or a text that names one from outside (FILE.py:NAME).
+        name: under which the record and the tables hold it; not that of an agent of valuegym.
+        seed: of the run, one of the track's; the model should have been trained with this seed.
+        folder: of the results.
+        data: folder of human data, where the track needs it.
+        about: what else the record's header should say of the agent, as JSON: arguments, steps, versions.
+        overwrite: whether a record that is there already is replaced.
+
+    Returns:
+        The path of the record; `valuegym verify` and `valuegym leaderboard` read the folder.
+
+    Raises:
+        ValueError: the name is taken or has other characters than a record allows, or as in `evaluate`.
+        FileExistsError: the record is there already.
+        OSError: the record cannot be written.
+    """
+    what = _found(track)
+    if name in AGENTS:
+        raise ValueError(f"name is {name!r}, as an agent of valuegym is called; choose another.")
+    if not NAME.fullmatch(str(name)):
+        raise ValueError(
+            f"name is {name!r}; expected 1 to 64 letters, digits, dots, dashes or underscores, the first "
+            "a letter or digit."
+        )
+    if seed not in what.seeds:
+        raise ValueError(f"seed is {seed!r}; expected one of the track's, {what.seeds}.")
+    path = path_of(Path(folder), name, what.id, seed)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} is there already; overwrite=True replaces it.")
+    made = play_record(_player(model, what, data), name, what.id, seed, data, about=about)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_record(path, made)
+    return path
