@@ -187,6 +187,16 @@ class Actions(NamedTuple):
         return array.astype(self.dtype)
 
 
+def _core(entry: str, kwargs: dict[str, Any]) -> Core:
+    """Make the core that "module:Class" names."""
+    made = load(entry, "core")
+    made = made(**kwargs) if callable(made) else made
+    if not all(hasattr(made, name) for name in ("observation_space", "action_space", "metadata", "initial")):
+        raise checks.refusal("core", entry, "the class of a core")
+    core: Core = made
+    return core
+
+
 def _reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a copy of the options of `reset`, none by default."""
     if options is None:
@@ -278,7 +288,7 @@ class FunctionalEnv(gym.Env[Any, Any]):
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
 
     def __init__(self, core: str, render_mode: str | None = None, **kwargs: Any) -> None:
-        self.core: Core = load(core, "core")(**kwargs)
+        self.core = _core(core, kwargs)
         checks.choice("render_mode", render_mode, (*self.core.metadata["render_modes"], None))
         self.render_mode = render_mode
         self.metadata = dict(self.core.metadata)
@@ -390,7 +400,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
             autoreset_mode = AutoresetMode(
                 checks.choice("autoreset_mode", autoreset_mode, [m.value for m in AutoresetMode])
             )
-        self.core: Core = load(core, "core")(**kwargs)
+        self.core = _core(core, kwargs)
         checks.choice("render_mode", render_mode, (*self.core.metadata["render_modes"], None))
         self.num_envs, self.max_episode_steps, self.render_mode = num_envs, limit if limit > 0 else None, render_mode
         self.autoreset_mode = autoreset_mode

@@ -52,7 +52,12 @@ class Probe:
     features: tuple[str, ...]
 
     def process(self, index: int) -> tabular.TabularMDP:
-        """The dynamics of paired task 0 or 1, with its discount and expected features."""
+        """The dynamics of paired task 0 or 1, with its discount and expected features.
+
+        Raises:
+            ValueError: the index is another one.
+        """
+        index = checks.integer("index", index, 0, 1)
         return expected(self.outcomes, self.discounts[index])
 
     def solved(self, index: int) -> models.SolvedReward:

@@ -88,7 +88,12 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
     Drawn are the size (height, width) unless it is given, the shares of sheep, roadblocks and coins, their cells, one
     goal in any cell, and the weights. Each share is uniform among those that keep the sum of shares below 1; counts are
     rounded down.
+
+    Raises:
+        ValueError: the size is not two integers of at least 1.
     """
+    if size is not None:
+        checks.integers("size", size, (2,), 1)
     B, (H, W) = len(key), size or SHAPE
 
     def pick(values: Array, index: int) -> Array:
