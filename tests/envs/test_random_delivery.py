@@ -59,7 +59,7 @@ def test_maps_are_boards_in_plain_text() -> None:
     [
         ("..G\n.?S", r"Row 1.*'\.\?S'.*'\?'.*expected the symbols"),
         ("..G\n.S", "Row 1.*2 cells.*expected 3"),
-        (" \n ", "empty"),
+        (" \n ", "at least one"),
         ("." * 129, "128x128"),
         ("GHS", "no cell to start from"),
     ],
@@ -113,7 +113,7 @@ def test_starts_are_uniform_over_the_open_cells() -> None:
     assert ((counts[is_open] - expected) ** 2 / expected).sum() < 8 + 6 * np.sqrt(16)
     for cell in (3, 5, 9, 12, -1):
         with pytest.raises(ValueError, match=r"cell\[0\] is .*an open cell"):
-            core.initial(keys.mix(0, np.zeros(1)), cell=np.array([cell]))
+            core.initial(keys.mix(0, np.zeros(1, int)), cell=np.array([cell]))
 
 
 # --- episodes ---
