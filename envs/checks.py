@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["choice", "flag", "integer", "integers", "real", "reals", "refusal", "text"]
+__all__ = ["choice", "flag", "integer", "integers", "printed", "real", "reals", "refusal", "text"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -38,18 +38,13 @@ def _inside(values: Any, low: Bound, high: Bound, above: Bound, below: Bound) ->
     return inside
 
 
-def _printed(value: Any) -> str:
+def printed(value: Any) -> str:
     """Print a value in at most 80 characters."""
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # an integer of more digits than Python prints
-        text = f"an object of type {type(value).__name__}"
+    except Exception:  # an integer of thousands of digits, for example
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def refusal(name: str, value: Any, expected: str) -> ValueError:
-    """Return the error that names an argument, its value and what was expected, for values that no check here knows."""
-    return ValueError(f"{name} is {_printed(value)}; expected {expected}.")
 
 
 def real(
@@ -73,7 +68,7 @@ def real(
     expected = f"expected a finite number{f' {bounds}' if bounds else ''}"
     array = None if isinstance(value, (str, bytes, bool, np.bool_)) or value is None else _array(value)
     if array is None or array.ndim or array.dtype.kind not in "fiu" or not _inside(array, low, high, above, below):
-        raise ValueError(f"{name} is {_printed(value)}; {expected}.")
+        raise ValueError(f"{name} is {printed(value)}; {expected}.")
     return float(array)
 
 
@@ -89,7 +84,7 @@ def integer(name: str, value: Any, low: int | None = None, high: int | None = No
     except TypeError:
         number = None
     if number is None or (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"{name} is {_printed(value)}; expected an integer{f' {bounds}' if bounds else ''}.")
+        raise ValueError(f"{name} is {printed(value)}; expected an integer{f' {bounds}' if bounds else ''}.")
     return number
 
 
@@ -100,8 +95,13 @@ def flag(name: str, value: Any) -> bool:
         ValueError: the value is neither.
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} is {_printed(value)}; expected True or False.")
+        raise ValueError(f"{name} is {printed(value)}; expected True or False.")
     return bool(value)
+
+
+def refusal(name: str, value: Any, expected: str) -> ValueError:
+    """Return the error that names an argument, its value and what was expected, for values that no check here knows."""
+    return ValueError(f"{name} is {printed(value)}; expected {expected}.")
 
 
 def text(name: str, value: Any, expected: str = "a text") -> str:
@@ -145,7 +145,7 @@ def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: s
             f" of shape ({', '.join('n' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
         )
     if array is None or (array.dtype.kind not in kinds and array.size):
-        raise ValueError(f"{name} is {_printed(value)}; {expected}.")
+        raise ValueError(f"{name} is {printed(value)}; {expected}.")
     if shape is not None and (
         array.ndim != len(shape)
         or any(size not in (None, there) for size, there in zip(shape, array.shape, strict=False))
