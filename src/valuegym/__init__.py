@@ -14,6 +14,7 @@ from valuegym._version import __version__
 if TYPE_CHECKING:
     from valuegym.agents import make as make_agent
     from valuegym.agents.base import rules
+    from valuegym.agents.sb3_vec_env import make as sb3_vec_env
     from valuegym.leaderboards.evaluation import Evaluation, evaluate, record
     from valuegym.leaderboards.experiments import Experiment
     from valuegym.leaderboards.run import run
@@ -29,6 +30,7 @@ __all__ = [
     "record",
     "rules",
     "run",
+    "sb3_vec_env",
     "verify",
 ]
 
@@ -40,6 +42,7 @@ _LAZY = {
     "record": "valuegym.leaderboards.evaluation:record",
     "rules": "valuegym.agents.base:rules",
     "run": "valuegym.leaderboards.run:run",
+    "sb3_vec_env": "valuegym.agents.sb3_vec_env:make",
     "verify": "valuegym.leaderboards.verification.verify:verify",
 }
 
