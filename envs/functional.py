@@ -41,7 +41,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 TRAIL = 3  # former states in a picture
 MOST_ROWS = 2**20  # of a vector environment, far more than its arrays have memory for
-_NEVER, _ENDLESS = np.iinfo(np.int64).min // 2, np.iinfo(np.int64).max
+_ENDLESS = np.iinfo(np.int64).max
 
 
 class Core(Protocol):
@@ -218,23 +218,24 @@ def _keep_memory() -> None:
 class _Episodes:
     """Starts of episodes in rows with given roots.
 
-    A reset is a pure function of its key, so cores whose resets are cheap begin DEPTH of them ahead.
+    A reset is a pure function of its key, so that episodes may begin ahead of their turn, many together: those of a
+    core with `resets_ahead` = n are kept until a row needs one that is not there; then each row's next n are made up.
+    Episode e is kept in block e modulo n, of one place for each row.
     """
 
-    DEPTH = 16
-
     def __init__(self, core: Core, rows: int) -> None:
-        self.core, self.ahead = core, getattr(core, "cheap_reset", False)
+        self.core, self.ahead = core, getattr(core, "resets_ahead", 0)
         self._names = getattr(core, "reset_options", None) or list(signature(core.initial).parameters)[1:]
         self.roots = np.zeros(rows, np.uint64)
         self.number = np.zeros(rows, np.int64)  # of each row's current episode
-        self._first = np.full(rows, _NEVER)  # number of each row's oldest stored episode
+        self._stored = np.zeros(rows, np.int64)  # number of each row's next episode that is neither kept nor begun
+        self._kept: Any = None  # keys, tasks and states
 
     def seed(self, row: int, generator: np.random.Generator) -> None:
         """Draw a row's root; its next episode is number 0."""
         self.roots[row] = root(generator)
         self.number[row] = -1
-        self._first[:] = _NEVER
+        self._stored[row] = 0
 
     def options(self, options: Mapping[str, Any], rows: Array, shape: tuple[int, ...]) -> dict[str, Array]:
         """Return reset options, finite numbers by name, as one value for each of these rows.
@@ -256,21 +257,40 @@ class _Episodes:
 
     def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:
         """Return keys, tasks and states of the next episodes of these rows; where a core refuses, none has begun."""
-        if options or not self.ahead:
-            number = self.number[rows] + 1
+        number = self.number[rows] + 1
+        if options or not self.ahead or not number.any():  # often no other episode follows the first
             key = keys.mix(self.roots[rows], number)
             task, state = self.core.initial(key, **options)
             self.number[rows] = number
+            self._stored[rows] = np.maximum(self._stored[rows], number + 1)
             return key, task, state
-        self.number[rows] += 1
-        depth = self.number[rows] - self._first[rows]
-        if depth.view(np.uint64).max() >= self.DEPTH:  # spent, or (negative) never stored
-            self._first = self.number.copy()
-            self._key = keys.mix(self.roots, self.number + np.arange(self.DEPTH)[:, None]).reshape(-1)
-            self._task, self._state = self.core.initial(self._key)
-            depth = np.zeros_like(rows)
-        at = depth * len(self.roots) + rows
-        return self._key[at], take_rows(self._task, at), take_rows(self._state, at)
+        self.number[rows] = number
+        if (number >= self._stored[rows]).any():
+            self._begin_ahead()
+        at = number % self.ahead * len(self.roots) + rows
+        key, task, state = self._kept
+        return key[at], take_rows(task, at), take_rows(state, at)
+
+    def _begin_ahead(self) -> None:
+        """Begin what is missing of each row's `ahead` episodes from its current one on."""
+        number = self.number + np.arange(self.ahead)[:, None]
+        missing = number >= self._stored
+        rows, number = missing.nonzero()[1], number[missing]
+        key = keys.mix(self.roots[rows], number)
+        new = key, *self.core.initial(key)
+        if self._kept is None:
+            self._kept = tuple(map(self._room, new))
+        at = number % self.ahead * len(self.roots) + rows
+        self._kept[0][at] = key
+        for kept, begun in zip(self._kept[1:], new[1:], strict=True):
+            put_rows(kept, at, begun)
+        self._stored = self.number + self.ahead
+
+    def _room(self, field: Any) -> Any:
+        """Return empty arrays like these, of a place for each kept episode."""
+        if isinstance(field, tuple):
+            return type(field)(*map(self._room, field))
+        return np.empty((self.ahead * len(self.roots), *field.shape[1:]), field.dtype)
 
 
 class FunctionalEnv(gym.Env[Any, Any]):

@@ -207,7 +207,7 @@ class Acrobot:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 15}
-    cheap_reset = True
+    resets_ahead = 16
     horizon = 500
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(6), np.arange(0)  # dimensions of the observation; for scoring only

@@ -184,7 +184,7 @@ class CartPoleSwingUp:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 50}
-    cheap_reset = True
+    resets_ahead = 16
     horizon = 500
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(5), np.arange(0)  # dimensions of the observation; for scoring only

@@ -288,7 +288,7 @@ class Distractors:
         self.distracting = np.setdiff1d(np.arange(length + number), self.physical)
         self.metadata, self.discount = core.metadata, core.discount
         self.horizon = getattr(core, "horizon", None)
-        self.cheap_reset, self.tolerance = getattr(core, "cheap_reset", False), getattr(core, "tolerance", 0.0)
+        self.resets_ahead, self.tolerance = getattr(core, "resets_ahead", 0), getattr(core, "tolerance", 0.0)
         self.checkpoint = getattr(core, "checkpoint", CHECKPOINT)
         self._inner = type(core.initial(keys.mix(0, 0))[1])
         self._state: Any = _state_type(self._inner._fields)

@@ -204,7 +204,7 @@ class LQR:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
-    cheap_reset = True
+    resets_ahead = 16
     horizon = 200
     tolerance = 0.0  # additions and multiplications in a fixed order: bit-identical everywhere
 

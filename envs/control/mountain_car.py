@@ -167,7 +167,7 @@ class MountainCarContinuous:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 30}
-    cheap_reset = True
+    resets_ahead = 16
     horizon = 999
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(2), np.arange(0)  # dimensions of the observation; for scoring only

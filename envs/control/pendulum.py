@@ -160,7 +160,7 @@ class Pendulum:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 20}
-    cheap_reset = True
+    resets_ahead = 16
     horizon = 200
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(3), np.arange(0)  # dimensions of the observation; for scoring only

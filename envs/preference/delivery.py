@@ -206,7 +206,7 @@ class Delivery:
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
     discount = DISCOUNT
-    cheap_reset = True
+    resets_ahead = 16
     tolerance = 0.0  # states are integers: a replay must agree to the bit
 
     def __init__(self, observation: str = "cell", reward: str = "true") -> None:

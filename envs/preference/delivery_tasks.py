@@ -59,7 +59,7 @@ class DeliveryTasks:
             terminal=mdp.terminal,
             start=mdp.start,
             weights=np.take_along_axis(weights, shuffle, -1) * sign,
-            layout=boards.reshape(len(key), -1),
+            layout=boards.reshape(len(key), -1).astype(np.int64),
             chance=chance,
             outcomes=outcomes,
         )

@@ -71,7 +71,7 @@ class Walk:
 class WalkAhead(Walk):
     """The same walk, whose episodes are prepared ahead."""
 
-    cheap_reset = True
+    resets_ahead = 16
 
 
 class CounterState(NamedTuple):
@@ -251,7 +251,9 @@ def test_final_observations_are_the_last_of_their_episode() -> None:
     assert seen
 
 
-def test_episodes_begun_ahead_are_the_same_episodes() -> None:
+@pytest.mark.parametrize("depth", [1, 2, 3, 16])
+def test_episodes_begun_ahead_are_the_same_episodes(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WalkAhead, "resets_ahead", depth)
     plain, ahead = (FunctionalVectorEnv(core(name), num_envs=7, max_episode_steps=4) for name in ("Walk", "WalkAhead"))
     assert_same_rollouts(rollout(plain, 200), rollout(ahead, 200))
     mask = np.array([True, False] * 3 + [True])
