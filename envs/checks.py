@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["choice", "flag", "integer", "integers", "printed", "real", "reals", "refusal", "text"]
+__all__ = ["choice", "fields", "flag", "integer", "integers", "plain", "printed", "real", "reals", "refusal", "text"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -47,6 +49,28 @@ def printed(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def plain(value: Any) -> Any:
+    """Return a value with numpy's numbers and arrays, paths and members of enumerations in it as JSON's own types.
+
+    Mappings become dictionaries; other values stay as they are.
+    """
+    if isinstance(value, np.longdouble):
+        return float(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, Mapping):
+        return {plain(name): plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return tuple(plain(one) for one in value) if isinstance(value, tuple) else value
+
+
 def real(
     name: str, value: Any, low: Bound = None, high: Bound = None, *, above: Bound = None, below: Bound = None
 ) -> float:
@@ -70,6 +94,16 @@ def real(
     if array is None or array.ndim or array.dtype.kind not in "fiu" or not _inside(array, low, high, above, below):
         raise ValueError(f"{name} is {printed(value)}; {expected}.")
     return float(array)
+
+
+def fields(instance: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Check fields of a dataclass, frozen or not, by name and range, and store them as floats.
+
+    Raises:
+        ValueError: a value is no real number, not finite, or out of its range.
+    """
+    for name, (low, high) in ranges.items():
+        object.__setattr__(instance, name, real(name, getattr(instance, name), low, high))
 
 
 def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:

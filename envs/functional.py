@@ -10,9 +10,9 @@ Randomness: `reset(seed)` draws one 64-bit root; episode e has the key mix(root,
 
 from __future__ import annotations
 
-import operator
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from typing import Any, NamedTuple, Protocol
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -31,6 +32,7 @@ __all__ = [
     "Core",
     "FunctionalEnv",
     "FunctionalVectorEnv",
+    "action_rules",
     "episode_keys",
     "load",
     "put_rows",
@@ -40,6 +42,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 TRAIL = 3  # former states in a picture
+TOLERANCE = 1e-6  # share of a dimension's range by which an action may exceed it, and is clipped
 MOST_ROWS = 2**20  # of a vector environment, far more than its arrays have memory for
 _ENDLESS = np.iinfo(np.int64).max
 
@@ -134,57 +137,120 @@ def episode_keys(seeds: Sequence[int], episode: int = 0) -> keys.Key:
 
 
 class Actions(NamedTuple):
-    """Requirements on actions, read once from their space."""
+    """Requirements on actions, read once from their space.
+
+    Discrete actions are integers from 0 to n - 1. Numbers of a Box have to be finite and, unless `clips`, from `lowest`
+    to `highest`; they are clipped to the range from `low` to `high`.
+    """
 
     n: int  # number of discrete actions; 0 for a Box
     shape: tuple[int, ...]
     dtype: Any
     low: Array
     high: Array
+    lowest: Array
+    highest: Array
+    clips: bool  # whether every finite number is clipped
+    kinds: str  # of numpy's types that are accepted
 
     @classmethod
-    def of(cls, space: gym.Space[Any]) -> Actions:
+    def of(cls, space: gym.Space[Any], tolerance: float = TOLERANCE) -> Actions:
         """Read a Discrete (from 0) or Box space.
+
+        Args:
+            space: of actions.
+            tolerance: share of a dimension's range by which an action may exceed it, for rescaled actions are rounded;
+                0 for none. It is at least one unit in the last place of the bounds, unless it is 0; with infinity
+                every finite action is clipped.
 
         Raises:
             TypeError: the space is another one.
         """
         if isinstance(space, gym.spaces.Discrete) and space.start == 0:
-            return cls(int(space.n), (), np.int64, np.zeros(()), np.zeros(()))
-        if isinstance(space, gym.spaces.Box):
-            return cls(0, space.shape, space.dtype, space.low, space.high)
-        raise TypeError(f"Action space {space} is not supported; use Discrete (from 0) or Box.")
+            zero = np.zeros(())
+            return cls(int(space.n), (), np.int64, zero, zero, zero, zero, False, "iu")
+        if not isinstance(space, gym.spaces.Box):
+            raise TypeError(f"Action space {space} is not supported; use Discrete (from 0) or Box.")
+        low, high = space.low, space.high
+        if space.dtype.kind != "f":
+            return cls(0, space.shape, space.dtype, low, high, low, high, bool(np.isinf(tolerance)), "iu")
+        edges, limit = np.array([low, high]), np.finfo(space.dtype).max
+        low, high = np.clip(edges, -limit, limit)
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach = edges[1].astype(np.float64) - edges[0]
+            slack = np.where(np.isfinite(reach), min(tolerance, 1.0) * reach, 0.0)
+        if tolerance:
+            slack = np.maximum(slack, np.spacing(np.abs(np.where(np.isfinite(edges), edges, 0))).max(0))
+        lowest = np.maximum(low - slack, -limit).astype(space.dtype)
+        highest = np.minimum(high + slack, limit).astype(space.dtype)
+        return cls(0, space.shape, space.dtype, low, high, lowest, highest, bool(np.isinf(tolerance)), "fiu")
 
     def check(self, actions: Any, rows: tuple[int, ...]) -> Array:
-        """Return actions as an array (*rows, *shape).
+        """Return actions as an array (*rows, *shape) of the space's type, within the space.
 
         Raises:
             ValueError: the shape or type is not the space's, or a number is not finite or outside the space.
         """
-        array = np.asarray(actions)
-        if array.shape != rows + self.shape:
-            raise ValueError(f"Action of shape {array.shape} given; expected {rows + self.shape}.")
+        return self.clip(actions, rows).astype(self.dtype, copy=False)
+
+    def clip(self, actions: Any, rows: tuple[int, ...]) -> Array:
+        """Return actions as `check` does, but of the type they came in: what a record holds.
+
+        Raises:
+            ValueError: the shape or type is not the space's, or a number is not finite or outside the space.
+        """
+        array = self._array(actions, rows)
         if self.n:
-            if array.dtype.kind not in "iu":
-                raise ValueError(
-                    f"Action {actions!r} has type {array.dtype}; expected integers from 0 to {self.n - 1}."
-                )
             array = array.astype(np.int64, copy=False)
             if array.view(np.uint64).max() >= self.n:
-                raise ValueError(
-                    f"Action {actions!r} is outside the action space; expected integers from 0 to {self.n - 1}."
-                )
+                text, last = checks.printed(actions), self.n - 1
+                raise ValueError(f"Action {text} is outside the action space; expected integers from 0 to {last}.")
             return array
-        if array.dtype.kind not in "fiu":
-            raise ValueError(f"Action has type {array.dtype}; expected real numbers of shape {self.shape}.")
-        if not np.isfinite(array).all():
-            raise ValueError("Action holds NaN or an infinite value; every entry must be a finite number.")
-        if (array < self.low).any() or (array > self.high).any():
-            low, high = np.min(self.low), np.max(self.high)
-            raise ValueError(
-                f"Action reaches from {array.min():g} to {array.max():g}; it must lie in [{low:g}, {high:g}]."
-            )
-        return array.astype(self.dtype)
+        inside = np.isfinite(array) if self.clips else (array >= self.lowest) & (array <= self.highest)
+        if not inside.all():
+            raise self._refusal(array, inside)
+        clipped: Array = np.minimum(np.maximum(array, self.low), self.high)
+        return clipped
+
+    def _array(self, actions: Any, rows: tuple[int, ...]) -> Array:
+        """Return actions as an array of real numbers or, where the space holds integers, of integers."""
+        kind = f"integers from 0 to {self.n - 1}" if self.n else "real numbers" if "f" in self.kinds else "integers"
+        expected = f"expected {kind} of shape {rows + self.shape}"
+        try:
+            array = np.asarray(actions)
+        except Exception:  # whatever an object raises that claims to be an array
+            array = np.empty(rows + self.shape, object)
+        if array.dtype.kind != "O" and array.shape != rows + self.shape:
+            raise ValueError(f"Action {checks.printed(actions)} has shape {array.shape}; {expected}.")
+        flag = _holds_flag(actions)
+        if array.dtype.kind not in self.kinds or flag:
+            kind = "bool" if flag else str(array.dtype)
+            raise ValueError(f"Action {checks.printed(actions)} has type {kind}; {expected}.")
+        return array
+
+    def _refusal(self, array: Array, inside: Array) -> ValueError:
+        """Return the error that names the first number which is not finite or outside the space."""
+        at = tuple(np.argwhere(~inside)[0].tolist())
+        low, high = (np.broadcast_to(bound, array.shape)[at].item() for bound in (self.low, self.high))
+        hint = ""
+        if np.isfinite(array[at]) and (self.lowest != self.low).any():
+            hint = ": gymnasium.wrappers.ClipAction clips actions, RescaleAction scales them"
+        return ValueError(
+            f"Action[{', '.join(map(str, at))}] is {array[at].item()!r}; expected a finite number from {low!r} to "
+            f"{high!r}{hint}."
+        )
+
+
+def _holds_flag(actions: Any) -> bool:
+    """Tell whether a list holds a bool, which numpy would take for a number among others."""
+    if isinstance(actions, (list, tuple)):
+        return any(map(_holds_flag, actions))
+    return isinstance(actions, bool) or (isinstance(actions, (np.bool_, np.ndarray)) and actions.dtype.kind == "b")
+
+
+def action_rules(core: Core) -> Actions:
+    """Return what the environments of a core require of actions."""
+    return Actions.of(core.action_space, np.inf if getattr(core, "clips_actions", False) else TOLERANCE)
 
 
 def _core(entry: str, kwargs: dict[str, Any]) -> Core:
@@ -293,7 +359,22 @@ class _Episodes:
         return np.empty((self.ahead * len(self.roots), *field.shape[1:]), field.dtype)
 
 
-class FunctionalEnv(gym.Env[Any, Any]):
+class _PlainSpec:
+    """A spec whose arguments are JSON's own types, whatever `gym.make` got: so it can be written down."""
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The spec with which the environment was made, if it was registered."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = None if spec is None else replace(spec, kwargs=checks.plain(spec.kwargs))
+
+
+class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
     """Scalar environment of a core.
 
     Args:
@@ -313,7 +394,7 @@ class FunctionalEnv(gym.Env[Any, Any]):
         self.render_mode = render_mode
         self.metadata = dict(self.core.metadata)
         self.observation_space, self.action_space = self.core.observation_space, self.core.action_space
-        self._actions = Actions.of(self.action_space)
+        self._actions = action_rules(self.core)
         self._episodes = _Episodes(self.core, 1)
         self._row = np.zeros(1, np.int64)
         self._seeded, self._over = False, True
@@ -348,17 +429,11 @@ class FunctionalEnv(gym.Env[Any, Any]):
             raise gym.error.ResetNeeded(
                 "There is no episode to step: call reset() first, and again after an episode has terminated."
             )
-        n = self._actions.n
-        if n:  # the common case, without a detour over arrays
-            try:
-                index = operator.index(action)
-            except TypeError:
-                raise ValueError(f"Action {action!r} is not an integer; expected one from 0 to {n - 1}.") from None
-            if not 0 <= index < n:
-                raise ValueError(
-                    f"Action {action!r} is outside the action space; expected an integer from 0 to {n - 1}."
-                )
-            actions = np.array((index,))
+        n, kind = self._actions.n, type(action)
+        if n and (kind is np.int64 or (kind is np.ndarray and not action.ndim and action.dtype.kind in "iu")):
+            action, kind = action.item(), int
+        if n and kind is int and 0 <= action < n:  # the common case, without a detour over arrays
+            actions = np.array((action,))
         else:
             actions = self._actions.check(action, ())[None]
         core, task, previous = self.core, self.task, self.state
@@ -384,7 +459,7 @@ class FunctionalEnv(gym.Env[Any, Any]):
         return self.core.render(self.render_mode, self.task, states, [action for _, action in self._history])
 
 
-class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
+class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
     """Vector environment of a core: rows advanced by the same array expressions as the scalar environment.
 
     Args:
@@ -428,7 +503,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_observation_space, self.single_action_space = self.core.observation_space, self.core.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._actions = Actions.of(self.single_action_space)
+        self._actions = action_rules(self.core)
         self._rows = (num_envs,)
         self._limit = limit if limit > 0 else _ENDLESS
         self._episodes = _Episodes(self.core, num_envs)

@@ -189,15 +189,9 @@ def test_every_documented_argument_is_tried() -> None:
         assert set(row.kwargs) <= set(of_id(id)), id
 
 
-def later(id: str) -> list[Any]:
-    """Mark the families whose arguments are not checked yet."""
-    done = "control" not in ENVS[id].core.split(":")[0].split(".")
-    return [] if done else [pytest.mark.xfail(strict=False)]
-
-
 @pytest.mark.parametrize(
     ("id", "name", "context"),
-    [pytest.param(id, name, c, id=f"{id}-{name}{'-in-context' * bool(c)}", marks=later(id)) for id, name, c in CASES],
+    [pytest.param(id, name, c, id=f"{id}-{name}{'-in-context' * bool(c)}") for id, name, c in CASES],
 )
 def test_arguments(id: str, name: str, context: dict[str, Any]) -> None:
     def check(value: Any) -> None:
@@ -221,7 +215,7 @@ def options(id: str) -> list[str]:
 OPTIONS = [(id, name) for id in ENVS for name in options(id)]
 
 
-@pytest.mark.parametrize(("id", "name"), [pytest.param(*one, marks=later(one[0])) for one in OPTIONS])
+@pytest.mark.parametrize(("id", "name"), [pytest.param(*one) for one in OPTIONS])
 def test_reset_options(id: str, name: str) -> None:
     env, envs = gym.make(id), gym.make_vec(id, num_envs=3)
     play(env)  # Gymnasium's checker loses its thread where the first reset is refused
@@ -291,7 +285,7 @@ def test_seeds_are_those_of_gymnasium(id: str) -> None:
             envs.reset(seed=seeds)
 
 
-@pytest.mark.parametrize("id", [pytest.param(id, marks=later(id)) for id in ENVS])
+@pytest.mark.parametrize("id", [pytest.param(id) for id in ENVS])
 def test_a_refused_reset_changes_nothing(id: str) -> None:
     """The episodes afterwards are those of an environment that never refused anything."""
     bad: list[dict[str, Any]] = [{"seed": -1}, {"options": {"no_such": 1}, "seed": 5}, {"options": 1, "seed": 5}]
@@ -350,10 +344,7 @@ NAMES = [name for name in inspect.signature(load("valuegym.envs.control.mujoco:m
 
 @pytest.mark.parametrize(
     "id",
-    [
-        pytest.param(id, marks=[pytest.mark.xfail(strict=False), *[pytest.mark.slow] * (id != FIRST_OF_THEM)])
-        for id in THIRD_PARTY
-    ],
+    [pytest.param(id, marks=[pytest.mark.slow] * (id != FIRST_OF_THEM)) for id in THIRD_PARTY],
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_third_party_environments(id: str, name: str) -> None:
