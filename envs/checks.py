@@ -6,6 +6,7 @@ is not finite gets in, and scalar and vector environments refuse the same inputs
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["choice", "fields", "flag", "integer", "integers", "plain", "printed", "real", "reals"]
+__all__ = ["choice", "fields", "flag", "integer", "integers", "plain", "printed", "real", "reals", "refusal", "text"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -78,6 +79,15 @@ def real(
     Raises:
         ValueError: the value is no real number (a bool or a text is none), not finite, or out of bounds.
     """
+    if (
+        type(value) is float  # the common case, without arrays
+        and math.isfinite(value)
+        and (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    ):
+        return value
     bounds = _between(low, high, above, below)
     expected = f"expected a finite number{f' {bounds}' if bounds else ''}"
     array = None if isinstance(value, (str, bytes, bool, np.bool_)) or value is None else _array(value)
@@ -123,6 +133,22 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def refusal(name: str, value: Any, expected: str) -> ValueError:
+    """Return the error that names an argument, its value and what was expected, for values that no check here knows."""
+    return ValueError(f"{name} is {printed(value)}; expected {expected}.")
+
+
+def text(name: str, value: Any, expected: str = "a text") -> str:
+    """Return a text.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    if not isinstance(value, str):
+        raise refusal(name, value, expected)
+    return value
+
+
 def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     """Return the one of `choices` that equals the value.
 
@@ -133,7 +159,7 @@ def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     for option in options:
         if type(value) is type(option) and value == option:
             return option
-    raise ValueError(f"{name} is {printed(value)}; expected one of {', '.join(map(repr, options))}.")
+    raise refusal(name, value, f"{'one of ' if len(options) > 1 else ''}{', '.join(map(repr, options))}")
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:
