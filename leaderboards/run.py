@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.agents import make, references
+from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
 from valuegym.leaderboards.records.record import (
@@ -72,12 +73,15 @@ def play(
 ) -> list[Episode]:
     """Play one episode in every row of a vector environment, seeded row by row, recording actions and states.
 
+    Actions that the environment clips are recorded as the core got them.
+
     Raises:
-        ValueError: the agent's `predict` returns no pair, or an action outside the action space.
+        ValueError: the agent's `predict` returns no pair, or an action outside the action space that is not clipped.
     """
     if hasattr(agent, "attach"):
         agent.attach(envs)
     core, n = envs.unwrapped.core, envs.num_envs
+    allowed = action_rules(core)
     observation, _ = envs.reset(seed=list(seeds), options=options)
     start, memory, running = np.ones(n, np.bool_), None, np.ones(n, np.bool_)
     actions: list[list[Any]] = [[] for _ in range(n)]
@@ -94,10 +98,11 @@ def play(
                 "memory), as Stable-Baselines3's models return it."
             )
         action, memory = answer
+        action = allowed.clip(action, (n,))
         observation, _, terminated, truncated, _ = envs.step(action)
         state = envs.unwrapped.state
         for row in np.flatnonzero(running):
-            actions[row].append(np.asarray(action[row]).tolist())
+            actions[row].append(action[row].tolist())
             ends[row] = terminated[row], truncated[row]
             if ends[row].any() or len(actions[row]) % every == 0:
                 for name, value in state._asdict().items():

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import delivery
+from valuegym.envs.preference import delivery, models
 from valuegym.envs.preference.segments import Segment, follow
 
 __all__ = [
@@ -177,8 +177,12 @@ class Agreement(NamedTuple):
 
 
 def agreement(pairs: Segment, labels: Array) -> Agreement:
-    """Return the agreement with partial return or with regret, whichever is higher."""
-    return max(_agreements(pairs, labels), key=lambda one: one.share)
+    """Return the agreement with partial return or with regret, whichever is higher.
+
+    Raises:
+        ValueError: a label is none (`models.check_labels`).
+    """
+    return max(_agreements(pairs, models.check_labels("labels", labels)), key=lambda one: one.share)
 
 
 def _agreements(pairs: Segment, labels: Array) -> list[Agreement]:
@@ -267,8 +271,7 @@ def _check_labels(pairs: Segment, labels: Array) -> None:
             f"labels have shape {labels.shape} and type {labels.dtype}, which do not fit {n} pairs; expected "
             f"floating-point numbers ({n},)."
         )
-    if not (np.isin(labels, (0.0, 0.5, 1.0)) | np.isnan(labels)).all():
-        raise ValueError("Labels must be 0 (first), 1 (second), 0.5 (same) or NaN (can't tell).")
+    models.check_labels("labels", labels)
     answers, share = agreement(pairs, labels)
     if _is_reversed(answers, share):
         raise ValueError(
@@ -436,7 +439,7 @@ def write(
             written.
     """
     check_free(condition)
-    starts, actions, labels = np.asarray(starts), np.asarray(actions), np.asarray(labels, np.float64)
+    starts, actions, labels = np.asarray(starts), np.asarray(actions), models.check_labels("labels", labels)
     pairs = segments(starts, actions)
     stored = statistics(pairs)
     check(pairs, labels, stored)
