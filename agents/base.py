@@ -96,7 +96,7 @@ class BatchAgent:
     Subclasses define `act`; `predict` also takes the observation of a single environment.
     """
 
-    def __init__(self, env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, env: gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any], seed: int = 0) -> None:
         self.observation_space: Any = getattr(env, "single_observation_space", env.observation_space)
         self.action_space: Any = getattr(env, "single_action_space", env.action_space)
 

@@ -32,6 +32,8 @@ __all__ = [
 
 GROUP = "valuegym.experiments"
 
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}/[a-z0-9][a-z0-9-]{0,59}")  # what a submission can hold
+
 EVALUATION = 1_000_000  # evaluation episodes are seeded from here on; training uses the run's own small seed
 
 
@@ -393,8 +395,11 @@ def _check(experiment: Any, text: str) -> Experiment:
     """Return an experiment from outside, if all its fields are sensible."""
     if not isinstance(experiment, Experiment):
         raise ValueError(f"{text} holds a {type(experiment).__name__}; expected an Experiment, or several.")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*/[a-z0-9][a-z0-9_.-]*", str(experiment.id)):
-        raise ValueError(f"{text}: id is {experiment.id!r}; expected FAMILY/TRACK in lower case.")
+    if not NAME.fullmatch(str(experiment.id)):
+        raise ValueError(
+            f"{text}: id is {experiment.id!r}; expected FAMILY/TRACK in lower-case letters, digits and dashes, at most "
+            "40 and 60 of them."
+        )
     where = f"{text} ({experiment.id})"
     if experiment.env_id not in gym.registry:
         raise ValueError(f"{where}: env_id is {experiment.env_id!r}, which is not registered with Gymnasium.")
