@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from inspect import signature
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -24,7 +25,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from valuegym.envs import keys
+from valuegym.envs import keys, plugins
 
 __all__ = [
     "Actions",
@@ -40,6 +41,16 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 TRAIL = 3  # former states in a picture
+REQUIRED = (  # parts without which a core cannot be played
+    "observation_space",
+    "action_space",
+    "metadata",
+    "initial",
+    "transition",
+    "reward",
+    "terminal",
+    "observation",
+)
 _NEVER = np.iinfo(np.int64).min // 2
 
 
@@ -90,12 +101,21 @@ class Core(Protocol):
 
 
 def load(entry: str) -> Any:
-    """Import the object that "module:name" names.
+    """Import the object that "module:name" or "file.py:name" names.
 
     Registries hold such strings so that no module is imported before it is used.
     """
-    module, _, name = entry.partition(":")
-    return getattr(import_module(module), name)
+    module, _, name = entry.rpartition(":")
+    return plugins.load_reference(entry) if module.endswith(".py") else attrgetter(name)(import_module(module))
+
+
+def _made_core(entry: str, arguments: dict[str, Any]) -> Core:
+    """Make a core; one of one's own that lacks a part is refused in a sentence."""
+    core: Core = load(entry)(**arguments)
+    lacking = [name for name in REQUIRED if not hasattr(core, name)]
+    if lacking:
+        raise ValueError(f"{entry} lacks {', '.join(lacking)}; see the protocol valuegym.envs.functional.Core.")
+    return core
 
 
 def take_rows(batch: Any, rows: Array) -> Any:
@@ -251,7 +271,7 @@ class FunctionalEnv(gym.Env[Any, Any]):
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
 
     def __init__(self, core: str, render_mode: str | None = None, **kwargs: Any) -> None:
-        self.core: Core = load(core)(**kwargs)
+        self.core = _made_core(core, kwargs)
         _check_render_mode(self.core, render_mode)
         self.render_mode = render_mode
         self.metadata = dict(self.core.metadata)
@@ -354,7 +374,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs = {num_envs}; expected at least 1.")
-        self.core: Core = load(core)(**kwargs)
+        self.core = _made_core(core, kwargs)
         _check_render_mode(self.core, render_mode)
         self.num_envs, self.max_episode_steps, self.render_mode = num_envs, max_episode_steps, render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
