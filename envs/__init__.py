@@ -24,6 +24,7 @@ def _core(family: str, core: str, steps: int | None, *tags: str, **kwargs: Any) 
 _INFERENCE = "reward_inference:RewardInference"
 PREFERENCE: dict[str, Environment] = {
     "valuegym/Delivery-v0": _core("preference", "delivery:Delivery", 200, "tabular"),
+    "valuegym/DeliveryOneHot-v0": _core("preference", "delivery:Delivery", 200, "tabular", observation="onehot"),
     "valuegym/RandomDelivery-v0": _core("preference", "random_delivery:RandomDelivery", 200, "tabular"),
     "valuegym/RiskyDelivery-v0": _core("preference", "risky_delivery:RiskyDelivery", 200, "tabular", "stochastic"),
     "valuegym/RewardInference-v0": _core("preference", _INFERENCE, None, "query"),

@@ -72,7 +72,8 @@ class Core(Protocol):
     def initial(self, key: keys.Key, **options: Array) -> tuple[Any, Any]:
         """Return task and state at the start of the episodes with these keys (B,).
 
-        Options are those of `reset`, one row each.
+        Options are those of `reset`, one row each: numbers (B,), or (B, *shape) where the core has a dictionary
+        `option_shapes` with the shape of that option.
         """
 
     def transition(self, task: Any, state: Any, action: Array, key: keys.Key, t: Array) -> Any:
@@ -235,9 +236,12 @@ class _Episodes:
         for name, value in options.items():
             if name not in self._names:
                 raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.")
-            if np.ndim(value) and np.shape(value) != shape:
-                raise ValueError(f"Reset option {name!r} has shape {np.shape(value)}; expected () or {shape}.")
-            values[name] = np.broadcast_to(np.asarray(value), shape or (1,))[rows]
+            one = getattr(self.core, "option_shapes", {}).get(name, ())  # of a row's value, a number by default
+            if np.shape(value) not in (one, (*shape, *one)):
+                raise ValueError(
+                    f"Reset option {name!r} has shape {np.shape(value)}; expected {one} or {(*shape, *one)}."
+                )
+            values[name] = np.broadcast_to(np.asarray(value), (*(shape or (1,)), *one))[rows]
         return values
 
     def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from valuegym import testing
     from valuegym.agents import make as make_agent
     from valuegym.agents.base import rules
+    from valuegym.agents.sb3_vec_env import make as sb3_vec_env
     from valuegym.envs.registration import register_core
     from valuegym.leaderboards.evaluation import Evaluation, evaluate, record
     from valuegym.leaderboards.experiments import Experiment
@@ -32,6 +33,7 @@ __all__ = [
     "register_core",
     "rules",
     "run",
+    "sb3_vec_env",
     "testing",
     "verify",
 ]
@@ -45,6 +47,7 @@ _LAZY = {
     "register_core": "valuegym.envs.registration:register_core",
     "rules": "valuegym.agents.base:rules",
     "run": "valuegym.leaderboards.run:run",
+    "sb3_vec_env": "valuegym.agents.sb3_vec_env:make",
     "testing": "valuegym.testing",
     "verify": "valuegym.leaderboards.verification.verify:verify",
 }
