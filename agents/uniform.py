@@ -13,17 +13,28 @@ __all__ = ["Uniform"]
 
 
 class Uniform(BatchAgent):
-    """Agent that draws every action uniformly from a Discrete or a bounded Box action space, from its own generator."""
+    """Agent that draws every action uniformly from a discrete or a bounded Box action space, from its own generator.
+
+    Raises:
+        ValueError: the action space is another one.
+    """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env)
-        self.rng = np.random.default_rng(seed)
+        self.rng, space = np.random.default_rng(seed), self.action_space
+        discrete = isinstance(space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary))
+        if not discrete and not (isinstance(space, gym.spaces.Box) and space.is_bounded()):
+            raise ValueError(f"Agent 'uniform' draws from discrete and bounded Box action spaces; got {space}.")
 
     def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
         """Return one random action per environment."""
         n = len(start)
         if isinstance(self.action_space, gym.spaces.Discrete):
             return self.action_space.start + self.rng.integers(self.action_space.n, size=n), memory
-        assert isinstance(self.action_space, gym.spaces.Box)
+        if isinstance(self.action_space, gym.spaces.MultiDiscrete):
+            nvec = self.action_space.nvec
+            return self.action_space.start + self.rng.integers(nvec, size=(n, *nvec.shape)), memory
+        if isinstance(self.action_space, gym.spaces.MultiBinary):
+            return self.rng.integers(2, size=(n, *self.action_space.shape), dtype=np.int8), memory
         low, high = self.action_space.low, self.action_space.high
         return self.rng.uniform(low, high, (n, *low.shape)).astype(self.action_space.dtype), memory

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import numbers
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -30,6 +29,7 @@ __all__ = [
     "PluginSpec",
     "ThirdParty",
     "core_spec",
+    "has_core",
     "plugin_id",
     "register_core",
     "register_plugins",
@@ -37,6 +37,7 @@ __all__ = [
 
 GROUP = "valuegym.environments"
 ID = re.compile(r"(?:[\w:-]+/)?[\w:.-]+-v(?:0|[1-9]\d*)")
+SCALAR = "valuegym.envs.functional:FunctionalEnv"
 RESERVED = "valuegym"  # the namespace of this suite
 
 
@@ -65,11 +66,16 @@ def core_spec(id: str, row: Environment) -> EnvSpec:
     """Return the spec of an environment with a core."""
     return EnvSpec(
         id,
-        entry_point="valuegym.envs.functional:FunctionalEnv",
+        entry_point=SCALAR,
         vector_entry_point="valuegym.envs.functional:FunctionalVectorEnv",
         max_episode_steps=row.max_episode_steps,
         kwargs={"core": row.core, **row.kwargs},
     )
+
+
+def has_core(env_id: str) -> bool:
+    """Return whether a registered environment has a core, whose rules can be computed with; a plug-in is imported."""
+    return gym.spec(env_id).entry_point == SCALAR
 
 
 def _text_of(core: Any) -> str:
@@ -113,10 +119,10 @@ def _check_row(what: str, row: Environment) -> Environment:
     limit = row.max_episode_steps
     if limit is not None:
         limit = checks.integer(f"{what}: max_episode_steps", limit, 1)
-    tags = () if isinstance(row.tags, str) else tuple(row.tags)
-    if isinstance(row.tags, str) or not all(isinstance(tag, str) for tag in tags):
+    tags: Any = row.tags
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
         raise ValueError(f"{what}: tags is {row.tags!r}; expected several texts.")
-    return Environment(_text_of(row.core), kwargs, limit, tags)
+    return Environment(_text_of(row.core), kwargs, limit, tuple(tags))
 
 
 def register_core(
@@ -142,7 +148,7 @@ def register_core(
     Raises:
         ValueError: the id has another form, or belongs to another environment; the core or an argument is none.
     """
-    if not isinstance(id, str) or not ID.fullmatch(id):
+    if not ID.fullmatch(str(id)):
         raise ValueError(f"id is {id!r}; expected NAMESPACE/NAME-vN, such as 'own/Maze-v0'.")
     if id.partition("/")[0] == RESERVED:
         raise ValueError(f"id is {id!r}, but {RESERVED}/ is for environments of valuegym; choose another namespace.")
@@ -172,12 +178,16 @@ def _spec_of(id: str, point_value: str, found: Any) -> EnvSpec:
             "makes one."
         )
     reference, limit = point_value.partition(" ")[0], getattr(found, "max_episode_steps", None)
-    if not isinstance(limit, numbers.Number):  # none, or a property of what is made
+    if not isinstance(limit, int | float):  # none, or a property of what is made
         limit = None
-    row = _check_row(what, Environment(reference, {}, limit, ()))
+    row = _check_row(what, Environment(reference, {}, limit, ()))  # type: ignore[arg-type]  # it is checked there
     if isinstance(found, type) and not issubclass(found, gym.Env):
         return core_spec(id, row)
-    return EnvSpec(id, entry_point=found if "." in reference.rpartition(":")[2] else reference, max_episode_steps=limit)
+    return EnvSpec(
+        id,
+        entry_point=found if "." in reference.rpartition(":")[2] else reference,
+        max_episode_steps=row.max_episode_steps,
+    )
 
 
 class PluginSpec(EnvSpec):

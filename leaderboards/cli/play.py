@@ -123,6 +123,8 @@ def list_all() -> str:
     for experiment in experiments.EXPERIMENTS.values():
         notes = [] if experiment.ranked else ["open book, not ranked"]
         notes += [f"needs {experiment.data}"] if experiment.data else []
+        notes += [] if experiment.references is None else ["references declared by the author"]
+        notes += [] if experiment.replayable else ["rewards are claims"]
         lines.append(f"  {experiment.id:<40} {experiment.about}{f'  [{chr(44).join(notes)}]' if notes else ''}")
     outside = plugins.installed(experiments.GROUP)
     lines += [f"  {name:<40} plug-in: {point.value}; --plugin {name} loads it" for name, point in outside.items()]

@@ -53,7 +53,8 @@ class Score:
 def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
     """Return one score per agent and experiment, in the order of the experiments and of their agents.
 
-    A score that lacks seeds says so in its standing: leaving out an unlucky seed must not pay.
+    A score that lacks seeds says so in its standing: leaving out an unlucky seed must not pay. One on an environment
+    that does not repeat itself is claimed, unless the board executed the agent itself.
 
     Raises:
         ValueError: for two records of one run, an unknown tier, or an unknown experiment.
@@ -70,7 +71,8 @@ def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
         seeds = tuple(sorted(runs))
         missing = len(set(what.seeds) - set(seeds))
         values = np.array([runs[seed].scores for seed in seeds], np.float64)
-        standing, points = Standing(tier, missing), evaluation_points(what, values.shape[-1])
+        reached = tier if what.replayable or tier == "executed" else "claimed"  # nobody can replay its rewards
+        standing, points = Standing(reached, missing), evaluation_points(what, values.shape[-1])
         scores.append(Score(agent, experiment, points, values, seeds, standing, what.ranked, role_of(agent)))
     order = list(experiments.EXPERIMENTS)
     return sorted(scores, key=lambda score: (order.index(score.experiment), score.role, score.agent))
