@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 from valuegym.agents import make, references
+from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records import simulators
 from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
@@ -73,12 +74,15 @@ def play(
 ) -> list[Episode]:
     """Play one episode in every row of a vector environment, seeded row by row, recording actions and states.
 
+    Actions that the environment clips are recorded as the core got them.
+
     Raises:
-        ValueError: the agent's `predict` returns no pair, or an action outside the action space.
+        ValueError: the agent's `predict` returns no pair, or an action outside the action space that is not clipped.
     """
     if hasattr(agent, "attach"):
         agent.attach(envs)
     core, n = envs.unwrapped.core, envs.num_envs
+    allowed = action_rules(core)
     observation, _ = envs.reset(seed=list(seeds), options=options)
     start, memory, running = np.ones(n, np.bool_), None, np.ones(n, np.bool_)
     actions: list[list[Any]] = [[] for _ in range(n)]
@@ -89,10 +93,11 @@ def play(
     every = getattr(core, "checkpoint", 1)
     while running.any():
         action, memory = predicted(agent, observation, memory, start, deterministic)
+        action = allowed.clip(action, (n,))
         observation, _, terminated, truncated, _ = envs.step(action)
         state = envs.unwrapped.state
         for row in np.flatnonzero(running):
-            actions[row].append(np.asarray(action[row]).tolist())
+            actions[row].append(action[row].tolist())
             ends[row] = terminated[row], truncated[row]
             if ends[row].any() or len(actions[row]) % every == 0:
                 for name, value in state._asdict().items():

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import delivery
+from valuegym.envs.preference import delivery, models
 from valuegym.envs.preference.segments import Segment, follow
 
 __all__ = [
@@ -155,7 +155,12 @@ class Agreement(NamedTuple):
 
 
 def agreement(pairs: Segment, labels: Array) -> Agreement:
-    """Return the agreement with partial return or with regret, whichever is higher."""
+    """Return the agreement with partial return or with regret, whichever is higher.
+
+    Raises:
+        ValueError: a label is none (`models.check_labels`).
+    """
+    labels = models.check_labels("labels", labels)
     earned, start, end = statistics(pairs).T
     found = []
     for better in (earned, earned + end - start):
@@ -179,8 +184,7 @@ def check(pairs: Segment, labels: Array, stored: Array) -> None:
             f"labels {labels.shape} and statistics {stored.shape} do not fit {n} pairs; expected floating-point labels "
             f"({n},) and statistics ({n}, 3)."
         )
-    if not (np.isin(labels, (0.0, 0.5, 1.0)) | np.isnan(labels)).all():
-        raise ValueError("Labels must be 0 (first), 1 (second), 0.5 (same) or NaN (can't tell).")
+    models.check_labels("labels", labels)
     true = statistics(pairs)
     if np.abs(true).max() > 0 and (np.abs(true + stored) <= 1e-9).all():
         raise ValueError(f"The statistics are first minus second; the convention is {SIGN!r}.")
@@ -323,7 +327,7 @@ def write(
         ValueError: an argument is invalid (`check`); then nothing is written.
     """
     check_name(condition)
-    starts, actions, labels = np.asarray(starts), np.asarray(actions), np.asarray(labels, np.float64)
+    starts, actions, labels = np.asarray(starts), np.asarray(actions), models.check_labels("labels", labels)
     pairs = segments(starts, actions)
     stored = statistics(pairs)
     check(pairs, labels, stored)

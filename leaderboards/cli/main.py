@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             load_plugins(args)
         status: int | None = args.function(args)
         return status or 0
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:  # the last: an agent has diverged
         print(f"valuegym: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.leaderboards.records.record import Episode, RecordError
 
 __all__ = ["MAX_LENGTH", "Play", "absorb", "golden_trace", "make", "quantised", "read_action", "replayed_return"]
@@ -79,7 +79,7 @@ def read_action(space: Any, value: Any) -> Any:
     Raises:
         ValueError: it is not in the action space.
     """
-    refusal = f"Action {' '.join(repr(value)[:80].split())} is not in the action space {space}."
+    refusal = f"Action {checks.printed(value)} is not in the action space {space}."
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError):

@@ -172,7 +172,7 @@ def test_other_statistics_are_counted_and_get_no_card(raw: Raw, tmp_path: Path) 
         ({"starts": np.full((N, 2, 2), -1)}, r"Pair 0 starts at \(-1, -1\)"),
         ({"starts": np.tile((3, 4), (N, 2, 1))}, r"Pair 0 starts at \(3, 4\)"),  # a house
         ({"labels": np.ones(N + 1)}, "do not fit 60 pairs"),
-        ({"labels": np.full(N, 2.0)}, "Labels must be 0"),
+        ({"labels": np.full(N, 2.0)}, r"labels\[0\] is 2.0; expected 0 \(first\).*give labels - 1"),
         ({"source": " "}, "source is empty"),
         ({"licence": ""}, "licence is empty"),
         ({"condition": "../Lab"}, "expected letters, digits"),

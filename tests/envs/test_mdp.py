@@ -347,9 +347,15 @@ _WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"next_state": None, "probability": np.full((1, 2, 2, 2), 0.5), "discount": 1.0},
         "below 1",
     ),
-    "discount 0": ({"discount": 0.0}, r"discount = 0.0.*\(0, 1\]"),
-    "discount above 1": ({"discount": 1.01}, r"discount = 1.01.*\(0, 1\]"),
-    "discount nan": ({"discount": np.nan}, r"discount = nan.*\(0, 1\]"),
+    "discount 0": ({"discount": 0.0}, "discount is 0.0; .*above 0"),
+    "discount above 1": ({"discount": 1.01}, "discount is 1.01; .*at most 1"),
+    "discount none": ({"discount": None}, "discount is None"),
+    "features nan": ({"features": np.full((1, 2, 2, 1), np.nan)}, r"features\[0, 0, 0, 0\] is nan"),
+    "features text": ({"features": np.full((1, 2, 2, 1), "x")}, "features is .*real numbers"),
+    "features list": ({"features": [[[[0.0]]]]}, "features is .*real numbers"),
+    "terminal numbers": ({"terminal": np.zeros((1, 2))}, "terminal is .*bools"),
+    "next_state fractions": ({"next_state": 0.5 * _LAW}, "next_state is .*integers"),
+    "discount nan": ({"discount": np.nan}, "discount is nan"),
 }
 
 
@@ -437,8 +443,13 @@ def test_soft_maximum_neither_overflows_nor_loses_small_temperatures() -> None:
 def test_soft_values_refuse_what_has_no_answer() -> None:
     mdp = process("deterministic", 0)
     reward = tabular.reward(mdp, random_weights(mdp))
-    with pytest.raises(ValueError, match="temperature = -1"):
-        tabular.soft_values(mdp, reward, -1.0)
+    for bad in (-1.0, np.nan, np.inf, None, "1"):
+        with pytest.raises(ValueError, match="temperature is"):
+            tabular.soft_values(mdp, reward, bad)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="temperature is"):
+            tabular.soft_maximum(reward, bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="temperature is 0; expected a finite number above 0"):
+        tabular.soft_maximum(reward, 0)
     endless = process("deterministic", 0, discount=1.0)
     with pytest.raises(ValueError, match="discount = 1"):
         tabular.soft_values(endless, -np.ones((4, 6, 3)) * ~endless.terminal[..., None], 0.5)

@@ -24,6 +24,7 @@ from valuegym.leaderboards.plan import why_not
 from valuegym.leaderboards.records.record import Record, read_record, write_record
 from valuegym.leaderboards.records.simulators import MAX_LENGTH, read_action
 from valuegym.leaderboards.records.submission import EXAMPLE
+from valuegym.leaderboards.run import run
 from valuegym.leaderboards.trust.judgement import judge
 from valuegym.leaderboards.verification.verify import verify
 
@@ -104,7 +105,7 @@ class Anything:
 @pytest.mark.parametrize(
     ("observation", "action"), [*((name, "discrete") for name in OBSERVATIONS), *(("box", name) for name in ACTIONS)]
 )
-def test_every_kind_of_space_is_played_and_replayed(observation: str, action: str) -> None:
+def test_every_kind_of_space_is_played_and_replayed(observation: str, action: str, tmp_path: Path) -> None:
     what = track(arguments=json.dumps({"observation": observation, "action": action}))
     path = valuegym.record(Anything(ACTIONS[action]), what, "any")
     assert verify(path).reason == "" and not verify(path).claimed
@@ -114,6 +115,7 @@ def test_every_kind_of_space_is_played_and_replayed(observation: str, action: st
     assert path.read_bytes() == valuegym.record(Anything(ACTIONS[action]), what, "any", overwrite=True).read_bytes()
     again = replace(what, id="own/other")
     assert why_not("uniform", experiments.register(again).id) == ""
+    assert verify(run("uniform", again.id, 0, tmp_path)).reason == ""
     assert "has none" in why_not("oracle", again.id)
 
 
