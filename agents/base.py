@@ -97,10 +97,21 @@ def batch_size(observation: Any, space: Any) -> int | None:
     if isinstance(observation, dict):
         name = next(iter(observation))
         return batch_size(observation[name], space[name])
+    if isinstance(space, gym.spaces.Tuple):
+        return batch_size(observation[0], space[0])
     shape, single = np.shape(observation), space.shape or ()
     if len(shape) - len(single) not in (0, 1):
         raise ValueError(f"The observation has shape {shape}; expected {single}, or {('N', *single)} for N of them.")
     return None if len(shape) == len(single) else shape[0]
+
+
+def _batched(observation: Any, space: Any) -> Any:
+    """Return the observation of a single environment as a batch of one."""
+    if isinstance(observation, dict):
+        return {name: _batched(value, space[name]) for name, value in observation.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(_batched(value, inner) for value, inner in zip(observation, space, strict=True))
+    return np.asarray(observation)[None]
 
 
 def unstack(observation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -230,10 +241,8 @@ class BatchAgent:
             DivergenceError: the action is not finite.
         """
         n = batch_size(observation, self.observation_space)
-        if n is None and isinstance(observation, dict):
-            observation = {name: np.asarray(value)[None] for name, value in observation.items()}
-        elif n is None:
-            observation = np.asarray(observation)[None]
+        if n is None:
+            observation = _batched(observation, self.observation_space)
         rows = 1 if n is None else n
         start = np.full(rows, state is None)
         if episode_start is not None:
