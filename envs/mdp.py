@@ -426,11 +426,11 @@ def mean_return(mdp: TabularMDP, values: Floats) -> Floats:
 def between(returns: Floats, naive: Floats, best: Floats) -> Floats:
     """Normalise returns: (returns - naive) / (best - naive), elementwise.
 
-    1 where the references coincide, for there every policy is optimal.
+    NaN, undefined, where the best return is not above the naive one by more than rounding: there is no scale then.
     """
     span = best - naive
-    flat = span <= TIE * np.maximum(np.abs(best), np.abs(naive))
-    return np.where(flat, 1.0, (returns - naive) / np.where(flat, 1.0, span))
+    scaled = span > TIE * np.maximum(np.abs(best), np.abs(naive))
+    return np.where(scaled, (returns - naive) / np.where(scaled, span, 1.0), np.nan)
 
 
 def normalised_return(mdp: TabularMDP, reward: Floats, policy: Integers | Floats) -> Floats:

@@ -292,7 +292,7 @@ def test_no_reward_makes_all_policies_equal() -> None:
     mdp = process("deterministic", seed=13)
     nothing = tabular.reward(mdp, np.zeros((4, 4)))
     assert (tabular.optimal_policy(mdp, nothing) == tabular.uniform_policy(mdp)).all()
-    assert (tabular.normalised_return(mdp, nothing, random_policy(mdp)) == 1).all()
+    assert np.isnan(tabular.normalised_return(mdp, nothing, random_policy(mdp))).all()  # which is no score
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -314,9 +314,17 @@ def test_normalised_return(kind: str, discount: float) -> None:
 
 def test_between() -> None:
     close(
-        tabular.between(np.array([-1.0, 0.0, 5.0, 10.0, 3.0]), np.zeros(5), np.array([10.0, 10, 10, 10, 0])),
-        [-0.1, 0, 0.5, 1, 1],
+        tabular.between(np.array([-1.0, 0.0, 5.0, 10.0]), np.zeros(4), np.full(4, 10.0)),
+        [-0.1, 0, 0.5, 1],
     )
+
+
+@pytest.mark.parametrize("naive", [0.0, 3.0, -3.0, 1e9, np.nan])
+@pytest.mark.parametrize("excess", [0.0, -1.0, 1e-9, -np.inf, np.nan])
+def test_between_is_undefined_where_the_best_is_not_above_the_naive_reference(naive: float, excess: float) -> None:
+    best = naive + excess * max(abs(naive), excess == -1.0)
+    returns = np.array([naive, best, 1e12, -1e12])
+    assert np.isnan(tabular.between(returns, np.full(4, naive), np.full(4, best))).all()
 
 
 def test_inputs_are_left_alone() -> None:
