@@ -21,7 +21,7 @@ import valuegym
 from valuegym.envs import ENVS, plugins, registration, testing
 from valuegym.envs.registration import Environment, ThirdParty, core_spec, register_core
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own_core.py"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "corridor.py"
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def registry() -> Iterator[None]:
 
 @pytest.fixture
 def corridor() -> str:
-    return register_core("own/Corridor-v0", f"{EXAMPLE}:Corridor", {"size": 5}, max_episode_steps=20, tags=("tabular",))
+    return register_core("own/Walk-v0", f"{EXAMPLE}:Corridor", {"size": 5}, max_episode_steps=20, tags=("tabular",))
 
 
 def test_the_suite_is_registered_by_the_same_function() -> None:
@@ -100,14 +100,14 @@ class Empty:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"id": "own/Corridor"}, "id is 'own/Corridor'; expected NAMESPACE/NAME-vN"),
+        ({"id": "own/Walk"}, "id is 'own/Walk'; expected NAMESPACE/NAME-vN"),
         ({"id": "own/a/b-v0"}, "expected NAMESPACE/NAME-vN"),
         ({"id": "own/A-v01"}, "expected NAMESPACE/NAME-vN"),
         ({"id": None}, "expected NAMESPACE/NAME-vN"),
         ({"id": "valuegym/Mine-v0"}, "valuegym/ is for environments of valuegym"),
         ({"id": "valuegym/Delivery-v0"}, "valuegym/ is for environments of valuegym"),
         ({"id": "CartPole-v1"}, "Another environment is registered as 'CartPole-v1' already"),
-        ({"id": "own/Corridor-v0"}, "Another environment is registered as 'own/Corridor-v0' already"),
+        ({"id": "own/Walk-v0"}, "Another environment is registered as 'own/Walk-v0' already"),
         ({"core": "x"}, "core is 'x'; expected MODULE:CLASS, FILE.py:CLASS or a class"),
         ({"core": "no_file.py:X"}, "there is no file no_file.py"),
         ({"core": 3}, "core is 3; expected MODULE:CLASS"),

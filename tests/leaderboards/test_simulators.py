@@ -281,7 +281,7 @@ def test_a_track_of_ones_own_may_list_agents_that_do_not_fit(capsys: pytest.Capt
 
 
 def test_a_core_without_references_has_those_that_the_track_declares(tmp_path: Path) -> None:
-    example = Path(__file__).resolve().parents[2] / "examples" / "own_core.py"
+    example = Path(__file__).resolve().parents[2] / "examples" / "corridor.py"
     source = example.read_text(encoding="utf-8").replace("def references", "def _references")
     (tmp_path / "bare_core.py").write_text(source, encoding="utf-8")
     valuegym.register_core("own/Bare-v0", "bare_core.py:Corridor", {"size": 3})

@@ -1,16 +1,12 @@
-"""An environment of one's own as a core: a template that says every signature, and passes `valuegym.testing.check`.
+"""An environment of one's own as a core, and a track on it.
 
 A core states an environment as pure functions of arrays with one leading axis (B,) for B episodes at once. valuegym
-makes of it a scalar environment (B = 1) and a native vector environment, which give the same numbers:
-
-    valuegym.register_core("own/Corridor-v0", "own_core.py:Corridor")
-    env = gymnasium.make("own/Corridor-v0")
-    envs = gymnasium.make_vec("own/Corridor-v0", num_envs=1024)
+makes of it a scalar environment (B = 1) and a native vector environment, which give the same numbers.
 
 Task and state are NamedTuples of arrays (B, ...). The task is constant within an episode, the state changes. Return
 fresh arrays, and draw all that is random from the key, never from a generator: `keys.integers(key, n)`,
-`keys.uniform(key, index)` and `keys.normal(key, index)` of `valuegym.envs`, where key is `keys.mix(key, keys.RESET, i)`
-in `initial` and `keys.mix(key, t, i)` in `transition`, with another i for every draw.
+`keys.uniform(key, index)` and `keys.normal(key, index)`, where key is `keys.mix(key, keys.RESET, i)` in `initial` and
+`keys.mix(key, t, i)` in `transition`, with another i for every draw.
 """
 
 from __future__ import annotations
@@ -22,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+import valuegym
 from valuegym.envs import checks, keys
 
 Array = npt.NDArray[Any]
@@ -137,3 +134,13 @@ class Corridor:
         picture[6:14, 16 * position + 4 : 16 * position + 12] = 40, 60, 160
         picture[20:, : round(16 * self.size * time / self.steps)] = 120
         return picture
+
+
+# By its file, so that every process that loads the track finds the core.
+valuegym.register_core("own/Corridor-v0", f"{__file__}:Corridor", tags=("tabular",))
+TRACK = valuegym.Experiment(
+    id="own/corridor",
+    about="Walk to the goal and stay there.",
+    env_id="own/Corridor-v0",
+    agents=("uniform", "oracle"),
+)
