@@ -23,6 +23,7 @@ __all__ = [
     "EVALUATION",
     "EXPERIMENTS",
     "GROUP",
+    "NAME_IT",
     "SUITE",
     "Experiment",
     "find",
@@ -397,6 +398,10 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 SUITE = frozenset(EXPERIMENTS)  # those of valuegym, whose own agents are known to fit
+NAME_IT = (
+    "if it belongs to a file or package that you trust, name that by --plugin, for nothing that a record names is ever "
+    "imported."
+)
 _LOADED: list[str] = []  # texts by which experiments from outside were loaded in this process, in order
 
 

@@ -86,10 +86,7 @@ def _check_header(record: Record, data: str | None, seeds: Sequence[int] | None)
     try:
         what = experiments.find(record.experiment)
     except ValueError:
-        raise RecordError(
-            f"there is no experiment {record.experiment[:80]!r} here; if it belongs to a file or package that you "
-            "trust, name that by --plugin, for nothing that a record names is ever imported."
-        ) from None
+        raise RecordError(f"there is no experiment {record.experiment[:80]!r} here; {experiments.NAME_IT}") from None
     if record.seed not in what.seeds:
         raise RecordError(f"seed {record.seed} is not one of the experiment's seeds {what.seeds}.")
     if record.spec != what.spec():
