@@ -20,6 +20,7 @@ import valuegym.envs  # noqa: F401 - registers the ids
 from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks
 from valuegym.envs.functional import Core, load
+from valuegym.envs.registration import has_core
 
 __all__ = [
     "Agent",
@@ -77,7 +78,7 @@ def rules(env: Any) -> Core:
             f"{type(env).__name__} has no spec, so its rules are unknown; make it with gymnasium.make(id, ...)."
         )
     registered = gym.registry.get(spec.id)
-    if registered is None or "core" not in registered.kwargs:
+    if registered is None or not has_core(spec.id):
         raise ValueError(f"{spec.id} is not an environment of valuegym with a core, so its rules cannot be given.")
     kwargs = {**registered.kwargs, **spec.kwargs}
     arguments = {name: value for name, value in kwargs.items() if name not in _AROUND}

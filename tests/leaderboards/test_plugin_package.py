@@ -103,6 +103,11 @@ def test_a_package_brings_an_agent_an_environment_and_a_track(capsys: pytest.Cap
     status, output = command(capsys, "verify", "dial_pack.turner.zip", "--plugin", "dial_pack")
     assert status == 0 and "tier      replayed" in output
 
+    assert command(capsys, "board", "begin", "board.jsonl", "--name", "Dials")[0] == 0
+    judge = ("board", "judge", "board.jsonl", "dial_pack.turner.zip", "--plugin", "dial_pack")
+    status, output = command(capsys, *judge)
+    assert status == 0 and "entry     1 of board.jsonl" in output
+
 
 @pytest.mark.usefixtures("forget")
 def test_the_declared_references_are_true() -> None:

@@ -16,15 +16,18 @@ import pytest
 from gymnasium import spaces
 
 import valuegym
+from valuegym.agents import make
 from valuegym.envs import THIRD_PARTY, registration
 from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.board import operations
 from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.plan import why_not
 from valuegym.leaderboards.records.record import Record, read_record, write_record
 from valuegym.leaderboards.records.simulators import MAX_LENGTH, read_action
 from valuegym.leaderboards.records.submission import EXAMPLE
-from valuegym.leaderboards.run import run
+from valuegym.leaderboards.run import play_record, run
+from valuegym.leaderboards.standings.gather import gather_scores
 from valuegym.leaderboards.trust.judgement import judge
 from valuegym.leaderboards.verification.verify import verify
 
@@ -306,3 +309,26 @@ def test_environments_of_gymnasium_and_mujoco_are_tracks(id: str, capsys: pytest
     assert main(["verify", "results"]) == 0 and "verified  2 of 2 records" in capsys.readouterr().out
     assert main(["measures", "results"]) in (0, 2)
     assert read_record(next(Path().rglob("*.jsonl"))).spec["max_episode_steps"] == gym.spec(id).max_episode_steps
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "own/Kept-v0"])
+def test_a_board_executes_agents_on_them(env_id: str, tmp_path: Path) -> None:
+    """An environment of one's own stays with the board; the agent sees its spaces and observations."""
+    example = Path(__file__).resolve().parents[2] / "examples" / "corridor.py"
+    valuegym.register_core("own/Kept-v0", f"{example}:Corridor", {"size": 4})
+    known: dict[str, Any] = {} if env_id == "CartPole-v1" else {"references": None, "deterministic": False}
+    what = experiments.register(track(env_id=env_id, id="own/theirs", **known))
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "agent.py").write_text("from valuegym.agents.uniform import Uniform as make\n")
+    seeds = what.evaluation_seeds(0)
+    inside = operations._played(tmp_path / "agent", "any", what.id, 0, seeds, None, None)
+    outside = play_record(make("uniform", gym.make(env_id)), "any", what.id, 0)
+    assert inside == outside
+
+
+def test_a_claim_is_executed_where_the_board_played_itself() -> None:
+    what = experiments.register(track(arguments='{"noise": "other"}', deterministic=False))
+    record = play_record(Anything(ACTIONS["discrete"]), "any", what.id, 0)
+    for tier, reached in (("executed", "executed"), ("committed", "claimed"), ("replayed", "claimed")):
+        assert gather_scores([record], tier)[0].standing.tier == reached
