@@ -206,7 +206,9 @@ def kl_optimum(utility: Any, log_start: Any, coefficient: float) -> Floats:
         ValueError: a value is not finite, the shapes differ, or the coefficient is not above 0.
     """
     u = checks.reals("utility", utility)
-    logits = checks.reals("log_start", log_start, u.shape) + u / checks.real("coefficient", coefficient, above=0)
+    start, penalty = checks.reals("log_start", log_start, u.shape), checks.real("coefficient", coefficient, above=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = start + u / penalty
     if u.ndim < 1 or not np.isfinite(logits).all():
         raise ValueError(f"utility / {coefficient} is not a finite row; expected (..., A) and a larger coefficient.")
     logits -= logits.max(-1, keepdims=True)
