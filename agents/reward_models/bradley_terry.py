@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valuegym.agents.reward_models.fitting import FitSettings, StepNetwork, fit
+from valuegym.agents.reward_models.fitting import FitSettings, RewardNetwork, StepNetwork, fit
 from valuegym.agents.reward_models.pairs import Pairs, step_inputs
 from valuegym.envs import checks
 
@@ -91,7 +91,7 @@ class RewardEnsemble(nn.Module):
         ValueError: the network has more than one output, or discount lies outside (0, 1].
     """
 
-    def __init__(self, network: StepNetwork, discount: float = 1.0) -> None:
+    def __init__(self, network: RewardNetwork, discount: float = 1.0) -> None:
         super().__init__()
         self.discount = checks.real("discount", discount, high=1, above=0)
         self.network = network
@@ -101,8 +101,7 @@ class RewardEnsemble(nn.Module):
 
     def rewards(self, inputs: Tensor) -> Tensor:
         """Return rewards (E, ...) of steps (E or 1, ..., D)."""
-        y: Tensor = self.network(inputs)
-        return y.squeeze(-1)
+        return self.network(inputs).squeeze(-1)
 
     def scores(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """Return scores (E, ...) of segments (E or 1, ..., L, D) with masks (E or 1, ..., L)."""

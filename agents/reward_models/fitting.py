@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from valuegym.agents.control.batched_mlp import MLP
 from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks
 
-__all__ = ["MAX_LR", "FitSettings", "Standardiser", "StepNetwork", "fit"]
+__all__ = ["MAX_LR", "FitSettings", "RewardNetwork", "Standardiser", "StepNetwork", "fit"]
 
 MAX_LR = 1e3
 
@@ -119,6 +120,21 @@ class Standardiser(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (x - mean) / scale."""
         return (x - self.shift) / self.scale
+
+
+class RewardNetwork(Protocol):
+    """Interface of the networks that a `RewardEnsemble` takes: inputs (E or 1, ..., D) -> (E, ..., outputs)."""
+
+    members: int
+    outputs: int
+    standardise: Standardiser
+
+    @property
+    def head(self) -> Tensor:
+        """The weights (E, width, outputs) of the last layer."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the outputs."""
 
 
 class StepNetwork(nn.Module):
