@@ -9,6 +9,7 @@ on as many labels is the measure of what names and directions are worth (`label_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +37,14 @@ class MonotoneNetwork(nn.Module):
 
     def __init__(self, directions: Mapping[str, int], members: int, width: int, generator: torch.Generator) -> None:
         super().__init__()
-        if not directions or not all(isinstance(name, str) and name for name in directions):
+        names: list[Any] = list(directions)
+        if not names or not all(isinstance(name, str) and name for name in names):
             raise ValueError(f"directions is {directions!r}; expected names of features, each with -1, 0 or 1.")
         for name, value in directions.items():
             checks.choice(f"direction of {name}", value, (-1, 0, 1))
         self.members = checks.integer("members", members, 1)
         checks.integer("width", width, 1)
-        self.names = tuple(directions)
+        self.names: tuple[str, ...] = tuple(names)
         count = len(self.names)
         self.register_buffer("direction", torch.tensor(list(directions.values()), dtype=torch.float32))
         self.standardise = Standardiser(count)
@@ -51,7 +53,7 @@ class MonotoneNetwork(nn.Module):
         self.linear = BatchedLinear(members, count, 1, generator)
         with torch.no_grad():  # positive weights begin at about 1 / inputs
             for layer, inputs in ((self.first, count), (self.last, width), (self.linear, count)):
-                layer.weight += torch.tensor(1.0 / inputs).expm1().log()
+                layer.weight.add_(torch.tensor(1.0 / inputs).expm1().log())
             self.first.weight[:, self.direction == 0] -= torch.tensor(1.0 / count).expm1().log()
 
     @property

@@ -6,6 +6,7 @@ N pairs, L steps, D inputs of a step, E members of an ensemble, U users, n pairs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from valuegym.envs import checks
 
-__all__ = ["Pairs", "UserSets", "by_user", "check_groups", "make_pairs", "masked_mean", "step_inputs"]
+__all__ = ["Pairs", "UserSets", "by_user", "check_groups", "feedback_pairs", "make_pairs", "masked_mean", "step_inputs"]
 
 
 @dataclass(frozen=True)
@@ -176,24 +177,54 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def step_inputs(observations: Any, actions: Any, num_actions: int | None = None) -> np.ndarray:
     """Return inputs (..., D) of steps: flat observations beside flat actions, these one-hot if `num_actions` is given.
 
-    `observations` (N, L, *shape) or (N, *shape) and `actions` (N, L, ...) or (N, ...), the number of leading axes being
-    that of discrete actions, or of continuous ones but the last. The observation after the last step is not an input:
-    observations (N, L + 1, ...) lose it.
+    `observations` (N, L, *shape) or (N, *shape), or a dictionary of such arrays, in its order; `actions` (N, L) or (N,)
+    if discrete, else (N, L, size) or (N, size). The observation after the last step is not an input: observations
+    (N, L + 1, ...) lose it.
 
     Raises:
         ValueError: shapes do not match, a value is not finite, or an action is not one of `num_actions`.
     """
     if num_actions is None:
-        moves = checks.reals("actions", actions)
-        if moves.ndim < 2:
-            raise ValueError(f"actions has shape {moves.shape}; expected (..., size), or num_actions of discrete ones.")
+        moves = checks.reals("actions", _array(actions))
+        if moves.ndim not in (2, 3):
+            raise ValueError(
+                f"actions has shape {moves.shape}; expected (N, size) or (N, L, size), or num_actions of discrete ones."
+            )
     else:
         count = checks.integer("num_actions", num_actions, 1)
-        moves = np.eye(count)[checks.integers("actions", actions, None, 0, count - 1)]
+        moves = np.eye(count)[checks.integers("actions", _array(actions), None, 0, count - 1)]
     steps = moves.shape[:-1]
-    states = checks.reals("observations", observations)
-    if len(steps) == 2 and states.ndim >= 2 and states.shape[1] == steps[1] + 1:
-        states = states[:, :-1]
-    if states.shape[: len(steps)] != steps:
-        raise ValueError(f"observations has shape {np.shape(observations)}; expected {steps} first, as of the actions.")
-    return np.concatenate([states.reshape(*steps, -1), moves], -1)
+    if not isinstance(observations, Mapping):
+        observations = {"": observations}
+    parts = []
+    for key, value in observations.items():
+        name = f"observations[{key!r}]" if key else "observations"
+        states = checks.reals(name, _array(value))
+        if len(steps) == 2 and states.ndim >= 2 and states.shape[1] == steps[1] + 1:
+            states = states[:, :-1]
+        if states.shape[: len(steps)] != steps:
+            raise ValueError(f"{name} has shape {np.shape(value)}; expected {steps} first, as of the actions.")
+        parts.append(states.reshape(*steps, int(np.prod(states.shape[len(steps) :]))))
+    return np.concatenate([*parts, moves], -1)
+
+
+def feedback_pairs(feedback: Any, num_actions: int | None = None, **options: Any) -> Pairs:
+    """Return the pairs of a preference wrapper's feedback: `first` and `second` with segments, `answers` to them.
+
+    Segments have `observations`, `actions` and `lengths`; answers `labels`, `strength` and `user`. Strengths and users
+    are left out unless all answered pairs have one. `options` go to `make_pairs`.
+
+    Raises:
+        ValueError: as `step_inputs` and `make_pairs`.
+    """
+    sides = feedback.first, feedback.second
+    inputs = [step_inputs(side.observations, side.actions, num_actions) for side in sides]
+    masks = [np.arange(x.shape[1]) < np.asarray(side.lengths)[:, None] for x, side in zip(inputs, sides, strict=True)]
+    answers = feedback.answers
+    answered = ~np.isnan(answers.labels)
+    known: dict[str, Any] = {}
+    if np.isfinite(answers.strength[answered]).all():
+        known["strength"] = np.where(answered, answers.strength, 0.0)
+    if (answers.user[answered] >= 0).all():
+        known["group"] = np.where(answered, answers.user, 0)
+    return make_pairs(*inputs, answers.labels, first_mask=masks[0], second_mask=masks[1], **(known | options))

@@ -120,7 +120,7 @@ def fit_policies(
     shape = (model.members, settings.batch or found.shape[0] * found.shape[1])
 
     def losses(rows: Tensor, step: int) -> Tensor:
-        triples = _triples(*found.shape[:2], shape, generator, found.device)
+        triples = _triples(found.shape[0], found.shape[1], shape, generator, found.device)
         return F.softplus(-_advantage(model, found, there, triples)).mean(-1)
 
     # One row for the loop: triples are drawn here.
@@ -139,7 +139,7 @@ def policy_accuracy(
     """
     checks.integer("count", count, 1)
     found, there = _policies(segments, mask)
-    triples = _triples(*found.shape[:2], (model.members, count), generator, found.device)
+    triples = _triples(found.shape[0], found.shape[1], (model.members, count), generator, found.device)
     return (_advantage(model, found, there, triples) > 0).to(found.dtype).mean(-1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents.reward_models.pairs import by_user, make_pairs, masked_mean, step_inputs
+from valuegym.agents.reward_models.pairs import by_user, feedback_pairs, make_pairs, masked_mean, step_inputs
 
 RNG = np.random.default_rng(0)
 N, L, D = 6, 4, 3
@@ -113,3 +114,31 @@ def test_step_inputs_of_discrete_and_continuous_actions(shape: tuple[int, ...]) 
         step_inputs(observations, discrete, 4)
     with pytest.raises(ValueError, match="observations has shape"):
         step_inputs(observations[:3], continuous)
+
+
+def test_dictionaries_of_observations_are_laid_side_by_side() -> None:
+    one, two = RNG.standard_normal((N, L + 1, 2)), RNG.integers(3, size=(N, L + 1))
+    actions = RNG.standard_normal((N, L, 1))
+    found = step_inputs({"one": one, "two": two}, actions)
+    assert np.array_equal(found, np.concatenate([one[:, :-1], two[:, :-1, None], actions], -1))
+    with pytest.raises(ValueError, match=r"observations\['two'\]"):
+        step_inputs({"one": one, "two": two[:3]}, actions)
+
+
+def test_feedback_of_a_wrapper_becomes_pairs() -> None:
+    actions = RNG.integers(2, size=(2, N, L))
+    observations = RNG.standard_normal((2, N, L + 1, 3))
+    lengths = RNG.integers(1, L + 1, (2, N))
+    first, second = (
+        SimpleNamespace(observations=observations[k], actions=actions[k], lengths=lengths[k]) for k in range(2)
+    )
+    answers = SimpleNamespace(labels=LABELS, strength=np.full(N, np.nan), user=np.full(N, -1))
+    feedback = SimpleNamespace(first=first, second=second, answers=answers)
+    pairs = feedback_pairs(feedback, 2)
+    kept = ~np.isnan(LABELS)
+    assert pairs.inputs.shape == (5, 2, L, 5) and pairs.strength is None and pairs.group is None
+    assert np.array_equal(pairs.mask.sum(-1).numpy(), lengths.T[kept])
+    answers.strength, answers.user = np.where(kept, 2.0, np.nan), np.where(kept, 1, -1)
+    pairs = feedback_pairs(feedback, 2)
+    assert pairs.strength is not None and pairs.group is not None
+    assert pairs.strength.tolist() == [2] * 5 and pairs.group.tolist() == [1] * 5
