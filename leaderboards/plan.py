@@ -84,7 +84,7 @@ def misfits(jobs: Sequence[Job], executor: str = "pool") -> list[str]:
 
     Raises:
         ValueError: for an unknown executor.
-        OSError: an agent ends its process again and again.
+        JobsFailed: making an agent raises another error than those of one that does not fit, or ends its process.
     """
     pairs = {(job.agent, job.experiment, job.settings): job for job in jobs}
     strange = [

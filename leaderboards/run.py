@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.agents import make, references
+from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
 from valuegym.leaderboards.records.record import (
@@ -57,6 +58,10 @@ class Job(NamedTuple):
         """Name of the agent in the record."""
         return references.record_name(self.agent, json.loads(self.settings or "{}"))
 
+    def __str__(self) -> str:
+        """Name the run for people."""
+        return f"{self.name} on {self.experiment}, seed {self.seed}"
+
     @property
     def path(self) -> Path:
         """Path of the record."""
@@ -68,12 +73,15 @@ def play(
 ) -> list[Episode]:
     """Play one episode in every row of a vector environment, seeded row by row, recording actions and states.
 
+    Actions that the environment clips are recorded as the core got them.
+
     Raises:
-        ValueError: the agent's `predict` returns no pair, or an action outside the action space.
+        ValueError: the agent's `predict` returns no pair, or an action outside the action space that is not clipped.
     """
     if hasattr(agent, "attach"):
         agent.attach(envs)
     core, n = envs.unwrapped.core, envs.num_envs
+    allowed = action_rules(core)
     observation, _ = envs.reset(seed=list(seeds), options=options)
     start, memory, running = np.ones(n, np.bool_), None, np.ones(n, np.bool_)
     actions: list[list[Any]] = [[] for _ in range(n)]
@@ -90,10 +98,11 @@ def play(
                 "memory), as Stable-Baselines3's models return it."
             )
         action, memory = answer
+        action = allowed.clip(action, (n,))
         observation, _, terminated, truncated, _ = envs.step(action)
         state = envs.unwrapped.state
         for row in np.flatnonzero(running):
-            actions[row].append(np.asarray(action[row]).tolist())
+            actions[row].append(action[row].tolist())
             ends[row] = terminated[row], truncated[row]
             if ends[row].any() or len(actions[row]) % every == 0:
                 for name, value in state._asdict().items():
@@ -146,9 +155,11 @@ def run(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # before the work, not after it
         raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
-    if what.timesteps and hasattr(player, "learn"):
-        player.learn(what.timesteps)
-    write_record(path, play_record(player, job.name, experiment, seed, data, evaluation, about))
+    with executors.limited_threads():
+        if what.timesteps and hasattr(player, "learn"):
+            player.learn(what.timesteps)
+        record = play_record(player, job.name, experiment, seed, data, evaluation, about)
+    write_record(path, record)
     return path
 
 
@@ -221,14 +232,20 @@ def _work(job: Job) -> Path:
 def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> list[Path]:
     """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped.
 
-    What a write that was killed left behind is removed.
+    What a write that was killed left behind is removed. A job that fails stops no other.
 
     Raises:
-        ValueError: for an unknown executor, agent or experiment.
-        OSError: where results cannot be written, or worker processes die again and again.
+        ValueError: for an unknown executor.
+        JobsFailed: when all jobs are through and some failed; it names them.
+        OSError: where worker processes die before they work on anything, or a Ray cluster is gone.
+        KeyboardInterrupt: saying how many runs are finished and kept.
     """
     todo = [job for job in chosen if job.overwrite or not job.path.is_file()]
     for folder in {job.path.parent for job in chosen}:
         remove_stale_temporaries(folder)
-    executors.parallel_map(experiments.in_workers(_work), todo, workers, "running", executor)
+    try:
+        executors.parallel_map(experiments.in_workers(_work), todo, workers, "running", executor)
+    except KeyboardInterrupt:
+        kept = sum(job.path.is_file() for job in chosen)
+        raise KeyboardInterrupt(f"{kept} of {len(chosen)} runs are finished and kept") from None
     return [job.path for job in chosen]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, probes, query, tabular_query
 from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
@@ -183,6 +183,5 @@ class ProbeInference(QueryCore):
     ) -> None:
         tasks, who = probes.by_name(probe), annotators.by_name(annotator)
         hidden = len(set(tasks.discounts)) > 1
-        if action not in (known := ("policy",) if hidden else ("policy", "weights")):
-            raise ValueError(f"action = {action!r}; expected {' or '.join(map(repr, known))}.")
+        checks.choice("action", action, ("policy",) if hidden else ("policy", "weights"))
         super().__init__(ProbeSource(tasks, who, action == "policy"), evaluation_points)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, outcomes, query, segments
 from valuegym.envs.preference.human_data import HumanPreferences
@@ -232,6 +232,9 @@ class TabularSource:
         annotator: who answers: a preference model, or people whose stored answers are dealt out, n at a time.
         length: L, steps of a segment; that of the stored segments where people answer.
         policy: whether estimates are tables of preferences over actions, used greedily, rather than reward weights.
+
+    Raises:
+        ValueError: the annotator is neither, the length is no integer of at least 1, or `policy` no bool or None.
     """
 
     hashes: tuple[str, ...] = ()
@@ -243,7 +246,10 @@ class TabularSource:
         length: int = 3,
         policy: bool | None = False,
     ) -> None:
-        self.tasks, self.length, self.policy = tasks, length, policy
+        if not isinstance(annotator, annotators.Simulated | HumanPreferences):
+            raise checks.refusal("annotator", annotator, "Simulated or HumanPreferences")
+        self.tasks, self.length = tasks, checks.integer("length", length, 1)
+        self.policy = None if policy is None else checks.flag("policy", policy)
         self.discount, self.random = tasks.discount, tasks.random
         self.annotator = annotator if isinstance(annotator, annotators.Simulated) else None
         self.human = None if isinstance(annotator, annotators.Simulated) else annotator

@@ -1,5 +1,8 @@
 """Scores: 0 at the naive reference, 1 at the oracle; always recomputed from replayed records, never taken from them.
 
+Where the oracle is not above the naive reference an episode has no score: NaN, which records hold as null and
+statistics leave out.
+
 Tracks of query environments are scored by the core itself at its evaluation points: `envs/preference/query.py`, with
 `tabular_query.py` for finite tasks and `envs/control/lqr_from_preferences.py` for regulators.
 """
@@ -42,7 +45,7 @@ def reference_returns(
 
 
 def normalised_returns(core: Core, replay: Replay, cached: References) -> NDArray[np.float64]:
-    """Return discounted true returns, 0 at the naive reference and 1 at the oracle: (E, 1)."""
+    """Return discounted true returns, 0 at the naive reference, 1 at the oracle, NaN where these coincide: (E, 1)."""
     return between(replay.returns, *reference_returns(core, replay, cached))[:, None]
 
 

@@ -117,8 +117,8 @@ def _replayed(records: Sequence[Record], data: str | None, cached: References) -
     found = replay(env.core, episodes, what.spec()["max_episode_steps"], options)
     scores = np.split(SCORES[what.score](env.core, found, cached), np.cumsum(counts)[:-1])
     for record, own in zip(records, scores, strict=True):
-        claimed = np.array(record.scores) if len({len(row) for row in record.scores}) == 1 else np.zeros(0)
-        if claimed.shape != own.shape or not np.allclose(claimed, own, rtol=0, atol=1e-9):
+        claimed = np.array(record.scores, np.float64) if len({len(row) for row in record.scores}) == 1 else np.zeros(0)
+        if claimed.shape != own.shape or not np.allclose(claimed, own, 0, 1e-9, equal_nan=True):
             raise RecordError("the scores are not those that the actions earn.")
     return scores
 
@@ -185,8 +185,20 @@ def _accepted(path: str, record: Record) -> Verdict:
     return Verdict(path, "", tuple(f"{name} differs from this installation's" for name in differs), record)
 
 
-def _work(item: tuple[Sequence[str], str | None]) -> list[Verdict]:
-    return verify_together(*item)
+class _Batch(NamedTuple):
+    """Record files that are replayed together."""
+
+    paths: Sequence[str]
+    data: str | None
+
+    def __str__(self) -> str:
+        """Name the files for people."""
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"replaying {self.paths[0]}{more}"
+
+
+def _work(batch: _Batch) -> list[Verdict]:
+    return verify_together(*batch)
 
 
 def batches(runs: Sequence[tuple[str, str]], sizes: Sequence[int], workers: int) -> list[list[int]]:
@@ -236,12 +248,12 @@ def verify_all(folder: str | Path, data: str | None = None, workers: int = 2) ->
 
     Raises:
         FileNotFoundError: if there is none.
-        OSError: if worker processes die again and again.
+        JobsFailed: if worker processes die again and again.
     """
     paths = record_files(folder)
     runs = [(str(path.parent.parent), path.name) for path in paths]
     together = batches(runs, [path.stat().st_size for path in paths], workers)
-    work = [([str(paths[place]) for place in places], data) for places in together]
+    work = [_Batch([str(paths[place]) for place in places], data) for places in together]
     found = {
         v.path: v
         for part in executors.parallel_map(experiments.in_workers(_work), work, workers, "verifying")
