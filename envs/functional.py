@@ -37,6 +37,7 @@ __all__ = [
     "episode_keys",
     "load",
     "put_rows",
+    "reset_options",
     "root",
     "take_rows",
 ]
@@ -235,9 +236,9 @@ class Actions(NamedTuple):
             array = np.empty(rows + self.shape, object)
         if array.dtype.kind != "O" and array.shape != rows + self.shape:
             raise ValueError(f"Action {checks.printed(actions)} has shape {array.shape}; {expected}.")
-        flag = _holds_flag(actions)
-        if array.dtype.kind not in self.kinds or flag:
-            kind = "bool" if flag else str(array.dtype)
+        flag, masked = _holds_flag(actions), _is_masked(actions)
+        if array.dtype.kind not in self.kinds or flag or masked:
+            kind = "bool" if flag else "masked" if masked else str(array.dtype)
             raise ValueError(f"Action {checks.printed(actions)} has type {kind}; {expected}.")
         return array
 
@@ -261,6 +262,13 @@ def _holds_flag(actions: Any) -> bool:
     return isinstance(actions, bool) or (isinstance(actions, (np.bool_, np.ndarray)) and actions.dtype.kind == "b")
 
 
+def _is_masked(actions: Any) -> bool:
+    """Tell whether an entry is masked, under which numpy would find whatever number is there."""
+    if isinstance(actions, (list, tuple)):
+        return any(map(_is_masked, actions))
+    return isinstance(actions, np.ma.MaskedArray) and bool(np.ma.is_masked(actions))
+
+
 def action_rules(core: Core) -> Actions:
     """Return what the environments of a core require of actions."""
     return Actions.of(core.action_space, np.inf if getattr(core, "clips_actions", False) else TOLERANCE)
@@ -277,8 +285,12 @@ def _core(entry: str, kwargs: dict[str, Any]) -> Core:
     return core
 
 
-def _reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of the options of `reset`, none by default."""
+def reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy of the options of `reset`, none by default.
+
+    Raises:
+        ValueError: they are no dictionary.
+    """
     if options is None:
         return {}
     if not isinstance(options, Mapping):
@@ -421,7 +433,7 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
             ValueError: an option is unknown, or has a wrong shape or value.
             Error: Gymnasium's, where the seed is no integer of at least 0.
         """
-        values = self._episodes.options(_reset_options(options), self._row, ())
+        values = self._episodes.options(reset_options(options), self._row, ())
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self._episodes.seed(0, self.np_random)
@@ -542,7 +554,7 @@ class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
             ResetNeeded: a mask is given before the first reset.
             Error: Gymnasium's, where a seed is no integer of at least 0.
         """
-        options = _reset_options(options)
+        options = reset_options(options)
         mask = options.pop("reset_mask", None)
         if mask is None:
             mask = np.ones(self.num_envs, np.bool_)

@@ -23,7 +23,7 @@ from gymnasium.wrappers.utils import rescale_box
 
 from valuegym.envs import checks
 from valuegym.envs.control.distractors import DistractingDimensions, checked
-from valuegym.envs.functional import Actions, load
+from valuegym.envs.functional import Actions, load, reset_options
 
 __all__ = ["Body", "fallen", "make"]
 
@@ -68,7 +68,7 @@ class Body(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         Raises:
             ValueError: an option is given, for there are none.
         """
-        if options:
+        if options := reset_options(options):
             raise ValueError(f"Reset option {next(iter(options))!r} is unknown; this environment has none.")
         return self.env.reset(seed=seed)
 
@@ -102,15 +102,16 @@ class Body(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         vars(self.env).update(state["body"])
         self.env.mujoco_renderer.model, self.env.mujoco_renderer.data = self.env.model, self.env.data
         self._prepare()
+        self._action_space = state["own"]["_action_space"]  # whose samples go on as well
 
 
 def _simulator(task: Any) -> Any:
     """Return the class of one of Gymnasium's MuJoCo environments."""
     try:
-        entry = str(gym.spec(task).entry_point)
-    except (gym.error.Error, TypeError, AttributeError, ImportError):
+        entry = str(gym.spec(checks.text("task", task)).entry_point)
+    except (gym.error.Error, ValueError, AttributeError, ImportError):
         entry = ""
-    if not isinstance(task, str) or not entry.startswith("gymnasium.envs.mujoco."):
+    if not entry.startswith("gymnasium.envs.mujoco."):
         raise ValueError(
             f"task is {checks.printed(task)}; expected the id of one of Gymnasium's MuJoCo environments, such as "
             "'Hopper-v5'."

@@ -107,6 +107,7 @@ def test_actions_that_are_no_finite_numbers_are_refused(id: str) -> None:
     envs = gym.make_vec(id, num_envs=2, **FAST.get(id, {})) if vector else None
     env.reset(seed=0)
     wrong: list[Any] = [high.astype(kind) for kind in (bool, str, complex, object)] + [None, "up", {}, high[:, None]]
+    wrong += [np.ma.array(high, mask=[True] * len(high)), [np.ma.masked] * len(high)]
     wrong += [[True] * len(high), [*high.tolist(), 0.0], [[0.0], [0.0, 1.0]]]
     for value in (np.nan, np.inf, -np.inf):
         bad = high.astype(np.float64)

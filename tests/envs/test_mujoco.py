@@ -106,18 +106,31 @@ def _play(env: Any, actions: Any) -> list[Any]:
 def test_copies_continue_the_episode(id: str) -> None:
     env = gym.make(id, max_episode_steps=12, reset_noise_scale=0.02)
     env.reset(seed=5)
+    env.action_space.seed(5)
     rng = np.random.default_rng(0)
     before, after = rng.uniform(-1, 1, (2, 20, *env.action_space.shape)).astype(np.float32)  # type: ignore[misc]
     _play(env, before[:7])
     copies = [copy.deepcopy(env), pickle.loads(pickle.dumps(env)), copy.deepcopy(copy.deepcopy(env))]
-    expected = _play(env, after)
+    expected, sample = _play(env, after), env.action_space.sample()
     for other in copies:  # each has a simulator of its own
         assert _play(other, after) == expected
+        assert np.array_equal(other.action_space.sample(), sample)
         assert other.spec.to_json() == env.spec.to_json()  # type: ignore[union-attr]
     unused = copy.deepcopy(gym.make(id))
     with pytest.raises(gym.error.ResetNeeded):
         unused.step(before[0])
     assert unused.reset(seed=5)[0].tobytes() == gym.make(id).reset(seed=5)[0].tobytes()
+
+
+def test_what_is_no_dictionary_of_options_is_refused() -> None:
+    for id in ("valuegym/InvertedPendulum-v0", "valuegym/InvertedPendulum-D5-v0"):
+        env = gym.make(id)
+        env.reset(seed=0, options={})
+        for options in (1, 0, "x", [], [("cell", 1)], (), True, np.nan, np.zeros(2), object()):
+            with pytest.raises(ValueError, match=r"^options is .*; expected a dictionary of reset options or None"):
+                env.reset(options=options)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="'x' is unknown"):
+            env.reset(options={"x": 1})
 
 
 def test_a_changed_body_stays_changed_in_copies() -> None:
