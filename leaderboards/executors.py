@@ -292,19 +292,21 @@ def find(name: str) -> Executor:
 def _attempt(function: Callable[[Any], Any], item: Any) -> Any:
     """Return a function's result, or how it failed: as text, because not every error survives a way between processes.
 
-    An agent that ends its process by `sys.exit` has failed; an interruption ends everything.
+    Whatever it raises, `sys.exit` and cancellation among it, it has failed; an interruption ends everything.
     """
     try:
         with limited_threads():
             return function(item)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return _failure(item, error)
 
 
 def _failure(item: Any, error: BaseException) -> Failure:
     """Say how an item failed: by the sentence of an error that has one, else with its type and its place."""
-    said, kind = " ".join(str(error).split())[:1000], type(error).__name__
-    lines = "".join(traceback.format_exception(error))
+    said, kind = _said(error), type(error).__name__
+    lines = _encodable("".join(traceback.format_exception(error)))
     if isinstance(error, PLAIN) and said:
         return Failure(_words(item), said, lines)
     frames = traceback.extract_tb(error.__traceback__)
@@ -313,7 +315,20 @@ def _failure(item: Any, error: BaseException) -> Failure:
 
 
 def _words(item: Any) -> str:
-    return " ".join(str(item).split())[:200]
+    return _encodable(" ".join(str(item).split())[:200])
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error says, on one line; "" where it cannot say it."""
+    try:
+        return _encodable(" ".join(str(error).split())[:1000])
+    except Exception:
+        return ""
+
+
+def _encodable(text: str) -> str:
+    """Return a text that every file and terminal in UTF-8 takes: names of files may hold half of a character."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _died(times: int) -> str:

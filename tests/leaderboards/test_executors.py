@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.util
 import itertools
@@ -84,6 +85,13 @@ class Unpicklable(Exception):
         self.inside = lambda: None
 
 
+class Mute(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
 FAILURES: dict[str, str] = {  # what a job does, and what is said of it
     "value": "item is bad",
     "import": "pip install it",
@@ -94,30 +102,34 @@ FAILURES: dict[str, str] = {  # what a job does, and what is said of it
     "exit": "SystemExit: 3 (test_executors.py, line ",
     "silence": "AssertionError (test_executors.py, line ",
     "lines": "one two",
+    "mute": "Mute (test_executors.py, line ",
+    "cancelled": "CancelledError (test_executors.py, line ",
+    "generator": "GeneratorExit (test_executors.py, line ",
+    "half a character": "\\ud800 is no name",
+}
+
+
+RAISED: dict[str, BaseException | type[BaseException]] = {
+    "value": ValueError("item is bad"),
+    "import": ImportError("pip install it"),
+    "type": TypeError("item is odd"),
+    "two arguments": Unspeakable("this", "that"),
+    "unpicklable error": Unpicklable,
+    "exit": SystemExit(3),
+    "silence": AssertionError,
+    "lines": OSError("one\n   two"),
+    "mute": Mute,
+    "cancelled": asyncio.CancelledError,
+    "generator": GeneratorExit,
+    "half a character": ValueError("\ud800 is no name"),
 }
 
 
 def careless(item: str) -> Any:
     """Fails in the way that it names; else itself."""
-    if item == "value":
-        raise ValueError("item is bad")
-    if item == "import":
-        raise ImportError("pip install it")
-    if item == "type":
-        raise TypeError("item is odd")
-    if item == "two arguments":
-        raise Unspeakable("this", "that")
-    if item == "unpicklable error":
-        raise Unpicklable
-    if item == "unpicklable result":
-        return threading.Lock()
-    if item == "exit":
-        sys.exit(3)
-    if item == "silence":
-        raise AssertionError
-    if item == "lines":
-        raise OSError("one\n   two")
-    return item
+    if item in RAISED:
+        raise RAISED[item]
+    return threading.Lock() if item == "unpicklable result" else item
 
 
 @pytest.mark.parametrize("name", ALL)
