@@ -9,18 +9,34 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["choice", "fields", "flag", "integer", "integers", "plain", "printed", "real", "reals", "refusal", "text"]
+__all__ = [
+    "choice",
+    "fields",
+    "flag",
+    "integer",
+    "integers",
+    "numbers",
+    "plain",
+    "printed",
+    "real",
+    "reals",
+    "refusal",
+    "text",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Item = TypeVar("Item")
+Function = TypeVar("Function", bound=Callable[..., Any])
 Bound = float | None
 
 
@@ -96,8 +112,8 @@ def real(
     return float(array)
 
 
-def fields(instance: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Check fields of a dataclass, frozen or not, by name and range, and store them as floats.
+def fields(instance: Any, ranges: Mapping[str, tuple[Bound, Bound]]) -> None:
+    """Check fields of a dataclass, frozen or not, by name and range (None for no bound), and store them as floats.
 
     Raises:
         ValueError: a value is no real number, not finite, or out of its range.
@@ -163,20 +179,32 @@ def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:
-    """Return the value as an array, or None where it is none: ragged lists, or bools among numbers."""
+    """Return the value as an array, or None where it is none: ragged lists, bools among numbers, masked entries.
+
+    Floats come in double precision, in which they are compared with bounds: half precision has no 1e6, and extended
+    precision has finite numbers that are not finite in double precision.
+    """
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError, OverflowError, RecursionError):
+    except Exception:  # whatever an object raises that claims to be an array
         return None
-    mixed = isinstance(value, (list, tuple)) and array.dtype.kind in "iuf" and _holds_bool(value)
-    return None if mixed else array
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        return None
+    if isinstance(value, (list, tuple)) and array.dtype.kind in "iuf" and _holds_no_number(value):
+        return None
+    if array.dtype.kind == "f" and array.dtype != np.float64:
+        with np.errstate(over="ignore"):
+            return array.astype(np.float64)
+    return array
 
 
-def _holds_bool(value: Any) -> bool:
-    """Return whether a list, or a list in it, holds a bool, which numpy takes for 0 or 1 beside numbers."""
+def _holds_no_number(value: Any) -> bool:
+    """Return whether a list, or a list in it, holds a bool or what is masked, which numpy takes for numbers."""
     if isinstance(value, np.ndarray):
-        return value.dtype.kind == "b"
-    return isinstance(value, (bool, np.bool_)) or (isinstance(value, (list, tuple)) and any(map(_holds_bool, value)))
+        return value.dtype.kind == "b" or (isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value))
+    return isinstance(value, (bool, np.bool_)) or (
+        isinstance(value, (list, tuple)) and any(map(_holds_no_number, value))
+    )
 
 
 def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: str, noun: str, bounds: Any) -> Any:
@@ -243,3 +271,43 @@ def integers(
             f"{name}{place} is {array[where].item()!r}; expected an integer {_between(low, high, None, None)}."
         )
     return array.astype(np.int64)
+
+
+NUMERIC = {"Array", "Floats", "Number", "Real", "float", "Floats | float"}  # annotations of numbers and arrays of them
+
+
+def numbers(**ranges: Mapping[str, float]) -> Callable[[Function], Function]:
+    """Let a function refuse arguments that are no finite numbers, or out of `ranges`: bounds of `real` by name.
+
+    Arrays of floats, integers or bools go on as they are, lists as arrays. The function raises ValueError for any other
+    value of an argument that its annotation calls a number or an array.
+    """
+
+    def decorate(function: Function) -> Function:
+        found = signature(function).parameters
+        names, numeric = list(found), {name for name, one in found.items() if one.annotation in NUMERIC}
+
+        @wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            given = dict(zip(names, args, strict=False)) | kwargs
+            if len(given) == len(args) + len(kwargs):  # else the call itself fails
+                for name in given.keys() & numeric:
+                    given[name] = _number(name, given[name], ranges.get(name, {}))
+                return function(**given)
+            return function(*args, **kwargs)
+
+        return checked  # type: ignore[return-value]
+
+    return decorate
+
+
+def _number(name: str, value: Any, bounds: Mapping[str, float]) -> Any:
+    """Return a number or an array of numbers as it is if it is finite and within bounds, a list as an array."""
+    if isinstance(value, np.ndarray) and not bounds:
+        kind = value.dtype.kind
+        if kind in "iub" or (kind == "f" and np.isfinite(value).all()):
+            return value
+    if type(value) is float:
+        return real(name, value, **bounds)
+    array = reals(name, value, **bounds)
+    return value if isinstance(value, (np.ndarray, float, int)) else array if array.ndim else float(array)

@@ -252,8 +252,32 @@ def _solve_blocks(mdp: TabularMDP, policy: Floats, signal: Floats, transpose: bo
     return solution.reshape(N, n * width, -1)[:, :S].reshape(signal.shape)
 
 
+def _check_actions(name: str, actions: Integers, A: int) -> Integers:
+    """Return actions, which are integers below A."""
+    fine = isinstance(actions, np.ndarray) and actions.dtype.kind in "iu"
+    if fine and actions.min(initial=0) >= 0 and actions.max(initial=0) < A:
+        return actions
+    return checks.integers(name, actions, low=0, high=A - 1)
+
+
+def _check_policy(mdp: TabularMDP, policy: Integers | Floats) -> Integers | Floats:
+    """Return a policy: actions (..., S), or their probabilities (..., S, A)."""
+    S, A = mdp.features.shape[1:3]
+    if np.issubdtype(policy.dtype, np.integer):
+        return np.asarray(_check_actions("policy", policy, A), np.int64)
+    if policy.shape[-2:] != (S, A):
+        raise ValueError(f"policy has shape {policy.shape}; expected actions (..., {S}) or numbers (..., {S}, {A}).")
+    return policy if np.isfinite(policy).all() else checks.reals("policy", policy)
+
+
 def probabilities(actions: Integers, A: int) -> Floats:
-    """Convert a deterministic policy to probabilities: (..., S) -> (..., S, A)."""
+    """Convert a deterministic policy to probabilities: (..., S) -> (..., S, A).
+
+    Raises:
+        ValueError: an action is no integer from 0 to A - 1.
+    """
+    A = checks.integer("A", A, 1)
+    actions = _check_actions("actions", actions, A)
     return (actions[..., None] == np.arange(A)).astype(np.float64)
 
 
@@ -263,8 +287,11 @@ def discounted_sum(mdp: TabularMDP, policy: Integers | Floats, signal: Floats) -
     x(s) = E[sum_t discount**t signal(s_t, a_t) | s_0 = s]. The policy holds actions (..., B, S) or probabilities (...,
     B, S, A), with the same leading axes as the signal (which may broadcast). Deterministic policies in deterministic
     processes are summed along their paths; everything else is a linear solve.
+
+    Raises:
+        ValueError: an action is none of the process, or a probability is not finite.
     """
-    A = mdp.features.shape[2]
+    A, policy = mdp.features.shape[2], _check_policy(mdp, policy)
     if np.issubdtype(policy.dtype, np.integer):
         actions = np.asarray(policy, np.int64)
         if mdp.next_state is not None:
@@ -294,7 +321,11 @@ def occupancy(mdp: TabularMDP, policy: Integers | Floats) -> Floats:
     """Discounted expected visits sum_t discount**t P(s_t = s) from the start distribution: -> (..., B, S).
 
     Sums to 1 / (1 - discount).
+
+    Raises:
+        ValueError: an action is none of the process, or a probability is not finite.
     """
+    policy = _check_policy(mdp, policy)
     if np.issubdtype(policy.dtype, np.integer):
         policy = probabilities(np.asarray(policy, np.int64), mdp.features.shape[2])
     start = np.broadcast_to(mdp.start[..., None], (*policy.shape[:-1], 1))
@@ -392,6 +423,7 @@ def advantages(values: Floats, action_values: Floats) -> Floats:
     return action_values - values[..., None]
 
 
+@checks.numbers(scale={"low": 0})
 def greedy_policy(action_values: Floats, scale: Floats | float) -> Floats:
     """Probabilities (..., S, A) that share each state equally among actions within TIE * scale of the best.
 

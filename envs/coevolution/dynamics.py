@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.coevolution.networks import Network, columns
 
 __all__ = [
@@ -91,8 +92,13 @@ def distance(x: Array, y: Array) -> Real:
     return length(x - y)
 
 
+@checks.numbers(bound={"low": 0})
 def bounded_pull(x: Array, y: Array, bound: Number) -> Real:
     """Pull of y on x under bounded confidence, 1[|y - x| < bound] (y - x): (..., D) -> (..., D)."""
+    return _pull(x, y, bound)
+
+
+def _pull(x: Array, y: Array, bound: Number) -> Real:
     difference = y - x
     difference *= (length(difference) < bound).astype(np.float64)[..., None]
     return difference
@@ -103,6 +109,7 @@ def _each(value: Number) -> Any:
     return value if np.ndim(value) == 0 else np.asarray(value)[..., None]
 
 
+@checks.numbers(bound={"low": 0}, rate={"low": 0, "high": 0.5})
 def deffuant(x: Array, first: Array, second: Array, bound: Number, rate: Number = 0.5) -> Real:
     """Let pairs meet, one after another: x_i += mu (x_j - x_i), x_j += mu (x_i - x_j) where |x_i - x_j| < eps.
 
@@ -130,13 +137,14 @@ def deffuant(x: Array, first: Array, second: Array, bound: Number, rate: Number 
         ]  # the last one written, so the first
         free = (first_use[i] == order) & (first_use[j] == order)
         a, b = i[free], j[free]
-        move = mu[free, None] * bounded_pull(y[a], y[b], eps[free])
+        move = mu[free, None] * _pull(y[a], y[b], eps[free])
         y[a] += move
         y[b] -= np.where((a == b)[:, None], 0.0, move)
         i, j, eps, mu = i[~free], j[~free], eps[~free], mu[~free]
     return y.reshape(B, N, D)
 
 
+@checks.numbers(bound={"low": 0})
 def hegselmann_krause(x: Array, bound: Number, network: Network | None = None) -> Real:
     """Move everyone to the mean of all within the bound, x_i = mean {x_j : |x_i - x_j| <= eps}, at once.
 
@@ -161,6 +169,7 @@ def hegselmann_krause(x: Array, bound: Number, network: Network | None = None) -
     return x + pull / (count + 1.0)[..., None]
 
 
+@checks.numbers(u={"low": 0, "high": 1})
 def biased_partner(x: Array, person: Array, u: Array, bias: Number, network: Network | None = None) -> Array:
     """Choose whom a platform makes a person meet: j with probability proportional to |x_i - x_j|^-gamma.
 
@@ -191,6 +200,13 @@ def biased_partner(x: Array, person: Array, u: Array, bias: Number, network: Net
     return np.where(cumulative[:, -1] > 0, np.minimum(chosen, N - 1), person)
 
 
+@checks.numbers(
+    u={"low": 0, "high": 1},
+    choice={"low": 0, "high": 1},
+    bound={"low": 0},
+    chance={"low": 0, "high": 1},
+    rate={"low": 0, "high": 1},
+)
 def media(
     x: Array, messages: Array, u: Array, choice: Array, bound: Number, chance: Number, bias: Number, rate: Number = 0.5
 ) -> Real:
@@ -215,7 +231,7 @@ def media(
     cumulative = np.cumsum(weight, axis=-1)
     k = (cumulative[..., :-1] <= (choice * cumulative[..., -1])[..., None]).sum(-1)
     message = np.take_along_axis(messages, k[..., None], axis=1)
-    return x + _each(rate) * bounded_pull(x, message, bound) * (u < chance)[..., None]
+    return x + _each(rate) * _pull(x, message, bound) * (u < chance)[..., None]
 
 
 def listen(x: Array, network: Network | None = None) -> Real:
@@ -260,6 +276,7 @@ def friedkin_johnsen(x: Array, anchor: Array, susceptibility: Number, network: N
     return weight * listen(x, network) + (1.0 - weight) * anchor
 
 
+@checks.numbers(susceptibility={"low": 0, "high": 1}, matrix={"low": 0})
 def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) -> Real:
     """Limit of `friedkin_johnsen` for a constant anchor: (I - Lambda W)^-1 (I - Lambda) anchor.
 
@@ -274,6 +291,7 @@ def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) 
     return np.linalg.solve(system, np.asarray((1.0 - lam) * anchor, np.float64)).astype(np.float64)
 
 
+@checks.numbers(**{name: {"low": 0} for name in ("bound", "social", "influence", "attachment", "idiosyncratic_noise")})
 def coevolve(
     x: Array,
     partner: Array,
@@ -322,10 +340,10 @@ def coevolve(
     for start in range(0, B * N, CACHED):
         now = slice(start, start + CACHED)
         here, met = (np.asfortranarray(values) for values in (flat[now], np.take(flat, friend[now], axis=0)))
-        moved = here + _of(a_s, now) * bounded_pull(here, met, _some(eps, now))
+        moved = here + _of(a_s, now) * _pull(here, met, _some(eps, now))
         if messages is not None:
             heard = np.asfortranarray(np.take(messages, speaker[now], axis=0))
-            moved += _of(a_a, now) * bounded_pull(here, heard, _some(eps, now))
+            moved += _of(a_a, now) * _pull(here, heard, _some(eps, now))
         moved += _of(a_0, now) * (np.asfortranarray(b[now]) - here)
         moved += _of(sigma, now) * np.asfortranarray(xi[now])
         after[now] = moved
@@ -342,6 +360,7 @@ def _of(value: Any, now: slice) -> Any:
     return value if np.ndim(value) == 0 else value[now, None]
 
 
+@checks.numbers(shares={"low": 0})
 def replicator(shares: Array, payoff: Array, rate: Number = 1.0) -> Real:
     """Exposure drift, in which shares with higher payoffs grow: s_k' = s_k exp(eta f_k) / sum_l s_l exp(eta f_l).
 
@@ -353,6 +372,7 @@ def replicator(shares: Array, payoff: Array, rate: Number = 1.0) -> Real:
     return grown / total(grown, -1)[..., None]
 
 
+@checks.numbers(u={"low": 0, "high": 1})
 def recommended(
     opinion: Array, start: Array, item: Array, u: Array, stubbornness: Number, memory: Number, pull: Number
 ) -> tuple[Real, Array]:
@@ -377,6 +397,13 @@ def recommended(
     return stubbornness * start + memory * opinion + pull * item, clicked
 
 
+@checks.numbers(
+    clicks={"low": 0},
+    impressions={"low": 0},
+    u={"low": 0, "high": 1},
+    choice={"low": 0, "high": 1},
+    explore={"low": 0, "high": 1},
+)
 def recommend(clicks: Array, impressions: Array, u: Array, choice: Array, explore: Number) -> Array:
     """Recommend a position to the reader of `recommended`: the higher click-through rate, or at random.
 
@@ -395,6 +422,7 @@ def recommend(clicks: Array, impressions: Array, u: Array, choice: Array, explor
     return np.where((u < explore) | (best == 0), coin, best)
 
 
+@checks.numbers(u={"low": 0, "high": 1}, step={"low": 0})
 def interest(interests: Array, exposed: Array, u: Array, step: Array) -> tuple[Real, Array]:
     """Self-reinforcing interest: mu(a) + delta if item a is shown and clicked, mu(a) - delta if shown and not clicked.
 

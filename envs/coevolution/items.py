@@ -67,7 +67,9 @@ def load(name: str, data: str | None = None) -> Items:
         FileNotFoundError: the folder or the file is missing.
     """
     if name not in PUBLISHED:
-        raise ValueError(f"items = {name!r}; expected one of {sorted(PUBLISHED)}, or a file that ends in .csv.")
+        raise ValueError(
+            f"items = {checks.printed(name)}; expected one of {sorted(PUBLISHED)}, or a file that ends in .csv."
+        )
     path, content, sha256 = recorded.published(name, *PUBLISHED[name], data)
     differences = moralchoice(recorded.rows_of(content, path))
     return Items(differences[differences.any(1)], RULES, sha256)
@@ -106,7 +108,7 @@ def by_name(name: str | Path, dimensions: int, data: str | None = None) -> Items
     found = read_csv(name) if name.endswith(".csv") else load(name, data)
     if len(found.names) != dimensions:
         raise ValueError(
-            f"items = {name!r} load on {len(found.names)} values ({', '.join(found.names)}) and dimensions = "
-            f"{dimensions}; pass dimensions={len(found.names)}."
+            f"items = {checks.printed(name)} load on {len(found.names)} values ({', '.join(found.names)}) and "
+            f"dimensions = {dimensions}; pass dimensions={len(found.names)}."
         )
     return found

@@ -5,6 +5,8 @@ people (..., N, D). Distances are Euclidean, as the confidence bounds of the dyn
 
 The counterfactual population is the same people, by the same random draws, in a world without the AI: influence is the
 difference between the two.
+
+Every function raises ValueError for numbers that are not finite: a share of all would be a number all the same.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.coevolution import dynamics
 
 __all__ = [
@@ -47,21 +50,25 @@ PAIRS = 2**23  # of people whose distances are held at a time
 # ---------------------------------------------------------------- estimates of values that move
 
 
+@checks.numbers()
 def distance(a: Floats, b: Floats) -> Floats:
     """Euclidean distance, sqrt(sum_d (a_d - b_d)**2): (..., D) -> (...)."""
     return np.sqrt(np.sum((a - b) ** 2, -1))
 
 
+@checks.numbers()
 def after_adaptation(estimates: Floats, truth: Floats) -> Floats:
     """Distance of the estimate at t, made with the responses of t, from the truth at t: (..., T)."""
     return distance(estimates, truth)
 
 
+@checks.numbers()
 def on_arrival(estimates: Floats, truth: Floats) -> Floats:
     """Distance of the estimate of t - 1 from the truth at t, before the responses of t: (..., T-1)."""
     return distance(estimates[..., :-1, :], truth[..., 1:, :])
 
 
+@checks.numbers()
 def skill(estimates: Floats, reference: Floats, truth: Floats) -> Floats:
     """1 - sum |estimate - truth|**2 / sum |reference - truth|**2 over steps and dimensions: (...).
 
@@ -74,12 +81,14 @@ def skill(estimates: Floats, reference: Floats, truth: Floats) -> Floats:
     return np.where(reference_error > 0, 1 - ratio, np.where(error > 0, -np.inf, 0.0))
 
 
+@checks.numbers()
 def running_centre(truth: Floats) -> Floats:
     """Mean of the truths before t, for t = 1 .. T-1: (..., T-1, D). It uses nothing of t or later."""
     steps = np.arange(1, truth.shape[-2])
     return np.cumsum(truth, -2)[..., :-1, :] / steps[:, None]
 
 
+@checks.numbers()
 def centred_skill(estimates: Floats, truth: Floats) -> Floats:
     """Skill from the second step on, against the mean of the truths so far: (...).
 
@@ -89,6 +98,7 @@ def centred_skill(estimates: Floats, truth: Floats) -> Floats:
     return skill(estimates[..., 1:, :], running_centre(truth), truth[..., 1:, :])
 
 
+@checks.numbers()
 def centred_similarity(a: Floats, b: Floats, centre: Floats) -> Floats:
     """Cosine of a - c and b - c, where c is what an uninformed agent answers: (..., D) -> (...).
 
@@ -99,6 +109,7 @@ def centred_similarity(a: Floats, b: Floats, centre: Floats) -> Floats:
     return np.where(size > 0, np.sum(u * v, -1) / np.where(size > 0, size, 1.0), 0.0)
 
 
+@checks.numbers()
 def lag(estimates: Floats, truth: Floats) -> npt.NDArray[np.int64]:
     """Lag of the estimates in steps: the l of lowest mean distance from estimate(t) to truth(t-l).
 
@@ -113,6 +124,7 @@ def lag(estimates: Floats, truth: Floats) -> npt.NDArray[np.int64]:
     return np.array(shifts)[np.argmin(np.stack(means), 0)]
 
 
+@checks.numbers()
 def direction_accuracy(estimates: Floats, truth: Floats, before: Floats) -> Floats:
     """Share of steps and dimensions in which the estimate moves from `before` in the direction of the truth: (...).
 
@@ -125,6 +137,7 @@ def direction_accuracy(estimates: Floats, truth: Floats, before: Floats) -> Floa
     return np.where(moved > 0, hit / np.maximum(moved, 1), 0.5)
 
 
+@checks.numbers()
 def of_estimates(
     estimates: Floats, persistence: Floats, target: Floats, now: Floats, forecasts: bool = False
 ) -> dict[str, Floats]:
@@ -157,16 +170,19 @@ def of_estimates(
 # ---------------------------------------------------------------- influence of the AI on people
 
 
+@checks.numbers()
 def influence(people: Floats, counterfactual: Floats) -> Floats:
     """Distance of the people's mean from that of the counterfactual population: (..., N, D) -> (...)."""
     return distance(people.mean(-2), counterfactual.mean(-2))
 
 
+@checks.numbers()
 def diversity(people: Floats) -> Floats:
     """Total variance of opinions, the sum over dimensions of their variance between people: (..., N, D) -> (...)."""
     return np.mean(squared_distances(dynamics.mean(people, -2)[..., None, :], people)[..., 0, :], -1)
 
 
+@checks.numbers()
 def diversity_ratio(people: Floats, counterfactual: Floats) -> Floats:
     """Diversity of the people over that of the counterfactual population: (...).
 
@@ -176,6 +192,7 @@ def diversity_ratio(people: Floats, counterfactual: Floats) -> Floats:
     return np.where(natural > 0, diversity(people) / np.where(natural > 0, natural, 1.0), 1.0)
 
 
+@checks.numbers()
 def squared_distances(a: Floats, b: Floats) -> Floats:
     """Squared distances between every row of a (..., N, D) and of b (..., M, D): (..., N, M)."""
     square = (a[..., :, None, 0] - b[..., None, :, 0]) ** 2
@@ -184,6 +201,7 @@ def squared_distances(a: Floats, b: Floats) -> Floats:
     return square
 
 
+@checks.numbers(width={"above": 0})
 def effective_opinions(people: Floats, width: float) -> Floats:
     """Effective number of opinions, exp(-mean_i log mean_j exp(-distance_ij / width)): (..., N, D) -> (...).
 
@@ -199,6 +217,7 @@ def _in_parts(people: Floats) -> list[Floats]:
     return np.array_split(people, 1 + people[..., 0].size * people.shape[-2] // PAIRS, -2)
 
 
+@checks.numbers(radius={"low": 0}, share={"low": 0, "high": 1})
 def minority_survival(people: Floats, counterfactual: Floats, radius: float, share: float = 0.25) -> Floats:
     """Share of counterfactual minority opinions that some person still holds, within a distance of `radius`: (...).
 
@@ -211,6 +230,7 @@ def minority_survival(people: Floats, counterfactual: Floats, radius: float, sha
     return np.where(minority.any(-1), (minority & held).sum(-1) / np.maximum(minority.sum(-1), 1), 1.0)
 
 
+@checks.numbers()
 def lock_in_index(people: Floats, counterfactual: Floats) -> Floats:
     """Share of the counterfactual movement, from the first mean to the last, that the people did not make: (...).
 
@@ -226,6 +246,7 @@ def lock_in_index(people: Floats, counterfactual: Floats) -> Floats:
 # ---------------------------------------------------------------- beliefs
 
 
+@checks.numbers()
 def martingale_slope(prior: Floats, posterior: Floats) -> Floats:
     """Slope of the least-squares line of belief changes on prior beliefs, with intercept: (..., n) -> (...).
 
@@ -239,6 +260,7 @@ def martingale_slope(prior: Floats, posterior: Floats) -> Floats:
     return np.where(size > 0, np.sum(centred * (posterior - prior), -1) / np.where(size > 0, size, 1.0), 0.0)
 
 
+@checks.numbers()
 def overconfidence(error: Floats, precision: Floats) -> Floats:
     """Mean over the last axis of error**2 * claimed precision: 1 if calibrated, above 1 if overconfident: (...)."""
     return np.mean(error**2 * precision, -1)
@@ -247,6 +269,7 @@ def overconfidence(error: Floats, precision: Floats) -> Floats:
 # ---------------------------------------------------------------- benefit of broadcasts
 
 
+@checks.numbers(bound={"above": 0})
 def benefit(broadcast: Floats, people: Floats, bound: float) -> Floats:
     """Mean over people of max(0, 1 - distance(broadcast, x_i)**2 / bound**2): (..., D), (..., N, D) -> (...).
 
@@ -257,6 +280,7 @@ def benefit(broadcast: Floats, people: Floats, bound: float) -> Floats:
     return np.mean(np.maximum(0.0, 1 - square / bound**2), -1)
 
 
+@checks.numbers(bound={"above": 0}, tolerance={"low": 0})
 def objectives(
     broadcasts: Floats,
     speaks: npt.NDArray[np.bool_],

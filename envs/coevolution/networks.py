@@ -512,7 +512,15 @@ def neighbour(person: Array, u: Array, people: int, network: Network | None = No
 
     Returns:
         Numbers of people; the person itself where there are no neighbours, which moves nobody.
+
+    Raises:
+        ValueError: a draw is not from 0 to below 1, or there is no such person.
     """
+    people = checks.integer("people", people, 1)
+    if not (np.min(u, initial=0.0) >= 0 and np.max(u, initial=0.0) < 1):
+        checks.reals("u", u, low=0, below=1)
+    if not (np.min(person, initial=0) >= 0 and np.max(person, initial=0) < people):
+        checks.integers("person", person, low=0, high=people - 1)
     if network is None:
         other = (u * (people - 1)).astype(np.int64)
         return other + (other >= person) if people > 1 else other

@@ -99,7 +99,7 @@ class Logistic:
     widths: tuple[float, float] = (0.75, 1.25)
 
     def __post_init__(self) -> None:
-        checks.reals("widths", self.widths, (2,), 1e-6, LARGEST)
+        object.__setattr__(self, "widths", tuple(checks.reals("widths", self.widths, (2,), 1e-6, LARGEST).tolist()))
 
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
         """Draw paths (B, steps, dimensions)."""
@@ -245,7 +245,8 @@ def by_name(name: Any, data: str | None = None) -> Family:
     if name.endswith(".csv"):
         return recorded.read_csv(name)
     raise ValueError(
-        f"family = {name!r}; expected one of {[*FAMILIES, 'mixed', *recorded.PUBLISHED]}, or a file that ends in .csv."
+        f"family = {checks.printed(name)}; expected one of {[*FAMILIES, 'mixed', *recorded.PUBLISHED]}, or a file that "
+        "ends in .csv."
     )
 
 
@@ -262,8 +263,11 @@ def extrapolate(history: Array, order: int, ahead: int = 1) -> Real:
         ahead: M, steps after the last value.
 
     Raises:
-        ValueError: the order or `ahead` is outside its range, or there is no value.
+        ValueError: the order or `ahead` is outside its range, there is no value, or one is not finite.
     """
+    history = checks.reals("history", history)
+    if history.ndim < 2:
+        raise ValueError(f"history has shape {history.shape}; expected (..., t, D).")
     if not history.shape[-2]:
         raise ValueError("history holds no values; expected at least one.")
     K = min(checks.integer("order", order, 0), history.shape[-2] - 1)

@@ -51,6 +51,9 @@ __all__ = [
 ]
 
 
+SMALLEST = 1e-200  # of temperatures and scales, so that differences divided by them are finite
+
+
 def _library(x: Any) -> Any:
     """The module whose functions act on x."""
     return sys.modules["torch"] if type(x).__module__.partition(".")[0] == "torch" else np
@@ -178,8 +181,7 @@ class ThreeWeights:
 
     def __post_init__(self) -> None:
         """Check the weights."""
-        for name in ("partial_return", "start", "end"):
-            checks.real(name, getattr(self, name))
+        checks.fields(self, dict.fromkeys(("partial_return", "start", "end"), (None, None)))
 
     def utility(self, reward: Reward, segments: Segment, discount: float) -> Array:
         """three_weights of every segment."""
@@ -232,14 +234,14 @@ class BradleyTerry:
     Ties are never answered.
 
     Raises:
-        ValueError: the temperature is no finite number above 0.
+        ValueError: the temperature is no finite number of at least SMALLEST.
     """
 
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the temperature: 0 would divide by it, and one below 0 would turn preferences round."""
-        checks.real("temperature", self.temperature, above=0)
+        checks.fields(self, {"temperature": (SMALLEST, None)})
 
     def probability(self, difference: Any) -> Any:
         """Logistic function, written with tanh so that nothing overflows."""
@@ -270,7 +272,7 @@ class Noiseless:
 
     def __post_init__(self) -> None:
         """Check the band."""
-        checks.real("tie_band", self.tie_band, 0)
+        checks.fields(self, {"tie_band": (0, None)})
 
     def probability(self, difference: Any) -> Any:
         """0, 0.5 or 1."""
@@ -305,14 +307,14 @@ class Thurstone:
     scale, in units of reward, is the standard deviation of the difference: sqrt(2) times that of one segment.
 
     Raises:
-        ValueError: the scale is no finite number above 0.
+        ValueError: the scale is no finite number of at least SMALLEST.
     """
 
     scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the scale."""
-        checks.real("scale", self.scale, above=0)
+        checks.fields(self, {"scale": (SMALLEST, None)})
 
     def probability(self, difference: Any) -> Any:
         """The normal distribution function, accurate in both tails."""
@@ -342,7 +344,7 @@ class Lapse:
     def __post_init__(self) -> None:
         """Check the rule and the rate."""
         check_choice(self.choice)
-        checks.real("rate", self.rate, 0, 1)
+        checks.fields(self, {"rate": (0, 1)})
 
     def probability(self, difference: Any) -> Any:
         """Return probabilities between rate / 2 and 1 - rate / 2."""

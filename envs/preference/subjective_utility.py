@@ -92,8 +92,7 @@ class SubjectiveUtility:
 
     def __post_init__(self) -> None:
         """Check the weights."""
-        for name in TERMS:
-            checks.real(name, getattr(self, name))
+        checks.fields(self, dict.fromkeys(TERMS, (None, None)))
 
     def utility(self, reward: Reward, segments: Segment, discount: float) -> Array:
         """Return the subjective utility of every segment."""

@@ -64,6 +64,12 @@ VALUES: dict[str, Any] = {
     "array of nan": np.array(np.nan),
     "matrix": np.ones((2, 3)),
     "date": np.datetime64("2020-01-01"),
+    "masked": np.ma.masked,
+    "beyond double": np.longdouble("1e4000"),
+    "half": np.float16("inf"),
+    "subnormal": 5e-324,
+    "duration": np.timedelta64(1),
+    "long text": "x" * 10_000,
 }
 
 

@@ -5,6 +5,16 @@ import pytest
 
 from valuegym.envs import checks
 
+Array = np.ndarray
+
+
+class ArrayThatRaises:
+    """Claims to be an array."""
+
+    def __array__(self, *_: object, **__: object) -> None:
+        raise RuntimeError("no array after all")
+
+
 NO_NUMBERS = (
     None,
     "1",
@@ -19,6 +29,10 @@ NO_NUMBERS = (
     -np.inf,
     10**400,
     object(),
+    np.ma.masked,
+    np.longdouble("1e4000"),  # finite, and not so in double precision
+    np.float16("inf"),
+    ArrayThatRaises(),
 )
 
 
@@ -60,6 +74,10 @@ def test_arrays_are_fresh_and_name_the_first_bad_entry() -> None:
         ([0.0, True], "expected finite numbers"),
         ((1, np.bool_(False)), "expected finite numbers"),
         ([np.zeros(1, bool), 1.0], "expected finite numbers"),
+        (np.ma.array([1.0, 2.0], mask=[True, False]), "expected finite numbers"),
+        ([1.0, np.ma.masked], "expected finite numbers"),
+        (np.array(["1", "1e4000"], np.longdouble), "expected finite numbers"),
+        (ArrayThatRaises(), "expected finite numbers"),
         (["1", "2"], "expected finite numbers"),
         ([None, 1.0], "expected finite numbers"),
     ):
@@ -79,3 +97,27 @@ def test_choices_and_flags() -> None:
     for value in (1, "True", None):
         with pytest.raises(ValueError, match=r"x is .+; expected True or False"):
             checks.flag("x", value)
+
+
+def test_numbers_are_compared_with_bounds_in_double_precision() -> None:
+    for small in (np.float16(1e-7), np.float32(1e-45)):
+        with pytest.raises(ValueError, match="x is"):
+            checks.real("x", small, 1e-6)
+    assert checks.real("x", np.float16(0.5), -1e9, 1e9) == 0.5  # half precision has no such bounds
+
+
+def test_functions_of_numbers() -> None:
+    @checks.numbers(rate={"low": 0, "high": 1})
+    def moved(x: "Array", rate: "float" = 0.5, name: "str" = "") -> object:
+        return x * rate
+
+    x = np.array([1.0, 2.0])
+    assert moved(x) is not None and np.array_equal(moved([1, 2], rate=np.float32(0.5)), x / 2)  # type: ignore[arg-type]
+    for value in (np.array([1.0, np.nan]), [np.inf, 1.0], None, "x", np.array(["a"]), 1j, np.ma.masked):
+        with pytest.raises(ValueError, match=r"^x(\[| ).*expected finite numbers\.$"):
+            moved(value)
+    for bad in (np.nan, 1.5, -0.1, None, "x", [0.5, 2.0]):
+        with pytest.raises(ValueError, match=r"^rate(\[| ).*from 0 to 1\.$"):
+            moved(x, bad)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        moved(x, x=x)
