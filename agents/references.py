@@ -26,7 +26,7 @@ from valuegym.agents.table import AGENTS
 from valuegym.envs import checks, plugins
 from valuegym.envs.functional import load
 
-__all__ = ["GROUP", "KINDS", "check", "make", "origin", "record_name", "settings_text"]
+__all__ = ["GROUP", "KINDS", "check", "make", "origin", "record_name", "settings_of", "settings_text"]
 
 GROUP = "valuegym.agents"
 KINDS = "a name of `valuegym list`, FILE.py:NAME, PACKAGE.MODULE:NAME, PACKAGE.PLUGIN or ALGORITHM:MODEL.zip"
@@ -45,6 +45,21 @@ def settings_text(settings: Mapping[str, Any]) -> str:
         return json.dumps(dict(settings), sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"The settings {dict(settings)!r} cannot be written as JSON: {error}.") from None
+
+
+def settings_of(text: str) -> dict[str, Any]:
+    """Return the settings that a JSON text holds, none for "".
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    try:
+        settings = json.loads(checks.text("settings", text) or "{}")
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise checks.refusal("settings", text, 'a JSON object, or "" for none')
+    return settings
 
 
 def check(agent: str) -> None:
@@ -81,7 +96,7 @@ def record_name(agent: str, settings: Mapping[str, Any] | None = None) -> str:
     Raises:
         ValueError: a setting is no JSON.
     """
-    name = agent
+    name = checks.text("agent", agent, KINDS)
     if sb3_zip.is_zip(agent):
         algorithm, _, path = agent.partition(":")
         name = f"{algorithm}.{Path(path).stem}"

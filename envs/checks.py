@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import wraps
 from inspect import signature
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +23,8 @@ __all__ = [
     "choice",
     "fields",
     "flag",
+    "floats",
+    "folder",
     "integer",
     "integers",
     "numbers",
@@ -165,6 +168,18 @@ def text(name: str, value: Any, expected: str = "a text") -> str:
     return value
 
 
+def folder(name: str, value: Any) -> Path:
+    """Return the path of a folder, which need not be there.
+
+    Raises:
+        ValueError: the value is no text and no path.
+    """
+    path = value if isinstance(value, str) else os.fspath(value) if isinstance(value, os.PathLike) else None
+    if not isinstance(path, str) or "\0" in path:
+        raise refusal(name, value, "the path of a folder")
+    return Path(path)
+
+
 def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     """Return the one of `choices` that equals the value.
 
@@ -247,6 +262,18 @@ def reals(
     """
     bounds = (low, high, above, below)
     return np.array(_checked(name, value, shape, "fiu", "finite numbers", bounds), np.float64)
+
+
+def floats(name: str, value: Any) -> Floats:
+    """Return real numbers as a float64 array, NaN and infinity among them; a float64 array is not copied.
+
+    Raises:
+        ValueError: these are no real numbers.
+    """
+    array = _array(value)
+    if array is None or (array.dtype.kind not in "fiu" and array.size):
+        raise refusal(name, value, "real numbers")
+    return array.astype(np.float64, copy=False)
 
 
 def integers(

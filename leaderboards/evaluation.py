@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,18 @@ def _player(model: Any, what: Experiment, data: str | None) -> Any:
     return model
 
 
+def _stated(about: Any) -> dict[str, Any]:
+    """Return what a record should say of its agent, in JSON's own types."""
+    stated = {} if about is None else checks.plain(about)
+    try:
+        if isinstance(stated, dict):
+            json.dumps(stated, allow_nan=False)
+            return stated
+    except (TypeError, ValueError, RecursionError):
+        pass
+    raise checks.refusal("about", about, "a dictionary of JSON values, all numbers finite")
+
+
 def evaluate(
     model: Any, track: str | Experiment, seeds: Sequence[int] | None = None, data: str | None = None
 ) -> Evaluation:
@@ -83,7 +96,7 @@ def evaluate(
     """
     what = _found(track)
     player = _player(model, what, data)
-    runs = tuple(checks.integer("seed", seed, 0, 2**31 - 1) for seed in (what.seeds if seeds is None else seeds))
+    runs = tuple(checks.integers("seeds", what.seeds if seeds is None else seeds, (None,), 0, 2**31 - 1).tolist())
     if not runs:
         raise ValueError("seeds is empty; expected one or more.")
     scores = np.array([play_record(player, "evaluated", what.id, seed, data).scores for seed in runs], np.float64)
@@ -122,21 +135,24 @@ def record(
         The path of the record; `valuegym verify` and `valuegym leaderboard` read the folder.
 
     Raises:
-        ValueError: the name is taken or has other characters than a record allows, or as in `evaluate`.
+        ValueError: the name is taken or has other characters than a record allows, `about` is no JSON, `folder` no
+            path, or as in `evaluate`.
         FileExistsError: the record is there already.
         OSError: the record cannot be written.
     """
     what = _found(track)
-    if name in AGENTS:
+    if checks.text("name", name) in AGENTS:
         raise ValueError(f"name is {name!r}, as an agent of valuegym is called; choose another.")
-    if not NAME.fullmatch(str(name)):
+    if not NAME.fullmatch(name):
         raise ValueError(
             f"name is {name!r}; expected 1 to 64 letters, digits, dots, dashes or underscores, the first "
             "a letter or digit."
         )
-    if seed not in what.seeds:
+    if (seed := checks.integer("seed", seed)) not in what.seeds:
         raise ValueError(f"seed is {seed!r}; expected one of the track's, {what.seeds}.")
-    path = path_of(Path(folder), name, what.id, seed)
+    overwrite = checks.flag("overwrite", overwrite)
+    path = path_of(checks.folder("folder", folder), name, what.id, seed)
+    about = _stated(about)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already; overwrite=True replaces it.")
     made = play_record(_player(model, what, data), name, what.id, seed, data, about=about)

@@ -411,7 +411,7 @@ def find(name: str) -> Experiment:
     Raises:
         ValueError: for an unknown name; it suggests the nearest, and says how one from outside is loaded.
     """
-    if name not in EXPERIMENTS:
+    if checks.text("experiment", name, "the id of an experiment") not in EXPERIMENTS:
         near = difflib.get_close_matches(name, EXPERIMENTS, 3)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(
@@ -427,29 +427,35 @@ def _check(experiment: Any, text: str) -> Experiment:
         raise ValueError(f"{text} holds a {type(experiment).__name__}; expected an Experiment, or several.")
     if not NAME.fullmatch(str(experiment.id)):
         raise ValueError(
-            f"{text}: id is {experiment.id!r}; expected FAMILY/TRACK in lower-case letters, digits and dashes, at most "
-            "40 and 60 of them."
+            f"{text}: id is {checks.printed(experiment.id)}; expected FAMILY/TRACK in lower-case letters, digits and "
+            "dashes, at most 40 and 60 of them."
         )
     where = f"{text} ({experiment.id})"
-    if experiment.env_id not in gym.registry:
-        raise ValueError(f"{where}: env_id is {experiment.env_id!r}, which is not registered with Gymnasium.")
+    if not isinstance(experiment.env_id, str) or experiment.env_id not in gym.registry:
+        raise ValueError(
+            f"{where}: env_id is {checks.printed(experiment.env_id)}, which is not registered with Gymnasium."
+        )
     try:
         arguments = json.loads(experiment.arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: arguments is no JSON ({error}).") from None
     if not isinstance(arguments, dict):
-        raise ValueError(f"{where}: arguments is {experiment.arguments!r}; expected a JSON object.")
-    checks.integer(f"{where}: timesteps", experiment.timesteps, 0)
+        raise ValueError(f"{where}: arguments is {checks.printed(experiment.arguments)}; expected a JSON object.")
+    checks.integer(f"{where}: timesteps", experiment.timesteps, 0, 10**12)
     checks.integer(f"{where}: episodes", experiment.episodes, 1, 1_000)
     checks.choice(f"{where}: score", experiment.score, ("return", "evaluation_points"))
     seeds = checks.integers(f"{where}: seeds", experiment.seeds, (None,), 0, 2**31 - 1).tolist()
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"{where}: seeds is {experiment.seeds!r}; expected one or more different integers.")
+        raise ValueError(
+            f"{where}: seeds is {checks.printed(experiment.seeds)}; expected one or more different integers."
+        )
     _check_texts(where, experiment)
     _check_options(where, experiment)
     _check_references(where, experiment)
     if EXPERIMENTS.get(experiment.id, experiment) != experiment:
-        raise ValueError(f"{text}: another experiment is called {experiment.id!r} already; choose another id.")
+        raise ValueError(
+            f"{text}: another experiment is called {checks.printed(experiment.id)} already; choose another id."
+        )
     return experiment
 
 
@@ -457,7 +463,9 @@ def _check_texts(where: str, experiment: Experiment) -> None:
     for name in ("agents", "tags"):
         texts: Any = getattr(experiment, name)
         if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"{where}: {name} is {texts!r}; expected several texts.")
+            raise ValueError(f"{where}: {name} is {checks.printed(texts)}; expected several texts.")
+    for name in ("about", "data"):
+        checks.text(f"{where}: {name}", getattr(experiment, name))
     for name in ("ranked", "deterministic"):
         checks.flag(f"{where}: {name}", getattr(experiment, name))
 
@@ -467,9 +475,13 @@ def _check_options(where: str, experiment: Experiment) -> None:
     if options is None:
         return
     if not (isinstance(options, (tuple, list)) and len(options) == 2 and isinstance(options[0], str)):
-        raise ValueError(f"{where}: options is {options!r}; expected a name and a value for each episode.")
+        raise ValueError(
+            f"{where}: options is {checks.printed(options)}; expected a name and a value for each episode."
+        )
     if not isinstance(options[1], (tuple, list)) or len(options[1]) != experiment.episodes:
-        raise ValueError(f"{where}: options is {options!r}; expected {experiment.episodes} values, one an episode.")
+        raise ValueError(
+            f"{where}: options is {checks.printed(options)}; expected {experiment.episodes} values, one an episode."
+        )
 
 
 def _check_references(where: str, experiment: Experiment) -> None:
@@ -479,9 +491,13 @@ def _check_references(where: str, experiment: Experiment) -> None:
         core = load_core(gym.spec(experiment.env_id).kwargs["core"])
         computed = hasattr(core, "references") or experiment.score != "return"
     elif experiment.score != "return":
-        raise ValueError(f"{where}: score is {experiment.score!r}; an environment without a core has 'return' alone.")
+        raise ValueError(
+            f"{where}: score is {checks.printed(experiment.score)}; an environment without a core has 'return' alone."
+        )
     elif experiment.data:
-        raise ValueError(f"{where}: data is {experiment.data!r}; an environment without a core gets none.")
+        raise ValueError(
+            f"{where}: data is {checks.printed(experiment.data)}; an environment without a core gets none."
+        )
     if experiment.references is None and not computed:
         raise ValueError(
             f"{where}: references is None, but {experiment.env_id} computes none; expected the returns of a naive "
@@ -493,7 +509,8 @@ def _check_references(where: str, experiment: Experiment) -> None:
             raise ValueError(f"{where}: {experiment.env_id} computes its references; leave references out.")
         if not 1e-9 * max(abs(naive), abs(best)) < best - naive < float("inf"):
             raise ValueError(
-                f"{where}: references is {experiment.references!r}; expected the naive return first, the best above it."
+                f"{where}: references is {checks.printed(experiment.references)}; expected the naive return first, "
+                "the best above it."
             )
 
 
@@ -552,6 +569,7 @@ def resolve(names: Iterable[str]) -> list[str]:
     outside = plugins.installed(GROUP)
     found: list[str] = []
     for name in names:
+        checks.text("experiment", name, "the id of an experiment, or FILE.py:NAME")
         if name not in EXPERIMENTS and (plugins.is_reference(name) or name in outside):
             found += (experiment.id for experiment in load(name))
         else:

@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 from valuegym.agents import make, references
+from valuegym.envs import checks
 from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records import simulators
@@ -189,13 +190,14 @@ def run(
         ValueError: for an unknown agent or experiment, settings that it does not take, or a seed out of range.
         OSError: when the folder cannot be written.
     """
-    job = Job(agent, experiment, seed, str(folder), data, settings=settings)
-    path, chosen = job.path, json.loads(settings or "{}")
-    if path.is_file() and not overwrite:
+    what, chosen = experiments.find(experiment), references.settings_of(settings)
+    seed = checks.integer("seed", seed, 0, 2**31 - 1)
+    job = Job(agent, experiment, seed, str(checks.folder("folder", folder)), data, settings=settings)
+    path = job.path
+    if evaluation is not None:
+        evaluation = checks.integers("evaluation", evaluation, (what.episodes,), 0).tolist()
+    if path.is_file() and not checks.flag("overwrite", overwrite):
         return path
-    what = experiments.find(experiment)
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"seed = {seed}; expected a number from 0 to {2**31 - 1}.")
     training = gym.make(what.env_id, **what.make_kwargs(data))
     about = references.origin(agent, chosen)
     player = make(agent, training, seed=seed, **chosen)

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from valuegym.envs import checks
+
 __all__ = [
     "Statistic",
+    "check_rng",
     "estimates",
     "interquartile_mean",
     "mean",
@@ -26,15 +29,17 @@ __all__ = [
 Statistic = Callable[..., Any]  # statistic(array, axis=(...)) -> array without those axes
 
 BLOCK = 2**20  # resampled values held in memory at once
+MOST = 10**7  # resamples
 
 
 def mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
     """Arithmetic mean over `axis` (default: over everything).
 
     Raises:
-        ValueError: for empty or non-finite scores.
+        ValueError: for empty or non-finite scores, or an axis that is not there.
     """
-    return np.mean(_finite(scores), axis=axis)
+    values = _finite(scores)
+    return np.mean(values, axis=_axes(values, axis))
 
 
 def interquartile_mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
@@ -44,12 +49,12 @@ def interquartile_mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = N
     nothing is dropped below four scores.
 
     Raises:
-        ValueError: for empty or non-finite scores.
+        ValueError: for empty or non-finite scores, or an axis that is not there.
 
     Source: Agarwal et al. (2021), section 4.3.
     """
     values = _finite(scores)
-    axes = tuple(range(values.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = _axes(values, axis)
     pooled = np.moveaxis(values, axes, range(-len(axes), 0)) if axes else values[..., None]
     pooled = pooled.reshape(*pooled.shape[: pooled.ndim - max(len(axes), 1)], -1)  # (..., n)
     n = pooled.shape[-1]
@@ -137,7 +142,7 @@ def estimates(values: ArrayLike, seed: int = 0, repeats: int = 2000, confidence:
     Raises:
         ValueError: for empty or non-finite values, or another number of axes.
     """
-    scores = np.asarray(values, np.float64)
+    scores, seed = checks.floats("values", values), checks.integer("seed", seed, 0)
     if scores.ndim != 3:
         raise ValueError(f"values has shape {scores.shape}, expected (seeds, episodes, evaluation points).")
     result = np.full((scores.shape[2], 3), np.nan)
@@ -157,12 +162,13 @@ def _resamples(
     scores: ArrayLike, statistic: Statistic, rng: np.random.Generator, repeats: int, confidence: float
 ) -> NDArray[np.float64]:
     """The statistic of resampled runs: (repeats, ...)."""
-    values = np.asarray(scores, dtype=np.float64)
+    values = checks.floats("scores", scores)
     if values.ndim < 2:
         raise ValueError(f"scores has shape {values.shape}, expected (runs, tasks, ...); one task is scores[:, None].")
     short = statistic is interquartile_mean and values.shape[1] == 1
     values = _finite_or_missing(values) if short else _finite(values)
     _possible(repeats, confidence)
+    check_rng(rng)
     runs, tasks = values.shape[:2]
     chosen = rng.integers(runs, size=(repeats, runs, tasks))
     if short:
@@ -174,15 +180,32 @@ def _resamples(
     return np.concatenate([statistic(values[block, np.arange(tasks)], axis=axes) for block in blocks])
 
 
+def check_rng(rng: Any) -> None:
+    """Refuse what is no generator of numpy.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise checks.refusal("rng", rng, "numpy.random.default_rng(SEED)")
+
+
 def _possible(repeats: int, confidence: float) -> None:
-    if repeats < 1:
-        raise ValueError(f"repeats is {repeats}, expected at least 1.")
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1 such as 0.95.")
+    checks.integer("repeats", repeats, 1, MOST)
+    checks.real("confidence", confidence, above=0.0, below=1.0)
 
 
 def _tails(confidence: float) -> list[float]:
     return [(1 - confidence) / 2, (1 + confidence) / 2]
+
+
+def _axes(values: NDArray[np.float64], axis: Any) -> tuple[int, ...]:
+    """Return axes, all by default, that are there."""
+    n = values.ndim
+    axes = range(n) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if axes and not n:
+        raise checks.refusal("axis", axis, "None or (), for scores is a single number")
+    return tuple(checks.integer("axis", one, -n, n - 1) for one in axes)
 
 
 def _finite_or_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -199,7 +222,7 @@ def _finite_or_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _finite(scores: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(scores, dtype=np.float64)
+    values = checks.floats("scores", scores)
     if values.size == 0:
         raise ValueError(f"scores has shape {values.shape}, expected at least one score.")
     if not np.isfinite(values).all():

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from valuegym.envs import checks
+
 __all__ = ["dominates", "hypervolume", "pareto_front"]
 
 
@@ -49,7 +51,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
     Source: Zitzler and Thiele (1998); slicing as in While, Hingston, Barone and Huband (2006).
     """
-    values, floor = _points(points), np.asarray(reference, np.float64)
+    values, floor = _points(points), checks.floats("reference", reference)
     if floor.shape != values.shape[1:] or not np.isfinite(floor).all():
         raise ValueError(f"reference has shape {floor.shape}, expected finite numbers of shape {values.shape[1:]}.")
     above = values - floor
@@ -69,7 +71,7 @@ def _volume(sizes: NDArray[np.float64]) -> float:
 
 
 def _points(points: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(points, np.float64)
+    values = checks.floats("points", points)
     if values.ndim != 2 or not values.shape[1] or not np.isfinite(values).all():
         raise ValueError(f"points has shape {values.shape}, expected finite numbers of shape (points, objectives).")
     return values

@@ -15,7 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from valuegym.leaderboards.stats.bootstrap import Statistic, interquartile_mean, resampled_interquartile_means
+from valuegym.envs import checks
+from valuegym.leaderboards.stats.bootstrap import (
+    MOST,
+    Statistic,
+    check_rng,
+    interquartile_mean,
+    resampled_interquartile_means,
+)
 
 __all__ = ["Ranks", "holm", "paired_bootstrap", "rank_intervals"]
 
@@ -27,9 +34,12 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
     p_(i) -> max over j <= i of min(1, (m - j + 1) p_(j)) for the sorted p_(1) <= ... <= p_(m).
 
+    Raises:
+        ValueError: for a number that is none from 0 to 1.
+
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
     """
-    values = np.asarray(p, np.float64)
+    values = checks.reals("p", p, low=0.0, high=1.0)
     order = np.argsort(values, axis=None, kind="stable")
     sorted_p = values.ravel()[order]
     adjusted = np.empty_like(sorted_p)
@@ -62,15 +72,15 @@ def paired_bootstrap(
 
     Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, sections 11.2 and 12.5.
     """
-    values = np.asarray(scores, np.float64)
+    values = checks.floats("scores", scores)
     short = statistic is interquartile_mean
     missing = np.isnan(values)
     if values.ndim < 2 or not values.size or np.isinf(values).any() or not (short or not missing.any()):
         raise ValueError(f"scores has shape {values.shape}, expected finite numbers of shape (agents, runs, ...).")
     if missing.reshape(*values.shape[:2], -1).all(-1).any():
         raise ValueError("scores has a run without any number, expected finite numbers; leave it out for all agents.")
-    if repeats < 1:
-        raise ValueError(f"repeats is {repeats}, expected at least 1.")
+    checks.integer("repeats", repeats, 1, MOST)
+    check_rng(rng)
     agents, runs = values.shape[:2]
     if runs == 1:
         return np.ones((agents, agents))
@@ -178,9 +188,8 @@ def rank_intervals(
     Source: Mogstad, Romano, Shaikh and Wilhelm (2024), "Inference for ranks with applications to mobility across
     neighbourhoods and academic achievement across countries", Review of Economic Studies 91(1).
     """
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1 such as 0.95.")
-    agents = len(np.atleast_1d(np.asarray(scores, np.float64)))
+    checks.real("confidence", confidence, above=0.0, below=1.0)
+    agents = len(np.atleast_1d(checks.floats("scores", scores)))
     needed = int(np.ceil(2 * agents * (agents - 1) / (1 - confidence)))
     p = paired_bootstrap(scores, rng, statistic, max(1999, needed) if repeats is None else repeats)
     pairs = ~np.eye(agents, dtype=np.bool_)
