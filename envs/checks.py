@@ -71,7 +71,8 @@ def printed(value: Any) -> str:
 def plain(value: Any) -> Any:
     """Return a value with numpy's numbers and arrays, paths and members of enumerations in it as JSON's own types.
 
-    Mappings become dictionaries; other values stay as they are.
+    Mappings and NamedTuples become dictionaries, a graph of networkx that of its `networks.Network`, sets become lists in
+    the order of their texts; other values stay as they are.
     """
     if isinstance(value, np.longdouble):
         return float(value)
@@ -85,6 +86,14 @@ def plain(value: Any) -> Any:
         return plain(value.value)
     if isinstance(value, Mapping):
         return {plain(name): plain(one) for name, one in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if hasattr(type(value), "is_multigraph"):
+        from valuegym.envs.coevolution import networks
+
+        return plain(networks.from_networkx(value))
+    if isinstance(value, (set, frozenset)):
+        return [plain(one) for one in sorted(value, key=repr)]
     if isinstance(value, list):
         return [plain(one) for one in value]
     return tuple(plain(one) for one in value) if isinstance(value, tuple) else value

@@ -344,7 +344,7 @@ def by_name(network: Any, people: int) -> Network | None:
     Args:
         network: None or "complete"; "watts-strogatz" or "barabasi-albert", alone or as a dictionary of that `name` and
             its parameters (`MADE`); the path of a file (`read_edges`); edges (M, 2), or (M, 3) with weights; a graph of
-            networkx (`from_networkx`); a `Network`.
+            networkx (`from_networkx`); a `Network`, or the dictionary of its fields, as a spec holds it.
         people: N.
 
     Raises:
@@ -355,6 +355,8 @@ def by_name(network: Any, people: int) -> Network | None:
         return None
     if isinstance(network, str) and network in MADE:
         network = {"name": network}
+    if isinstance(network, dict) and set(network) == set(Network._fields):
+        network = Network(**network)
     if isinstance(network, dict):
         make, usual = MADE.get(str(network.get("name")), (None, {}))
         given = {key: value for key, value in network.items() if key != "name"}
@@ -381,7 +383,7 @@ def by_name(network: Any, people: int) -> Network | None:
 
 def _valid(network: Network) -> Network:
     """Return a network whose arrays are what they should be, in their types."""
-    offsets = checks.integers("offsets of the network", network.offsets, (None,), 0, len(network.targets))
+    offsets = checks.integers("offsets of the network", network.offsets, (None,), 0)
     targets = checks.integers("targets of the network", network.targets, (None,), 0, max(len(offsets) - 2, 0))
     weights = checks.reals("weights of the network", network.weights, (len(targets),), 0.0)
     found = Network(offsets, targets, weights)

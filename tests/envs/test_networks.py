@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 from valuegym.envs import keys
 from valuegym.envs.coevolution import networks
@@ -371,6 +374,37 @@ def test_graphs_that_are_none_are_named() -> None:
             networks.from_networkx(other)
     with pytest.raises(ValueError, match="number of nodes is 0"):
         networks.from_networkx(networkx.Graph())
+
+
+@pytest.mark.parametrize("id", ["valuegym/Follow-v0", "valuegym/Predict-v0", "valuegym/Coevolve-v0"])
+def test_specs_with_networks_make_the_same_environment(id: str) -> None:
+    networkx = pytest.importorskip("networkx")
+    weighted = networkx.DiGraph([("b", "a", {"weight": 0.1}), ("c", "a"), ("a", "c", {"weight": 1 / 3})])
+    for network, people in (
+        (networkx.path_graph(4), 4),
+        (networkx.empty_graph(3), 3),
+        (networkx.MultiGraph([(0, 1), (0, 1), (1, 10**20)]), 3),
+        (weighted, 3),
+        (networkx.grid_2d_graph(2, 2), 4),
+        (networks.from_edges([(0, 2)], 5), 5),
+        (networks.complete(3), 3),
+        ({(0, 1), (1, 2)}, 3),
+    ):
+        env = gym.make(id, network=network, people=people, budget=1)
+        again = gym.make(EnvSpec.from_json(env.spec.to_json()))  # type: ignore[union-attr]
+        assert again.unwrapped.core.network.sha256 == env.unwrapped.core.network.sha256  # type: ignore[attr-defined]
+        assert again.spec.to_json() == env.spec.to_json()  # type: ignore[union-attr]
+        assert copy.deepcopy(env).spec == env.spec
+    whole = networks.from_edges([(0, 1), (1, 2)])._asdict()
+    assert networks.by_name(whole, 3).sha256 == networks.from_edges([(0, 1), (1, 2)]).sha256  # type: ignore[union-attr]
+    for name, bad in (
+        ("offsets", [0, 9, 2, 4]),
+        ("targets", [7, 0, 2, 1]),
+        ("weights", [np.nan] * 4),
+        ("targets", None),
+    ):
+        with pytest.raises(ValueError, match=r"network.*\.$"):
+            networks.by_name(whole | {name: bad}, 3)
 
 
 def test_networkx_is_not_imported_for_edges() -> None:
