@@ -88,6 +88,7 @@ def tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     gym.register("own/Drawn-v0", Drawn, max_episode_steps=20)
     gym.register("own/Endless-v0", Drawn)
     monkeypatch.setitem(executors.EXECUTORS, "pool", executors.serial)
+    monkeypatch.setattr("valuegym.leaderboards.site.pages.write_site", lambda scores, folder, **_: folder)
     monkeypatch.chdir(tmp_path)
     yield
     for table, kept in ((gym.registry, before), (registration.OWN, own), (experiments.EXPERIMENTS, known)):
