@@ -1,0 +1,114 @@
+"""Answers to queries: labels, with what else is known of them.
+
+Labels are 0 (first), 1 (second), 0.5 (the same) and NaN (can't tell, or skipped). Probabilities are those of
+preferring the second.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from valuegym.envs import checks
+
+__all__ = ["MAX_STRENGTH", "Answers", "check_labels", "entropy"]
+
+Floats = npt.NDArray[np.float64]
+
+MAX_STRENGTH = 3  # of a preference: 0 about the same, 1 slightly, 2 clearly, 3 much better
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Answers to N queries.
+
+    Attributes:
+        labels: (N,) 0 first, 1 second, 0.5 the same, NaN can't tell or skipped.
+        probability: (N,) of preferring the second, as the annotator's model has it; NaN where unknown.
+        strength: (N,) of the preference, 0 to 3; NaN where unknown.
+        user: (N,) int64, who answered; -1 where unknown.
+
+    Raises:
+        ValueError: a label is another number, or a field has another shape or range.
+    """
+
+    labels: Floats
+    probability: Any = None
+    strength: Any = None
+    user: Any = None
+
+    def __post_init__(self) -> None:
+        """Check all fields, and fill those that are not given."""
+        labels = check_labels("labels", self.labels, None)
+        N = len(labels)
+        probability = _column("probability", self.probability, N, 1.0)
+        strength = _column("strength", self.strength, N, MAX_STRENGTH)
+        user = np.full(N, -1, np.int64) if self.user is None else checks.integers("user", self.user, (N,), -1)
+        for name, value in (("labels", labels), ("probability", probability), ("strength", strength), ("user", user)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Any) -> Answers:
+        """Return some answers: an index array, a mask or a slice."""
+        return Answers(self.labels[rows], self.probability[rows], self.strength[rows], self.user[rows])
+
+    @property
+    def skipped(self) -> npt.NDArray[np.bool_]:
+        """(N,) bool, True where there is no answer."""
+        return np.isnan(self.labels)
+
+
+def _column(name: str, value: Any, N: int, high: float) -> Floats:
+    """Return a column (N,) of numbers from 0 to `high`, or NaN."""
+    if value is None:
+        return np.full(N, np.nan)
+    column = np.asarray(value)
+    if column.shape != (N,) or column.dtype.kind not in "fiu" or (column < 0).any() or (column > high).any():
+        raise ValueError(f"{name} has shape {column.shape}; expected ({N},) numbers from 0 to {high:g}, or NaN.")
+    return column.astype(np.float64)
+
+
+def check_labels(name: str, value: Any, N: int | None) -> Floats:
+    """Return N labels as float64; True and False count as 1 and 0, and a single label will do where N is 1.
+
+    Raises:
+        ValueError: the shape is another one, or a label is none of 0, 1, 0.5 and NaN; the sentence begins with `name`.
+    """
+    try:
+        labels = np.asarray(value)
+    except (TypeError, ValueError):
+        labels = np.asarray(None)
+    expected = "expected labels 0 (first), 1 (second), 0.5 (the same) or NaN (can't tell)"
+    shape = "of shape (N,)" if N is None else f"of shape ({N},)"
+    if labels.dtype.kind not in "fiub":
+        text = " ".join(repr(value).split())
+        raise ValueError(f"{name} is {text if len(text) <= 80 else text[:77] + '...'}; {expected} {shape}.")
+    if labels.ndim == 0 and N == 1:
+        labels = labels[None]
+    if labels.ndim != 1 or (N is not None and len(labels) != N):
+        raise ValueError(f"{name} has shape {labels.shape}; {expected} {shape}.")
+    labels = labels.astype(np.float64)
+    wrong = ~(np.isin(labels, (0.0, 0.5, 1.0)) | np.isnan(labels))
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        raise ValueError(f"{name}[{at}] is {labels[at].item()!r}; {expected}.")
+    return labels
+
+
+def entropy(answers: Answers) -> float:
+    """Return the mean binary entropy, in bits, of the probabilities of all answers that were given.
+
+    It is the least cross-entropy that a model of the answers can have, in bits per answer; a tie counts 1 bit. NaN if
+    no answer has a known probability.
+    """
+    p = answers.probability[~answers.skipped & ~np.isnan(answers.probability)]
+    if not p.size:
+        return math.nan
+    bits = [q[q > 0] * np.log2(q[q > 0]) for q in (p, 1 - p)]
+    return max(0.0, -float(sum(part.sum() for part in bits)) / p.size)
