@@ -54,6 +54,7 @@ __all__ = [
     "Rational",
     "Skip",
     "Thurstone",
+    "answers_later",
     "as_annotator",
     "bpref",
     "ideal_points",
@@ -590,13 +591,22 @@ class Custom:
         return answers
 
 
+def answers_later(annotator: Any) -> bool:
+    """Return whether an annotator is asynchronous: asked by `submit`, and its answers fetched by `collect`."""
+    return not inspect.isclass(annotator) and all(
+        callable(getattr(annotator, name, None)) for name in ("submit", "collect")
+    )
+
+
 def as_annotator(function: Any, name: str | None = None) -> Any:
-    """Return an annotator: the object itself if it is one of this module, else its answers checked (`Custom`).
+    """Return an annotator: the object itself if it is one of this package, else its answers checked (`Custom`).
+
+    Objects with methods `submit` and `collect` answer later, and are returned as they are.
 
     Raises:
         ValueError: it is not a function of two or three arguments.
     """
-    if isinstance(function, (Annotator, Mixture, Drifting, Implicit, Custom)):
+    if isinstance(function, (Annotator, Mixture, Drifting, Implicit, Custom)) or answers_later(function):
         return function
     title = str(name or getattr(function, "__name__", type(function).__name__))
     expected = "expected a function f(first, second) or f(first, second, rng) that returns labels"

@@ -7,22 +7,24 @@ preferring the second.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import checks
+from valuegym.envs.feedback.segments import Segments, concatenate
 
-__all__ = ["MAX_STRENGTH", "Answers", "check_labels", "entropy"]
+__all__ = ["MAX_STRENGTH", "Answers", "Feedback", "check_labels", "entropy", "join"]
 
 Floats = npt.NDArray[np.float64]
 
 MAX_STRENGTH = 3  # of a preference: 0 about the same, 1 slightly, 2 clearly, 3 much better
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Answers:
     """Answers to N queries.
 
@@ -53,6 +55,10 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        counts = [int((self.labels == label).sum()) for label in (0, 1, 0.5)]
+        return "<{} answers: {} first, {} second, {} the same>".format(len(self), *counts)
 
     def __getitem__(self, rows: Any) -> Answers:
         """Return some answers: an index array, a mask or a slice."""
@@ -112,3 +118,67 @@ def entropy(answers: Answers) -> float:
         return math.nan
     bits = [q[q > 0] * np.log2(q[q > 0]) for q in (p, 1 - p)]
     return max(0.0, -float(sum(part.sum() for part in bits)) / p.size)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Feedback:
+    """Answered pairs: what a learner from preferences learns from.
+
+    Attributes:
+        first: N segments.
+        second: N segments.
+        answers: N answers.
+
+    Raises:
+        ValueError: there are not as many of each.
+    """
+
+    first: Segments
+    second: Segments
+    answers: Answers
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        counts = len(self.first), len(self.second), len(self.answers)
+        if len(set(counts)) > 1:
+            raise ValueError(
+                "There are {} first and {} second segments and {} answers; expected as many.".format(*counts)
+            )
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} pairs of segments of at most {self.first.steps} steps, {self.answers!r}>"
+
+    def __getitem__(self, rows: Any) -> Feedback:
+        """Return some pairs: an index array, a mask or a slice."""
+        return Feedback(self.first[rows], self.second[rows], self.answers[rows])
+
+    def hidden(self, *columns: str, terminated: bool = False) -> Feedback:
+        """Return what a learner may see: no true rewards or probabilities, nor these columns of `info`.
+
+        Terminations are hidden, too, unless the learner may see them.
+        """
+        first, second = (part.without(*columns) for part in (self.first, self.second))
+        if not terminated:
+            first, second = (replace(part, terminated=None) for part in (first, second))
+        return Feedback(first, second, replace(self.answers, probability=None))
+
+
+def join(parts: Sequence[Feedback]) -> Feedback:
+    """Return all pairs in one batch.
+
+    Raises:
+        ValueError: there is no part, or segments do not fit.
+    """
+    return Feedback(
+        concatenate([part.first for part in parts]),
+        concatenate([part.second for part in parts]),
+        Answers(
+            *(
+                np.concatenate([getattr(part.answers, name) for part in parts])
+                for name in ("labels", "probability", "strength", "user")
+            )
+        ),
+    )

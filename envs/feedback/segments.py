@@ -28,7 +28,7 @@ def each(function: Callable[[Array], Array], observations: Any) -> Any:
     return function(observations)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segments:
     """N segments of at most L steps; shorter ones are padded when they are made.
 
@@ -99,6 +99,9 @@ class Segments:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} segments of at most {self.steps} steps>"
 
     def __getitem__(self, rows: Any) -> Segments:
         """Return some segments: an index array, a mask or a slice; a single index gives one segment, N = 1."""
