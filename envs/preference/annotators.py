@@ -44,7 +44,10 @@ def by_name(name: str) -> Simulated:
         ValueError: no annotator has it.
     """
     if name not in ANNOTATORS:
-        raise ValueError(f"annotator = {name!r}; expected one of {sorted(ANNOTATORS)} or 'human:CONDITION'.")
+        raise ValueError(
+            f"annotator = {name!r}; expected one of {sorted(ANNOTATORS)}, 'human:CONDITION', "
+            "'FILE.py:NAME', 'PACKAGE.MODULE:NAME', an installed plug-in or a function."
+        )
     return ANNOTATORS[name]
 
 

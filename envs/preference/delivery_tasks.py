@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.envs import keys
-from valuegym.envs.preference import annotators, datasets, delivery, maps, random_delivery, risky_delivery
+from valuegym.envs.preference import datasets, delivery, maps, own_annotators, random_delivery, risky_delivery
 from valuegym.envs.preference.segments import Array, Segment
 from valuegym.envs.preference.tabular_query import Drawn, TabularSource
 from valuegym.envs.rendering import delivery as rendering
@@ -99,7 +99,7 @@ class DeliveryTasks:
 
 
 def delivery_source(
-    annotator: str = "regret",
+    annotator: Any = "regret",
     board: str = "random",
     split: str = "test",
     length: int = 3,
@@ -118,10 +118,10 @@ def delivery_source(
     if length < 1:
         raise ValueError(f"length = {length}; expected at least 1 step per segment.")
     who: Any
-    if annotator.startswith("human:"):
+    if isinstance(annotator, str) and annotator.startswith("human:"):
         who, board = datasets.load(annotator.partition(":")[2], data), "published"
     else:
-        who = annotators.by_name(annotator)
+        who = own_annotators.resolve(annotator)
     if risky := board == "risky":
         generator = risky_delivery.RiskyDelivery.generator
         boards = random_delivery.boards("random", split, size, generator=generator)
