@@ -521,7 +521,7 @@ class Implicit:
     A person shows each segment's quality: they are dissatisfied with a utility below the threshold. A sign shows with
     chance `rate`, is wrong with chance `mistake`, and arrives `delay` queries late, so that it is taken for one about a
     later pair. Where both segments have a sign and only one is of dissatisfaction, the other is preferred; there is no
-    answer elsewhere. Source: the feedback in conversations of Shi et al. (2025), WildFeedback.
+    answer elsewhere. Source: the feedback in conversations of Shi et al. (2024), WildFeedback.
 
     Args:
         threshold: in units of utility.

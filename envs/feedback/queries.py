@@ -105,6 +105,7 @@ class Experience:
         self._rewards = np.zeros((self.memory, rows))
         self._is_step = np.zeros((self.memory, rows), np.bool_)  # else the last record of an episode, or unused
         self._ends = np.zeros((self.memory, rows), np.bool_)  # the step terminated its episode
+        self._waits = np.zeros((self.memory, rows), np.bool_)  # the step waited for the horizon: nothing happened in it
         self._over = np.zeros((self.memory, rows), np.bool_)  # a last record of an episode that has ended
         self._count = np.zeros(rows, np.int64)  # records written
 
@@ -121,12 +122,22 @@ class Experience:
                 ring[at, rows] = observations[name]
         else:
             self._observations[at, rows] = observations
-        for ring in (self._is_step, self._ends, self._over):
+        for ring in (self._is_step, self._ends, self._waits, self._over):
             ring[at, rows] = False
         self._count[rows] += 1
 
-    def add(self, actions: Array, rewards: Array, observations: Any, terminated: Array, rows: Array) -> None:
+    def add(
+        self,
+        actions: Array,
+        rewards: Array,
+        observations: Any,
+        terminated: Array,
+        rows: Array,
+        waits: Array | None = None,
+    ) -> None:
         """Add a step of some rows, an index array: actions, rewards, next observations, all (n, ...).
+
+        `waits` (n,) bool marks steps after the end of an episode; none by default.
 
         Raises:
             ValueError: a reward is not finite.
@@ -135,6 +146,7 @@ class Experience:
         at = (self._count[rows] - 1) % self.memory
         self._actions[at, rows], self._rewards[at, rows] = actions, rewards
         self._is_step[at, rows], self._ends[at, rows] = True, terminated
+        self._waits[at, rows] = False if waits is None else waits
         self._write(observations, rows)
 
     def finish(self, rows: Array) -> None:
@@ -144,7 +156,8 @@ class Experience:
     def _starts(self, length: int) -> tuple[Array, Array, Array]:
         """Return where segments may start: row (n,), number of the record (n,), steps (n,) at most `length`.
 
-        All stretches of `length` steps within an episode, and whole episodes that are shorter and have ended.
+        All stretches of `length` steps within an episode that do not begin after its end, and whole episodes that are
+        shorter and have ended.
         """
         oldest = np.maximum(self._count - self.memory, 0)
         kept = min(self.memory, int(self._count.max()))
@@ -159,7 +172,8 @@ class Experience:
         first = step & np.concatenate([np.ones((self.rows, 1), np.bool_), ~step[:, :-1]], 1)
         first[:, 0] &= oldest == 0  # else the episode's beginning may have been overwritten
         end = self._over[(oldest[:, None] + np.minimum(last, kept - 1)) % self.memory, row]
-        rows, columns = np.nonzero((left >= length) | (first & (left > 0) & end))
+        waits = self._waits[number % self.memory, row]
+        rows, columns = np.nonzero(((left >= length) & ~waits) | (first & (left > 0) & end))
         return rows, number[rows, columns], np.minimum(left[rows, columns], length)
 
     def pairs(self, n: int, length: int, rng: np.random.Generator) -> tuple[Segments, Segments] | None:

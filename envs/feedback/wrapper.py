@@ -77,8 +77,10 @@ class _Queries:
         self.experience.begin(observations, rows)
         self.returns[rows], self.lengths[rows] = 0.0, 0
 
-    def add(self, actions: Array, rewards: Array, observations: Any, terminated: Array, rows: Array) -> None:
-        self.experience.add(actions, rewards, observations, terminated, rows)
+    def add(
+        self, actions: Array, rewards: Array, observations: Any, terminated: Array, rows: Array, waits: Array
+    ) -> None:
+        self.experience.add(actions, rewards, observations, terminated, rows, waits)
         self.returns[rows] += rewards
         self.lengths[rows] += 1
         self.steps += len(rows)
@@ -179,8 +181,8 @@ class PreferenceFeedback(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstr
 
     When an episode ends tells about the reward, too. With `fixed_horizon` every episode has the same number of steps:
     one that has ended stays in its last observation, with true reward 0 and whatever the action, until the horizon, and
-    is then truncated. With `fixed_horizon=False` terminations pass through, and give away what they mean: in CartPole,
-    that longer is better.
+    is then truncated. Segments do not begin after that end, where there is nothing to compare. With
+    `fixed_horizon=False` terminations pass through, and give away what they mean: in CartPole, that longer is better.
 
     Args:
         env: of any kind whose spaces hold arrays or, for observations, flat dictionaries of them.
@@ -271,8 +273,8 @@ class PreferenceFeedback(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstr
         else:
             observation, given, terminated, truncated, info = self.env.step(action)
             reward = float(given)
-        over = np.array([terminated])
-        self._queries.add(np.asarray(action)[None], np.array([reward]), add_axis(observation), over, _ROW)
+        over, waits = np.array([terminated]), np.array([self._absorbed])
+        self._queries.add(np.asarray(action)[None], np.array([reward]), add_axis(observation), over, _ROW, waits)
         self._last, self._t = observation, self._t + 1
         if self._horizon:
             self._absorbed |= terminated or truncated
@@ -436,7 +438,7 @@ class PreferenceFeedbackVector(VectorWrapper):
             self._absorbed |= done & self._waits
             terminated, truncated = np.zeros_like(done), self._t >= self._horizon
         taken = np.asarray(actions)[moved]
-        self._queries.add(taken, rewards[moved], take(following, moved), over[moved], moved)
+        self._queries.add(taken, rewards[moved], take(following, moved), over[moved], moved, waiting[moved])
         ends = terminated | truncated
         ends[np.setdiff1d(np.arange(self.num_envs), moved)] = False
         self._queries.finish(np.flatnonzero(ends))

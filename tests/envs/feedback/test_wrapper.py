@@ -158,6 +158,7 @@ def check_segments(part: Segments, kind: str, ends: bool, fixed: bool) -> None:
         rewards = np.where(live, 1000.25 + 10 * t[:-1] + acted, 0.0)
         np.testing.assert_allclose(part.rewards[i, :n], rewards, atol=1e-4)
         assert part.terminated[i] == (live[-1] and t[-1] == over)
+        assert t[0] < over  # no segment begins after the end of its episode
         assert n == 3 or (not fixed and ends and t[0] == 0)
 
 
