@@ -23,7 +23,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         exec(example, names)
     assert "<200 pairs of segments" in capsys.readouterr().out
     x = (names["pairs"].second.observations ** 2).sum(1) - (names["pairs"].first.observations ** 2).sum(1)
-    assert ((x @ names["weights"] > 0) == names["pairs"].answers.labels).mean() > 0.75
+    assert ((x @ names["weights"] > 0) == names["pairs"].answers.labels).mean() > 0.7
 
 
 def test_the_table_has_every_annotator() -> None:
