@@ -116,8 +116,8 @@ class LearnedRewardVector(VectorWrapper):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start the next episodes of all rows, or of those in options["reset_mask"]."""
-        observations, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         self._transitions.reset(options)
+        observations, info = self.env.reset(seed=seed, options=None if options is None else dict(options))  # type: ignore[arg-type]
         self._last = each(np.array, observations)
         return observations, info
 

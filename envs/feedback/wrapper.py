@@ -375,9 +375,10 @@ class PreferenceFeedbackVector(VectorWrapper):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Start the next episodes of all rows, or of those in options["reset_mask"]."""
-        observations, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
-        self._queries.seed(seed if isinstance(seed, Sequence) else [seed])
         rows = self._transitions.reset(options)
+        # Gymnasium's own vector environments take the mask out of the dictionary that they are given.
+        observations, info = self.env.reset(seed=seed, options=None if options is None else dict(options))  # type: ignore[arg-type]
+        self._queries.seed(seed if isinstance(seed, Sequence) else [seed])
         if self._last is not None and len(rows) < self.num_envs:
             others = np.setdiff1d(np.arange(self.num_envs), rows)
             observations = put(observations, others, take(self._last, others))

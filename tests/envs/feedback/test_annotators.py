@@ -276,6 +276,12 @@ def test_regret_is_what_decisions_cost() -> None:
     np.testing.assert_allclose(u.Regret()(by_column), expected)
     np.testing.assert_allclose(u.Regret(Table(), 0.5)(FIRST[FIRST.lengths == 1]), expected[FIRST.lengths == 1])
 
+    class Costly(Table):
+        def action_value(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+            return observations[..., 0] - 1.0
+
+    np.testing.assert_allclose(u.Regret(Costly())(FIRST), -1.0 * FIRST.lengths)  # padding costs nothing
+
     class Constant(Table):
         def value(self, observations: np.ndarray) -> np.ndarray:
             return np.full(len(observations), 3.0)

@@ -53,6 +53,15 @@ def test_pairs_that_are_left_get_no_answer(text: str) -> None:
     assert answers.labels[0] == 0 and answers.skipped[1:].all() and console.stopped
 
 
+def test_a_description_sees_no_reward() -> None:
+    def blind(segment: Segments) -> str:
+        assert len(segment) == 1 and np.isnan(segment.rewards).all()
+        return "?"
+
+    console = ConsoleAnnotator(blind, io.StringIO("1\n2\n"), io.StringIO())
+    assert console(FIRST[:2], SECOND[:2]).labels.tolist() == [0, 1]
+
+
 def test_segments_are_described_step_by_step() -> None:
     part = Segments({"x": np.array([[[0.5, 1.25]] * 3]), "n": np.array([[1, 2, 3]])}, np.array([[4, 0]]), lengths=[1])
     assert human.describe(part) == "    0: x [0.5  1.25], n 1; action 4\n  end: x [0.5  1.25], n 2"

@@ -198,5 +198,16 @@ def test_what_is_no_annotator_is_refused_by_name(id: str, annotator: Any, messag
 
 def test_answers_that_were_forgotten_are_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = answers("valuegym/RewardInferenceActive-v0", chance)
-    monkeypatch.setattr(own_annotators, "KEPT", 2)
+    monkeypatch.setattr(own_annotators, "KEPT", 3)
     np.testing.assert_array_equal(answers("valuegym/RewardInferenceActive-v0", chance), whole)
+    one, two = own_annotators.resolve(chance), own_annotators.resolve(chance)
+    assert isinstance(one, own_annotators.OwnAnnotator) and isinstance(two, own_annotators.OwnAnnotator)
+
+    def pairs(numbers: np.ndarray) -> tuple[Segments, Segments]:
+        same = Segments(np.zeros((len(numbers), 2)), np.zeros((len(numbers), 1)))
+        return same, same
+
+    key = np.arange(1, 7, dtype=np.uint64)
+    codes = one.codes(key, pairs)
+    for part in ([0, 1], [1, 2, 3], [5, 0, 3, 4], [2]):  # some are known, and are forgotten when the others are asked
+        np.testing.assert_array_equal(two.codes(key[part], pairs), codes[part])

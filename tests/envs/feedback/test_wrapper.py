@@ -42,12 +42,12 @@ class Walk(gym.Env[Any, Any]):
 
     def _seen(self, last: float) -> Any:
         box = np.array([self.episode, self.t, last], np.float32)
-        number = np.int64(10 * (self.episode % 90) + self.t)
+        number = np.int64(10 * self.episode + self.t)
         return {"box": box, "discrete": number, "dict": {"x": box, "n": number}}[self.kind]
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        self.episode = 0 if seed is not None else self.episode + 1
+        self.episode = (self.episode + 1 if seed is None else seed) % 88
         self.t = 0
         return self._seen(0), {"reward": 1000.25}
 
@@ -302,7 +302,9 @@ def test_segments_of_many_rows_are_what_happened(kind: str, mode: AutoresetMode,
         done = terminated | truncated
         assert not (fixed and terminated.any())
         if done.any() and mode is AutoresetMode.DISABLED:
-            rows.reset(options={"reset_mask": done})
+            options = {"reset_mask": done}
+            rows.reset(options=options)
+            assert options == {"reset_mask": done}
     true = rows.true_feedback()
     assert true is not None and len(true) == 200
     for part in (true.first, true.second):
