@@ -111,7 +111,7 @@ class Experience:
 
     def begin(self, observations: Any, rows: Array) -> None:
         """Start episodes in some rows, an index array, with these observations (n, ...)."""
-        self._over[(self._count[rows] - 1) % self.memory, rows] = True  # the former episode is complete
+        self.finish(rows[self._count[rows] > 0])  # the former episode is complete
         self._write(observations, rows)
 
     def _write(self, observations: Any, rows: Array) -> None:
@@ -178,7 +178,7 @@ class Experience:
 
     def pairs(self, n: int, length: int, rng: np.random.Generator) -> tuple[Segments, Segments] | None:
         """Return n pairs of two different segments, all segments with equal chances; None if there are not two yet."""
-        if not self._count.any():
+        if self._count.max() <= length and not self._over.any():  # no segment is complete
             return None
         rows, numbers, steps = self._starts(length)
         if len(rows) < 2:

@@ -440,8 +440,9 @@ class PreferenceFeedbackVector(VectorWrapper):
             terminated, truncated = np.zeros_like(done), self._t >= self._horizon
         taken = np.asarray(actions)[moved]
         self._queries.add(taken, rewards[moved], take(following, moved), over[moved], moved, waiting[moved])
-        ends = terminated | truncated
-        ends[np.setdiff1d(np.arange(self.num_envs), moved)] = False
+        live = np.zeros(self.num_envs, np.bool_)
+        live[moved] = True
+        ends = (terminated | truncated) & live
         self._queries.finish(np.flatnonzero(ends))
         if begun.size:
             self._queries.begin(take(observations, begun), begun)

@@ -32,7 +32,7 @@ class Walk(gym.Env[Any, Any]):
 
     def __init__(self, kind: str = "box", ends: bool = True) -> None:
         self.kind, self.ends, self.episode = kind, ends, -1
-        box = gym.spaces.Box(-1.0, 1e6, (3,), np.float32)
+        box = gym.spaces.Box(-2.0, 1e6, (3,), np.float32)
         number = gym.spaces.Discrete(1000)
         spaces: dict[str, gym.Space[Any]] = {
             "box": box, "discrete": number, "dict": gym.spaces.Dict({"x": box, "n": number})
