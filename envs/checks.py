@@ -6,14 +6,17 @@ is not finite gets in, and scalar and vector environments refuse the same inputs
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["choice", "flag", "integer", "integers", "real", "reals"]
+__all__ = ["choice", "fields", "flag", "integer", "integers", "plain", "printed", "real", "reals", "refusal", "text"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -37,10 +40,35 @@ def _inside(values: Any, low: Bound, high: Bound, above: Bound, below: Bound) ->
     return inside
 
 
-def _printed(value: Any) -> str:
+def printed(value: Any) -> str:
     """Print a value in at most 80 characters."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an integer of thousands of digits, for example
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def plain(value: Any) -> Any:
+    """Return a value with numpy's numbers and arrays, paths and members of enumerations in it as JSON's own types.
+
+    Mappings become dictionaries; other values stay as they are.
+    """
+    if isinstance(value, np.longdouble):
+        return float(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, Mapping):
+        return {plain(name): plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return tuple(plain(one) for one in value) if isinstance(value, tuple) else value
 
 
 def real(
@@ -51,12 +79,31 @@ def real(
     Raises:
         ValueError: the value is no real number (a bool or a text is none), not finite, or out of bounds.
     """
+    if (
+        type(value) is float  # the common case, without arrays
+        and math.isfinite(value)
+        and (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    ):
+        return value
     bounds = _between(low, high, above, below)
     expected = f"expected a finite number{f' {bounds}' if bounds else ''}"
     array = None if isinstance(value, (str, bytes, bool, np.bool_)) or value is None else _array(value)
     if array is None or array.ndim or array.dtype.kind not in "fiu" or not _inside(array, low, high, above, below):
-        raise ValueError(f"{name} is {_printed(value)}; {expected}.")
+        raise ValueError(f"{name} is {printed(value)}; {expected}.")
     return float(array)
+
+
+def fields(instance: Any, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Check fields of a dataclass, frozen or not, by name and range, and store them as floats.
+
+    Raises:
+        ValueError: a value is no real number, not finite, or out of its range.
+    """
+    for name, (low, high) in ranges.items():
+        object.__setattr__(instance, name, real(name, getattr(instance, name), low, high))
 
 
 def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
@@ -71,7 +118,7 @@ def integer(name: str, value: Any, low: int | None = None, high: int | None = No
     except TypeError:
         number = None
     if number is None or (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"{name} is {_printed(value)}; expected an integer{f' {bounds}' if bounds else ''}.")
+        raise ValueError(f"{name} is {printed(value)}; expected an integer{f' {bounds}' if bounds else ''}.")
     return number
 
 
@@ -82,8 +129,24 @@ def flag(name: str, value: Any) -> bool:
         ValueError: the value is neither.
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} is {_printed(value)}; expected True or False.")
+        raise ValueError(f"{name} is {printed(value)}; expected True or False.")
     return bool(value)
+
+
+def refusal(name: str, value: Any, expected: str) -> ValueError:
+    """Return the error that names an argument, its value and what was expected, for values that no check here knows."""
+    return ValueError(f"{name} is {printed(value)}; expected {expected}.")
+
+
+def text(name: str, value: Any, expected: str = "a text") -> str:
+    """Return a text.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    if not isinstance(value, str):
+        raise refusal(name, value, expected)
+    return value
 
 
 def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
@@ -96,15 +159,24 @@ def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     for option in options:
         if type(value) is type(option) and value == option:
             return option
-    raise ValueError(f"{name} is {_printed(value)}; expected one of {', '.join(map(repr, options))}.")
+    raise refusal(name, value, f"{'one of ' if len(options) > 1 else ''}{', '.join(map(repr, options))}")
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:
-    """Return the value as an array, or None where numpy can make none of it (ragged lists, for example)."""
+    """Return the value as an array, or None where it is none: ragged lists, or bools among numbers."""
     try:
-        return np.asarray(value)
-    except (TypeError, ValueError, OverflowError):
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
+    mixed = isinstance(value, (list, tuple)) and array.dtype.kind in "iuf" and _holds_bool(value)
+    return None if mixed else array
+
+
+def _holds_bool(value: Any) -> bool:
+    """Return whether a list, or a list in it, holds a bool, which numpy takes for 0 or 1 beside numbers."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "b"
+    return isinstance(value, (bool, np.bool_)) or (isinstance(value, (list, tuple)) and any(map(_holds_bool, value)))
 
 
 def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: str, noun: str, bounds: Any) -> Any:
@@ -116,7 +188,7 @@ def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: s
             f" of shape ({', '.join('n' if size is None else str(size) for size in shape)}{',' * (len(shape) == 1)})"
         )
     if array is None or (array.dtype.kind not in kinds and array.size):
-        raise ValueError(f"{name} is {_printed(value)}; {expected}.")
+        raise ValueError(f"{name} is {printed(value)}; {expected}.")
     if shape is not None and (
         array.ndim != len(shape)
         or any(size not in (None, there) for size, there in zip(shape, array.shape, strict=False))

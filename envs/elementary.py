@@ -127,6 +127,11 @@ def orthogonal(gaussian: Floats) -> Floats:
     for _ in range(2):
         for i in range(len(rows)):
             for j in range(i):
-                rows[i] -= dot(rows[i], rows[j]) * rows[j]
-            rows[i] /= np.sqrt(dot(rows[i], rows[i]))
+                rows[i] -= _sum(rows[i] * rows[j]) * rows[j]
+            rows[i] /= np.sqrt(_sum(rows[i] * rows[i]))
     return rows
+
+
+def _sum(values: Floats) -> Any:
+    """Sum of (n,) from first to last, as in `dot`, by one call of numpy."""
+    return np.add.accumulate(values)[-1]

@@ -10,27 +10,30 @@ Randomness: `reset(seed)` draws one 64-bit root; episode e has the key mix(root,
 
 from __future__ import annotations
 
-import operator
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from inspect import signature
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys, plugins
 
 __all__ = [
     "Actions",
     "Core",
     "FunctionalEnv",
     "FunctionalVectorEnv",
+    "action_rules",
     "episode_keys",
     "load",
     "put_rows",
@@ -40,7 +43,19 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 TRAIL = 3  # former states in a picture
-_NEVER = np.iinfo(np.int64).min // 2
+REQUIRED = (  # parts without which a core cannot be played
+    "observation_space",
+    "action_space",
+    "metadata",
+    "initial",
+    "transition",
+    "reward",
+    "terminal",
+    "observation",
+)
+TOLERANCE = 1e-6  # share of a dimension's range by which an action may exceed it, and is clipped
+MOST_ROWS = 2**20  # of a vector environment, far more than its arrays have memory for
+_ENDLESS = np.iinfo(np.int64).max
 
 
 class Core(Protocol):
@@ -61,7 +76,8 @@ class Core(Protocol):
     def initial(self, key: keys.Key, **options: Array) -> tuple[Any, Any]:
         """Return task and state at the start of the episodes with these keys (B,).
 
-        Options are those of `reset`, one row each.
+        Options are those of `reset`, one row each: numbers (B,), or (B, *shape) where the core has a dictionary
+        `option_shapes` with the shape of that option.
         """
 
     def transition(self, task: Any, state: Any, action: Array, key: keys.Key, t: Array) -> Any:
@@ -89,13 +105,27 @@ class Core(Protocol):
         """Draw one environment (B = 1) from its last states, oldest first, and the actions between them."""
 
 
-def load(entry: str) -> Any:
-    """Import the object that "module:name" names.
+def load(entry: str, argument: str = "entry") -> Any:
+    """Import the object that "module:name" or "file.py:name" names.
 
-    Registries hold such strings so that no module is imported before it is used.
+    Registries hold such strings so that no module is imported before it is used. Errors call it `argument`.
+
+    Raises:
+        ValueError: the entry is no such text, or names a module or an object that does not exist.
+        ImportError: the module lacks something that it needs.
     """
-    module, _, name = entry.partition(":")
-    return getattr(import_module(module), name)
+    module, _, name = checks.text(argument, entry, "the text 'module:name'").rpartition(":")
+    if module.endswith(".py"):
+        return plugins.load_reference(entry)
+    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise checks.refusal(argument, entry, "the text 'module:name'")
+    try:
+        return attrgetter(name)(import_module(module))
+    except (ModuleNotFoundError, AttributeError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is None or f"{module}.".startswith(f"{missing}."):
+            raise checks.refusal(argument, entry, "a module and an object in it that exist") from error
+        raise
 
 
 def take_rows(batch: Any, rows: Array) -> Any:
@@ -120,63 +150,140 @@ def episode_keys(seeds: Sequence[int], episode: int = 0) -> keys.Key:
 
 
 class Actions(NamedTuple):
-    """Requirements on actions, read once from their space."""
+    """Requirements on actions, read once from their space.
+
+    Discrete actions are integers from 0 to n - 1. Numbers of a Box have to be finite and, unless `clips`, from `lowest`
+    to `highest`; they are clipped to the range from `low` to `high`.
+    """
 
     n: int  # number of discrete actions; 0 for a Box
     shape: tuple[int, ...]
     dtype: Any
     low: Array
     high: Array
+    lowest: Array
+    highest: Array
+    clips: bool  # whether every finite number is clipped
+    kinds: str  # of numpy's types that are accepted
 
     @classmethod
-    def of(cls, space: gym.Space[Any]) -> Actions:
+    def of(cls, space: gym.Space[Any], tolerance: float = TOLERANCE) -> Actions:
         """Read a Discrete (from 0) or Box space.
+
+        Args:
+            space: of actions.
+            tolerance: share of a dimension's range by which an action may exceed it, for rescaled actions are rounded;
+                0 for none. It is at least one unit in the last place of the bounds, unless it is 0; with infinity
+                every finite action is clipped.
 
         Raises:
             TypeError: the space is another one.
         """
         if isinstance(space, gym.spaces.Discrete) and space.start == 0:
-            return cls(int(space.n), (), np.int64, np.zeros(()), np.zeros(()))
-        if isinstance(space, gym.spaces.Box):
-            return cls(0, space.shape, space.dtype, space.low, space.high)
-        raise TypeError(f"Action space {space} is not supported; use Discrete (from 0) or Box.")
+            zero = np.zeros(())
+            return cls(int(space.n), (), np.int64, zero, zero, zero, zero, False, "iu")
+        if not isinstance(space, gym.spaces.Box):
+            raise TypeError(f"Action space {space} is not supported; use Discrete (from 0) or Box.")
+        low, high = space.low, space.high
+        if space.dtype.kind != "f":
+            return cls(0, space.shape, space.dtype, low, high, low, high, bool(np.isinf(tolerance)), "iu")
+        edges, limit = np.array([low, high]), np.finfo(space.dtype).max
+        low, high = np.clip(edges, -limit, limit)
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach = edges[1].astype(np.float64) - edges[0]
+            slack = np.where(np.isfinite(reach), min(tolerance, 1.0) * reach, 0.0)
+        if tolerance:
+            slack = np.maximum(slack, np.spacing(np.abs(np.where(np.isfinite(edges), edges, 0))).max(0))
+        lowest = np.maximum(low - slack, -limit).astype(space.dtype)
+        highest = np.minimum(high + slack, limit).astype(space.dtype)
+        return cls(0, space.shape, space.dtype, low, high, lowest, highest, bool(np.isinf(tolerance)), "fiu")
 
     def check(self, actions: Any, rows: tuple[int, ...]) -> Array:
-        """Return actions as an array (*rows, *shape).
+        """Return actions as an array (*rows, *shape) of the space's type, within the space.
 
         Raises:
             ValueError: the shape or type is not the space's, or a number is not finite or outside the space.
         """
-        array = np.asarray(actions)
-        if array.shape != rows + self.shape:
-            raise ValueError(f"Action of shape {array.shape} given; expected {rows + self.shape}.")
+        return self.clip(actions, rows).astype(self.dtype, copy=False)
+
+    def clip(self, actions: Any, rows: tuple[int, ...]) -> Array:
+        """Return actions as `check` does, but of the type they came in: what a record holds.
+
+        Raises:
+            ValueError: the shape or type is not the space's, or a number is not finite or outside the space.
+        """
+        array = self._array(actions, rows)
         if self.n:
-            if array.dtype.kind not in "iu":
-                raise ValueError(
-                    f"Action {actions!r} has type {array.dtype}; expected integers from 0 to {self.n - 1}."
-                )
             array = array.astype(np.int64, copy=False)
             if array.view(np.uint64).max() >= self.n:
-                raise ValueError(
-                    f"Action {actions!r} is outside the action space; expected integers from 0 to {self.n - 1}."
-                )
+                text, last = checks.printed(actions), self.n - 1
+                raise ValueError(f"Action {text} is outside the action space; expected integers from 0 to {last}.")
             return array
-        if array.dtype.kind not in "fiu":
-            raise ValueError(f"Action has type {array.dtype}; expected real numbers of shape {self.shape}.")
-        if not np.isfinite(array).all():
-            raise ValueError("Action holds NaN or an infinite value; every entry must be a finite number.")
-        if (array < self.low).any() or (array > self.high).any():
-            low, high = np.min(self.low), np.max(self.high)
-            raise ValueError(
-                f"Action reaches from {array.min():g} to {array.max():g}; it must lie in [{low:g}, {high:g}]."
-            )
-        return array.astype(self.dtype)
+        inside = np.isfinite(array) if self.clips else (array >= self.lowest) & (array <= self.highest)
+        if not inside.all():
+            raise self._refusal(array, inside)
+        clipped: Array = np.minimum(np.maximum(array, self.low), self.high)
+        return clipped
+
+    def _array(self, actions: Any, rows: tuple[int, ...]) -> Array:
+        """Return actions as an array of real numbers or, where the space holds integers, of integers."""
+        kind = f"integers from 0 to {self.n - 1}" if self.n else "real numbers" if "f" in self.kinds else "integers"
+        expected = f"expected {kind} of shape {rows + self.shape}"
+        try:
+            array = np.asarray(actions)
+        except Exception:  # whatever an object raises that claims to be an array
+            array = np.empty(rows + self.shape, object)
+        if array.dtype.kind != "O" and array.shape != rows + self.shape:
+            raise ValueError(f"Action {checks.printed(actions)} has shape {array.shape}; {expected}.")
+        flag = _holds_flag(actions)
+        if array.dtype.kind not in self.kinds or flag:
+            kind = "bool" if flag else str(array.dtype)
+            raise ValueError(f"Action {checks.printed(actions)} has type {kind}; {expected}.")
+        return array
+
+    def _refusal(self, array: Array, inside: Array) -> ValueError:
+        """Return the error that names the first number which is not finite or outside the space."""
+        at = tuple(np.argwhere(~inside)[0].tolist())
+        low, high = (np.broadcast_to(bound, array.shape)[at].item() for bound in (self.low, self.high))
+        hint = ""
+        if np.isfinite(array[at]) and (self.lowest != self.low).any():
+            hint = ": gymnasium.wrappers.ClipAction clips actions, RescaleAction scales them"
+        return ValueError(
+            f"Action[{', '.join(map(str, at))}] is {array[at].item()!r}; expected a finite number from {low!r} to "
+            f"{high!r}{hint}."
+        )
 
 
-def _check_render_mode(core: Core, render_mode: str | None) -> None:
-    modes = core.metadata["render_modes"]
-    if render_mode is not None and render_mode not in modes:
-        raise ValueError(f"render_mode {render_mode!r} is unknown; choose one of {modes} or None.")
+def _holds_flag(actions: Any) -> bool:
+    """Tell whether a list holds a bool, which numpy would take for a number among others."""
+    if isinstance(actions, (list, tuple)):
+        return any(map(_holds_flag, actions))
+    return isinstance(actions, bool) or (isinstance(actions, (np.bool_, np.ndarray)) and actions.dtype.kind == "b")
+
+
+def action_rules(core: Core) -> Actions:
+    """Return what the environments of a core require of actions."""
+    return Actions.of(core.action_space, np.inf if getattr(core, "clips_actions", False) else TOLERANCE)
+
+
+def _core(entry: str, kwargs: dict[str, Any]) -> Core:
+    """Make the core that "module:Class" names."""
+    made = load(entry, "core")
+    made = made(**kwargs) if callable(made) else made
+    lacking = [name for name in REQUIRED if not hasattr(made, name)]
+    if lacking:
+        raise checks.refusal("core", entry, f"the class of a core (see `Core`; it lacks {', '.join(lacking)})")
+    core: Core = made
+    return core
+
+
+def _reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy of the options of `reset`, none by default."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise checks.refusal("options", options, "a dictionary of reset options or None")
+    return dict(options)
 
 
 def _keep_memory() -> None:
@@ -191,52 +298,97 @@ def _keep_memory() -> None:
 class _Episodes:
     """Starts of episodes in rows with given roots.
 
-    A reset is a pure function of its key, so cores whose resets are cheap begin DEPTH of them ahead.
+    A reset is a pure function of its key, so that episodes may begin ahead of their turn, many together: those of a
+    core with `resets_ahead` = n are kept until a row needs one that is not there; then each row's next n are made up.
+    Episode e is kept in block e modulo n, of one place for each row.
     """
 
-    DEPTH = 16
-
     def __init__(self, core: Core, rows: int) -> None:
-        self.core, self.ahead = core, getattr(core, "cheap_reset", False)
+        self.core, self.ahead = core, getattr(core, "resets_ahead", 0)
         self._names = getattr(core, "reset_options", None) or list(signature(core.initial).parameters)[1:]
         self.roots = np.zeros(rows, np.uint64)
         self.number = np.zeros(rows, np.int64)  # of each row's current episode
-        self._first = np.full(rows, _NEVER)  # number of each row's oldest stored episode
+        self._stored = np.zeros(rows, np.int64)  # number of each row's next episode that is neither kept nor begun
+        self._kept: Any = None  # keys, tasks and states
 
     def seed(self, row: int, generator: np.random.Generator) -> None:
         """Draw a row's root; its next episode is number 0."""
         self.roots[row] = root(generator)
         self.number[row] = -1
-        self._first[:] = _NEVER
+        self._stored[row] = 0
 
     def options(self, options: Mapping[str, Any], rows: Array, shape: tuple[int, ...]) -> dict[str, Array]:
-        """Return reset options as one value for each of these rows; ValueError for an unknown name or a wrong shape."""
+        """Return reset options, finite numbers by name, as one value for each of these rows.
+
+        Raises:
+            ValueError: a name is unknown, a value is no finite number, or there is not one for all rows or for each.
+        """
         values = {}
         for name, value in options.items():
             if name not in self._names:
                 raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.")
-            if np.ndim(value) and np.shape(value) != shape:
-                raise ValueError(f"Reset option {name!r} has shape {np.shape(value)}; expected () or {shape}.")
-            values[name] = np.broadcast_to(np.asarray(value), shape or (1,))[rows]
+            checks.reals(f"Reset option {name!r}", value)
+            array = np.asarray(value)
+            one = getattr(self.core, "option_shapes", {}).get(name, ())  # of a row's value, a number by default
+            if array.shape not in (one, (*shape, *one)):
+                raise ValueError(f"Reset option {name!r} has shape {array.shape}; expected {one} or {(*shape, *one)}.")
+            values[name] = np.broadcast_to(array, (*(shape or (1,)), *one))[rows]
         return values
 
     def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:
-        """Return keys, tasks and states of the next episodes of these rows."""
-        self.number[rows] += 1
-        if options or not self.ahead:
-            key = keys.mix(self.roots[rows], self.number[rows])
-            return key, *self.core.initial(key, **options)
-        depth = self.number[rows] - self._first[rows]
-        if depth.view(np.uint64).max() >= self.DEPTH:  # spent, or (negative) never stored
-            self._first = self.number.copy()
-            self._key = keys.mix(self.roots, self.number + np.arange(self.DEPTH)[:, None]).reshape(-1)
-            self._task, self._state = self.core.initial(self._key)
-            depth = np.zeros_like(rows)
-        at = depth * len(self.roots) + rows
-        return self._key[at], take_rows(self._task, at), take_rows(self._state, at)
+        """Return keys, tasks and states of the next episodes of these rows; where a core refuses, none has begun."""
+        number = self.number[rows] + 1
+        if options or not self.ahead or not number.any():  # often no other episode follows the first
+            key = keys.mix(self.roots[rows], number)
+            task, state = self.core.initial(key, **options)
+            self.number[rows] = number
+            self._stored[rows] = np.maximum(self._stored[rows], number + 1)
+            return key, task, state
+        self.number[rows] = number
+        if (number >= self._stored[rows]).any():
+            self._begin_ahead()
+        at = number % self.ahead * len(self.roots) + rows
+        key, task, state = self._kept
+        return key[at], take_rows(task, at), take_rows(state, at)
+
+    def _begin_ahead(self) -> None:
+        """Begin what is missing of each row's `ahead` episodes from its current one on."""
+        number = self.number + np.arange(self.ahead)[:, None]
+        missing = number >= self._stored
+        rows, number = missing.nonzero()[1], number[missing]
+        key = keys.mix(self.roots[rows], number)
+        new = key, *self.core.initial(key)
+        if self._kept is None:
+            self._kept = tuple(map(self._room, new))
+        at = number % self.ahead * len(self.roots) + rows
+        self._kept[0][at] = key
+        for kept, begun in zip(self._kept[1:], new[1:], strict=True):
+            put_rows(kept, at, begun)
+        self._stored = self.number + self.ahead
+
+    def _room(self, field: Any) -> Any:
+        """Return empty arrays like these, of a place for each kept episode."""
+        if isinstance(field, tuple):
+            return type(field)(*map(self._room, field))
+        return np.empty((self.ahead * len(self.roots), *field.shape[1:]), field.dtype)
 
 
-class FunctionalEnv(gym.Env[Any, Any]):
+class _PlainSpec:
+    """A spec whose arguments are JSON's own types, whatever `gym.make` got: so it can be written down."""
+
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """The spec with which the environment was made, if it was registered."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = None if spec is None else replace(spec, kwargs=checks.plain(spec.kwargs))
+
+
+class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
     """Scalar environment of a core.
 
     Args:
@@ -245,34 +397,35 @@ class FunctionalEnv(gym.Env[Any, Any]):
         **kwargs: arguments of the core.
 
     Raises:
-        ValueError: the render mode is unknown, or the core refuses an argument.
+        ValueError: `core` names none, the render mode is unknown, or the core refuses an argument.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
 
     def __init__(self, core: str, render_mode: str | None = None, **kwargs: Any) -> None:
-        self.core: Core = load(core)(**kwargs)
-        _check_render_mode(self.core, render_mode)
+        self.core = _core(core, kwargs)
+        checks.choice("render_mode", render_mode, (*self.core.metadata["render_modes"], None))
         self.render_mode = render_mode
         self.metadata = dict(self.core.metadata)
         self.observation_space, self.action_space = self.core.observation_space, self.core.action_space
-        self._actions = Actions.of(self.action_space)
+        self._actions = action_rules(self.core)
         self._episodes = _Episodes(self.core, 1)
         self._row = np.zeros(1, np.int64)
         self._seeded, self._over = False, True
         self._history: deque[tuple[Any, Array]] = deque(maxlen=TRAIL)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start the next episode; options are those of the core's `initial`.
+        """Start the next episode; options are those of the core's `initial`, finite numbers.
 
         Raises:
             ValueError: an option is unknown, or has a wrong shape or value.
+            Error: Gymnasium's, where the seed is no integer of at least 0.
         """
+        values = self._episodes.options(_reset_options(options), self._row, ())
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self._episodes.seed(0, self.np_random)
             self._seeded = True
-        values = self._episodes.options(options or {}, np.zeros(1, np.int64), ())
         self._key, self.task, self.state = self._episodes.begin(self._row, values)
         self._t = np.zeros(1, np.int64)
         self._over = False
@@ -290,17 +443,11 @@ class FunctionalEnv(gym.Env[Any, Any]):
             raise gym.error.ResetNeeded(
                 "There is no episode to step: call reset() first, and again after an episode has terminated."
             )
-        n = self._actions.n
-        if n:  # the common case, without a detour over arrays
-            try:
-                index = operator.index(action)
-            except TypeError:
-                raise ValueError(f"Action {action!r} is not an integer; expected one from 0 to {n - 1}.") from None
-            if not 0 <= index < n:
-                raise ValueError(
-                    f"Action {action!r} is outside the action space; expected an integer from 0 to {n - 1}."
-                )
-            actions = np.array((index,))
+        n, kind = self._actions.n, type(action)
+        if n and (kind is np.int64 or (kind is np.ndarray and not action.ndim and action.dtype.kind in "iu")):
+            action, kind = action.item(), int
+        if n and kind is int and 0 <= action < n:  # the common case, without a detour over arrays
+            actions = np.array((action,))
         else:
             actions = self._actions.check(action, ())[None]
         core, task, previous = self.core, self.task, self.state
@@ -326,13 +473,13 @@ class FunctionalEnv(gym.Env[Any, Any]):
         return self.core.render(self.render_mode, self.task, states, [action for _, action in self._history])
 
 
-class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
+class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
     """Vector environment of a core: rows advanced by the same array expressions as the scalar environment.
 
     Args:
         core: "module:Class" of the core.
-        num_envs: rows, at least 1.
-        max_episode_steps: steps after which episodes are truncated, or None.
+        num_envs: rows, from 1 to 2**20.
+        max_episode_steps: steps after which episodes are truncated, at least 1; None or -1 for no limit.
         autoreset_mode: NEXT_STEP (default: the step after an episode's end ignores the action and returns the reset
             observation with reward 0), SAME_STEP (`final_obs` and `final_info` in info) or DISABLED (call
             `reset(options={"reset_mask": mask})`).
@@ -340,7 +487,7 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         **kwargs: arguments of the core.
 
     Raises:
-        ValueError: `num_envs` is below 1, a mode is unknown, or the core refuses an argument.
+        ValueError: an argument is not as stated, a mode is unknown, or the core refuses an argument.
     """
 
     def __init__(
@@ -352,19 +499,27 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs = {num_envs}; expected at least 1.")
-        self.core: Core = load(core)(**kwargs)
-        _check_render_mode(self.core, render_mode)
-        self.num_envs, self.max_episode_steps, self.render_mode = num_envs, max_episode_steps, render_mode
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        num_envs = checks.integer("num_envs", num_envs, 1, MOST_ROWS)
+        limit = (
+            -1 if max_episode_steps is None else checks.integer("max_episode_steps", max_episode_steps, -1, _ENDLESS)
+        )
+        if limit == 0:
+            raise checks.refusal("max_episode_steps", 0, "an integer of at least 1, or None or -1 for no limit")
+        if not isinstance(autoreset_mode, AutoresetMode):
+            autoreset_mode = AutoresetMode(
+                checks.choice("autoreset_mode", autoreset_mode, [m.value for m in AutoresetMode])
+            )
+        self.core = _core(core, kwargs)
+        checks.choice("render_mode", render_mode, (*self.core.metadata["render_modes"], None))
+        self.num_envs, self.max_episode_steps, self.render_mode = num_envs, limit if limit > 0 else None, render_mode
+        self.autoreset_mode = autoreset_mode
         self.metadata = {**self.core.metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space, self.single_action_space = self.core.observation_space, self.core.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._actions = Actions.of(self.single_action_space)
+        self._actions = action_rules(self.core)
         self._rows = (num_envs,)
-        self._limit = np.iinfo(np.int64).max if max_episode_steps is None else max_episode_steps
+        self._limit = limit if limit > 0 else _ENDLESS
         self._episodes = _Episodes(self.core, num_envs)
         self._seeds = [-1] * num_envs
         self._keys = np.zeros(num_envs, np.uint64)
@@ -385,34 +540,27 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: the mask, an option or the number of seeds does not fit.
             ResetNeeded: a mask is given before the first reset.
+            Error: Gymnasium's, where a seed is no integer of at least 0.
         """
-        options = dict(options or {})
+        options = _reset_options(options)
         mask = options.pop("reset_mask", None)
         if mask is None:
             mask = np.ones(self.num_envs, np.bool_)
         elif not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != self._rows or not mask.any():
-            raise ValueError(
-                f"reset_mask must be a bool array of shape {self._rows} with at least one True; got {mask!r}."
-            )
+            raise checks.refusal("reset_mask", mask, f"a bool array of shape {self._rows} with at least one True")
         elif not self._ready:
             raise gym.error.ResetNeeded(
                 "reset_mask resets some rows of a running environment: call reset() without it first."
             )
-        seeds = (
-            [None if seed is None else seed + i for i in range(self.num_envs)]
-            if not isinstance(seed, Sequence)
-            else list(seed)
-        )
-        if len(seeds) != self.num_envs:
-            raise ValueError(
-                f"{len(seeds)} seeds given for {self.num_envs} environments; expected one per environment."
-            )
         rows = np.flatnonzero(mask)
-        for i in rows.tolist():
-            if seeds[i] is not None or self._seeds[i] < 0:
-                generator, self._seeds[i] = seeding.np_random(seeds[i])
-                self._episodes.seed(i, generator)
         values = self._episodes.options(options, rows, self._rows)
+        seeds = self._row_seeds(seed)
+        generators = {
+            i: seeding.np_random(seeds[i]) for i in rows.tolist() if seeds[i] is not None or self._seeds[i] < 0
+        }
+        for i, (generator, own) in generators.items():
+            self._seeds[i] = own
+            self._episodes.seed(i, generator)
         if len(rows) == self.num_envs:
             self._keys, self.task, self.state = self._episodes.begin(rows, values)
             self._t[:] = 0
@@ -421,6 +569,16 @@ class FunctionalVectorEnv(VectorEnv[Any, Any, Any]):
             self._begin(rows, values)
         self._done[rows] = False
         return self.core.observation(self.task, self.state), {}
+
+    def _row_seeds(self, seed: int | Sequence[int | None] | None) -> list[Any]:
+        """Return one seed for each row; Gymnasium's `np_random` refuses what is none."""
+        if isinstance(seed, int):
+            return [seed + i for i in range(self.num_envs)]
+        if not isinstance(seed, Sequence) or isinstance(seed, str | bytes):
+            return [seed] * self.num_envs
+        if len(seed) != self.num_envs:
+            raise ValueError(f"{len(seed)} seeds given for {self.num_envs} environments; expected one per environment.")
+        return list(seed)
 
     def _begin(self, rows: Array, options: dict[str, Array]) -> None:
         """Start the next episode of some rows, in place."""

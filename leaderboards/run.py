@@ -7,26 +7,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector.utils import concatenate, create_empty_array
 
 from valuegym.agents import make, references
+from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.records import simulators
 from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
 from valuegym.leaderboards.records.record import (
     Episode,
     Record,
+    RecordError,
     path_of,
     remove_stale_temporaries,
     write_record,
 )
+from valuegym.leaderboards.records.simulators import Play
 from valuegym.leaderboards.verification.replay import replay
-from valuegym.leaderboards.verification.scores import SCORES
+from valuegym.leaderboards.verification.scores import declared_scores, scores_of, simulated_returns
 
-__all__ = ["Job", "jobs", "play", "play_record", "run", "run_all"]
+__all__ = ["Job", "jobs", "play", "play_record", "play_simulators", "predicted", "run", "run_all"]
 
 
 class Job(NamedTuple):
@@ -57,6 +63,10 @@ class Job(NamedTuple):
         """Name of the agent in the record."""
         return references.record_name(self.agent, json.loads(self.settings or "{}"))
 
+    def __str__(self) -> str:
+        """Name the run for people."""
+        return f"{self.name} on {self.experiment}, seed {self.seed}"
+
     @property
     def path(self) -> Path:
         """Path of the record."""
@@ -68,12 +78,15 @@ def play(
 ) -> list[Episode]:
     """Play one episode in every row of a vector environment, seeded row by row, recording actions and states.
 
+    Actions that the environment clips are recorded as the core got them.
+
     Raises:
-        ValueError: the agent's `predict` returns no pair, or an action outside the action space.
+        ValueError: the agent's `predict` returns no pair, or an action outside the action space that is not clipped.
     """
     if hasattr(agent, "attach"):
         agent.attach(envs)
     core, n = envs.unwrapped.core, envs.num_envs
+    allowed = action_rules(core)
     observation, _ = envs.reset(seed=list(seeds), options=options)
     start, memory, running = np.ones(n, np.bool_), None, np.ones(n, np.bool_)
     actions: list[list[Any]] = [[] for _ in range(n)]
@@ -83,17 +96,12 @@ def play(
     ends = np.zeros((n, 2), np.bool_)
     every = getattr(core, "checkpoint", 1)
     while running.any():
-        answer = agent.predict(observation, state=memory, episode_start=start, deterministic=deterministic)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise ValueError(
-                f"{type(agent).__name__}.predict returned a {type(answer).__name__}; expected a pair (actions, "
-                "memory), as Stable-Baselines3's models return it."
-            )
-        action, memory = answer
+        action, memory = predicted(agent, observation, memory, start, deterministic)
+        action = allowed.clip(action, (n,))
         observation, _, terminated, truncated, _ = envs.step(action)
         state = envs.unwrapped.state
         for row in np.flatnonzero(running):
-            actions[row].append(np.asarray(action[row]).tolist())
+            actions[row].append(action[row].tolist())
             ends[row] = terminated[row], truncated[row]
             if ends[row].any() or len(actions[row]) % every == 0:
                 for name, value in state._asdict().items():
@@ -101,6 +109,55 @@ def play(
         start = terminated | truncated
         running &= ~start
     return [Episode(seeds[i], actions[i], states[i], bool(ends[i, 0]), bool(ends[i, 1])) for i in range(n)]
+
+
+def play_simulators(
+    agent: Any, what: experiments.Experiment, seeds: Sequence[int]
+) -> tuple[list[Episode], list[float]]:
+    """Play one episode in each of several environments without a core; return the episodes and their returns.
+
+    Raises:
+        ValueError: the agent's `predict` returns no pair, or an action outside the action space; the environment fails,
+            or is declared deterministic and does something else when the same actions are played again.
+    """
+    plays = [
+        Play(simulators.make(what.env_id, what.kwargs), seed, options)
+        for seed, options in zip(seeds, what.reset_options(), strict=True)
+    ]
+    space, start, memory = plays[0].env.observation_space, np.ones(len(plays), np.bool_), None
+    batch: Any = create_empty_array(space, len(plays))
+    while not all(play.over for play in plays):
+        seen = [play.observation for play in plays]
+        batch = concatenate(space, seen, batch)
+        action, memory = predicted(agent, deepcopy(batch), memory, start)
+        for row, play in enumerate(plays):
+            if not play.over:
+                play.step(action[row])
+        start = np.zeros(len(plays), np.bool_)
+    episodes = [play.episode(what.deterministic) for play in plays]
+    for play in plays:
+        play.env.close()
+    try:
+        return episodes, simulated_returns(what, episodes)
+    except RecordError as error:
+        raise ValueError(
+            f"{what.id} is declared deterministic, but {error} Declare deterministic=False, and scores are claims."
+        ) from error
+
+
+def predicted(agent: Any, observation: Any, memory: Any, start: Any, deterministic: bool = True) -> tuple[Any, Any]:
+    """Return an agent's actions and memory.
+
+    Raises:
+        ValueError: its `predict` returns something else.
+    """
+    answer = agent.predict(observation, state=memory, episode_start=start, deterministic=deterministic)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise ValueError(
+            f"{type(agent).__name__}.predict returned a {type(answer).__name__}; expected a pair (actions, "
+            "memory), as Stable-Baselines3's models return it."
+        )
+    return answer
 
 
 def run(
@@ -146,9 +203,11 @@ def run(
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # before the work, not after it
         raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
-    if what.timesteps and hasattr(player, "learn"):
-        player.learn(what.timesteps)
-    write_record(path, play_record(player, job.name, experiment, seed, data, evaluation, about))
+    with executors.limited_threads():
+        if what.timesteps and hasattr(player, "learn"):
+            player.learn(what.timesteps)
+        record = play_record(player, job.name, experiment, seed, data, evaluation, about)
+    write_record(path, record)
     return path
 
 
@@ -170,13 +229,17 @@ def play_record(
     """
     what = experiments.find(experiment)
     spec, seeds = what.spec(), what.evaluation_seeds(seed) if evaluation is None else list(evaluation)
+    digest = environment_digest(what.env_id, what.arguments, data if what.data else None, what.deterministic)
+    made_with = provenance() | ({"agent": dict(about)} if about else {})
+    if what.simulated:
+        episodes, returns = play_simulators(player, what, seeds)
+        scores = declared_scores(what, returns)
+        return Record(agent, experiment, seed, spec, digest, made_with, episodes, scores.tolist())
     envs = gym.make_vec(what.env_id, num_envs=what.episodes, **what.make_kwargs(data))
     options = {what.options[0]: np.array(what.options[1])} if what.options else {}
     episodes = play(player, envs, seeds, options)
     core = envs.unwrapped.core  # type: ignore[attr-defined]
-    scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options), {})
-    digest = environment_digest(what.env_id, what.arguments, data if what.data else None)
-    made_with = provenance() | ({"agent": dict(about)} if about else {})
+    scores = scores_of(what, core, replay(core, episodes, spec["max_episode_steps"], options), {})
     return Record(agent, experiment, seed, spec, digest, made_with, episodes, scores.tolist())
 
 
@@ -221,14 +284,20 @@ def _work(job: Job) -> Path:
 def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> list[Path]:
     """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped.
 
-    What a write that was killed left behind is removed.
+    What a write that was killed left behind is removed. A job that fails stops no other.
 
     Raises:
-        ValueError: for an unknown executor, agent or experiment.
-        OSError: where results cannot be written, or worker processes die again and again.
+        ValueError: for an unknown executor.
+        JobsFailed: when all jobs are through and some failed; it names them.
+        OSError: where worker processes die before they work on anything, or a Ray cluster is gone.
+        KeyboardInterrupt: saying how many runs are finished and kept.
     """
     todo = [job for job in chosen if job.overwrite or not job.path.is_file()]
     for folder in {job.path.parent for job in chosen}:
         remove_stale_temporaries(folder)
-    executors.parallel_map(experiments.in_workers(_work), todo, workers, "running", executor)
+    try:
+        executors.parallel_map(experiments.in_workers(_work), todo, workers, "running", executor)
+    except KeyboardInterrupt:
+        kept = sum(job.path.is_file() for job in chosen)
+        raise KeyboardInterrupt(f"{kept} of {len(chosen)} runs are finished and kept") from None
     return [job.path for job in chosen]

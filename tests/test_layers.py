@@ -39,6 +39,8 @@ MAX_ARROWS = 60  # from one box of leaderboards/ to another
 
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
+    "valuegym.agents.divergence",
+    "valuegym.agents.control.finite",
     "valuegym.envs.checks",
     "valuegym.agents.preference.comparisons",
     "valuegym.agents.control.critics",

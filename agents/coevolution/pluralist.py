@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.agents.coevolution.trackers import Floats, Kalman, Memory, carried
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.planning import plan
@@ -17,6 +17,8 @@ from valuegym.envs.coevolution.planning import plan
 __all__ = ["Pluralist", "fitted_clusters", "initial_centres"]
 
 KEPT = 12  # steps whose responses are kept
+MOST = 12  # the largest number of clusters
+HIGHEST = 1e6  # price; rewards are of the order of 1
 CROWD = 60  # simulated people, who represent the population in the plan
 ITERATIONS = 10  # of expectation and maximisation, for each number of clusters at each step
 
@@ -52,16 +54,15 @@ class Pluralist(Kalman):
         at_end: bool = False,
     ) -> None:
         super().__init__(env, seed, drift=drift)
-        if clusters < 1 or (price is not None and not price >= 0):
-            raise ValueError(
-                f"clusters = {clusters}, price = {price}; expected at least 1 cluster and a price of at least 0."
-            )
-        self.clusters, self.dimensions, self.at_end = clusters, self.core.dimensions, at_end
+        if price is not None:
+            price = checks.real("price", price, 0, HIGHEST)
+        self.clusters, self.at_end = checks.integer("clusters", clusters, 1, MOST), checks.flag("at_end", at_end)
+        self.dimensions = self.core.dimensions
         if isinstance(self.core, Coevolve):
             self.price = self.core.price if price is None else price
             self.cluster_std = self.core.cluster_std
         index = np.arange(CROWD * self.dimensions)
-        self.crowd = keys.irwin_hall(keys.mix(seed), index).reshape(CROWD, self.dimensions)
+        self.crowd = keys.irwin_hall(keys.mix(self.seed), index).reshape(CROWD, self.dimensions)
 
     def decide(
         self, responses: Floats, reading: Floats, t: npt.NDArray[np.int64], memory: Memory

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.agents.base import BatchAgent, Mask, rules
+from valuegym.envs import checks
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
 from valuegym.envs.coevolution.trajectories import extrapolate
@@ -43,6 +44,8 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Memory: TypeAlias = "dict[str, Floats]"
 
 KEPT = 16  # readings in the history of an agent
+STEPS = 100  # the largest number of steps that are extrapolated
+WIDEST = 1e6  # the largest standard deviation; values are of the order of 1
 
 
 class Tracker(BatchAgent):
@@ -60,16 +63,14 @@ class Tracker(BatchAgent):
     speaking_rate = 1.0
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, speaking_rate: float | None = None) -> None:
-        super().__init__(env)
+        super().__init__(env, seed)
         core: Any = rules(env)
         if not isinstance(core, Follow | Coevolve):
             raise ValueError(
                 f"{type(self).__name__} follows values; it plays in Follow-v0, Predict-v0 and Coevolve-v0 only."
             )
-        if speaking_rate is not None and not 0 <= speaking_rate <= 1:
-            raise ValueError(
-                f"speaking_rate = {speaking_rate}; expected the share of steps at which to speak, from 0 to 1."
-            )
+        if speaking_rate is not None:
+            speaking_rate = checks.real("speaking_rate", speaking_rate, 0, 1)
         self.core = core
         self.ahead = getattr(core, "horizon", 0)
         self.speaking_rate = self.speaking_rate if speaking_rate is None else speaking_rate
@@ -154,11 +155,8 @@ class Lifelong(Tracker):
         speaking_rate: float | None = None,
     ) -> None:
         super().__init__(env, seed, speaking_rate)
-        if start not in ("iterative", "independent") or not 0 < rate <= 1:
-            raise ValueError(
-                f"start = {start!r}, rate = {rate}; expected 'iterative' or 'independent', rate in (0, 1]."
-            )
-        self.rate, self.start = rate, start
+        self.rate = checks.real("rate", rate, high=1, above=0)
+        self.start = checks.choice("start", start, ("iterative", "independent"))
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Move from the last estimate or the first reading, `rate` of the way to the new one."""
@@ -184,9 +182,7 @@ class MovingAverage(Tracker):
         self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.3, speaking_rate: float | None = None
     ) -> None:
         super().__init__(env, seed, speaking_rate)
-        if not 0 < gain <= 1:
-            raise ValueError(f"gain = {gain}; expected a number above 0, up to 1.")
-        self.gain = gain
+        self.gain = checks.real("gain", gain, high=1, above=0)
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Return the average, which starts at the first reading."""
@@ -216,12 +212,9 @@ class Extrapolative(Tracker):
         speaking_rate: float | None = None,
     ) -> None:
         super().__init__(env, seed, speaking_rate)
-        if not 0 <= order < KEPT or steps < 1 or not 0 <= shrinkage <= 1:
-            raise ValueError(
-                f"order = {order}, steps = {steps}, shrinkage = {shrinkage}; expected an order from 0 to {KEPT - 1}, "
-                "at least 1 step, and a shrinkage from 0 to 1."
-            )
-        self.order, self.steps, self.shrinkage = order, steps, shrinkage
+        self.order = checks.integer("order", order, 0, KEPT - 1)
+        self.steps = checks.integer("steps", steps, 1, STEPS)
+        self.shrinkage = checks.real("shrinkage", shrinkage, 0, 1)
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Return the forecast; rows with a shorter history have a lower order."""
@@ -266,18 +259,16 @@ class Kalman(Tracker):
         super().__init__(env, seed, speaking_rate)
         if drift is None:
             drift = 0.08 if isinstance(self.core, Coevolve) else 0.25
-        if not drift >= 0 or not cluster_std >= 0:
-            raise ValueError(
-                f"drift = {drift}, cluster_std = {cluster_std}; expected standard deviations of at least 0."
-            )
-        self.drift, self.noise = drift, reading_variance(self.core.channel, cluster_std)
+        self.drift = checks.real("drift", drift, 0, WIDEST)
+        self.noise = reading_variance(self.core.channel, checks.real("cluster_std", cluster_std, 0, WIDEST))
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Predict, then correct; the first reading opens with its own variance."""
         opening = np.full((len(reading), 1), self.noise)
         level, variance = carried(memory, "level", reading, t), carried(memory, "variance", opening, t)
         prior = variance + self.drift**2
-        gain = prior / (prior + self.noise)
+        total = prior + self.noise
+        gain = np.divide(prior, total, out=np.ones_like(prior), where=total > 0)  # exact readings are taken as they are
         first = (t == 0)[:, None]
         level = np.where(first, reading, level + gain * (reading - level))
         return level, {"level": level, "variance": np.where(first, opening, (1.0 - gain) * prior)}
@@ -309,9 +300,7 @@ class Theta(Tracker):
         self, env: gym.Env[Any, Any], seed: int = 0, gain: float = 0.5, speaking_rate: float | None = None
     ) -> None:
         super().__init__(env, seed, speaking_rate)
-        if not 0 < gain <= 1:
-            raise ValueError(f"gain = {gain}; expected a number above 0, up to 1.")
-        self.gain = gain
+        self.gain = checks.real("gain", gain, high=1, above=0)
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Return the forecast `ahead` steps ahead."""

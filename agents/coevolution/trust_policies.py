@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.agents.base import BatchAgent, Mask, rules
+from valuegym.envs import checks
 from valuegym.envs.coevolution.lock_in import LockIn
 
 __all__ = ["ConstantTrust", "EchoFree", "below_threshold", "full", "none"]
@@ -31,10 +32,9 @@ class ConstantTrust(BatchAgent):
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, trust: float = 0.0) -> None:
-        super().__init__(env)
+        super().__init__(env, seed)
         core = _rules(env)
-        if not 0 <= trust <= core.trust:
-            raise ValueError(f"trust = {trust}; expected a number from 0 to {core.trust}.")
+        trust = checks.real("trust", trust, 0, core.trust)
         self.action = np.array([2.0 * trust / core.trust - 1.0, 0.0], np.float32)
 
     def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
@@ -79,10 +79,9 @@ class EchoFree(BatchAgent):
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, message_weight: float = 0.92) -> None:
-        if not 0 < message_weight < 1:
-            raise ValueError(f"message_weight = {message_weight}; expected a share above 0 and below 1.")
-        super().__init__(env)
-        self.core, self.message_weight = _rules(env), message_weight
+        super().__init__(env, seed)
+        self.core = _rules(env)
+        self.message_weight = checks.real("message_weight", message_weight, above=0, below=1)
 
     def act(self, observation: Any, memory: _Memory | None, start: Mask) -> tuple[Any, _Memory]:
         """Return trust and message for every environment."""

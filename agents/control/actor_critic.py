@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from valuegym.agents.control.batched_mlp import MLP, join_networks
 from valuegym.agents.control.buffer import Transitions
 from valuegym.agents.control.critics import CriticParameters, Critics, critic_loss, q_values
+from valuegym.envs import checks
 
 __all__ = ["Optimisation", "SoftActorCritic", "Trainer", "normal", "squashed"]
 
@@ -38,6 +39,9 @@ class Optimisation:
         tau: weight of the critics in each update of the target critics.
         temperature: weight of the entropy at the start.
         batch: transitions in one update.
+
+    Raises:
+        ValueError: a setting is not finite or out of range.
     """
 
     discount: float = 0.99
@@ -46,6 +50,15 @@ class Optimisation:
     tau: float = 0.005
     temperature: float = 0.1
     batch: int = 128
+
+    def __post_init__(self) -> None:
+        """Check every setting."""
+        checks.real("discount", self.discount, 0, below=1)
+        checks.real("actor_rate", self.actor_rate, 0)
+        checks.real("critic_rate", self.critic_rate, 0)
+        checks.real("tau", self.tau, 0, 1)
+        checks.real("temperature", self.temperature, above=0)
+        checks.integer("batch", self.batch, 1, 2**16)
 
 
 class SoftActorCritic:

@@ -21,7 +21,9 @@ from torch.nn import functional as F
 from valuegym.agents.control import losses
 from valuegym.agents.control.batched_mlp import MLP, join_networks
 from valuegym.agents.control.buffer import Transitions
+from valuegym.agents.control.finite import all_finite
 from valuegym.agents.control.losses import Loss, LossWeights, Prediction
+from valuegym.agents.divergence import DivergenceError
 
 __all__ = [
     "Architecture",
@@ -145,6 +147,17 @@ class Ensemble(nn.Module):
         member = torch.randint(self.architecture.members, (B,), generator=generator)
         shape = (1, self.architecture.members, B, self.D)
         noise = torch.randn(shape, generator=generator) if self.architecture.gaussian else None
+        return self.step_of(observation, action, member, noise)
+
+    @torch.no_grad()
+    def step_of(
+        self, observation: Tensor, action: Tensor, member: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return next observations (B, D) and rewards (B,) by these members (B,).
+
+        A Gaussian model takes standard normal noise (1, E, B, D).
+        """
+        B = len(observation)
         out = self(observation, action, None if noise is None else noise.to(observation.device))
         mean = out.observation if out.samples is None else out.samples[0]
         index = member.to(mean.device), torch.arange(B, device=mean.device)
@@ -166,6 +179,9 @@ def fit(model: Ensemble, optimiser: torch.optim.Optimizer, data: ModelFit, steps
 
     Returns:
         The mean loss over the last tenth of the steps.
+
+    Raises:
+        DivergenceError: that loss or the model is not finite.
     """
     return fit_together(model, optimiser, [data], steps, batch)[0]
 
@@ -196,6 +212,9 @@ def fit_together(
 
     Losses are summed over members, so that no member changes the step of another. Neighbours with the same loss are
     evaluated in one call.
+
+    Raises:
+        DivergenceError: the loss over the last tenth of the steps or a model is not finite.
     """
     members = model.architecture.members // len(fits)
     data = Transitions(*(torch.cat(column) for column in zip(*(f.transitions for f in fits), strict=True)))
@@ -224,6 +243,8 @@ def fit_together(
         optimiser.step()
         if i >= steps - max(steps // 10, 1):
             recent.append(mean.detach())
+    if not all_finite([*model.parameters(), *recent]):
+        raise DivergenceError(f"The model diverged: after {steps} gradient steps its weights or loss are not finite.")
     return torch.stack(recent).mean(0).view(len(fits), members).mean(1).tolist() if recent else [0.0] * len(fits)
 
 

@@ -31,6 +31,8 @@ import torch
 from torch import Tensor
 
 from valuegym.agents.control.buffer import Transitions
+from valuegym.agents.control.finite import all_finite
+from valuegym.agents.divergence import DivergenceError
 
 __all__ = [
     "LOSSES",
@@ -198,6 +200,7 @@ def critic_statistics(
 
     Raises:
         ValueError: every transition for training is terminated, so that none has a next value.
+        DivergenceError: a value or a derivative of the critics is not finite.
     """
     alive = ~transitions.terminated.bool()
     included = alive if training is None else training & alive
@@ -209,6 +212,8 @@ def critic_statistics(
     with torch.no_grad():
         change = value - values(transitions.observation)
     second = value_hessians(values, transitions.next_observation) * scale[:, None] * scale if hessian else None
+    if not all_finite([value, gradient] if second is None else [value, gradient, second]):
+        raise DivergenceError("Values or gradients of the critics are not finite.")
     return CriticStatistics(value, change, gradient, included, second)
 
 

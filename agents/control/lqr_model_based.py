@@ -15,13 +15,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from valuegym.agents.base import TrainingEnv, check_seed, finite_action
 from valuegym.agents.control import linear_model, losses
 from valuegym.agents.control.losses import CriticStatistics, LossWeights
+from valuegym.agents.divergence import DivergenceError
+from valuegym.envs import checks
 from valuegym.envs.control import riccati
 
 __all__ = ["LQRModelBased"]
 
 Floats = npt.NDArray[np.float64]
+MAX_ROUNDS = 100
 LINEAR_LOSSES = (*linear_model.CONSTANT, "vagram", "vagram_taylor")
 
 
@@ -29,7 +33,8 @@ class LQRModelBased:
     """Agent that explores at random, fits a linear model, and acts by u = -K s, clipped to the action space.
 
     Raises:
-        ValueError: spaces are not flat boxes, or the loss has no linear form.
+        ValueError: spaces are not flat boxes, actions are unbounded, the loss has no linear form, or seed, rank, rounds
+            or discount is out of range.
     """
 
     def __init__(
@@ -41,13 +46,16 @@ class LQRModelBased:
         rounds: int = 4,
         discount: float = 0.99,
     ) -> None:
+        self.env, self.seed = TrainingEnv(env), check_seed(seed)
         for space in (env.observation_space, env.action_space):
             if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
                 raise ValueError(f"lqr_model_based plays with flat boxes for observations and actions, not {space}.")
-        if loss not in LINEAR_LOSSES:
-            raise ValueError(f"loss {loss!r} has no form for linear models; expected one of {sorted(LINEAR_LOSSES)}.")
-        self.env, self.seed, self.loss, self.rank, self.rounds, self.discount = env, seed, loss, rank, rounds, discount
+        self.loss = checks.choice("loss", loss, sorted(LINEAR_LOSSES))
+        self.rank, self.rounds = checks.integer("rank", rank, 1), checks.integer("rounds", rounds, 1, MAX_ROUNDS)
+        self.discount = checks.real("discount", discount, above=0, below=1)
         assert isinstance(env.action_space, gym.spaces.Box) and env.observation_space.shape is not None
+        if not env.action_space.is_bounded():
+            raise ValueError(f"lqr_model_based needs bounded actions; {env.action_space} is not.")
         self.space = env.action_space
         self.n, self.m = env.observation_space.shape[0], self.space.shape[0]
         self.gain: Floats = np.zeros((self.m, self.n))
@@ -77,15 +85,21 @@ class LQRModelBased:
         return losses.find(self.loss).prepare(statistics, units, None)
 
     def learn(self, total_timesteps: int) -> LQRModelBased:
-        """Explore for this many steps, then alternately fit the value of the controller and the model."""
-        if total_timesteps < 1:
+        """Explore for this many steps, then alternately fit the value of the controller and the model.
+
+        Raises:
+            ValueError: the number of steps is no integer of at least 0.
+            DivergenceError: a transition, the cost, the value or the model is not finite.
+        """
+        if not checks.integer("total_timesteps", total_timesteps, 0):
             return self
         s, u, cost, y = (torch.from_numpy(field) for field in self.explore(total_timesteps))
         x = torch.cat([s, u], -1)
-        features = linear_model.quadratic_features(x)
+        features = self._finite("quadratic features", linear_model.quadratic_features(x))
         H = linear_model.symmetric(
             torch.linalg.lstsq(features, cost[:, None], driver="gelsd").solution[:, 0], x.shape[-1]
         )
+        self._finite("cost", H)
         Q, R = H[: self.n, : self.n].numpy(), H[self.n :, self.n :].numpy()
         order = torch.from_numpy(np.random.default_rng([self.seed, 1]).permutation(total_timesteps))
         halves = (order[::2], order[1::2])  # two critics that share no transition, so that their errors are independent
@@ -97,9 +111,11 @@ class LQRModelBased:
                 )
                 for rows in halves
             ]
+            self._finite("value", *parts)
             form = linear_model.form(self._weights(y, parts), x, y)
+            self._finite("weighted loss", *form)
             fit = linear_model.reduced_rank if self.loss in linear_model.CONSTANT else linear_model.low_rank
-            B = fit(form, self.rank).numpy()
+            B = self._finite("model", fit(form, min(self.rank, self.n))).numpy()
             no_noise = np.zeros((self.n, self.n))
             system = riccati.LinearSystem(B[:, : self.n], B[:, self.n :], Q, R, no_noise, self.discount)
             with np.errstate(all="ignore"):
@@ -109,9 +125,22 @@ class LQRModelBased:
             self.gain = gain
         return self
 
+    def _finite(self, what: str, *parts: Tensor) -> Tensor:
+        """Return the first of some tensors, if all are finite."""
+        if not all(bool(part.isfinite().all()) for part in parts):
+            steps = self.env.steps
+            raise DivergenceError(f"The {what} of lqr_model_based with seed {self.seed} diverged after {steps} steps.")
+        return parts[0]
+
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
-        """Return the controller's action, for one observation (n,) or several (N, n)."""
+        """Return the controller's action, for one observation (n,) or several (N, n).
+
+        Raises:
+            ValueError: no finite action follows from an observation that is not finite.
+            DivergenceError: the gain is not finite.
+        """
         action = -np.asarray(observation, np.float64) @ self.gain.T
+        finite_action(action, self, observation)
         return np.clip(action, self.space.low, self.space.high).astype(self.space.dtype), state

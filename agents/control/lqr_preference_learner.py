@@ -15,14 +15,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from valuegym.agents.base import BatchAgent, Mask, rules, unstack
+from valuegym.agents.base import BatchAgent, Mask, check_env, rules, unstack
 from valuegym.agents.control import linear_model
 from valuegym.agents.control import lqr_preferences as preferences
 from valuegym.agents.control.lqr_preferences import Features, Pairs, Segments
+from valuegym.agents.preference.comparisons import check_answer
+from valuegym.envs import checks
 from valuegym.envs.control import riccati
 from valuegym.envs.control.lqr_from_preferences import MAX_GAIN, LQRFromPreferences, Query, read
 from valuegym.envs.control.riccati import LinearSystem
-from valuegym.envs.preference.annotators import labels
 
 __all__ = [
     "LOSSES",
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float64]
-STATISTICS, LOSSES = ("regret", "partial_return"), ("mse", "vagram", "vagram_taylor", "vagram_mean", "vagram_matrix")
+STATISTICS, LOSSES = preferences.STATISTICS, ("mse", "vagram", "vagram_taylor", "vagram_mean", "vagram_matrix")
+MAX_ROUNDS = 100
 
 
 class Answers(NamedTuple):
@@ -50,7 +52,9 @@ class Answers(NamedTuple):
 
 
 def _features(query: Query) -> Features:
-    """Return the features of the cost: those of states, and the force squared."""
+    """Return the features of the cost, those of states and the force squared, of a query whose numbers are finite."""
+    for name in ("states", "actions", "next_states", "features"):
+        checks.reals(name, getattr(query, name))
     n = len(query.features)
     return Features(np.concatenate([query.features, np.zeros((1, n, n))]), np.eye(n + 1)[:, -1:, None])
 
@@ -68,7 +72,7 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
     The value that weights a model is that of the last gain, at first of no force, under a linear model of full rank:
     only the model that plans is small, not the critic. With regret, the rounds are run twice, from the reward by
     partial return and from that by regret under the model of full rank, and the gain whose reward explains the answers
-    better is returned. Rounds end early where a gain or its value is not finite.
+    better is returned. Rounds end early where a gain, its value or the model is not finite.
 
     Args:
         query: the last observation, with transitions and features of the cost.
@@ -79,8 +83,13 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
         rounds: of model, reward and controller.
 
     Raises:
-        ValueError: the statistic or the loss is unknown.
+        ValueError: the statistic or the loss is unknown, rank or rounds is out of range, the pairs are not valid
+            (`lqr_preferences.check_pairs`), or a transition or feature is not finite.
+        DivergenceError: the weights are not finite.
     """
+    checks.choice("statistic", statistic, STATISTICS)
+    checks.choice("loss", loss, LOSSES)
+    rank, rounds = checks.integer("rank", rank, 1), checks.integer("rounds", rounds, 1, MAX_ROUNDS)
     features, n = _features(query), len(query.features)
     x = np.concatenate([query.states, query.actions], 1)
     full_model = _system(np.linalg.lstsq(x, query.next_states, rcond=None)[0].T, query.discount)
@@ -105,7 +114,8 @@ def plan(query: Query, pairs: Pairs, statistic: str, loss: str, rank: int, round
             if not np.isfinite(P).all():
                 break
             model = small_model(P)
-            if statistic == "regret":
+            known = bool(np.isfinite(model.A).all() and np.isfinite(model.B).all())
+            if statistic == "regret" and known:
                 weights = preferences.learn(pairs, features, model, "regret", units, start=weights)
             gain = preferences.controller(model, features, weights)
             if not np.isfinite(gain).all():
@@ -139,7 +149,7 @@ class LQRPreferenceLearner(BatchAgent):
 
     Raises:
         ValueError: the environment is not `LQRFromPreferences-v0`, its rules cannot be given (`agents.base.rules`), the
-            statistic or loss is unknown, or rank or rounds is below 1.
+            statistic or loss is unknown, or seed, rank or rounds is out of range.
     """
 
     def __init__(
@@ -151,15 +161,12 @@ class LQRPreferenceLearner(BatchAgent):
         rank: int = 2,
         rounds: int = 4,
     ) -> None:
-        super().__init__(env)
+        super().__init__(env, seed)
         if not isinstance(rules(env), LQRFromPreferences):
             raise ValueError("LQRPreferenceLearner answers gains; it plays in valuegym/LQRFromPreferences-v0 only.")
-        for name, value, known in (("statistic", statistic, STATISTICS), ("loss", loss, LOSSES)):
-            if value not in known:
-                raise ValueError(f"{name} = {value!r}; expected one of {known}.")
-        if min(rank, rounds) < 1:
-            raise ValueError(f"rank = {rank}, rounds = {rounds}; expected both to be at least 1.")
-        self.statistic, self.loss, self.rank, self.rounds = statistic, loss, rank, rounds
+        self.statistic = checks.choice("statistic", statistic, STATISTICS)
+        self.loss = checks.choice("loss", loss, LOSSES)
+        self.rank, self.rounds = checks.integer("rank", rank, 1), checks.integer("rounds", rounds, 1, MAX_ROUNDS)
 
     def act(self, observation: Any, memory: list[Answers] | None, start: Mask) -> tuple[Any, list[Answers]]:
         """Return the gains, planned again at every evaluation point."""
@@ -173,14 +180,14 @@ class LQRPreferenceLearner(BatchAgent):
         """Return the memory after one more observation."""
         shape: Any = self.action_space.shape
         now = before or Answers([], [], [], np.zeros(shape, np.float32))
-        label = float(labels(np.array(int(row["label"]))))
+        label = check_answer(row["label"])
         if np.isnan(label) and not (row["is_evaluation_point"] and now.label):
             return now
         query = read(row)
         if not np.isnan(label):
             now = now._replace(  # new lists: a caller may go on from an older memory
-                states=[*now.states, query.pair_states],
-                actions=[*now.actions, query.pair_actions],
+                states=[*now.states, query.pair_states.copy()],
+                actions=[*now.actions, query.pair_actions.copy()],
                 label=[*now.label, label],
             )
         if not query.is_evaluation_point:
@@ -224,5 +231,6 @@ def unrestricted(env: gym.Env[Any, Any], seed: int = 0) -> LQRPreferenceLearner:
     Raises:
         ValueError: the environment is another one.
     """
-    n: int = env.action_space.shape[0]  # type: ignore[index]
+    shape = check_env(env).action_space.shape
+    n: int = shape[0] if shape else 1  # another environment is refused below
     return LQRPreferenceLearner(env, seed, loss="mse", rank=n)

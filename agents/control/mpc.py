@@ -15,8 +15,11 @@ from torch import Tensor
 
 from valuegym.agents.control.actor_critic import SoftActorCritic
 from valuegym.agents.control.ensemble import Ensemble
+from valuegym.agents.control.finite import all_finite
 from valuegym.agents.control.model_env import Terminal, ended, never
 from valuegym.agents.control.vagram import VaGraM
+from valuegym.agents.divergence import DivergenceError
+from valuegym.envs import checks
 
 __all__ = ["CANDIDATES", "HORIZON", "MPC", "plan"]
 
@@ -38,6 +41,9 @@ def plan(
     Half of the sequences are uniformly random, the others follow the actor. Every member of the ensemble predicts on
     its own, and returns are averaged over members; after `horizon` steps the least value of the target critics is
     added.
+
+    Raises:
+        DivergenceError: the return of the best sequence is not finite.
     """
     N, D = observation.shape
     E, gamma, half = model.architecture.members, learner.settings.discount, candidates // 2
@@ -58,7 +64,10 @@ def plan(
         terminated = ended(terminal, s.reshape(-1, D)).reshape(weight.shape)
         weight = torch.where(terminated, 0.0, gamma * weight)
     total = total + weight * learner.target_critics(s, learner.mode(s)).amin(-1)
-    best = total.mean(0).reshape(N, candidates).argmax(-1)
+    returns = total.mean(0).reshape(N, candidates)
+    if not all_finite([returns.amax(-1)]):
+        raise DivergenceError("The best predicted return is not finite: the model or a critic has diverged.")
+    best = returns.argmax(-1)
     return first.reshape(N, candidates, -1)[torch.arange(N, device=best.device), best]
 
 
@@ -81,12 +90,20 @@ class MPC(VaGraM):
         **settings: Any,
     ) -> None:
         super().__init__(env, seed, **settings)
-        self.horizon, self.candidates = horizon, candidates
+        self.horizon = checks.integer("horizon", horizon, 1, 1000)
+        self.candidates = checks.integer("candidates", candidates, 1, 10**5)
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
-        """Return the first action of the best sequence; uniform before a model is learnt."""
+        """Return the first action of the best sequence; uniform before a model is learnt.
+
+        Raises:
+            ValueError: no finite action follows from an observation that is not finite.
+            DivergenceError: the return of the best sequence is not finite.
+        """
+        if not np.isfinite(observation).all():
+            raise ValueError("The observation holds a number that is not finite; no action follows from it.")
         if self.learner is None or self.data is None:
             return super().predict(observation, state)
         s = torch.as_tensor(np.asarray(observation, np.float32), device=self.settings.device)
@@ -100,4 +117,4 @@ class MPC(VaGraM):
             self.candidates,
             self.terminal or never,
         )
-        return self._scaled(action.reshape(*s.shape[:-1], self.A).cpu()), state
+        return self._act(action, s, state)

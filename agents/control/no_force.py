@@ -16,11 +16,11 @@ class NoForce(BatchAgent):
     """Agent that answers 0 in a Box action space that holds it.
 
     Raises:
-        ValueError: 0 is not in the action space.
+        ValueError: 0 is not in the action space, or the seed is no integer from 0 to 2**32 - 1.
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
-        super().__init__(env)
+        super().__init__(env, seed)
         space = env.action_space
         if not isinstance(space, gym.spaces.Box) or not space.contains(np.zeros(space.shape, space.dtype)):
             raise ValueError(f"Agent 'no_force' answers 0, which is not an action of {space}.")

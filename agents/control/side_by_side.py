@@ -14,6 +14,7 @@ import torch
 from valuegym.agents.control.actor_critic import Trainer
 from valuegym.agents.control.buffer import Transitions
 from valuegym.agents.control.ensemble import Ensemble, copy_standardisation, fit_together, join_models
+from valuegym.agents.divergence import DivergenceError
 
 if TYPE_CHECKING:
     from valuegym.agents.control.vagram import VaGraM
@@ -33,6 +34,7 @@ def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
     Raises:
         ValueError: other settings or the sizes of the agents differ, or an episode of an agent without `terminal`
             terminated.
+        DivergenceError: a model, actor, critic or transition of an agent is not finite.
     """
     _check_alike(agents)
     first, s = agents[0], agents[0].settings
@@ -60,6 +62,8 @@ def learn_together(agents: Sequence[VaGraM], total_timesteps: int) -> None:
         with _timed(agents, "critic"):
             for rows in torch.stack([agent.sample_batches() for agent in agents], 1).to(s.device):
                 trainer.update(Transitions.from_rows(rows, first.D, first.A))
+    for agent in agents:
+        agent.check_finite()
 
 
 def _check_alike(agents: Sequence[VaGraM]) -> None:
@@ -80,7 +84,12 @@ def _actions(agents: Sequence[VaGraM], trainer: Trainer | None) -> Any:
     if trainer is None:
         return [agent.rng.uniform(-1, 1, agent.A).astype(np.float32) for agent in agents]
     observation = np.stack([agent.observation for agent in agents]).astype(np.float32)
-    return trainer.act(torch.from_numpy(observation)).cpu().numpy()
+    actions = trainer.act(torch.from_numpy(observation)).cpu().numpy()
+    if not np.isfinite(actions).all():  # one update carries what is not finite from any critic to its actor
+        for agent in agents:
+            agent.check_finite()
+        raise DivergenceError(f"An action of training step {agents[0].steps + 1} is not finite.")
+    return actions
 
 
 def _refresh(agents: Sequence[VaGraM], model: Ensemble, optimiser: torch.optim.Optimizer) -> None:
@@ -89,9 +98,13 @@ def _refresh(agents: Sequence[VaGraM], model: Ensemble, optimiser: torch.optim.O
     if modelled:
         s = agents[0].settings
         with _timed(modelled, "model"):
-            fits = [agent.prepare_fit() for agent in modelled]
-            copy_standardisation(model, [agent.model for agent in modelled])
-            fit_together(model, optimiser, fits, s.model_steps, s.model_batch)
+            try:
+                fits = [agent.prepare_fit() for agent in modelled]
+                copy_standardisation(model, [agent.model for agent in modelled])
+                fit_together(model, optimiser, fits, s.model_steps, s.model_batch)
+            finally:
+                for agent in modelled:
+                    agent.check_finite()  # says whose model has diverged, and when
     for agent in agents:
         agent.refreshes += agent in modelled
         if agent.on_refresh is not None:

@@ -23,15 +23,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from valuegym.agents.base import TrainingEnv, check_env, check_seed, finite_action
 from valuegym.agents.control import losses
 from valuegym.agents.control.actor_critic import Optimisation, SoftActorCritic
 from valuegym.agents.control.buffer import ReplayBuffer, Transitions
-from valuegym.agents.control.critics import CriticParameters, value_range
+from valuegym.agents.control.critics import PADDING, CriticParameters, value_range
 from valuegym.agents.control.ensemble import Architecture, Ensemble, ModelFit
+from valuegym.agents.control.finite import all_finite, all_sound, diverged
 from valuegym.agents.control.model_env import Terminal, ended, never
 from valuegym.agents.control.side_by_side import learn_together
+from valuegym.envs import checks
 
 __all__ = ["Settings", "VaGraM"]
+
+MOST_ROLLOUTS = 10**6  # at a time
+_SIZES = {  # least and largest
+    "warm_refreshes": (0, 10**9),
+    "members": (1, 256),
+    "width": (1, 4096),
+    "depth": (0, 32),
+    "rank": (1, 4096),
+    "reward_width": (0, 4096),
+    "model_steps": (0, 10**5),
+    "model_batch": (1, 2**16),
+    "critics": (1, 64),
+    "hidden": (1, 4096),
+    "bins": (2 * PADDING + 2, 1024),
+    "updates_per_step": (1, 1000),
+    "warmup_steps": (1, 10**9),
+    "refresh": (1, 10**9),
+    "ramp": (0, 10**9),
+    "rollout_length": (1, 1000),
+    "rollouts": (1, 10**6),
+    "rollout_every": (1, 10**6),
+    "model_buffer": (1, 10**7),
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +98,7 @@ class Settings:
         device: of networks and fits, such as "cpu" or "cuda"; data are kept and random numbers drawn on the CPU.
 
     Raises:
-        ValueError: a setting is not a known name, outside its range or below 1, or torch cannot use the device.
+        ValueError: a setting is not a known name or outside its range, or torch cannot use the device.
     """
 
     loss: str = "vagram"
@@ -108,21 +134,38 @@ class Settings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        losses.find(self.loss)
-        if self.critic not in ("mse", "hl_gauss"):
-            raise ValueError(f"critic = {self.critic!r}; expected 'mse' or 'hl_gauss'.")
-        if not 0 <= self.model_fraction <= 1 or not 0 <= self.validation < 1:
+        """Check every setting."""
+        checks.choice("loss", self.loss, sorted(losses.LOSSES))
+        checks.choice("critic", self.critic, ("mse", "hl_gauss"))
+        checks.real("mse_weight", self.mse_weight, 0)
+        checks.real("model_rate", self.model_rate, 0)
+        checks.real("validation", self.validation, 0, below=1)
+        checks.real("model_fraction", self.model_fraction, 0, 1)
+        for name in ("residual", "gaussian", "layer_norm"):
+            checks.flag(name, getattr(self, name))
+        for name, (low, high) in _SIZES.items():
+            if name != "rank" or self.rank is not None:
+                checks.integer(name, getattr(self, name), low, high)
+        rows = self.rollouts * self.rollout_every // self.rollout_length
+        if not 1 <= rows <= MOST_ROLLOUTS:
             raise ValueError(
-                f"model_fraction = {self.model_fraction}, validation = {self.validation}; expected fractions: 0 to 1, "
-                "and 0 to less than 1."
+                f"rollouts * rollout_every / rollout_length is {rows}; expected from 1 to {MOST_ROLLOUTS} rollouts at "
+                "a time."
             )
-        try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as reason:
-            raise ValueError(f"device = {self.device!r}; expected one that torch can use here: {reason}") from None
-        for name in ("warmup_steps", "refresh", "rollout_length", "rollout_every", "model_buffer", "updates_per_step"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)}; expected at least 1.")
+        if self.values is not None:
+            low, high = checks.reals("values", self.values, (2,))
+            if not low < high:
+                raise ValueError(f"values is {self.values!r}; expected a low value below a high one.")
+        if not isinstance(self.optimisation, Optimisation):
+            raise ValueError(f"optimisation is {self.optimisation!r}; expected an Optimisation.")
+        said = "it is no text"
+        if isinstance(self.device, str):
+            try:
+                torch.empty(0, device=self.device)
+                return
+            except (RuntimeError, AssertionError) as reason:
+                said = str(reason).partition("\n")[0].rstrip(".")
+        raise ValueError(f"device is {self.device!r}; expected one that torch can use here: {said}.")
 
     def model_fraction_after(self, steps: int) -> float:
         """Return the fraction of model data in updates, this many steps after the warm-up."""
@@ -156,13 +199,17 @@ class VaGraM:
         **settings: Any,
     ) -> None:
         s = self.settings = replace(Settings(), **settings)
-        for space in (env.observation_space, env.action_space):
+        seed = check_seed(seed)
+        for name, function in (("terminal", terminal), ("on_refresh", on_refresh)):
+            if function is not None and not callable(function):
+                raise ValueError(f"{name} is {function!r}; expected a function or None.")
+        for space in (check_env(env).observation_space, env.action_space):
             if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
                 raise ValueError(f"vagram needs flat boxes for observations and actions, not {space}.")
         assert isinstance(env.action_space, gym.spaces.Box) and env.observation_space.shape is not None
         if not env.action_space.is_bounded():
             raise ValueError(f"vagram needs bounded actions; {env.action_space} is not.")
-        self.env, self.seed, self.terminal, self.on_refresh = env, seed, terminal, on_refresh
+        self.env, self.seed, self.terminal, self.on_refresh = TrainingEnv(env), seed, terminal, on_refresh
         self.low, self.high = env.action_space.low, env.action_space.high
         self.D, self.A = env.observation_space.shape[0], env.action_space.shape[0]
         self.generator = torch.Generator().manual_seed(seed)
@@ -185,7 +232,12 @@ class VaGraM:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
-        """Return the actor's action, for one observation (D,) or several (N, D); uniform before anything is learnt."""
+        """Return the actor's action, for one observation (D,) or several (N, D); uniform before anything is learnt.
+
+        Raises:
+            ValueError: no finite action follows from an observation that is not finite.
+            DivergenceError: the action is not finite.
+        """
         s = torch.as_tensor(np.asarray(observation, np.float32), device=self.settings.device)
         flat = s.reshape(-1, self.D)
         with torch.no_grad():
@@ -193,7 +245,27 @@ class VaGraM:
                 action = 2 * torch.rand(len(flat), self.A, generator=self.generator) - 1
             else:
                 action = self.learner.mode(flat) if deterministic else self.learner.sample(flat)[0]
-        return self._scaled(action.reshape(*s.shape[:-1], self.A).cpu()), state
+        return self._act(action, s, state)
+
+    def _act(self, action: Tensor, observation: Tensor, state: Any) -> tuple[Any, Any]:
+        """Return finite actions in the units of the environment, and the memory."""
+        scaled = self._scaled(action.reshape(*observation.shape[:-1], self.A).cpu())
+        return finite_action(scaled, self, observation.cpu().numpy()), state
+
+    def check_finite(self) -> None:
+        """Raise an error if a network is not finite.
+
+        Raises:
+            DivergenceError: one is not; the message says which, and when.
+        """
+        parts: dict[str, list[Tensor]] = {"model": list(self.model.parameters())}
+        if self.learner is not None:
+            learner = self.learner
+            parts["critics"] = [*learner.critics.parameters(), *learner.target_critics.parameters()]
+            parts["actor"] = [*learner.actor.parameters(), learner.log_temperature]
+        if not all_sound(tensor for tensors in parts.values() for tensor in tensors):
+            wrong = [name for name, tensors in parts.items() if not all_sound(tensors)]
+            raise diverged(self, self.seed, self.steps, wrong)
 
     # --- learning ---
 
@@ -201,8 +273,11 @@ class VaGraM:
         """Play this many steps and learn from them.
 
         Raises:
-            ValueError: an episode terminated and `terminal` is not given.
+            ValueError: an episode terminated and `terminal` is not given, or the number of steps is no integer of at
+                least 0.
+            DivergenceError: the model, the actor, a critic or a transition is not finite.
         """
+        checks.integer("total_timesteps", total_timesteps, 0)
         learn_together([self], total_timesteps)
         return self
 
@@ -260,7 +335,11 @@ class VaGraM:
 
     @torch.no_grad()
     def roll_out(self) -> None:
-        """Roll the model out from real states under the present actor, and keep its transitions."""
+        """Roll the model out from real states under the present actor, and keep its transitions.
+
+        Raises:
+            DivergenceError: a transition is not finite.
+        """
         s = self.settings
         assert self.learner is not None
         rows = self.real.sample((s.rollouts * s.rollout_every // s.rollout_length,), self.generator)
@@ -269,7 +348,11 @@ class VaGraM:
             action, _ = self.learner.sample(observation)
             after, reward = self.model.step(observation, action, self.generator)
             terminated = ended(self.terminal or never, after)
-            self.imagined.add(Transitions(observation, action, reward, after, terminated.float()).to_rows().cpu())
+            transitions = Transitions(observation, action, reward, after, terminated.float()).to_rows().cpu()
+            if not all_finite([transitions]):
+                self.check_finite()
+                raise diverged(self, self.seed, self.steps, ["model's rollout"])
+            self.imagined.add(transitions)
             observation = after[~terminated]
             if not len(observation):
                 break

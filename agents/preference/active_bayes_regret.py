@@ -11,9 +11,9 @@ import numpy as np
 from valuegym.agents.base import BatchAgent, Mask, rules, unstack
 from valuegym.agents.preference import comparisons, posterior
 from valuegym.agents.preference.values import OptimalValues, condense
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats
-from valuegym.envs.preference.annotators import labels
 from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.segments import Segment
 from valuegym.envs.preference.tabular_query import Query, read, read_candidates
@@ -36,7 +36,12 @@ def expected_information(second: Floats, probability: Floats) -> Floats:
 
     H(mean of p) - mean of H(p) (Lindley 1956; Houlsby et al. 2011), over n draws of the weights with their probability
     (n,); second (K, n): probability that each draw gives to the answer "second".
+
+    Raises:
+        ValueError: a probability is outside [0, 1], or a shape is another one.
     """
+    probability = checks.reals("probability", probability, (None,), 0, 1)
+    second = checks.reals("second", second, (None, len(probability)), 0, 1)
 
     def entropy(p: Floats) -> Floats:
         inside = np.clip(p, 1e-300, 1.0)
@@ -58,7 +63,12 @@ def expected_gain(second: Floats, share: Floats, worth: Any) -> Floats:
         second: (K, n) probability of "second" under each draw.
         share: (n, d) weights of the draws, times probability, divided by their distance.
         worth: of weights (k, d) -> (k,).
+
+    Raises:
+        ValueError: a probability is outside [0, 1], a share is not finite, or a shape is another one.
     """
+    share = checks.reals("share", share, (None, None))
+    second = checks.reals("second", second, (None, len(share)), 0, 1)
     after, now = second @ share, share.sum(0)
     return np.maximum(worth(after) + worth(now - after) - worth(now[None]), 0.0)
 
@@ -67,8 +77,9 @@ class Belief:
     """The posterior of one episode, one answer after another. It is a value: `learn` returns another one."""
 
     def __init__(self, query: Query, seed: int) -> None:
-        mdp, self.state = condense(query.mdp())
-        self.values, self.seed = OptimalValues(mdp), seed
+        self.process, self.seed = condense(query.mdp()), checks.integer("seed", seed, 0)
+        mdp = self.process.mdp
+        self.values = OptimalValues(mdp)
         weights = posterior.draw(np.random.default_rng(seed), posterior.DRAWS, mdp.features.shape[-1])
         self.sample = posterior.Sample(weights, np.full(len(weights), 1 / len(weights)))
         self.pairs: list[Segment] = []
@@ -76,13 +87,22 @@ class Belief:
         self.uniform = mdp.start[0] @ tabular.successor_features(mdp, tabular.uniform_policy(mdp))[0]
 
     def compare(self, pairs: Segment) -> comparisons.Comparison:
-        """Return the differences of pairs (n, 2, ...)."""
-        return comparisons.regret(self.values.mdp, pairs._replace(states=self.state[pairs.states]))
+        """Return the differences of pairs (n, 2, ...).
+
+        Raises:
+            ValueError: the pairs are not valid (`comparisons.check_pairs`).
+        """
+        return comparisons.regret(self.values.mdp, self.process.renumbered(pairs))
 
     def learn(self, pair: Segment, label: float) -> Belief:
-        """Return the posterior after one more answer; this one stays as it was."""
+        """Return the posterior after one more answer; this one stays as it was.
+
+        Raises:
+            ValueError: pair or label are not valid (`comparisons.check_pairs`, `check_labels`).
+        """
         after = copy(self)
-        after.pairs, after.labels = [*self.pairs, pair], [*self.labels, label]
+        own = Segment(*(np.array(field) for field in pair))  # observations belong to others
+        after.pairs, after.labels = [*self.pairs, own], [*self.labels, checks.real("label", label, 0, 1)]
         n = len(after.labels)
         every = self.compare(Segment(*(np.stack(field) for field in zip(*after.pairs, strict=True))))
         likelihood = posterior.likelihood(self.values, every, np.array(after.labels))
@@ -96,7 +116,12 @@ class Belief:
         return posterior.bayes_weights(self.values, self.sample)
 
     def acquisition(self, candidates: Segment, choice: str) -> Floats:
-        """Return the acquisition value (K,) of an answer to each of K candidates, from 0 to 1."""
+        """Return the acquisition value (K,) of an answer to each of K candidates, from 0 to 1.
+
+        Raises:
+            ValueError: the choice is unknown, or it is "random", which values nothing; or a candidate is not valid.
+        """
+        checks.choice("choice", choice, CHOICES[:2])
         question, (weights, probability) = self.compare(candidates), self.sample
         x = question.features @ weights.T + question.values @ self.values(weights)
         second = BradleyTerry().probability(x)
@@ -126,16 +151,14 @@ class ActiveBayesRegret(BatchAgent):
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, choice: str = "information") -> None:
-        super().__init__(env)
+        super().__init__(env, seed)
         core: Any = rules(env)
         if not getattr(core, "active", False) or core.policy:
             raise ValueError(
                 "Agent 'active_bayes_regret' chooses queries and infers reward weights; it plays in "
                 "valuegym/RewardInferenceActive-v0 only."
             )
-        if choice not in CHOICES:
-            raise ValueError(f"choice = {choice!r}; expected one of {sorted(CHOICES)}.")
-        self.seed, self.choice = seed, choice
+        self.choice = checks.choice("choice", choice, CHOICES)
 
     def act(self, observation: Any, memory: list[Belief] | None, start: Mask) -> tuple[Any, list[Belief]]:
         """Return the estimates at evaluation points (0 elsewhere), and the acquisition value of each candidate."""
@@ -161,7 +184,7 @@ class ActiveBayesRegret(BatchAgent):
 
 def _updated(query: Query, belief: Belief) -> Belief:
     """Return a belief after the answer that a query shows, if there is one."""
-    label = float(labels(np.array(query.answer)))
+    label = comparisons.check_answer(query.answer)
     return belief if np.isnan(label) else belief.learn(query.pair, label)
 
 

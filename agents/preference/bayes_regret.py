@@ -25,13 +25,25 @@ class BayesRegret(PreferenceLearner):
     """
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Return weights (d,) for answered pairs (n, 2, ...) with labels (n,)."""
+        """Return weights (d,) for answered pairs (n, 2, ...) with labels (n,).
+
+        Raises:
+            ValueError: pairs or labels are not valid (`comparisons.check_answers`).
+            DivergenceError: the posterior is not finite.
+        """
+        pairs, label = comparisons.check_answers(pairs, label, *mdp.features.shape[1:])
         return self.growing(mdp, pairs, label, (len(label),), rng)[0]
 
     def growing(
         self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int], rng: np.random.Generator
     ) -> Floats:
-        """Return weights (len(query_counts), d) after the first n answers, n in `query_counts`, which increase."""
-        small, state = condense(mdp)
-        comparison = comparisons.regret(small, pairs._replace(states=state[pairs.states]))
-        return posterior.estimates(OptimalValues(small), comparison, label, query_counts, rng)
+        """Return weights (len(query_counts), d) after the first n answers, n in `query_counts`, which increase.
+
+        Raises:
+            ValueError: pairs, labels or counts are not valid (`comparisons.check_answers`, `check_counts`).
+            DivergenceError: the posterior is not finite.
+        """
+        pairs, label = comparisons.check_answers(pairs, label, *mdp.features.shape[1:])
+        condensed = condense(mdp)
+        comparison = comparisons.regret(condensed.mdp, condensed.renumbered(pairs))
+        return posterior.estimates(OptimalValues(condensed.mdp), comparison, label, query_counts, rng)

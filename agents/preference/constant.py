@@ -37,11 +37,12 @@ class Constant(BatchAgent):
     """Agent that always answers one weight vector: the best of `candidates` on training tasks.
 
     Raises:
-        ValueError: the environment is not `RewardInference-v0`, or its rules cannot be given (`agents.base.rules`).
+        ValueError: the environment is not `RewardInference-v0`, its rules cannot be given (`agents.base.rules`), or the
+            seed is no integer from 0 to 2**32 - 1.
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0) -> None:
-        super().__init__(env)
+        super().__init__(env, seed)
         core: Any = rules(env)
         if not isinstance(core, RewardInference) or core.policy or core.active:
             raise ValueError("Agent 'constant' answers reward weights; it plays in valuegym/RewardInference-v0 only.")

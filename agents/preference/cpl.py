@@ -7,14 +7,17 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.preference.comparisons import visits
+from valuegym.agents.preference.comparisons import check_answers, visits
 from valuegym.agents.preference.descent import PRIOR_SCALE
 from valuegym.agents.preference.preference_learner import STARTS, Floats, PreferenceLearner, lowest
+from valuegym.envs import checks
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.models import BradleyTerry
 from valuegym.envs.preference.segments import Segment
 
-__all__ = ["CPL", "log_softmax"]
+__all__ = ["CPL", "TEMPERATURES", "log_softmax"]
+
+TEMPERATURES = (1e-6, 1e6)  # of the soft optimum, in units of reward
 
 
 class CPL(PreferenceLearner):
@@ -26,20 +29,24 @@ class CPL(PreferenceLearner):
     bias of the paper is left at 1, which is none.
 
     Raises:
-        ValueError: as `PreferenceLearner`, or alpha is not above 0.
+        ValueError: as `PreferenceLearner`, or alpha is not in TEMPERATURES.
     """
 
     policy = True
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, alpha: float = 1.0) -> None:
-        if not alpha > 0:
-            raise ValueError(f"alpha = {alpha}; expected a temperature above 0.")
         super().__init__(env, seed)
-        self.alpha = alpha
+        self.alpha = checks.real("alpha", alpha, *TEMPERATURES)
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Return log probabilities (S * A,), shifted to 0 in the mean of each state; states in no segment stay at 0."""
-        S, A = mdp.features.shape[1:3]
+        """Return log probabilities (S * A,), shifted to 0 in the mean of each state; states in no segment stay at 0.
+
+        Raises:
+            ValueError: pairs or labels are not valid (`comparisons.check_answers`).
+            DivergenceError: the logits are not finite.
+        """
+        S, A, d = mdp.features.shape[1:]
+        pairs, label = check_answers(pairs, label, S, A, d)
         every = visits(pairs, S, A, mdp.discount).reshape(-1, S, A)
         seen = np.flatnonzero(every.any((0, 2)))
         counts, size = self.alpha * every[:, seen].reshape(len(label), -1), len(seen) * A

@@ -8,11 +8,14 @@ points that descend, C candidates of each.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
+from valuegym.agents.divergence import DivergenceError
+from valuegym.agents.preference.comparisons import check_labels
+from valuegym.envs import checks
 from valuegym.envs.mdp import Floats, Integers
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "Differences",
     "Fit",
     "Losses",
+    "check_scale",
     "descend",
     "fit",
     "losses",
@@ -34,6 +38,7 @@ Differences = Callable[[Floats], Floats]
 
 PRIOR_SCALE = 10.0  # standard deviation of each weight, in units of reward; at 1000 the prior says next to nothing
 STARTS = 8
+SCALES = (1e-6, 1e6)  # of the prior
 ITERATIONS = 100
 DAMPING = np.array([1e-6, 1e-3, 1e-1])  # shares of the curvature added to itself
 LENGTHS = np.array([0.25, 1.0, 3.0])  # of steps, in units of the damped Newton step
@@ -69,8 +74,27 @@ class Losses(NamedTuple):
 
 
 def losses(differences: Differences, label: Floats, weights: Floats, scale: float = PRIOR_SCALE) -> Losses:
-    """Return -log likelihood of labels (n,) under weights (K, d), plus |w|**2 / (2 scale**2)."""
+    """Return -log likelihood of labels (n,) under weights (K, d), plus |w|**2 / (2 scale**2).
+
+    Raises:
+        ValueError: a label is not in [0, 1], a weight is not finite, or the scale not in SCALES.
+    """
+    return _losses(differences, check_labels(label), checks.reals("weights", weights, (None, None)), check_scale(scale))
+
+
+def check_scale(scale: Any, name: str = "scale") -> float:
+    """Return the standard deviation of a prior.
+
+    Raises:
+        ValueError: it is not in SCALES.
+    """
+    return checks.real(name, scale, *SCALES)
+
+
+def _losses(differences: Differences, label: Floats, weights: Floats, scale: float) -> Losses:
     D = differences(weights)
+    if D.shape[-2] != len(label):
+        raise ValueError(f"label has shape {label.shape}; expected ({D.shape[-2]},), one for each difference.")
     x = (D @ weights[..., None])[..., 0]
     size = np.abs(x)
     e = np.exp(-size)
@@ -79,8 +103,14 @@ def losses(differences: Differences, label: Floats, weights: Floats, scale: floa
 
 
 def starting_points(differences: Differences, label: Floats, rng: np.random.Generator, d: int, n: int) -> Floats:
-    """Return 0, a linear fit (the statistic's coefficients at 0 to the answers) and standard normal draws: (n, d)."""
-    D = differences(np.zeros((1, d)))[0]
+    """Return 0, a linear fit (the statistic's coefficients at 0 to the answers) and standard normal draws: (n, d).
+
+    Raises:
+        ValueError: a label is not in [0, 1], a coefficient is not finite, or there are fewer than two points.
+    """
+    d, n = checks.integer("d", d, 1), checks.integer("n", n, 2)
+    D = checks.reals("differences", differences(np.zeros((1, d)))[0], (None, d))
+    label = check_labels(label, len(D))
     linear = np.linalg.solve(D.T @ D + np.eye(d), D.T @ (4.0 * (label - 0.5)))
     return np.stack([np.zeros(d), linear, *rng.standard_normal((n - 2, d))])
 
@@ -93,7 +123,12 @@ def fit(
     starts: int = STARTS,
     scale: float = PRIOR_SCALE,
 ) -> Fit:
-    """Return maximum-posterior weights (d,), the lowest loss of all descents."""
+    """Return maximum-posterior weights (d,), the lowest loss of all descents.
+
+    Raises:
+        ValueError: a label is not in [0, 1], a coefficient is not finite, or the scale not in SCALES.
+        DivergenceError: no descent ends at finite weights.
+    """
     weights, loss = descend(differences, label, starting_points(differences, label, rng, d, starts), scale)
     return Fit(weights[loss.argmin()], float(loss.min()))
 
@@ -108,9 +143,17 @@ def descend(
     bundle, and the way down is that of the shortest convex combination of the bundle (Wolfe 1975, "A method of
     conjugate subgradients"; Lemarechal 1978). The other side is what its linearisation says of this point: it errs by
     less than _NEAR of the decrease that was promised.
+
+    Raises:
+        ValueError: a label is not in [0, 1], a start is not finite, or the scale not in SCALES.
+        DivergenceError: a loss is not finite.
     """
-    weights, every, d = starts.copy(), np.arange(len(starts)), starts.shape[1]
-    at = losses(differences, label, weights, scale)
+    label, scale = check_labels(label), check_scale(scale)
+    starts = checks.reals("starts", starts, (None, None))
+    weights, every, d = starts, np.arange(len(starts)), starts.shape[1]
+    at = _losses(differences, label, weights, scale)
+    if not np.isfinite(at.loss).all():
+        raise DivergenceError("The loss of the answers is not finite where a descent starts.")
     loss, (gradient, curvature) = at.loss, at.derivatives(every, label, weights)
     bundles = [gradient[k : k + 1] for k in every]
     length, settled = np.ones(len(starts)), np.zeros(len(starts), np.int64)
@@ -124,7 +167,7 @@ def descend(
             len(live), -1, d
         )
         candidates = weights[live, None] - steps
-        at = losses(differences, label, candidates.reshape(-1, d), scale)
+        at = _losses(differences, label, candidates.reshape(-1, d), scale)
         nth = at.loss.reshape(len(live), -1).argmin(-1)
         best = np.arange(len(live)) * steps.shape[1] + nth
         reached, lowest, taken = candidates.reshape(-1, d)[best], at.loss[best], steps.reshape(-1, d)[best]
@@ -147,6 +190,8 @@ def descend(
         live = np.flatnonzero((settled < 2) & (length > _SHORTEST))
         if not len(live):
             break
+    if not np.isfinite(weights).all() or not np.isfinite(loss).all():
+        raise DivergenceError("The weights that were fitted to the answers are not finite.")
     return weights, loss
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents.preference.comparisons import sparse_visits
+from valuegym.agents.preference.comparisons import check_answers, sparse_visits
 from valuegym.agents.preference.descent import PRIOR_SCALE
 from valuegym.agents.preference.preference_learner import Floats, PreferenceLearner, lowest
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.models import BradleyTerry
@@ -44,13 +45,16 @@ class OptimalAdvantage(PreferenceLearner):
     policy = True
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, use: str = "greedy") -> None:
-        if use not in USES:
-            raise ValueError(f"use = {use!r}; expected one of {USES}: the table as a policy or as a reward.")
         super().__init__(env, seed)
-        self.use = use
+        self.use = checks.choice("use", use, USES)
 
     def estimate(self, mdp: TabularMDP, pairs: Segment, label: Floats, rng: np.random.Generator) -> Floats:
-        """Return the table (S * A,) to act on greedily: learnt advantages, or with `use="reward"` those of planning."""
+        """Return the table (S * A,) to act on greedily: learnt advantages, or with `use="reward"` those of planning.
+
+        Raises:
+            ValueError: pairs or labels are not valid (`comparisons.check_answers`).
+            DivergenceError: the table is not finite.
+        """
         S, A = mdp.features.shape[1:3]
         table = fit_table(pairs, label, S, A, mdp.discount)
         return table if self.use == "greedy" else as_reward(mdp, table)
@@ -60,7 +64,12 @@ def fit_table(pairs: Segment, label: Floats, S: int, A: int, discount: float) ->
     """Return maximum-posterior advantages (S * A,) for answered pairs (n, 2, ...) with labels (n,).
 
     The loss is strictly convex, so one start suffices. Rows are sparse: at most 2 L entries are not 0.
+
+    Raises:
+        ValueError: pairs or labels are not valid (`comparisons.check_answers`), or the discount is outside (0, 1].
+        DivergenceError: the table is not finite.
     """
+    pairs, label = check_answers(pairs, label, S, A)
     every = sparse_visits(pairs, S, A, discount)
     seen = np.flatnonzero(abs(every).sum(0))
     counts = every[:, seen]
@@ -78,7 +87,12 @@ def fit_table(pairs: Segment, label: Floats, S: int, A: int, discount: float) ->
 
 
 def as_reward(mdp: TabularMDP, table: Floats) -> Floats:
-    """Return optimal advantages (S * A,) of one process for the table (S * A,) as reward, 0 in terminal states."""
+    """Return optimal advantages (S * A,) of one process for the table (S * A,) as reward, 0 in terminal states.
+
+    Raises:
+        ValueError: the table has another size, or an entry is not finite.
+    """
+    table = checks.reals("table", np.reshape(table, -1), (mdp.features[0, ..., 0].size,))
     reward = np.where(mdp.terminal[..., None], 0.0, table.reshape(mdp.features.shape[:3]))
     values, action_values = tabular.optimal_values(mdp, reward)
     return tabular.advantages(values, action_values).reshape(-1)

@@ -18,8 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from valuegym.agents.preference.comparisons import Comparison
+from valuegym.agents.divergence import DivergenceError
+from valuegym.agents.preference.comparisons import Comparison, check_counts, check_labels
 from valuegym.agents.preference.values import OptimalValues
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats
 
@@ -44,6 +46,7 @@ MAGNITUDES = (0.1, 100.0)  # of a weight, in units of reward at temperature 1
 DRAWS = 2048  # from the prior
 PARTICLES = 256  # carried through annealing; half as many effective draws are enough not to anneal
 MOVES = 4  # Metropolis steps of each kind after each resampling
+HALVINGS = 40  # of the range in which the next power of the likelihood is sought
 STAGES = (3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)  # answers
 _LOW, _HIGH = np.log(MAGNITUDES)
 
@@ -64,8 +67,15 @@ def draw(rng: np.random.Generator, n: int, d: int) -> Floats:
 
 
 def normalise(logs: Floats) -> Floats:
-    """Return probabilities in proportion to exp(logs): (n,) -> (n,)."""
-    p: Floats = np.exp(logs - logs.max())
+    """Return probabilities in proportion to exp(logs): (n,) -> (n,).
+
+    Raises:
+        DivergenceError: none of the logs is finite, or one is NaN.
+    """
+    highest = logs.max()
+    if not np.isfinite(highest):
+        raise DivergenceError("The likelihood of the answers is not finite, so that no posterior follows from it.")
+    p: Floats = np.exp(logs - highest)
     return p / p.sum()
 
 
@@ -76,10 +86,16 @@ def samples(likelihood: Likelihood, query_counts: Sequence[int], seed: int, d: i
     starts: weighted by the likelihood of the answers that have come since while enough draws carry the weight, and
     annealed otherwise. Each stage draws from a generator of its own, so that the result after n answers does not
     depend on the other entries of `query_counts`.
+
+    Raises:
+        ValueError: the counts are no integers that increase from at least 0, or the seed or d is out of range.
+        DivergenceError: a likelihood is not finite, or so steep that no sample follows it.
     """
+    d, seed = checks.integer("d", d, 1), checks.integer("seed", seed, 0)
+    numbers = check_counts(query_counts)
     weights = draw(np.random.default_rng(seed), DRAWS, d)
     passed, state = 0, Sample(weights, np.full(DRAWS, 1 / DRAWS))
-    for n in query_counts:
+    for n in numbers:
         for stage in (*(s for s in STAGES if passed < s <= n), n):
             if stage == passed:
                 continue
@@ -90,7 +106,11 @@ def samples(likelihood: Likelihood, query_counts: Sequence[int], seed: int, d: i
 
 
 def advance(likelihood: Likelihood, sample: Sample, before: int, now: int, rng: np.random.Generator) -> Sample:
-    """Return the posterior after `now` answers from that after `before`, by importance sampling and annealing."""
+    """Return the posterior after `now` answers from that after `before`, by importance sampling and annealing.
+
+    Raises:
+        DivergenceError: a likelihood is not finite, or so steep that no sample follows it.
+    """
     weights, d = sample.weights, sample.weights.shape[1]
     old, new = likelihood(weights, (0, before, now))
     with np.errstate(divide="ignore"):
@@ -101,6 +121,8 @@ def advance(likelihood: Likelihood, sample: Sample, before: int, now: int, rng: 
         p = normalise(base + step * new)
         if step >= 1:  # the draws at hand are enough
             return Sample(weights, p)
+        if 0 < power < 1 - step and step <= 2.0**-HALVINGS:  # fresh particles, and no progress
+            raise DivergenceError("The likelihood of the answers is so steep that no sample follows it.")
         power = min(power + step, 1.0)
         spread = np.atleast_2d(np.cov(np.log(np.abs(weights)), rowvar=False, aweights=p, ddof=0))
         root = np.asarray(np.linalg.cholesky(2.38**2 / d * spread + 1e-8 * np.eye(d)))  # Roberts, Gelman, Gilks (1997)
@@ -126,7 +148,7 @@ def _largest_step(base: Floats, logs: Floats, rest: float) -> float:
     if enough(rest):
         return rest
     low, high = 0.0, rest
-    for _ in range(40):
+    for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if enough(middle) else (low, middle)
     return high
@@ -150,7 +172,15 @@ def log_likelihood(differences: Floats, label: Floats, bounds: Sequence[int]) ->
 
     Differences (m, n) of m answers under n weights, labels (m,), bounds (k + 1,) -> (k, n). The sum of
     log(1 + exp(-|x|)) is the logarithm of a product, whose factors are between 1 and 2: 512 of them cannot overflow.
+
+    Raises:
+        ValueError: a label is not in [0, 1], or a difference is not finite.
     """
+    differences = checks.reals("differences", differences, (None, None))
+    return _log_likelihood(differences, check_labels(label, len(differences)), bounds)
+
+
+def _log_likelihood(differences: Floats, label: Floats, bounds: Sequence[int]) -> Floats:
     total = np.zeros((len(bounds) - 1, differences.shape[1]))
     for sums, begin, end in zip(total, bounds[:-1], bounds[1:], strict=True):
         for first in range(begin, end, 512):
@@ -169,20 +199,32 @@ def log_likelihood(differences: Floats, label: Floats, bounds: Sequence[int]) ->
 def estimates(
     values: OptimalValues, comparison: Comparison, label: Floats, query_counts: Sequence[int], rng: np.random.Generator
 ) -> Floats:
-    """Return Bayes weights (..., d) of one process after the first n answers (m,), for every n in `query_counts`."""
+    """Return Bayes weights (..., d) of one process after the first n answers (m,), for every n in `query_counts`.
+
+    Raises:
+        ValueError: a label is not in [0, 1], or the counts do not increase from at least 0 to at most m.
+        DivergenceError: a likelihood is not finite, or so steep that no sample follows it.
+    """
+    query_counts = check_counts(query_counts, len(label))
     every = likelihood(values, comparison, label)
     found = samples(every, query_counts, int(rng.integers(2**63)), values.mdp.features.shape[-1])
     return np.array([bayes_weights(values, sample) for sample in found])
 
 
 def likelihood(values: OptimalValues, comparison: Comparison, label: Floats) -> Likelihood:
-    """Return the likelihood of weights, given answers (m,) to the pairs of a comparison."""
+    """Return the likelihood of weights, given answers (m,) to the pairs of a comparison.
+
+    Raises:
+        ValueError: a label is not in [0, 1], or a feature of the comparison is not finite.
+    """
+    features = checks.reals("comparison.features", comparison.features, (None, None))
+    label = check_labels(label, len(features))
 
     def log_likelihoods(weights: Floats, bounds: Sequence[int]) -> Floats:
-        x = comparison.features[: bounds[-1]] @ weights.T
+        x = features[: bounds[-1]] @ weights.T
         if comparison.values is not None:
             x += comparison.values[: bounds[-1]] @ values(weights)
-        return log_likelihood(x, label, bounds)
+        return _log_likelihood(x, label, bounds)
 
     return log_likelihoods
 

@@ -16,40 +16,54 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from valuegym.agents.base import BatchAgent, Mask, rules
+from valuegym.agents.divergence import DivergenceError
 from valuegym.agents.preference import descent
+from valuegym.agents.preference.comparisons import check_answer, check_answers, check_counts
 from valuegym.agents.preference.descent import PRIOR_SCALE, Differences, Fit
+from valuegym.envs import checks
 from valuegym.envs.mdp import TabularMDP
-from valuegym.envs.preference.annotators import labels
 from valuegym.envs.preference.segments import Segment
 from valuegym.envs.preference.tabular_query import read
 
-__all__ = ["STARTS", "Memory", "PreferenceLearner", "lowest"]
+__all__ = ["STARTS", "Answer", "Memory", "PreferenceLearner", "lowest"]
 
 Floats = npt.NDArray[np.float64]
 STARTS = 4  # starting points for the fit of a table
 ROUNDS, MAX_ITERATIONS = 5, 200
 
 
+class Answer(NamedTuple):
+    """One answered pair, in arrays of its own."""
+
+    pair: Segment  # fields as they are observed, flat
+    label: float  # 0, 1 or 0.5
+
+
 class Memory(NamedTuple):
     """The answered pairs of N environments since their last resets, and the latest estimates."""
 
-    steps: tuple[dict[str, Any], ...]  # batches of observations, oldest first
-    since: npt.NDArray[np.int64]  # (N,): the step at which each episode began
+    answers: tuple[tuple[Answer, ...], ...]  # of each environment, oldest first
     estimates: npt.NDArray[np.float32]  # (N, d)
 
     @classmethod
     def empty(cls, n: int, d: int) -> Memory:
         """Return what is remembered of n environments before their first observation."""
-        return cls((), np.zeros(n, np.int64), np.zeros((n, d), np.float32))
+        return cls(((),) * n, np.zeros((n, d), np.float32))
 
     def after(self, observation: dict[str, Any], start: Mask) -> Memory:
-        """Return the memory after a batch of observations; where an episode starts, what came before is forgotten."""
-        step = {name: observation[name] for name in (*_SEGMENT, "label")}
-        return Memory(
-            (*self.steps, step),
-            np.where(start, len(self.steps), self.since),
-            np.where(start[:, None], np.float32(0.0), self.estimates),
-        )
+        """Return the memory after a batch of observations; where an episode starts, what came before is forgotten.
+
+        Raises:
+            ValueError: a label is no answer.
+        """
+        answers = []
+        for row, code in enumerate(observation["label"]):
+            label = check_answer(code)
+            before = () if start[row] else self.answers[row]
+            if not np.isnan(label):  # in arrays of its own: observations belong to others
+                before += (Answer(Segment(*(np.array(observation[name][row]) for name in _SEGMENT)), label),)
+            answers.append(before)
+        return Memory(tuple(answers), np.where(start[:, None], np.float32(0.0), self.estimates))
 
     def pairs(self, row: int, shape: tuple[int, int]) -> tuple[Segment, Floats]:
         """Return all answered pairs of one environment: segments (n, 2, ...) and labels (n,) of 0, 1 or 0.5.
@@ -57,15 +71,10 @@ class Memory(NamedTuple):
         Shape is (L, d).
         """
         L, d = shape
-        steps = self.steps[self.since[row] :]
-        label = labels(np.array([step["label"][row] for step in steps]))
-        answered = [step for step, value in zip(steps, label, strict=True) if not np.isnan(value)]
+        answers = self.answers[row]
         shapes = ((2, L + 1), (2, L), (2, L, d), (2, L))
-        fields = (
-            np.reshape([step[name][row] for step in answered], (-1, *s))
-            for name, s in zip(_SEGMENT, shapes, strict=True)
-        )
-        return Segment(*fields), label[~np.isnan(label)]
+        fields = (np.reshape([answer.pair[i] for answer in answers], (-1, *s)) for i, s in enumerate(shapes))
+        return Segment(*fields), np.array([answer.label for answer in answers])
 
 
 _SEGMENT = ("segment_states", "segment_actions", "segment_features", "segment_mask")
@@ -76,7 +85,12 @@ def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floa
 
     At a kink L-BFGS may stop early and report the loss of another point, so points are watched, and every descent is
     restarted, with a fresh Hessian, until that helps no more.
+
+    Raises:
+        ValueError: a start is not finite.
+        DivergenceError: the lowest loss is not finite.
     """
+    starts = [checks.reals("start", start, (None,)) for start in starts]
 
     def descend(start: Floats) -> Fit:
         best = Fit(start, loss(start)[0])
@@ -102,7 +116,10 @@ def lowest(loss: Callable[[Floats], tuple[float, Floats]], starts: Sequence[Floa
         return best
 
     nothing = np.zeros_like(starts[0])
-    return min((Fit(nothing, loss(nothing)[0]), *map(descend, starts)), key=lambda fit: fit.loss)
+    found = min((Fit(nothing, loss(nothing)[0]), *map(descend, starts)), key=lambda fit: fit.loss)
+    if not np.isfinite(found.loss):
+        raise DivergenceError("The lowest loss of the answers is not finite.")
+    return found
 
 
 class PreferenceLearner(BatchAgent):
@@ -115,23 +132,21 @@ class PreferenceLearner(BatchAgent):
 
     Raises:
         ValueError: the environment is not one that it plays in, its rules cannot be given (`agents.base.rules`), or
-            prior_scale is not above 0.
+            seed or prior_scale is out of range.
     """
 
     policy: ClassVar[bool] = False  # True if estimates are tables (S * A,) over states and actions, used greedily
     starts: ClassVar[int] = descent.STARTS  # number of starting points for fits of weights
 
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, prior_scale: float = PRIOR_SCALE) -> None:
-        super().__init__(env)
+        super().__init__(env, seed)
         core: Any = rules(env)
         if not hasattr(core, "query") or core.policy != self.policy or getattr(core, "active", False):
             what, where = ("a policy", "Policy") if self.policy else ("reward weights", "")
             raise ValueError(
                 f"Agent {type(self).__name__} infers {what}; it plays in valuegym/RewardInference{where}-v0 only."
             )
-        if not prior_scale > 0:
-            raise ValueError(f"prior_scale = {prior_scale}; expected a standard deviation above 0, in units of reward.")
-        self.seed, self.prior_scale = seed, prior_scale
+        self.prior_scale = descent.check_scale(prior_scale, "prior_scale")
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
         """Return the difference features of the model's statistic for these pairs, as a function of the weights."""
@@ -141,14 +156,26 @@ class PreferenceLearner(BatchAgent):
         """Return weights (d,), or a table (S * A,), of any scale.
 
         They are fitted to answered pairs (n, 2, ...) with labels (n,), n > 0.
+
+        Raises:
+            ValueError: pairs or labels are not valid (`comparisons.check_answers`).
+            DivergenceError: what was fitted is not finite.
         """
+        pairs, label = check_answers(pairs, label, *mdp.features.shape[1:])
         differences, d = self.differences(mdp, pairs), mdp.features.shape[-1]
         return descent.fit(differences, label, rng, d, self.starts, self.prior_scale).weights
 
     def growing(
         self, mdp: TabularMDP, pairs: Segment, label: Floats, query_counts: Sequence[int], rng: np.random.Generator
     ) -> Floats:
-        """Return `estimate` of the first n answers, with the same generator, for every n > 0 in `query_counts`."""
+        """Return `estimate` of the first n answers, with the same generator, for every n > 0 in `query_counts`.
+
+        Raises:
+            ValueError: pairs, labels or counts are not valid (`comparisons.check_answers`, `check_counts`).
+            DivergenceError: what was fitted is not finite.
+        """
+        pairs, label = check_answers(pairs, label, *mdp.features.shape[1:])
+        query_counts = check_counts(query_counts, len(label))
         state = rng.bit_generator.state
         found = []
         for n in query_counts:
@@ -163,14 +190,12 @@ class PreferenceLearner(BatchAgent):
         `query_counts`: the numbers are those of one fit at a time, but what fits have in common is done once.
 
         Raises:
-            ValueError: `query_counts` do not increase, or exceed the number of answers.
+            ValueError: pairs or labels are not valid (`comparisons.check_answers`), or `query_counts` do not increase,
+                or exceed the number of answers.
+            DivergenceError: what was fitted is not finite.
         """
-        if list(query_counts) != sorted(set(query_counts)) or not 0 <= min(query_counts, default=0) <= max(
-            query_counts, default=0
-        ) <= len(label):
-            raise ValueError(
-                f"query_counts = {query_counts!r}; expected increasing integers from 0 to the {len(label)} answers."
-            )
+        pairs, label = check_answers(pairs, label, *mdp.features.shape[1:])
+        query_counts = check_counts(query_counts, len(label))
         some = [n for n in query_counts if n]
         size = mdp.features[0, ..., 0].size if self.policy else mdp.features.shape[-1]
         nothing = np.zeros((len(query_counts) - len(some), size))

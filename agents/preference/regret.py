@@ -27,8 +27,8 @@ class Regret(PreferenceLearner):
 
         Successor features are remembered by their policy: most candidates share one with a candidate before.
         """
-        small, state = condense(mdp)
-        comparison = comparisons.regret(small, pairs._replace(states=state[pairs.states]))
+        condensed = condense(mdp)
+        small, comparison = condensed.mdp, comparisons.regret(condensed.mdp, condensed.renumbered(pairs))
         optimal, known = OptimalValues(small), dict[bytes, Floats]()
 
         def at(weights: Floats) -> Floats:

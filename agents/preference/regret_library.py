@@ -11,6 +11,7 @@ from valuegym.agents.preference import comparisons
 from valuegym.agents.preference.descent import PRIOR_SCALE, Differences
 from valuegym.agents.preference.preference_learner import Floats, PreferenceLearner
 from valuegym.agents.preference.values import condense
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
@@ -46,34 +47,46 @@ class RegretLibrary(PreferenceLearner):
         source: str = "nine-values",
         prior_scale: float = PRIOR_SCALE,
     ) -> None:
-        if source not in SOURCES:
-            raise ValueError(f"source = {source!r}; expected one of {sorted(SOURCES)}.")
         super().__init__(env, seed, prior_scale)
-        self.source = source
+        self.source = checks.choice("source", source, sorted(SOURCES))
 
     def differences(self, mdp: TabularMDP, pairs: Segment) -> Differences:
         """Return discounted sums of the coefficients of Q~ - V~, second minus first.
 
         Where transitions are deterministic the best of Q over the library is r + discount * V~(next state).
         """
-        small, state = condense(mdp)
-        comparison = comparisons.regret(small, pairs._replace(states=state[pairs.states]))
+        condensed = condense(mdp)
+        small, comparison = condensed.mdp, comparisons.regret(condensed.mdp, condensed.renumbered(pairs))
         psi = library(small, self.source, np.random.default_rng(self.seed))
-        return lambda weights: comparison.coefficients(best(psi, weights))
+        return lambda weights: comparison.coefficients(_best(psi, weights))
 
 
 def best(psi: Floats, weights: Floats) -> Floats:
     """Return the psi with the highest value in each state, of P policies' psi (P, S, d): generalised improvement.
 
     Weights (K, d) -> (K, S, d).
+
+    Raises:
+        ValueError: the shapes are others, or a number is not finite.
     """
+    psi = checks.reals("psi", psi, (None, None, None))
+    weights = checks.reals("weights", weights, (None, psi.shape[-1]))
+    return _best(psi, weights)
+
+
+def _best(psi: Floats, weights: Floats) -> Floats:
     P, S, d = psi.shape
     first = (psi.reshape(P * S, d) @ weights.T).reshape(P, S, -1).argmax(0).T
     return psi[first, np.arange(S)]
 
 
 def library(mdp: TabularMDP, source: str, rng: np.random.Generator) -> Floats:
-    """Return successor features (K, S, d), K <= SIZE, of different policies, optimal for weights from the source."""
+    """Return successor features (K, S, d), K <= SIZE, of different policies, optimal for weights from the source.
+
+    Raises:
+        ValueError: the source is unknown.
+    """
+    source = checks.choice("source", source, sorted(SOURCES))
     values, shape = SOURCES[source], (SIZE + DUPLICATES, mdp.features.shape[-1])
     weights = rng.standard_normal(shape) if values is None else rng.choice(values, shape)
     policies = tabular.optimal_policy(mdp, tabular.reward(mdp, weights[:, None]))

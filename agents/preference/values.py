@@ -13,8 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from valuegym.agents.preference.comparisons import check_pairs
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
 from valuegym.envs.mdp import Floats, Integers, TabularMDP
+from valuegym.envs.preference.segments import Segment
 
 __all__ = ["Condensed", "OptimalValues", "condense"]
 
@@ -30,12 +33,26 @@ class Condensed(NamedTuple):
     mdp: TabularMDP
     state: Integers
 
+    def renumbered(self, pairs: Segment) -> Segment:
+        """Return pairs (n, 2, ...) of the original process with the new indices.
+
+        Raises:
+            ValueError: the pairs are not valid (`comparisons.check_pairs`).
+        """
+        A, d = self.mdp.features.shape[2:]
+        pairs = check_pairs(pairs, len(self.state), A, d)
+        return pairs._replace(states=self.state[pairs.states])
+
 
 def condense(mdp: TabularMDP) -> Condensed:
     """Merge all terminal states of one process, padding included, into one.
 
     A stochastic process is returned as it is.
+
+    Raises:
+        ValueError: there are several processes.
     """
+    checks.reals("mdp.features", mdp.features, (1, None, None, None))
     if mdp.next_state is None:
         return Condensed(mdp, np.arange(mdp.terminal.shape[1]))
     kept = np.flatnonzero(~mdp.terminal[0])
@@ -50,9 +67,14 @@ def condense(mdp: TabularMDP) -> Condensed:
 
 
 class OptimalValues:
-    """Optimal values V* of one process, called with weights (n, d): -> (S, n). The last result is cached."""
+    """Optimal values V* of one process, called with weights (n, d): -> (S, n). The last result is cached.
+
+    Raises:
+        ValueError: there are several processes, or a feature is not finite.
+    """
 
     def __init__(self, mdp: TabularMDP) -> None:
+        checks.reals("mdp.features", mdp.features, (1, None, None, None))
         self.mdp = mdp
         S, A, d = mdp.features.shape[1:]
         self._features = np.ascontiguousarray(mdp.features[0].swapaxes(0, 1)).reshape(A * S, d)
@@ -66,11 +88,17 @@ class OptimalValues:
                     self._cycles.append((action, return_action, states, ahead[action, states]))
 
     def __call__(self, weights: Floats) -> Floats:
-        """Return V* (S, n)."""
-        if weights is not self._weights:
+        """Return V* (S, n), an array that cannot be written to.
+
+        Raises:
+            ValueError: the weights are not (n, d), or not finite.
+        """
+        if not np.array_equal(weights, self._weights):
+            weights = checks.reals("weights", weights, (None, self._features.shape[1]))
             rows = max(BLOCK // len(self._features), 1)
             blocks = (weights[i : i + rows] for i in range(0, len(weights), rows))
-            self._values = np.concatenate([self._block(block) for block in blocks], 1)
+            self._values = np.concatenate([np.empty((self._values.shape[0], 0)), *map(self._block, blocks)], 1)
+            self._values.flags.writeable = False
             self._weights = weights
         return self._values
 

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys, rollouts
+from valuegym.envs import checks, keys, rollouts
 from valuegym.envs.coevolution import dynamics, metrics, networks, planning, population
 from valuegym.envs.coevolution import responses as replies
 from valuegym.envs.coevolution.responses import Channel
@@ -23,6 +23,7 @@ Array = npt.NDArray[Any]
 
 PLACEBO = 1e-6  # influence of the placebo, in place of the environment's
 TOLERANCE = 1e-3  # of influence, for the constrained objective
+CLUSTERS = 1_000  # at most
 WIDTH = 0.3  # of a difference of opinion, for the effective number of opinions and the survival of minorities
 
 
@@ -68,6 +69,9 @@ class Coevolve:
     may meet whom. At every step the AI states its estimate of the people's mean and may send a broadcast to everybody.
     A broadcast benefits those whom it fits, and draws them together. The counterfactual population is the same people
     by the same random draws without the AI: influence is the difference between the two. The AI never observes it.
+
+    The reset option `opinions`, (N, D) or one for each row of a vector environment, gives everybody's value and anchor
+    at the first step, from -4 to 4.
 
     ## Observation
     A flat Dict. `responses` (m*D,): the responses of m people, either the values that they state or the loadings of the
@@ -164,53 +168,64 @@ class Coevolve:
         network: Any = None,
         data: str | None = None,
     ) -> None:
-        population.check_sizes(steps, people, dimensions, scale)
+        steps, people, dimensions, scale = population.check_sizes(steps, people, dimensions, scale)
         self.trajectory, self.network, bank, self.hashes = population.sources(
-            family, network, items, people, dimensions, data
+            family, network, items, people, steps + 1, dimensions, data
         )
         self.channel = Channel(responses, budget, noise, strategic, delay, bank)
-        if not bound > 0:
-            raise ValueError(f"bound = {bound}; expected a number above 0.")
-        if not all(0 <= x <= 1 for x in (2 * social, influence, attachment)):
-            raise ValueError(
-                f"social = {social}, influence = {influence}, attachment = {attachment}; expected shares of the way, "
-                "from 0 to 1 (social: to 1/2)."
-            )
-        self.clusters = tuple(clusters)
-        if not self.clusters or not all(type(n) is int and n >= 1 for n in self.clusters):
-            raise ValueError(
-                f"clusters = {self.clusters}; expected numbers of clusters, at least one, each at least 1."
-            )
-        if min(idiosyncratic_noise, cluster_spread, cluster_std, price, pace) < 0:
-            raise ValueError(
-                f"idiosyncratic_noise = {idiosyncratic_noise}, cluster_spread = {cluster_spread}, "
-                f"cluster_std = {cluster_std}, price = {price}, pace = {pace}; "
-                "expected numbers of at least 0."
-            )
-        self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
-        self.bound, self.social, self.influence, self.attachment = bound, social, influence, attachment
-        self.cluster_spread, self.cluster_std, self.idiosyncratic_noise = (
-            cluster_spread,
-            cluster_std,
-            idiosyncratic_noise,
+        self.bound = checks.real("bound", bound, population.SMALLEST, population.LARGEST)
+        self.social = checks.real("social", social, 0.0, 0.5)
+        self.influence, self.attachment = (
+            checks.real(name, share, 0.0, 1.0) for name, share in (("influence", influence), ("attachment", attachment))
         )
-        self.price, self.pace = price, pace
+        self.clusters = tuple(checks.integers("clusters", clusters, (None,), 1, CLUSTERS).tolist())
+        if not 1 <= len(self.clusters) <= CLUSTERS:
+            raise ValueError(f"clusters has {len(self.clusters)} entries; expected from 1 to {CLUSTERS}.")
+        self.idiosyncratic_noise, self.cluster_spread, self.cluster_std, self.price, self.pace = (
+            checks.real(name, number, 0.0, population.LARGEST)
+            for name, number in (
+                ("idiosyncratic_noise", idiosyncratic_noise),
+                ("cluster_spread", cluster_spread),
+                ("cluster_std", cluster_std),
+                ("price", price),
+                ("pace", pace),
+            )
+        )
+        self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
+        self.option_shapes = {"opinions": (people, dimensions)}
         self.index = np.arange(people * dimensions)
         self.observation_space = population.observation_space(self.channel, dimensions, 2 * dimensions + 1)
         self.action_space = gym.spaces.Box(-1, 1, (2 * dimensions + 1,), np.float32)
 
-    def initial(self, key: keys.Key) -> tuple[Task, State]:
-        """Draw clusters, people around their centres, and the path of their anchors."""
+    def initial(self, key: keys.Key, opinions: Array | None = None) -> tuple[Task, State]:
+        """Draw clusters, people around their centres, and the path of their anchors.
+
+        Args:
+            key: (B,).
+            opinions: (B, N, D) values and anchors of everybody at the first step, in place of those drawn.
+
+        Raises:
+            ValueError: an opinion is no number from -4 to 4.
+        """
+        path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + 1, self.dimensions)
+        drift = self.pace * (path - path[:, :1])
+        if opinions is None:
+            anchors = self._anchors(key)
+        else:
+            anchors = population.opinions_of(opinions, self.people, self.dimensions)
+        task = Task(key.copy(), anchors, drift)
+        return task, self.start(task)
+
+    def _anchors(self, key: keys.Key) -> Array:
+        """Draw people (B, N, D) around the centres of clusters."""
         B, N, D = len(key), self.people, self.dimensions
         count = np.array(self.clusters)[keys.integers(key, len(self.clusters), keys.RESET, 0)]
         places = np.arange(max(self.clusters) * D).reshape(-1, D)
         centres = self.cluster_spread * (2.0 * keys.uniform(key[:, None, None], keys.RESET, 1, places) - 1.0)
         cluster = keys.integers(key[:, None], count[:, None], keys.RESET, 2, np.arange(N))
         noise = keys.irwin_hall(key[:, None], keys.RESET, 3, self.index).reshape(B, N, D)
-        anchors = np.take_along_axis(centres, cluster[..., None], axis=1) + self.cluster_std * noise
-        path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + 1, D)
-        task = Task(key.copy(), anchors, self.pace * (path - path[:, :1]))
-        return task, self.start(task)
+        anchors: Array = np.take_along_axis(centres, cluster[..., None], axis=1) + self.cluster_std * noise
+        return anchors
 
     def start(self, task: Task) -> State:
         """Return the first states, with everybody at the anchor and the responses of step 0."""
@@ -347,7 +362,7 @@ class Coevolve:
         message = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
         return rendering.population(
             mode,
-            [state.people[0] for state in states],
+            [state.people[0, : population.DRAWN] for state in states],
             None if message is None else message[:D],
             None if message is None or message[-1] <= 0 else message[D : 2 * D],
             f"step {int(now.t[0])} of {self.steps}",

@@ -219,36 +219,57 @@ def media(
 
 
 def listen(x: Array, network: Network | None = None) -> Real:
-    """Weighted mean of the neighbours, (W x)_i = sum_j w_ij x_j; without a network the mean of all others."""
+    """Weighted mean of the neighbours, (W x)_i = sum_j w_ij x_j; without a network the mean of all others.
+
+    One step of DeGroot (1974), "Reaching a consensus". Those who listen to nobody, without neighbours or with weights
+    of 0 only, listen to themselves: w_ii = 1.
+    """
+    alone = _alone(network, x.shape[1])
     if network is None:
-        others = x.shape[1] - 1
-        return (total(x)[:, None] - x) / max(others, 1)
+        return np.array(x, np.float64) if alone is not None else (total(x)[:, None] - x) / (x.shape[1] - 1)
     heard: Real = np.zeros(x.shape)
     for person, tie in columns(network):
         heard[:, person] += network.weights[tie][:, None] * np.take(x, network.targets[tie], axis=1)
+    if alone is not None:
+        heard[:, alone] = x[:, alone]
     return heard
+
+
+def _alone(network: Network | None, people: int) -> npt.NDArray[np.bool_] | None:
+    """Tell who listens to nobody (N,); None where everybody listens to somebody."""
+    if network is None:
+        return None if people > 1 else np.ones(people, np.bool_)
+    degree = network.degree
+    if degree.all() and network.weights.all():
+        return None
+    alone = np.ones(people, np.bool_)
+    alone[np.repeat(np.arange(people), degree)[network.weights > 0]] = False
+    return alone if alone.any() else None
 
 
 def friedkin_johnsen(x: Array, anchor: Array, susceptibility: Number, network: Network | None = None) -> Real:
     """Move people who listen to others and stay attached to an anchor: x' = Lambda W x + (I - Lambda) anchor.
 
     Friedkin, Johnsen (1990), "Social influence and opinions". The model's anchor is x(0); one that moves from step to
-    step, (B, N, D), is a value that progresses by itself. `susceptibility` is the diagonal of Lambda, from 0 to 1.
+    step, (B, N, D), is a value that progresses by itself. `susceptibility` is the diagonal of Lambda, from 0 to 1; it
+    counts as 0 for those who listen to nobody, who keep their own opinion, the anchor.
     """
     weight: Real = _each(susceptibility)
+    if (alone := _alone(network, x.shape[1])) is not None:
+        weight = np.where(alone[:, None], 0.0, weight)
     return weight * listen(x, network) + (1.0 - weight) * anchor
 
 
 def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) -> Real:
     """Limit of `friedkin_johnsen` for a constant anchor: (I - Lambda W)^-1 (I - Lambda) anchor.
 
-    anchor (B, N, D), susceptibility (N,), matrix W (N, N). Goes through a linear solver: for references and tests,
-    never for transitions.
+    anchor (B, N, D), susceptibility (N,), matrix W (N, N), whose rows of zeros are people who listen to nobody. Goes
+    through a linear solver: for references and tests, never for transitions.
 
     Raises:
         LinAlgError: nobody is attached, so that no limit is singled out.
     """
-    lam = np.asarray(susceptibility, np.float64)[:, None]
+    lam = np.where(np.any(matrix, 1), np.asarray(susceptibility, np.float64), 0.0)[:, None]
     system: Real = np.eye(len(lam)) - lam * matrix
     return np.linalg.solve(system, np.asarray((1.0 - lam) * anchor, np.float64)).astype(np.float64)
 

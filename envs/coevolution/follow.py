@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys, rollouts
+from valuegym.envs import checks, keys, rollouts
 from valuegym.envs.coevolution import dynamics, metrics, networks, population
 from valuegym.envs.coevolution import responses as replies
 from valuegym.envs.coevolution.responses import Channel
@@ -60,6 +60,9 @@ class Follow:
     b_i is the value that they would hold by themselves and w_ij their attention to each neighbour
     (`dynamics.friedkin_johnsen`): the mean, which is the target, lags behind the path and leans towards those whom many
     listen to. A person without neighbours holds b_i.
+
+    The reset option `opinions`, (N, D) or one for each row of a vector environment, gives everybody's values at the
+    first step, from -4 to 4: the path then begins at their mean.
 
     ## Observation
     A flat Dict. `responses` (m*D,): the responses of m people, either the values that they state or the loadings of the
@@ -134,26 +137,57 @@ class Follow:
         listening: float = 0.5,
         data: str | None = None,
     ) -> None:
-        population.check_sizes(steps, people, dimensions, scale)
+        steps, people, dimensions, scale = population.check_sizes(steps, people, dimensions, scale)
+        self.cluster_std = checks.real("cluster_std", cluster_std, 0.0, population.LARGEST)
+        self.listening, self.listens = checks.real("listening", listening, 0.0, 1.0), network is not None
+        if self.listens:
+            population.check_numbers(**{"steps + horizon": steps + self.horizon}, people=people, dimensions=dimensions)
         self.trajectory, self.network, bank, self.hashes = population.sources(
-            family, network, items, people, dimensions, data
+            family, network, items, people, steps + self.horizon, dimensions, data
         )
         self.channel = Channel(responses, budget, noise, strategic, delay, bank)
-        if not cluster_std >= 0:
-            raise ValueError(f"cluster_std = {cluster_std}; expected a number of at least 0.")
-        if not 0 <= listening <= 1:
-            raise ValueError(f"listening = {listening}; expected a share of the way, from 0 to 1.")
         self.family, self.steps, self.people, self.dimensions, self.scale = family, steps, people, dimensions, scale
-        self.cluster_std, self.listens, self.listening = cluster_std, network is not None, listening
+        self.option_shapes = {"opinions": (people, dimensions)}
+        if people == 1 or self.cluster_std == 0:
+            self._check_references()
         self.observation_space = population.observation_space(self.channel, dimensions, dimensions)
         self.action_space = gym.spaces.Box(-1, 1, (dimensions,), np.float32)
 
-    def initial(self, key: keys.Key) -> tuple[Task, State]:
-        """Draw a path, and people around it."""
+    def _check_references(self) -> None:
+        """Refuse tasks of people who agree if persistence reads the target itself.
+
+        Raises:
+            ValueError: it does.
+        """
+        values = getattr(self.trajectory, "values", None)  # of a recorded path
+        still = values is not None and bool((values == values[0]).all())
+        present = self.horizon == 0 and (self.channel.delay == 0 or self.steps == 1)
+        if population.is_exact(self.channel) and (still or present):
+            reason = "noise is 0 and everybody has the same opinion"
+            raise population.undefined(reason, "pass a noise above 0, or people who differ")
+
+    def initial(self, key: keys.Key, opinions: Array | None = None) -> tuple[Task, State]:
+        """Draw a path, and people around it.
+
+        Args:
+            key: (B,).
+            opinions: (B, N, D) values of everybody at the first step; the path then begins at their mean.
+
+        Raises:
+            ValueError: an opinion is no number from -4 to 4, or all agree where no score is defined then.
+        """
         B, N, D = len(key), self.people, self.dimensions
         path = self.trajectory.draw(keys.mix(key, keys.RESET, 4), self.steps + self.horizon, D)
-        deviations = self.cluster_std * keys.irwin_hall(key[:, None], keys.RESET, 3, np.arange(N * D)).reshape(B, N, D)
-        deviations -= dynamics.mean(deviations)[:, None]
+        if opinions is None:
+            noise = keys.irwin_hall(key[:, None], keys.RESET, 3, np.arange(N * D)).reshape(B, N, D)
+            deviations = self.cluster_std * noise
+            deviations -= dynamics.mean(deviations)[:, None]
+        else:
+            opinions = population.opinions_of(opinions, N, D)
+            if population.all_agree(opinions).any():
+                self._check_references()
+            middle = dynamics.mean(opinions)
+            path, deviations = middle[:, None] + (path - path[:, :1]), opinions - middle[:, None]
         if not self.listens:
             task = Task(key.copy(), path, deviations[:, None])
         else:
@@ -246,5 +280,5 @@ class Follow:
         """Draw the responses in their first two dimensions, and their histograms."""
         now = states[-1]
         estimate = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
-        shown = [state.pending_responses[0, 0] for state in states]
+        shown = [state.pending_responses[0, 0, : population.DRAWN] for state in states]
         return rendering.population(mode, shown, estimate, None, f"step {int(now.t[0])} of {self.steps}")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.coevolution import recorded
 
 __all__ = ["Items", "by_name", "kept", "load", "moralchoice", "read_csv"]
@@ -79,7 +80,7 @@ def read_csv(path: str | Path) -> Items:
         ValueError: the file is not of this form.
         FileNotFoundError: there is no such file.
     """
-    content = Path(path).read_bytes()
+    content = recorded.content_of(path)
     rows = recorded.rows_of(content, path)
     names = list(rows[0])
     if any(None in row for row in rows):
@@ -92,13 +93,16 @@ def read_csv(path: str | Path) -> Items:
     return Items(table, tuple(names), hashlib.sha256(content).hexdigest())
 
 
-def by_name(name: str, dimensions: int, data: str | None = None) -> Items:
+def by_name(name: str | Path, dimensions: int, data: str | None = None) -> Items:
     """Return the items of a name (`load`) or of a file that ends in .csv, for values of this many dimensions.
 
     Raises:
         ValueError: the name is unknown, or the items load on another number of values.
         FileNotFoundError: the folder or the file is missing.
     """
+    if not isinstance(name, (str, Path)):
+        raise checks.refusal("items", name, f"one of {sorted(PUBLISHED)}, or a file that ends in .csv")
+    name = str(name)
     found = read_csv(name) if name.endswith(".csv") else load(name, data)
     if len(found.names) != dimensions:
         raise ValueError(

@@ -9,8 +9,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys, rollouts
-from valuegym.envs.coevolution import dynamics, metrics
+from valuegym.envs import checks, keys, rollouts
+from valuegym.envs.coevolution import dynamics, metrics, population
 from valuegym.envs.functional import put_rows, take_rows
 from valuegym.envs.rendering import coevolution as rendering
 
@@ -18,6 +18,7 @@ __all__ = ["LockIn", "State", "Task"]
 
 Array = npt.NDArray[Any]
 
+SMALLEST, LARGEST = 1e-3, 1e3  # of deviations and distances, in units of the truth's standard deviation
 TRUTH, EVIDENCE, REPORT = range(3)  # purposes of draws: the counter that follows the step's in a key
 OBSERVED = ("belief", "response", "response_std", "last_message", "message_weight", "next_message_weight", "time")
 
@@ -85,12 +86,12 @@ class LockIn:
     and late errors, when little is left to learn, count equally.
 
     ## Episode end
-    Terminates after `steps` steps.
+    Terminates after `steps` steps. The first message has no weight, so that in one step every policy earns the same.
 
     ## Arguments
     | name | type | default | unit | meaning |
     | --- | --- | --- | --- | --- |
-    | `people` | int | 100 | | n |
+    | `people` | int | 100 | | n, at least 2 |
     | `steps` | int | 1000 | | length of an episode |
     | `trust` | float | 1.0 | | largest lambda1 |
     | `trust_in_ai` | float | 0.2 | | lambda2; the threshold of lambda1 is 1 / (n lambda2), 0.05 by default |
@@ -128,15 +129,15 @@ class LockIn:
         noise: float = 0.1,
         reach: float = 0.5,
     ) -> None:
-        if people < 1 or steps < 1:
-            raise ValueError(f"people = {people}, steps = {steps}; expected at least 1 each.")
-        if not min(trust, trust_in_ai, sigma, reach) > 0 or not noise >= 0:
-            raise ValueError(
-                f"trust = {trust}, trust_in_ai = {trust_in_ai}, sigma = {sigma}, reach = {reach}, noise = {noise}; "
-                "expected numbers above 0, and a noise of at least 0."
-            )
-        self.people, self.steps, self.trust, self.trust_in_ai = people, steps, float(trust), float(trust_in_ai)
-        self.sigma, self.noise, self.reach = float(sigma), float(noise), float(reach)
+        self.steps = checks.integer("steps", steps, 1, population.STEPS)
+        self.people = checks.integer("people", people, 1, population.PEOPLE)
+        if self.people == 1:
+            raise population.undefined("people is 1, and one person has nobody to learn from", "expected at least 2")
+        self.trust = checks.real("trust", trust, population.SMALLEST, population.LARGEST)
+        self.trust_in_ai = checks.real("trust_in_ai", trust_in_ai, population.SMALLEST, population.LARGEST)
+        self.sigma = checks.real("sigma", sigma, SMALLEST, LARGEST)
+        self.reach = checks.real("reach", reach, SMALLEST, LARGEST)
+        self.noise = checks.real("noise", noise, 0.0, LARGEST)
         low = np.array([-10, -10, 0, -10, 0, 0, 0], np.float32)
         high = np.array([10, 10, 10, 10, 1, 1, 1], np.float32)
         self.observation_space = gym.spaces.Box(low, high, dtype=np.float32)
@@ -209,7 +210,7 @@ class LockIn:
         own = (state.t + 2.0) / self.sigma**2
         # divide both by 2^exponent, so that the AI's precision stays finite after it has exploded
         ai = self.trust_in_ai * state.precision[:, 0]
-        return ai / (ai + np.ldexp(own, -np.clip(state.exponent[:, 0], -1000, 1000).astype(np.int32)))
+        return ai / (ai + np.ldexp(own, -np.clip(state.exponent[:, 0], -900, 1000).astype(np.int32)))
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Return minus people's mean squared error (B,), in units of its expectation without an AI."""

@@ -42,6 +42,8 @@ __all__ = [
 
 Floats = npt.NDArray[np.floating[Any]]
 
+PAIRS = 2**23  # of people whose distances are held at a time
+
 # ---------------------------------------------------------------- estimates of values that move
 
 
@@ -128,6 +130,8 @@ def of_estimates(
 ) -> dict[str, Floats]:
     """Return all metrics of estimates by name, each (B,): errors, skill, similarity, lag, directions, martingale slope.
 
+    Nothing arrives later in episodes of one step: there the error on arrival is the error.
+
     Args:
         estimates: (B, T, D).
         persistence: (B, T, D) readings of each step's responses alone.
@@ -135,12 +139,13 @@ def of_estimates(
         now: (B, T, D) truths of the same steps, for the running centre and the directions.
         forecasts: whether directions are measured from the present truth, or from the one of the step before.
     """
+    T = estimates.shape[1]
     before = now if forecasts else np.concatenate([now[:, :1], now[:, :-1]], 1)
     centre = np.concatenate([np.zeros_like(now[:, :1]), running_centre(now)], 1)
     prior, posterior = (part.reshape(len(estimates), -1) for part in (estimates[:, :-1], estimates[:, 1:]))
     return {
         "error": after_adaptation(estimates, target).mean(-1),
-        "error_on_arrival": on_arrival(estimates, target).mean(-1),
+        "error_on_arrival": (on_arrival(estimates, target) if T > 1 else after_adaptation(estimates, target)).mean(-1),
         "skill": skill(estimates, persistence, target),
         "centred_similarity": centred_similarity(estimates, target, centre).mean(-1),
         "lag": lag(estimates, target).astype(np.float64),
@@ -185,8 +190,13 @@ def effective_opinions(people: Floats, width: float) -> Floats:
     The diversity of order 1 of Leinster and Cobbold (2012, "Measuring diversity: the importance of species
     similarity"): 1 where all agree; for groups much further apart than `width`, exp(entropy of their shares).
     """
-    similarity = np.exp(-np.sqrt(squared_distances(people, people)) / width)
-    return np.exp(-np.mean(np.log(similarity.mean(-1)), -1))
+    similar = [np.exp(-np.sqrt(squared_distances(some, people)) / width).mean(-1) for some in _in_parts(people)]
+    return np.exp(-np.mean(np.log(np.concatenate(similar, -1)), -1))
+
+
+def _in_parts(people: Floats) -> list[Floats]:
+    """Split people (..., N, D), whose distances from everybody would not fit into memory at once."""
+    return np.array_split(people, 1 + people[..., 0].size * people.shape[-2] // PAIRS, -2)
 
 
 def minority_survival(people: Floats, counterfactual: Floats, radius: float, share: float = 0.25) -> Floats:
@@ -195,8 +205,9 @@ def minority_survival(people: Floats, counterfactual: Floats, radius: float, sha
     An opinion of the counterfactual population is a minority's if less than `share` of that population lies within the
     radius of it. 1 where there is no minority.
     """
-    minority = (squared_distances(counterfactual, counterfactual) <= radius**2).mean(-1) < share
-    held = (squared_distances(counterfactual, people) <= radius**2).any(-1)
+    parts, near = _in_parts(counterfactual), radius**2
+    minority = np.concatenate([(squared_distances(a, counterfactual) <= near).mean(-1) < share for a in parts], -1)
+    held = np.concatenate([(squared_distances(a, people) <= near).any(-1) for a in parts], -1)
     return np.where(minority.any(-1), (minority & held).sum(-1) / np.maximum(minority.sum(-1), 1), 1.0)
 
 
@@ -219,8 +230,10 @@ def martingale_slope(prior: Floats, posterior: Floats) -> Floats:
     """Slope of the least-squares line of belief changes on prior beliefs, with intercept: (..., n) -> (...).
 
     A Bayesian's beliefs are a martingale, so that over many problems the slope is 0; positive is entrenchment, belief
-    that reinforces itself (He et al. 2025, "Martingale score"). 0 where the prior beliefs are all equal.
+    that reinforces itself (He et al. 2025, "Martingale score"). 0 where the prior beliefs are all equal, or none.
     """
+    if not prior.shape[-1]:
+        return np.zeros(prior.shape[:-1])
     centred = prior - prior.mean(-1, keepdims=True)
     size = np.sum(centred**2, -1)
     return np.where(size > 0, np.sum(centred * (posterior - prior), -1) / np.where(size > 0, size, 1.0), 0.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from valuegym.envs import checks
+from valuegym.envs.coevolution import population
 from valuegym.envs.coevolution.follow import Follow
 
 __all__ = ["Predict"]
@@ -35,7 +37,7 @@ class Predict(Follow):
     | others | | | | those of `Follow-v0` |
 
     Raises:
-        ValueError: the horizon is below 1, or as `Follow-v0`.
+        ValueError: the horizon is outside its range, or as `Follow-v0`.
         FileNotFoundError: as `Follow-v0`.
 
     ## Oracle and naive scores
@@ -50,9 +52,5 @@ class Predict(Follow):
     """
 
     def __init__(self, horizon: int = 1, **kwargs: Any) -> None:
-        if horizon < 1:
-            raise ValueError(
-                f"horizon = {horizon}; expected at least 1 step ahead. `Follow-v0` has the present as its target."
-            )
-        self.horizon = horizon
+        self.horizon = checks.integer("horizon", horizon, 1, population.STEPS)  # `Follow-v0` has the present
         super().__init__(**kwargs)

@@ -19,11 +19,12 @@ import numpy.typing as npt
 
 from valuegym.envs import keys
 
-__all__ = ["PUBLISHED", "Recorded", "hashes", "load", "number", "published", "read_csv", "rows_of"]
+__all__ = ["PUBLISHED", "Recorded", "content_of", "hashes", "load", "number", "published", "read_csv", "rows_of"]
 
 Array = npt.NDArray[Any]
 Real = npt.NDArray[np.float64]
 
+LARGEST = 1e6  # of numbers in files: sums of their squares are far from overflow
 VARIABLE, FOLDER = "VALUEGYM_DATA", "progress_values"
 # Files and SHA-256 of published paths.
 PUBLISHED: dict[str, tuple[str, str]] = {
@@ -44,8 +45,8 @@ class Recorded:
     names: tuple[str, ...]
     sha256: str
 
-    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
-        """Draw a stretch of `steps` times for every key, (B, steps, dimensions); the whole path if it has that many.
+    def check(self, steps: int, dimensions: int) -> None:
+        """Check that a stretch of this length and width can be drawn.
 
         Raises:
             ValueError: the path is shorter or has other dimensions.
@@ -54,8 +55,17 @@ class Recorded:
         if steps > T or dimensions != V:
             raise ValueError(
                 f"The recorded path has {T} times and {V} values ({', '.join(self.names)}); {steps} steps and "
-                f"{dimensions} dimensions do not fit. Choose at most {T} steps and {V} dimensions."
+                f"{dimensions} dimensions do not fit: choose at most {T} steps and {V} dimensions."
             )
+
+    def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
+        """Draw a stretch of `steps` times for every key, (B, steps, dimensions); the whole path if it has that many.
+
+        Raises:
+            ValueError: the path is shorter or has other dimensions.
+        """
+        self.check(steps, dimensions)
+        T = len(self.time)
         start = keys.integers(key, T - steps + 1, keys.RESET, 0)
         return self.values[start[:, None] + np.arange(steps)].copy()
 
@@ -66,48 +76,68 @@ def published(name: str, file: str, sha256: str, data: str | None) -> tuple[Path
     It lies in `data` or the folder that VALUEGYM_DATA names, or in the subfolder progress_values.
 
     Raises:
-        ValueError: the file is not the published one.
+        ValueError: the file is not the published one, or `data` is no path.
         FileNotFoundError: the folder or the file is missing.
     """
+    if not isinstance(data, (str, Path, type(None))):
+        raise ValueError(f"data is {data!r}; expected the path of a folder, or None.")
     root = data or os.environ.get(VARIABLE)
     if not root:
         raise FileNotFoundError(f"{name!r} needs the folder it lies in: pass data=FOLDER or set {VARIABLE}.")
     for path in (Path(root) / FOLDER / file, Path(root) / file):
-        if path.is_file():
-            content = path.read_bytes()
+        if os.path.isfile(path):
+            content = content_of(path)
             if hashlib.sha256(content).hexdigest() != sha256:
                 raise ValueError(f"{path} is not the published {name!r}: its SHA-256 differs.")
             return path, content, sha256
     raise FileNotFoundError(f"{file} is missing from {root} and its subfolder {FOLDER}.")
 
 
+def content_of(path: str | Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        FileNotFoundError: there is no such file, or it cannot be read.
+    """
+    try:
+        if os.path.isfile(path):
+            return Path(path).read_bytes()
+        reason = "there is no such file"
+    except OSError as error:
+        reason = str(error.strerror).lower()
+    raise FileNotFoundError(f"{str(path)[:200]!r} cannot be read: {reason}.")
+
+
 def rows_of(content: bytes, where: str | Path) -> list[dict[str, str]]:
     """Return the lines of a CSV file by the names in its first one.
 
     Raises:
-        ValueError: the content is not CSV in UTF-8, or has no line below the names.
+        ValueError: the content is not CSV in UTF-8, names a column twice, or has no line below the names.
     """
     try:
-        rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
+        reader = csv.DictReader(content.decode("utf-8-sig").splitlines())
+        rows, names = list(reader), list(reader.fieldnames or ())
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{where} is not a CSV file: {error}.") from None
+    if len(set(names)) < len(names):
+        raise ValueError(f"{where} names a column twice: {', '.join(names)}.")
     if not rows:
         raise ValueError(f"{where} holds no rows; expected a line of names and then one line for each time.")
     return rows
 
 
 def number(text: str | None, where: str | Path) -> float:
-    """Return a finite number from a file.
+    """Return a number from a file.
 
     Raises:
-        ValueError: the text is not a number, or not a finite one.
+        ValueError: the text is not a number, or not one from -1,000,000 to 1,000,000.
     """
     try:
         value = float(text or "")
     except ValueError:
         value = np.nan
-    if not np.isfinite(value):
-        raise ValueError(f"{where} holds {text!r} where a number is expected.")
+    if not abs(value) <= LARGEST:
+        raise ValueError(f"{where} holds {text!r} where a number from {-LARGEST:.0f} to {LARGEST:.0f} is expected.")
     return value
 
 
@@ -145,7 +175,7 @@ def read_csv(path: str | Path) -> Recorded:
         ValueError: the file is not of this form.
         FileNotFoundError: there is no such file.
     """
-    content = Path(path).read_bytes()
+    content = content_of(path)
     rows = rows_of(content, path)
     names = list(rows[0])
     if len(names) < 2 or any(None in row for row in rows):

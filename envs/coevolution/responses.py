@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs.coevolution import dynamics
 from valuegym.envs.coevolution.items import Items
 
@@ -23,6 +23,8 @@ Array = npt.NDArray[Any]
 
 LIMIT = 4.0  # stated values are clipped to +-LIMIT in every dimension
 KINDS = ("values", "choices")
+BUDGET, DELAY, LARGEST = 100_000, 1_000, 1e6  # at most
+COLDEST = 1e-3  # temperature of choices, at least
 NEWTON = 8  # iterations of a step's estimate from choices
 
 
@@ -52,16 +54,16 @@ class Channel:
     items: Items | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"responses = {self.kind!r}; expected one of {KINDS}.")
-        if self.budget < 1 or self.delay < 0:
-            raise ValueError(f"budget = {self.budget}, delay = {self.delay}; expected at least 1 and at least 0.")
-        if not (np.isfinite(self.noise) and self.noise >= 0 and np.isfinite(self.strategic)):
-            raise ValueError(
-                f"noise = {self.noise}, strategic = {self.strategic}; expected finite numbers, noise >= 0."
-            )
-        if self.kind == "choices" and self.noise == 0:
-            raise ValueError("noise = 0; choices need a temperature above 0.")
+        for name, value in (
+            ("kind", checks.choice("responses", self.kind, KINDS)),
+            ("budget", checks.integer("budget", self.budget, 1, BUDGET)),
+            ("delay", checks.integer("delay", self.delay, 0, DELAY)),
+            ("noise", checks.real("noise", self.noise, 0.0, LARGEST)),
+            ("strategic", checks.real("strategic", self.strategic, -LARGEST, LARGEST)),
+        ):
+            object.__setattr__(self, name, value)  # in its plain type
+        if self.kind == "choices" and self.noise < COLDEST:
+            raise ValueError(f"noise is {self.noise}; expected at least {COLDEST}: choices need a temperature above 0.")
         if self.kind != "choices" and self.items is not None:
             raise ValueError(f"items are for choices: they need responses = 'choices', not {self.kind!r}.")
 

@@ -7,14 +7,15 @@ within +-2; time is in steps. `by_name` also returns recorded paths (`recorded`)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import comb
+from pathlib import PurePath
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs.coevolution import dynamics, networks
 
 __all__ = [
@@ -33,6 +34,9 @@ __all__ = [
 Array = npt.NDArray[Any]
 Real = npt.NDArray[np.float64]
 
+AHEAD = 10_000  # steps of an extrapolation, at most
+LARGEST = 1e6  # of a parameter
+HIGHEST = {"theta": 2.0, "chance": 1.0, "social": 0.5, "attachment": 1.0}  # of those that have no larger values
 START, PACE, LEVELS, CHANCE, FAMILY = range(5)  # purposes of draws: the counter after keys.RESET
 
 
@@ -55,8 +59,24 @@ def _uniforms(key: keys.Key, purpose: int, *shape: int) -> Real:
     return keys.uniform(key[:, None], keys.RESET, purpose, np.arange(n)).reshape(len(key), *shape)
 
 
+class _Checked:
+    """Parameters of a family, which are checked when it is made.
+
+    Raises:
+        ValueError: a parameter is outside its range.
+    """
+
+    def __post_init__(self) -> None:
+        for parameter in fields(self):  # type: ignore[arg-type]
+            name, value, usual = parameter.name, getattr(self, parameter.name), parameter.default
+            if isinstance(usual, int):
+                checks.integer(name, value, 1, int(LARGEST))
+            elif isinstance(usual, float):
+                checks.real(name, value, 1e-6 if name == "bound" else 0.0, HIGHEST.get(name, LARGEST))
+
+
 @dataclass(frozen=True)
-class Linear:
+class Linear(_Checked):
     """Linear trend, x_t = x_0 + v t, with normal x_0 (standard deviation `start`) and v (`pace`, per step)."""
 
     start: float = 0.3
@@ -78,6 +98,9 @@ class Logistic:
 
     widths: tuple[float, float] = (0.75, 1.25)
 
+    def __post_init__(self) -> None:
+        checks.reals("widths", self.widths, (2,), 1e-6, LARGEST)
+
     def draw(self, key: keys.Key, steps: int, dimensions: int) -> Real:
         """Draw paths (B, steps, dimensions)."""
         u = _uniforms(key, PACE, 3, dimensions)
@@ -89,7 +112,7 @@ class Logistic:
 
 
 @dataclass(frozen=True)
-class RandomWalk:
+class RandomWalk(_Checked):
     """Random walk, x_t+1 = x_t + sigma xi, with normal x_0 (standard deviation `start`).
 
     The best forecast is persistence.
@@ -107,7 +130,7 @@ class RandomWalk:
 
 
 @dataclass(frozen=True)
-class OrnsteinUhlenbeck:
+class OrnsteinUhlenbeck(_Checked):
     """Ornstein-Uhlenbeck process, x_t+1 = x_t - theta x_t + sigma xi, from normal x_0 (standard deviation `start`)."""
 
     start: float = 0.9
@@ -124,7 +147,7 @@ class OrnsteinUhlenbeck:
 
 
 @dataclass(frozen=True)
-class RegimeSwitch:
+class RegimeSwitch(_Checked):
     """Piecewise constant levels, x_t = level + sigma xi; with probability `chance` per step all dimensions jump.
 
     Levels are normal (standard deviation `level`).
@@ -144,7 +167,7 @@ class RegimeSwitch:
 
 
 @dataclass(frozen=True)
-class PopulationMean:
+class PopulationMean(_Checked):
     """Mean opinion of a population with bounded confidence and drifting anchors (`dynamics.coevolve`).
 
     Pairwise meetings alone would leave the mean constant; it moves because each person is drawn to an anchor, and all
@@ -203,7 +226,7 @@ class Mixed:
         return path
 
 
-def by_name(name: str, data: str | None = None) -> Family:
+def by_name(name: Any, data: str | None = None) -> Family:
     """Return a family, "mixed", or a recorded path: "history", "gss" (in the folder `data`) or the path of a CSV file.
 
     Raises:
@@ -212,6 +235,7 @@ def by_name(name: str, data: str | None = None) -> Family:
     """
     from valuegym.envs.coevolution import recorded
 
+    name = str(name) if isinstance(name, (str, PurePath)) else checks.printed(name)  # the latter is no name of a family
     if name == "mixed":
         return Mixed()
     if name in FAMILIES:
@@ -238,11 +262,12 @@ def extrapolate(history: Array, order: int, ahead: int = 1) -> Real:
         ahead: M, steps after the last value.
 
     Raises:
-        ValueError: the order or `ahead` is negative, or there is no value.
+        ValueError: the order or `ahead` is outside its range, or there is no value.
     """
-    K = min(order, history.shape[-2] - 1)
-    if K < 0 or ahead < 0:
-        raise ValueError(f"order = {order}, ahead = {ahead}, {history.shape[-2]} values; expected at least 0, 0 and 1.")
+    if not history.shape[-2]:
+        raise ValueError("history holds no values; expected at least one.")
+    K = min(checks.integer("order", order, 0), history.shape[-2] - 1)
+    ahead = checks.integer("ahead", ahead, 0, AHEAD)
     last = [np.asarray(history[..., history.shape[-2] - 1 - K + i, :], np.float64) for i in range(K + 1)]
     for _ in range(ahead):
         forecast = np.zeros_like(last[0])

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys, rollouts
+from valuegym.envs import checks, elementary, keys, rollouts
 from valuegym.envs.functional import put_rows, take_rows
 from valuegym.envs.rendering import control as rendering
 from valuegym.envs.rendering.palette import Control
@@ -27,6 +27,11 @@ Floats = npt.NDArray[np.float64]
 # Weights of the base policy: of spins, and of the sines of the first, the second, and the sum of both angles. Found by
 # the cross-entropy method over 24,000 weight vectors.
 WEIGHTS = (-2.5, 5.45, 3.82, -3.86, -6.1)
+RANGES = {  # of the parameters
+    "gravity": (1e-3, 1e3), "mass": (1e-3, 1e3), "length": (1e-3, 1e3), "inertia": (1e-3, 1e3),
+    "max_torque": (1e-3, 1e3), "height": (-2e3, 2e3), "dt": (1e-4, 1.0), "discount": (0.0, 0.999_999),
+}  # fmt: skip
+ANGLE = 1e6  # largest angle of a reset option, rad
 FORESIGHT = 120  # simulated steps of the base policy by which the reference compares actions
 
 
@@ -51,13 +56,15 @@ class Parameters:
     discount: float = 0.99
 
     def __post_init__(self) -> None:
-        for name in ("gravity", "mass", "length", "inertia", "max_torque", "dt"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number above 0.")
-        if not -2 * self.length < self.height < 2 * self.length:
-            raise ValueError(f"height = {self.height!r}; expected a height that two links of {self.length:g} m reach.")
-        if not 0 <= self.discount < 1:
-            raise ValueError(f"discount = {self.discount!r}; expected a number in [0, 1).")
+        checks.fields(self, RANGES)
+        fastest = checks.reals("max_speed", self.max_speed, (2,), 0.1, 1e3)
+        object.__setattr__(self, "max_speed", tuple(fastest.tolist()))
+        low, top = -1.9 * self.length, 2 * self.length  # episodes begin below
+        if not low <= self.height < top:
+            raise ValueError(
+                f"height is {self.height!r}; expected a number of at least {low!r} and below {top!r}, within reach of "
+                f"two links of length = {self.length!r}."
+            )
 
 
 class Task(NamedTuple):
@@ -165,7 +172,7 @@ class Acrobot:
     the first, and both joints' velocities in rad/s, at most 4 pi and 9 pi.
 
     ## Action
-    Box (1,) in [-1, 1]: the torque on the elbow divided by 1 N m.
+    Box (1,) in [-1, 1]: the torque on the elbow divided by 1 N m. Finite numbers beyond are clipped.
 
     ## Reward
     -1 for every step that does not end the episode.
@@ -186,7 +193,7 @@ class Acrobot:
     | `max_speed` | two floats | (4 pi, 9 pi) | rad/s | largest velocities of both joints, at which they are clipped |
     | `height` | float | 1.0 | m | height of the tip above the hinge at which the episode ends |
     | `dt` | float | 0.2 | s | time step |
-    | `discount` | float | 0.99 | | per step, in [0, 1) |
+    | `discount` | float | 0.99 | | per step, in [0, 0.999999] |
 
     Raises:
         ValueError: a parameter is outside its range.
@@ -207,15 +214,13 @@ class Acrobot:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 15}
-    cheap_reset = True
+    resets_ahead = 16
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 500
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(6), np.arange(0)  # dimensions of the observation; for scoring only
 
     def __init__(self, **parameters: Any) -> None:
-        if "max_speed" in parameters:  # a list when it comes from JSON
-            first, second = parameters["max_speed"]
-            parameters["max_speed"] = float(first), float(second)
         self.parameters = p = Parameters(**parameters)
         self.discount = p.discount
         high = np.array([1, 1, 1, 1, *p.max_speed], np.float32)
@@ -224,12 +229,24 @@ class Acrobot:
         self._sin_cos = elementary.LastSinCos()
 
     def initial(self, key: keys.Key, first: Array | None = None, second: Array | None = None) -> tuple[Task, State]:
-        """Start hanging almost still, unless options give the angles."""
+        """Start hanging almost still, unless options give the angles.
+
+        Raises:
+            ValueError: an option is not finite or too large, or the tip starts above the height.
+        """
         drawn = [0.2 * keys.uniform(key, keys.RESET, i) - 0.1 for i in range(4)]
-        for i, angle in enumerate((first, second)):
+        for i, (name, angle) in enumerate((("first", first), ("second", second))):
             if angle is not None:
-                drawn[i] = elementary.wrap(angle.astype(np.float64))
-        return Task(key.copy(), *drawn), State(*(part.copy() for part in drawn))
+                drawn[i] = elementary.wrap(checks.reals(name, angle, key.shape, -ANGLE, ANGLE))
+        task = Task(key.copy(), *drawn)
+        if first is not None or second is not None:
+            up = np.flatnonzero(self.terminal(task, self.start(task)))
+            if up.size:
+                found = f"first is {drawn[0][up[0]].item()!r} and second {drawn[1][up[0]].item()!r}"
+                raise ValueError(
+                    f"{found}; expected a tip of at most {self.parameters.height!r} m, above which the episode is over."
+                )
+        return task, self.start(task)
 
     def start(self, task: Task) -> State:
         """Return the states in which these episodes begin."""

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys, rollouts
+from valuegym.envs import checks, elementary, keys, rollouts
 from valuegym.envs.control import riccati
 from valuegym.envs.rendering import control as rendering
 from valuegym.envs.rendering.palette import Control
@@ -33,6 +33,12 @@ SinCos = Callable[[Floats], tuple[Floats, Floats]]
 # how far (rad) from the top, with what weight of the spin inside and outside of the distance.
 SWING, BACK, BRAKE, BEYOND = 11.475, 18.039, 4.978, 0.037
 CATCH, LEAD, SLACK = 0.638, 0.189, 0.012
+RANGES = {  # of the parameters
+    "gravity": (1e-3, 1e3), "cart_mass": (1e-3, 1e3), "pole_mass": (1e-3, 1e3), "half_length": (1e-3, 1e3),
+    "max_force": (1e-3, 1e3), "track": (0.1, 1e3), "dt": (1e-4, 1.0), "discount": (0.0, 0.999_999),
+}  # fmt: skip
+HOLD = 10  # steps, 0.2 s, within which the reference must not leave the track if options give the start
+ANGLE = 1e6  # largest angle of a reset option, rad
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,7 @@ class Parameters:
     discount: float = 0.99
 
     def __post_init__(self) -> None:
-        for name in ("gravity", "cart_mass", "pole_mass", "half_length", "max_force", "track", "dt"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number above 0.")
-        if not 0 <= self.discount < 1:
-            raise ValueError(f"discount = {self.discount!r}; expected a number in [0, 1).")
+        checks.fields(self, RANGES)
 
 
 class Task(NamedTuple):
@@ -128,7 +130,10 @@ def catch_gain(p: Parameters) -> tuple[float, float, float, float]:
     B[0], B[2] = p.dt * B[1], p.dt * B[3]
     Q = np.diag([0.5 / p.track**2, 0.0, 0.25, 0.0])  # the reward falls short of 1 by this form, to second order
     system = riccati.LinearSystem(A, B, Q, np.array([[0.1 / p.max_force**2]]), np.zeros((4, 4)), p.discount)
-    K = riccati.gain(system, riccati.optimal(system).P)[0]
+    least = riccati.optimal(system).P
+    if not np.isfinite(least).all():  # too weak a force to balance the pole
+        return 0.0, 0.0, 0.0, 0.0
+    K = riccati.gain(system, least)[0]
     return float(K[0]), float(K[1]), float(K[2]), float(K[3])
 
 
@@ -144,7 +149,7 @@ class CartPoleSwingUp:
     rad/s.
 
     ## Action
-    Box (1,) in [-1, 1]: the force on the cart divided by 10 N.
+    Box (1,) in [-1, 1]: the force on the cart divided by 10 N. Finite numbers beyond are clipped.
 
     ## Reward
     (1 + cos angle) / 2 (1 - (position / 2.4)^2 / 2) (1 - action^2 / 10), before the step: in [0, 1].
@@ -164,7 +169,7 @@ class CartPoleSwingUp:
     | `max_force` | float | 10.0 | N | force of action 1 |
     | `track` | float | 2.4 | m | distance of the track's ends from the middle |
     | `dt` | float | 0.02 | s | time step |
-    | `discount` | float | 0.99 | | per step, in [0, 1) |
+    | `discount` | float | 0.99 | | per step, in [0, 0.999999] |
 
     Raises:
         ValueError: a parameter is outside its range.
@@ -184,7 +189,8 @@ class CartPoleSwingUp:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 50}
-    cheap_reset = True
+    resets_ahead = 16
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 500
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(5), np.arange(0)  # dimensions of the observation; for scoring only
@@ -201,16 +207,30 @@ class CartPoleSwingUp:
         """Start almost at rest with the pole hanging, unless options say otherwise.
 
         Raises:
-            ValueError: an option is outside the range of the state.
+            ValueError: an option is outside the range of the state, or the reference leaves the track at once.
         """
         drawn = [0.1 * keys.uniform(key, keys.RESET, i) - 0.05 for i in range(4)]
-        drawn[2] = elementary.wrap(np.pi + drawn[2] if angle is None else angle.astype(np.float64))
+        drawn[2] = np.pi + drawn[2] if angle is None else checks.reals("angle", angle, key.shape, -ANGLE, ANGLE)
+        drawn[2] = elementary.wrap(drawn[2])
         if position is not None:
-            drawn[0] = position.astype(np.float64)
-            if not (np.abs(drawn[0]) <= self.parameters.track).all():
-                limit = self.parameters.track
-                raise ValueError(f"position = {position.tolist()}; expected numbers from {-limit:g} to {limit:g} m.")
-        return Task(key.copy(), *drawn), State(*(part.copy() for part in drawn))
+            limit = self.parameters.track
+            drawn[0] = checks.reals("position", position, key.shape, -limit, limit)
+        task = Task(key.copy(), *drawn)
+        if position is not None or angle is not None:
+            lost = np.flatnonzero(self._lost(task))
+            if lost.size:
+                raise ValueError(
+                    f"position is {drawn[0][lost[0]].item()!r} and angle {drawn[2][lost[0]].item()!r}; expected "
+                    f"a start from which the reference stays on the track for {HOLD} steps, or no score is defined."
+                )
+        return task, self.start(task)
+
+    def _lost(self, task: Task) -> Array:
+        """Tell from which starts (B,) the reference soon leaves the track, and is no better than random actions."""
+        state = self.start(task)
+        for t in range(HOLD):
+            state = self.transition(task, state, self.oracle_action(task, state), task.key, np.full(len(task.key), t))
+        return self.terminal(task, state)
 
     def start(self, task: Task) -> State:
         """Return the states in which these episodes begin."""

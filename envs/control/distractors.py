@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.utils import RecordConstructorArgs, seeding
 
-from valuegym.envs import elementary, keys
+from valuegym.envs import checks, elementary, keys
 from valuegym.envs.functional import load, root
 from valuegym.envs.rendering import control as rendering
 
@@ -28,6 +28,7 @@ __all__ = [
     "Distractors",
     "Map",
     "advance",
+    "checked",
     "decorated",
     "draw_map",
     "planes",
@@ -44,6 +45,8 @@ SLOWEST, FASTEST = 0.2, 1.2  # angular speeds, radians per step
 GAIN, LEAST = 3.5, 4  # of the chaotic map, and its least number of dimensions: fewer may settle on a cycle
 START = 0.1  # standard deviation of the published map at the start
 LIMIT = 20.0  # size beyond which a component of the published map restarts
+MOST = 256  # distracting dimensions
+LARGEST = 1e3  # scale, and size of a coupling
 CHECKPOINT = 25  # steps between two states of a record, which are long
 _STREAM = 0x6469_7374_7261_6374  # the counter that separates the distractors' random draws from the core's
 _MATRIX, _OBSERVATION_COUPLING, _ACTION_COUPLING, _FREQUENCIES, _RESTART_STATE = range(
@@ -90,6 +93,23 @@ def planes(speeds: Floats) -> Floats:
     return matrix
 
 
+def checked(
+    kind: Any, number: Any, scale: Any, coupling: Any, map_seed: Any, least: int = 1
+) -> tuple[str, int, float, float | None, int]:
+    """Return the arguments of a map in their plain types, with at least so many dimensions.
+
+    Raises:
+        ValueError: an argument is outside its range or unknown.
+    """
+    return (
+        checks.choice("kind", kind, KINDS),
+        checks.integer("number", number, least, MOST),
+        checks.real("scale", scale, 0.0, LARGEST),
+        None if coupling is None else checks.real("coupling", coupling, -LARGEST, LARGEST),
+        checks.integer("map_seed", map_seed, 0, 2**63 - 1),
+    )
+
+
 def draw_map(
     kind: str, number: int, scale: float, coupling: float | None, map_seed: int, observed: int, acting: int
 ) -> Map:
@@ -101,14 +121,7 @@ def draw_map(
     Raises:
         ValueError: an argument is outside its range or unknown.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind = {kind!r}; expected one of {KINDS}.")
-    if not number >= 1 or number != int(number):
-        raise ValueError(f"number = {number!r}; expected a whole number of distracting dimensions, at least 1.")
-    if not scale >= 0:
-        raise ValueError(f"scale = {scale!r}; expected a number of at least 0.")
-    if not map_seed >= 0 or map_seed != int(map_seed):
-        raise ValueError(f"map_seed = {map_seed!r}; expected a whole number of at least 0.")
+    kind, number, scale, coupling, map_seed = checked(kind, number, scale, coupling, map_seed)
     if coupling is None:
         coupling = 1.0 if kind in ("action_driven", "correlated") else 0.0
     H = {"rotation": number + number % 2, "chaotic": max(number, LEAST)}.get(kind, number)
@@ -176,6 +189,25 @@ def visible(m: Map, state: Floats) -> Floats:
     return m.scale * state[:, : m.number]
 
 
+def _load_core(base: Any) -> Any:
+    """Return the class of a core by its name "module:Class".
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    found = None
+    if isinstance(base, str):
+        try:
+            found = load(base)
+        except (ImportError, AttributeError, TypeError, ValueError):
+            found = None
+    if not isinstance(found, type) or not all(
+        hasattr(found, name) for name in ("initial", "transition", "observation")
+    ):
+        raise ValueError(f"base is {checks.printed(base)}; expected the name of a core, 'module:Class'.")
+    return found
+
+
 def _action_size(space: gym.Space[Any]) -> int:
     if isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
         return int(gym.spaces.flatdim(space))
@@ -183,10 +215,11 @@ def _action_size(space: gym.Space[Any]) -> int:
 
 
 def _action_vector(space: gym.Space[Any], action: Array) -> Floats:
-    """Actions (B, ...) as vectors (B, A); discrete ones one-hot."""
+    """Actions (B, ...) as vectors (B, A); discrete ones one-hot, others within their space."""
     if isinstance(space, gym.spaces.Discrete):
         return np.eye(int(space.n))[action - int(space.start)]
-    return np.asarray(action, np.float64).reshape(len(action), -1)
+    assert isinstance(space, gym.spaces.Box)
+    return np.clip(np.asarray(action, np.float64), space.low, space.high).reshape(len(action), -1)
 
 
 def _length(space: gym.Space[Any]) -> int:
@@ -228,7 +261,7 @@ class Distractors:
     The Box of the wrapped task, then `number` distracting dimensions, unbounded.
 
     ## Action
-    The action of the wrapped task.
+    The action of the wrapped task, clipped where it clips.
 
     ## Reward
     The reward of the wrapped task.
@@ -280,7 +313,8 @@ class Distractors:
         map_seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        self.base = core = load(base)(**kwargs)
+        kind, number, scale, coupling, map_seed = checked(kind, number, scale, coupling, map_seed)
+        self.base = core = _load_core(base)(**kwargs)
         self.action_space, length = core.action_space, _length(core.observation_space)
         self.map = draw_map(kind, number, scale, coupling, map_seed, length, _action_size(core.action_space))
         self.observation_space = _wider(core.observation_space, number)
@@ -288,7 +322,8 @@ class Distractors:
         self.distracting = np.setdiff1d(np.arange(length + number), self.physical)
         self.metadata, self.discount = core.metadata, core.discount
         self.horizon = getattr(core, "horizon", None)
-        self.cheap_reset, self.tolerance = getattr(core, "cheap_reset", False), getattr(core, "tolerance", 0.0)
+        self.resets_ahead, self.tolerance = getattr(core, "resets_ahead", 0), getattr(core, "tolerance", 0.0)
+        self.clips_actions = getattr(core, "clips_actions", False)
         self.checkpoint = getattr(core, "checkpoint", CHECKPOINT)
         self._inner = type(core.initial(keys.mix(0, 0))[1])
         self._state: Any = _state_type(self._inner._fields)
@@ -383,6 +418,7 @@ class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorAr
         coupling: float | None = None,
         map_seed: int = 0,
     ) -> None:
+        kind, number, scale, coupling, map_seed = checked(kind, number, scale, coupling, map_seed)
         RecordConstructorArgs.__init__(
             self, kind=kind, number=number, scale=scale, coupling=coupling, map_seed=map_seed
         )

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys, rollouts
+from valuegym.envs import checks, elementary, keys, rollouts
 from valuegym.envs.control import riccati
 from valuegym.envs.rendering import control as rendering
 
@@ -35,6 +35,14 @@ Floats = npt.NDArray[np.float64]
 
 PHYSICAL = 2  # position and velocity
 SLOWEST, FASTEST = 0.2, 1.2  # angular speeds of distractors, radians per step
+RANGES = {  # of the parameters; within them the Riccati equation is solved accurately
+    "mass": (1e-2, 1e2), "dt": (1e-3, 1.0), "position_cost": (1e-3, 1e3), "velocity_cost": (0.0, 1e3),
+    "force_cost": (1e-3, 1e3), "max_force": (1e-3, 1e6), "start": (1e-3, 1e3), "noise": (0.0, 1e3),
+    "discount": (0.0, 0.999_999), "distractor_scale": (0.0, 1e3), "distractor_memory": (0.0, 0.999_999),
+}  # fmt: skip
+MOST = 256  # distractors
+FARTHEST = 1e6  # position and velocity of a reset option
+NEAREST = 1e-6  # to rest at the origin, of reset options
 _SPEEDS, _ROTATION = 1, 2  # streams of the map's own seed
 
 
@@ -64,15 +72,10 @@ class Parameters:
     map_seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("mass", "dt", "position_cost", "force_cost", "max_force", "start"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number above 0.")
-        for name in ("velocity_cost", "noise", "distractors", "distractor_scale", "map_seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number of at least 0.")
-        for name in ("discount", "distractor_memory"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number in [0, 1).")
+        checks.fields(self, RANGES)
+        for name, most in (("distractors", MOST), ("map_seed", 2**63 - 1)):
+            object.__setattr__(self, name, checks.integer(name, getattr(self, name), 0, most))
+        object.__setattr__(self, "rotated", checks.flag("rotated", self.rotated))
 
 
 def distractor_matrix(parameters: Parameters) -> Floats:
@@ -157,7 +160,7 @@ class LQR:
     ## Action
     Box (1,) in [-1, 1]: the force divided by `max_force`, 6 N. From every start the optimal force stays below 5.1 N, so
     that the bound never binds and the solution of the unbounded problem is the solution of this one (without `noise`;
-    with it, as long as the noise is small).
+    with it, as long as the noise is small). Finite numbers beyond are clipped.
 
     ## Reward
     -(position^2 + 0.1 velocity^2 + 0.1 force^2), before the step.
@@ -178,10 +181,10 @@ class LQR:
     | `max_force` | float | 6.0 | N | force of action 1 |
     | `start` | float | 1.0 | m, m/s | half-width of the box from which position and velocity are drawn |
     | `noise` | float | 0.0 | m/s | standard deviation of the velocity's noise in each step |
-    | `discount` | float | 0.99 | | per step, in [0, 1) |
+    | `discount` | float | 0.99 | | per step, in [0, 0.999999] |
     | `distractors` | int | 0 | | D, number of distracting dimensions |
     | `distractor_scale` | float | 1.0 | m | standard deviation of the distractors |
-    | `distractor_memory` | float | 0.95 | | share of the distractors' state that one step keeps, in [0, 1) |
+    | `distractor_memory` | float | 0.95 | | share of the distractors' state that one step keeps, in [0, 0.999999] |
     | `rotated` | bool | False | | whether a random orthogonal matrix rotates the observation |
     | `map_seed` | int | 0 | | seed of the distractors' speeds and of the rotation |
 
@@ -204,7 +207,8 @@ class LQR:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
-    cheap_reset = True
+    resets_ahead = 16
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 200
     tolerance = 0.0  # additions and multiplications in a fixed order: bit-identical everywhere
 
@@ -223,15 +227,26 @@ class LQR:
     def initial(
         self, key: keys.Key, position: Array | None = None, velocity: Array | None = None
     ) -> tuple[Task, State]:
-        """Draw position and velocity uniformly, unless options give them, and distractors from their stationary law."""
+        """Draw position and velocity uniformly, unless options give them, and distractors from their stationary law.
+
+        Raises:
+            ValueError: an option is not finite or too large, or a mass that nothing moves starts at rest at the origin.
+        """
         p = self.parameters
         state = np.empty((len(key), PHYSICAL + p.distractors))
         state[:, :PHYSICAL] = p.start * (2 * keys.uniform(key[:, None], keys.RESET, np.arange(PHYSICAL)) - 1)
         if p.distractors:
             state[:, PHYSICAL:] = p.distractor_scale * keys.normal(key[:, None], keys.RESET, self.distracting)
-        for i, value in enumerate((position, velocity)):
+        for i, (name, value) in enumerate((("position", position), ("velocity", velocity))):
             if value is not None:
-                state[:, i] = value
+                state[:, i] = checks.reals(name, value, key.shape, -FARTHEST, FARTHEST)
+        if position is not None and velocity is not None and not p.noise:
+            still = (np.abs(state[:, :PHYSICAL]) < NEAREST).all(1)
+            if still.any():
+                raise ValueError(
+                    f"position is {state[still, 0][0].item()!r} and velocity {state[still, 1][0].item()!r}; "
+                    f"expected one of them {NEAREST!r} or more from 0, for a mass at rest at the origin needs no force."
+                )
         return Task(key.copy(), state), State(state.copy())
 
     def start(self, task: Task) -> State:

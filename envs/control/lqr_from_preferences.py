@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys
+from valuegym.envs import checks, elementary, keys
 from valuegym.envs.control import lqr, riccati
 from valuegym.envs.control.lqr import PHYSICAL
 from valuegym.envs.feedback.segments import Segments
@@ -32,6 +32,7 @@ ANNOTATORS = ("regret", "regret-noiseless", "partial-return", "partial-return-no
 MAX_GAIN = 15.0  # N per unit of the observation that action 1 stands for
 FORCE = 2.0  # N, standard deviation of the forces in segments and transitions
 CLEAR = 2.0  # median difference between two segments, in temperatures
+LONGEST, MOST_TRANSITIONS, MOST_DISTRACTORS = 1000, 100_000, 64  # that an episode may hold, for memory's sake
 CALIBRATION = 64  # pairs that this median is over
 _NUMBERS, _MAP, _ROTATION, _ORDER, _SIGN = range(5)  # what is drawn at reset
 _TRANSITIONS, _PAIRS = -2, -3  # numbers that no pair has
@@ -145,15 +146,9 @@ class RegulatorSource:
     ) -> None:
         own = not isinstance(annotator, str) or is_reference(annotator) or annotator in installed(GROUP)
         if not own and annotator not in ANNOTATORS:
-            raise ValueError(
-                f"annotator = {annotator!r}; expected one of {ANNOTATORS}, 'FILE.py:NAME', 'PACKAGE.MODULE:NAME', an "
-                "installed plug-in or a function."
-            )
-        if split not in SPLITS:
-            raise ValueError(f"split = {split!r}; expected one of {tuple(SPLITS)}.")
-        for name, number in (("length", length), ("transitions", transitions)):
-            if type(number) is not int or number < 1:
-                raise ValueError(f"{name} = {number!r}; expected an integer of at least 1.")
+            names = (*ANNOTATORS, "FILE.py:NAME", "PACKAGE.MODULE:NAME")
+            expected = f"one of {', '.join(map(repr, names))}, an installed plug-in or a function"
+            raise checks.refusal("annotator", annotator, expected)
         self.annotator = resolve(annotator)
         if isinstance(self.annotator, OwnAnnotator):
             self.hashes = self.annotator.hashes
@@ -161,7 +156,11 @@ class RegulatorSource:
             raise ValueError(
                 f"The annotator {annotator} compares {self.annotator.statistic}; expected regret or partial return."
             )
-        self.split, self.length, self.transitions, self.rotated = split, length, transitions, rotated
+        self.split = checks.choice("split", split, SPLITS)
+        self.length = length = checks.integer("length", length, 1, LONGEST)
+        self.transitions = transitions = checks.integer("transitions", transitions, 1, MOST_TRANSITIONS)
+        self.rotated = checks.flag("rotated", rotated)
+        distractors = checks.integer("distractors", distractors, 0, MOST_DISTRACTORS)
         self.plain = lqr.Parameters(distractors=distractors, distractor_scale=distractor_scale)
         self.n = n = PHYSICAL + distractors
         self.spaces: dict[str, gym.Space[Any]] = {
@@ -415,9 +414,9 @@ class LQRFromPreferences(QueryCore):
     | `annotator` | str or function | "regret" | | who answers: one of `ANNOTATORS`, or as in `own_annotators` |
     | `split` | str | "test" | | "train", "dev" or "test", whose regulators are disjoint |
     | `evaluation_points` | ints | `EVALUATION_POINTS` | pairs | when a controller is scored; increasing, 0 allowed |
-    | `length` | int | 5 | steps | of a segment, at least 1 |
-    | `transitions` | int | 1000 | | N, at least 1 |
-    | `distractors` | int | 4 | | dimensions besides position and velocity, as in `LQR-v0` |
+    | `length` | int | 5 | steps | of a segment, 1 to 1,000 |
+    | `transitions` | int | 1000 | | N, 1 to 100,000 |
+    | `distractors` | int | 4 | | dimensions besides position and velocity, at most 64 |
     | `distractor_scale` | float | 1.0 | | their size, as in `LQR-v0` |
     | `rotated` | bool | False | | whether coordinates are turned, as in `LQR-v0` |
 

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys, rollouts
+from valuegym.envs import checks, elementary, keys, rollouts
 from valuegym.envs.control import grid
 from valuegym.envs.rendering import control as rendering
 from valuegym.envs.rendering.palette import Control
@@ -29,6 +29,10 @@ NODES = (331, 141)  # of the grid: position and velocity
 FORCES = 9  # of the dynamic programme
 CANDIDATES = 21  # forces that the oracle compares, before it refines the best
 TOLERANCE = 1e-3  # of the fixed point
+RANGES = {  # of the parameters; the value function is computed, and takes the longer the closer the discount is to 1
+    "power": (1e-6, 1e2), "gravity": (1e-6, 1e2), "max_speed": (1e-4, 1.0), "left": (-1e2, -0.6), "right": (-1e2, 1e2),
+    "goal": (-1e2, 1e2), "goal_reward": (1e-3, 1e6), "effort": (0.0, 1e3), "discount": (0.0, 0.999),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,11 @@ class Parameters:
     discount: float = 0.99
 
     def __post_init__(self) -> None:
-        for name in ("power", "gravity", "max_speed"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number above 0.")
-        if not self.left < self.goal <= self.right:
-            raise ValueError(f"goal = {self.goal!r}; expected a position between {self.left:g} and {self.right:g}.")
-        if not 0 <= self.discount < 1:
-            raise ValueError(f"discount = {self.discount!r}; expected a number in [0, 1).")
+        checks.fields(self, RANGES)
+        if not -0.4 < self.goal <= self.right:  # episodes begin up to -0.4
+            raise ValueError(
+                f"goal is {self.goal!r}; expected a position above -0.4 and of at most right = {self.right!r}."
+            )
 
 
 def move(p: Parameters, position: Floats, velocity: Floats, force: Floats) -> tuple[Floats, Floats]:
@@ -125,7 +127,7 @@ class MountainCarContinuous:
     Box (2,) float32: position in [-1.2, 0.6] and velocity in [-0.07, 0.07].
 
     ## Action
-    Box (1,) in [-1, 1]: the engine's force, of which 1 accelerates by 0.0015.
+    Box (1,) in [-1, 1]: the engine's force, of which 1 accelerates by 0.0015. Finite numbers beyond are clipped.
 
     ## Reward
     -0.1 action^2, and 100 at the goal.
@@ -140,12 +142,12 @@ class MountainCarContinuous:
     | `power` | float | 0.0015 | 1/step^2 | acceleration by action 1 |
     | `gravity` | float | 0.0025 | 1/step^2 | acceleration on the steepest slope |
     | `max_speed` | float | 0.07 | 1/step | largest velocity, at which it is clipped |
-    | `left` | float | -1.2 | | left end of the landscape |
+    | `left` | float | -1.2 | | left end of the landscape, at most -0.6 |
     | `right` | float | 0.6 | | right end of the landscape |
-    | `goal` | float | 0.45 | | position from which on the episode ends, unless the car rolls back |
+    | `goal` | float | 0.45 | | position, above -0.4, from which on the episode ends, unless the car rolls back |
     | `goal_reward` | float | 100.0 | | reward of the goal |
     | `effort` | float | 0.1 | | cost of action 1 |
-    | `discount` | float | 0.99 | | per step, in [0, 1) |
+    | `discount` | float | 0.99 | | per step, in [0, 0.999] |
 
     Lengths have no unit: they are those of the landscape.
 
@@ -167,7 +169,8 @@ class MountainCarContinuous:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 30}
-    cheap_reset = True
+    resets_ahead = 16
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 999
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(2), np.arange(0)  # dimensions of the observation; for scoring only
@@ -185,16 +188,21 @@ class MountainCarContinuous:
         """Start at rest near the bottom of the valley, unless options say otherwise.
 
         Raises:
-            ValueError: an option is outside the range of the state.
+            ValueError: an option is outside the range of the state, or the car starts at the goal.
         """
         p = self.parameters
-        start = -0.6 + 0.2 * keys.uniform(key, keys.RESET, 0) if position is None else position.astype(np.float64)
-        speed = np.zeros(len(key)) if velocity is None else velocity.astype(np.float64)
-        if not ((start >= p.left) & (start <= p.right)).all() or not (np.abs(speed) <= p.max_speed).all():
-            raise ValueError(
-                f"position = {start.tolist()}, velocity = {speed.tolist()}; expected positions from {p.left:g} to "
-                f"{p.right:g} and velocities from {-p.max_speed:g} to {p.max_speed:g}."
-            )
+        start, speed = -0.6 + 0.2 * keys.uniform(key, keys.RESET, 0), np.zeros(len(key))
+        if position is not None:
+            start = checks.reals("position", position, key.shape, p.left, p.right)
+        if velocity is not None:
+            speed = checks.reals("velocity", velocity, key.shape, -p.max_speed, p.max_speed)
+        if position is not None or velocity is not None:
+            over = np.flatnonzero(arrived(p, start, speed))
+            if over.size:
+                found = f"position is {start[over[0]].item()!r} and velocity {speed[over[0]].item()!r}"
+                raise ValueError(
+                    f"{found}; expected a car before {p.goal!r} or one that rolls back, or the episode is over."
+                )
         return Task(key.copy(), start, speed), State(start.copy(), speed.copy())
 
     def start(self, task: Task) -> State:

@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import elementary, keys, rollouts
+from valuegym.envs import checks, elementary, keys, rollouts
 from valuegym.envs.control import grid
 from valuegym.envs.rendering import control as rendering
 
@@ -29,6 +29,11 @@ NODES = (200, 161)  # of the grid: angle and velocity
 TORQUES = 21  # of the dynamic programme
 CANDIDATES = 41  # torques that the oracle compares, before it refines the best
 TOLERANCE = 1e-3  # of the fixed point
+RANGES = {  # of the parameters; the value function is computed, and takes the longer the closer the discount is to 1
+    "gravity": (-1e2, 1e2), "mass": (1e-3, 1e3), "length": (1e-3, 1e3), "max_torque": (1e-3, 1e3),
+    "max_speed": (1.0, 50.0), "dt": (1e-4, 1.0), "discount": (0.0, 0.995),
+}  # fmt: skip
+ANGLE = 1e6  # largest angle of a reset option, rad
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,7 @@ class Parameters:
     discount: float = 0.99
 
     def __post_init__(self) -> None:
-        for name in ("mass", "length", "max_torque", "max_speed", "dt"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a number above 0.")
-        if not 0 <= self.discount < 1:
-            raise ValueError(f"discount = {self.discount!r}; expected a number in [0, 1).")
+        checks.fields(self, RANGES)
 
 
 def move(
@@ -122,7 +123,7 @@ class Pendulum:
     Box (3,) float32: cosine and sine of the angle from upright, and the velocity in rad/s, at most 8.
 
     ## Action
-    Box (1,) in [-1, 1]: the torque divided by 2 N m.
+    Box (1,) in [-1, 1]: the torque divided by 2 N m. Finite numbers beyond are clipped.
 
     ## Reward
     -(angle^2 + 0.1 velocity^2 + 0.001 torque^2), before the step.
@@ -140,7 +141,7 @@ class Pendulum:
     | `max_torque` | float | 2.0 | N m | torque of action 1 |
     | `max_speed` | float | 8.0 | rad/s | largest velocity, at which it is clipped |
     | `dt` | float | 0.05 | s | time step |
-    | `discount` | float | 0.99 | | per step, in [0, 1) |
+    | `discount` | float | 0.99 | | per step, in [0, 0.995] |
 
     Raises:
         ValueError: a parameter is outside its range.
@@ -160,7 +161,8 @@ class Pendulum:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 20}
-    cheap_reset = True
+    resets_ahead = 16
+    clips_actions = True  # as Gymnasium's own control tasks do
     horizon = 200
     tolerance = 0.0  # see `elementary`: bit-identical on every processor
     physical, distracting = np.arange(3), np.arange(0)  # dimensions of the observation; for scoring only
@@ -180,11 +182,11 @@ class Pendulum:
             ValueError: an option is outside the range of the state.
         """
         drawn = 2 * keys.uniform(key, keys.RESET, 0) - 1, 2 * keys.uniform(key, keys.RESET, 1) - 1
-        start = elementary.wrap(np.pi * drawn[0] if angle is None else angle.astype(np.float64))
-        speed = drawn[1] if velocity is None else velocity.astype(np.float64)
-        if not (np.abs(speed) <= self.parameters.max_speed).all():
-            limit = self.parameters.max_speed
-            raise ValueError(f"velocity = {speed.tolist()}; expected numbers from {-limit:g} to {limit:g} rad/s.")
+        start, limit = np.pi * drawn[0], self.parameters.max_speed
+        if angle is not None:
+            start = checks.reals("angle", angle, key.shape, -ANGLE, ANGLE)
+        start = elementary.wrap(start)
+        speed = drawn[1] if velocity is None else checks.reals("velocity", velocity, key.shape, -limit, limit)
         return Task(key.copy(), start, speed), State(start.copy(), speed.copy())
 
     def start(self, task: Task) -> State:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from valuegym.envs import checks
 from valuegym.envs.feedback.segments import Segments, concatenate
+from valuegym.envs.preference import models
 
 __all__ = ["MAX_STRENGTH", "Answers", "Feedback", "check_labels", "entropy", "join"]
 
@@ -86,24 +87,13 @@ def check_labels(name: str, value: Any, N: int | None) -> Floats:
     Raises:
         ValueError: the shape is another one, or a label is none of 0, 1, 0.5 and NaN; the sentence begins with `name`.
     """
-    try:
-        labels = np.asarray(value)
-    except (TypeError, ValueError):
-        labels = np.asarray(None)
-    expected = "expected labels 0 (first), 1 (second), 0.5 (the same) or NaN (can't tell)"
-    shape = "of shape (N,)" if N is None else f"of shape ({N},)"
-    if labels.dtype.kind not in "fiub":
-        text = " ".join(repr(value).split())
-        raise ValueError(f"{name} is {text if len(text) <= 80 else text[:77] + '...'}; {expected} {shape}.")
+    labels = models.check_labels(name, value)
     if labels.ndim == 0 and N == 1:
         labels = labels[None]
     if labels.ndim != 1 or (N is not None and len(labels) != N):
-        raise ValueError(f"{name} has shape {labels.shape}; {expected} {shape}.")
-    labels = labels.astype(np.float64)
-    wrong = ~(np.isin(labels, (0.0, 0.5, 1.0)) | np.isnan(labels))
-    if wrong.any():
-        at = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"{name}[{at}] is {labels[at].item()!r}; {expected}.")
+        raise ValueError(
+            f"{name} has shape {labels.shape}; expected ({'N' if N is None else N},), a label for each pair."
+        )
     return labels
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, models, probes, query, tabular_query
 from valuegym.envs.preference.own_annotators import OwnAnnotator, resolve
@@ -196,6 +196,5 @@ class ProbeInference(QueryCore):
     ) -> None:
         tasks, who = probes.by_name(probe), resolve(annotator)
         hidden = len(set(tasks.discounts)) > 1
-        if action not in (known := ("policy",) if hidden else ("policy", "weights")):
-            raise ValueError(f"action = {action!r}; expected {' or '.join(map(repr, known))}.")
+        checks.choice("action", action, ("policy",) if hidden else ("policy", "weights"))
         super().__init__(ProbeSource(tasks, who, action == "policy"), evaluation_points)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.functional import put_rows
+from valuegym.envs.functional import put_rows, take_rows
 from valuegym.envs.preference import delivery, maps
 from valuegym.envs.preference.delivery import (
     BRICK,
@@ -49,6 +49,7 @@ __all__ = [
     "Solution",
     "Task",
     "boards",
+    "codes_at",
     "digest",
     "draw",
     "solutions",
@@ -70,7 +71,30 @@ VALUES = tuple(
 
 
 LARGEST_WEIGHT = float(max(np.abs(values).max() for values in VALUES))
+MOST_WEIGHT = 1e9  # that can be asked for, so that sums of rewards stay finite
+BOARD_NAMES = "'random', 'published', 'stored', 'stored:NAME' or a map"
+# In one call: the choices that do not depend on others, by the index of their draw. Values are padded to one length.
+_INDICES = np.array([0, 1, 2, *range(7, 7 + len(VALUES))])
+_CHOICES = np.array([len(values) for values in (HEIGHTS, WIDTHS, SHEEP_SHARES, *VALUES)])
+# How many shares of roadblocks go with a share of sheep, and of coins with both: those that are small enough.
+_SUMS = SHEEP_SHARES[:, None] + ROADBLOCK_SHARES
+_ROADBLOCK_CHOICES, _COIN_CHOICES = (_SUMS < 1).sum(-1), (_SUMS[..., None] + COIN_SHARES < 1 - 1e-9).sum(-1)
+_VALUES = np.array([np.resize(values, max(map(len, VALUES))) for values in VALUES])
+
+_POSITIONS = 2**11  # cells that the low bits of a hash, which uniform draws do not have, can number
+_UNIFORM = np.uint64(2**64 - _POSITIONS)
+_IN_ORDER = np.array([ROAD, COIN, ROADBLOCK, SHEEP], np.int8)  # by the number of bounds that a cell lies before
+_ITEMS = np.array([ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK], np.uint16)  # in the order of the weights
+_SIZES = [(h, w) for h in HEIGHTS.tolist() for w in WIDTHS.tolist()]
+_ONE = np.ones(1, np.uint16)
+_HASHED = np.arange(OUTSIDE, 2 * BRICK)  # cell codes
+
+# Cells drawn at once, which bounds the memory. While fewer boards than SPARE are drawn, or an eighth of the cells,
+# several attempts at a task are made at once, for few cost as much as one.
+DRAWN, SPARE, ATTEMPTS = 2**19, 400, 16
+AHEAD = 1024  # cells of the largest boards that are drawn for several episodes ahead
 SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # the quarters of all tasks, by digest modulo 4
+_FITS = {split: np.isin(np.arange(4), quarters) for split, quarters in SPLITS.items()}
 
 
 class RandomTask(NamedTuple):
@@ -86,33 +110,53 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
     Drawn are the size (height, width) unless it is given, the shares of sheep, roadblocks and coins, their cells, one
     goal in any cell, and the weights. Each share is uniform among those that keep the sum of shares below 1; counts are
     rounded down.
+
+    Raises:
+        ValueError: the size is not two integers of at least 1.
     """
+    if size is not None:
+        checks.integers("size", size, (2,), 1)
     B, (H, W) = len(key), size or SHAPE
-
-    def pick(values: Array, index: int) -> Array:
-        return values[keys.integers(key, len(values), index)]
-
-    height, width = (np.full(B, side) for side in size) if size else (pick(HEIGHTS, 0), pick(WIDTHS, 1))
-    sheep = pick(SHEEP_SHARES, 2)
-    roadblocks = ROADBLOCK_SHARES[keys.choice(key, sheep[:, None] + ROADBLOCK_SHARES < 1, 3)]
-    coins = COIN_SHARES[keys.choice(key, (sheep + roadblocks)[:, None] + COIN_SHARES < 1 - 1e-9, 4)]
-
-    row, column = np.mgrid[:H, :W].reshape(2, 1, H * W)
-    inside = (row < height[:, None]) & (column < width[:, None])
+    nth = keys.integers(key[:, None], _CHOICES, _INDICES)
+    height, width = (np.full(B, side) for side in size) if size else (HEIGHTS[nth[:, 0]], WIDTHS[nth[:, 1]])
+    chance = keys.uniform(key[:, None], np.array([3, 4])).T  # of roadblocks and coins
+    sheep = nth[:, 2]
+    roadblocks = (chance[0] * _ROADBLOCK_CHOICES[sheep]).astype(np.int64)
+    coins = (chance[1] * _COIN_CHOICES[sheep, roadblocks]).astype(np.int64)
+    shares = SHEEP_SHARES[sheep], ROADBLOCK_SHARES[roadblocks], COIN_SHARES[coins]
     area = height * width
-    # A random order of the cells inside: the first take sheep, the next roadblocks, the next coins.
-    order = np.where(inside, keys.uniform(key[:, None], 5, np.arange(H * W)), 2.0)
-    rank = np.argsort(np.argsort(order, -1, kind="stable"), -1, kind="stable")
-    bounds = np.cumsum([(share * area + 1e-9).astype(np.int64) for share in (sheep, roadblocks, coins)], axis=0)[
-        ..., None
-    ]
-    boards = np.select(
-        [~inside, rank < bounds[0], rank < bounds[1], rank < bounds[2]], [OUTSIDE, SHEEP, ROADBLOCK, COIN], 0
-    )
+    bounds = np.cumsum([(share * area + 1e-9).astype(np.int64) for share in shares], axis=0)
+    boards, lots = np.full((B, H, W), OUTSIDE, np.int8), keys.mix(key, 5)
+    for h, w in [(H, W)] if size else _SIZES:
+        rows = ((height == h) & (width == w)).nonzero()[0]
+        if rows.size:
+            boards[rows, :h, :w] = _items(lots[rows], bounds[:, rows], _cells(h, w, W)).reshape(-1, h, w)
     goal = keys.integers(key, area, 6)
-    boards[np.arange(B), goal // width * W + goal % width] = GOAL
-    weights = np.stack([pick(values, 7 + i) for i, values in enumerate(VALUES)], -1)
-    return RandomTask(boards.reshape(B, H, W), weights)
+    boards[np.arange(B), goal // width, goal % width] = GOAL
+    return RandomTask(boards, _VALUES[np.arange(len(VALUES)), nth[:, 3:]])
+
+
+def _items(key: keys.Key, bounds: Array, cells: keys.Key) -> Array:
+    """Draw what lies on cells (S,) of boards of one size: codes (B, S).
+
+    In a random order of the cells, those before bounds[0] (B,) hold sheep, up to bounds[1] roadblocks, up to bounds[2]
+    coins.
+    """
+    lots = keys.mix(key[:, None], cells)
+    lots &= _UNIFORM
+    if cells[-1] < _POSITIONS:  # the order of equal lots is that of their cells
+        lots |= cells
+    else:
+        lots = np.argsort(np.argsort(lots, -1, kind="stable"), -1, kind="stable").astype(np.uint64)
+    first = np.sort(lots, -1)[np.arange(len(key)), bounds]  # the lots that the bounds fall on
+    before = [(lots < limit[:, None]).view(np.int8) for limit in first]
+    return _IN_ORDER.take(before[0] + before[1] + before[2])
+
+
+@lru_cache(maxsize=64)
+def _cells(h: int, w: int, W: int) -> keys.Key:
+    """Return the cells (h * w,) that a board of h rows and w columns takes of one with W columns."""
+    return np.add.outer(np.arange(h) * W, np.arange(w)).reshape(-1).astype(np.uint64)
 
 
 def digest(task: RandomTask) -> keys.Key:
@@ -121,11 +165,18 @@ def digest(task: RandomTask) -> keys.Key:
     Weights of items that are not on the board are left out.
     """
     cells = task.boards.reshape(len(task.boards), -1)
-    items = np.array([ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK])  # in the order of the weights
-    relevant = np.where((cells[..., None] == items).any(1), np.rint(task.weights), 0).astype(np.int64)
-    content = np.concatenate([cells, relevant], -1)
-    position = np.arange(content.shape[-1])
-    return keys.mix(np.bitwise_xor.reduce(keys.mix(0, position, content), -1), content.shape[-1])
+    S, d = cells.shape[1], len(FEATURES)
+    present = np.bitwise_or.reduce(_ONE << cells.astype(np.uint8), -1)[:, None]  # a bit for each code
+    weights = np.where(present >> _ITEMS & 1, np.rint(task.weights), 0).astype(np.int64)
+    total = np.bitwise_xor.reduce(_hashes(S).take(cells + (len(_HASHED) * np.arange(S) - OUTSIDE)), -1)
+    total ^= np.bitwise_xor.reduce(keys.mix(0, np.arange(S, S + d), weights), -1)
+    return keys.mix(total, S + d)
+
+
+@lru_cache(maxsize=16)
+def _hashes(S: int) -> keys.Key:
+    """Return the hashes of all codes from OUTSIDE on in each of S cells, one cell after the other."""
+    return keys.mix(0, np.arange(S)[:, None], _HASHED).reshape(-1)
 
 
 class Generator(NamedTuple):
@@ -144,10 +195,19 @@ class Boards:
     """Source of boards with weights: a generator, or a fixed list of tasks, each drawn with equal probability.
 
     `split` restricts a generator to its "train", "dev" or "test" tasks, which are disjoint by content.
+
+    Raises:
+        ValueError: the source is neither, or the split unknown.
     """
 
     source: Generator | RandomTask
     split: str = "test"
+
+    def __post_init__(self) -> None:
+        """Check source and split."""
+        if not isinstance(self.source, Generator | RandomTask):
+            raise checks.refusal("source", self.source, "a Generator or a RandomTask")
+        checks.choice("split", self.split, SPLITS)
 
     @property
     def random(self) -> bool:
@@ -174,16 +234,20 @@ class Boards:
         if not isinstance(self.source, Generator):
             nth = keys.integers(key, len(self.source.boards), keys.RESET, 0)
             return RandomTask(self.source.boards[nth], self.source.weights[nth])
-        generate, attempt, todo = self.source.draw, 0, np.arange(len(key))
-        task = generate(keys.mix(key, keys.RESET, 0, 0))
-        while (todo := todo[self._misplaced(RandomTask(*(field[todo] for field in task)))]).size:
-            attempt += 1  # the task drawn belongs to another split
-            put_rows(task, todo, generate(keys.mix(key[todo], keys.RESET, 0, attempt)))
+        (H, W), B = self.shape, len(key)
+        task = RandomTask(np.empty((B, H, W), np.int8), np.empty((B, len(FEATURES))))
+        many, rows, attempt = max(1, DRAWN // (H * W)), np.arange(B), 0
+        while rows.size:
+            tries, left = min(max(1, min(SPARE, many // 8) // rows.size), ATTEMPTS), []
+            for some in np.split(rows, range(many, rows.size, many)):
+                own = keys.mix(key[some, None], keys.RESET, 0, np.arange(attempt, attempt + tries))
+                drawn = self.source.draw(own.reshape(-1))
+                fits = _FITS[self.split][digest(drawn) % np.uint64(4)].reshape(-1, tries)
+                found, nth = fits.any(-1), fits.argmax(-1)  # the first task that does not belong to another split
+                put_rows(task, some[found], take_rows(drawn, (np.arange(len(some)) * tries + nth)[found]))
+                left.append(some[~found])
+            rows, attempt = np.concatenate(left), attempt + tries
         return task
-
-    def _misplaced(self, task: RandomTask) -> Array:
-        """Return True (B,) for tasks whose content belongs to another split."""
-        return ~np.isin(digest(task) % np.uint64(4), SPLITS[self.split])
 
 
 def boards(
@@ -200,8 +264,8 @@ def boards(
         board: "random", "published", "stored" (those of the main experiment), "stored:NAME", or a map (`maps.parse`).
         split: "train", "dev" or "test", of random tasks only.
         size: (height, width) of random boards, at most LARGEST along a side.
-        weights: six numbers in the order of FEATURES for every task; by default those of the task, on a map the
-            published ones.
+        weights: six numbers in the order of FEATURES for every task, within +-MOST_WEIGHT; by default those of the
+            task, on a map the published ones.
         data: the folder of the stored boards.
         generator: of random boards.
 
@@ -209,23 +273,24 @@ def boards(
         ValueError: an argument is not as stated.
         FileNotFoundError: the stored boards are not there.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split = {split!r}; expected one of {sorted(SPLITS)}.")
-    if size is not None and (
-        board != "random" or len(size) != 2 or not all(isinstance(n, int) and 2 <= n <= maps.LARGEST for n in size)
-    ):
-        raise ValueError(f"size = {size!r}; expected two integers from 2 to {maps.LARGEST}, for random boards only.")
-    if weights is not None and (len(weights) != len(FEATURES) or not np.isfinite(weights).all()):
-        raise ValueError(f"weights = {weights!r}; expected {len(FEATURES)} numbers, for {', '.join(FEATURES)}.")
+    checks.text("board", board, BOARD_NAMES)
+    checks.choice("split", split, SPLITS)
+    maps.check_folder(data)
+    if size is not None:
+        height, width = checks.integers("size", size, (2,), 2, maps.LARGEST).tolist()
+        if board != "random":
+            raise checks.refusal("size", size, "None, for only random boards have one to choose")
+    if weights is not None:
+        checks.reals("weights", weights, (len(FEATURES),), -MOST_WEIGHT, MOST_WEIGHT)
     if board == "random":
         if weights is not None:
             raise ValueError("weights are drawn for random boards; they can be given for any other board.")
         if size is not None:
-            shape = (size[0], size[1])
+            shape = (height, width)
             generator = generator._replace(draw=partial(generator.draw, size=shape), shape=shape)
         return Boards(generator, split)
     tasks = _named(board, data)
-    codes = maps.pad([codes for codes, _ in tasks])
+    codes = maps.pad([codes for codes, _ in tasks]).astype(np.int8)
     delivery.board_mdp(codes)  # raises where there is no cell to start from
     return Boards(RandomTask(codes, np.array([own if weights is None else weights for _, own in tasks], np.float64)))
 
@@ -241,7 +306,7 @@ def _named(board: str, data: str | None) -> list[tuple[Array, Sequence[float]]]:
             raise ValueError(f"There is no stored board {name!r}; expected one of {sorted(known)}.")
         return [known[name]] if name else [task for name, task in known.items() if name.startswith(maps.MAIN)]
     if board.replace("-", "").isalpha() and not set(board) <= set(maps.SYMBOLS):
-        raise ValueError(f"board = {board!r}; expected 'random', 'published', 'stored', 'stored:NAME' or a map.")
+        raise checks.refusal("board", board, BOARD_NAMES)
     return [(maps.parse(board), delivery.WEIGHTS)]
 
 
@@ -283,7 +348,11 @@ def solutions(
 _CODES = np.array([*range(2 * BRICK), OUTSIDE])
 _ENDS = np.isin(_CODES % BRICK, (GOAL, SHEEP)) & (_CODES != OUTSIDE)
 _BLOCKS = (_CODES % BRICK == HOUSE) | (_CODES == OUTSIDE)
-_ENTRY, _SURFACE = delivery.entry_features(_CODES), delivery.surface_features(_CODES)
+_OPEN = ~(_ENDS | _BLOCKS)
+# Features of a move: onto a cell of each code, then on the spot, then after the end.
+_MOVES = np.concatenate(
+    [delivery.entry_features(_CODES), delivery.surface_features(_CODES), np.zeros((1, len(FEATURES)))]
+)
 
 
 class Task(NamedTuple):
@@ -292,6 +361,13 @@ class Task(NamedTuple):
     board: npt.NDArray[np.int8]  # (B, S) cell codes, row-major
     weights: npt.NDArray[np.float64]  # (B, 6)
     start: npt.NDArray[np.int64]  # (B,) the cell where the episode starts
+
+
+def codes_at(task: Task, cells: Array) -> Array:
+    """Return the codes of cells (B, ...) on the board of each row."""
+    B, S = task.board.shape
+    first = np.arange(0, B * S, S).reshape(-1, *(1,) * (cells.ndim - 1))
+    return task.board.reshape(-1).take(first + cells)
 
 
 class RandomDelivery:
@@ -329,7 +405,7 @@ class RandomDelivery:
     | `board` | str | "random" | | "random", "published", "stored", "stored:NAME" or a map |
     | `split` | str | "test" | | of random tasks: "train", "dev" or "test", disjoint by content |
     | `size` | two ints or None | None | cells | height and width of random boards, 2 to 128; None: drawn |
-    | `weights` | six floats or None | None | reward | in the order of `FEATURES`, not for random boards |
+    | `weights` | six floats or None | None | reward | in the order of `FEATURES`, within +-1e9, not for random boards |
     | `data` | str or None | None | | folder of stored boards; None: the variable VALUEGYM_DATA |
 
     "stored" is one of the stored boards of the publication in every episode. A map has one line for each row: `.` road,
@@ -367,13 +443,12 @@ class RandomDelivery:
         weights: Sequence[float] | None = None,
         data: str | None = None,
     ) -> None:
-        if reward not in ("true", "hidden"):
-            raise ValueError(f"reward = {reward!r}; expected 'true' or 'hidden'.")
-        if observation not in ("dict", "planes", "features"):
-            raise ValueError(f"observation = {observation!r}; expected 'dict', 'planes' or 'features'.")
+        checks.choice("reward", reward, ("true", "hidden"))
+        checks.choice("observation", observation, ("dict", "planes", "features"))
         self.boards = boards(board, split, size, weights, data, self.generator)
         self.kind, self.hidden, self.shape = observation, reward == "hidden", self.boards.shape
         S, A, d = self.shape[0] * self.shape[1], len(delivery.ACTIONS), len(FEATURES)
+        self.resets_ahead = 8 if S <= AHEAD else 0
         self._targets = delivery.targets(*self.shape)
         self.largest = max(self.boards.largest_weight, 1.0)
         self.action_space = gym.spaces.Discrete(A)
@@ -399,21 +474,22 @@ class RandomDelivery:
             ValueError: a cell that is not open.
         """
         boards, weights = self.boards.draw(key)
-        board = boards.reshape(len(key), -1).astype(np.int8)
-        rows, is_open = np.arange(len(key)), ~(_ENDS | _BLOCKS)[board]
+        board = boards.reshape(len(key), -1).astype(np.int8, copy=False)
+        is_open = _OPEN.take(board)
         if cell is None:
             nth = keys.integers(key, is_open.sum(-1), keys.RESET, 5)
-            cell = (np.cumsum(is_open, -1) > nth[:, None]).argmax(-1)
-        elif (cell < 0).any() or (cell >= board.shape[1]).any() or not is_open[rows, cell].all():
-            raise ValueError(f"cell = {cell.tolist()}; expected open cells of the board: no goal, sheep or house.")
+            cell = (np.cumsum(is_open, -1, dtype=np.int32) > nth[:, None]).argmax(-1)
+        else:
+            cell = delivery.check_cells(cell, is_open)
         cell = cell.astype(np.int64)
         return Task(board, weights, cell), State(cell.copy(), np.zeros_like(cell))
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Move, or stay where the way is blocked or the episode over."""
-        rows, target = np.arange(len(action)), self._targets[state.cell, action]
-        stays = _BLOCKS[task.board[rows, target]] | self.terminal(task, state)
-        return State(np.where(stays, state.cell, target), state.cell * len(delivery.ACTIONS) + action)
+        move = state.cell * len(delivery.ACTIONS) + action
+        target = self._targets.take(move)
+        stays = _BLOCKS.take(codes_at(task, target)) | self.terminal(task, state)
+        return State(np.where(stays, state.cell, target), move)
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Return the reward of the agent: the true reward, or 0 when it is hidden."""
@@ -425,18 +501,16 @@ class RandomDelivery:
 
     def _earned(self, task: Task, state: State, next_state: State) -> Array:
         """Return weights times features of the move (B,)."""
-        return (task.weights * self._features(task, state.cell, next_state.cell)).sum(-1)
+        return (task.weights.T * _MOVES.T.take(self._kind(task, state.cell, next_state.cell), 1)).sum(0)
 
-    def _features(self, task: Task, here: Array, there: Array) -> Array:
-        """Return reward features (B, ..., 6) of moves from cells `here` to `there` (B, ...), 0 once it is over."""
-        rows = np.arange(len(here)).reshape(-1, *(1,) * (here.ndim - 1))
-        code = task.board[rows, here]
-        features = np.where((here == there)[..., None], _SURFACE[code], _ENTRY[task.board[rows, there]])
-        return np.where(_ENDS[code][..., None], 0.0, features)
+    def _kind(self, task: Task, here: Array, there: Array) -> Array:
+        """Return which row of _MOVES holds the features of moves from cells `here` to `there` (B, ...)."""
+        kind = codes_at(task, there) % len(_CODES) + len(_CODES) * (here == there)
+        return np.where(_ENDS.take(codes_at(task, here)), len(_MOVES) - 1, kind)
 
     def terminal(self, task: Task, state: State) -> Array:
         """Return True at the goal or at a sheep."""
-        return _ENDS[task.board[np.arange(len(state.cell)), state.cell]]
+        return _ENDS.take(codes_at(task, state.cell))
 
     def observation(self, task: Task, state: State) -> Array | dict[str, Array]:
         """Return board, position and weights, in the form that `observation` names."""
@@ -460,9 +534,9 @@ class RandomDelivery:
 
     def _moves(self, task: Task, state: State) -> Array:
         """Return the reward features (B, 4, 6) of the four moves from the current cell, 0 after the episode's end."""
-        rows, target, here = np.arange(len(state.cell))[:, None], self._targets[state.cell], state.cell[:, None]
-        there = np.where(_BLOCKS[task.board[rows, target]], here, target)
-        return self._features(task, np.broadcast_to(here, there.shape), there)
+        here, target = state.cell[:, None], self._targets[state.cell]
+        there = np.where(_BLOCKS.take(codes_at(task, target)), here, target)
+        return _MOVES.take(self._kind(task, np.broadcast_to(here, there.shape), there), 0)
 
     def _solve(self, task: Task) -> list[Solution]:
         """Return the solution of every row's task, from the cache if it is there."""

@@ -49,7 +49,7 @@ class RewardInference(QueryCore):
     | `board` | str | "random" | | "random", "risky", "published", "stored", "stored:NAME" or a map |
     | `split` | str | "test" | | of random boards: "train", "dev" or "test", disjoint by content |
     | `evaluation_points` | ints | `EVALUATION_POINTS` | pairs | when an estimate is scored; increasing, 0 allowed |
-    | `length` | int | 3 | steps | of a segment, at least 1 |
+    | `length` | int | 3 | steps | of a segment, 1 to 1,000 |
     | `action` | str | "weights" | | "weights" or "policy" |
     | `data` | str or None | None | | folder of stored answers and boards; None: the variable VALUEGYM_DATA |
     | `size` | two ints or None | None | cells | height and width of random boards, 2 to 128; None: drawn |

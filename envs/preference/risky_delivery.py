@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, outcomes
 from valuegym.envs.preference.delivery import BRICK, FEATURES, GOAL, SHEEP, State
-from valuegym.envs.preference.random_delivery import Array, Generator, RandomDelivery, RandomTask, Task
+from valuegym.envs.preference.random_delivery import Array, Generator, RandomDelivery, RandomTask, Task, codes_at
 
 __all__ = ["STAKES", "WON", "RiskyDelivery", "board_outcomes", "draw", "process"]
 
@@ -22,20 +22,27 @@ LOSS = 0.5  # chance that a risky cell loses
 # 10,000 is left out, for it would make driving on for ever the best choice of a vehicle that risky cells shut in.
 STAKES = np.array([(-50.0, 10.0), (-50.0, 50.0), (-50.0, 100.0), (-50.0, 200.0), (-1.0, 100.0)])
 LOST, WON = FEATURES.index("sheep"), FEATURES.index("coin")
+_WEIGHTS = np.zeros((len(STAKES), len(FEATURES)))
+_WEIGHTS[:, [FEATURES.index("gas"), FEATURES.index("goal"), LOST, WON]] = [(-1.0, 50.0, *pair) for pair in STAKES]
 
 
 def draw(key: keys.Key, size: tuple[int, int] = (SIDE, SIDE)) -> RandomTask:
     """Draw a task for each key (B,): boards (B, H, W) with risky cells (code SHEEP) and one goal anywhere, and weights.
 
     The weight of sheep is what a risky cell loses, that of coins what it wins.
+
+    Raises:
+        ValueError: the size is not two integers of at least 1.
     """
+    checks.integers("size", size, (2,), 1)
     B, S = len(key), size[0] * size[1]
-    risky = (SHARES[keys.integers(key, len(SHARES), 0)] * S).astype(np.int64)
-    boards = np.where(np.argsort(keys.permutation(key, S, 1), -1) < risky[:, None], SHEEP, 0)
-    boards[np.arange(B), keys.integers(key, S, 2)] = GOAL
-    weights = np.tile(np.array([-1.0, 50.0, 0.0, 0.0, 0.0, 0.0]), (B, 1))
-    weights[:, [LOST, WON]] = STAKES[keys.integers(key, len(STAKES), 3)]
-    return RandomTask(boards.reshape(B, *size), weights)
+    share, goal, stakes = keys.integers(key[:, None], np.array([len(SHARES), S, len(STAKES)]), np.array([0, 2, 3])).T
+    risky = (SHARES[share] * S).astype(np.int64)
+    lots = keys.mix(key[:, None], 1, np.arange(S))  # no two are equal; the cells of the lowest are risky
+    first = np.sort(lots, -1)[np.arange(B), risky]
+    boards = (lots < first[:, None]).view(np.int8) * np.int8(SHEEP)  # and road
+    boards[np.arange(B), goal] = GOAL
+    return RandomTask(boards.reshape(B, *size), _WEIGHTS.take(stakes, 0))
 
 
 def board_outcomes(boards: Array) -> outcomes.Outcomes:
@@ -105,15 +112,19 @@ class RiskyDelivery(RandomDelivery):
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Move; on entering a risky cell draw what it pays, and mark a win by a move number of at least 4 * S."""
         after = super().transition(task, state, action, key, t)
-        won = self._gamble(task, state, after) & (keys.uniform(key, t, 0) >= LOSS)
-        return State(after.cell, after.move + won * len(delivery.ACTIONS) * task.board.shape[1])
+        gambles = self._gamble(task, state, after).nonzero()[0]
+        won = gambles[keys.uniform(key[gambles], t[gambles], 0) >= LOSS]
+        after.move[won] += len(delivery.ACTIONS) * task.board.shape[1]
+        return after
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Return the reward of the realised outcome, or 0 when it is hidden."""
         if self.hidden:
             return np.zeros(len(action))
-        won = next_state.move >= len(delivery.ACTIONS) * task.board.shape[1]
-        return np.where(won, task.weights[:, WON], self._earned(task, state, next_state))
+        paid = self._earned(task, state, next_state)
+        won = (next_state.move >= len(delivery.ACTIONS) * task.board.shape[1]).nonzero()[0]
+        paid[won] = task.weights[won, WON]
+        return paid
 
     def true_reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Return the expected reward of the decision, by which episodes are scored."""
@@ -122,5 +133,4 @@ class RiskyDelivery(RandomDelivery):
 
     def _gamble(self, task: Task, state: State, next_state: State) -> Array:
         """Return where a risky cell was entered (B,)."""
-        item = task.board[np.arange(len(state.cell)), next_state.cell] % BRICK
-        return (item == SHEEP) & ~self.terminal(task, state)
+        return (codes_at(task, next_state.cell) % BRICK == SHEEP) & ~self.terminal(task, state)

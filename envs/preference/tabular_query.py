@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.feedback.segments import Segments
 from valuegym.envs.preference import annotators, outcomes, query, segments
@@ -289,6 +289,9 @@ class TabularSource:
             out, n at a time.
         length: L, steps of a segment; that of the stored segments where people answer.
         policy: whether estimates are tables of preferences over actions, used greedily, rather than reward weights.
+
+    Raises:
+        ValueError: the annotator is neither, the length is no integer of at least 1, or `policy` no bool or None.
     """
 
     hashes: tuple[str, ...] = ()
@@ -300,7 +303,10 @@ class TabularSource:
         length: int = 3,
         policy: bool | None = False,
     ) -> None:
-        self.tasks, self.length, self.policy = tasks, length, policy
+        if not isinstance(annotator, annotators.Simulated | OwnAnnotator | HumanPreferences):
+            raise checks.refusal("annotator", annotator, "Simulated, OwnAnnotator or HumanPreferences")
+        self.tasks, self.length = tasks, checks.integer("length", length, 1)
+        self.policy = None if policy is None else checks.flag("policy", policy)
         self.discount, self.random = tasks.discount, tasks.random
         self.annotator = annotator if isinstance(annotator, (annotators.Simulated, OwnAnnotator)) else None
         self.human = None if isinstance(annotator, (annotators.Simulated, OwnAnnotator)) else annotator

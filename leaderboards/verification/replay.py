@@ -86,7 +86,7 @@ def _actions(space: Any, episodes: list[Episode]) -> Array:
     """Return all actions of all episodes, one after another.
 
     Raises:
-        RecordError: where one is outside the action space.
+        RecordError: where one is outside the action space, be it by one bit: a record holds what the core got.
     """
     flat = [action for episode in episodes for action in episode.actions]
     # The common case, without a look at each.
@@ -98,7 +98,7 @@ def _actions(space: Any, episodes: list[Episode]) -> Array:
         if len(numbers) != n or not all(type(x) in (int, float) for x in numbers):
             raise RecordError(f"an action is not in the action space: expected numbers of shape {space.shape}.")
     try:
-        return Actions.of(space).check(np.array(flat), (len(flat),))
+        return Actions.of(space, 0.0).check(np.array(flat), (len(flat),))
     except (ValueError, OverflowError) as error:
         raise RecordError(f"an action is not in the action space: {' '.join(str(error).split())[:160]}") from None
 

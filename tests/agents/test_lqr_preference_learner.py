@@ -181,9 +181,9 @@ def test_errors_name_the_value() -> None:
         make("lqr_regret", gym.make("valuegym/LQR-v0"))
     env = gym.make(ID, **SMALL)
     for kwargs, said in (
-        ({"statistic": "end"}, "statistic = 'end'"),
-        ({"loss": "nll"}, "loss = 'nll'"),
-        ({"rank": 0}, "rank = 0"),
+        ({"statistic": "end"}, "statistic is 'end'"),
+        ({"loss": "nll"}, "loss is 'nll'"),
+        ({"rank": 0}, "rank is 0"),
     ):
         with pytest.raises(ValueError, match=said):
             LQRPreferenceLearner(env, **kwargs)  # type: ignore[arg-type]

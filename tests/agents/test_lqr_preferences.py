@@ -183,5 +183,5 @@ def test_what_regret_leaves_open_is_the_priors() -> None:
 def test_other_statistics_are_refused() -> None:
     system = world()
     pairs = Pairs(play(system, (3, 2)), np.ones(3))
-    with pytest.raises(ValueError, match="expected 'regret' or 'partial_return'"):
+    with pytest.raises(ValueError, match="expected one of 'regret', 'partial_return'"):
         preferences.learn(pairs, preferences.axes(4, 1), system, "advantage", np.ones(5))

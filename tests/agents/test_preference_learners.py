@@ -209,7 +209,7 @@ def test_growing_answers_give_what_each_number_gives_alone(name: str) -> None:
         first, rng = Segment(*(field[:n] for field in answers.pairs)), np.random.default_rng(3)
         np.testing.assert_array_equal(agent.estimate(answers.mdp, first, answers.label[:n], rng), estimate)
     for wrong in ((7, 1), (1, 1), (41,), (-1, 2)):
-        with pytest.raises(ValueError, match="expected increasing integers from 0 to the 40 answers"):
+        with pytest.raises(ValueError, match=r"^query_counts.*; expected (an integer from|integers that)"):
             agent.estimates(answers.mdp, answers.pairs, answers.label, wrong)
 
 
@@ -221,7 +221,7 @@ def test_the_prior_s_scale_bounds_what_answers_leave_open() -> None:
         found.append(np.abs(agent.estimate(answers.mdp, answers.pairs, answers.label, np.random.default_rng(0))).max())
     assert found[0] < 10 < found[2] and found[0] < found[1] < found[2]
     for name in ("partial_return", "regret", "regret_library"):
-        with pytest.raises(ValueError, match="prior_scale = 0"):
+        with pytest.raises(ValueError, match="prior_scale is 0"):
             make(name, gym.make(ENV, split="dev", evaluation_points=(1,)), prior_scale=0)
 
 

@@ -153,13 +153,13 @@ def test_agents_say_where_they_play() -> None:
     with pytest.raises(ValueError, match="Follow-v0"):
         make("kalman", gym.make("valuegym/Delivery-v0"))
     for name, kwargs, message in (
-        ("kalman", {"speaking_rate": 2.0}, "speaking_rate = 2.0"),
-        ("kalman", {"drift": -1.0}, "drift = -1.0"),
-        ("moving_average", {"gain": 0.0}, "gain = 0.0"),
-        ("theta", {"gain": 0.0}, "gain = 0.0"),
-        ("extrapolative", {"order": 99}, "order = 99"),
+        ("kalman", {"speaking_rate": 2.0}, "speaking_rate is 2.0"),
+        ("kalman", {"drift": -1.0}, "drift is -1.0"),
+        ("moving_average", {"gain": 0.0}, "gain is 0.0"),
+        ("theta", {"gain": 0.0}, "gain is 0.0"),
+        ("extrapolative", {"order": 99}, "order is 99"),
         ("lifelong", {"start": "never"}, "never"),
-        ("pluralist", {"price": -1.0}, "price = -1.0"),
+        ("pluralist", {"price": -1.0}, "price is -1.0"),
     ):
         with pytest.raises(ValueError, match=message):
             make(name, env(COEVOLVE), **kwargs)

@@ -26,6 +26,7 @@ from valuegym.agents.control.model_env import ModelVectorEnv
 from valuegym.agents.control.mpc import plan
 from valuegym.agents.control.side_by_side import learn_together
 from valuegym.agents.control.vagram import Settings, VaGraM
+from valuegym.agents.divergence import DivergenceError
 
 PENDULUM = "valuegym/Pendulum-v0"
 TINY: dict[str, Any] = {
@@ -307,10 +308,10 @@ def test_time_limits_are_not_terminations_and_terminations_need_to_be_known() ->
 
 def test_bad_settings_are_named() -> None:
     for kwargs, message in (
-        ({"loss": "vaml"}, "no model loss 'vaml'"),
-        ({"critic": "c51"}, "critic = 'c51'"),
-        ({"model_fraction": 1.5}, "model_fraction = 1.5"),
-        ({"refresh": 0}, "refresh = 0"),
+        ({"loss": "vaml"}, "loss is 'vaml'"),
+        ({"critic": "c51"}, "critic is 'c51'"),
+        ({"model_fraction": 1.5}, "model_fraction is 1.5"),
+        ({"refresh": 0}, "refresh is 0"),
     ):
         with pytest.raises(ValueError, match=message):
             tiny(**kwargs)
@@ -354,11 +355,11 @@ def test_planning_finds_the_best_first_action() -> None:
     torch.testing.assert_close(action, torch.tensor([[-0.6], [0.4]]), rtol=0, atol=0.1)
 
 
-def model_env(**kwargs: Any) -> ModelVectorEnv:
+def model_env(gaussian: bool = False, **kwargs: Any) -> ModelVectorEnv:
     env = gym.make(PENDULUM)
     starts = np.stack([env.reset(seed=i)[0] for i in range(5)])
     assert isinstance(env.action_space, gym.spaces.Box)
-    model = Ensemble(3, 1, Architecture(members=2, width=4, depth=1), seeded(0))
+    model = Ensemble(3, 1, Architecture(members=2, width=4, depth=1, gaussian=gaussian), seeded(0))
     return ModelVectorEnv(model, starts, env.observation_space, env.action_space, **kwargs)
 
 
@@ -393,10 +394,72 @@ def test_the_model_environment_says_what_is_wrong() -> None:
     with pytest.raises(gym.error.ResetNeeded):
         envs.step(np.zeros((2, 1), np.float32))
     envs.reset(seed=0)
-    with pytest.raises(ValueError, match=r"expected \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"shape \(2, 1\)"):
         envs.step(np.zeros((3, 1), np.float32))
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"actions\[1, 0\] is"):
+            envs.step(np.array([[0.0], [bad]]))
+        with pytest.raises(ValueError, match=r"starts\[0, 2\] is"):
+            space, actions = envs.single_observation_space, envs.single_action_space
+            ModelVectorEnv(envs.model, [[0, 0, bad]], space, actions)  # type: ignore[arg-type]
+    with torch.no_grad():
+        next(envs.model.parameters()).fill_(float("nan"))
+    with pytest.raises(DivergenceError, match="it has diverged"):
+        envs.step(np.zeros((2, 1)))
     with pytest.raises(ValueError, match="at least one state"):
         ModelVectorEnv(envs.model, np.zeros((0, 3)), envs.single_observation_space, envs.single_action_space)  # type: ignore[arg-type]
+
+
+BAD_SEEDS: tuple[Any, ...] = (
+    *(-1, -2, 1.5, float("nan"), float("inf"), [1], [1, 2, 3, 4], [1, -1, 2], [1.0, 2, 3], (), [], ["1", 2, 3]),
+    *(np.int64(3), np.array([1, 2, 3]), [np.int64(1), 2, 3]),
+)
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+def test_rows_of_the_model_environment_are_seeded_as_native_ones(gaussian: bool) -> None:
+    """Row i of seed s is a single environment of seed s + i, through resets, whatever the other rows do."""
+
+    def trail(envs: ModelVectorEnv, seed: Any) -> Any:
+        seen = [envs.reset(seed=seed)[0]]
+        for _ in range(7):
+            observation, reward, *_ = envs.step(np.full((envs.num_envs, 1), 0.3, np.float32))
+            seen += [observation, reward[:, None]]
+        seen.append(envs.reset()[0])  # the next episode of every stream
+        return np.concatenate(seen, 1)
+
+    many = trail(model_env(num_envs=3, max_episode_steps=3, gaussian=gaussian), 11)
+    assert len(np.unique(many[:, 3:], axis=0)) == 3
+    for i in range(3):
+        one = trail(model_env(num_envs=1, max_episode_steps=3, gaussian=gaussian), 11 + i)
+        np.testing.assert_allclose(one[0], many[i], rtol=1e-5, atol=1e-6)
+    listed = trail(model_env(num_envs=3, max_episode_steps=3, gaussian=gaussian), [13, 11, 12])
+    np.testing.assert_allclose(listed, many[[2, 0, 1]], rtol=1e-5, atol=1e-6)
+    envs = model_env(num_envs=2)
+    envs.reset(seed=[5, 6])
+    assert envs.np_random_seed == (5, 6)
+    first, _ = envs.reset(seed=[None, 6])  # a stream goes on
+    again = model_env(num_envs=2)
+    again.reset(seed=[5, 9])
+    np.testing.assert_array_equal(again.reset()[0][0], first[0])
+    np.testing.assert_array_equal(model_env(num_envs=2).reset(seed=6)[0][0], first[1])
+
+
+@pytest.mark.parametrize("seed", BAD_SEEDS, ids=repr)
+def test_bad_seeds_are_refused_as_by_native_vector_environments(seed: Any) -> None:
+    found = []
+    for envs in (model_env(num_envs=3), gym.make_vec(PENDULUM, num_envs=3)):
+        envs.reset(seed=4)
+        before = envs.np_random_seed
+        with pytest.raises(Exception) as error:
+            envs.reset(seed=seed)
+        found.append(error.type)
+        if isinstance(envs, ModelVectorEnv):
+            assert envs.np_random_seed == before  # nothing has changed
+    assert found[0] is found[1]
+    for none in ("123", b"123", {}, {1, 2, 3}, object()):
+        with pytest.raises(gym.error.Error):
+            model_env(num_envs=3).reset(seed=none)  # type: ignore[arg-type]
 
 
 def test_sac_is_stable_baselines_with_the_same_ratio() -> None:
@@ -446,5 +509,5 @@ def test_everything_is_computed_on_one_device(loss: str, critic: str, monkeypatc
 
 
 def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(ValueError, match="device = 'cudo'; expected"):
+    with pytest.raises(ValueError, match="device is 'cudo'; expected"):
         tiny(device="cudo")

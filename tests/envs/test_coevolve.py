@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pytest
 
 from valuegym.agents.coevolution import trackers
-from valuegym.envs import keys, rollouts
-from valuegym.envs.coevolution import metrics, networks, planning
+from valuegym.envs import COEVOLUTION, keys, rollouts
+from valuegym.envs.coevolution import metrics, networks, planning, trajectories
 from valuegym.envs.coevolution.coevolve import Coevolve, State, Task
-from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv
+from valuegym.envs.coevolution.follow import Follow
+from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv, take_rows
 
 Array = npt.NDArray[Any]
 CORE = "valuegym.envs.coevolution.coevolve:Coevolve"
@@ -344,11 +345,11 @@ def test_replays_are_the_same_bits_in_another_process() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     for kwargs, message in (
-        ({"steps": 0}, "steps = 0"),
-        ({"bound": 0.0}, "bound = 0.0"),
-        ({"influence": 1.5}, "influence = 1.5"),
-        ({"clusters": ()}, r"clusters = \(\)"),
-        ({"price": -1.0}, "price = -1.0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"bound": 0.0}, "bound is 0.0"),
+        ({"influence": 1.5}, "influence is 1.5"),
+        ({"clusters": ()}, "clusters has 0 entries"),
+        ({"price": -1.0}, "price is -1.0"),
         ({"responses": "shouts"}, "shouts"),
         ({"family": "sideways"}, "sideways"),
         ({"network": [[0, 1]]}, "pass people=2"),
@@ -372,3 +373,205 @@ def test_vector_rows_are_scalar_environments(network: Any) -> None:
             seen, earned, over, *_ = env.step(action[i])
             assert same([v[i] for v in observation.values()], seen.values())
             assert earned == reward[i] and over == terminated[i]
+
+
+# ---------------------------------------------------------------- small populations, short episodes, given opinions
+
+RESPONDING = [id for id in COEVOLUTION if id != "valuegym/LockIn-v0"]  # people state values, and need nobody else
+
+
+def whole_episodes(id: str, **kwargs: Any) -> None:
+    """Play whole episodes; everything is finite, and rows of a vector environment are scalar environments."""
+    env = gym.make(id, render_mode="rgb_array", **kwargs)
+    bare: Any = env.unwrapped
+    core = bare.core
+    envs = gym.make_vec(id, num_envs=2, **kwargs)
+    observation, _ = envs.reset(seed=3)
+    seen, _ = env.reset(seed=3)
+    for t in range(core.steps):
+        action = np.random.default_rng(t).uniform(-1, 1, envs.action_space.shape).astype(np.float32)
+        observation, reward, terminated, *_ = envs.step(action)
+        seen, earned, over, *_ = env.step(action[0])
+        assert seen in env.observation_space and observation in envs.observation_space
+        assert np.isfinite(reward).all() and earned == reward[0] and over == terminated[0] == (t == core.steps - 1)
+    assert env.render().shape[-1] == 3  # type: ignore[union-attr]
+    task = core.initial(keys.mix(1, np.arange(5)))[0]
+    assert np.isfinite(core.references(task)).all()
+    for policy in (core.oracle_action, getattr(core, "persistence", core.oracle_action)):
+        run = rollouts.play(core, task, policy)
+        found = core.episode_metrics(task, run.states, run.actions)
+        assert all(value.shape == (5,) and np.isfinite(value).all() for value in found.values())
+    text = gym.make(id, render_mode="ansi", **kwargs)
+    text.reset(seed=0)
+    assert isinstance(text.render(), str)
+
+
+@pytest.mark.parametrize("id", COEVOLUTION)
+@pytest.mark.parametrize("kwargs", [{}, {"people": 2}])
+def test_episodes_of_one_step(id: str, kwargs: dict[str, Any]) -> None:
+    whole_episodes(id, steps=1, **kwargs)
+
+
+@pytest.mark.parametrize("id", RESPONDING)
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"steps": 3},
+        {"steps": 1, "dimensions": 1, "budget": 1},
+        {"steps": 3, "responses": "choices", "network": "complete"},
+        {"steps": 3, "network": networks.from_edges([], 1)},
+    ],
+)
+def test_one_person(id: str, kwargs: dict[str, Any]) -> None:
+    whole_episodes(id, people=1, **kwargs)
+
+
+@pytest.mark.parametrize("family", [*trajectories.FAMILIES, "mixed"])
+def test_one_step_of_every_family(family: str) -> None:
+    whole_episodes("valuegym/Predict-v0", family=family, steps=1, people=3)
+
+
+@pytest.mark.parametrize("id", RESPONDING)
+@pytest.mark.parametrize("kwargs", [{}, {"network": [[0, 1], [1, 2]]}, {"responses": "choices", "delay": 1}])
+def test_starting_opinions_are_a_reset_option(id: str, kwargs: dict[str, Any]) -> None:
+    draw = np.random.default_rng(0)
+    env, envs = gym.make(id, people=3, dimensions=2, **kwargs), gym.make_vec(id, 4, people=3, dimensions=2, **kwargs)
+    scalar, vector = env.unwrapped, envs.unwrapped
+
+    def people(unwrapped: Any) -> Array:
+        t = np.zeros(len(unwrapped.task.key), np.int64)
+        values = (
+            unwrapped.state.people
+            if hasattr(unwrapped.state, "people")
+            else unwrapped.core.people_at(unwrapped.task, t)
+        )
+        return np.asarray(values)
+
+    for _ in range(5):
+        one, each = draw.uniform(-3, 3, (3, 2)), draw.uniform(-3, 3, (4, 3, 2))
+        env.reset(seed=7, options={"opinions": one})
+        assert np.allclose(people(scalar), one, atol=1e-14)
+        envs.reset(seed=7, options={"opinions": one.tolist()})
+        assert np.allclose(people(vector), np.broadcast_to(one, (4, 3, 2)), atol=1e-14)
+        envs.reset(seed=7, options={"opinions": each})
+        assert np.allclose(people(vector), each, atol=1e-14)
+        for row in range(4):
+            env.reset(seed=7 + row, options={"opinions": each[row]})
+            single: Any = scalar
+            assert same(single.state, take_rows(vector.state, np.array([row])))  # type: ignore[attr-defined]
+            assert same(single.task, take_rows(vector.task, np.array([row])))  # type: ignore[attr-defined]
+    mask = np.array([True, False, True, False])
+    envs_by_mask = gym.make_vec(id, 4, autoreset_mode="Disabled", people=3, dimensions=2, **kwargs)
+    envs_by_mask.reset(seed=7)
+    before = people(envs_by_mask.unwrapped).copy()
+    envs_by_mask.reset(options={"opinions": each, "reset_mask": mask})
+    assert np.allclose(people(envs_by_mask.unwrapped), np.where(mask[:, None, None], each, before), atol=1e-14)
+    core = single.core
+    task = core.initial(keys.mix(0, np.arange(4)), opinions=each)[0]
+    assert np.isfinite(core.references(task)).all()
+    drawn = core.initial(keys.mix(0, np.arange(4)))[0]
+    moved = (
+        [task.path - task.path[:, :1], drawn.path - drawn.path[:, :1]]
+        if hasattr(task, "path")
+        else [task.drift, drawn.drift]
+    )
+    if "network" not in kwargs or hasattr(task, "drift"):
+        assert np.allclose(*moved, atol=1e-14)  # the path is the same one, from another start
+
+
+@pytest.mark.parametrize("id", RESPONDING)
+@pytest.mark.parametrize(
+    ("opinions", "message"),
+    [
+        (np.zeros((3, 3)), "has shape"),
+        (0.5, "has shape"),
+        (np.zeros(2), "has shape"),
+        (np.full((3, 2), np.nan), "is nan; expected finite numbers"),
+        (np.full((3, 2), np.inf), "is inf"),
+        (np.full((3, 2), 4.1), "is 4.1"),
+        (np.full((3, 2), True), "'opinions' is"),
+        (np.full((3, 2), "much"), "'opinions' is"),
+        (np.full((3, 2), 1j), "'opinions' is"),
+        ([[0, 0], [0, 0], [0, None]], "'opinions' is"),
+    ],
+)
+def test_wrong_opinions_are_named(id: str, opinions: Any, message: str) -> None:
+    for env in (gym.make(id, people=3, dimensions=2), gym.make_vec(id, 3, people=3, dimensions=2)):
+        with pytest.raises(ValueError, match=message):
+            env.reset(seed=0, options={"opinions": opinions})
+
+
+def test_isolated_people_keep_given_opinions() -> None:
+    """In Follow whoever has no neighbours holds the own value, which goes with the path."""
+    opinions = np.random.default_rng(0).uniform(-1, 1, (6, 4, 2))
+    core = Follow(people=4, dimensions=2, network=[[0, 1], [1, 3]], listening=0.9)
+    alone = Follow(people=4, dimensions=2)
+    key = keys.mix(1, np.arange(6))
+    (task, _), (other, _) = core.initial(key, opinions=opinions), alone.initial(key, opinions=opinions)
+    for t in range(9):
+        now = np.full(6, t)
+        assert np.allclose(core.people_at(task, now)[:, 2], alone.people_at(other, now)[:, 2], atol=1e-14)
+    assert not np.allclose(core.people_at(task, now)[:, 0], alone.people_at(other, now)[:, 0], atol=1e-3)
+
+
+NUMBERS = ["scale", "pace", "bound", "social", "influence", "attachment", "idiosyncratic_noise", "cluster_spread"]
+NUMBERS += ["cluster_std", "price", "noise", "strategic"]
+COUNTS = ["steps", "people", "dimensions", "budget", "delay"]
+
+
+@pytest.mark.parametrize("name", NUMBERS + COUNTS)
+def test_numbers_that_make_no_sense_are_named(name: str) -> None:
+    for value in (
+        np.nan,
+        np.inf,
+        -np.inf,
+        -1e9,
+        1e300,
+        10**9,
+        2**64,
+        True,
+        "1",
+        None,
+        [1.0],
+        1j,
+        2.5 if name in COUNTS else "x",
+    ):
+        with pytest.raises(ValueError, match=f"{name} is "):
+            Coevolve(**{name: value})
+    for kwargs in (
+        {"people": 10**6, "dimensions": 1000},
+        {"steps": 10**5, "dimensions": 1000},
+        {"budget": 10**5, "dimensions": 1000},
+        {"budget": 10**5, "delay": 1000},
+    ):
+        with pytest.raises(ValueError, match="a product of at most"):
+            Coevolve(**kwargs)  # type: ignore[arg-type]
+
+
+def test_numbers_come_in_their_plain_types() -> None:
+    core = Coevolve(steps=np.int64(3), clusters=[np.int8(2)], bound=np.float32(0.5), budget=np.int16(4))  # type: ignore[arg-type,list-item]
+    assert (type(core.steps), type(core.clusters[0]), type(core.bound), type(core.channel.budget)) == (
+        int,
+        int,
+        float,
+        int,
+    )
+
+
+def test_a_graph_stands_for_a_network() -> None:
+    networkx = pytest.importorskip("networkx")
+    graph = networkx.MultiGraph([("ann", "bob"), ("bob", "cy"), ("ann", "bob")])
+    graph.add_node("dan")
+    for id in RESPONDING:
+        cores = [
+            gym.make(id, people=4, network=network).unwrapped.core
+            for network in (graph, networks.from_edges([[0, 1], [1, 2]], 4))
+        ]  # type: ignore[attr-defined]
+        assert cores[0].hashes == cores[1].hashes
+        (task, state), (other, same_state) = (core.initial(keys.mix(0, np.arange(3))) for core in cores)
+        action = np.full((3, *cores[0].action_space.shape), 0.5, np.float32)
+        moved, same_moved = (
+            core.transition(task, start, action, task.key, np.zeros(3, np.int64))
+            for core, start in zip(cores, (state, same_state), strict=True)
+        )
+        assert same(task, other) and same(moved, same_moved)

@@ -282,8 +282,8 @@ def test_horizons_are_those_of_the_table(id: str) -> None:
 @pytest.mark.parametrize(
     ("name", "kwargs", "said"),
     [
-        ("MountainCarContinuous", {"goal": 3.0}, "goal = 3"),
-        ("MountainCarContinuous", {"power": 0.0}, "power = 0"),
+        ("MountainCarContinuous", {"goal": 3.0}, "goal is 3"),
+        ("MountainCarContinuous", {"power": 0.0}, "power is 0"),
         ("CartPoleSwingUp", {"track": -1.0}, "track"),
         ("CartPoleSwingUp", {"discount": 2.0}, "discount"),
         ("Acrobot", {"height": 5.0}, "height"),

@@ -221,9 +221,9 @@ def test_the_wrappers_picture() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"kind": "brown"}, "kind = 'brown'"),
-        ({"number": 0}, "number = 0"),
-        ({"number": 1.5}, r"number = 1\.5"),
+        ({"kind": "brown"}, "kind is 'brown'"),
+        ({"number": 0}, "number is 0"),
+        ({"number": 1.5}, r"number is 1\.5"),
         ({"scale": -1.0}, "scale"),
         ({"map_seed": -1}, "map_seed"),
     ],

@@ -168,6 +168,52 @@ class TestFriedkinJohnsen:
         assert np.allclose(4.0 - x, 0.01, atol=1e-12)  # the lag of a common drift d is d lambda / (1 - lambda)
 
 
+WITH_ISOLATED = {
+    "ties": networks.from_edges([(0, 1), (1, 2)], 6),
+    "weights": networks.from_edges([(0, 1), (2, 1), (3, 0), (4, 0)], 6, [0.5, 2.0, 0.0, 0.0]),
+    "no ties": networks.from_edges([], 6),
+}
+
+
+@pytest.mark.parametrize("network", WITH_ISOLATED.values(), ids=list(WITH_ISOLATED))
+def test_isolated_people_keep_their_own_opinion(network: networks.Network) -> None:
+    """Whoever listens to nobody stays, in every model on a network, and no row is NaN."""
+    x, anchor = RNG(0).normal(size=(2, 3, 6, 2))
+    listens = networks.dense(network).any(1)
+    alone = ~listens
+    assert alone.sum() >= 3
+    shared = networks.listening(network)[0]
+    assert (dynamics.listen(x, network)[:, alone] == x[:, alone]).all()
+    assert np.allclose(dynamics.listen(x, shared)[:, listens], (networks.dense(shared) @ x)[:, listens])
+    for susceptibility in (0.3, 1.0, RNG(1).uniform(size=6), RNG(2).uniform(size=(3, 1)), RNG(3).uniform(size=(3, 6))):
+        assert (dynamics.friedkin_johnsen(x, anchor, susceptibility, network)[:, alone] == anchor[:, alone]).all()
+        y = anchor
+        for _ in range(30):
+            y = dynamics.friedkin_johnsen(y, anchor, susceptibility, shared)
+        assert (y[:, alone] == anchor[:, alone]).all() and np.isfinite(y).all()
+    limit = dynamics.friedkin_johnsen_limit(anchor, np.where(listens, 0.5, 1.0), networks.dense(shared))
+    assert np.allclose(limit[:, alone], anchor[:, alone], atol=1e-12)
+    nobody = network.degree == 0
+    assert (dynamics.hegselmann_krause(x, 9.0, network)[:, nobody] == x[:, nobody]).all()
+    partner = networks.partners(RNG(4).uniform(size=(3, 6)), network)
+    assert (dynamics.deffuant(x, np.tile(np.arange(6), (3, 1)), partner, 9.0)[:, 5] == x[:, 5]).all()
+    still = {"bound": 9.0, "social": 0.5, "influence": 0.0, "attachment": 0.0, "idiosyncratic_noise": 0.0}
+    moved = dynamics.coevolve(x, partner, None, anchor, x, **still)  # type: ignore[arg-type]
+    assert (moved[:, nobody] == x[:, nobody]).all() and np.isfinite(moved).all()
+    for i in np.flatnonzero(nobody):
+        assert (dynamics.biased_partner(x, np.full(3, i), np.full(3, 0.7), 1.0, network) == i).all()
+
+
+def test_one_person_keeps_the_own_opinion() -> None:
+    x, anchor = RNG(0).normal(size=(2, 3, 1, 2))
+    for network in (None, networks.from_edges([], 1), networks.complete(1)):
+        assert (dynamics.listen(x, network) == x).all()
+        assert (dynamics.friedkin_johnsen(x, anchor, 0.7, network) == anchor).all()
+        assert (dynamics.hegselmann_krause(x, 1.0, network) == x).all()
+        assert (networks.partners(np.full((3, 1), 0.9), network) == 0).all()
+        assert (dynamics.biased_partner(x, np.zeros(3, int), np.full(3, 0.7), 1.0, network) == 0).all()
+
+
 class TestCoevolve:
     PARAMETERS = {"bound": 3.0, "social": 0.05, "attachment": 0.1, "idiosyncratic_noise": 0.02}
 

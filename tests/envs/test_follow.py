@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,9 +92,9 @@ def test_delayed_answers_arrive_in_order() -> None:
     ("kwargs", "message"),
     [
         ({"kind": "rumours"}, "rumours"),
-        ({"budget": 0}, "budget = 0"),
-        ({"delay": -1}, "delay = -1"),
-        ({"noise": -0.1}, "noise = -0.1"),
+        ({"budget": 0}, "budget is 0"),
+        ({"delay": -1}, "delay is -1"),
+        ({"noise": -0.1}, "noise is -0.1"),
         ({"kind": "choices", "noise": 0.0}, "temperature"),
     ],
 )
@@ -226,17 +227,113 @@ def test_the_mean_on_a_network_comes_after_the_path() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     for cls, kwargs, message in (
-        (Follow, {"steps": 0}, "steps = 0"),
-        (Follow, {"scale": 0.0}, "scale = 0.0"),
-        (Follow, {"cluster_std": -1.0}, "cluster_std = -1.0"),
+        (Follow, {"steps": 0}, "steps is 0"),
+        (Follow, {"scale": 0.0}, "scale is 0.0"),
+        (Follow, {"cluster_std": -1.0}, "cluster_std is -1.0"),
         (Follow, {"family": "sideways"}, "sideways"),
-        (Predict, {"horizon": 0}, "horizon = 0"),
-        (Follow, {"listening": 1.5}, "listening = 1.5"),
+        (Predict, {"horizon": 0}, "horizon is 0"),
+        (Follow, {"listening": 1.5}, "listening is 1.5"),
         (Follow, {"network": "hexagons"}, "hexagons"),
         (Follow, {"items": "shouts", "responses": "choices"}, "shouts"),
     ):
         with pytest.raises(ValueError, match=message):
             cls(**kwargs)  # type: ignore[arg-type]
+
+
+UNDEFINED: list[tuple[type[Follow], dict[str, Any]]] = [
+    (Follow, {"noise": 0.0, "cluster_std": 0.0}),
+    (Follow, {"noise": 0.0, "people": 1}),
+    (Follow, {"noise": 0, "people": 1, "network": "complete"}),
+    (Follow, {"noise": 0.0, "people": 1, "delay": 3, "steps": 1}),
+]
+DEFINED: list[tuple[type[Follow], dict[str, Any]]] = [
+    (Follow, {"noise": 0.0, "people": 2}),
+    (Follow, {"noise": 0.1, "people": 1}),
+    (Follow, {"noise": 0.0, "people": 1, "delay": 1}),
+    (Follow, {"noise": 0.0, "people": 1, "strategic": 0.1}),
+    (Follow, {"people": 1, "responses": "choices"}),
+    (Predict, {"noise": 0.0, "cluster_std": 0.0}),
+    (Predict, {"noise": 0.0, "people": 1, "steps": 1}),
+]
+
+
+@pytest.mark.parametrize(("cls", "kwargs"), UNDEFINED)
+def test_tasks_in_which_persistence_is_perfect_are_refused(cls: type[Follow], kwargs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no score is defined; pass a noise above 0"):
+        cls(**kwargs)
+
+
+@pytest.mark.parametrize(("cls", "kwargs"), DEFINED)
+def test_in_all_others_the_oracle_is_above_persistence(cls: type[Follow], kwargs: dict[str, Any]) -> None:
+    core = cls(**kwargs)
+    naive, best = core.references(core.initial(KEY[:20])[0])
+    assert (best > naive + 1e-6 * np.abs(naive)).all()
+
+
+def test_opinions_that_leave_no_score_are_refused_at_reset(tmp_path: Path) -> None:
+    agreed, apart = np.full((2, 3, 2), 0.5), np.random.default_rng(0).uniform(-1, 1, (2, 3, 2))
+    core = Follow(noise=0.0, people=3, dimensions=2)
+    core.initial(KEY[:2], opinions=apart)
+    Follow(noise=0.1, people=3, dimensions=2).initial(KEY[:2], opinions=agreed)
+    Predict(noise=0.0, people=3, dimensions=2).initial(KEY[:2], opinions=agreed)
+    with pytest.raises(ValueError, match="no score is defined"):
+        core.initial(KEY[:2], opinions=np.stack([apart[0], agreed[0]]))
+    path = tmp_path / "still.csv"
+    path.write_text("year,a,b\n" + "".join(f"{year},0.25,-1\n" for year in range(20)))
+    still: dict[str, Any] = {"family": path, "dimensions": 2, "people": 1}
+    Predict(**still)
+    with pytest.raises(ValueError, match="no score is defined"):
+        Predict(noise=0.0, **still)
+
+
+def test_recorded_paths_fit_when_an_environment_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "path.csv"
+    path.write_text("year,a,b\n" + "".join(f"{year},{year % 3},-1\n" for year in range(10)))
+    Predict(family=str(path), dimensions=2)
+    for kwargs in ({"dimensions": 3}, {"dimensions": 2, "horizon": 2}, {"dimensions": 2, "steps": 10}):
+        with pytest.raises(ValueError, match="10 times and 2 values"):
+            Predict(family=str(path), **kwargs)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "steps",
+        "people",
+        "dimensions",
+        "scale",
+        "cluster_std",
+        "budget",
+        "noise",
+        "strategic",
+        "delay",
+        "listening",
+        "horizon",
+    ],
+)
+def test_numbers_that_make_no_sense_are_named(name: str) -> None:
+    for value in (np.nan, np.inf, -1e9, 1e300, 10**9, 2**64, True, "1", None, [1.0], {}):
+        with pytest.raises(ValueError, match=f"{name} is "):
+            Predict(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["family", "items", "network", "responses", "data"])
+def test_arguments_of_another_kind_are_named(name: str) -> None:
+    values: list[Any] = [3, 2.5, True, b"mixed", ["mixed"], {"a": 1}, np.zeros(2), object(), "hexagons", "a\0b"]
+    for value in values[:8] if name == "data" else values:
+        others = {"family": "history"} if name == "data" else {"responses": "choices"} if name == "items" else {}
+        with pytest.raises(ValueError, match=name):
+            Follow(**(others | {name: value}))
+    for value in ("nowhere.csv", "x" * 5000 + ".csv", "a\0b.csv", "/.csv"):
+        if name in ("family", "items"):
+            with pytest.raises(FileNotFoundError, match="cannot be read: there is no such file"):
+                Follow(**({"responses": "choices"} | {name: value}))
+
+
+def test_too_many_numbers_are_refused_before_they_are_made() -> None:
+    for kwargs in ({"people": 10**6, "dimensions": 1000}, {"people": 10**5, "steps": 1000, "network": "complete"}):
+        with pytest.raises(ValueError, match="a product of at most"):
+            Follow(**kwargs)  # type: ignore[arg-type]
 
 
 def test_only_what_has_content_is_hashed() -> None:

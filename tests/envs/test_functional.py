@@ -71,7 +71,7 @@ class Walk:
 class WalkAhead(Walk):
     """The same walk, whose episodes are prepared ahead."""
 
-    cheap_reset = True
+    resets_ahead = 16
 
 
 class CounterState(NamedTuple):
@@ -251,7 +251,9 @@ def test_final_observations_are_the_last_of_their_episode() -> None:
     assert seen
 
 
-def test_episodes_begun_ahead_are_the_same_episodes() -> None:
+@pytest.mark.parametrize("depth", [1, 2, 3, 16])
+def test_episodes_begun_ahead_are_the_same_episodes(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WalkAhead, "resets_ahead", depth)
     plain, ahead = (FunctionalVectorEnv(core(name), num_envs=7, max_episode_steps=4) for name in ("Walk", "WalkAhead"))
     assert_same_rollouts(rollout(plain, 200), rollout(ahead, 200))
     mask = np.array([True, False] * 3 + [True])
@@ -405,7 +407,7 @@ def test_masked_reset_takes_seeds_and_leaves_options_alone() -> None:
 def test_bad_masks(mask: Any) -> None:
     envs = FunctionalVectorEnv(core("Walk"), num_envs=3)
     envs.reset(seed=0)
-    with pytest.raises(ValueError, match=r"reset_mask must be a bool array of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"reset_mask is .*; expected a bool array of shape \(3,\)"):
         envs.reset(options={"reset_mask": mask})
 
 
@@ -473,6 +475,9 @@ def test_stepping_needs_an_episode() -> None:
         ([1], r"\[1\].*0 to 3"),
         (np.array([1]), r"\[1\].*0 to 3"),
         (np.nan, "nan.*0 to 3"),
+        (True, "True.*0 to 3"),
+        (np.True_, "True.*0 to 3"),
+        (np.array(True), "True.*0 to 3"),
     ],
 )
 def test_wrong_discrete_actions(action: Any, said: str) -> None:
@@ -495,6 +500,7 @@ def test_wrong_discrete_actions(action: Any, said: str) -> None:
         (np.array([0, 1, 255], np.uint8), "0 to 3"),
         ([0.0, 1.0, 2.0], "float64.*0 to 3"),
         ([True, False, True], "bool.*0 to 3"),
+        ([True, 0, 1], "bool.*0 to 3"),
         ([0, None, 1], "object.*0 to 3"),
     ],
 )
@@ -513,12 +519,12 @@ def test_wrong_discrete_vector_actions(actions: Any, said: str) -> None:
         (0.5, r"\(\).*\(2,\)"),
         ([0.5], r"\(1,\).*\(2,\)"),
         ([[0.5, 0.5]], r"\(1, 2\).*\(2,\)"),
-        ([np.nan, 0.0], "NaN"),
-        ([np.inf, 0.0], "finite"),
-        ([1e300, 0.0], r"\[-1, 1\]|finite"),
-        ([1.01, 0.0], r"1\.01.*\[-1, 1\]"),
-        ([0.0, -3.0], r"-3.*\[-1, 1\]"),
-        ([2, 0], r"2.*\[-1, 1\]"),
+        ([np.nan, 0.0], "0.* is nan"),
+        ([np.inf, 0.0], "0.* is inf.*finite"),
+        ([1e300, 0.0], r"0.* is 1e\+300.*from -1\.0 to 1\.0"),
+        ([1.01, 0.0], r"0.* is 1\.01.*from -1\.0 to 1\.0: gymnasium\.wrappers\.ClipAction"),
+        ([0.0, -3.0], r"1.* is -3\.0.*from -1\.0 to 1\.0"),
+        ([2, 0], r"0.* is 2;.*from -1\.0 to 1\.0"),
         (["a", "b"], "real numbers"),
         ([1j, 0], "real numbers"),
         ([None, 0.0], "real numbers"),
@@ -529,7 +535,7 @@ def test_wrong_box_actions(action: Any, said: str) -> None:
     env.reset(seed=0), envs.reset(seed=0)
     with pytest.raises(ValueError, match=said):
         env.step(action)
-    with pytest.raises(ValueError, match=r"^Action.*expected|must"):
+    with pytest.raises(ValueError, match=r"^Action.*expected"):
         envs.step([action, action])
     good = np.array([0.5, -0.5])
     assert same(env.step(good)[0], envs.step([good, good])[0][0])
@@ -537,7 +543,7 @@ def test_wrong_box_actions(action: Any, said: str) -> None:
 
 
 def test_wrong_construction() -> None:
-    with pytest.raises(ValueError, match=r"num_envs = 0"):
+    with pytest.raises(ValueError, match="num_envs is 0; expected an integer from 1"):
         FunctionalVectorEnv(core("Walk"), num_envs=0)
     with pytest.raises(ValueError, match=r"'human'.*'ansi', 'rgb_array'"):
         FunctionalEnv(core("Walk"), render_mode="human")

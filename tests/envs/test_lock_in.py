@@ -224,15 +224,47 @@ def test_observations_stay_finite_far_into_lock_in() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"people": 0}, "people = 0"),
-        ({"steps": 0}, "steps = 0"),
-        ({"sigma": 0.0}, "sigma = 0"),
+        ({"people": 0}, "people is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"sigma": 0.0}, "sigma is 0"),
         ({"noise": -1}, "noise"),
+        ({"people": 1}, "people is 1, and one person has nobody to learn from: .* no score is defined"),
+        *[
+            ({name: value}, f"{name} is ")
+            for name in ("people", "steps", "trust", "trust_in_ai", "sigma", "noise", "reach")
+            for value in (np.nan, np.inf, 1e300, 10**9, -1, True, "1", None, [1.0])
+        ],
     ],
 )
 def test_arguments_are_checked(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LockIn(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"trust": 1e-6, "trust_in_ai": 1e-6, "sigma": 1e-3, "reach": 1e-3},
+        {"trust": 1e6, "trust_in_ai": 1e6, "sigma": 1e-3, "noise": 1e3, "reach": 1e3},
+        {"trust": 1e6, "trust_in_ai": 1e6, "sigma": 1e3},
+    ],
+)
+def test_the_ends_of_the_ranges_are_finite(arguments: dict[str, Any]) -> None:
+    core = LockIn(people=4, steps=60, **arguments)
+    task = core.initial(KEYS)[0]
+    for policy in (core.oracle_action, core.silence):
+        run = rollouts.play(core, task, policy)
+        assert all(np.isfinite(core.observation(task, state)).all() for state in run.states)
+        assert np.isfinite(run.returns).all()
+        assert all(np.isfinite(value).all() for value in core.episode_metrics(task, run.states, run.actions).values())
+
+
+def test_in_one_step_every_policy_earns_the_same() -> None:
+    """Nobody has reported anything yet, so that the first message has no weight: there is no score, but an episode."""
+    core = LockIn(people=5, steps=1)
+    task, _ = core.initial(KEYS)
+    naive, best = core.references(task)
+    assert (naive == best).all() and (naive == play(core, constant(0.7, 1.0))[0].sum(0)).all()
 
 
 def returns(name: str, **arguments: Any) -> Array:

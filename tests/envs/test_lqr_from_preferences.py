@@ -247,12 +247,12 @@ def test_rows_do_not_depend_on_how_many_there_are(rotated: bool) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "said"),
     [
-        ({"annotator": "end-state"}, "annotator = 'end-state'; expected one of"),
-        ({"split": "all"}, "split = 'all'; expected one of"),
-        ({"length": 0}, "length = 0; expected an integer of at least 1"),
-        ({"transitions": 1.5}, "transitions = 1.5; expected an integer"),
+        ({"annotator": "end-state"}, "annotator is 'end-state'; expected one of"),
+        ({"split": "all"}, "split is 'all'; expected one of"),
+        ({"length": 0}, "length is 0; expected an integer from 1 to 1000"),
+        ({"transitions": 1.5}, "transitions is 1.5; expected an integer"),
         ({"evaluation_points": (3, 2)}, "evaluation_points"),
-        ({"distractors": -1}, "distractors = -1"),
+        ({"distractors": -1}, "distractors is -1"),
     ],
 )
 def test_errors_name_the_value(kwargs: dict[str, Any], said: str) -> None:

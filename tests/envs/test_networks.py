@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +121,20 @@ def test_files(tmp_path: Path) -> None:
     assert networks.read_edges(path).sha256 == networks.from_edges([(0, 1), (1, 2)], 3).sha256
     path.write_text("0,1,0.5\n1,0,2\n")
     assert networks.dense(networks.read_edges(path)).tolist() == [[0, 0.5], [2, 0]]
+    path.write_text(f"7 {10**9}\n{2**70} 7\n")
+    assert networks.read_edges(path).sha256 == networks.from_edges([(0, 1), (2, 0)]).sha256
+    path.write_text("0 1\n1 3\n")
+    assert networks.read_edges(path).degree.tolist() == [1, 2, 1]
+    assert networks.read_edges(path, 5).degree.tolist() == [1, 2, 0, 1, 0]
+    with pytest.raises(ValueError, match="0 to 2"):
+        networks.read_edges(path, 3)
     for text in ("", "0 1\n0 1 2\n", "a b\n", "0 1.5\n"):
         path.write_text(text)
         with pytest.raises(ValueError, match="two numbers of people"):
             networks.read_edges(path)
+    path.write_bytes(b"0 1\n\xff\xfe")
+    with pytest.raises(ValueError, match="two numbers of people"):
+        networks.read_edges(path)
 
 
 def test_networkx() -> None:
@@ -164,14 +177,52 @@ def test_arguments_stand_for_networks(tmp_path: Path) -> None:
         ("hexagons", "watts-strogatz"),
         ({"ties": 2}, "expected a name"),
         ({"name": "barabasi-albert", "neighbours": 2}, "ties, seed"),
-        ({"name": "barabasi-albert", "ties": "two"}, "expected a name and numbers"),
-        ({"name": "barabasi-albert", "ties": 2.5}, "expected a name and numbers"),
-        ([[0, 1], [1, 2]], "pass people=3"),
-        ([[0, 50]], "pass people=51"),
+        ({"name": "barabasi-albert", "ties": "two"}, "ties is 'two'; expected an integer from 1 to 19"),
+        ({"name": "barabasi-albert", "ties": 2.5}, "ties is 2.5"),
+        ({"name": "barabasi-albert", "seed": -1}, "seed is -1"),
+        ({"name": "barabasi-albert", "seed": True}, "seed is True"),
+        ({"name": "watts-strogatz", "neighbours": 10**9}, "neighbours is 1000000000"),
+        ({"name": "watts-strogatz", "rewire": np.nan}, "rewire is nan"),
+        ({"name": ["watts-strogatz"]}, "expected a name"),
+        ([[0, 1], [1, 2]], r"pass people=3, or the network that from_edges\(edges, 20\) makes"),
+        ([[0, 50]], "pass people=51 for everybody from 0 to 50, or people=2 for those with an edge"),
+        ([[0, 10**9]], "pass people=2"),
+        ([["ann", "bob"]], "pass people=2"),
+        ([[0, 1], [1, 20]], "people=3 for those with an edge"),
         ([], "at least one"),
         ([[0, 1.5]], "two numbers"),
-        ([[0, -1]], "0 to"),
+        ([[0, -1]], "pass people=2"),
+        ([[19, 19]], "itself"),
+        ([[0, 1, 2, 3]], "rows of two"),
+        ([[0, 1], [2, 3, 1.0]], "rows of two"),
+        ([[0, np.nan]], "nan; edges must be rows"),
+        ([[0, None]], "None; edges must be rows"),
+        ([[0, True]], "True; edges must be rows"),
+        ([[0, [1]]], "rows of two"),
+        ([np.array(3)], "rows of two"),
+        ([np.array([[0], [1]])], "rows of two"),
+        (np.array([[np.nan, 1.0]]), "rows of two"),
+        (np.array([[np.inf, 1.0, 2.0]]), "rows of two"),
+        (np.array([[True, False]]), "rows of two"),
+        (np.array([[0.5, 1.0]], np.longdouble), "rows of two"),
+        ([[0, float(2**53 + 2)]], "rows of two"),
+        (["ab", "cd"], "rows of two"),
+        (iter([[0, 1]]), "rows of two"),
+        (np.zeros((3, 3, 3), int), "rows of two"),
+        ([[0, 19, np.nan]], r"weights\[0\] is nan"),
+        ([[0, 19, np.inf]], r"weights\[0\] is inf"),
+        ([[0, 19, -1.0]], r"weights\[0\] is -1"),
+        ([[0, 19, "much"]], "weights is"),
+        ([[0, 19, 1.5e308], [0, 1, 1.5e308]], "add up"),
+        (b"edges", "rows of two"),
+        (b"", "rows of two"),
+        ("x" * 5000, "path of a file"),
+        ("nothing\0", "path of a file"),
         (3, "rows of two"),
+        (object(), "rows of two"),
+        (networks.Network(np.array([0, 5]), np.array([7]), np.array([1.0])), "network"),
+        (networks.Network(np.array([0, 1, 1]), np.array([0]), np.array([1.0])), "belong together"),
+        (networks.Network(np.array([0, 1, 2]), np.array([1, 0]), np.array([1.0, np.nan])), "weights of the network"),
         (networks.from_edges([(0, 1)], 2), "pass people=2"),
     ],
 )
@@ -186,3 +237,168 @@ def test_attention_is_shared_out() -> None:
     assert networks.dense(shared).sum(1).tolist() == [1, 0, 1, 0, 0]
     assert listens.tolist() == [True, False, True, False, False]
     assert networks.dense(shared)[0].tolist() == [0, 0.25, 0.75, 0, 0]
+
+
+# ---------------------------------------------------------------- ids of any size and kind
+
+
+def random_edges(rng: np.random.Generator) -> tuple[int, list[tuple[int, int]]]:
+    """A number of people, and different edges between them that leave nobody out."""
+    people = int(rng.integers(2, 12))
+    pairs = [(i, int((i + rng.integers(1, people)) % people)) for i in range(people)]
+    pairs += [(a, b) for a, b in rng.integers(people, size=(8, 2)).tolist() if a != b]
+    return people, list(dict.fromkeys(pairs))
+
+
+def name_of(kind: str, rng: np.random.Generator, people: int) -> list[Any]:
+    """As many different ids, in the order in which people are numbered."""
+    whole = sorted({int(x) * 2**64 + int(y) for x, y in rng.integers(-(2**40), 2**40, size=(3 * people, 2))})[:people]
+    by_kind: dict[str, list[Any]] = {
+        "dense": list(range(people)),
+        "sparse": sorted(rng.choice(10**12, people, replace=False).tolist()),
+        "negative": sorted((-rng.choice(10**12, people, replace=False)).tolist()),
+        "above 2^53": [2**53 + i for i in range(people)],
+        "above 2^63": [2**63 - 2 + i for i in range(people)],
+        "huge": whole,
+        "numpy": list(np.sort(rng.choice(10**6, people, replace=False))),
+        "texts": sorted(f"p{n}" for n in rng.choice(10**6, people, replace=False)),
+        "tuples": [(n // 3, n % 3) for n in range(people)],
+        "numbers and texts": [*range(5, 5 + people // 2), *sorted(f"p{n}" for n in range(people - people // 2))],
+    }
+    return by_kind[kind]
+
+
+KINDS = (
+    "dense", "sparse", "negative", "above 2^53", "above 2^63", "huge", "numpy", "texts", "tuples", "numbers and texts"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_of_any_size_and_kind_name_people(kind: str) -> None:
+    """New names in the same order, another order of the edges, a graph: always the same network."""
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        people, pairs = random_edges(rng)
+        ids = name_of(kind, rng, people)
+        assert networks.numbered(rng.permutation(np.array(ids, object)) if kind != "tuples" else ids[::-1]) == ids
+        weights = rng.uniform(size=len(pairs)).tolist()
+        order = rng.permutation(len(pairs))
+        named = [(ids[a], ids[b]) for a, b in pairs]
+        expected, weighted = networks.from_edges(pairs, people), networks.from_edges(pairs, people, weights)
+        shuffled = [named[k] for k in order]
+        assert networks.from_edges(shuffled).sha256 == expected.sha256
+        assert networks.from_edges([[b, a] for a, b in shuffled] + shuffled).sha256 == expected.sha256
+        assert networks.from_edges(shuffled, None, [weights[k] for k in order]).sha256 == weighted.sha256
+        for argument, wanted in (
+            (shuffled, expected),
+            ([list(edge) for edge in named], expected),
+            ({(a, b) for a, b in named}, expected),
+            ([(*named[k], weights[k]) for k in order], weighted),
+        ):
+            found = networks.by_name(argument, people)
+            assert found is not None and found.sha256 == wanted.sha256
+
+
+def test_arrays_of_ids() -> None:
+    for dtype in (np.int32, np.int64, np.uint64, np.float16, np.float64, np.longdouble, object):
+        assert networks.from_edges(np.array([[7, 900], [900, 1000]], dtype)).degree.tolist() == [1, 2, 1]
+    assert networks.from_edges(np.array([[2**64 - 1, 2**64 - 2]], np.uint64)).degree.tolist() == [1, 1]
+    found = networks.by_name(np.array([[5, 90, 0.5], [90, 5, 0.0]]), 2)
+    assert found is not None and networks.dense(found).tolist() == [[0, 0.5], [0, 0]]
+    with pytest.raises(ValueError, match="rows of two"):
+        networks.from_edges(np.array([[2.0**53 + 2, 0.0]]))
+    with pytest.raises(ValueError, match="third one as weights"):
+        networks.from_edges([[0, 1, 0.5]], 2)
+
+
+def test_ids_without_an_order_are_numbered_as_they_appear() -> None:
+    a, b, c = (frozenset({n}) for n in (3, 1, 2))
+    assert networks.numbered([a, b, a, c]) == [a, b, c]
+    assert networks.numbered([("x", 1), (1, "x"), ("x", 1)]) == [("x", 1), (1, "x")]
+    assert networks.from_edges([(a, b), (b, c)]).degree.tolist() == [1, 2, 1]
+
+
+def test_huge_ids_cost_nothing() -> None:
+    tracemalloc.start()
+    networks.by_name([[0, 10**9], [10**9, 10**18]], 3)
+    networks.from_edges([[2**200, -(10**9)]])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200_000
+    with pytest.raises(ValueError, match="people is 1000000000"):
+        networks.from_edges([[0, 10**9 - 1]], 10**9)
+
+
+@pytest.mark.parametrize("kind", ["Graph", "DiGraph", "MultiGraph", "MultiDiGraph"])
+def test_graphs_where_edges_are_expected(kind: str) -> None:
+    networkx = pytest.importorskip("networkx")
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        people, pairs = random_edges(rng)
+        ids = name_of(("sparse", "texts", "tuples", "huge")[seed % 4], rng, people)
+        graph = getattr(networkx, kind)()
+        graph.add_nodes_from(ids[k] for k in rng.permutation(people))
+        weights = rng.integers(1, 9, len(pairs)) / 8
+        for k in rng.permutation(len(pairs)):
+            a, b = pairs[k]
+            if kind == "MultiDiGraph":  # parallel edges, whose weights add up
+                graph.add_edge(ids[a], ids[b], weight=weights[k] / 4)
+                graph.add_edge(ids[a], ids[b], weight=3 * weights[k] / 4)
+            else:
+                graph.add_edge(ids[a], ids[b], weight=weights[k])
+                graph.add_edge(ids[a], ids[b], weight=weights[k])
+        graph.add_edge(ids[0], ids[0], weight=5.0)  # left out
+        expected = networks.from_edges(pairs, people, weights if graph.is_directed() else None)
+        assert networks.from_networkx(graph).sha256 == expected.sha256
+        found = networks.by_name(graph, people)
+        assert found is not None and found.sha256 == expected.sha256
+        graph.add_node("nobody's friend" if isinstance(ids[0], str) else (9, 9) if isinstance(ids[0], tuple) else 2**90)
+        alone = networks.by_name(graph, people + 1)
+        assert alone is not None and sorted(alone.degree)[0] == 0
+        with pytest.raises(ValueError, match=f"pass people={people + 1}"):
+            networks.by_name(graph, people)
+
+
+def test_graphs_that_are_none_are_named() -> None:
+    networkx = pytest.importorskip("networkx")
+    for weight, message in ((np.nan, "nan"), (-1.0, "-1"), (np.inf, "inf"), ("much", "weights"), (None, "weights")):
+        graph = networkx.DiGraph()
+        graph.add_edge(0, 1, weight=weight)
+        with pytest.raises(ValueError, match=message):
+            networks.by_name(graph, 2)
+    for other in (None, [[0, 1]], networkx, networkx.Graph):
+        with pytest.raises(ValueError, match="expected a graph"):
+            networks.from_networkx(other)
+    with pytest.raises(ValueError, match="number of nodes is 0"):
+        networks.from_networkx(networkx.Graph())
+
+
+def test_networkx_is_not_imported_for_edges() -> None:
+    code = (
+        "import sys; from valuegym.envs.coevolution import networks; networks.by_name([['a', 'b']], 2); "
+        "assert 'networkx' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: networks.complete(10**9), "people is 1000000000"),
+        (lambda: networks.complete(0), "people is 0"),
+        (lambda: networks.watts_strogatz(10**9, 6, 0.1, 0), "people is 1000000000"),
+        (lambda: networks.watts_strogatz(10**6, 10**5, 0.1, 0), "at most 10000000"),
+        (lambda: networks.watts_strogatz(3000, 2998, 0.1, 0), "far fewer"),
+        (lambda: networks.barabasi_albert(10**9, 3, 0), "people is 1000000000"),
+        (lambda: networks.barabasi_albert(10**6, 10**5, 0), "at most 10000000"),
+        (lambda: networks.barabasi_albert(1, 1, 0), "people is 1"),
+        (lambda: networks.from_edges([[0, 1]], 2.0), "people is 2.0"),  # type: ignore[arg-type]
+        (lambda: networks.from_edges([[0, "ann"]], 2), "got 'ann'"),
+        (lambda: networks.from_edges([], None), "at least one"),
+        (lambda: networks.by_name("complete", 0), "people is 0"),
+        (lambda: networks.dense(networks.from_edges([[0, 1]], 10_000)), "number of people is 10000"),
+    ],
+)
+def test_numbers_are_checked(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()

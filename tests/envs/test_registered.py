@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
+import copy
 import inspect
 import json
+import pickle
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 
 import valuegym
 from valuegym.envs import ENVS, THIRD_PARTY, register_all, testing
@@ -144,3 +149,56 @@ def test_registration_is_done_once() -> None:
 def test_namespaced_ids_import_the_package() -> None:
     for id in ENVS:
         assert gym.make(f"valuegym:{id}").spec.id == id  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("id", [*ENVS, *THIRD_PARTY])
+def test_specs_are_json(id: str) -> None:
+    if id in THIRD_PARTY:
+        pytest.importorskip("mujoco")
+    env = gym.make(id)
+    assert env.spec is not None and json.loads(env.spec.to_json())["id"] == id
+    odd = {"data": Path("there"), "some": np.float32(0.1), "many": (np.int64(3), np.arange(2)), "deep": {"a": np.True_}}
+    odd |= {"last": np.longdouble(0.5), "mode": gym.vector.AutoresetMode.DISABLED}
+    env.unwrapped.spec = replace(env.spec, kwargs=env.spec.kwargs | odd)
+    if id in ENVS:  # MuJoCo's own do not pass through our class, but the outermost spec does
+        spec = env.unwrapped.spec
+        assert spec is not None and json.loads(spec.to_json())["kwargs"] == {
+            **ENVS[id].kwargs,
+            "core": ENVS[id].core,
+            "data": "there",
+            "some": float(np.float32(0.1)),
+            "many": [3, [0, 1]],
+            "deep": {"a": True},
+            "last": 0.5,
+            "mode": "Disabled",
+        }
+        env.unwrapped.spec = None
+        assert env.unwrapped.spec is None
+
+
+@pytest.mark.parametrize("id", [id for id in ENVS if "control" in ENVS[id].tags])
+def test_arguments_of_numpys_types(id: str) -> None:
+    if id == "valuegym/LQRFromPreferences-v0":
+        kwargs: dict[str, Any] = {"length": np.int64(2), "transitions": np.uint8(3), "rotated": np.True_}
+    else:
+        kwargs = {"discount": np.float32(0.5)}
+    env, envs = gym.make(id, **kwargs), gym.make_vec(id, num_envs=2, **kwargs)
+    for spec in (env.spec, envs.spec):
+        assert spec is not None
+        spec.to_json()
+    again = gym.make(EnvSpec.from_json(env.spec.to_json()))  # type: ignore[union-attr]
+    assert again.observation_space == env.observation_space
+    if "discount" in kwargs:
+        assert type(env.unwrapped.core.discount) is float and env.unwrapped.core.discount == 0.5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("id", ENVS)
+def test_copies_and_pickles_continue_the_episode(id: str) -> None:
+    env = gym.make(id)
+    env.reset(seed=2)
+    env.action_space.seed(0)
+    action = env.action_space.sample()
+    others = [copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
+    expected = env.step(action)
+    for other in others:
+        np.testing.assert_equal(other.step(action), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,23 @@ def test_extrapolation_is_exact_on_polynomials() -> None:
             assert np.allclose(extrapolate(values[:5], order, ahead), expected)
     assert extrapolate(np.ones((1, 2)), 2).tolist() == [1, 1]  # the order is cut to what is known
     assert extrapolate(np.array([[1.0], [3.0]]), 2).tolist() == [5]
-    with pytest.raises(ValueError, match="order = -1"):
-        extrapolate(np.ones((1, 2)), -1)
+    for order, ahead, message in (
+        (-1, 1, "order is -1"), (1.5, 1, "order is 1.5"), (1, -1, "ahead is -1"), (1, 10**9, "ahead is 1000000000")
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            extrapolate(np.ones((1, 2)), order, ahead)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no values"):
+        extrapolate(np.ones((0, 2)), 1)
+    assert np.isfinite(extrapolate(np.ones((3, 2)), 10**9)).all()
+
+
+@pytest.mark.parametrize("family", trajectories.FAMILIES.values(), ids=list(trajectories.FAMILIES))
+def test_parameters_of_families_are_checked(family: Any) -> None:
+    for field in fields(family):
+        for value in (np.nan, np.inf, -1.0, 1e300, "1", None, True):
+            wrong = (value if value is not True else 0.0, 1.0) if field.name == "widths" else value
+            with pytest.raises(ValueError, match=field.name):
+                replace(family, **{field.name: wrong})
 
 
 def test_unknown_names() -> None:
@@ -127,6 +143,8 @@ def test_csv(tmp_path: Path) -> None:
         ("year,a\n1990,nan\n", "'nan'"),
         ("year,a\n1990,1,2\n", "no longer lines"),
         ("year,a\n1990,1\n1980,2\n", "rising"),
+        ("year,a\n1990,1e300\n", "from -1000000 to 1000000"),
+        ("year,a,a\n1990,1,2\n", "names a column twice"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):

@@ -415,7 +415,7 @@ def test_rates_must_be_from_0_to_1(make: Callable[[Any], Any], value: Any) -> No
         (lambda: u.Regret()(FIRST), "needs the column 'advantages'; the segments have none"),
         (lambda: u.PartialReturn()(FIRST.without()), "rewards of a segment are unknown"),
         (lambda: a.Annotator(lambda part: part.rewards)(FIRST, SECOND, rng()), r"utility\(segments\) has shape"),
-        (lambda: Answers(np.array([2.0])), r"labels\[0\] is 2.0; expected labels 0 \(first\)"),
+        (lambda: Answers(np.array([2.0])), r"labels\[0\] is 2.0; expected 0 \(first\)"),
         (lambda: Answers(np.array([1.0]), np.array([1.5])), "probability has shape"),
         (lambda: Answers(np.array([1.0]), user=np.array([-2])), r"user\[0\] is -2"),
         (lambda: Answers(1.0), "labels has shape"),  # type: ignore[arg-type]
@@ -461,7 +461,7 @@ def test_functions_are_annotators(function: Any) -> None:
 def test_a_single_label_will_do_for_a_single_pair_only() -> None:
     annotator = a.as_annotator(lambda first, second: 1, "yes")
     assert annotator(*returned(0, 1), rng()).labels.tolist() == [1.0]
-    with pytest.raises(ValueError, match=r"The answer of the annotator yes has shape \(\); expected labels"):
+    with pytest.raises(ValueError, match=r"The answer of the annotator yes has shape \(\); expected \(2000,\)"):
         annotator(FIRST, SECOND, rng())
 
 

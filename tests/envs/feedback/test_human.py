@@ -99,7 +99,7 @@ def test_pairs_wait_for_answers_in_files(tmp_path: Path) -> None:
         ("[]", "it holds list"),
         ("{}", r"it has the names \[\]; expected label"),
         ('{"label": 1, "labels": 0}', "it has the names"),
-        ('{"label": 2}', r"label\[0\] is 2.0; expected labels"),
+        ('{"label": 2}', r"label is 2.0; expected 0"),
         ('{"label": true}', "label is True"),
         ('{"label": "first"}', "label is 'first'"),
         ('{"label": [1, 0]}', "label has shape"),

@@ -152,7 +152,7 @@ def test_a_text_names_an_annotator(id: str, tmp_path: Path, monkeypatch: pytest.
         (f"{path}:Wrong", "The annotator is .*Wrong.*; expected a function"),
         (f"{tmp_path}/none.py:second", "There is no file"),
         ("no_such_module:second", "no_such_module cannot be imported"),
-        ("oracle", "annotator = 'oracle'; expected one of .*PACKAGE.MODULE:NAME.*plug-in"),
+        ("oracle", "annotator is 'oracle'; expected one of .*PACKAGE.MODULE:NAME.*plug-in"),
     ):
         with pytest.raises(ValueError, match=message):
             gym.make(id, annotator=text, **arguments(id))
@@ -182,9 +182,9 @@ def test_an_installed_plug_in_is_an_annotator(tmp_path: Path, monkeypatch: pytes
         (3, "The annotator is 3; expected a function"),
         (None, "The annotator is None; expected a function"),
         (lambda first: 1, "takes the arguments"),
-        (lambda first, second: None, "The answer of the annotator <lambda> is None; expected labels"),
+        (lambda first, second: None, "The answer of the annotator <lambda> is None; expected"),
         (lambda first, second: np.full(len(first), 7), r"The answer of the annotator <lambda>\[0\] is 7.0; expected"),
-        (lambda first, second: np.zeros(9), r"annotator <lambda> has shape \(9,\); expected labels"),
+        (lambda first, second: np.zeros(9), r"annotator <lambda> has shape \(9,\); expected"),
         (a.Annotator(u.Regret(discount=0.9), noise=(a.Skip(0.1, True),)), "needs the column 'recent_return'"),
     ],
 )
