@@ -255,7 +255,7 @@ def test_one_row_is_the_scalar_environment(kind: str, mode: AutoresetMode, ends:
     seen, _ = rows.reset(seed=3)
     assert numbers(observation) == numbers(seen)
     done = False
-    for t in range(100):
+    for t in range(82):
         action = act(scalar.action_space, t)
         batch = np.asarray(action)[None]
         if done and mode is AutoresetMode.NEXT_STEP:
