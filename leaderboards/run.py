@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from valuegym.agents import make, references
+from valuegym.agents import references
 from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
@@ -24,6 +24,7 @@ from valuegym.leaderboards.records.record import (
     remove_stale_temporaries,
     write_record,
 )
+from valuegym.leaderboards.training import learn, prepare
 from valuegym.leaderboards.verification.replay import replay
 from valuegym.leaderboards.verification.scores import SCORES
 
@@ -146,18 +147,14 @@ def run(
     if path.is_file() and not overwrite:
         return path
     what = experiments.find(experiment)
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"seed = {seed}; expected a number from 0 to {2**31 - 1}.")
-    training = gym.make(what.env_id, **what.make_kwargs(data))
     about = references.origin(agent, chosen)
-    player = make(agent, training, seed=seed, **chosen)
+    player, _ = prepare(agent, what, seed, data, chosen)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:  # before the work, not after it
         raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
     with executors.limited_threads():
-        if what.timesteps and hasattr(player, "learn"):
-            player.learn(what.timesteps)
+        learn(player, what.timesteps)
         record = play_record(player, job.name, experiment, seed, data, evaluation, about)
     write_record(path, record)
     return path

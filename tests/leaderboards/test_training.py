@@ -1,0 +1,179 @@
+"""Agents that are trained and saved by the command line play as those of runs, and can be watched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import valuegym
+from valuegym.agents import make, saved
+from valuegym.leaderboards import experiments
+from valuegym.leaderboards.cli.main import main
+from valuegym.leaderboards.cli.train import frames
+from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records.record import read_record
+from valuegym.leaderboards.verification.verify import verify
+
+pytest.importorskip("stable_baselines3")
+
+TRACK = Experiment(
+    id="own/pendulum",
+    about="A short one.",
+    env_id="valuegym/Pendulum-v0",
+    arguments="{}",
+    agents=("sac",),
+    timesteps=60,
+    episodes=2,
+    seeds=(0, 1),
+    score="return",
+)
+SMALL = {"warmup_steps": 20, "refresh": 20, "model_steps": 3, "updates_per_step": 1, "hidden": 8, "width": 8}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "vagram": SMALL,
+    "mpc": SMALL | {"horizon": 1, "candidates": 4},
+    "sac": {"learning_starts": 20, "gradient_steps": 1},
+    "ppo": {"n_steps": 20, "batch_size": 20},
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(experiments.EXPERIMENTS, TRACK.id, TRACK)
+    yield tmp_path
+
+
+def commanded(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    status = main(words)
+    output = capsys.readouterr()
+    return status, output.out, output.err
+
+
+def options(name: str) -> list[str]:
+    settings = SETTINGS[name].items()
+    return [
+        "--agent",
+        name,
+        *(word for key, value in settings for word in ("--set", f"{key}={json.dumps(value)}")),
+    ]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_saved_agent_makes_the_record_of_a_run(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    where = ("--experiment", TRACK.id, "--seed", "1")
+    status, out, err = commanded(capsys, "train", *options(name), *where)
+    assert status == 0, err
+    path, again = out.splitlines()
+    assert path.startswith(f"models/{name}-") and "own-pendulum-seed-1" in path
+    assert again == f"valuegym run --agent saved:{path} --experiment {TRACK.id} --seed 1"
+    status, own, err = commanded(capsys, *again.split()[1:], "--executor", "serial")
+    assert status == 0, err
+    status, direct, err = commanded(capsys, "run", *options(name), *where, "--executor", "serial")
+    assert status == 0, err
+    records = [read_record(Path(text.strip())) for text in (own, direct)]
+    assert records[0].episodes == records[1].episodes and records[0].scores == records[1].scores
+    assert verify(Path(own.strip())).reason == ""
+    about = records[0].provenance["agent"]
+    assert about["reference"] == f"saved:{Path(path).name}" and about["trained"]["timesteps"] == 60
+    assert about["trained"]["agent"] == name and about["trained"]["settings"] == SETTINGS[name]
+    status, _, err = commanded(capsys, "train", *options(name), *where)
+    assert status == 2 and "is there already; --overwrite replaces it" in err
+    if name == "sac":
+        found = valuegym.evaluate(f"saved:{path}", TRACK.id, seeds=[1])
+        np.testing.assert_array_equal(found.scores[0], records[1].scores)
+        status, out, _ = commanded(capsys, "list", "--agent", f"saved:{path}", "--track", TRACK.id)
+        assert out.split()[-1] == "plays"
+        status, out, _ = commanded(capsys, "list", "--agent", f"saved:{path}", "--track", "control/lqr")
+        assert "was trained with the observation space" in out
+
+
+def test_more_steps_and_another_device(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("train", *options("vagram"), "--experiment", TRACK.id, "--timesteps", "40", "--device", "cpu")
+    status, _, err = commanded(capsys, *words, "--output", "a.safetensors")
+    assert status == 0, err
+    about = saved.read_about("saved:a.safetensors")
+    assert about["timesteps"] == 40 and about["settings"] == SMALL and about["environment"]["id"] == TRACK.env_id
+    assert about["versions"]["valuegym"] == valuegym.__version__
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--agent", "vagrams", "--experiment", TRACK.id), "Did you mean vagram"),
+        (("--agent", "vagram", "--experiment", "own/none"), "There is no experiment 'own/none'"),
+        (("--agent", "vagram", "--experiment", "control/lqr-preferences"), "has no budget"),
+        (("--agent", "vagram", "--experiment", TRACK.id, "--seed", "-1"), "seed is -1"),
+        (("--agent", "vagram", "--experiment", TRACK.id, "--device", "warp"), "device is 'warp'"),
+        (("--agent", "uniform", "--experiment", TRACK.id, "--device", "cpu"), "cannot be made by Uniform"),
+        (("--agent", "vagram", "--experiment", TRACK.id, "--output", "a.zip"), "files that end with .safetensors"),
+        (("--agent", "ppo", "--experiment", TRACK.id, "--output", "a.pt"), "files that end with .zip"),
+        (("--agent", "vagram", "--experiment", TRACK.id, "--output", "file/there"), "Cannot write to file"),
+        (("--agent", "own.py:Own", "--experiment", TRACK.id), "a file names no code"),
+    ],
+)
+def test_what_is_wrong_is_said_before_any_training(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    (folder / "file").write_text("")
+    (folder / "own.py").write_text("from valuegym.agents.uniform import Uniform as Own\n")
+    status, out, err = commanded(capsys, "train", *words)
+    assert status == 2 and out == "" and message in err and "Traceback" not in err
+    assert not [*folder.rglob("*.zip"), *folder.rglob("*.safetensors")]
+
+
+def test_an_interrupted_training_saves_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from valuegym.agents.control.vagram import VaGraM
+
+    def interrupted(self: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VaGraM, "make_learner", interrupted)
+    status, out, err = commanded(capsys, "train", *options("vagram"), "--experiment", TRACK.id)
+    assert status == 130 and out == "" and "nothing was saved" in err and not list(Path("models").iterdir())
+
+
+# --- pictures ---
+
+
+class Recorder:
+    """An oracle whose actions are kept."""
+
+    def __init__(self) -> None:
+        self.player: Any = make("oracle", gym.make(TRACK.env_id))
+        self.attach = self.player.attach
+        self.actions: list[Any] = []
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        action, memory = self.player.predict(*args, **kwargs)
+        self.actions.append(action.tolist())
+        return action, memory
+
+
+def test_the_episode_that_is_shown_is_that_of_the_record(capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    record = read_record(valuegym.record(make("oracle", gym.make(TRACK.env_id)), TRACK.id, "mine", seed=1))
+    player = Recorder()
+    pictures, per_second = frames(player, TRACK, 1, episode=1, steps=7)
+    assert pictures.shape[0] == 8 and pictures.dtype == np.uint8 and per_second == 20
+    assert player.actions == record.episodes[1].actions[:7]
+    for ending in (".gif", ".png", ".webp"):
+        words = ("render", "--agent", "oracle", "--experiment", TRACK.id, "--steps", "3", "--output", f"a{ending}")
+        status, out, err = commanded(capsys, *words)
+        assert status == 0 and out == f"a{ending}\n", err
+        with Image.open(f"a{ending}") as image:
+            assert image.n_frames == 4 and image.size == pictures.shape[2:0:-1]
+    for words, message in (
+        (("--output", "a.mp4"), "ending of output is '.mp4'"),
+        (("--output", "a.gif", "--episode", "2"), "episode is 2; expected an integer from 0 to 1"),
+    ):
+        status, _, err = commanded(capsys, "render", "--agent", "oracle", "--experiment", TRACK.id, *words)
+        assert status == 2 and message in err
