@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,7 @@ from valuegym.leaderboards.records.record import (
     remove_stale_temporaries,
     write_record,
 )
-from valuegym.leaderboards.training import learn, prepare
+from valuegym.leaderboards.training import learn, prepare, progress
 from valuegym.leaderboards.verification.replay import replay
 from valuegym.leaderboards.verification.scores import SCORES
 
@@ -122,6 +124,7 @@ def run(
     evaluation: Sequence[int] | None = None,
     settings: str = "",
     overwrite: bool = False,
+    visible: bool = False,
 ) -> Path:
     """Train where the experiment has a budget, play its evaluation episodes, and write the record.
 
@@ -134,6 +137,7 @@ def run(
         evaluation: seeds of the evaluation episodes; by default the experiment's own.
         settings: of the agent's constructor, as JSON, "" for none.
         overwrite: whether a record that is there is made again.
+        visible: whether the progress of training is shown, where standard error is a terminal.
 
     Returns:
         The path of the record; by default one that exists already is left as it is.
@@ -148,14 +152,17 @@ def run(
         return path
     what = experiments.find(experiment)
     about = references.origin(agent, chosen)
-    player, _ = prepare(agent, what, seed, data, chosen)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # before the work, not after it
-        raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
-    with executors.limited_threads():
-        learn(player, what.timesteps)
-        record = play_record(player, job.name, experiment, seed, data, evaluation, about)
+    with progress(what.timesteps, str(job)) if visible else nullcontext() as observer:
+        player, _ = prepare(agent, what, seed, data, chosen, (observer,) if observer else ())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # before the work, not after it
+            raise OSError(
+                f"Cannot write results to {path.parent} ({error.strerror}); choose another folder."
+            ) from error
+        with executors.limited_threads():
+            learn(player, what.timesteps)
+            record = play_record(player, job.name, experiment, seed, data, evaluation, about)
     write_record(path, record)
     return path
 
@@ -222,14 +229,15 @@ def jobs(
     return chosen
 
 
-def _work(job: Job) -> Path:
-    return run(*job)
+def _work(visible: bool, job: Job) -> Path:
+    return run(*job, visible=visible)
 
 
 def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> list[Path]:
     """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped.
 
-    What a write that was killed left behind is removed. A job that fails stops no other.
+    One after another in this process, each shows the progress of its training on a terminal. What a write that was
+    killed left behind is removed. A job that fails stops no other.
 
     Raises:
         ValueError: for an unknown executor.
@@ -241,7 +249,8 @@ def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> 
     for folder in {job.path.parent for job in chosen}:
         remove_stale_temporaries(folder)
     try:
-        executors.parallel_map(experiments.in_workers(_work), todo, workers, "running", executor)
+        work = partial(_work, executor == "serial")
+        executors.parallel_map(experiments.in_workers(work), todo, workers, "running", executor)
     except KeyboardInterrupt:
         kept = sum(job.path.is_file() for job in chosen)
         raise KeyboardInterrupt(f"{kept} of {len(chosen)} runs are finished and kept") from None

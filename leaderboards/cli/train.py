@@ -6,6 +6,7 @@ import argparse
 import io
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from valuegym.leaderboards.cli.arguments import add_command, add_data, add_plugi
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.fingerprint import provenance
 from valuegym.leaderboards.records.record import write_atomically
-from valuegym.leaderboards.training import learn, prepare
+from valuegym.leaderboards.tracking.curve import log_curve
+from valuegym.leaderboards.training import Observer, learn, prepare, progress
 
 __all__ = ["PICTURES", "add_commands", "frames", "render", "train"]
 
@@ -48,6 +50,15 @@ def add_commands(commands: Any) -> None:
         "experiment and seed (default: models)",
     )
     sub.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+    sub.add_argument(
+        "--track",
+        choices=("offline", "online", "off"),
+        default="off",
+        help="log the returns of training episodes to wandb, beside the output (default: off)",
+    )
+    sub.add_argument(
+        "--tensorboard", metavar="FOLDER", help="log to TensorBoard, where the agent is one of Stable-Baselines3"
+    )
     sub = add_command(
         commands,
         "render",
@@ -101,6 +112,8 @@ def train(
     device: str | None = None,
     data: str | None = None,
     overwrite: bool = False,
+    track: str = "off",
+    tensorboard: str | None = None,
 ) -> Path:
     """Train an agent as a run does, save it, and return the file.
 
@@ -114,6 +127,8 @@ def train(
         device: where networks are trained; by default the agent's own choice.
         data: folder of human data, where the experiment needs it.
         overwrite: whether a file that is there is replaced.
+        track: "offline" or "online" logs the returns of training episodes to wandb, beside the file; "off" does not.
+        tensorboard: folder for TensorBoard, for agents of Stable-Baselines3; None for none.
 
     Raises:
         ValueError: for an unknown agent or experiment, settings that it does not take, an agent that cannot be saved,
@@ -126,15 +141,34 @@ def train(
     budget = what.timesteps if timesteps is None else checks.integer("timesteps", timesteps, 1)
     if not budget:
         raise ValueError(f"{what.id} has no budget, for its agents learn while they act; --timesteps N gives one.")
-    chosen = dict(settings or {}) | ({"device": device} if device else {})
-    player, env = prepare(agent, what, seed, data, chosen)
+    checks.choice("track", track, ("offline", "online", "off"))
+    chosen = dict(settings or {})
+    here = {"device": device, "tensorboard_log": tensorboard}  # of this training, and no part of what is saved
+    label = f"{references.record_name(agent, chosen)} on {what.id}, seed {seed}"
     described = {"experiment": what.id, "environment": what.spec(), "timesteps": budget, "versions": provenance()}
+    watching: list[Observer] = []
+    player, env = prepare(
+        agent,
+        what,
+        seed,
+        data,
+        chosen | {key: value for key, value in here.items() if value},
+        [lambda steps, episode_return: [observer(steps, episode_return) for observer in watching]],
+    )
     saved.encode(player, agent, env, seed, chosen, **described)  # what cannot be saved is not trained
     path = _path(output, references.record_name(agent, settings), what, seed, saved.suffix(player))
     _check_place(path, overwrite)
-    with executors.limited_threads():
+    with ExitStack() as stack:
+        if track != "off":
+            config = {"agent": agent, "seed": seed, "settings": chosen} | described
+            curve = stack.enter_context(log_curve(label, config, path.parent, track))
+            watching.append(curve.observe)
+        watching.append(stack.enter_context(progress(budget, label, in_files=True)))
+        stack.enter_context(executors.limited_threads())
         learn(player, budget)
     write_atomically(path, saved.encode(player, agent, env, seed, chosen, **described))
+    if track != "off":
+        print(curve.message, file=sys.stderr)
     return path
 
 
@@ -197,9 +231,9 @@ def render(
     checks.choice("the ending of output", path.suffix, PICTURES)
     [name] = experiments.resolve([experiment])
     what = experiments.find(name)
-    player, _ = prepare(agent, what, seed, data, settings)
-    _check_place(path, overwrite=True)
-    with executors.limited_threads():
+    with progress(what.timesteps, f"{agent} on {what.id}, seed {seed}") as observer, executors.limited_threads():
+        player, _ = prepare(agent, what, seed, data, settings, (observer,))
+        _check_place(path, overwrite=True)
         learn(player, what.timesteps)
         pictures, per_second = frames(player, what, seed, episode, steps, data)
     first, *rest = map(Image.fromarray, pictures)
@@ -222,6 +256,8 @@ def _train(args: argparse.Namespace) -> int:
             args.device,
             args.data,
             args.overwrite,
+            args.track,
+            args.tensorboard,
         )
     except KeyboardInterrupt:
         print("valuegym: interrupted; nothing was saved.", file=sys.stderr)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +17,15 @@ import pytest
 
 import valuegym
 from valuegym.agents import make, saved
-from valuegym.leaderboards import experiments
+from valuegym.agents.base import rules
+from valuegym.leaderboards import experiments, training
 from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.cli.train import frames
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.record import read_record
+from valuegym.leaderboards.run import play_record
+from valuegym.leaderboards.tracking import curve
+from valuegym.leaderboards.tracking.log import read_offline
 from valuegym.leaderboards.verification.verify import verify
 
 pytest.importorskip("stable_baselines3")
@@ -40,6 +48,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sac": {"learning_starts": 20, "gradient_steps": 1},
     "ppo": {"n_steps": 20, "batch_size": 20},
 }
+QUICK = ("vagram", "ppo")
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +73,9 @@ def options(name: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in SETTINGS]
+)
 def test_a_saved_agent_makes_the_record_of_a_run(capsys: pytest.CaptureFixture[str], name: str) -> None:
     where = ("--experiment", TRACK.id, "--seed", "1")
     status, out, err = commanded(capsys, "train", *options(name), *where)
@@ -84,7 +95,7 @@ def test_a_saved_agent_makes_the_record_of_a_run(capsys: pytest.CaptureFixture[s
     assert about["trained"]["agent"] == name and about["trained"]["settings"] == SETTINGS[name]
     status, _, err = commanded(capsys, "train", *options(name), *where)
     assert status == 2 and "is there already; --overwrite replaces it" in err
-    if name == "sac":
+    if name == "ppo":
         found = valuegym.evaluate(f"saved:{path}", TRACK.id, seeds=[1])
         np.testing.assert_array_equal(found.scores[0], records[1].scores)
         status, out, _ = commanded(capsys, "list", "--agent", f"saved:{path}", "--track", TRACK.id)
@@ -177,3 +188,104 @@ def test_the_episode_that_is_shown_is_that_of_the_record(capsys: pytest.CaptureF
     ):
         status, _, err = commanded(capsys, "render", "--agent", "oracle", "--experiment", TRACK.id, *words)
         assert status == 2 and message in err
+
+
+# --- progress ---
+
+
+def test_observers_see_every_step_and_change_nothing() -> None:
+    seen: list[tuple[int, float | None]] = []
+    records = []
+    for observers in ((), [lambda steps, episode_return: seen.append((steps, episode_return))]):
+        for name in QUICK:
+            player, _ = training.prepare(name, TRACK, 1, settings=SETTINGS[name], observers=observers)
+            training.learn(player, 40)
+            records.append(play_record(player, name, TRACK.id, 1).episodes)
+    assert records[:2] == records[2:]
+    assert seen == 2 * [(steps, None) for steps in range(1, 41)], "no episode has ended"
+
+
+def test_returns_are_sums_of_rewards() -> None:
+    seen: list[tuple[int, float | None]] = []
+    env = training.ObservedEnv(gym.make("valuegym/Delivery-v0"), [lambda *values: seen.append(values)])
+    totals, total, ends = [], 0.0, 0
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(1_000):
+        _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        total += float(reward)
+        if terminated or truncated:
+            totals.append(total)
+            total, ends = 0.0, ends + 1
+            env.reset()
+    assert ends > 5 and [value for _, value in seen if value is not None] == totals and seen[-1][0] == 1_000
+    assert rules(env).observation_space == rules(env.env).observation_space
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_terminals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, in_files, shown in (
+        (Terminal(), False, True),
+        (io.StringIO(), False, False),
+        (io.StringIO(), True, True),
+    ):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with training.progress(100, "sac on own/pendulum", in_files) as observer:
+            assert stream.getvalue() == "", "nothing before the first step"
+            for step in range(1, 101):
+                observer(step, -step if step % 10 == 0 else None)
+        text = stream.getvalue()
+        assert ("sac on own/pendulum" in text and "100/100" in text and "return=-55" in text) is shown
+    with training.progress(100, "silent") as observer:
+        pass
+
+
+def test_runs_in_this_process_show_their_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    where = ("--experiment", TRACK.id, "--seed", "1", "--executor", "serial")
+    assert main(["run", *options("vagram"), *where]) == 0
+    assert re.search(r"vagram-\w+ on own/pendulum, seed 1: .*60\b", stream.getvalue())
+
+
+# --- learning curves ---
+
+
+def test_a_learning_curve_is_in_wandb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    words = ("train", *options("ppo"), "--experiment", TRACK.id, "--timesteps", "440", "--track", "offline")
+    status, out, err = commanded(capsys, *words)
+    assert status == 0, err
+    assert "Learning curve offline; to upload: valuegym sync" in err and out.startswith("models/ppo-")
+    [log] = Path("models").rglob("run-*.wandb")
+    run = read_offline(log.parent)
+    rows = [{key: row[key] for key in ("timesteps", "length")} for row in run["history"]]
+    assert rows == [{"timesteps": 200, "length": 200}, {"timesteps": 400, "length": 200}]
+    assert all(-3_000 < row["return"] < 3_000 for row in run["history"])
+    assert run["config"]["agent"] == "ppo" and run["config"]["timesteps"] == 440
+
+
+def test_a_curve_that_fails_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setattr(curve, "_child", None)
+    monkeypatch.setattr(sys, "executable", "false")
+    with curve.log_curve("name", {}, tmp_path) as one:
+        for step in range(1, 2_000):
+            one.observe(step, 1.0)
+    assert one.message.startswith("wandb could not write the learning curve: exit status")
+    with pytest.raises(ValueError, match="mode is 'on'"), curve.log_curve("name", {}, tmp_path, "on"):
+        pass
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="TensorBoard is installed")
+def test_tensorboard_is_for_those_that_write_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, message in (("ppo", "tensorboard is not installed"), ("vagram", "does not take these settings")):
+        words = ("train", *options(name), "--experiment", TRACK.id, "--tensorboard", "logs")
+        status, out, err = commanded(capsys, *words)
+        assert status == 2 and out == "" and message in err and "Traceback" not in err
