@@ -105,7 +105,7 @@ def train(seed: int, steps: int, run: Any = None) -> Policy:
     envs: Any = gym.make_vec("valuegym/DeliveryOneHot-v0", num_envs=ROWS, autoreset_mode=AutoresetMode.SAME_STEP)
     policy = Policy(envs.single_observation_space.shape[0], envs.single_action_space.n)
     optimiser = torch.optim.Adam(policy.parameters(), RATE)
-    observation, _ = envs.reset(seed=seed)
+    observation, _ = envs.reset(seed=1_000 * seed)  # row i gets this seed plus i
     updates = max(steps // (ROWS * LENGTH), 1)
     for i in range(updates):
         optimiser.param_groups[0]["lr"] = RATE * (1 - i / updates)

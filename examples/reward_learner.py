@@ -77,9 +77,9 @@ def mean_return(precision: float, seed: int, episodes: int) -> float:
     arguments: dict[str, Any] = {"annotator": "regret", "split": "train", "evaluation_points": (TRAINING,)}
     envs: Any = gym.make_vec("valuegym/RewardInference-v0", num_envs=episodes, **arguments)
     agent = RewardLearner(envs, precision=precision)
-    observation, _ = envs.reset(seed=seed)
+    observation, _ = envs.reset(seed=1_000 * seed)  # row i gets this seed plus i
     memory, total, start = None, np.zeros(episodes), np.ones(episodes, bool)
-    for _ in range(TRAINING + 1):
+    for _ in range(TRAINING + 1):  # the first observation shows no answer
         action, memory = agent.predict(observation, memory, start)
         observation, reward, _, _, _ = envs.step(action)
         total, start = total + reward, np.zeros(episodes, bool)
