@@ -51,6 +51,12 @@ def add_commands(commands: Any) -> None:
     )
     sub.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
     sub.add_argument(
+        "--checkpoint",
+        type=positive,
+        metavar="N",
+        help="save what has been learnt so far every N steps, as NAME-step-N beside the output",
+    )
+    sub.add_argument(
         "--track",
         choices=("offline", "online", "off"),
         default="off",
@@ -114,6 +120,7 @@ def train(
     overwrite: bool = False,
     track: str = "off",
     tensorboard: str | None = None,
+    checkpoint: int | None = None,
 ) -> Path:
     """Train an agent as a run does, save it, and return the file.
 
@@ -129,6 +136,7 @@ def train(
         overwrite: whether a file that is there is replaced.
         track: "offline" or "online" logs the returns of training episodes to wandb, beside the file; "off" does not.
         tensorboard: folder for TensorBoard, for agents of Stable-Baselines3; None for none.
+        checkpoint: steps between files of what has been learnt so far, beside the last one; None for none.
 
     Raises:
         ValueError: for an unknown agent or experiment, settings that it does not take, an agent that cannot be saved,
@@ -142,19 +150,35 @@ def train(
     if not budget:
         raise ValueError(f"{what.id} has no budget, for its agents learn while they act; --timesteps N gives one.")
     checks.choice("track", track, ("offline", "online", "off"))
+    if checkpoint is not None:
+        checks.integer("checkpoint", checkpoint, 1)
     chosen = dict(settings or {})
     here = {"device": device, "tensorboard_log": tensorboard}  # of this training, and no part of what is saved
     label = f"{references.record_name(agent, chosen)} on {what.id}, seed {seed}"
     described = {"experiment": what.id, "environment": what.spec(), "timesteps": budget, "versions": provenance()}
-    watching: list[Observer] = []
+    watching: list[Observer] = []  # those who watch are known after the agent, which says what its file is called
+
+    def observe(steps: int, episode_return: float | None) -> None:
+        for observer in watching:
+            observer(steps, episode_return)
+
     player, env = prepare(
         agent,
         what,
         seed,
         data,
         chosen | {key: value for key, value in here.items() if value},
-        [lambda steps, episode_return: [observer(steps, episode_return) for observer in watching]],
+        [observe],
     )
+
+    def save(path: Path, steps: int) -> None:
+        content = saved.encode(player, agent, env, seed, chosen, **(described | {"timesteps": steps}))
+        write_atomically(path, content)
+
+    def keep(steps: int, episode_return: float | None) -> None:
+        if checkpoint and steps % checkpoint == 0 and steps < budget:
+            save(path.with_name(f"{path.stem}-step-{steps}{path.suffix}"), steps)
+
     saved.encode(player, agent, env, seed, chosen, **described)  # what cannot be saved is not trained
     path = _path(output, references.record_name(agent, settings), what, seed, saved.suffix(player))
     _check_place(path, overwrite)
@@ -163,10 +187,10 @@ def train(
             config = {"agent": agent, "seed": seed, "settings": chosen} | described
             curve = stack.enter_context(log_curve(label, config, path.parent, track))
             watching.append(curve.observe)
-        watching.append(stack.enter_context(progress(budget, label, in_files=True)))
+        watching += [stack.enter_context(progress(budget, label, in_files=True)), keep]
         stack.enter_context(executors.limited_threads())
         learn(player, budget)
-    write_atomically(path, saved.encode(player, agent, env, seed, chosen, **described))
+    save(path, budget)
     if track != "off":
         print(curve.message, file=sys.stderr)
     return path
@@ -258,9 +282,11 @@ def _train(args: argparse.Namespace) -> int:
             args.overwrite,
             args.track,
             args.tensorboard,
+            args.checkpoint,
         )
     except KeyboardInterrupt:
-        print("valuegym: interrupted; nothing was saved.", file=sys.stderr)
+        kept = "checkpoints are kept" if args.checkpoint else "nothing was saved"
+        print(f"valuegym: interrupted; {kept}, and the training cannot go on from here.", file=sys.stderr)
         return 130
     print(path)
     print(f"valuegym run --agent saved:{path} --experiment {args.experiment} --seed {args.seed}")

@@ -77,7 +77,7 @@ def log_curve(
         raise ImportError('Tracking needs wandb, which is not installed: pip install "valuegym[tracking]".')
     folder = Path(directory).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    request = {"name": name, "tags": [f"valuegym-{__version__}"], "config": dict(config), "mode": mode}
+    request: dict[str, Any] = {"name": name, "tags": [f"valuegym-{__version__}"], "config": dict(config), "mode": mode}
     request |= {"project": project, "entity": entity, "directory": str(folder), "id": secrets.token_hex(4)}
     request |= {"init_timeout": INIT_TIMEOUT, "finish_timeout": FINISH_TIMEOUT}
     command = [sys.executable, "-c", f"from {__name__} import _child; _child()"]

@@ -151,6 +151,23 @@ def test_an_interrupted_training_saves_nothing(
     assert status == 130 and out == "" and "nothing was saved" in err and not list(Path("models").iterdir())
 
 
+@pytest.mark.parametrize("name", QUICK)
+def test_checkpoints_play_and_change_nothing(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    states = []
+    for output, more in (("plain", ()), ("kept", ("--checkpoint", "20"))):
+        words = ("train", *options(name), "--experiment", TRACK.id, "--output", output, *more)
+        status, out, err = commanded(capsys, *words)
+        assert status == 0, err
+        player: Any = make(f"saved:{out.splitlines()[0]}", gym.make(TRACK.env_id))
+        states.append(play_record(player, "last", TRACK.id, 0).episodes)
+    assert states[0] == states[1]
+    files = sorted(path for path in Path("kept").iterdir() if "-step-" in path.name)
+    assert [path.stem.rpartition("-")[2] for path in files] == ["20", "40"] and len(list(Path("kept").iterdir())) == 3
+    for path, steps in zip(files, (20, 40), strict=True):
+        assert saved.read_about(f"saved:{path}")["timesteps"] == steps
+        make(f"saved:{path}", gym.make(TRACK.env_id)).predict(np.zeros((2, 3), np.float32))
+
+
 # --- pictures ---
 
 
