@@ -24,7 +24,7 @@ from typing import Any
 from valuegym.agents import saved, sb3_zip
 from valuegym.agents.base import Agent
 from valuegym.agents.table import AGENTS
-from valuegym.envs import plugins
+from valuegym.envs import checks, plugins
 from valuegym.envs.functional import load
 
 __all__ = ["GROUP", "KINDS", "check", "make", "origin", "record_name", "settings_text"]
@@ -54,8 +54,10 @@ def check(agent: str) -> None:
     """Refuse a text that names no agent, before anything is imported.
 
     Raises:
-        ValueError: it names none; the message suggests the nearest name.
+        ValueError: it names none, or is no text; the message suggests the nearest name.
     """
+    if not isinstance(agent, str):
+        raise ValueError(f"agent is {checks.printed(agent)}; expected {KINDS}.")
     if agent in AGENTS:
         return
     if saved.is_saved(agent):

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from valuegym.agents.base import finite_action
+
 __all__ = ["LIBRARIES", "ZippedPolicy", "is_zip", "load", "members"]
 
 LIBRARIES = ("stable_baselines3", "sb3_contrib")
@@ -41,9 +43,14 @@ class ZippedPolicy:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
-        """Return actions and, for recurrent policies, their memory."""
-        answer: tuple[Any, Any] = self.policy.predict(observation, state, episode_start, deterministic)
-        return answer
+        """Return actions and, for recurrent policies, their memory.
+
+        Raises:
+            ValueError: no finite action follows from an observation that is not finite.
+            DivergenceError: the action is not finite.
+        """
+        action, memory = self.policy.predict(observation, state, episode_start, deterministic)
+        return finite_action(action, self, observation), memory
 
 
 def is_zip(text: str) -> bool:

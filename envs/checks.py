@@ -163,11 +163,20 @@ def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:
-    """Return the value as an array, or None where numpy can make none of it (ragged lists, for example)."""
+    """Return the value as an array, or None where it is none: ragged lists, or bools among numbers."""
     try:
-        return np.asarray(value)
-    except (TypeError, ValueError, OverflowError):
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
+    mixed = isinstance(value, (list, tuple)) and array.dtype.kind in "iuf" and _holds_bool(value)
+    return None if mixed else array
+
+
+def _holds_bool(value: Any) -> bool:
+    """Return whether a list, or a list in it, holds a bool, which numpy takes for 0 or 1 beside numbers."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "b"
+    return isinstance(value, (bool, np.bool_)) or (isinstance(value, (list, tuple)) and any(map(_holds_bool, value)))
 
 
 def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: str, noun: str, bounds: Any) -> Any:

@@ -216,8 +216,7 @@ def frames(
     env: Any = gym.make(what.env_id, render_mode="rgb_array", **what.make_kwargs(data))
     if hasattr(player, "attach"):
         player.attach(env)
-    options = {what.options[0]: what.options[1][episode]} if what.options else {}
-    observation, _ = env.reset(seed=what.evaluation_seeds(seed)[episode], options=options)
+    observation, _ = env.reset(seed=what.evaluation_seeds(seed)[episode], options=what.reset_options()[episode])
     start, memory, over = np.array([True]), None, False
     found = [env.render()]
     while not over and len(found) <= steps:
