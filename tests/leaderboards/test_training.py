@@ -288,6 +288,21 @@ def test_a_learning_curve_is_in_wandb(capsys: pytest.CaptureFixture[str], monkey
     assert run["config"]["agent"] == "ppo" and run["config"]["timesteps"] == 440
 
 
+@pytest.mark.slow
+def test_without_a_key_the_curve_is_written_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in (("WANDB_BASE_URL", "http://127.0.0.1:9"), ("HOME", str(tmp_path)), ("NETRC", "none")):
+        monkeypatch.setenv(name, value)
+    with curve.log_curve("name", {"a": 1}, tmp_path, "online") as one:
+        one.observe(7, 0.5)
+    assert one.message.startswith("wandb has no API key") and "so it was written offline" in one.message
+    [log] = tmp_path.rglob("offline-run-*/run-*.wandb")
+    [row] = read_offline(log.parent)["history"]
+    assert (row["timesteps"], row["return"], row["length"]) == (7, 0.5, 7)
+
+
 def test_a_curve_that_fails_stops_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setattr(curve, "_child", None)
