@@ -25,7 +25,7 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 # The boxes of leaderboards/, folders and modules, lowest floor first; a box imports boxes of lower floors only.
 FLOORS = (
     ("experiments", "executors", "stats", "likelihood"),
-    ("records",),
+    ("records", "training"),
     ("verification",),
     ("run", "trust"),
     ("plan", "evaluation", "standings"),
