@@ -13,10 +13,12 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from valuegym.agents.base import finite_action
@@ -146,11 +148,16 @@ def _check_space(what: str, saved: Any, space: Any, path: str) -> None:
     for part, here in (
         (":type:", str(type(space))),
         ("_shape", list(space.shape) if space.shape is not None else None),
+        ("spaces", str(getattr(space, "spaces", ""))),  # of a dictionary, in the order that the weights have
+        ("nvec", str(getattr(space, "nvec", ""))),
+        ("start", str(getattr(space, "start", ""))),
         ("n", str(getattr(space, "n", ""))),
         ("low", str(getattr(space, "low", ""))),
         ("high", str(getattr(space, "high", ""))),
     ):
         there = saved.get(part)
+        if part == "spaces" and not str(there).startswith("{"):
+            continue  # versions of Gymnasium print it in other ways
         if there is not None and here not in ("", None) and str(there) != str(here):
             raise ValueError(
                 f"{path} was trained with another {what} space than {space}: its {part.strip(':_')} is "
@@ -189,8 +196,16 @@ def load(text: str, env: Any) -> ZippedPolicy:
     policy_class = _policy_class(algorithm, settings.get("policy_class"), path)
     space = getattr(env, "single_observation_space", env.observation_space)
     actions = getattr(env, "single_action_space", env.action_space)
-    if is_image_space(space) and not is_image_space_channels_first(space):
-        space = VecTransposeImage.transpose_space(space)
+
+    def as_trained(space: Any) -> Any:  # images with channels first, in dictionaries too, as Stable-Baselines3 has them
+        if isinstance(space, gym.spaces.Dict):
+            space = deepcopy(space)  # a new one could have another order of names, and so have the weights
+            space.spaces.update({name: as_trained(part) for name, part in space.spaces.items()})
+            return space
+        last = is_image_space(space) and not is_image_space_channels_first(space)
+        return VecTransposeImage.transpose_space(space) if last else space
+
+    space = as_trained(space)
     _check_space("observation", settings.get("observation_space"), space, path)
     _check_space("action", settings.get("action_space"), actions, path)
     kwargs = settings.get("policy_kwargs") or {}

@@ -21,7 +21,7 @@ from valuegym.agents import references
 from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records import simulators
-from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
+from valuegym.leaderboards.records.fingerprint import provenance, track_digest
 from valuegym.leaderboards.records.record import (
     Episode,
     Record,
@@ -233,7 +233,7 @@ def play_record(
     """
     what = experiments.find(experiment)
     spec, seeds = what.spec(), what.evaluation_seeds(seed) if evaluation is None else list(evaluation)
-    digest = environment_digest(what.env_id, what.arguments, data if what.data else None, what.deterministic)
+    digest = track_digest(what, data)
     made_with = provenance() | ({"agent": dict(about)} if about else {})
     if what.simulated:
         episodes, returns = play_simulators(player, what, seeds)
