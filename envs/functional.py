@@ -292,8 +292,8 @@ class _Episodes:
 
     def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:
         """Return keys, tasks and states of the next episodes of these rows."""
-        self.number[rows] += 1
-        number = self.number[rows]
+        number = self.number[rows] + 1
+        self.number[rows] = number
         if options or not self.ahead or not number.any():  # often no other episode follows the first
             key = keys.mix(self.roots[rows], number)
             self._stored[rows] = np.maximum(self._stored[rows], number + 1)

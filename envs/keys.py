@@ -44,8 +44,10 @@ def _finalise(x: Key) -> Key:
 
 
 def _unsigned(counter: Counter) -> Key:
-    """Return integers as uint64 arrays; negative ones wrap around."""
-    return np.asarray(counter).astype(np.uint64)
+    """Return integers as uint64 arrays of at least one axis; negative ones wrap around."""
+    if type(counter) is not np.ndarray or not counter.ndim:  # scalars would warn of overflow
+        counter = np.atleast_1d(np.asarray(counter))
+    return counter.astype(np.uint64, copy=False)
 
 
 @lru_cache(maxsize=4096)
@@ -55,7 +57,7 @@ def _constant_offset(counter: int) -> Key:
 
 def _offset(counter: Counter) -> Key:
     """Return the offset of a counter in the SplitMix64 sequence; constants are cached."""
-    return _constant_offset(counter) if type(counter) is int else (np.atleast_1d(_unsigned(counter)) + _ONE) * _GOLDEN
+    return _constant_offset(counter) if type(counter) is int else (_unsigned(counter) + _ONE) * _GOLDEN
 
 
 def mix(key: Key | int, *counters: Counter) -> Key:
@@ -63,7 +65,7 @@ def mix(key: Key | int, *counters: Counter) -> Key:
 
     Broadcasts; returns uint64 arrays of at least one axis. Without counters the key itself.
     """
-    key = np.atleast_1d(_unsigned(key))  # arrays wrap around silently, scalars would warn
+    key = _unsigned(key)
     for counter in counters:
         key = _finalise(key + _offset(counter))
     return key
