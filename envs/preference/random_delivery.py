@@ -440,7 +440,7 @@ class RandomDelivery:
         self.boards = boards(board, split, size, weights, data, self.generator)
         self.kind, self.hidden, self.shape = observation, reward == "hidden", self.boards.shape
         S, A, d = self.shape[0] * self.shape[1], len(delivery.ACTIONS), len(FEATURES)
-        self.resets_ahead = 8 if S <= AHEAD else 0
+        self.resets_ahead = 12 if S <= AHEAD else 0
         self._targets = delivery.targets(*self.shape)
         self.largest = max(self.boards.largest_weight, 1.0)
         self.action_space = gym.spaces.Discrete(A)
