@@ -6,6 +6,7 @@ is not finite gets in, and scalar and vector environments refuse the same inputs
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["choice", "fields", "flag", "integer", "integers", "plain", "printed", "real", "reals"]
+__all__ = ["choice", "fields", "flag", "integer", "integers", "plain", "printed", "real", "reals", "refusal", "text"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -78,6 +79,15 @@ def real(
     Raises:
         ValueError: the value is no real number (a bool or a text is none), not finite, or out of bounds.
     """
+    if (
+        type(value) is float  # the common case, without arrays
+        and math.isfinite(value)
+        and (low is None or value >= low)
+        and (high is None or value <= high)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    ):
+        return value
     bounds = _between(low, high, above, below)
     expected = f"expected a finite number{f' {bounds}' if bounds else ''}"
     array = None if isinstance(value, (str, bytes, bool, np.bool_)) or value is None else _array(value)
@@ -123,6 +133,22 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def refusal(name: str, value: Any, expected: str) -> ValueError:
+    """Return the error that names an argument, its value and what was expected, for values that no check here knows."""
+    return ValueError(f"{name} is {printed(value)}; expected {expected}.")
+
+
+def text(name: str, value: Any, expected: str = "a text") -> str:
+    """Return a text.
+
+    Raises:
+        ValueError: the value is none.
+    """
+    if not isinstance(value, str):
+        raise refusal(name, value, expected)
+    return value
+
+
 def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     """Return the one of `choices` that equals the value.
 
@@ -133,15 +159,24 @@ def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     for option in options:
         if type(value) is type(option) and value == option:
             return option
-    raise ValueError(f"{name} is {printed(value)}; expected one of {', '.join(map(repr, options))}.")
+    raise refusal(name, value, f"{'one of ' if len(options) > 1 else ''}{', '.join(map(repr, options))}")
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:
-    """Return the value as an array, or None where numpy can make none of it (ragged lists, for example)."""
+    """Return the value as an array, or None where it is none: ragged lists, or bools among numbers."""
     try:
-        return np.asarray(value)
-    except (TypeError, ValueError, OverflowError):
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
+    mixed = isinstance(value, (list, tuple)) and array.dtype.kind in "iuf" and _holds_bool(value)
+    return None if mixed else array
+
+
+def _holds_bool(value: Any) -> bool:
+    """Return whether a list, or a list in it, holds a bool, which numpy takes for 0 or 1 beside numbers."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "b"
+    return isinstance(value, (bool, np.bool_)) or (isinstance(value, (list, tuple)) and any(map(_holds_bool, value)))
 
 
 def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: str, noun: str, bounds: Any) -> Any:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -25,7 +26,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from valuegym.envs import checks, keys
+from valuegym.envs import checks, keys, plugins
 
 __all__ = [
     "Actions",
@@ -42,7 +43,19 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 TRAIL = 3  # former states in a picture
+REQUIRED = (  # parts without which a core cannot be played
+    "observation_space",
+    "action_space",
+    "metadata",
+    "initial",
+    "transition",
+    "reward",
+    "terminal",
+    "observation",
+)
 TOLERANCE = 1e-6  # share of a dimension's range by which an action may exceed it, and is clipped
+MOST_ROWS = 2**20  # of a vector environment, far more than its arrays have memory for
+_ENDLESS = np.iinfo(np.int64).max
 
 
 class Core(Protocol):
@@ -92,13 +105,27 @@ class Core(Protocol):
         """Draw one environment (B = 1) from its last states, oldest first, and the actions between them."""
 
 
-def load(entry: str) -> Any:
-    """Import the object that "module:name" names.
+def load(entry: str, argument: str = "entry") -> Any:
+    """Import the object that "module:name" or "file.py:name" names.
 
-    Registries hold such strings so that no module is imported before it is used.
+    Registries hold such strings so that no module is imported before it is used. Errors call it `argument`.
+
+    Raises:
+        ValueError: the entry is no such text, or names a module or an object that does not exist.
+        ImportError: the module lacks something that it needs.
     """
-    module, _, name = entry.partition(":")
-    return getattr(import_module(module), name)
+    module, _, name = checks.text(argument, entry, "the text 'module:name'").rpartition(":")
+    if module.endswith(".py"):
+        return plugins.load_reference(entry)
+    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise checks.refusal(argument, entry, "the text 'module:name'")
+    try:
+        return attrgetter(name)(import_module(module))
+    except (ModuleNotFoundError, AttributeError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is None or f"{module}.".startswith(f"{missing}."):
+            raise checks.refusal(argument, entry, "a module and an object in it that exist") from error
+        raise
 
 
 def take_rows(batch: Any, rows: Array) -> Any:
@@ -239,10 +266,24 @@ def action_rules(core: Core) -> Actions:
     return Actions.of(core.action_space, np.inf if getattr(core, "clips_actions", False) else TOLERANCE)
 
 
-def _check_render_mode(core: Core, render_mode: str | None) -> None:
-    modes = core.metadata["render_modes"]
-    if render_mode is not None and render_mode not in modes:
-        raise ValueError(f"render_mode {render_mode!r} is unknown; choose one of {modes} or None.")
+def _core(entry: str, kwargs: dict[str, Any]) -> Core:
+    """Make the core that "module:Class" names."""
+    made = load(entry, "core")
+    made = made(**kwargs) if callable(made) else made
+    lacking = [name for name in REQUIRED if not hasattr(made, name)]
+    if lacking:
+        raise checks.refusal("core", entry, f"the class of a core (see `Core`; it lacks {', '.join(lacking)})")
+    core: Core = made
+    return core
+
+
+def _reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a copy of the options of `reset`, none by default."""
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise checks.refusal("options", options, "a dictionary of reset options or None")
+    return dict(options)
 
 
 def _keep_memory() -> None:
@@ -277,27 +318,33 @@ class _Episodes:
         self._stored[row] = 0
 
     def options(self, options: Mapping[str, Any], rows: Array, shape: tuple[int, ...]) -> dict[str, Array]:
-        """Return reset options as one value for each of these rows; ValueError for an unknown name or a wrong shape."""
+        """Return reset options, finite numbers by name, as one value for each of these rows.
+
+        Raises:
+            ValueError: a name is unknown, a value is no finite number, or there is not one for all rows or for each.
+        """
         values = {}
         for name, value in options.items():
             if name not in self._names:
                 raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.")
+            checks.reals(f"Reset option {name!r}", value)
+            array = np.asarray(value)
             one = getattr(self.core, "option_shapes", {}).get(name, ())  # of a row's value, a number by default
-            if np.shape(value) not in (one, (*shape, *one)):
-                raise ValueError(
-                    f"Reset option {name!r} has shape {np.shape(value)}; expected {one} or {(*shape, *one)}."
-                )
-            values[name] = np.broadcast_to(np.asarray(value), (*(shape or (1,)), *one))[rows]
+            if array.shape not in (one, (*shape, *one)):
+                raise ValueError(f"Reset option {name!r} has shape {array.shape}; expected {one} or {(*shape, *one)}.")
+            values[name] = np.broadcast_to(array, (*(shape or (1,)), *one))[rows]
         return values
 
     def begin(self, rows: Array, options: dict[str, Array]) -> tuple[Array, Any, Any]:
-        """Return keys, tasks and states of the next episodes of these rows."""
+        """Return keys, tasks and states of the next episodes of these rows; where a core refuses, none has begun."""
         number = self.number[rows] + 1
-        self.number[rows] = number
         if options or not self.ahead or not number.any():  # often no other episode follows the first
             key = keys.mix(self.roots[rows], number)
+            task, state = self.core.initial(key, **options)
+            self.number[rows] = number
             self._stored[rows] = np.maximum(self._stored[rows], number + 1)
-            return key, *self.core.initial(key, **options)
+            return key, task, state
+        self.number[rows] = number
         if (number >= self._stored[rows]).any():
             self._begin_ahead()
         at = number % self.ahead * len(self.roots) + rows
@@ -350,14 +397,14 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
         **kwargs: arguments of the core.
 
     Raises:
-        ValueError: the render mode is unknown, or the core refuses an argument.
+        ValueError: `core` names none, the render mode is unknown, or the core refuses an argument.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
 
     def __init__(self, core: str, render_mode: str | None = None, **kwargs: Any) -> None:
-        self.core: Core = load(core)(**kwargs)
-        _check_render_mode(self.core, render_mode)
+        self.core = _core(core, kwargs)
+        checks.choice("render_mode", render_mode, (*self.core.metadata["render_modes"], None))
         self.render_mode = render_mode
         self.metadata = dict(self.core.metadata)
         self.observation_space, self.action_space = self.core.observation_space, self.core.action_space
@@ -368,16 +415,17 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
         self._history: deque[tuple[Any, Array]] = deque(maxlen=TRAIL)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Start the next episode; options are those of the core's `initial`.
+        """Start the next episode; options are those of the core's `initial`, finite numbers.
 
         Raises:
             ValueError: an option is unknown, or has a wrong shape or value.
+            Error: Gymnasium's, where the seed is no integer of at least 0.
         """
+        values = self._episodes.options(_reset_options(options), self._row, ())
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
             self._episodes.seed(0, self.np_random)
             self._seeded = True
-        values = self._episodes.options(options or {}, np.zeros(1, np.int64), ())
         self._key, self.task, self.state = self._episodes.begin(self._row, values)
         self._t = np.zeros(1, np.int64)
         self._over = False
@@ -430,8 +478,8 @@ class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
 
     Args:
         core: "module:Class" of the core.
-        num_envs: rows, at least 1.
-        max_episode_steps: steps after which episodes are truncated, or None.
+        num_envs: rows, from 1 to 2**20.
+        max_episode_steps: steps after which episodes are truncated, at least 1; None or -1 for no limit.
         autoreset_mode: NEXT_STEP (default: the step after an episode's end ignores the action and returns the reset
             observation with reward 0), SAME_STEP (`final_obs` and `final_info` in info) or DISABLED (call
             `reset(options={"reset_mask": mask})`).
@@ -439,7 +487,7 @@ class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
         **kwargs: arguments of the core.
 
     Raises:
-        ValueError: `num_envs` is below 1, a mode is unknown, or the core refuses an argument.
+        ValueError: an argument is not as stated, a mode is unknown, or the core refuses an argument.
     """
 
     def __init__(
@@ -451,19 +499,27 @@ class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
         render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs = {num_envs}; expected at least 1.")
-        self.core: Core = load(core)(**kwargs)
-        _check_render_mode(self.core, render_mode)
-        self.num_envs, self.max_episode_steps, self.render_mode = num_envs, max_episode_steps, render_mode
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        num_envs = checks.integer("num_envs", num_envs, 1, MOST_ROWS)
+        limit = (
+            -1 if max_episode_steps is None else checks.integer("max_episode_steps", max_episode_steps, -1, _ENDLESS)
+        )
+        if limit == 0:
+            raise checks.refusal("max_episode_steps", 0, "an integer of at least 1, or None or -1 for no limit")
+        if not isinstance(autoreset_mode, AutoresetMode):
+            autoreset_mode = AutoresetMode(
+                checks.choice("autoreset_mode", autoreset_mode, [m.value for m in AutoresetMode])
+            )
+        self.core = _core(core, kwargs)
+        checks.choice("render_mode", render_mode, (*self.core.metadata["render_modes"], None))
+        self.num_envs, self.max_episode_steps, self.render_mode = num_envs, limit if limit > 0 else None, render_mode
+        self.autoreset_mode = autoreset_mode
         self.metadata = {**self.core.metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space, self.single_action_space = self.core.observation_space, self.core.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._actions = action_rules(self.core)
         self._rows = (num_envs,)
-        self._limit = np.iinfo(np.int64).max if max_episode_steps is None else max_episode_steps
+        self._limit = limit if limit > 0 else _ENDLESS
         self._episodes = _Episodes(self.core, num_envs)
         self._seeds = [-1] * num_envs
         self._keys = np.zeros(num_envs, np.uint64)
@@ -484,34 +540,27 @@ class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: the mask, an option or the number of seeds does not fit.
             ResetNeeded: a mask is given before the first reset.
+            Error: Gymnasium's, where a seed is no integer of at least 0.
         """
-        options = dict(options or {})
+        options = _reset_options(options)
         mask = options.pop("reset_mask", None)
         if mask is None:
             mask = np.ones(self.num_envs, np.bool_)
         elif not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != self._rows or not mask.any():
-            raise ValueError(
-                f"reset_mask must be a bool array of shape {self._rows} with at least one True; got {mask!r}."
-            )
+            raise checks.refusal("reset_mask", mask, f"a bool array of shape {self._rows} with at least one True")
         elif not self._ready:
             raise gym.error.ResetNeeded(
                 "reset_mask resets some rows of a running environment: call reset() without it first."
             )
-        seeds = (
-            [None if seed is None else seed + i for i in range(self.num_envs)]
-            if not isinstance(seed, Sequence)
-            else list(seed)
-        )
-        if len(seeds) != self.num_envs:
-            raise ValueError(
-                f"{len(seeds)} seeds given for {self.num_envs} environments; expected one per environment."
-            )
         rows = np.flatnonzero(mask)
-        for i in rows.tolist():
-            if seeds[i] is not None or self._seeds[i] < 0:
-                generator, self._seeds[i] = seeding.np_random(seeds[i])
-                self._episodes.seed(i, generator)
         values = self._episodes.options(options, rows, self._rows)
+        seeds = self._row_seeds(seed)
+        generators = {
+            i: seeding.np_random(seeds[i]) for i in rows.tolist() if seeds[i] is not None or self._seeds[i] < 0
+        }
+        for i, (generator, own) in generators.items():
+            self._seeds[i] = own
+            self._episodes.seed(i, generator)
         if len(rows) == self.num_envs:
             self._keys, self.task, self.state = self._episodes.begin(rows, values)
             self._t[:] = 0
@@ -520,6 +569,16 @@ class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
             self._begin(rows, values)
         self._done[rows] = False
         return self.core.observation(self.task, self.state), {}
+
+    def _row_seeds(self, seed: int | Sequence[int | None] | None) -> list[Any]:
+        """Return one seed for each row; Gymnasium's `np_random` refuses what is none."""
+        if isinstance(seed, int):
+            return [seed + i for i in range(self.num_envs)]
+        if not isinstance(seed, Sequence) or isinstance(seed, str | bytes):
+            return [seed] * self.num_envs
+        if len(seed) != self.num_envs:
+            raise ValueError(f"{len(seed)} seeds given for {self.num_envs} environments; expected one per environment.")
+        return list(seed)
 
     def _begin(self, rows: Array, options: dict[str, Array]) -> None:
         """Start the next episode of some rows, in place."""

@@ -17,6 +17,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
+
 __all__ = ["RESET", "Key", "choice", "integers", "irwin_hall", "logistic", "mix", "normal", "permutation", "uniform"]
 
 Key: TypeAlias = npt.NDArray[np.uint64]
@@ -45,9 +47,10 @@ def _finalise(x: Key) -> Key:
 
 def _unsigned(counter: Counter) -> Key:
     """Return integers as uint64 arrays of at least one axis; negative ones wrap around."""
-    if type(counter) is not np.ndarray or not counter.ndim:  # scalars would warn of overflow
-        counter = np.atleast_1d(np.asarray(counter))
-    return counter.astype(np.uint64, copy=False)
+    array = counter if type(counter) is np.ndarray and counter.ndim else np.atleast_1d(np.asarray(counter))
+    if array.dtype.kind not in "iu":
+        raise checks.refusal("A key or counter", counter, "integers of at most 64 bits")
+    return array.astype(np.uint64, copy=False)  # at least one axis, for scalars would warn of overflow
 
 
 @lru_cache(maxsize=4096)
@@ -64,6 +67,9 @@ def mix(key: Key | int, *counters: Counter) -> Key:
     """Hash keys with counters: element number `counter` of the SplitMix64 sequence of each key, one counter in turn.
 
     Broadcasts; returns uint64 arrays of at least one axis. Without counters the key itself.
+
+    Raises:
+        ValueError: a key or a counter is no integer.
     """
     key = _unsigned(key)
     for counter in counters:
@@ -89,15 +95,21 @@ def integers(key: Key, high: Counter, *counters: Counter) -> npt.NDArray[np.int6
     The bias is below high / 2**32.
 
     Raises:
-        ValueError: `high` is outside its range.
+        ValueError: `high` is no integer, or outside its range.
     """
-    if not 1 <= high < 2**32 if type(high) is int else np.min(high) < 1 or np.max(high) >= 2**32:
-        raise ValueError(f"high = {high} must lie in 1 .. 2**32 - 1 everywhere.")
-    return (((mix(key, *counters) >> _HALF) * _unsigned(high)) >> _HALF).astype(np.int64)
+    factor = _unsigned(high)
+    if not 1 <= high < 2**32 if type(high) is int else factor.min() < 1 or factor.max() >= 2**32:
+        raise checks.refusal("high", high, "integers from 1 to 2**32 - 1 everywhere")
+    return (((mix(key, *counters) >> _HALF) * factor) >> _HALF).astype(np.int64)
 
 
 def permutation(key: Key, n: int, *counters: Counter) -> npt.NDArray[np.int64]:
-    """Uniformly random permutations of 0 .. n-1, one for each key: (...) -> (..., n)."""
+    """Uniformly random permutations of 0 .. n-1, one for each key: (...) -> (..., n).
+
+    Raises:
+        ValueError: n is no integer from 0 to 2**32 - 1.
+    """
+    n = checks.integer("n", n, 0, 2**32 - 1)
     key = mix(key, *counters)
     return np.argsort(mix(key[..., None], np.arange(n)), axis=-1, kind="stable")
 
@@ -110,7 +122,10 @@ def choice(key: Key, weights: npt.ArrayLike, *counters: Counter) -> npt.NDArray[
     Raises:
         ValueError: a weight is negative or not finite, or a row has no positive weight.
     """
-    weights = np.asarray(weights, dtype=np.float64)
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "fiub":
+        raise checks.refusal("weights", weights, "finite numbers of at least 0")
+    weights = weights.astype(np.float64, copy=False)
     cumulative = np.cumsum(weights, axis=-1)
     if not (weights >= 0).all() or (cumulative[..., -1] <= 0).any() or not np.isfinite(cumulative).all():
         raise ValueError("weights must be finite and non-negative, with a positive sum in every row.")

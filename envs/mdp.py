@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
+
 __all__ = [
     "TabularMDP",
     "advantages",
@@ -46,6 +48,13 @@ Integers = npt.NDArray[np.int64]
 
 TIE = 1e-6  # actions within this share of the reward scale of the best count as equally good
 BLOCKS = 400  # from so many states on, neighbourly processes are solved block by block
+_TYPES = {
+    "features": ("fiu", "real numbers"),
+    "terminal": ("b", "bools"),
+    "start": ("fiu", "real numbers"),
+    "next_state": ("iu", "integers"),
+    "probability": ("fiu", "real numbers"),
+}
 _TAIL = 1e-16  # deterministic evaluation sums returns until discount**steps is below this
 
 
@@ -62,7 +71,7 @@ class TabularMDP:
         probability: (B, S, A, S): stochastic transitions, rows sum to 1.
 
     Raises:
-        ValueError: a shape, a start distribution or a transition is not as stated.
+        ValueError: a shape, type, feature, start distribution or transition is not as stated.
     """
 
     features: Floats
@@ -74,18 +83,11 @@ class TabularMDP:
 
     def __post_init__(self) -> None:
         """Check shapes and laws once, and make terminal states absorbing with zero features."""
-        if self.features.ndim != 4:
-            raise ValueError(f"features have shape {self.features.shape}; expected (B, S, A, d).")
-        B, S, A, _ = self.features.shape
-        shapes = {"terminal": (B, S), "start": (B, S), "next_state": (B, S, A), "probability": (B, S, A, S)}
-        for name, shape in shapes.items():
-            value = getattr(self, name)
-            if value is not None and value.shape != shape:
-                raise ValueError(
-                    f"{name} has shape {value.shape}; expected {shape} for features {self.features.shape}."
-                )
-        if not 0 < self.discount <= 1:
-            raise ValueError(f"discount = {self.discount}; expected a number in (0, 1].")
+        self._check_arrays()
+        S = self.features.shape[1]
+        if not np.isfinite(self.features).all():
+            checks.reals("features", self.features)
+        checks.real("discount", self.discount, high=1, above=0)
         _check_distribution("start", self.start)
         ends = self.terminal[:, :, None]
         object.__setattr__(self, "features", np.where(ends[..., None], 0.0, self.features))
@@ -100,6 +102,24 @@ class TabularMDP:
             object.__setattr__(self, "probability", np.where(ends[..., None], np.eye(S)[:, None, :], self.probability))
         else:
             raise ValueError("Give exactly one of next_state (deterministic) and probability (stochastic).")
+
+    def _check_arrays(self) -> None:
+        """Check types and shapes."""
+        for name, (kinds, noun) in _TYPES.items():
+            value = getattr(self, name)
+            given = value is not None or name not in ("next_state", "probability")
+            if given and (not isinstance(value, np.ndarray) or value.dtype.kind not in kinds):
+                raise checks.refusal(name, value, f"an array of {noun}")
+        if self.features.ndim != 4:
+            raise ValueError(f"features have shape {self.features.shape}; expected (B, S, A, d).")
+        B, S, A, _ = self.features.shape
+        shapes = {"terminal": (B, S), "start": (B, S), "next_state": (B, S, A), "probability": (B, S, A, S)}
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None and value.shape != shape:
+                raise ValueError(
+                    f"{name} has shape {value.shape}; expected {shape} for features {self.features.shape}."
+                )
 
 
 def _check_distribution(name: str, chances: Floats) -> None:
@@ -292,8 +312,11 @@ def optimal_actions(
     rounding error, so the iteration ends.
 
     Raises:
+        ValueError: a reward is not finite.
         ArithmeticError: it does not end within max_iterations, as with endless gains at discount 1.
     """
+    if not np.isfinite(reward).all():
+        checks.reals("reward", reward)
     lead = reward.shape[:-1]
     actions = np.argmax(reward, -1) if first is None else np.array(np.broadcast_to(first, lead))
     for _ in range(max_iterations):
@@ -320,7 +343,12 @@ def optimal_values(mdp: TabularMDP, reward: Floats) -> tuple[Floats, Floats]:
 
 
 def soft_maximum(values: Floats, temperature: float) -> Floats:
-    """Soft maximum temperature * log sum_a exp(Q(a) / temperature) over the last axis, without overflow."""
+    """Soft maximum temperature * log sum_a exp(Q(a) / temperature) over the last axis, without overflow.
+
+    Raises:
+        ValueError: the temperature is no finite number above 0.
+    """
+    checks.real("temperature", temperature, above=0)
     best = values.max(-1)
     total: Floats = best + temperature * np.log(np.exp((values - best[..., None]) / temperature).sum(-1))
     return total
@@ -337,11 +365,10 @@ def soft_values(
     step for the equations above, so a handful suffice at any discount below 1.
 
     Raises:
-        ValueError: the temperature is negative, or above 0 at discount 1.
+        ValueError: the temperature is no finite number of at least 0, or above 0 at discount 1.
         ArithmeticError: the equations do not hold to rounding within max_iterations.
     """
-    if temperature < 0:
-        raise ValueError(f"temperature = {temperature}; expected 0 (no entropy) or more, in units of reward.")
+    checks.real("temperature", temperature, 0)
     values, action_values = optimal_values(mdp, reward)
     if temperature == 0:
         return values, action_values
@@ -399,11 +426,11 @@ def mean_return(mdp: TabularMDP, values: Floats) -> Floats:
 def between(returns: Floats, naive: Floats, best: Floats) -> Floats:
     """Normalise returns: (returns - naive) / (best - naive), elementwise.
 
-    1 where the references coincide, for there every policy is optimal.
+    NaN, undefined, where the best return is not above the naive one by more than rounding: there is no scale then.
     """
     span = best - naive
-    flat = span <= TIE * np.maximum(np.abs(best), np.abs(naive))
-    return np.where(flat, 1.0, (returns - naive) / np.where(flat, 1.0, span))
+    scaled = span > TIE * np.maximum(np.abs(best), np.abs(naive))
+    return np.where(scaled, (returns - naive) / np.where(scaled, span, 1.0), np.nan)
 
 
 def normalised_return(mdp: TabularMDP, reward: Floats, policy: Integers | Floats) -> Floats:

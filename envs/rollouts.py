@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs.functional import put_rows, take_rows
 
 __all__ = [
@@ -110,7 +110,12 @@ def play(core: Any, task: Any, policy: Policy, start: Any = None, keep: bool = T
 
 
 def replayed(actions: Array) -> Policy:
-    """Return the policy that repeats recorded actions (B, T, A)."""
+    """Return the policy that repeats recorded actions (B, T, A).
+
+    Raises:
+        ValueError: an action is not finite.
+    """
+    checks.reals("actions", actions)
     return lambda task, state: actions[np.arange(len(actions)), np.minimum(state.t, actions.shape[1] - 1)]
 
 
@@ -118,16 +123,26 @@ def returns(core: Timed, task: Any, policy: Callable[[Any, int], Array], steps: 
     """Discounted returns (B,) of a policy from the starts of tasks (B,).
 
     The policy maps (state, t) to actions (B, ...); `steps` is the core's horizon by default.
+
+    Raises:
+        ValueError: `steps` is no integer of at least 0.
     """
+    steps = core.horizon if steps is None else checks.integer("steps", steps, 0)
     total = np.zeros(len(task.key))
-    for _, _, reward in _steps(core, task, core.start(task), policy, core.horizon if steps is None else steps):
+    for _, _, reward in _steps(core, task, core.start(task), policy, steps):
         total += reward
     return total
 
 
 def random_actions(core: Rollable, key: keys.Key, t: int) -> Array:
-    """Return uniform actions (B, ...) of a Box in step t of the episodes with these keys."""
+    """Return uniform actions (B, ...) of a Box in step t of the episodes with these keys.
+
+    Raises:
+        ValueError: the Box is unbounded.
+    """
     space = core.action_space
+    if not space.is_bounded():
+        raise checks.refusal("action_space", space, "a Box with bounds")
     n = int(np.prod(space.shape))
     draws = keys.uniform(key[:, None], _RANDOM + t, np.arange(n)).reshape(-1, *space.shape)
     return (space.low + draws * (space.high - space.low)).astype(space.dtype)

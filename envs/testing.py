@@ -21,6 +21,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
+from valuegym.envs import checks
 from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv
 
 __all__ = [
@@ -178,7 +179,9 @@ def check_vector(make_env: MakeEnv, num_envs: int = 3, steps: int = 5) -> None:
     Raises:
         AssertionError: a space or shape is wrong, a core is registered without a native vector environment, or row i
             differs from the scalar environment with seed i during its first episode.
+        ValueError: `num_envs` or `steps` is no integer of at least 1.
     """
+    num_envs, steps = checks.integer("num_envs", num_envs, 1), checks.integer("steps", steps, 1)
     env = _made(make_env)
     name, has_core = _name(env), isinstance(env.unwrapped, FunctionalEnv)
     if env.spec is None or env.spec.vector_entry_point is None:

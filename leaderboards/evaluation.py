@@ -17,7 +17,7 @@ from valuegym.leaderboards import experiments
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.record import NAME, path_of, write_record
 from valuegym.leaderboards.run import play_record
-from valuegym.leaderboards.stats.bootstrap import interquartile_mean, stratified_bootstrap
+from valuegym.leaderboards.stats.bootstrap import estimates
 
 __all__ = ["Evaluation", "evaluate", "record"]
 
@@ -29,9 +29,11 @@ class Evaluation:
     Attributes:
         track: id of the experiment.
         seeds: of the runs whose evaluation episodes were played.
-        scores: (R, E, P) by run, episode and evaluation point; P is 1 where there is a single score.
+        scores: (R, E, P) by run, episode and evaluation point; P is 1 where there is a single score. NaN where the
+            oracle is not above the naive reference.
         estimate: interquartile mean of the last evaluation point, with the ends of its 95% bootstrap interval over
-            runs. The model is the same in all runs, so that the interval does not cover the randomness of training.
+            runs (over episodes where there is one run). The model is the same in all runs, so that the interval does
+            not cover the randomness of training.
     """
 
     track: str
@@ -76,7 +78,8 @@ def evaluate(
         data: folder of human data, where the track needs it.
 
     Raises:
-        ValueError: the model has no `predict`, does not fit the track, or there is no such track or seed.
+        ValueError: the model has no `predict`, does not fit the track, there is no such track or seed, or no episode
+            has a score.
     """
     what = _found(track)
     player = _player(model, what, data)
@@ -84,9 +87,13 @@ def evaluate(
     if not runs:
         raise ValueError("seeds is empty; expected one or more.")
     scores = np.array([play_record(player, "evaluated", what.id, seed, data).scores for seed in runs], np.float64)
-    last = scores[..., -1][:, None]  # (R, T = 1, E)
-    low, high = stratified_bootstrap(last, interquartile_mean, np.random.default_rng(0))
-    return Evaluation(what.id, runs, scores, (float(interquartile_mean(last)), low, high))
+    defined = ~np.isnan(scores[..., -1]).all(1)
+    if not defined.any():
+        raise ValueError(
+            f"No episode of {what.id} on seeds {runs} has a score: the oracle is not above the naive reference."
+        )
+    point, low, high = map(float, estimates(scores[defined])[-1])
+    return Evaluation(what.id, runs, scores, (point, low, high))
 
 
 def record(

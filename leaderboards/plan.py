@@ -78,17 +78,21 @@ def why_not(agent: str, experiment: str, data: str | None = None, settings: Mapp
 
 
 def misfits(jobs: Sequence[Job], executor: str = "pool") -> list[str]:
-    """Return a sentence for every agent and track of these jobs that do not fit; those of each track's own list do.
+    """Return a sentence for every agent and track of these jobs that do not fit; a track of valuegym fits its own list.
 
     Agents are made by the executor, as the runs make them: what one of them does to its process harms no other.
 
     Raises:
         ValueError: for an unknown executor.
-        OSError: an agent ends its process again and again.
+        JobsFailed: making an agent raises another error than those of one that does not fit, or ends its process.
     """
     pairs = {(job.agent, job.experiment, job.settings): job for job in jobs}
     strange = [
-        job for job in pairs.values() if job.settings or job.agent not in experiments.find(job.experiment).agents
+        job
+        for job in pairs.values()
+        if job.settings
+        or job.experiment not in experiments.SUITE
+        or job.agent not in experiments.find(job.experiment).agents
     ]
     work = experiments.in_workers(_why_not)
     reasons = executors.parallel_map(work, strange, 1, "checking", executor)

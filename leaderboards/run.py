@@ -7,27 +7,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector.utils import concatenate, create_empty_array
 
-from valuegym.agents import make, references
+from valuegym.agents import references
 from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
-from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
+from valuegym.leaderboards.records import simulators
+from valuegym.leaderboards.records.fingerprint import provenance, track_digest
 from valuegym.leaderboards.records.record import (
     Episode,
     Record,
+    RecordError,
     path_of,
     remove_stale_temporaries,
     write_record,
 )
+from valuegym.leaderboards.records.simulators import Play
+from valuegym.leaderboards.training import learn, prepare, progress
 from valuegym.leaderboards.verification.replay import replay
-from valuegym.leaderboards.verification.scores import SCORES
+from valuegym.leaderboards.verification.scores import declared_scores, scores_of, simulated_returns
 
-__all__ = ["Job", "jobs", "play", "play_record", "run", "run_all"]
+__all__ = ["Job", "jobs", "play", "play_record", "play_simulators", "predicted", "run", "run_all"]
 
 
 class Job(NamedTuple):
@@ -58,6 +66,10 @@ class Job(NamedTuple):
         """Name of the agent in the record."""
         return references.record_name(self.agent, json.loads(self.settings or "{}"))
 
+    def __str__(self) -> str:
+        """Name the run for people."""
+        return f"{self.name} on {self.experiment}, seed {self.seed}"
+
     @property
     def path(self) -> Path:
         """Path of the record."""
@@ -87,13 +99,7 @@ def play(
     ends = np.zeros((n, 2), np.bool_)
     every = getattr(core, "checkpoint", 1)
     while running.any():
-        answer = agent.predict(observation, state=memory, episode_start=start, deterministic=deterministic)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise ValueError(
-                f"{type(agent).__name__}.predict returned a {type(answer).__name__}; expected a pair (actions, "
-                "memory), as Stable-Baselines3's models return it."
-            )
-        action, memory = answer
+        action, memory = predicted(agent, observation, memory, start, deterministic)
         action = allowed.clip(action, (n,))
         observation, _, terminated, truncated, _ = envs.step(action)
         state = envs.unwrapped.state
@@ -108,6 +114,55 @@ def play(
     return [Episode(seeds[i], actions[i], states[i], bool(ends[i, 0]), bool(ends[i, 1])) for i in range(n)]
 
 
+def play_simulators(
+    agent: Any, what: experiments.Experiment, seeds: Sequence[int]
+) -> tuple[list[Episode], list[float]]:
+    """Play one episode in each of several environments without a core; return the episodes and their returns.
+
+    Raises:
+        ValueError: the agent's `predict` returns no pair, or an action outside the action space; the environment fails,
+            or is declared deterministic and does something else when the same actions are played again.
+    """
+    plays = [
+        Play(simulators.make(what.env_id, what.kwargs), seed, options)
+        for seed, options in zip(seeds, what.reset_options(), strict=True)
+    ]
+    space, start, memory = plays[0].env.observation_space, np.ones(len(plays), np.bool_), None
+    batch: Any = create_empty_array(space, len(plays))
+    while not all(play.over for play in plays):
+        seen = [play.observation for play in plays]
+        batch = concatenate(space, seen, batch)
+        action, memory = predicted(agent, deepcopy(batch), memory, start)
+        for row, play in enumerate(plays):
+            if not play.over:
+                play.step(action[row])
+        start = np.zeros(len(plays), np.bool_)
+    episodes = [play.episode(what.deterministic) for play in plays]
+    for play in plays:
+        play.env.close()
+    try:
+        return episodes, simulated_returns(what, episodes)
+    except RecordError as error:
+        raise ValueError(
+            f"{what.id} is declared deterministic, but {error} Declare deterministic=False, and scores are claims."
+        ) from error
+
+
+def predicted(agent: Any, observation: Any, memory: Any, start: Any, deterministic: bool = True) -> tuple[Any, Any]:
+    """Return an agent's actions and memory.
+
+    Raises:
+        ValueError: its `predict` returns something else.
+    """
+    answer = agent.predict(observation, state=memory, episode_start=start, deterministic=deterministic)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise ValueError(
+            f"{type(agent).__name__}.predict returned a {type(answer).__name__}; expected a pair (actions, "
+            "memory), as Stable-Baselines3's models return it."
+        )
+    return answer
+
+
 def run(
     agent: str,
     experiment: str,
@@ -117,6 +172,7 @@ def run(
     evaluation: Sequence[int] | None = None,
     settings: str = "",
     overwrite: bool = False,
+    visible: bool = False,
 ) -> Path:
     """Train where the experiment has a budget, play its evaluation episodes, and write the record.
 
@@ -129,6 +185,7 @@ def run(
         evaluation: seeds of the evaluation episodes; by default the experiment's own.
         settings: of the agent's constructor, as JSON, "" for none.
         overwrite: whether a record that is there is made again.
+        visible: whether the progress of training is shown, where standard error is a terminal.
 
     Returns:
         The path of the record; by default one that exists already is left as it is.
@@ -142,18 +199,19 @@ def run(
     if path.is_file() and not overwrite:
         return path
     what = experiments.find(experiment)
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"seed = {seed}; expected a number from 0 to {2**31 - 1}.")
-    training = gym.make(what.env_id, **what.make_kwargs(data))
     about = references.origin(agent, chosen)
-    player = make(agent, training, seed=seed, **chosen)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # before the work, not after it
-        raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
-    if what.timesteps and hasattr(player, "learn"):
-        player.learn(what.timesteps)
-    write_record(path, play_record(player, job.name, experiment, seed, data, evaluation, about))
+    with progress(what.timesteps, str(job)) if visible else nullcontext() as observer:
+        player, _ = prepare(agent, what, seed, data, chosen, (observer,) if observer else ())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # before the work, not after it
+            raise OSError(
+                f"Cannot write results to {path.parent} ({error.strerror}); choose another folder."
+            ) from error
+        with executors.limited_threads():
+            learn(player, what.timesteps)
+            record = play_record(player, job.name, experiment, seed, data, evaluation, about)
+    write_record(path, record)
     return path
 
 
@@ -175,13 +233,17 @@ def play_record(
     """
     what = experiments.find(experiment)
     spec, seeds = what.spec(), what.evaluation_seeds(seed) if evaluation is None else list(evaluation)
+    digest = track_digest(what, data)
+    made_with = provenance() | ({"agent": dict(about)} if about else {})
+    if what.simulated:
+        episodes, returns = play_simulators(player, what, seeds)
+        scores = declared_scores(what, returns)
+        return Record(agent, experiment, seed, spec, digest, made_with, episodes, scores.tolist())
     envs = gym.make_vec(what.env_id, num_envs=what.episodes, **what.make_kwargs(data))
     options = {what.options[0]: np.array(what.options[1])} if what.options else {}
     episodes = play(player, envs, seeds, options)
     core = envs.unwrapped.core  # type: ignore[attr-defined]
-    scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options), {})
-    digest = environment_digest(what.env_id, what.arguments, data if what.data else None)
-    made_with = provenance() | ({"agent": dict(about)} if about else {})
+    scores = scores_of(what, core, replay(core, episodes, spec["max_episode_steps"], options), {})
     return Record(agent, experiment, seed, spec, digest, made_with, episodes, scores.tolist())
 
 
@@ -219,21 +281,29 @@ def jobs(
     return chosen
 
 
-def _work(job: Job) -> Path:
-    return run(*job)
+def _work(job: Job, visible: bool = False) -> Path:
+    return run(*job, visible=visible)
 
 
 def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> list[Path]:
     """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped.
 
-    What a write that was killed left behind is removed.
+    One after another in this process, each shows the progress of its training on a terminal. What a write that was
+    killed left behind is removed. A job that fails stops no other.
 
     Raises:
-        ValueError: for an unknown executor, agent or experiment.
-        OSError: where results cannot be written, or worker processes die again and again.
+        ValueError: for an unknown executor.
+        JobsFailed: when all jobs are through and some failed; it names them.
+        OSError: where worker processes die before they work on anything, or a Ray cluster is gone.
+        KeyboardInterrupt: saying how many runs are finished and kept.
     """
     todo = [job for job in chosen if job.overwrite or not job.path.is_file()]
     for folder in {job.path.parent for job in chosen}:
         remove_stale_temporaries(folder)
-    executors.parallel_map(experiments.in_workers(_work), todo, workers, "running", executor)
+    try:
+        work = partial(_work, visible=True) if executor == "serial" else _work
+        executors.parallel_map(experiments.in_workers(work), todo, workers, "running", executor)
+    except KeyboardInterrupt:
+        kept = sum(job.path.is_file() for job in chosen)
+        raise KeyboardInterrupt(f"{kept} of {len(chosen)} runs are finished and kept") from None
     return [job.path for job in chosen]

@@ -196,7 +196,7 @@ def _write_lines(path: Path, lines: Mapping[tuple[str, str, int], Any]) -> None:
 def line(record: Record) -> dict[str, object]:
     """Return the published line of a record: agent, track and seed, size, SHA-256 without provenance, scores."""
     text = bare(record)
-    scores = [[round(x, 9) for x in row] for row in record.scores]
+    scores = [[None if x != x else round(x, 9) for x in row] for row in record.scores]
     about = {"experiment": record.experiment, "agent": record.agent, "seed": record.seed}
     return about | {"bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest(), "scores": scores}
 

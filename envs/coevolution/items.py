@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.coevolution import recorded
 
 __all__ = ["Items", "by_name", "kept", "load", "moralchoice", "read_csv"]
@@ -100,7 +101,7 @@ def by_name(name: str | Path, dimensions: int, data: str | None = None) -> Items
         FileNotFoundError: the folder or the file is missing.
     """
     if not isinstance(name, (str, Path)):
-        raise ValueError(f"items is {name!r}; expected one of {sorted(PUBLISHED)}, or a file that ends in .csv.")
+        raise checks.refusal("items", name, f"one of {sorted(PUBLISHED)}, or a file that ends in .csv")
     name = str(name)
     found = read_csv(name) if name.endswith(".csv") else load(name, data)
     if len(found.names) != dimensions:

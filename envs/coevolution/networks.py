@@ -155,12 +155,7 @@ def _id(value: Any, name: str) -> Any:
             return value
         except TypeError:
             pass
-    raise ValueError(f"{name} has an edge with the end {_text(value)}; {ROWS}")
-
-
-def _text(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    raise ValueError(f"{name} has an edge with the end {checks.printed(value)}; {ROWS}")
 
 
 def _ends(edges: Any, name: str = "edges") -> tuple[Any, Any]:
@@ -178,17 +173,17 @@ def _ends(edges: Any, name: str = "edges") -> tuple[Any, Any]:
         if exact:
             return ends.astype(np.int64), edges[:, 2] if edges.shape[1] == 3 else None
     if isinstance(edges, (str, bytes, Mapping)) or not isinstance(edges, Collection):
-        raise ValueError(f"{name} is {_text(edges)}; {ROWS}")
+        raise ValueError(f"{name} is {checks.printed(edges)}; {ROWS}")
     rows = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)
     rows = rows if isinstance(rows, list) else [rows]
     if not all(issubclass(kind, (list, tuple, np.ndarray)) for kind in set(map(type, rows))):
         wrong = next(row for row in rows if not isinstance(row, (list, tuple, np.ndarray)))
-        raise ValueError(f"{name} holds {_text(wrong)}; {ROWS}")
+        raise ValueError(f"{name} holds {checks.printed(wrong)}; {ROWS}")
     sizes = [row.size if isinstance(row, np.ndarray) else len(row) for row in rows]
     widths = set(sizes) or {2}
     if widths not in ({2}, {3}):
         wrong = next((row for row, size in zip(rows, sizes, strict=True) if size not in (2, 3)), rows)
-        raise ValueError(f"{name} holds {_text(wrong)}; {ROWS}")
+        raise ValueError(f"{name} holds {checks.printed(wrong)}; {ROWS}")
     more = [row[2] for row in rows] if widths == {3} else None
     ids = list(chain.from_iterable(rows if more is None else (row[:2] for row in rows)))
     if set(map(type, ids)) != {int}:
@@ -219,7 +214,7 @@ def _in_range(ends: Any, people: int) -> npt.NDArray[np.int64]:
     else:  # where not all ids are numbers below 2**63
         wrong = [end for end in ends if type(end) is not int or not 0 <= end < people]
     if wrong:
-        raise ValueError(f"edges must join people from 0 to {people - 1}; got {_text(wrong[0])}.")
+        raise ValueError(f"edges must join people from 0 to {people - 1}; got {checks.printed(wrong[0])}.")
     return np.asarray(ends, np.int64)
 
 
@@ -365,13 +360,13 @@ def by_name(network: Any, people: int) -> Network | None:
         given = {key: value for key, value in network.items() if key != "name"}
         if make is None or not all(key in usual for key in given):
             options = "; ".join(f"{name} with {', '.join(by)}" for name, (_, by) in MADE.items())
-            raise ValueError(f"network is {_text(network)}; expected a name and numbers: {options}.")
+            raise ValueError(f"network is {checks.printed(network)}; expected a name and numbers: {options}.")
         values = usual | given
         return make(people, *(values | {"seed": checks.integer("seed", values["seed"], 0, 2**64 - 1)}).values())
     if isinstance(network, str | Path):
         if not os.path.isfile(network):
             raise ValueError(
-                f"network is {_text(str(network))}; expected one of {['complete', *MADE]}, or the path of a file."
+                f"network is {checks.printed(network)}; expected one of {['complete', *MADE]}, or the path of a file."
             )
         return _among(*_lines(network), people)
     if not isinstance(network, Network) and not _is_graph(network):
@@ -463,7 +458,7 @@ def from_networkx(graph: Any) -> Network:
         ValueError: it is no graph of networkx, has no nodes, or a weight is negative or not a finite number.
     """
     if not _is_graph(graph):
-        raise ValueError(f"graph is {_text(graph)}; expected a graph of networkx.")
+        raise ValueError(f"graph is {checks.printed(graph)}; expected a graph of networkx.")
     of = {node: number for number, node in enumerate(numbered(graph.nodes))}
     people = checks.integer("number of nodes", len(of), 1, PEOPLE)
     edges = [(of[a], of[b], weight) for a, b, weight in graph.edges(data="weight", default=1.0) if a != b]

@@ -235,7 +235,7 @@ def by_name(name: Any, data: str | None = None) -> Family:
     """
     from valuegym.envs.coevolution import recorded
 
-    name = str(name) if isinstance(name, (str, PurePath)) else repr(name)  # the latter is no name of a family
+    name = str(name) if isinstance(name, (str, PurePath)) else checks.printed(name)  # the latter is no name of a family
     if name == "mixed":
         return Mixed()
     if name in FAMILIES:

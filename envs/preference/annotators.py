@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from valuegym.envs import checks
 from valuegym.envs.preference import models
 from valuegym.envs.preference.segments import Array
 
@@ -17,10 +18,20 @@ __all__ = ["ANNOTATORS", "CANNOT_TELL", "FIRST", "SAME", "SECOND", "Simulated", 
 
 @dataclass(frozen=True)
 class Simulated:
-    """An annotator who compares a statistic under the true reward by a choice rule."""
+    """An annotator who compares a statistic under the true reward by a choice rule.
+
+    Raises:
+        ValueError: they are no statistic and no choice rule.
+    """
 
     statistic: models.Statistic
     choice: models.Choice
+
+    def __post_init__(self) -> None:
+        """Check the statistic and the rule."""
+        if isinstance(self.statistic, type) or not callable(getattr(self.statistic, "utility", None)):
+            raise checks.refusal("statistic", self.statistic, "a statistic such as Regret()")
+        models.check_choice(self.choice)
 
 
 ANNOTATORS: dict[str, Simulated] = {
@@ -43,8 +54,10 @@ def by_name(name: str) -> Simulated:
     Raises:
         ValueError: no annotator has it.
     """
-    if name not in ANNOTATORS:
-        raise ValueError(f"annotator = {name!r}; expected one of {sorted(ANNOTATORS)} or 'human:CONDITION'.")
+    names = (*ANNOTATORS, "human:CONDITION", "FILE.py:NAME", "PACKAGE.MODULE:NAME")
+    expected = f"one of {', '.join(map(repr, names))}, an installed plug-in or a function"
+    if checks.text("annotator", name, expected) not in ANNOTATORS:
+        raise checks.refusal("annotator", name, expected)
     return ANNOTATORS[name]
 
 
@@ -55,16 +68,22 @@ def answer_codes(labels: Array) -> Array:
     """Return labels 0, 1, 0.5, NaN as the integers FIRST, SECOND, SAME, CANNOT_TELL.
 
     Raises:
-        ValueError: any other label.
+        ValueError: any other label (`models.check_labels`).
     """
+    if labels.dtype.kind not in "fiub":
+        models.check_labels("labels", labels)
     codes = np.select(
         [labels == 0, labels == 1, labels == 0.5, np.isnan(labels)], [FIRST, SECOND, SAME, CANNOT_TELL], -1
     )
     if (codes < 0).any():
-        raise ValueError("Labels must be 0 (first), 1 (second), 0.5 (same) or NaN (can't tell).")
+        models.check_labels("labels", labels)
     return codes
 
 
 def labels(codes: Array) -> Array:
-    """Return the integers FIRST, SECOND, SAME, CANNOT_TELL as labels 0, 1, 0.5, NaN."""
-    return np.array([0.0, 1.0, 0.5, np.nan])[codes]
+    """Return the integers FIRST, SECOND, SAME, CANNOT_TELL as labels 0, 1, 0.5, NaN.
+
+    Raises:
+        ValueError: any other code.
+    """
+    return np.array([0.0, 1.0, 0.5, np.nan])[checks.integers("codes", codes, None, FIRST, CANNOT_TELL)]

@@ -108,7 +108,11 @@ def fetch(data: str, source: str = SOURCE) -> list[Path]:
             with urlopen(f"{source}/{name}", timeout=30) as answer:
                 content = answer.read(MAX_BYTES + 1)
             if hashlib.sha256(content).hexdigest() != expected:
-                raise ValueError(f"What {source} sent as {name} is not the published file: its SHA-256 differs.")
+                said = human_data.unlike(content, "array")
+                raise ValueError(
+                    f"What {source} sent as {name} is not the published file: its SHA-256 differs"
+                    f"{f', for {said}' if said else ''}."
+                )
             temporary = folder / f".{name}.part"
             temporary.write_bytes(content)
             os.replace(temporary, folder / name)

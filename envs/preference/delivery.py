@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys, mdp
+from valuegym.envs import checks, keys, mdp
 from valuegym.envs.rendering import delivery as rendering
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "State",
     "Task",
     "board_mdp",
+    "check_cells",
     "entry_features",
     "surface_features",
     "targets",
@@ -106,10 +107,7 @@ def board_mdp(boards: Array, discount: float = DISCOUNT) -> mdp.TabularMDP:
     Raises:
         ValueError: the shape is another one, a code is unknown, or a board has no cell to start from.
     """
-    if boards.ndim != 3 or not np.isin(boards, range(OUTSIDE, 2 * BRICK)).all():
-        raise ValueError(
-            f"boards must be integers (B, H, W) from {OUTSIDE} to {2 * BRICK - 1}; got shape {boards.shape}."
-        )
+    boards = checks.integers("boards", boards, (None, None, None), OUTSIDE, 2 * BRICK - 1)
     B, H, W = boards.shape
     S = H * W
     codes = boards.reshape(B, S)
@@ -124,6 +122,25 @@ def board_mdp(boards: Array, discount: float = DISCOUNT) -> mdp.TabularMDP:
     next_state = np.where(bump, np.arange(S)[:, None], target)
     features = np.where(bump[..., None], surface_features(codes)[:, :, None], entry_features(codes)[:, target])
     return mdp.TabularMDP(features, terminal, start / start.sum(-1, keepdims=True), discount, next_state=next_state)
+
+
+def check_cells(cell: Array, is_open: Array) -> npt.NDArray[np.int64]:
+    """Return start cells (B,) on boards whose open cells is_open (B, S) tells, or (1, S) for all.
+
+    Raises:
+        ValueError: a cell is no integer, outside its board, or not open.
+    """
+    S = is_open.shape[-1]
+    expected = f"an open cell from 0 to {S - 1}: no goal, sheep or house"
+    if cell.dtype.kind not in "iu":
+        raise checks.refusal("cell", cell.tolist(), f"{expected}, as an integer")
+    cell = checks.integers("cell", cell, (None,))
+    inside = (cell >= 0) & (cell < S)
+    rows = np.arange(len(cell)) if len(is_open) > 1 else 0
+    wrong = np.flatnonzero(~(inside & is_open[rows, np.where(inside, cell, 0)]))
+    if wrong.size:
+        raise checks.refusal(f"cell[{wrong[0]}]", int(cell[wrong[0]]), expected)
+    return cell
 
 
 class Task(NamedTuple):
@@ -193,8 +210,8 @@ class Delivery:
     tolerance = 0.0  # states are integers: a replay must agree to the bit
 
     def __init__(self, observation: str = "cell", reward: str = "true") -> None:
-        if reward not in ("true", "hidden"):
-            raise ValueError(f"reward = {reward!r}; expected 'true' or 'hidden'.")
+        checks.choice("reward", reward, ("true", "hidden"))
+        checks.choice("observation", observation, ("cell", "onehot", "features", "image"))
         self.board = np.array(BOARD)
         self.mdp = board_mdp(self.board[None])
         self.true_rewards = mdp.reward(self.mdp, np.array(WEIGHTS))
@@ -219,11 +236,9 @@ class Delivery:
         if observation == "features":
             table = self.mdp.features.reshape(S, -1).astype(np.float32)
             return gym.spaces.Box(0, 1, (table.shape[1],), np.float32), table
-        if observation == "image":
-            W = self.board.shape[1]
-            table = np.stack([rendering.image(self.board, divmod(cell, W)) for cell in range(S)])
-            return gym.spaces.Box(0, 255, table.shape[1:], np.uint8), table
-        raise ValueError(f"observation = {observation!r}; expected 'cell', 'onehot', 'features' or 'image'.")
+        W = self.board.shape[1]
+        table = np.stack([rendering.image(self.board, divmod(cell, W)) for cell in range(S)])
+        return gym.spaces.Box(0, 255, table.shape[1:], np.uint8), table
 
     def initial(self, key: keys.Key, cell: Array | None = None) -> tuple[Task, State]:
         """Start in a uniformly random open cell, or in the given one.
@@ -235,11 +250,8 @@ class Delivery:
             return Task(), State(
                 self._starts[keys.integers(key, len(self._starts), keys.RESET)], np.zeros_like(key, np.int64)
             )
-        if not np.isin(cell, self._starts).all():
-            raise ValueError(
-                f"cell = {cell.tolist()}; expected open cells from 0 to {self.board.size - 1}: no goal, sheep or house."
-            )
-        return Task(), State(cell.astype(np.int64), np.zeros_like(key, np.int64))
+        cell = check_cells(cell, self.mdp.start > 0)
+        return Task(), State(cell, np.zeros_like(key, np.int64))
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Move, or stay where the way is blocked."""

@@ -8,13 +8,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from valuegym.envs import keys
-from valuegym.envs.preference import annotators, datasets, delivery, maps, random_delivery, risky_delivery
+from valuegym.envs import checks, keys
+from valuegym.envs.preference import datasets, delivery, maps, own_annotators, random_delivery, risky_delivery
 from valuegym.envs.preference.segments import Array, Segment
 from valuegym.envs.preference.tabular_query import Drawn, TabularSource
 from valuegym.envs.rendering import delivery as rendering
 
 __all__ = ["DeliveryTasks", "delivery_source"]
+
+LONGEST = 1000  # steps of a segment
 
 
 class DeliveryTasks:
@@ -99,7 +101,7 @@ class DeliveryTasks:
 
 
 def delivery_source(
-    annotator: str = "regret",
+    annotator: Any = "regret",
     board: str = "random",
     split: str = "test",
     length: int = 3,
@@ -113,16 +115,15 @@ def delivery_source(
         ValueError: an argument is not as its table says.
         FileNotFoundError: people's answers, or stored boards, are not where `data` says.
     """
-    if action not in ("weights", "policy"):
-        raise ValueError(f"action = {action!r}; expected 'weights' or 'policy'.")
-    if length < 1:
-        raise ValueError(f"length = {length}; expected at least 1 step per segment.")
+    checks.choice("action", action, ("weights", "policy"))
+    length = checks.integer("length", length, 1, LONGEST)
+    maps.check_folder(data)
     who: Any
-    if annotator.startswith("human:"):
+    if isinstance(annotator, str) and annotator.startswith("human:"):
         who, board = datasets.load(annotator.partition(":")[2], data), "published"
     else:
-        who = annotators.by_name(annotator)
-    if risky := board == "risky":
+        who = own_annotators.resolve(annotator)
+    if risky := checks.text("board", board, random_delivery.BOARD_NAMES) == "risky":
         generator = risky_delivery.RiskyDelivery.generator
         boards = random_delivery.boards("random", split, size, generator=generator)
     else:

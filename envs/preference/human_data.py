@@ -13,9 +13,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,31 +27,38 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import delivery
+from valuegym.envs.preference import delivery, models
 from valuegym.envs.preference.segments import Segment, follow
 
 __all__ = [
     "ARRAYS",
     "FORMAT",
     "PARTS",
+    "PUBLISHED",
     "SIGN",
     "Agreement",
     "HumanPreferences",
     "accept",
     "agreement",
+    "agreement_text",
     "as_published",
     "check",
+    "check_free",
     "check_name",
     "delivery_segments",
     "file_names",
     "in_folder",
     "mismatches",
+    "noticed_reversal",
     "read",
     "read_as_published",
     "read_card",
+    "reversal_power",
     "segments",
     "statistics",
+    "unlike",
     "write",
 ]
 
@@ -58,6 +68,15 @@ FORMAT = "valuegym human preferences 1"
 SIGN = "label 1: the second segment is preferred; statistics: second minus first"
 PARTS = ("segment_pairs", "Y", "X")
 ARRAYS = ("starts", "actions", "labels", "statistics")
+PUBLISHED = (  # the names of the published conditions, which are known by hash and so are nobody else's
+    "Privileged-Control",
+    "Pr-Privileged",
+    "Regret-Privileged",
+    "Question-Control",
+    "Pr-Question",
+    "Regret-Question",
+)
+LOW_POWER = 0.95  # below this probability of noticing reversed labels `write` warns
 _BY_CARD = "the file that its card lists"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -88,12 +107,14 @@ def delivery_segments(pairs: Array) -> Segment:
     Raises:
         ValueError: another shape or type, or any other move.
     """
-    whole = pairs.dtype.kind in "iu" or (pairs.dtype.kind == "f" and bool((pairs == np.rint(pairs)).all()))
+    whole = pairs.dtype.kind in "iu" or (
+        pairs.dtype.kind == "f" and bool(((pairs == np.rint(pairs)) & (np.abs(pairs) < 2**53)).all())
+    )
     if pairs.ndim != 4 or pairs.shape[1] != 2 or pairs.shape[2] < 2 or pairs.shape[3] != 2 or not whole:
         raise ValueError(
             f"segment_pairs has shape {pairs.shape} and type {pairs.dtype}; expected whole numbers (n, 2, L + 1, 2)."
         )
-    pairs = pairs.astype(np.int64)
+    pairs = checks.integers("segment_pairs", pairs.astype(np.int64) if pairs.dtype.kind == "f" else pairs)
     moves = (pairs[:, :, 1:, None] == delivery.MOVES).all(-1)
     padding = (pairs[:, :, 1:] == 0).all(-1)
     if not (moves.any(-1) | padding).all():
@@ -116,6 +137,7 @@ def segments(starts: Array, actions: Array) -> Segment:
         raise ValueError(
             f"starts {starts.shape} and actions {actions.shape} do not fit; expected (n, 2, 2) and (n, 2, L), n, L > 0."
         )
+    starts, actions = checks.integers("starts", starts), checks.integers("actions", actions)
     board = np.array(delivery.BOARD)
     inside = (starts >= 0).all(-1) & (starts < board.shape).all(-1)
     cells = np.where(inside, starts[..., 0] * board.shape[1] + starts[..., 1], 0)
@@ -155,14 +177,74 @@ class Agreement(NamedTuple):
 
 
 def agreement(pairs: Segment, labels: Array) -> Agreement:
-    """Return the agreement with partial return or with regret, whichever is higher."""
+    """Return the agreement with partial return or with regret, whichever is higher.
+
+    Raises:
+        ValueError: a label is none (`models.check_labels`).
+    """
+    return max(_agreements(pairs, models.check_labels("labels", labels)), key=lambda one: one.share)
+
+
+def _agreements(pairs: Segment, labels: Array) -> list[Agreement]:
+    """Return the agreement with partial return and with regret."""
     earned, start, end = statistics(pairs).T
     found = []
     for better in (earned, earned + end - start):
         decided = np.isin(labels, (0, 1)) & (np.abs(better) > 1e-9)
         right = (better > 0) == (labels == 1)
         found.append(Agreement(int(decided.sum()), float(right[decided].mean()) if decided.any() else 0.5))
-    return max(found, key=lambda one: one.share)
+    return found
+
+
+def _is_reversed(answers: int, share: float) -> bool:
+    """Return whether a share of answers is below one half by more than two standard errors."""
+    return share < 0.5 - 1 / max(answers, 1) ** 0.5
+
+
+def reversal_power(answers: int, share: float) -> float:
+    """Return the probability that `check` notices reversed labels, of people who agree so often with the segments.
+
+    Of n answers, each of which goes to the better segment with probability p, k do so once the labels are reversed,
+    k ~ binomial(n, 1 - p); they are noticed if k / n < 1/2 - 1 / sqrt(n).
+
+    Args:
+        answers: n, those that prefer one of two unequal segments; 0 or more.
+        share: p, in [0, 1].
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    n, p = checks.integer("answers", answers, 0), checks.real("share", share, 0.0, 1.0)
+    noticed = [k for k in range(n + 1) if _is_reversed(n, k / max(n, 1))]
+    if p in (0.0, 1.0):
+        return float((0 if p else n) in noticed)
+    log = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in noticed]
+    chances = (c + k * math.log(1 - p) + (n - k) * math.log(p) for c, k in zip(log, noticed, strict=True))
+    return min(math.fsum(map(math.exp, chances)), 1.0)
+
+
+def noticed_reversal(pairs: Segment, labels: Array) -> float:
+    """Return the `reversal_power` for answers about pairs.
+
+    Labels are refused only if both agreements are low, so that the lower one decides how well a reversal is noticed.
+
+    Raises:
+        ValueError: a label is none (`models.check_labels`).
+    """
+    return reversal_power(*min(_agreements(pairs, models.check_labels("labels", labels)), key=lambda one: one.share))
+
+
+def agreement_text(pairs: Segment, labels: Array) -> str:
+    """Return a sentence on how far answers agree with the segments, and whether reversed labels would be noticed.
+
+    Raises:
+        ValueError: a label is none (`models.check_labels`).
+    """
+    best = agreement(pairs, labels)
+    return (
+        f"{100 * best.share:.0f}% of the {best.answers} answers about unequal segments go to the better one; had the "
+        f"labels been reversed, this would be noticed with probability {noticed_reversal(pairs, labels):.2f}."
+    )
 
 
 def check(pairs: Segment, labels: Array, stored: Array) -> None:
@@ -173,19 +255,32 @@ def check(pairs: Segment, labels: Array, stored: Array) -> None:
             prefer the better segment is below one half by more than two standard errors, both by partial return and by
             regret.
     """
+    _check_statistics(pairs, stored)
+    _check_labels(pairs, labels)
+
+
+def _check_statistics(pairs: Segment, stored: Array) -> None:
     n = len(pairs.mask)
-    if labels.shape != (n,) or stored.shape != (n, 3) or labels.dtype.kind != "f" or stored.dtype.kind not in "fiu":
+    if stored.shape != (n, 3) or stored.dtype.kind not in "fiu":
         raise ValueError(
-            f"labels {labels.shape} and statistics {stored.shape} do not fit {n} pairs; expected floating-point labels "
-            f"({n},) and statistics ({n}, 3)."
+            f"statistics have shape {stored.shape} and type {stored.dtype}, which do not fit {n} pairs; expected real "
+            f"numbers ({n}, 3)."
         )
-    if not (np.isin(labels, (0.0, 0.5, 1.0)) | np.isnan(labels)).all():
-        raise ValueError("Labels must be 0 (first), 1 (second), 0.5 (same) or NaN (can't tell).")
     true = statistics(pairs)
     if np.abs(true).max() > 0 and (np.abs(true + stored) <= 1e-9).all():
         raise ValueError(f"The statistics are first minus second; the convention is {SIGN!r}.")
+
+
+def _check_labels(pairs: Segment, labels: Array) -> None:
+    n = len(pairs.mask)
+    if labels.shape != (n,) or labels.dtype.kind != "f":
+        raise ValueError(
+            f"labels have shape {labels.shape} and type {labels.dtype}, which do not fit {n} pairs; expected "
+            f"floating-point numbers ({n},)."
+        )
+    models.check_labels("labels", labels)
     answers, share = agreement(pairs, labels)
-    if share < 0.5 - 1 / max(answers, 1) ** 0.5:
+    if _is_reversed(answers, share):
         raise ValueError(
             f"Only {100 * share:.0f}% of {answers} answers go to the better segment, by partial return or by regret: "
             f"the labels seem to be reversed; the convention is {SIGN!r}."
@@ -198,6 +293,20 @@ def check(pairs: Segment, labels: Array, stored: Array) -> None:
 def file_names(condition: str) -> list[str]:
     """Return the names of the three files of a condition as published, in the order of PARTS."""
     return [f"{condition}_full_filtered_{part}.npy" for part in PARTS]
+
+
+def check_free(condition: str) -> None:
+    """Refuse a name that is not a plain file name, or one of the published conditions, in small letters or large ones.
+
+    Raises:
+        ValueError: it is not free.
+    """
+    check_name(condition)
+    if condition.lower() in map(str.lower, PUBLISHED):
+        raise ValueError(
+            f"condition = {condition!r} is the name of a published condition, whose files are known by their hashes; "
+            "choose another one."
+        )
 
 
 def check_name(condition: str) -> None:
@@ -233,11 +342,21 @@ def read_as_published(
         ValueError: the SHA-256 of a file differs, or its arrays are invalid (`check`).
     """
     contents = _contents(folder, file_names(condition), hashes, meant)
-    with _naming(folder / file_names(condition)[0]):
-        pairs, labels, stored = (np.load(io.BytesIO(content), allow_pickle=False) for content in contents)
+    arrays = []
+    for name, content in zip(file_names(condition), contents, strict=True):
+        with _naming(folder / name):
+            arrays.append(_array(content))
+    pairs, labels, stored = arrays
+    paths = [folder / name for name in file_names(condition)]  # so that each error names its own file
+    with _naming(paths[0]):
         found = delivery_segments(pairs)
+    with _naming(paths[2]):
+        _check_statistics(found, stored)
+    with _naming(paths[1]):
+        if labels.dtype.kind not in "fiu":
+            raise ValueError(f"labels have the type {labels.dtype}; expected numbers.")
         labels = labels.astype(np.float64)
-        check(found, labels, stored)
+        _check_labels(found, labels)
     return HumanPreferences(condition, found, labels, stored, tuple(map(_sha256, contents)))
 
 
@@ -280,8 +399,8 @@ def read_card(folder: Path, condition: str) -> dict[str, Any]:
     path = folder / f"{condition}.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {unlike(path.read_bytes()) or error}") from None
     wanted = {"format": FORMAT, "task": "delivery", "condition": condition, "sign": SIGN}
     for field, value in wanted.items():
         found = card.get(field) if isinstance(card, dict) else None
@@ -309,6 +428,9 @@ def write(
 ) -> Path:
     """Write a condition as NAME.npz with its card, and return the path of the card.
 
+    The card says how far the answers agree with the segments (`agreement_text`). A warning is given where there are too
+    few answers, or where they agree too little, for reversed labels to be noticed with probability 0.95.
+
     Args:
         folder: created if it does not exist.
         condition: its name.
@@ -320,20 +442,23 @@ def write(
         about: how people were asked.
 
     Raises:
-        ValueError: an argument is invalid (`check`); then nothing is written.
+        ValueError: an argument is invalid (`check`), or the name that of a published condition; then nothing is
+            written.
     """
-    check_name(condition)
-    starts, actions, labels = np.asarray(starts), np.asarray(actions), np.asarray(labels, np.float64)
+    check_free(condition)
+    starts, actions, labels = np.asarray(starts), np.asarray(actions), models.check_labels("labels", labels)
     pairs = segments(starts, actions)
     stored = statistics(pairs)
     check(pairs, labels, stored)
+    if noticed_reversal(pairs, labels) < LOW_POWER:
+        warnings.warn(f"{condition}: {agreement_text(pairs, labels)} Make sure that {SIGN}.", stacklevel=2)
     content = io.BytesIO()
     np.savez(content, starts=starts, actions=actions, labels=labels, statistics=stored)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / f"{condition}.npz", content.getvalue())
     files = {f"{condition}.npz": _sha256(content.getvalue())}
-    return _write_card(folder, condition, len(labels), files, source, licence, about)
+    return _write_card(folder, condition, pairs, labels, files, source, licence, about)
 
 
 def accept(folder: Path, condition: str, source: str, licence: str, about: str = "") -> Path:
@@ -341,21 +466,28 @@ def accept(folder: Path, condition: str, source: str, licence: str, about: str =
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the name or the arrays are invalid (`check`), or the delivery task does not reproduce the stored
-            statistics.
+        ValueError: the name or the arrays are invalid (`check`), the name is that of a published condition, or the
+            delivery task does not reproduce the stored statistics.
     """
-    check_name(condition)
+    check_free(condition)
     human = read_as_published(folder, condition)
     if wrong := mismatches(human):
         raise ValueError(
             f"The statistics of {wrong} of {len(human.labels)} pairs do not follow from the delivery task."
         )
     files = dict(zip(file_names(condition), human.sha256, strict=True))
-    return _write_card(folder, condition, len(human.labels), files, source, licence, about)
+    return _write_card(folder, condition, human.segments, human.labels, files, source, licence, about)
 
 
 def _write_card(
-    folder: Path, condition: str, answers: int, files: dict[str, str], source: str, licence: str, about: str
+    folder: Path,
+    condition: str,
+    pairs: Segment,
+    labels: Array,
+    files: dict[str, str],
+    source: str,
+    licence: str,
+    about: str,
 ) -> Path:
     for field, value in (("source", source), ("licence", licence)):
         if not value.strip():
@@ -367,7 +499,8 @@ def _write_card(
         "about": about,
         "source": source,
         "licence": licence,
-        "answers": answers,
+        "answers": len(labels),
+        "agreement": agreement_text(pairs, labels),
         "sign": SIGN,
         "files": files,
     }
@@ -377,15 +510,77 @@ def _write_card(
 
 
 def _arrays(content: bytes) -> list[Array]:
-    """Return the ARRAYS of an archive."""
+    """Return the ARRAYS of an archive.
+
+    Raises:
+        ValueError: it is not an archive that holds them.
+    """
+    if said := unlike(content, "archive"):
+        raise ValueError(f"{said}.")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            missing = sorted(set(ARRAYS) - set(archive.files))
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            missing = sorted({f"{name}.npy" for name in ARRAYS} - set(archive.namelist()))
             if missing:
-                raise ValueError(f"the array {missing[0]!r} is missing; expected {', '.join(ARRAYS)}.")
-            return [archive[name] for name in ARRAYS]
-    except zipfile.BadZipFile:
-        raise ValueError("this is not an archive of arrays.") from None
+                raise ValueError(f"the array {missing[0][:-4]!r} is missing; expected {', '.join(ARRAYS)}.")
+            contents = {name: archive.read(f"{name}.npy") for name in ARRAYS}
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):  # damaged, or with a password
+        raise ValueError("it is not a whole archive of arrays.") from None
+    found = []
+    for name, inside in contents.items():
+        with _naming(name):
+            found.append(_array(inside))
+    return found
+
+
+_SIGNS = {  # how files begin that are often taken for arrays
+    b"PK": "a zip archive",
+    b"\x1f\x8b": "compressed by gzip",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x89HDF": "an HDF5 file",
+    b"version https://git-lfs": "a pointer of Git LFS instead of the file",
+    b"\x93NUMPY": "a single array",
+}
+
+
+def unlike(content: bytes, expected: str = "") -> str:
+    """Return what a content is instead of an "array", an "archive" or text (""), in words; "" where it may be that."""
+    if not content.strip():
+        return "it is empty"
+    if content.lstrip()[:1] == b"<":
+        return "it is a web page or another text in angle brackets, perhaps the answer of a server that did not find it"
+    due = {"array": b"\x93NUMPY", "archive": b"PK"}.get(expected, b"")
+    kind = next((kind for sign, kind in _SIGNS.items() if content.startswith(sign) and sign != due), "")
+    if kind:
+        return f"it is {kind}"
+    return f"it is no {expected} of numpy's" if due and not content.startswith(due) else ""
+
+
+def _array(content: bytes) -> Array:
+    """Return the array of a file in numpy's format .npy: numbers only, and as many as its header says.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if said := unlike(content, "array"):
+        raise ValueError(f"{said}; expected an array in the format .npy.")
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except Exception:  # of many kinds: the header is a text that is parsed
+        raise ValueError("its header is damaged, or cut off.") from None
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never read; expected an array of numbers.")
+    wanted, found = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
+    if found != wanted:
+        raise ValueError(
+            f"it has {found} bytes of numbers where its header, of shape {shape} and type {dtype}, says {wanted}: "
+            f"{'the file is cut off' if found < wanted else 'something follows the array'}."
+        )
+    array: Array = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
 
 
 def _contents(folder: Path, names: list[str], hashes: tuple[str, ...] | None, meant: str) -> list[bytes]:
@@ -395,11 +590,15 @@ def _contents(folder: Path, names: list[str], hashes: tuple[str, ...] | None, me
         raise FileNotFoundError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing from {folder}.")
     contents = [(folder / name).read_bytes() for name in names]
     found = map(_sha256, contents)
-    wrong = [name for name, sha256, due in zip(names, found, hashes or (), strict=False) if sha256 != due]
+    wrong = []
+    for name, content, sha256, due in zip(names, contents, found, hashes or (), strict=False):
+        if sha256 != due:
+            said = unlike(content, "archive" if name.endswith(".npz") else "array")
+            wrong.append(
+                f"{folder / name} is not {meant}: its SHA-256 differs{f', for {said}' if said else ''}. Get it again."
+            )
     if wrong:
-        raise ValueError(
-            " ".join(f"{folder / name} is not {meant}: its SHA-256 differs. Get it again." for name in wrong)
-        )
+        raise ValueError(" ".join(wrong))
     return contents
 
 
@@ -415,8 +614,8 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Prefix errors with the name of the file."""
+def _naming(path: Path | str) -> Iterator[None]:
+    """Prefix errors with the name of the file, or of the array in it."""
     try:
         yield
     except ValueError as error:

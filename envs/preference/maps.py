@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.preference.datasets import VARIABLE
 from valuegym.envs.preference.delivery import FEATURES, OUTSIDE
 
@@ -25,6 +26,7 @@ __all__ = [
     "LARGEST",
     "MAIN",
     "SYMBOLS",
+    "check_folder",
     "content_digest",
     "crop",
     "pad",
@@ -51,17 +53,19 @@ def parse(text: str) -> npt.NDArray[np.int64]:
     Indentation and empty lines around the map are ignored.
 
     Raises:
-        ValueError: any other symbol, rows of different lengths, or a map that is empty or larger than LARGEST.
+        ValueError: no text, any other symbol, rows of different lengths, or a map that is empty or larger than LARGEST.
     """
-    rows = [line.strip() for line in text.strip().splitlines()]
+    rows = [line.strip() for line in checks.text("board", text, "a map in plain text").strip().splitlines()]
     for i, row in enumerate(rows):
         unknown = sorted(set(row) - set(SYMBOLS))
         if unknown:
-            raise ValueError(f"Row {i} of the map, {row!r}, holds {unknown[0]!r}; expected the symbols {SYMBOLS!r}.")
+            raise ValueError(f"Row {i} of the board, {row!r}, holds {unknown[0]!r}; expected the symbols {SYMBOLS!r}.")
         if len(row) != len(rows[0]):
-            raise ValueError(f"Row {i} of the map, {row!r}, has {len(row)} cells; expected {len(rows[0])} as in row 0.")
+            raise ValueError(
+                f"Row {i} of the board, {row!r}, has {len(row)} cells; expected {len(rows[0])} as in row 0."
+            )
     if not rows or not 1 <= len(rows) <= LARGEST or not 1 <= len(rows[0]) <= LARGEST:
-        raise ValueError(f"The map is empty or larger than {LARGEST}x{LARGEST}; expected one line for each row.")
+        raise checks.refusal("board", text, f"a map of at least one and at most {LARGEST}x{LARGEST} cells")
     return np.array([[SYMBOLS.index(symbol) for symbol in row] for row in rows])
 
 
@@ -85,6 +89,16 @@ def pad(boards: Sequence[Array]) -> npt.NDArray[np.int64]:
     return padded
 
 
+def check_folder(data: Any) -> None:
+    """Refuse what is neither None nor the name of a folder, whether the folder exists or not.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if data is not None and not isinstance(data, str | os.PathLike):
+        raise checks.refusal("data", data, "the name of a folder or None")
+
+
 def stored(data: str | None = None) -> dict[str, tuple[Array, tuple[float, ...]]]:
     """Read the stored random tasks of the publication by name: board (H, W) and weights in the order of FEATURES.
 
@@ -94,8 +108,9 @@ def stored(data: str | None = None) -> dict[str, tuple[Array, tuple[float, ...]]
 
     Raises:
         FileNotFoundError: there is no such folder or file.
-        ValueError: the content is not the published one.
+        ValueError: the content is not the published one, or `data` is no name of a folder.
     """
+    check_folder(data)
     root = data or os.environ.get(VARIABLE)
     if not root:
         raise FileNotFoundError(f"Stored boards need the folder they lie in: pass data=FOLDER or set {VARIABLE}.")

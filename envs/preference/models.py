@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference.segments import Array, Segment
 
@@ -37,6 +38,8 @@ __all__ = [
     "TemperatureFit",
     "ThreeWeights",
     "Thurstone",
+    "check_choice",
+    "check_labels",
     "cross_validate_temperature",
     "discounted_sum",
     "fit_temperature",
@@ -111,7 +114,12 @@ class SolvedReward(NamedTuple):
 
 
 def solve(mdp: tabular.TabularMDP, weights: Array, temperature: float = 0.0) -> SolvedReward:
-    """Solve rewards (B, d): their exact V* and Q*; with a temperature (in units of reward) the maximum-entropy ones."""
+    """Solve rewards (B, d): their exact V* and Q*; with a temperature (in units of reward) the maximum-entropy ones.
+
+    Raises:
+        ValueError: a weight or the temperature is not finite, the shape is another one, or the temperature is below 0.
+    """
+    checks.reals("weights", weights, (None, mdp.features.shape[-1]))
     return SolvedReward(weights, *tabular.soft_values(mdp, tabular.reward(mdp, weights), temperature))
 
 
@@ -159,11 +167,19 @@ class ThreeWeights:
     Weights without unit, 1 each for the deterministic regret. It judges outcomes: where transitions are stochastic
     random outcomes count, unlike in `Regret`. At discount 1 it is what people were shown; at any other the end value is
     discounted by the length of the segment, so that (1, 1, 1) equals `Regret` in every deterministic process.
+
+    Raises:
+        ValueError: a weight is no finite number.
     """
 
     partial_return: float = 1.0
     start: float = 1.0
     end: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the weights."""
+        for name in ("partial_return", "start", "end"):
+            checks.real(name, getattr(self, name))
 
     def utility(self, reward: Reward, segments: Segment, discount: float) -> Array:
         """three_weights of every segment."""
@@ -199,14 +215,31 @@ class Noisy(Choice, Protocol):
         """-[label log P(second) + (1 - label) log P(first)]."""
 
 
+def check_choice(choice: Any) -> None:
+    """Refuse what is no choice rule, such as the class of one.
+
+    Raises:
+        ValueError: it has not the methods of `Choice`.
+    """
+    if isinstance(choice, type) or not all(callable(getattr(choice, name, None)) for name in ("probability", "label")):
+        raise checks.refusal("choice", choice, "a choice rule such as BradleyTerry()")
+
+
 @dataclass(frozen=True)
 class BradleyTerry:
     """P(second) = logistic(difference / temperature) (Bradley, Terry 1952); temperature in units of reward.
 
     Ties are never answered.
+
+    Raises:
+        ValueError: the temperature is no finite number above 0.
     """
 
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the temperature: 0 would divide by it, and one below 0 would turn preferences round."""
+        checks.real("temperature", self.temperature, above=0)
 
     def probability(self, difference: Any) -> Any:
         """Logistic function, written with tanh so that nothing overflows."""
@@ -227,9 +260,17 @@ class BradleyTerry:
 
 @dataclass(frozen=True)
 class Noiseless:
-    """The higher utility always wins; differences up to tie_band (in units of reward) are answered "same"."""
+    """The higher utility always wins; differences up to tie_band (in units of reward) are answered "same".
+
+    Raises:
+        ValueError: the band is no finite number of at least 0.
+    """
 
     tie_band: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Check the band."""
+        checks.real("tie_band", self.tie_band, 0)
 
     def probability(self, difference: Any) -> Any:
         """0, 0.5 or 1."""
@@ -262,9 +303,16 @@ class Thurstone:
     """P(second) = Phi(difference / scale): each segment is perceived with normal noise (Thurstone 1927, case V).
 
     scale, in units of reward, is the standard deviation of the difference: sqrt(2) times that of one segment.
+
+    Raises:
+        ValueError: the scale is no finite number above 0.
     """
 
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the scale."""
+        checks.real("scale", self.scale, above=0)
 
     def probability(self, difference: Any) -> Any:
         """The normal distribution function, accurate in both tails."""
@@ -285,16 +333,16 @@ class Lapse:
     """Answers given without looking with chance `rate`: p' = (1 - rate) p + rate / 2 (the uniform mixture).
 
     Raises:
-        ValueError: the rate is not a probability.
+        ValueError: the rate is not a probability, or `choice` is no choice rule.
     """
 
     choice: Choice
     rate: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the rate."""
-        if not 0 <= self.rate <= 1:
-            raise ValueError(f"rate = {self.rate}; expected the share of answers given without looking, from 0 to 1.")
+        """Check the rule and the rate."""
+        check_choice(self.choice)
+        checks.real("rate", self.rate, 0, 1)
 
     def probability(self, difference: Any) -> Any:
         """Return probabilities between rate / 2 and 1 - rate / 2."""
@@ -325,6 +373,47 @@ class Lapse:
         return -label * second - (1 - label) * first
 
 
+# --- labels ---
+
+
+def check_labels(name: str, labels: Any, cannot_tell: bool = True) -> Array:
+    """Return labels (n,) or of any other shape as floats: 0 first, 1 second, 0.5 same, NaN can't tell.
+
+    Args:
+        name: of the argument, for the error.
+        labels: numbers; True and False are 1 and 0.
+        cannot_tell: whether NaN is a label.
+
+    Raises:
+        ValueError: any other label; where all are 1 and 2, or -1 and 1, it says how to convert them.
+    """
+    last = ", 0.5 (same) or NaN (can't tell)" if cannot_tell else " or 0.5 (same)"
+    expected = f"0 (first), 1 (second){last}"
+    try:
+        array = np.asarray(labels)
+    except ValueError:  # ragged lists
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiub" and array.size:
+        raise checks.refusal(name, labels, expected)
+    array = np.array(array, np.float64)
+    missing = np.isnan(array)
+    wrong = ~((array == 0) | (array == 1) | (array == 0.5) | missing)
+    if wrong.any():
+        for values, coding, conversion in (
+            ((1.0, 1.5, 2.0), "1 (first) and 2 (second)", f"{name} - 1"),
+            ((-1.0, 0.0, 1.0), "-1 (first) and 1 (second)", f"({name} + 1) / 2"),
+        ):
+            if np.isin(array[~missing], values).all():
+                expected += f"; where {coding} are meant, give {conversion}"
+    elif not cannot_tell:
+        wrong = missing
+    if wrong.any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        place = f"[{', '.join(map(str, where))}]" if where else ""
+        raise ValueError(f"{name}{place} is {array[where].item()!r}; expected {expected}.")
+    return array
+
+
 # --- temperatures ---
 
 RANGE, GRID, HALVINGS = 1e5, 47, 60  # of the search: around the size of the differences, points, golden sections
@@ -351,8 +440,10 @@ def fit_temperature(choice: Callable[[float], Noisy], difference: Array, label: 
         label: (n,) 0, 1, 0.5, or NaN, which is left out.
 
     Raises:
-        ValueError: shapes differ, or no answer is about two segments that differ.
+        ValueError: shapes differ, a difference is not finite, a label is another one, or no answer is about two
+            segments that differ.
     """
+    difference, label = checks.reals("difference", difference), check_labels("label", label)
     if difference.shape != label.shape or difference.ndim != 1:
         raise ValueError(f"differences {difference.shape} and labels {label.shape}; expected (n,) and (n,).")
     x, y = difference[~np.isnan(label)], label[~np.isnan(label)]
@@ -395,6 +486,7 @@ def cross_validate_temperature(
     Raises:
         ValueError: as `fit_temperature`, or there are fewer than two folds.
     """
+    fold, label = checks.integers("fold", fold), check_labels("label", label)
     if fold.shape != label.shape or len(names := np.unique(fold)) < 2:
         raise ValueError(f"folds {fold.shape} for labels {label.shape}; expected at least two folds, (n,) and (n,).")
     found, losses = [], []

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference.segments import Array, Segment
 
@@ -31,7 +32,13 @@ def expected(outcomes: Outcomes, discount: float) -> tabular.TabularMDP:
     """Return the processes with expected features, as the exact solvers take them.
 
     Where chance decides what is earned but not the next state, the process is deterministic, which is fast to solve.
+
+    Raises:
+        ValueError: the chances are no probabilities, or another field is not as stated (`mdp.TabularMDP`).
     """
+    chance = checks.reals("chance", outcomes.chance, (None,) * 4, 0, 1)
+    if not np.allclose(chance.sum(-1), 1):
+        raise checks.refusal("chance", chance, "probabilities with sum 1 along the last axis")
     features = np.zeros_like(outcomes.features[..., 0, :])
     for k in range(outcomes.chance.shape[-1]):
         features += outcomes.chance[..., k, None] * outcomes.features[..., k, :]

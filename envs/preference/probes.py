@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import models
 from valuegym.envs.preference.outcomes import Outcomes, expected, follow
@@ -51,7 +52,12 @@ class Probe:
     features: tuple[str, ...]
 
     def process(self, index: int) -> tabular.TabularMDP:
-        """The dynamics of paired task 0 or 1, with its discount and expected features."""
+        """The dynamics of paired task 0 or 1, with its discount and expected features.
+
+        Raises:
+            ValueError: the index is another one.
+        """
+        index = checks.integer("index", index, 0, 1)
         return expected(self.outcomes, self.discounts[index])
 
     def solved(self, index: int) -> models.SolvedReward:
@@ -161,6 +167,4 @@ def by_name(name: str) -> Probe:
     Raises:
         ValueError: no probe has it.
     """
-    if name not in PROBES:
-        raise ValueError(f"There is no probe {name!r}; expected one of {sorted(PROBES)}.")
-    return PROBES[name]
+    return PROBES[checks.choice("probe", name, PROBES)]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium as gym
 import numpy as np
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs.functional import take_rows
 from valuegym.envs.preference import annotators
 from valuegym.envs.preference.segments import Array
@@ -25,6 +25,7 @@ from valuegym.envs.preference.segments import Array
 __all__ = ["ActiveState", "QueryCore", "Source", "State", "candidate_keys", "check_evaluation_points", "lay_flat"]
 
 LOWEST = -1.0  # scores are clipped to this from below
+MOST_CANDIDATES, MOST_POINTS, MOST_PAIRS = 1000, 10_000, 10**9
 ANSWERS = ("first preferred", "second preferred", "the same", "no answer")  # in the order of the answer codes
 
 
@@ -110,7 +111,7 @@ class QueryCore:
     the highest is answered next.
 
     Raises:
-        ValueError: evaluation points that do not increase, candidates below 1, or fewer stored answers than candidates.
+        ValueError: evaluation points that do not increase, candidates outside 1 .. 1,000, or more than stored answers.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}
@@ -118,16 +119,14 @@ class QueryCore:
     checkpoint = 250  # a record holds every 250th state
 
     def __init__(self, source: Source, evaluation_points: Sequence[int], candidates: int | None = None) -> None:
-        if candidates is not None and (type(candidates) is not int or candidates < 1):
-            raise ValueError(f"candidates = {candidates!r}; expected an integer, at least 1.")
+        if candidates is not None:
+            candidates = checks.integer("candidates", candidates, 1, MOST_CANDIDATES)
         points = check_evaluation_points(evaluation_points)
         self.source, self.active, self.candidates = source, candidates is not None, candidates or 1
         if source.available is not None:
             last = source.available // self.candidates
             if not last:
-                raise ValueError(
-                    f"candidates = {self.candidates}; expected at most the {source.available} stored answers."
-                )
+                raise checks.refusal("candidates", candidates, f"at most the {source.available} stored answers")
             points = (*(point for point in points if point < last), *((last,) if points[-1] >= last else ()))
         self.evaluation_points = points
         self.discount, self.random, self.policy, self.hashes = (
@@ -254,9 +253,16 @@ def check_evaluation_points(evaluation_points: Sequence[int]) -> tuple[int, ...]
     """Return the numbers of answered pairs after which estimates are scored.
 
     Raises:
-        ValueError: they do not increase from 0 or above.
+        ValueError: they are not 1 to 10,000 integers that increase from 0 or above, up to 10**9 at most.
     """
-    points = tuple(evaluation_points)
-    if not points or not all(type(n) is int and n >= 0 for n in points) or list(points) != sorted(set(points)):
-        raise ValueError(f"evaluation_points = {points}; expected increasing integers, at least one, none below 0.")
+    expected = f"at least one and at most {MOST_POINTS} integers, increasing, from 0 to {MOST_PAIRS}"
+    given: Any = evaluation_points
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
+    listed = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    if not listed or not 1 <= len(given) <= MOST_POINTS:
+        raise checks.refusal("evaluation_points", evaluation_points, expected)
+    points = tuple(checks.integer(f"evaluation_points[{i}]", n, 0, MOST_PAIRS) for i, n in enumerate(given))
+    if list(points) != sorted(set(points)):
+        raise checks.refusal("evaluation_points", evaluation_points, expected)
     return points

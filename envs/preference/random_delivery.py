@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.functional import put_rows, take_rows
 from valuegym.envs.preference import delivery, maps
@@ -71,6 +71,8 @@ VALUES = tuple(
 
 
 LARGEST_WEIGHT = float(max(np.abs(values).max() for values in VALUES))
+MOST_WEIGHT = 1e9  # that can be asked for, so that sums of rewards stay finite
+BOARD_NAMES = "'random', 'published', 'stored', 'stored:NAME' or a map"
 # In one call: the choices that do not depend on others, by the index of their draw. Values are padded to one length.
 _INDICES = np.array([0, 1, 2, *range(7, 7 + len(VALUES))])[:, None]
 _CHOICES = np.array([len(values) for values in (HEIGHTS, WIDTHS, SHEEP_SHARES, *VALUES)])[:, None]
@@ -108,7 +110,12 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
     Drawn are the size (height, width) unless it is given, the shares of sheep, roadblocks and coins, their cells, one
     goal in any cell, and the weights. Each share is uniform among those that keep the sum of shares below 1; counts are
     rounded down.
+
+    Raises:
+        ValueError: the size is not two integers of at least 1.
     """
+    if size is not None:
+        checks.integers("size", size, (2,), 1)
     B, (H, W) = len(key), size or SHAPE
     nth = keys.integers(key, _CHOICES, _INDICES)
     height, width = (np.full(B, side) for side in size) if size else (HEIGHTS[nth[0]], WIDTHS[nth[1]])
@@ -190,10 +197,19 @@ class Boards:
     """Source of boards with weights: a generator, or a fixed list of tasks, each drawn with equal probability.
 
     `split` restricts a generator to its "train", "dev" or "test" tasks, which are disjoint by content.
+
+    Raises:
+        ValueError: the source is neither, or the split unknown.
     """
 
     source: Generator | RandomTask
     split: str = "test"
+
+    def __post_init__(self) -> None:
+        """Check source and split."""
+        if not isinstance(self.source, Generator | RandomTask):
+            raise checks.refusal("source", self.source, "a Generator or a RandomTask")
+        checks.choice("split", self.split, SPLITS)
 
     @property
     def random(self) -> bool:
@@ -250,8 +266,8 @@ def boards(
         board: "random", "published", "stored" (those of the main experiment), "stored:NAME", or a map (`maps.parse`).
         split: "train", "dev" or "test", of random tasks only.
         size: (height, width) of random boards, at most LARGEST along a side.
-        weights: six numbers in the order of FEATURES for every task; by default those of the task, on a map the
-            published ones.
+        weights: six numbers in the order of FEATURES for every task, within +-MOST_WEIGHT; by default those of the
+            task, on a map the published ones.
         data: the folder of the stored boards.
         generator: of random boards.
 
@@ -259,19 +275,20 @@ def boards(
         ValueError: an argument is not as stated.
         FileNotFoundError: the stored boards are not there.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split = {split!r}; expected one of {sorted(SPLITS)}.")
-    if size is not None and (
-        board != "random" or len(size) != 2 or not all(isinstance(n, int) and 2 <= n <= maps.LARGEST for n in size)
-    ):
-        raise ValueError(f"size = {size!r}; expected two integers from 2 to {maps.LARGEST}, for random boards only.")
-    if weights is not None and (len(weights) != len(FEATURES) or not np.isfinite(weights).all()):
-        raise ValueError(f"weights = {weights!r}; expected {len(FEATURES)} numbers, for {', '.join(FEATURES)}.")
+    checks.text("board", board, BOARD_NAMES)
+    checks.choice("split", split, SPLITS)
+    maps.check_folder(data)
+    if size is not None:
+        height, width = checks.integers("size", size, (2,), 2, maps.LARGEST).tolist()
+        if board != "random":
+            raise checks.refusal("size", size, "None, for only random boards have one to choose")
+    if weights is not None:
+        checks.reals("weights", weights, (len(FEATURES),), -MOST_WEIGHT, MOST_WEIGHT)
     if board == "random":
         if weights is not None:
             raise ValueError("weights are drawn for random boards; they can be given for any other board.")
         if size is not None:
-            shape = (size[0], size[1])
+            shape = (height, width)
             generator = generator._replace(draw=partial(generator.draw, size=shape), shape=shape)
         return Boards(generator, split)
     tasks = _named(board, data)
@@ -291,7 +308,7 @@ def _named(board: str, data: str | None) -> list[tuple[Array, Sequence[float]]]:
             raise ValueError(f"There is no stored board {name!r}; expected one of {sorted(known)}.")
         return [known[name]] if name else [task for name, task in known.items() if name.startswith(maps.MAIN)]
     if board.replace("-", "").isalpha() and not set(board) <= set(maps.SYMBOLS):
-        raise ValueError(f"board = {board!r}; expected 'random', 'published', 'stored', 'stored:NAME' or a map.")
+        raise checks.refusal("board", board, BOARD_NAMES)
     return [(maps.parse(board), delivery.WEIGHTS)]
 
 
@@ -395,7 +412,7 @@ class RandomDelivery:
     | `board` | str | "random" | | "random", "published", "stored", "stored:NAME" or a map |
     | `split` | str | "test" | | of random tasks: "train", "dev" or "test", disjoint by content |
     | `size` | two ints or None | None | cells | height and width of random boards, 2 to 128; None: drawn |
-    | `weights` | six floats or None | None | reward | in the order of `FEATURES`, not for random boards |
+    | `weights` | six floats or None | None | reward | in the order of `FEATURES`, within +-1e9, not for random boards |
     | `data` | str or None | None | | folder of stored boards; None: the variable VALUEGYM_DATA |
 
     "stored" is one of the stored boards of the publication in every episode. A map has one line for each row: `.` road,
@@ -433,10 +450,8 @@ class RandomDelivery:
         weights: Sequence[float] | None = None,
         data: str | None = None,
     ) -> None:
-        if reward not in ("true", "hidden"):
-            raise ValueError(f"reward = {reward!r}; expected 'true' or 'hidden'.")
-        if observation not in ("dict", "planes", "features"):
-            raise ValueError(f"observation = {observation!r}; expected 'dict', 'planes' or 'features'.")
+        checks.choice("reward", reward, ("true", "hidden"))
+        checks.choice("observation", observation, ("dict", "planes", "features"))
         self.boards = boards(board, split, size, weights, data, self.generator)
         self.kind, self.hidden, self.shape = observation, reward == "hidden", self.boards.shape
         S, A, d = self.shape[0] * self.shape[1], len(delivery.ACTIONS), len(FEATURES)
@@ -467,13 +482,13 @@ class RandomDelivery:
         """
         boards, weights = self.boards.draw(key)
         board = boards.reshape(len(key), -1).astype(np.int8, copy=False)
-        rows, is_open = np.arange(len(key)), _OPEN.take(board)
+        is_open = _OPEN.take(board)
         if cell is None:
             count = is_open.sum(-1)
             nth = keys.integers(key, count, keys.RESET, 5) + np.cumsum(count) - count  # among those of all boards
-            cell = is_open.reshape(-1).nonzero()[0][nth] - rows * board.shape[1]
-        elif (cell < 0).any() or (cell >= board.shape[1]).any() or not is_open[rows, cell].all():
-            raise ValueError(f"cell = {cell.tolist()}; expected open cells of the board: no goal, sheep or house.")
+            cell = is_open.reshape(-1).nonzero()[0][nth] - np.arange(len(key)) * board.shape[1]
+        else:
+            cell = delivery.check_cells(cell, is_open)
         cell = cell.astype(np.int64)
         return Task(board, weights, cell), State(cell.copy(), np.zeros_like(cell))
 

@@ -44,7 +44,7 @@ class RewardInferenceActive(QueryCore):
     ## Arguments
     | name | type | default | unit | meaning |
     | --- | --- | --- | --- | --- |
-    | `candidates` | int | 10 | pairs | K, the pairs to choose from, at least 1 |
+    | `candidates` | int | 10 | pairs | K, the pairs to choose from, 1 to 1,000 |
 
     All others as in `RewardInference-v0`.
 

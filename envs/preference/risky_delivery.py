@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from valuegym.envs import keys
+from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import delivery, outcomes
 from valuegym.envs.preference.delivery import BRICK, FEATURES, GOAL, SHEEP, State
@@ -30,7 +30,11 @@ def draw(key: keys.Key, size: tuple[int, int] = (SIDE, SIDE)) -> RandomTask:
     """Draw a task for each key (B,): boards (B, H, W) with risky cells (code SHEEP) and one goal anywhere, and weights.
 
     The weight of sheep is what a risky cell loses, that of coins what it wins.
+
+    Raises:
+        ValueError: the size is not two integers of at least 1.
     """
+    checks.integers("size", size, (2,), 1)
     B, S = len(key), size[0] * size[1]
     share, goal, stakes = keys.integers(key, np.array([[len(SHARES)], [S], [len(STAKES)]]), np.array([[0], [2], [3]]))
     risky = (SHARES[share] * S).astype(np.int64)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
+
 __all__ = ["Deterministic", "Segment", "follow"]
 
 Array = npt.NDArray[Any]
@@ -51,8 +53,12 @@ def follow(mdp: Deterministic, states: Array, actions: Array) -> Segment:
     """Follow actions (B, ..., L) from states (B, ...) in deterministic processes, and return the segments.
 
     Raises:
-        ValueError: transitions are stochastic, so that the outcomes are part of the data.
+        ValueError: states or actions are no integers, or transitions are stochastic, so that the outcomes are part of
+            the data.
     """
+    for name, array in (("states", states), ("actions", actions)):
+        if array.dtype.kind not in "iu":
+            raise checks.refusal(name, array, "integers")
     if mdp.next_state is None:
         raise ValueError("Actions do not determine a segment in a stochastic process; record the states as they come.")
     B = len(states)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from valuegym.envs import checks
 from valuegym.envs.preference import delivery
 from valuegym.envs.preference.models import PartialReturn, Regret, Reward
 from valuegym.envs.preference.segments import Array, Segment
@@ -41,7 +42,11 @@ def terms(reward: Reward, segments: Segment, discount: float, width: int = len(d
 
     Rewards and segments are those of the delivery task on boards of this width, features in the order of
     `delivery.FEATURES`.
+
+    Raises:
+        ValueError: the width is no integer of at least 1.
     """
+    width = checks.integer("width", width, 1)
     states, features = segments.states, segments.features
     process = np.arange(len(states)).reshape(-1, *(1,) * (states.ndim - 2))
     weights = reward.weights.reshape(len(reward.weights), *(1,) * (features.ndim - 2), -1)
@@ -72,6 +77,9 @@ class SubjectiveUtility:
     With `start` equal to `expected_final_return` and all else 0 it is regret at temperature 1 / expected_final_return.
     The three weights of Knox et al. (2024) are expected_final_return = w_L, start = w_0, change = w_r - w_L,
     terminal_outcome = 50 (w_r - w_L), all else 0.
+
+    Raises:
+        ValueError: a weight is no finite number.
     """
 
     expected_final_return: float
@@ -81,6 +89,11 @@ class SubjectiveUtility:
     step: float = 0.0
     regret: float = 0.0
     non_progress_steps: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the weights."""
+        for name in TERMS:
+            checks.real(name, getattr(self, name))
 
     def utility(self, reward: Reward, segments: Segment, discount: float) -> Array:
         """Return the subjective utility of every segment."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.rendering import raster
 from valuegym.envs.rendering.palette import LockIn, Population
 
@@ -29,7 +30,11 @@ def population(
     "rgb_array": (height, width, 3), the first two dimensions as a map, former places paler, and a histogram of each of
     the first five; the estimate is orange, the broadcast red. "ansi": histograms as text, `|` the estimate's place and
     `!` the broadcast's.
+
+    Raises:
+        ValueError: the mode is another one.
     """
+    checks.choice("mode", mode, ("rgb_array", "ansi"))
     if mode == "ansi":
         return _text(points[-1], estimate, broadcast, caption)
     pixels = raster.blank(SIDE + 3 * MARGIN + 16, 2 * SIDE + 3 * MARGIN, Population.PAGE)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.rendering.font import Point
 from valuegym.envs.rendering.palette import Control
 from valuegym.envs.rendering.raster import Canvas, Pixels, Shape, arrow, blank, circle, line, polygon, rectangle
@@ -36,9 +37,14 @@ def _panel() -> Pixels:
 
 
 class Scene:
-    """A picture in the making; positions are (x, y) in world units with y up, `half_width` of them to each side."""
+    """A picture in the making; positions are (x, y) in world units with y up, `half_width` of them to each side.
+
+    Raises:
+        ValueError: the half width is no finite number above 0.
+    """
 
     def __init__(self, half_width: float, center: Point = (0.0, 0.0)) -> None:
+        checks.real("half_width", half_width, above=0)
         self.pixels = _panel().copy()
         self.page = Canvas(self.pixels)
         self.scale = (WIDTH - 2 * MARGIN) / (2 * half_width)
@@ -122,7 +128,12 @@ class Scene:
 
 
 def bars(values: Array, full: float, width: int) -> Pixels:
-    """A strip of picture (STRIP, width, 3) with values as bars up and down; `full` fills it."""
+    """A strip of picture (STRIP, width, 3) with values as bars up and down; `full` fills it.
+
+    Raises:
+        ValueError: `full` is no finite number above 0, or the width no number of pixels.
+    """
+    checks.real("full", full, above=0)
     pixels = blank(STRIP, width, Control.PAPER)
     page = Canvas(pixels)
     page.paint(rectangle(MARGIN, 4, width - MARGIN, STRIP - MARGIN, 6), Control.PANEL, outline=Control.INK, width=2)

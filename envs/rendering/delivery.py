@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.rendering import raster
 from valuegym.envs.rendering.font import Point, text_width
 from valuegym.envs.rendering.palette import Delivery
@@ -53,7 +54,7 @@ BRICK = 6  # added to a code, it puts the same thing on brick
 GOAL, HOUSE, SHEEP, COIN, ROADBLOCK = 1, 2, 3, 4, 5
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
-LONGEST = 640  # pixels along the board's longer side
+LONGEST, MOST = 640, 4096  # pixels along the board's longer side: by default, and at most
 PLAIN, SMALL = 14, 28  # cells smaller than this have plain marks instead of icons, arrows without numbers
 ICON, ROW, COLUMN = 26, 34, 142  # pixels: the legend's icons, lines and columns
 MARGIN, CAPTION, CAPTION_SIZE = 18, 42, 10  # pixels: around the page, its caption's strip, the caption's capitals
@@ -383,7 +384,8 @@ def rgb(
         uint8 (height, width, 3), both sides even; the size depends on the board's shape and `cell_size` alone.
 
     Raises:
-        ValueError: an unknown code, a cell outside the board, or a path and actions that do not fit each other.
+        ValueError: an unknown code, a cell outside the board, a path and actions that do not fit each other, or a
+            `cell_size` below 2 or with which the board's longer side passes 4,096 pixels.
     """
     codes = _check_board(board)
     vehicle = _check_cells(codes, [cell])[0]
@@ -398,7 +400,7 @@ def image(board: npt.ArrayLike, cell: Sequence[int], cell_size: int = 8) -> Pixe
         uint8 (H * cell_size, W * cell_size, 3).
 
     Raises:
-        ValueError: an unknown code or a cell outside the board.
+        ValueError: an unknown code, a cell outside the board, or a `cell_size` as in `rgb`.
     """
     codes = _check_board(board)
     (row, column), size = _check_cells(codes, [cell])[0], _check_size(codes, cell_size, LONGEST)
@@ -424,7 +426,8 @@ def pair(
         uint8 (height, width, 3), both sides even.
 
     Raises:
-        ValueError: an unknown code, a cell outside the board, or cells and actions that do not fit each other.
+        ValueError: an unknown code, a cell outside the board, cells and actions that do not fit each other, or a
+            `cell_size` as in `rgb`.
     """
     codes = _check_board(board)
     paths = [_check_path(codes, *segment) for segment in (first, second)]
@@ -470,9 +473,9 @@ _TEXT_ITEMS, _TEXT_BRICK, _TEXT_ARROWS = "·GHS$X", "▒", dict(zip(MOVES, "↑�
 
 
 def _check_board(board: npt.ArrayLike) -> Board:
-    codes = np.asarray(board)
-    if codes.ndim != 2 or not codes.size or codes.dtype.kind not in "iu":
-        raise ValueError(f"The board has shape {codes.shape} and type {codes.dtype}; give integers of shape (H, W).")
+    codes = checks.integers("board", board, (None, None))
+    if not codes.size:
+        raise checks.refusal("board", board, "at least one cell")
     unknown = codes[(codes < 0) | (codes >= 2 * BRICK)]
     if unknown.size:
         raise ValueError(f"The board holds the unknown code {unknown[0]}; give 0..5 ({', '.join(NAMES)}), +6 on brick.")
@@ -480,9 +483,9 @@ def _check_board(board: npt.ArrayLike) -> Board:
 
 
 def _check_cells(board: Board, cells: npt.ArrayLike) -> Cells:
-    array = np.asarray(cells)
-    if array.size and (array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu"):
-        raise ValueError(f"Cells have shape {array.shape} and type {array.dtype}; give integer (row, column) pairs.")
+    array = checks.integers("Cells", cells)
+    if array.size and (array.ndim != 2 or array.shape[1] != 2):
+        raise ValueError(f"Cells have shape {array.shape}; give integer (row, column) pairs.")
     pairs = [(int(row), int(column)) for row, column in array]
     for row, column in pairs:
         if not (0 <= row < board.shape[0] and 0 <= column < board.shape[1]):
@@ -493,7 +496,7 @@ def _check_cells(board: Board, cells: npt.ArrayLike) -> Cells:
 def _check_path(
     board: Board, path: npt.ArrayLike, actions: npt.ArrayLike, end: Cell | None = None
 ) -> tuple[Cells, list[int]]:
-    cells, steps = _check_cells(board, path), [int(action) for action in np.asarray(actions).ravel()]
+    cells, steps = _check_cells(board, path), checks.integers("actions", actions).ravel().tolist()
     if len(steps) != max(len(cells) - 1, 0):
         raise ValueError(f"A path of {len(cells)} cells needs {max(len(cells) - 1, 0)} actions, not {len(steps)}.")
     if any(action not in range(len(MOVES)) for action in steps):
@@ -506,6 +509,4 @@ def _check_path(
 def _check_size(board: Board, cell_size: int | None, longest: float) -> int:
     if cell_size is None:
         return max(2, min(48, int(longest // max(board.shape))))
-    if cell_size < 2:
-        raise ValueError(f"cell_size = {cell_size} is too small; give at least 2 pixels.")
-    return int(cell_size)
+    return checks.integer("cell_size", cell_size, 2, MOST // max(board.shape))

@@ -28,11 +28,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.rendering.font import SPACE, Point, strokes, text_width
 from valuegym.envs.rendering.palette import Color, rgb
 
 __all__ = ["Canvas", "Shape", "arrow", "blank", "circle", "line", "polygon", "rectangle", "shrink", "union"]
 
+LARGEST = 2**14  # pixels along a side
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Field: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -139,13 +141,24 @@ def _field(values: Any) -> Field:
 
 
 def blank(height: int, width: int, color: Color) -> Pixels:
-    """An image of one colour, uint8 (height, width, 3)."""
+    """An image of one colour, uint8 (height, width, 3).
+
+    Raises:
+        ValueError: a side is no integer from 1 to LARGEST, or the colour is none.
+    """
+    height, width = checks.integer("height", height, 1, LARGEST), checks.integer("width", width, 1, LARGEST)
     return np.broadcast_to(rgb(color).astype(np.uint8), (height, width, 3)).copy()
 
 
 def shrink(pixels: Pixels, factor: int) -> Pixels:
-    """The image with every factor x factor block averaged into one pixel; its sides must be multiples of `factor`."""
-    height, width, channels = pixels.shape
+    """The image with every factor x factor block averaged into one pixel; its sides must be multiples of `factor`.
+
+    Raises:
+        ValueError: the factor is no integer of at least 1 that divides both sides.
+    """
+    (height, width, channels), factor = pixels.shape, checks.integer("factor", factor, 1)
+    if height % factor or width % factor:
+        raise checks.refusal("factor", factor, f"a divisor of the sides {height} and {width}")
     blocks = pixels.reshape(height // factor, factor, width // factor, factor, channels)
     return np.asarray(np.rint(blocks.mean((1, 3))), dtype=np.uint8)
 

@@ -279,6 +279,7 @@ def record_verdict(board: str | Path, judgement: Judgement, key: str | Path | No
             for point, row in zip(score.evaluation_points, estimates(score.values), strict=True)
         }
         for score in (from_verdicts(judgement.verdicts) if good else ())
+        if len(score.values)
     }
     body: dict[str, Any] = {
         "submission": judgement.digest,

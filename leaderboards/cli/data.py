@@ -45,6 +45,8 @@ def add_commands(commands: Any) -> None:
 def check_data(name: str, data: str | None) -> str:
     """Reproduce the stored statistics of every condition in the folder; returns a table.
 
+    Its column "noticed" is the probability that reversed labels of such people would be (`human_data.reversal_power`).
+
     Raises:
         FileNotFoundError: where the folder holds no condition.
         ValueError: with the whole table, if any row differs or any condition cannot be read.
@@ -59,7 +61,7 @@ def check_data(name: str, data: str | None) -> str:
         )
     accepted, wrong, pairs = datasets.present(data), 0, 0
     unread: list[str] = []
-    lines = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}{'agreement':>11}  known by"]
+    lines = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}{'agreement':>11}{'noticed':>9}  known by"]
     for condition in found:
         try:
             human = datasets.load(condition, data, unverified=True)
@@ -67,9 +69,10 @@ def check_data(name: str, data: str | None) -> str:
             unread.append(f"{condition}: {error}")
             continue
         bad, agree = human_data.mismatches(human), human_data.agreement(human.segments, human.labels).share
+        noticed = human_data.noticed_reversal(human.segments, human.labels)
         pairs, wrong = pairs + len(human.labels), wrong + bad
         by = "its hash" if condition in datasets.CONDITIONS else "its card" if condition in accepted else "nothing yet"
-        lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}{100 * agree:>10.0f}%  {by}")
+        lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}{100 * agree:>10.0f}%{noticed:>9.2f}  {by}")
     lines.append(f"{'all':<24}{pairs:>7}{wrong:>12}")
     faults = [*unread, *([f"{wrong} rows do not follow from the delivery task."] if wrong else [])]
     if faults:
@@ -90,7 +93,8 @@ def accept_data(name: str, data: str | None, condition: str | None, source: str,
     if not condition or condition in datasets.CONDITIONS:
         raise ValueError(f"--condition {condition or ''}: expected the name of one that is not known by its hash.")
     path = human_data.accept(datasets.find(data), condition, source, licence)
-    return f"{path} written: human:{condition} is known by this card from now on."
+    agreement = human_data.read_card(path.parent, condition)["agreement"]
+    return f"{path} written: human:{condition} is known by this card from now on. {agreement}"
 
 
 def fetch_data(name: str, data: str | None) -> str:

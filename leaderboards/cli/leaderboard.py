@@ -113,6 +113,7 @@ def _leaderboard(args: argparse.Namespace) -> None:
     if not judgements or any(Path(args.results).rglob("seed-*.jsonl")):
         verdicts = verify_all(args.results, args.data, args.workers)
         lines.append(render_verdicts(verdicts))
-    print("\n".join((*lines, "", leaderboard(verdicts, args.results, tracking_mode(args), judgements))))
+    print("\n".join(lines))  # first, for the board may come to nothing because of what they say
+    print(f"\n{leaderboard(verdicts, args.results, tracking_mode(args), judgements)}")
     if args.report:
         print(write_report(merge_submissions(from_verdicts(verdicts), judgements)[0], args.results, args.report))

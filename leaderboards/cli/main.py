@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from valuegym import __version__
-from valuegym.leaderboards.cli import board, data, demo, leaderboard, online, play, records
+from valuegym.leaderboards.cli import board, data, demo, leaderboard, new, online, play, records, train
 from valuegym.leaderboards.cli.arguments import load_plugins
+from valuegym.leaderboards.executors import JobsFailed
 
 __all__ = ["main", "parser"]
 
-GROUPS = (play, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
+GROUPS = (play, train, new, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "  valuegym run --agent regret --experiment preference/boards-regret\n"
         "  valuegym run --agent my_agent.py:MyAgent --experiment preference/boards-regret\n"
         "  valuegym run --agent sac:model.zip --experiment control/pendulum\n"
+        "  valuegym train --agent vagram --experiment control/pendulum --output models\n"
         "  valuegym verify results\n"
         "  valuegym submit results --card card.json\n"
         "  valuegym verify my-agent.zip\n"
@@ -41,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns 0 when done, 1 if a record was rejected, 2 for bad input, 130 if interrupted."""
+    """Run a command; returns 0 when done, 1 if a record was rejected or a run failed, 2 for bad input, 130 if ended."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores by processes, not by threads
     try:
         args = parser().parse_args(argv)
@@ -52,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, FloatingPointError) as error:  # the last: an agent has diverged
         print(f"valuegym: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("valuegym: interrupted; finished runs are kept, the same command goes on from here.", file=sys.stderr)
+    except JobsFailed as error:
+        print(f"valuegym: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        kept = str(error) or "what is finished is kept"
+        print(f"valuegym: interrupted; {kept}, the same command goes on from here.", file=sys.stderr)
         return 130

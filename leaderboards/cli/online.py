@@ -1,17 +1,17 @@
-"""The command `valuegym online`: what a wandb project holds."""
+"""The commands `valuegym online`, which shows what a wandb project holds, and `valuegym sync`, which uploads to one."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from valuegym.leaderboards.cli.arguments import add_command
+from valuegym.leaderboards.cli.arguments import add_command, add_results
 
 __all__ = ["add_commands"]
 
 
 def add_commands(commands: Any) -> None:
-    """Add the command of this file to the parser."""
+    """Add the commands of this file to the parser."""
     sub = add_command(
         commands,
         "online",
@@ -25,6 +25,25 @@ def add_commands(commands: Any) -> None:
     sub.add_argument(
         "--fresh", action="store_true", help="ask the server even if there is a copy from the last five minutes"
     )
+
+    sub = add_command(
+        commands,
+        "sync",
+        _sync,
+        "upload offline wandb runs, from wherever they were moved to; exits with 1 if one could not be",
+        "valuegym sync results",
+    )
+    add_results(sub, "results folder, or the folder of one offline run")
+
+
+def _sync(args: argparse.Namespace) -> int:
+    from valuegym.leaderboards.tracking.log import sync_offline
+
+    status = 0
+    for run, reason in sync_offline(args.results):
+        print(f"not uploaded  {run}: {reason}" if reason else f"uploaded  {run}")
+        status |= bool(reason)
+    return status
 
 
 def _online(args: argparse.Namespace) -> None:

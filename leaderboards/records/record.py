@@ -1,8 +1,9 @@
 """Records: the JSON lines that a run writes and anyone can replay. One file per agent, experiment and seed.
 
 Line 1 is the header, then one line per episode, then the score with a SHA-256 of all lines before it. Actions are
-run-length encoded, [[count, action], ...]; states are those at every `checkpoint`-th step and the last. Reading
-trusts nothing: sizes are limited, types checked, NaN and infinity refused, and nothing but JSON is ever parsed.
+run-length encoded, [[count, action], ...]; states are those at every `checkpoint`-th step and the last; a score that is
+undefined, NaN, is null. Reading trusts nothing: sizes are limited, types checked, NaN and infinity refused, and nothing
+but JSON is ever parsed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import sys
@@ -71,7 +73,10 @@ class Episode:
 
 @dataclass(frozen=True)
 class Record:
-    """One run: who played what, under which conditions, step by step, and the scores claimed, one row per episode."""
+    """One run: who played what, under which conditions, step by step, and the scores claimed, one row per episode.
+
+    A score is NaN where it is undefined, because the oracle is not above the naive reference.
+    """
 
     agent: str
     experiment: str
@@ -130,7 +135,8 @@ def to_text(record: Record) -> str:
         runs = [[len(list(group)), action] for action, group in itertools.groupby(episode.actions)]
         lines.append(json_line({**vars(episode), "actions": runs}))
     body = "".join(lines)
-    return body + json_line({"scores": record.scores, "sha256": hashlib.sha256(body.encode()).hexdigest()})
+    scores = [[None if score != score else score for score in row] for row in record.scores]
+    return body + json_line({"scores": scores, "sha256": hashlib.sha256(body.encode()).hexdigest()})
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -215,17 +221,20 @@ def from_text(text: str) -> Record:
         "the content does not match its SHA-256: the file was edited or damaged.",
     )
     scores = last["scores"]
-    good = all(
-        isinstance(row, list) and row and all(type(x) in (int, float) and abs(x) <= sys.float_info.max for x in row)
-        for row in scores
-    )
+    good = all(isinstance(row, list) and row and all(x is None or _is_number(x) for x in row) for row in scores)
     _require(
-        good and len(scores) == len(episodes), f"scores must be {len(episodes)} lists of numbers, one per episode."
+        good and len(scores) == len(episodes),
+        f"scores must be {len(episodes)} lists of numbers, one per episode, or null where a score is undefined.",
     )
+    scores = [[math.nan if x is None else x for x in row] for row in scores]  # one object, so that records are equal
     return Record(
         header["agent"], header["experiment"], header["seed"], header["spec"], header["digest"],
         header["provenance"], episodes, scores
     )  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _episode(value: Any, line: int, room: int) -> Episode:

@@ -27,11 +27,13 @@ class Score:
         agent: registered name, such as "regret".
         experiment: its id, such as "preference/boards-regret".
         evaluation_points: (P,) pairs answered before each scored estimate; (0,) where there is a single score.
-        values: (seeds, E, P), 0 at the naive reference and 1 at the oracle.
+        values: (seeds, E, P), 0 at the naive reference and 1 at the oracle, NaN where undefined.
         seeds: of the runs, in the order of the values.
         standing: how far the score is to be trusted.
         ranked: False on open-book reference tracks.
         role: "agent", or "reference" for agents that are drawn as lines and never ranked.
+        undefined: how many episodes have no score, because the oracle is not above the naive reference, and in how
+            many runs there is an evaluation point where none has: these runs are not among the values.
     """
 
     agent: str
@@ -42,6 +44,7 @@ class Score:
     standing: Standing = CLAIMED
     ranked: bool = True
     role: str = "agent"
+    undefined: tuple[int, int] = (0, 0)
 
     @property
     def status(self) -> str:
@@ -53,7 +56,9 @@ class Score:
 def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
     """Return one score per agent and experiment, in the order of the experiments and of their agents.
 
-    A score that lacks seeds says so in its standing: leaving out an unlucky seed must not pay.
+    A score that lacks seeds says so in its standing: leaving out an unlucky seed must not pay. Runs without a defined
+    score are left out, which the score says; they do not count as missing. A score on an environment that does not
+    repeat itself is claimed, unless the board executed the agent itself.
 
     Raises:
         ValueError: for two records of one run, an unknown tier, or an unknown experiment.
@@ -70,8 +75,14 @@ def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
         seeds = tuple(sorted(runs))
         missing = len(set(what.seeds) - set(seeds))
         values = np.array([runs[seed].scores for seed in seeds], np.float64)
-        standing, points = Standing(tier, missing), evaluation_points(what, values.shape[-1])
-        scores.append(Score(agent, experiment, points, values, seeds, standing, what.ranked, role_of(agent)))
+        there = ~np.isnan(values)
+        kept: NDArray[np.bool_] = np.all(there.any(1), axis=-1)
+        undefined = int((~there.all(-1)).sum()), int((~kept).sum())
+        seeds = tuple(seed for seed, keep in zip(seeds, kept, strict=True) if keep)
+        reached = tier if what.replayable or tier == "executed" else "claimed"  # nobody can replay its rewards
+        standing, points = Standing(reached, missing), evaluation_points(what, values.shape[-1])
+        about = (standing, what.ranked, role_of(agent), undefined)
+        scores.append(Score(agent, experiment, points, values[kept], seeds, *about))
     order = list(experiments.EXPERIMENTS)
     return sorted(scores, key=lambda score: (order.index(score.experiment), score.role, score.agent))
 

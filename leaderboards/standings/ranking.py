@@ -2,8 +2,9 @@
 
 Every tier of trust is a division of its own, strongest first, with its own places: no score of a weaker tier has a
 place among those of a stronger one. Not ranked are references, which are drawn as lines; scores of experiments whose
-answer is public (`ranked=False`, "open book"); and rejected scores. Within a division the order is that of the last
-evaluation point (`standings`).
+answer is public (`ranked=False`, "open book"); scores that lack seeds ("incomplete"), so that leaving out the worst
+does not pay and the places of the others do not depend on who is there with which seeds; and rejected scores. Within a
+division the order is that of the last evaluation point (`standings`).
 """
 
 from __future__ import annotations
@@ -30,4 +31,6 @@ def division_of(standing: Standing, ranked: bool) -> str:
     """
     if standing.reason:
         return "rejected"
-    return standing.tier if ranked else "open book"
+    if not ranked:
+        return "open book"
+    return "incomplete" if standing.missing else standing.tier

@@ -74,13 +74,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """The standing of every agent on one experiment: division by division, best first; references apart."""
+    """The standing of every agent on one experiment: division by division, best first; references apart.
+
+    Notes say which episodes have no defined score; an agent without any has no row.
+    """
 
     experiment: str
     evaluation_points: tuple[int, ...]
     agents: tuple[Row, ...]
     references: tuple[Row, ...]
     ranked: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -105,8 +109,8 @@ class Board:
 def boards(scores: Sequence[Score]) -> list[Board]:
     """Group scores by experiment, family by family, and rank the agents of each division at the last evaluation point.
 
-    Executed scores come first. Rejected scores come after all others and have no rank, nor have open-book scores and
-    references.
+    Executed scores come first. Scores that lack seeds, open-book scores and rejected ones come last, in this order, and
+    have no rank, nor have references.
 
     Raises:
         ValueError: where a score's values do not have one column per evaluation point, or are not finite.
@@ -139,6 +143,7 @@ def as_data(board: Board) -> dict[str, Any]:
             for name, rows in board.divisions
         ],
         "references": [*map(line, board.references)],
+        "notes": board.notes,
     }
 
 
@@ -166,17 +171,36 @@ def _board(experiment: str, scores: Sequence[Score]) -> Board:
                 f"expected (seeds, episodes, {len(score.evaluation_points)}) for evaluation points "
                 f"{score.evaluation_points}."
             )
-    rows = sorted((Row(s, estimates(s.values)) for s in scores), key=lambda row: (-row.last, row.score.agent))
+    defined = [score for score in scores if len(score.values)]
+    rows = sorted((Row(s, estimates(s.values)) for s in defined), key=lambda row: (-row.last, row.score.agent))
     agents = [row for row in rows if row.score.role != "reference"]
     competing = [row for tier in reversed(TIERS) for row in _placed([each for each in agents if each.division == tier])]
-    aside, rejected = ([row for row in agents if row.division == name] for name in ("open book", "rejected"))
+    aside = [row for name in DIVISIONS if name not in TIERS for row in agents if row.division == name]
     return Board(
         experiment=experiment,
         evaluation_points=tuple(sorted({point for score in scores for point in score.evaluation_points})),
-        agents=(*competing, *aside, *rejected),
+        agents=(*competing, *aside),
         references=tuple(row for row in rows if row.score.role == "reference"),
-        ranked=any(row.score.ranked for row in (agents or rows)),
+        ranked=any(row.score.ranked for row in (agents or rows)) if rows else any(score.ranked for score in scores),
+        notes=_undefined(scores),
     )
+
+
+def _undefined(scores: Sequence[Score]) -> tuple[str, ...]:
+    """Say whose episodes have no score; on public seeds these are the same for all."""
+    grouped: dict[tuple[int, int], list[str]] = {}
+    for score in scores:
+        if any(score.undefined):
+            grouped.setdefault(score.undefined, []).append(score.agent)
+    return tuple(
+        f"{_counted(episodes, 'episode')} of {', '.join(agents)} without a score, because the oracle is not above the "
+        f"naive reference there: left out{f', with them {runs} of the runs' if runs else ''}."
+        for (episodes, runs), agents in grouped.items()
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _placed(rows: Sequence[Row]) -> list[Row]:

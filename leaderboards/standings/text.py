@@ -66,9 +66,12 @@ def interval_text(estimate: NDArray[np.float64] | None) -> str:
 def footnotes(board: Board, left_out: int = 0, ranks: bool = True) -> list[str]:
     """Return what a reader must know beyond a board's cells; `ranks` is False where a column shows them."""
     notes = [f"{row.score.agent}: {row.score.status}" for row in board.agents if row.tier == "rejected"]
+    notes += board.notes
     if starred(board):
         notes.append(f"* {OPEN_BOOK}")
     found = [f"{row.score.agent} {span(*row.ranks)}" for row in board.agents if row.ranks]
+    if any(row.division == "incomplete" for row in board.agents):
+        notes.append("Who lacks seeds has no rank; the ranks of the others are those that they have without it.")
     if ranks and len(found) > 1:
         notes.append(f"Ranks in each division, with 95% confidence for all of it together: {', '.join(found)}.")
     if left_out:
@@ -93,7 +96,7 @@ def _lines(board: Board, points: Sequence[int], stacked: bool, longest: int) -> 
     """Cells by row and line: [row][line][column]; the heading is row 0, names are cut to their `longest` length."""
     lines = [[["#", "agent", *_headings(points), "seeds", "status"]]]
     columns = [[row.at(point) for row in board.rows] for point in points]
-    lengths = [max(len(interval_text(e)) for e in column) for column in columns]
+    lengths = [max((len(interval_text(e)) for e in column), default=0) for column in columns]
     for i, row in enumerate(board.rows):
         estimates, intervals = ([text(column[i]) for column in columns] for text in (point_text, interval_text))
         if not stacked:

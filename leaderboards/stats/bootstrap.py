@@ -66,23 +66,26 @@ def resampled_interquartile_means(values: NDArray[np.float64], counts: NDArray[n
         mean = sum_k v_k (clip(C_k, cut, N - cut) - clip(C_{k-1}, cut, N - cut)) / (N - 2 cut).
 
     Args:
-        values: (R, E), finite.
+        values: (R, E), NaN where there is none, of which each run has at least one that is not.
         counts: (B, R), whose rows have the same sum, 1 or more.
 
     Source: the definition of `interquartile_mean`, of which this is the value on each sample up to rounding.
     """
     runs, own = values.shape
-    order = np.argsort(values, axis=None, kind="stable")
+    there = (~np.isnan(values)).sum(1)
+    order = np.argsort(values, axis=None, kind="stable")[: there.sum()]  # NaN comes last
     ordered = values.ravel()[order]
     first = np.cumsum(order // own == np.arange(runs)[:, None], axis=1, dtype=np.float32)  # exact up to 2^24
-    total = int(counts[0].sum()) * own
+    total = (counts @ there)[:, None]
     cut = total // 4
     result = np.empty(len(counts))
     step = max(1, BLOCK // (4 * ordered.size))
     for start in range(0, len(counts), step):
-        below = np.clip(counts[start : start + step].astype(np.float32) @ first, cut, total - cut)
-        result[start : start + step] = np.diff(below, axis=1, prepend=np.float32(cut)).astype(np.float64) @ ordered
-    return result / (total - 2 * cut)
+        rows = slice(start, start + step)
+        low, high = cut[rows].astype(np.float32), (total - cut)[rows].astype(np.float32)
+        below = np.clip(counts[rows].astype(np.float32) @ first, low, high)
+        result[rows] = np.diff(below, axis=1, prepend=low).astype(np.float64) @ ordered
+    return result / (total - 2 * cut)[:, 0]
 
 
 def stratified_bootstrap(
@@ -96,7 +99,8 @@ def stratified_bootstrap(
 
     Args:
         scores: (R, T, ...). Axes after the second belong to their run and travel with it: that is the place for
-            episodes, because the episodes of one trained agent are not independent repetitions.
+            episodes, because the episodes of one trained agent are not independent repetitions. For the interquartile
+            mean of a single task some of a run's scores, but not all, may be NaN: they are left out.
         statistic: called with (repeats, R, T, ...) and `axis=(1, 2, ...)`, returns (repeats,).
         rng: the only source of randomness.
         repeats: number of resampled score arrays.
@@ -122,7 +126,7 @@ def estimates(values: ArrayLike, seed: int = 0, repeats: int = 2000, confidence:
     same interval, whichever table asks.
 
     Args:
-        values: (seeds, E, P) scores.
+        values: (seeds, E, P) scores, NaN where undefined: these are left out. Each seed has one that is not.
         seed: of the bootstrap's own generator.
         repeats: as in `stratified_bootstrap`.
         confidence: as in `stratified_bootstrap`.
@@ -133,14 +137,15 @@ def estimates(values: ArrayLike, seed: int = 0, repeats: int = 2000, confidence:
     Raises:
         ValueError: for empty or non-finite values, or another number of axes.
     """
-    scores = _finite(values)
+    scores = np.asarray(values, np.float64)
     if scores.ndim != 3:
         raise ValueError(f"values has shape {scores.shape}, expected (seeds, episodes, evaluation points).")
-    runs = scores if len(scores) > 1 else scores.swapaxes(0, 1)
     result = np.full((scores.shape[2], 3), np.nan)
     for point, row in enumerate(result):
-        sample = runs[:, None, :, point]
-        row[0] = interquartile_mean(sample)
+        sample = _finite_or_missing(scores[:, None, :, point])
+        if len(sample) == 1:
+            sample = sample[~np.isnan(sample)][:, None, None]
+        row[0] = interquartile_mean(sample[~np.isnan(sample)])
         if len(sample) > 1:
             row[1:] = stratified_bootstrap(
                 sample, interquartile_mean, np.random.default_rng(seed), repeats=repeats, confidence=confidence
@@ -152,13 +157,15 @@ def _resamples(
     scores: ArrayLike, statistic: Statistic, rng: np.random.Generator, repeats: int, confidence: float
 ) -> NDArray[np.float64]:
     """The statistic of resampled runs: (repeats, ...)."""
-    values = _finite(scores)
+    values = np.asarray(scores, dtype=np.float64)
     if values.ndim < 2:
         raise ValueError(f"scores has shape {values.shape}, expected (runs, tasks, ...); one task is scores[:, None].")
+    short = statistic is interquartile_mean and values.shape[1] == 1
+    values = _finite_or_missing(values) if short else _finite(values)
     _possible(repeats, confidence)
     runs, tasks = values.shape[:2]
     chosen = rng.integers(runs, size=(repeats, runs, tasks))
-    if statistic is interquartile_mean and tasks == 1:
+    if short:
         counts = (chosen == np.arange(runs)).sum(1)
         return resampled_interquartile_means(values.reshape(runs, -1), counts)
     axes = tuple(range(1, values.ndim + 1))
@@ -176,6 +183,19 @@ def _possible(repeats: int, confidence: float) -> None:
 
 def _tails(confidence: float) -> list[float]:
     return [(1 - confidence) / 2, (1 + confidence) / 2]
+
+
+def _finite_or_missing(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores (runs, ...) as they are.
+
+    Raises:
+        ValueError: for empty or infinite scores, or a run whose scores are all NaN.
+    """
+    missing = np.isnan(values)
+    _finite(np.where(missing, 0.0, values))
+    if (empty := missing.reshape(len(values), -1).all(1)).any():
+        raise ValueError(f"scores holds {empty.sum()} runs without any defined score, expected none; leave them out.")
+    return values
 
 
 def _finite(scores: ArrayLike) -> NDArray[np.float64]:

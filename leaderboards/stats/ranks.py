@@ -51,7 +51,8 @@ def paired_bootstrap(
     the sign test's 2^-R is what is left. With one run p = 1. The diagonal is 1.
 
     Args:
-        scores: (A, R, ...), the runs of all agents on the same seeds in the same order.
+        scores: (A, R, ...), the runs of all agents on the same seeds in the same order. For interquartile means some of
+            a run's scores, but not all, may be NaN: they are left out.
         rng: the only source of randomness.
         statistic: called with (..., R, ...) and an `axis` tuple.
         repeats: number of resamples; no p-value is below 1 / (1 + repeats).
@@ -62,15 +63,18 @@ def paired_bootstrap(
     Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, sections 11.2 and 12.5.
     """
     values = np.asarray(scores, np.float64)
-    if values.ndim < 2 or not values.size or not np.isfinite(values).all():
+    short = statistic is interquartile_mean
+    missing = np.isnan(values)
+    if values.ndim < 2 or not values.size or np.isinf(values).any() or not (short or not missing.any()):
         raise ValueError(f"scores has shape {values.shape}, expected finite numbers of shape (agents, runs, ...).")
+    if missing.reshape(*values.shape[:2], -1).all(-1).any():
+        raise ValueError("scores has a run without any number, expected finite numbers; leave it out for all agents.")
     if repeats < 1:
         raise ValueError(f"repeats is {repeats}, expected at least 1.")
     agents, runs = values.shape[:2]
     if runs == 1:
         return np.ones((agents, agents))
     values = values.reshape(agents, runs, -1)
-    short = statistic is interquartile_mean
     resample = _interquartile_means if short else partial(_any_statistic, statistic=statistic)
     point, error, _ = _differences(*resample(values, np.arange(runs)[None]))  # (A, A, 1)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -53,6 +53,8 @@ def read_offline(run_directory: str | os.PathLike[str]) -> dict[str, Any]:
 def relocate(run_directory: str | os.PathLike[str]) -> int:
     """Make a run that was moved or copied whole again, so that `wandb sync` finds its artifacts; returns paths changed.
 
+    `log.sync_offline`, the command `valuegym sync`, does both.
+
     The log names the stored copies of artifact files by absolute path, and syncing skips those it cannot find without a
     word. `log_scores` keeps the copies in the run's own folder; this points the log back at them, wherever that is now.
 

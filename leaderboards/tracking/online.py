@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import re
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -155,7 +155,9 @@ def _last_scores(summary: dict[str, Any]) -> dict[str, tuple[int, float, float |
 
     def number(key: str) -> float | None:
         value = summary.get(key)
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if abs(value) <= sys.float_info.max else None  # neither NaN, nor infinite, nor too large
 
     found: dict[str, tuple[int, float, float | None, float | None]] = {}
     for key in summary:

@@ -87,6 +87,14 @@ class Member(NamedTuple):
     data: str | None
 
 
+class _Together(list[Member]):
+    """Members of one submission that are replayed together."""
+
+    def __str__(self) -> str:
+        """Name the submission for people."""
+        return f"replaying {self[0].path}"
+
+
 def judge(
     path: str | Path, data: str | None = None, workers: int = 2, ledger: Ledger | None = None, again: bool = False
 ) -> Judgement:
@@ -116,7 +124,7 @@ def judge(
     ]
     sizes = [len(submission.records[part.name]) for part in members]
     runs = [(track, seed) for track, _, seed in (part.name.rpartition("/") for part in members)]
-    work = [[members[place] for place in places] for places in batches(runs, sizes, workers)]
+    work = [_Together(members[place] for place in places) for places in batches(runs, sizes, workers)]
     parts = executors.parallel_map(experiments.in_workers(replay_members), work, workers, "verifying")
     replayed = {verdict.path: verdict for part in parts for verdict in part}
     verdicts = [replayed[part.name] for part in members]
@@ -229,6 +237,10 @@ def conclude(path: str | Path, submission: Submission, verdicts: Sequence[Verdic
     opened = sorted(name for name in tracks if not experiments.find(name).ranked)
     if opened:
         notes.append(f"open book, not ranked: {', '.join(opened)}")
+    unchecked = sorted(name for name in tracks if not experiments.find(name).replayable)
+    if unchecked and tier != "executed":
+        notes.append(f"rewards as claimed, for the environment does not repeat itself: {', '.join(unchecked)}")
+        tier = "claimed" if len(unchecked) == len(tracks) and not submission.seal else tier
     commitment = submission.seal["commitment"] if submission.seal else -1
     return bad._replace(tier=tier, notes=tuple(notes), commitment=commitment)
 

@@ -21,6 +21,7 @@ DIVISIONS = {  # the heading above the agents that are ranked among each other
     "committed": "replayed on seeds drawn after the agent was fixed",
     "replayed": "replayed on public seeds",
     "claimed": "claimed, not checked",
+    "incomplete": "seeds are missing, so not ranked",
     "open book": "open book, not ranked",
     "rejected": "rejected",
 }

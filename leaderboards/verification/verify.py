@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from valuegym.envs import ENVS
 from valuegym.leaderboards import executors, experiments
-from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
+from valuegym.leaderboards.records.fingerprint import provenance, track_digest
 from valuegym.leaderboards.records.record import Record, RecordError, read_record
 from valuegym.leaderboards.verification import reference_cache
 from valuegym.leaderboards.verification.replay import replay
-from valuegym.leaderboards.verification.scores import SCORES, References
+from valuegym.leaderboards.verification.scores import References, declared_scores, scores_of, simulated_returns
 
 __all__ = [
     "Candidate",
@@ -42,12 +43,14 @@ class Verdict(NamedTuple):
         reason: why it was rejected, "" if it is true.
         warnings: differences that do not matter by themselves.
         record: the record, None if it was rejected.
+        claimed: whether its rewards were taken as they are, for the environment does not repeat itself.
     """
 
     path: str
     reason: str
     warnings: tuple[str, ...] = ()
     record: Record | None = None
+    claimed: bool = False
 
 
 class Candidate(NamedTuple):
@@ -84,15 +87,12 @@ def _check_header(record: Record, data: str | None, seeds: Sequence[int] | None)
     try:
         what = experiments.find(record.experiment)
     except ValueError:
-        raise RecordError(
-            f"there is no experiment {record.experiment[:80]!r} here; if it belongs to a file or package that you "
-            "trust, name that by --plugin, for nothing that a record names is ever imported."
-        ) from None
+        raise RecordError(f"there is no experiment {record.experiment[:80]!r} here; {experiments.NAME_IT}") from None
     if record.seed not in what.seeds:
         raise RecordError(f"seed {record.seed} is not one of the experiment's seeds {what.seeds}.")
     if record.spec != what.spec():
         raise RecordError("the environment's spec is not the one registered here.")
-    if record.digest != environment_digest(what.env_id, what.arguments, data if what.data else None):
+    if record.digest != track_digest(what, data):
         raise RecordError("the environment digest differs: the record was made with another environment or other data.")
     seeds = what.evaluation_seeds(record.seed) if seeds is None else list(seeds)
     played = [episode.seed for episode in record.episodes]
@@ -111,14 +111,18 @@ def _replayed(records: Sequence[Record], data: str | None, cached: References) -
         RecordError: if any of the records is not true.
     """
     what, counts = experiments.find(records[0].experiment), [len(record.episodes) for record in records]
-    env: Any = gym.make(what.env_id, **what.make_kwargs(data)).unwrapped
-    options = {what.options[0]: np.tile(what.options[1], len(records))} if what.options else {}
     episodes = [episode for record in records for episode in record.episodes]
-    found = replay(env.core, episodes, what.spec()["max_episode_steps"], options)
-    scores = np.split(SCORES[what.score](env.core, found, cached), np.cumsum(counts)[:-1])
+    if what.simulated:
+        together, tolerance = declared_scores(what, simulated_returns(what, episodes)), 1e-6
+    else:
+        env: Any = gym.make(what.env_id, **what.make_kwargs(data)).unwrapped
+        options = {what.options[0]: np.tile(what.options[1], len(records))} if what.options else {}
+        found = replay(env.core, episodes, what.spec()["max_episode_steps"], options)
+        together, tolerance = scores_of(what, env.core, found, cached), 1e-9
+    scores = np.split(together, np.cumsum(counts)[:-1])
     for record, own in zip(records, scores, strict=True):
-        claimed = np.array(record.scores) if len({len(row) for row in record.scores}) == 1 else np.zeros(0)
-        if claimed.shape != own.shape or not np.allclose(claimed, own, rtol=0, atol=1e-9):
+        claimed = np.array(record.scores, np.float64) if len({len(row) for row in record.scores}) == 1 else np.zeros(0)
+        if claimed.shape != own.shape or not np.allclose(claimed, own, 0, tolerance, equal_nan=True):
             raise RecordError("the scores are not those that the actions earn.")
     return scores
 
@@ -145,14 +149,15 @@ def verify_candidates(candidates: Sequence[Candidate], data: str | None = None) 
             groups.setdefault((candidate.record.experiment, candidate.seeds is None), []).append(place)
         except (ValueError, OSError) as error:
             reasons[place] = str(error) or type(error).__name__
-    for (_, public), places in groups.items():
+    for (name, public), places in groups.items():
         digest = candidates[places[0]].record.digest  # is this installation's own
-        before = reference_cache.load(digest) if public else {}
+        kept = public and experiments.find(name).env_id in ENVS  # the code of others may change at any time
+        before = reference_cache.load(digest) if kept else {}
         cached = dict(before)
         untrue = _reason([candidates[place].record for place in places], data, cached)
         for place in places if untrue else ():
             reasons[place] = _reason([candidates[place].record], data, cached) if len(places) > 1 else untrue
-        if public and len(cached) > len(before):
+        if kept and len(cached) > len(before):
             reference_cache.save(digest, cached)
     return [
         Verdict(candidate.path, reason) if reason else _accepted(candidate.path, candidate.record)
@@ -180,13 +185,27 @@ def verify_together(paths: Sequence[str], data: str | None = None) -> list[Verdi
 
 def _accepted(path: str, record: Record) -> Verdict:
     """Return the verdict on a record that is true, with the differences that do not matter by themselves."""
-    here = provenance()
+    here, what = provenance(), experiments.find(record.experiment)
     differs = [name for name in ("source", "valuegym") if record.provenance.get(name) != here[name]]
-    return Verdict(path, "", tuple(f"{name} differs from this installation's" for name in differs), record)
+    return Verdict(
+        path, "", tuple(f"{name} differs from this installation's" for name in differs), record, not what.replayable
+    )
 
 
-def _work(item: tuple[Sequence[str], str | None]) -> list[Verdict]:
-    return verify_together(*item)
+class _Batch(NamedTuple):
+    """Record files that are replayed together."""
+
+    paths: Sequence[str]
+    data: str | None
+
+    def __str__(self) -> str:
+        """Name the files for people."""
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"replaying {self.paths[0]}{more}"
+
+
+def _work(batch: _Batch) -> list[Verdict]:
+    return verify_together(*batch)
 
 
 def batches(runs: Sequence[tuple[str, str]], sizes: Sequence[int], workers: int) -> list[list[int]]:
@@ -236,12 +255,12 @@ def verify_all(folder: str | Path, data: str | None = None, workers: int = 2) ->
 
     Raises:
         FileNotFoundError: if there is none.
-        OSError: if worker processes die again and again.
+        JobsFailed: if worker processes die again and again.
     """
     paths = record_files(folder)
     runs = [(str(path.parent.parent), path.name) for path in paths]
     together = batches(runs, [path.stat().st_size for path in paths], workers)
-    work = [([str(paths[place]) for place in places], data) for places in together]
+    work = [_Batch([str(paths[place]) for place in places], data) for places in together]
     found = {
         v.path: v
         for part in executors.parallel_map(experiments.in_workers(_work), work, workers, "verifying")

@@ -57,6 +57,9 @@ def test_arrays_are_fresh_and_name_the_first_bad_entry() -> None:
         ([[1], [2, 3]], r"expected finite numbers of shape \(2,\)"),
         ([1, 2, 3], r"weights has shape \(3,\)"),
         ([True, False], "expected finite numbers"),
+        ([0.0, True], "expected finite numbers"),
+        ((1, np.bool_(False)), "expected finite numbers"),
+        ([np.zeros(1, bool), 1.0], "expected finite numbers"),
         (["1", "2"], "expected finite numbers"),
         ([None, 1.0], "expected finite numbers"),
     ):

@@ -279,8 +279,13 @@ def test_boards_follow_the_rules() -> None:
 
 
 def test_impossible_boards() -> None:
-    for boards in (PUBLISHED, PUBLISHED[None] + 12, PUBLISHED[None] - 2):
-        with pytest.raises(ValueError, match=r"-1 to 11"):
+    for boards, said in (
+        (PUBLISHED, r"boards has shape \(10, 10\)"),
+        (PUBLISHED[None] + 12, "from -1 to 11"),
+        (PUBLISHED[None] - 2, "from -1 to 11"),
+        (PUBLISHED[None] + 0.5, "boards is .*integers"),
+    ):
+        with pytest.raises(ValueError, match=said):
             delivery.board_mdp(boards)
     with pytest.raises(ValueError, match="no cell to start from"):
         delivery.board_mdp(np.full((1, 3, 3), GOAL))

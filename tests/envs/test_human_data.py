@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import io
 import json
+import lzma
 import os
+import pickle
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +84,7 @@ def test_what_is_written_is_read(raw: Raw, tmp_path: Path) -> None:
         "source": "simulated",
         "licence": "CC0",
         "answers": N,
+        "agreement": human_data.agreement_text(human.segments, human.labels),
         "sign": human_data.SIGN,
         "files": {"Lab.npz": hashlib.sha256((card.parent / "Lab.npz").read_bytes()).hexdigest()},
     }
@@ -95,7 +103,7 @@ def test_the_same_answers_in_both_formats(raw: Raw, tmp_path: Path) -> None:
 def test_published_pairs_may_be_whole_numbers_of_any_type(raw: Raw, tmp_path: Path) -> None:
     raw.as_published(tmp_path)
     pairs = np.load(tmp_path / human_data.file_names("Lab")[0])
-    for kind in (np.int8, np.float32):
+    for kind in (np.int8, np.float32, np.int64):
         raw.as_published(tmp_path, "Lab", segment_pairs=pairs.astype(kind), Y=raw.labels.astype(np.float32))
         assert same(human_data.read_as_published(tmp_path, "Lab"), raw)
     for wrong in (pairs + 0.5, pairs * np.nan, pairs[0], pairs.astype(str)):
@@ -172,7 +180,7 @@ def test_other_statistics_are_counted_and_get_no_card(raw: Raw, tmp_path: Path) 
         ({"starts": np.full((N, 2, 2), -1)}, r"Pair 0 starts at \(-1, -1\)"),
         ({"starts": np.tile((3, 4), (N, 2, 1))}, r"Pair 0 starts at \(3, 4\)"),  # a house
         ({"labels": np.ones(N + 1)}, "do not fit 60 pairs"),
-        ({"labels": np.full(N, 2.0)}, "Labels must be 0"),
+        ({"labels": np.full(N, 2.0)}, r"labels\[0\] is 2.0; expected 0 \(first\).*give labels - 1"),
         ({"source": " "}, "source is empty"),
         ({"licence": ""}, "licence is empty"),
         ({"condition": "../Lab"}, "expected letters, digits"),
@@ -241,10 +249,10 @@ def test_archives_are_never_unpickled(raw: Raw, tmp_path: Path) -> None:
     arrays = {name: np.array([Bomb(fired)], dtype=object) for name in human_data.ARRAYS}
     np.savez(other, **arrays)  # type: ignore[arg-type]
     card_over(tmp_path, other.read_bytes())
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match=r"Lab\.npz: starts: it holds Python objects, which are never read"):
         human_data.read(tmp_path, "Lab")
     raw.as_published(tmp_path, "Bombs", Y=np.array([Bomb(fired)], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match=r"Bombs_full_filtered_Y\.npy: it holds Python objects, which are never read"):
         datasets.load("Bombs", str(tmp_path), unverified=True)
     assert not fired.exists()
 
@@ -263,6 +271,167 @@ def test_archives_without_what_they_need(raw: Raw, tmp_path: Path) -> None:
     card_over(tmp_path, other.read_bytes())
     with pytest.raises(ValueError, match=r"statistics of .* pairs do not follow"):
         human_data.read(tmp_path, "Lab")
+
+
+# --- files that are something else ---
+
+
+def npy(array: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("array.npy", content)
+    return file.getvalue()
+
+
+def header(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
+OTHERS: dict[str, tuple[Any, str]] = {  # what is made of a good file, and what is said of it
+    "empty": (lambda good: b"", "it is empty"),
+    "blank": (lambda good: b" \n\n", "it is empty"),
+    "page": (lambda good: b"<!DOCTYPE html><html>404</html>", "it is a web page"),
+    "page after a blank": (lambda good: b"\r\n <HTML>", "it is a web page"),
+    "xml": (lambda good: b"<?xml version='1.0'?><Error/>", "it is a web page"),
+    "zip": (zipped, "it is a zip archive"),
+    "gzip": (gzip.compress, "it is compressed by gzip"),
+    "bzip2": (bz2.compress, "it is compressed by bzip2"),
+    "xz": (lzma.compress, "it is compressed by xz"),
+    "pointer": (
+        lambda good: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "it is a pointer of Git LFS",
+    ),
+    "text": (lambda good: b"0,1,0.5\n", "it is no array of numpy's"),
+    "json": (lambda good: b"[[0, 1], [2, 3]]", "it is no array of numpy's"),
+    "pickle": (lambda good: pickle.dumps([1, 2]), "it is no array of numpy's"),
+    "last byte gone": (lambda good: good[:-1], "the file is cut off"),
+    "half": (lambda good: good[: len(good) // 2], "cut off"),
+    "header alone": (lambda good: good[:128], "the file is cut off"),
+    "part of the header": (lambda good: good[:40], "its header is damaged, or cut off"),
+    "sign alone": (lambda good: good[:6], "its header is damaged, or cut off"),
+    "more": (lambda good: good + b"\x00", "something follows the array"),
+    "twice": (lambda good: good + good, "something follows the array"),
+    "endless": (
+        lambda good: header("{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,)}"),
+        "the file is cut off",
+    ),
+    "code": (lambda good: header("__import__('os').system('true')"), "its header is damaged"),
+    "nested": (lambda good: header("(" * 5000), "its header is damaged"),
+    "negative": (lambda good: header("{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}"), ""),
+    "version": (lambda good: good[:6] + b"\x09\x00" + good[8:], "its header is damaged"),
+    "words": (lambda good: npy(np.array(["a", "b"])), ""),
+    "times": (lambda good: npy(np.zeros(N, "datetime64[s]")), ""),
+    "complex": (lambda good: npy(np.zeros(N, complex)), ""),
+    "records": (lambda good: npy(np.zeros(N, [("a", "f8")])), ""),
+    "bools": (lambda good: npy(np.zeros(N, bool)), ""),
+    "number": (lambda good: npy(np.float64(1.0)), ""),
+    "nothing": (lambda good: npy(np.zeros(0)), ""),
+}
+
+
+@pytest.mark.parametrize("part", range(3), ids=human_data.PARTS)
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_file_that_is_something_else_is_named(raw: Raw, tmp_path: Path, part: int, kind: str) -> None:
+    """It and no other, in one line, without advice to unpickle; with a hash or a card, the same reason."""
+    make, said = OTHERS[kind]
+    raw.as_published(tmp_path)
+    path = tmp_path / human_data.file_names("Lab")[part]
+    path.write_bytes(make(path.read_bytes()))
+    with pytest.raises(ValueError) as error:
+        human_data.read_as_published(tmp_path, "Lab")
+    text = str(error.value)
+    assert text.startswith(f"{path}: ") and said in text and len(text.splitlines()) == 1 and "pickle" not in text
+    if said and "cut off" not in said and "damaged" not in said and "follows" not in said:
+        with pytest.raises(ValueError, match=f"{path.name} is not the published file: its SHA-256 differs, for {said}"):
+            human_data.read_as_published(tmp_path, "Lab", ("0" * 64,) * 3)
+
+
+@pytest.mark.parametrize("kind", ["empty", "page", "gzip", "text", "pickle", "array", "cut off", "flipped", "password"])
+def test_an_archive_that_is_something_else_is_named(raw: Raw, tmp_path: Path, kind: str) -> None:
+    raw.write(tmp_path)
+    good = (tmp_path / "Lab.npz").read_bytes()
+    middle = good.index(b"labels.npy") + 200
+    content = {
+        "array": npy(np.zeros(3)),
+        "cut off": good[: len(good) // 2],
+        "flipped": good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :],
+        "password": good.replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00"),
+    }.get(kind) or OTHERS[kind if kind in OTHERS else "empty"][0](good)
+    card_over(tmp_path, content)
+    if content == good:
+        return
+    with pytest.raises(ValueError, match=r"Lab\.npz: ") as error:
+        human_data.read(tmp_path, "Lab")
+    assert "pickle" not in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def test_each_array_is_blamed_for_itself(raw: Raw, tmp_path: Path) -> None:
+    turned = -human_data.statistics(raw.pairs)
+    for part, wrong in (
+        ("Y", [raw.labels[:-1], np.full(N, 3.0), 1 - raw.labels]),
+        ("X", [np.zeros((N, 2)), turned]),
+        ("segment_pairs", [np.zeros((N, 2, 5)), np.zeros(3)]),
+    ):
+        for array in wrong:
+            raw.as_published(tmp_path, **{part: array})
+            with pytest.raises(ValueError) as error:
+                human_data.read_as_published(tmp_path, "Lab")
+            assert str(error.value).startswith(str(tmp_path / f"Lab_full_filtered_{part}.npy"))
+
+
+@pytest.mark.parametrize("kind", np.typecodes["AllInteger"])
+def test_integers_of_any_type_mean_what_they_say(raw: Raw, tmp_path: Path, kind: str) -> None:
+    """No number wraps around: what is too large for a signed integer is no move up."""
+    whole = np.where(raw.actions < 0, 0, raw.actions).astype(kind)
+    after_the_end = human_data.segments(raw.starts.astype(kind), whole)
+    assert all((a == b).all() for a, b in zip(after_the_end, raw.pairs, strict=True))
+    assert after_the_end.states.dtype == raw.pairs.states.dtype
+    raw.write(tmp_path, starts=raw.starts.astype(kind), actions=whole)
+    assert same(human_data.read(tmp_path, "Lab"), raw)
+    wrapped = raw.actions.astype(kind)  # -1 becomes the largest number of an unsigned type
+    if kind.isupper():
+        with pytest.raises(ValueError, match=r"holds a move|expected an integer"):
+            human_data.segments(raw.starts, np.full_like(wrapped, np.iinfo(kind).max))
+        pairs = np.zeros((1, 2, 2, 2), kind)
+        pairs[:, :, 0], pairs[:, :, 1, 0] = 2, np.iinfo(kind).max
+        with pytest.raises(ValueError, match=r"holds a move|expected an integer"):
+            human_data.delivery_segments(pairs)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 1e300, 2.0**63, 0.5])
+def test_pairs_that_are_no_whole_numbers_are_refused(value: float) -> None:
+    pairs = np.zeros((1, 2, 2, 2))
+    pairs[0, 0, 0, 0] = value
+    with pytest.raises(ValueError, match="expected whole numbers"):
+        human_data.delivery_segments(pairs)
+
+
+# --- the power of the test of signs ---
+
+
+@pytest.mark.parametrize("answers", [0, 1, 4, 5, 50, 400])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.62, 0.9, 1.0])
+def test_the_power_is_that_of_a_binomial_test(answers: int, share: float) -> None:
+    draws = np.random.default_rng(0).binomial(answers, 1 - share, 20_000) / max(answers, 1)
+    noticed = (draws < 0.5 - 1 / max(answers, 1) ** 0.5).mean()
+    assert human_data.reversal_power(answers, share) == pytest.approx(noticed, abs=0.015)
+
+
+def test_too_few_answers_to_notice_a_reversal_are_said_to_be(raw: Raw, tmp_path: Path) -> None:
+    few = 12
+    with pytest.warns(UserWarning, match=r"had the labels been reversed, this would be noticed with probability 0\."):
+        card = raw.write(tmp_path, starts=raw.starts[:few], actions=raw.actions[:few], labels=raw.labels[:few])
+    assert "would be noticed with probability 0." in json.loads(card.read_text())["agreement"]
+    with pytest.raises(ValueError, match="answers is -1; expected an integer of at least 0"):
+        human_data.reversal_power(-1, 0.5)
+    with pytest.raises(ValueError, match=r"share is nan"):
+        human_data.reversal_power(1, float("nan"))
 
 
 # --- in a folder ---
@@ -294,10 +463,25 @@ def test_a_folder_with_everything(raw: Raw, tmp_path: Path) -> None:
 
 def test_a_card_does_not_replace_a_published_condition(raw: Raw, tmp_path: Path) -> None:
     raw.as_published(tmp_path, "Regret-Question")
-    human_data.accept(tmp_path, "Regret-Question", "us", "none")
+    raw.as_published(tmp_path, "Lab")
+    card = human_data.accept(tmp_path, "Lab", "us", "none")
+    (tmp_path / "Regret-Question.json").write_text(card.read_text().replace("Lab", "Regret-Question"))
+    os.remove(card)
     with pytest.raises(ValueError, match="is not the published file"):
         datasets.load("Regret-Question", str(tmp_path))
     assert datasets.present(str(tmp_path)) == ["Regret-Question"]
+
+
+@pytest.mark.parametrize("name", [*datasets.CONDITIONS, *map(str.lower, datasets.CONDITIONS)])
+def test_names_of_published_conditions_are_reserved(raw: Raw, tmp_path: Path, name: str) -> None:
+    assert tuple(datasets.CONDITIONS) == human_data.PUBLISHED
+    with pytest.raises(ValueError, match=f"condition = '{name}' is the name of a published condition"):
+        raw.write(tmp_path, name)
+    assert not list(tmp_path.iterdir())
+    raw.as_published(tmp_path, name)
+    with pytest.raises(ValueError, match=f"condition = '{name}' is the name of a published condition"):
+        human_data.accept(tmp_path, name, "us", "none")
+    assert not list(tmp_path.glob("*.json"))
 
 
 @pytest.mark.parametrize("name", ["../Lab", "/etc/passwd", ""])

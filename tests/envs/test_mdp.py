@@ -292,7 +292,7 @@ def test_no_reward_makes_all_policies_equal() -> None:
     mdp = process("deterministic", seed=13)
     nothing = tabular.reward(mdp, np.zeros((4, 4)))
     assert (tabular.optimal_policy(mdp, nothing) == tabular.uniform_policy(mdp)).all()
-    assert (tabular.normalised_return(mdp, nothing, random_policy(mdp)) == 1).all()
+    assert np.isnan(tabular.normalised_return(mdp, nothing, random_policy(mdp))).all()  # which is no score
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -314,9 +314,17 @@ def test_normalised_return(kind: str, discount: float) -> None:
 
 def test_between() -> None:
     close(
-        tabular.between(np.array([-1.0, 0.0, 5.0, 10.0, 3.0]), np.zeros(5), np.array([10.0, 10, 10, 10, 0])),
-        [-0.1, 0, 0.5, 1, 1],
+        tabular.between(np.array([-1.0, 0.0, 5.0, 10.0]), np.zeros(4), np.full(4, 10.0)),
+        [-0.1, 0, 0.5, 1],
     )
+
+
+@pytest.mark.parametrize("naive", [0.0, 3.0, -3.0, 1e9, np.nan])
+@pytest.mark.parametrize("excess", [0.0, -1.0, 1e-9, -np.inf, np.nan])
+def test_between_is_undefined_where_the_best_is_not_above_the_naive_reference(naive: float, excess: float) -> None:
+    best = naive + excess * max(abs(naive), excess == -1.0)
+    returns = np.array([naive, best, 1e12, -1e12])
+    assert np.isnan(tabular.between(returns, np.full(4, naive), np.full(4, best))).all()
 
 
 def test_inputs_are_left_alone() -> None:
@@ -347,9 +355,15 @@ _WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"next_state": None, "probability": np.full((1, 2, 2, 2), 0.5), "discount": 1.0},
         "below 1",
     ),
-    "discount 0": ({"discount": 0.0}, r"discount = 0.0.*\(0, 1\]"),
-    "discount above 1": ({"discount": 1.01}, r"discount = 1.01.*\(0, 1\]"),
-    "discount nan": ({"discount": np.nan}, r"discount = nan.*\(0, 1\]"),
+    "discount 0": ({"discount": 0.0}, "discount is 0.0; .*above 0"),
+    "discount above 1": ({"discount": 1.01}, "discount is 1.01; .*at most 1"),
+    "discount none": ({"discount": None}, "discount is None"),
+    "features nan": ({"features": np.full((1, 2, 2, 1), np.nan)}, r"features\[0, 0, 0, 0\] is nan"),
+    "features text": ({"features": np.full((1, 2, 2, 1), "x")}, "features is .*real numbers"),
+    "features list": ({"features": [[[[0.0]]]]}, "features is .*real numbers"),
+    "terminal numbers": ({"terminal": np.zeros((1, 2))}, "terminal is .*bools"),
+    "next_state fractions": ({"next_state": 0.5 * _LAW}, "next_state is .*integers"),
+    "discount nan": ({"discount": np.nan}, "discount is nan"),
 }
 
 
@@ -437,8 +451,13 @@ def test_soft_maximum_neither_overflows_nor_loses_small_temperatures() -> None:
 def test_soft_values_refuse_what_has_no_answer() -> None:
     mdp = process("deterministic", 0)
     reward = tabular.reward(mdp, random_weights(mdp))
-    with pytest.raises(ValueError, match="temperature = -1"):
-        tabular.soft_values(mdp, reward, -1.0)
+    for bad in (-1.0, np.nan, np.inf, None, "1"):
+        with pytest.raises(ValueError, match="temperature is"):
+            tabular.soft_values(mdp, reward, bad)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="temperature is"):
+            tabular.soft_maximum(reward, bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="temperature is 0; expected a finite number above 0"):
+        tabular.soft_maximum(reward, 0)
     endless = process("deterministic", 0, discount=1.0)
     with pytest.raises(ValueError, match="discount = 1"):
         tabular.soft_values(endless, -np.ones((4, 6, 3)) * ~endless.terminal[..., None], 0.5)

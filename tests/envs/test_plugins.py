@@ -48,8 +48,10 @@ def test_plugins_are_named_by_package_and_loaded_when_used(folder: Path) -> None
 def test_a_clash_of_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("shy", f"pack.{module}:Shy", "valuegym.agents") for module in ("a", "b")]
     monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    points.append(EntryPoint("bold", "os:getcwd", "valuegym.agents"))
     with pytest.raises(ValueError, match=r"Two plug-ins of valuegym\.agents are called pack\.shy: .* uninstall one"):
-        plugins.installed("valuegym.agents")
+        plugins.load_plugin("valuegym.agents", "pack.shy")
+    assert plugins.load_plugin("valuegym.agents", "os.bold")() == str(Path.cwd())  # others are not harmed
     monkeypatch.setattr(plugins, "entry_points", lambda group: points[:1] * 2)  # found twice on the path
     assert list(plugins.installed("valuegym.agents")) == ["pack.shy"]
 
@@ -83,4 +85,7 @@ def test_a_file_is_imported_once_and_a_faulty_one_can_be_mended(folder: Path) ->
     assert plugins.load_reference(f"{path}:P")().x == 1
     assert plugins.load_reference(f"{path}:P") is plugins.load_reference(f"{path}:P")
     assert plugins.load_reference(f"{path}:Q.R").__name__ == "R"
+    before = plugins.source_digest(f"{path}:P")
+    path.write_text(path.read_text().replace("x: int = 1", "x: int = 2"))  # of the same length, within one second
+    assert plugins.load_reference(f"{path}:P")().x == 2 and plugins.source_digest(f"{path}:P") != before
     assert plugins.short_name(f"{path}:Q.R") == "own.Q.R"

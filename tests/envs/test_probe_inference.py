@@ -130,7 +130,7 @@ def test_an_episode_pays_the_mean_score_at_its_end() -> None:
     [
         ({"probe": "risk"}, "'risk'.*lottery"),
         ({"annotator": "human"}, "'human'.*regret"),
-        ({"action": "q"}, "'q'.*'policy' or 'weights'"),
+        ({"action": "q"}, "'q'.*one of 'policy', 'weights'"),
         ({"probe": "single-step", "action": "weights"}, "'weights'.*expected 'policy'"),
         ({"evaluation_points": (3, 1)}, "evaluation_points.*increasing"),
         ({"evaluation_points": ()}, "evaluation_points.*at least one"),

@@ -154,5 +154,5 @@ def test_values_are_the_stated_ones(name: str) -> None:
 
 def test_unknown_probes_are_refused() -> None:
     assert by_name("lottery") is PROBES["lottery"]
-    with pytest.raises(ValueError, match=r"'risk'.*lottery.*single-step.*variable-horizon"):
+    with pytest.raises(ValueError, match=r"'risk'.*lottery.*variable-horizon.*single-step"):
         by_name("risk")

@@ -150,7 +150,11 @@ def test_rows_are_those_of_the_scalar_environment() -> None:
         assert all(np.array_equal(one[name], many[name][row]) for name in many)
 
 
-@pytest.mark.parametrize("points", [(), (3, 1), (1, 1), (-1, 2), (1.5,)])
+@pytest.mark.parametrize(
+    "points",
+    [(), (3, 1), (1, 1), (-1, 2), (1.5,), None, 3, "3", {3}, [[1, 2]], [True], [np.nan], range(10**9), [10**400]],
+    ids=lambda points: repr(points)[:20],
+)
 def test_evaluation_points_increase(points: Any) -> None:
-    with pytest.raises(ValueError, match=r"evaluation_points = .*increasing integers"):
+    with pytest.raises(ValueError, match=r"evaluation_points(\[0\])? is .*; expected "):
         check_evaluation_points(points)

@@ -177,7 +177,7 @@ def test_impossible_estimates_are_refused(id: str) -> None:
     env.reset(seed=0)
     size = {WEIGHTS_ID: 6, POLICY_ID: 600}[id]
     assert env.action_space == gym.spaces.Box(-1, 1, (size,), np.float32)
-    for value, said in ((np.nan, "NaN"), (np.inf, "finite"), (1.5, r"\[-1, 1\]")):
+    for value, said in ((np.nan, "is nan"), (np.inf, "is inf"), (1.5, "from -1.0 to 1.0")):
         action = np.zeros(size, np.float32)
         action[-1] = value
         with pytest.raises(ValueError, match=said):
@@ -446,14 +446,14 @@ def test_test_is_the_default_split() -> None:
     ("kwargs", "said"),
     [
         ({"board": "empty"}, "'empty'.*'random', 'published'"),
-        ({"split": "all"}, "'all'.*dev.*test.*train"),
-        ({"action": "q"}, "'q'.*'weights' or 'policy'"),
-        ({"length": 0}, "length = 0.*at least 1"),
+        ({"split": "all"}, "'all'.*train.*dev.*test"),
+        ({"action": "q"}, "'q'.*'weights', 'policy'"),
+        ({"length": 0}, "length is 0; .*from 1 to 1000"),
         ({"evaluation_points": ()}, "evaluation_points.*at least one"),
         ({"evaluation_points": (3, 1)}, "evaluation_points.*increasing"),
         ({"evaluation_points": (1, 1)}, "evaluation_points.*increasing"),
-        ({"evaluation_points": (-1, 2)}, "evaluation_points.*none below 0"),
-        ({"evaluation_points": (1.5,)}, "evaluation_points.*integers"),
+        ({"evaluation_points": (-1, 2)}, r"evaluation_points\[0\] is -1; .*from 0"),
+        ({"evaluation_points": (1.5,)}, "evaluation_points.*integer"),
         ({"annotator": "oracle"}, "'oracle'.*regret.*human:CONDITION"),
         ({"annotator": "human:Nobody"}, "'Nobody'.*Privileged-Control"),
     ],
@@ -490,9 +490,20 @@ def test_a_board_of_ten_thousand_cells() -> None:
     close(reward, 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("kwargs", [{"board": "published"}, {"board": "..G"}, {"size": (1, 9)}, {"size": (5, 129)}])
-def test_sizes_are_for_random_boards_and_bounded(kwargs: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"size = .*two integers from 2 to 128, for random boards only"):
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"board": "published"}, "only random boards"),
+        ({"board": "..G"}, "only random boards"),
+        ({"size": (1, 9)}, r"size\[0\] is 1; expected an integer from 2 to 128"),
+        ({"size": (5, 129)}, r"size\[1\] is 129"),
+        ({"size": (5, True, 3)}, "size is"),
+        ({"size": 5}, "size has shape"),
+        ({"size": "55"}, "size is '55'"),
+    ],
+)
+def test_sizes_are_for_random_boards_and_bounded(kwargs: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         RewardInference(**{"size": (9, 9), **kwargs})
 
 

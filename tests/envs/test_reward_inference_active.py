@@ -130,7 +130,7 @@ def test_scores_are_for_the_estimate_alone() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True])
 def test_candidates_are_checked(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"candidates = .*expected an integer, at least 1"):
+    with pytest.raises(ValueError, match=r"candidates is .*; expected an integer from 1 to 1000"):
         RewardInferenceActive(candidates=value)
 
 

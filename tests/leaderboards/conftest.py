@@ -39,7 +39,7 @@ def enrol() -> Iterator[Callable[..., None]]:
     """Adds experiments to the table for the tests of a module, and lets replays and runs work in this process."""
 
     def serial(function: Any, items: Any, workers: int, label: str, executor: str = "pool") -> list[Any]:
-        return [function(item) for item in items]
+        return [result for _, result in executors.serial(function, items, 1)]
 
     with pytest.MonkeyPatch.context() as patch:
 

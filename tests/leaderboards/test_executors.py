@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import itertools
 import math
 import os
+import pickle
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from valuegym.leaderboards import executors
 from valuegym.leaderboards.cli import main as cli
 from valuegym.leaderboards.cli import play
-from valuegym.leaderboards.executors import parallel_map
+from valuegym.leaderboards.executors import JobsFailed, limited_threads, parallel_map
 
 has_ray = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not has_ray, reason="needs Ray: valuegym[ray]")
@@ -54,8 +60,6 @@ def fragile(item: tuple[str, int, str]) -> int:
         if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-    if kind == "fails":
-        raise ValueError(f"item {number} is bad")
     return number**2
 
 
@@ -65,11 +69,152 @@ def test_results_come_in_order(name: str) -> None:
     assert parallel_map(math.sqrt, [], 2, "roots", name) == []
 
 
+class Unspeakable(Exception):
+    """An error that cannot be made again from its message, so that it does not survive a way between processes."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class Unpicklable(Exception):
+    """An error that holds what cannot be sent to another process."""
+
+    def __init__(self) -> None:
+        super().__init__("no way out")
+        self.inside = lambda: None
+
+
+FAILURES: dict[str, str] = {  # what a job does, and what is said of it
+    "value": "item is bad",
+    "import": "pip install it",
+    "type": "TypeError: item is odd (test_executors.py, line ",
+    "two arguments": "Unspeakable: this and that (test_executors.py, line ",
+    "unpicklable error": "Unpicklable: no way out (test_executors.py, line ",
+    "unpicklable result": "pickle",
+    "exit": "SystemExit: 3 (test_executors.py, line ",
+    "silence": "AssertionError (test_executors.py, line ",
+    "lines": "one two",
+}
+
+
+def careless(item: str) -> Any:
+    """Fails in the way that it names; else itself."""
+    if item == "value":
+        raise ValueError("item is bad")
+    if item == "import":
+        raise ImportError("pip install it")
+    if item == "type":
+        raise TypeError("item is odd")
+    if item == "two arguments":
+        raise Unspeakable("this", "that")
+    if item == "unpicklable error":
+        raise Unpicklable
+    if item == "unpicklable result":
+        return threading.Lock()
+    if item == "exit":
+        sys.exit(3)
+    if item == "silence":
+        raise AssertionError
+    if item == "lines":
+        raise OSError("one\n   two")
+    return item
+
+
 @pytest.mark.parametrize("name", ALL)
-def test_the_first_error_is_raised_as_it_is(name: str, tmp_path: Path) -> None:
-    kinds = ["", "fails", "", ""]
-    with pytest.raises(ValueError, match=r"^item 1 is bad$"):
-        parallel_map(fragile, [(str(tmp_path), i, kind) for i, kind in enumerate(kinds)], 1, "x", name)
+def test_jobs_that_fail_are_named_and_all_others_finish(name: str) -> None:
+    """In the order of the jobs, with one line each and the error's traceback."""
+    kinds = [kind for kind in FAILURES if name != "serial" or kind != "unpicklable result"]
+    items = [part for kind in kinds for part in (kind, f"after {kind}")]
+    done = []
+    with pytest.raises(JobsFailed) as caught:
+        for place, result in executors.find(name)(careless, items, 2):
+            done.append((place, result))
+    assert sorted(done) == [(place, item) for place, item in enumerate(items) if item.startswith("after ")]
+    assert [failure.job for failure in caught.value.failures] == kinds and caught.value.jobs == len(items)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{len(kinds)} of {len(items)} jobs failed. The other {len(kinds)} are finished and kept."
+    for kind, line, failure in zip(kinds, lines, caught.value.failures, strict=True):
+        assert line.startswith(f"  {kind} failed: ") and FAILURES[kind] in line and line.isprintable()
+        assert failure.traceback
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value) and again.failures == caught.value.failures
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_single_failure_is_one_line(name: str) -> None:
+    with pytest.raises(JobsFailed, match=r"^value failed: item is bad$"):
+        parallel_map(careless, ["value"], 2, "x", name)
+    with pytest.raises(JobsFailed, match=r"^value failed: item is bad The other 2 are finished and kept\.$"):
+        parallel_map(careless, ["a", "value", "b"], 2, "x", name)
+
+
+def interrupted(item: int) -> int:
+    """Is stopped by whoever started it."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ALL[:2])
+def test_an_interruption_is_no_failure(name: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        parallel_map(interrupted, [1, 2], 1, "x", name)
+
+
+def test_processes_that_cannot_begin_are_not_tried_for_every_job(tmp_path: Path) -> None:
+    """As those of a script without a guard: each would run the script again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from valuegym.leaderboards.executors import parallel_map\n"
+        "try:\n"
+        "    parallel_map(abs, list(range(100)), 2, 'x')\n"
+        "except OSError as error:\n"
+        "    print(error)\n",
+        encoding="utf-8",
+    )
+    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=True)
+    assert "Worker processes die before they work on anything" in found.stdout
+
+
+# --- threads ---
+
+
+def product(size: int) -> tuple[str, int]:
+    """Bits of sums that depend on the number of threads, by numpy and torch if there is any, and that number."""
+    import numpy as np
+
+    values = np.random.default_rng(0).normal(size=(size, size))
+    found = hashlib.sha256((values @ values.T).tobytes() + np.linalg.solve(values, values).tobytes())
+    threads = [get() for get, _ in executors._thread_knobs()]
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        found.update(torch.softmax(torch.from_numpy(values.astype(np.float32)), 0).sum(0).numpy().tobytes())
+        threads.append(torch.get_num_threads())
+    return found.hexdigest(), max(threads, default=1)
+
+
+def test_serial_computes_with_as_many_threads_as_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One, whatever this process was started with, and so the same bits; and afterwards as many as before."""
+    knobs = list(executors._thread_knobs())
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = [get() for get, _ in knobs]
+    try:
+        for _, set_threads in knobs:
+            set_threads(2)
+        [alone] = parallel_map(product, [300], 1, "x", "serial")
+        assert [get() for get, _ in knobs] == [2] * len(knobs)
+        [apart] = parallel_map(product, [300], 1, "x", "pool")
+        assert alone == apart and alone[1] == 1
+        assert "OMP_NUM_THREADS" not in os.environ
+        monkeypatch.setenv("OMP_NUM_THREADS", "3,1")
+        with limited_threads():
+            assert all(get() == 3 for get, _ in knobs) and os.environ["OMP_NUM_THREADS"] == "3"
+        assert os.environ["OMP_NUM_THREADS"] == "3,1"
+    finally:
+        for (_, set_threads), number in zip(knobs, before, strict=True):
+            set_threads(number)
+
+
+# --- workers that die ---
 
 
 @kills
@@ -87,10 +232,101 @@ def test_an_item_that_always_kills_its_worker_is_named(name: str, tmp_path: Path
     """All others are finished before."""
     done = []
     items = [(str(tmp_path), i, "always dies" if i == 1 else "") for i in range(6)]
-    with pytest.raises(OSError, match=r"ended from outside 3 times at .*'always dies'"):
+    with pytest.raises(JobsFailed, match=r"'always dies'\) failed: .*(ended from outside|Ray lost it) 3 times"):
         for place, _ in executors.find(name)(fragile, items, 2):
             done.append(place)
     assert sorted(done) == [0, 2, 3, 4, 5]
+
+
+LOSSES = (
+    "WorkerCrashedError",
+    "NodeDiedError",
+    "OutOfMemoryError",
+    "ObjectLostError",
+    "OwnerDiedError",
+    "ObjectFetchTimedOutError",
+    "ObjectReconstructionFailedError",
+    "LocalRayletDiedError",
+    "RuntimeEnvSetupError",
+    "OutOfDiskError",
+    "TaskUnschedulableError",
+    "RaySystemError",
+    "AnErrorOfALaterVersion",
+)
+
+
+class FakeRay(types.ModuleType):
+    """What executors use of Ray, at once and in this process; `losses` has the errors by which it loses an item."""
+
+    def __init__(self, losses: dict[Any, list[str]]) -> None:
+        super().__init__("ray")
+        self.exceptions = types.SimpleNamespace(RayError=type("RayError", (Exception,), {}))
+        self.exceptions.RayTaskError = type("RayTaskError", (self.exceptions.RayError,), {"cause": None})
+        self.lost_by = {name: type(name, (self.exceptions.RayError,), {}) for name in LOSSES}
+        self.losses, self.started, self.waits = losses, False, 0
+
+    def is_initialized(self) -> bool:
+        return self.started
+
+    def init(self, **arguments: Any) -> None:
+        self.started = True
+
+    def shutdown(self) -> None:
+        self.started = False
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def remote(self, **arguments: Any) -> Any:
+        def wrap(function: Any) -> Any:
+            return types.SimpleNamespace(remote=lambda *given: (next(self.counter), function, given))
+
+        self.counter = itertools.count()
+        return wrap
+
+    def wait(self, running: list[Any], num_returns: int, timeout: float | None = None) -> tuple[list[Any], list[Any]]:
+        if self.losses.get("cluster"):
+            raise self.lost_by["RaySystemError"]("the head is gone")
+        return running[:num_returns], running[num_returns:]
+
+    def get(self, reference: Any) -> Any:
+        _, function, (inner, item) = reference
+        if self.losses.get(item):
+            raise self.lost_by[self.losses[item].pop()]("lost\nwith more to read")
+        return function(inner, item)
+
+    def cancel(self, reference: Any, force: bool) -> None:
+        return
+
+
+def test_whatever_ray_loses_is_tried_again_and_then_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = list(FakeRay({}).lost_by)
+    seldom = {i: kinds[i : i + 1] * 2 for i in range(len(kinds))}
+    fake = FakeRay(seldom)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    assert parallel_map(math.sqrt, list(range(20)), 2, "x", "ray") == [math.sqrt(i) for i in range(20)]
+    assert not fake.started and not any(seldom.values())
+    fake = FakeRay({i: kinds[i : i + 1] * 3 for i in range(len(kinds))})
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    done = []
+    with pytest.raises(JobsFailed) as caught:
+        for place, _ in executors.ray(math.sqrt, list(range(20)), 2):
+            done.append(place)
+    assert sorted(done) == list(range(len(kinds), 20)) and not fake.started
+    assert [failure.reason for failure in caught.value.failures] == [
+        f"Ray lost it 3 times, at last by {kind}: lost" for kind in kinds
+    ]
+    monkeypatch.setitem(sys.modules, "ray", FakeRay({"cluster": ["RaySystemError"]}))
+    with pytest.raises(OSError, match=r"^The Ray cluster is gone \(the head is gone\); what is finished is kept"):
+        parallel_map(math.sqrt, [1], 2, "x", "ray")
+
+
+@needs_ray
+def test_every_way_in_which_ray_loses_an_item_is_one_of_its_errors() -> None:
+    from ray import exceptions
+
+    lost = [found for found in exceptions.RAY_EXCEPTION_TYPES if found is not exceptions.RayTaskError]
+    assert lost and all(issubclass(found, exceptions.RayError) for found in lost)
 
 
 def test_unknown_executors_are_named() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from valuegym import __version__, envs
-from valuegym.agents import AGENTS
+from valuegym.agents import AGENTS, AgentEntry
 from valuegym.envs.preference import annotators, datasets, delivery, human_data
 from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.leaderboards import executors, experiments
@@ -27,7 +27,7 @@ from valuegym.leaderboards.cli import demo, leaderboard, play, records
 from valuegym.leaderboards.cli.main import main, parser
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.record import path_of, read_record
-from valuegym.leaderboards.run import run
+from valuegym.leaderboards.run import Job, run
 
 TINY = Experiment(
     id="test/tiny",
@@ -56,7 +56,7 @@ def valuegym(
     """Run a command in an empty folder, all work in this process: status, output, errors without progress bars."""
 
     def serial(function: Any, items: Sequence[Any], workers: int, label: str, executor: str = "pool") -> list[Any]:
-        return [function(item) for item in items]
+        return [result for _, result in executors.serial(function, items, 1)]
 
     monkeypatch.setattr(executors, "parallel_map", serial)
     monkeypatch.chdir(tmp_path)
@@ -69,10 +69,10 @@ def valuegym(
     return command
 
 
-def failed(result: tuple[int, str, str]) -> str:
+def failed(result: tuple[int, str, str], expected: int = 2) -> str:
     """The one line with which a command failed."""
     status, output, errors = result
-    assert status == 2 and output == ""
+    assert status == expected and output == ""
     [line] = errors.splitlines()
     assert line.startswith("valuegym: ") and line.isprintable() and len(line) < 2000
     return line
@@ -138,7 +138,7 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert (stop.value.code, errors) == (0, "")
     assert output.startswith("usage: valuegym")
     assert all(re.search(rf"^    {words[0]}\b", output, re.M) for words in COMMANDS)
-    assert len({words[0] for words in COMMANDS}) == 14
+    assert len({words[0] for words in COMMANDS}) == 18
 
 
 def test_a_start_loads_no_optional_package() -> None:
@@ -287,8 +287,10 @@ def test_a_board_of_lies_is_none(valuegym: Command) -> None:
     valuegym("run", "--experiment", "test/tiny", "--agent", "uniform")
     for seed in TINY.seeds:
         forge(path_of(Path("results"), "uniform", "test/tiny", seed), raise_scores)
-    status, _, errors = valuegym("leaderboard", "--track", "off")
+    status, output, errors = valuegym("leaderboard", "--track", "off")
     assert status == 2 and errors.startswith("valuegym: No record in results was found true")
+    reasons = [line for line in output.splitlines() if line.startswith("rejected")]
+    assert len(reasons) == 2 and all("the scores are not those that the actions earn." in line for line in reasons)
     assert not Path("results/site").exists()
 
 
@@ -388,9 +390,9 @@ def test_data_that_is_missing_or_unknown_is_one_line(valuegym: Command, tmp_path
     status, output, errors = valuegym("data", "check", "human-delivery", "--data", "empty")
     assert (status, output) == (2, "") and errors.count("is not the published file") == 6  # all of them
     assert all(name in errors for c in ("Regret-Question", "Pr-Question") for name in datasets.file_names(c))
-    human = ["run", "--experiment", "preference/human-regret-question", "--agent", "uniform"]
-    assert "pass data=FOLDER or set VALUEGYM_DATA" in failed(valuegym(*human))
-    assert "is not the published file" in failed(valuegym(*human, "--data", "empty"))
+    human = ["run", "--experiment", "preference/human-regret-question", "--agent", "uniform", "--seed", "0"]
+    assert "pass data=FOLDER or set VALUEGYM_DATA" in failed(valuegym(*human), 1)
+    assert "is not the published file" in failed(valuegym(*human, "--data", "empty"), 1)
     assert not Path("results").exists()
 
 
@@ -402,7 +404,7 @@ def test_unknown_names_are_one_line_and_leave_nothing(valuegym: Command, tmp_pat
     assert "There is no experiment 'preference/nothing' here; `valuegym list` shows" in wrong
     wrong = failed(valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--agent", "nobody"))
     assert "There is no agent 'nobody'; expected a name of `valuegym list`" in wrong
-    wrong = failed(valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--seed", "-1"))
+    wrong = failed(valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--seed", "-1"), 1)
     assert "seed" in wrong and "-1" in wrong
     assert list(tmp_path.iterdir()) == []
 
@@ -417,7 +419,7 @@ def test_an_agent_on_the_wrong_track_is_one_line(valuegym: Command) -> None:
 def test_a_missing_extra_is_one_line(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     monkeypatch.delitem(sys.modules, "valuegym.agents.ppo", raising=False)
-    wrong = failed(valuegym("run", "--experiment", "preference/delivery", "--agent", "ppo"))
+    wrong = failed(valuegym("run", "--experiment", "preference/delivery", "--agent", "ppo", "--seed", 0), 1)
     assert "pip install 'valuegym[agents]'" in wrong
     assert not Path("results").exists()
 
@@ -426,7 +428,7 @@ def test_a_missing_extra_is_one_line(valuegym: Command, monkeypatch: pytest.Monk
 def test_a_folder_that_cannot_be_written_is_one_line(valuegym: Command, place: str) -> None:
     Path(place).parent.mkdir(parents=True, exist_ok=True)
     Path(place).write_text("in the way", encoding="utf-8")
-    assert "results" in failed(valuegym("run", "--experiment", "test/tiny", "--agent", "oracle"))
+    assert "results" in failed(valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--seed", 0), 1)
     assert [path for path in Path().rglob("*") if path.is_file()] == [Path(place)]
 
 
@@ -434,7 +436,9 @@ def test_a_page_that_cannot_be_written_is_one_line(valuegym: Command) -> None:
     pytest.importorskip("matplotlib")
     valuegym("run", "--experiment", "test/tiny", "--agent", "oracle")
     Path("results/site").write_text("in the way", encoding="utf-8")
-    assert "site" in failed(valuegym("leaderboard", "--track", "off"))
+    status, output, errors = valuegym("leaderboard", "--track", "off")
+    assert (status, output) == (2, "verified  2 of 2 records\n")
+    assert errors.startswith("valuegym: ") and "site" in errors and len(errors.splitlines()) == 1
     assert Path("results/site").read_text(encoding="utf-8") == "in the way"
 
 
@@ -490,7 +494,45 @@ def test_an_interruption_says_how_to_go_on(valuegym: Command, monkeypatch: pytes
     monkeypatch.setattr(play, "list_all", interrupt)
     status, output, errors = valuegym("list")
     assert (status, output) == (130, "")
-    assert errors == "valuegym: interrupted; finished runs are kept, the same command goes on from here.\n"
+    assert errors == "valuegym: interrupted; what is finished is kept, the same command goes on from here.\n"
+
+
+def test_an_interrupted_run_says_how_many_are_finished(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(job: Job) -> Path:
+        if job.seed == 1:
+            raise KeyboardInterrupt
+        return run(*job)
+
+    monkeypatch.setattr(sys.modules["valuegym.leaderboards.run"], "_work", interrupted)
+    status, output, errors = valuegym("run", "--experiment", "test/tiny", "--agent", "oracle")
+    assert (status, output) == (130, "")
+    assert errors == ("valuegym: interrupted; 1 of 2 runs are finished and kept, the same command goes on from here.\n")
+
+
+def test_runs_that_fail_are_listed_and_the_others_finish(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AGENTS, "broken", AgentEntry(f"{__name__}:Broken", "", ""))
+    arguments = ("run", "--experiment", "test/tiny", "--agent", "broken", "--agent", "uniform")
+    status, output, errors = valuegym(*arguments)
+    assert (status, output) == (1, "")
+    first, *lines = errors.splitlines()
+    assert first == "valuegym: 2 of 4 jobs failed. The other 2 are finished and kept."
+    assert [line.partition(" (")[0] for line in lines] == [
+        f"  broken on test/tiny, seed {seed} failed: ZeroDivisionError: of seed {seed}" for seed in (0, 1)
+    ]
+    assert all("(test_cli.py, line " in line for line in lines)
+    assert sorted(Path("results").rglob("*.jsonl")) == [
+        path_of(Path("results"), "uniform", "test/tiny", seed) for seed in (0, 1)
+    ]
+
+
+class Broken:
+    """An agent that fails in its first step."""
+
+    def __init__(self, env: Any, seed: int) -> None:
+        self.seed = seed
+
+    def predict(self, *arguments: Any, **options: Any) -> Any:
+        raise ZeroDivisionError(f"of seed {self.seed}")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process")
@@ -511,8 +553,8 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, env=os.environ)
     lines = [line for line in found.stderr.splitlines() if line and not line.startswith(("checking:", "running:"))]
-    assert found.returncode == 2, lines[-1]
-    assert len(lines) == 1 and lines[0].startswith("valuegym: ")
+    assert found.returncode == 1, lines[-1]
+    assert len(lines) == 1 and lines[0].startswith("valuegym: dying on preference/delivery, seed 0 failed: a worker")
 
 
 def test_every_command_is_also_a_function(tmp_path: Path) -> None:

@@ -103,10 +103,22 @@ def test_runs_of_equal_actions_are_counted() -> None:
 
 
 def test_what_is_not_finite_is_never_written(tmp_path: Path) -> None:
-    for value in (float("nan"), float("inf")):
+    for value in (float("inf"), -float("inf")):
         with pytest.raises(ValueError, match="JSON compliant"):
             write_record(tmp_path / "record.jsonl", make_record(scores=[[value], [0.0]]))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_record(tmp_path / "record.jsonl", make_record(episodes=[Episode(0, [float("nan")], {}, True, False)]))
     assert not list(tmp_path.iterdir())
+
+
+def test_an_undefined_score_is_null_in_strict_json() -> None:
+    nothing = float("nan")
+    text = to_text(make_record(scores=[[nothing], [0.25]]))
+    assert '"scores":[[null],[0.25]]' in text and "NaN" not in text
+    json.loads(text.splitlines()[-1], parse_constant=lambda name: pytest.fail(name))
+    [[first], [second]] = from_text(text).scores
+    assert first != first and second == 0.25
+    assert to_text(from_text(text)) == text
 
 
 def test_records_lie_where_their_names_say() -> None:
@@ -305,7 +317,7 @@ WRONG = [
         ((-1, "scores"), value, "scores")
         for value in ({}, "x", None, 1, [], [[0.0]], [[0.0]] * 3, [1.0, 2.0], [[], []])
     ],
-    *[((-1, "scores", 0, 0), value, "scores must be") for value in (True, None, "1", [1.0], {}, BIG, -BIG)],
+    *[((-1, "scores", 0, 0), value, "scores must be") for value in (True, False, "1", [1.0], {}, BIG, -BIG)],
 ]
 
 

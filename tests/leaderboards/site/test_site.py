@@ -83,14 +83,15 @@ def test_only_executed_entries_are_ranked_first_class() -> None:
     assert [(name, [(row.score.agent, row.rank) for row in rows]) for name, rows in board.divisions] == [
         ("executed", [("best", 1), ("run", 2)]),
         ("committed", [("sealed", 1)]),
-        ("replayed", [("public", 1), ("short", 2)]),
+        ("replayed", [("public", 1)]),
         ("claimed", [("told", 1), ("silent", 2)]),
+        ("incomplete", [("short", None)]),
         ("rejected", [("cheat", None)]),
     ]
     assert all(row.ranks[1] <= board.peers(row) for row in board.agents if row.ranks)
     data = json.loads(json.dumps(as_data(board), allow_nan=False))
-    assert [part["limit"] for part in data["divisions"]] == [*reversed(LIMITS.values()), ""]
-    assert [entry["rank"] for part in data["divisions"] for entry in part["agents"]] == [1, 2, 1, 1, 2, 1, 2, None]
+    assert [part["limit"] for part in data["divisions"]] == [*reversed(LIMITS.values()), "", ""]
+    assert [entry["rank"] for part in data["divisions"] for entry in part["agents"]] == [1, 2, 1, 1, 1, 2, None, None]
     for text in (render_text(scores), render_markdown(scores)):
         places = [text.index(DIVISIONS[name]) for name, _ in board.divisions]
         assert places == sorted(places)

@@ -17,6 +17,7 @@ import pytest
 
 from valuegym._version import __version__
 from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.run import run
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("nobody_logged_in")
 
 
 def make_score(agent: str = "regret", experiment: str = "preference/boards-regret", **changes) -> Score:
-    values = np.random.default_rng(0).random((3, 5, 2))
+    values = changes.pop("values", np.random.default_rng(0).random((3, 5, 2)))
     return Score(agent, experiment, (0, 10), values, (0, 1, 2), **{"standing": Standing("replayed")} | changes)
 
 
@@ -202,6 +203,106 @@ def test_offline_run_is_moved_mended_and_synced(offline: TrackedRun, tmp_path: P
     assert_artifacts_arrived(server)
 
 
+@needs_wandb
+def test_a_moved_run_is_synced_by_one_command(
+    offline: TrackedRun, tmp_path: Path, server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a results folder that was copied, with its artifacts; again changes nothing; and a broken copy is named."""
+    moved = tmp_path / "elsewhere" / "wandb" / offline.directory.name
+    shutil.copytree(offline.directory, moved)
+    assert main(["sync", str(tmp_path / "elsewhere")]) == 0
+    assert capsys.readouterr().out == f"uploaded  {moved}\n"
+    ((key, run),) = server.runs.items()
+    assert key == ("tester", "valuegym", read_offline(moved)["id"]) and run["state"] == "finished"
+    assert_artifacts_arrived(server)
+    shutil.rmtree(moved / "data")
+    assert main(["sync", str(moved)]) == 1
+    assert "copy the whole folder" in capsys.readouterr().out
+    assert main(["sync", str(tmp_path / "nowhere")]) == 2
+    assert "There are no offline runs in" in capsys.readouterr().err
+
+
+@needs_wandb
+@pytest.mark.slow
+def test_a_server_that_refuses_a_moved_run_is_said_to(offline: TrackedRun, tmp_path: Path, server) -> None:
+    server.key = "1" * 40
+    shutil.copytree(offline.directory, moved := tmp_path / offline.directory.name)
+    [(run, reason)] = log.sync_offline(moved)
+    assert run == moved and "wandb sync did not take it: wandb: ERROR" in reason and not server.runs
+
+
+@needs_wandb
+@pytest.mark.slow
+def test_another_call_updates_the_run(tmp_path: Path, server) -> None:
+    """One run for each agent, kind and submission, offline and online; another folder has others."""
+    files = make_files(tmp_path / "records")
+    first, second = (
+        log_scores([make_score(values=np.full((3, 5, 2), value))], files, tmp_path, "offline") for value in (0.25, 0.75)
+    )
+    assert [path.name for path in (tmp_path / "wandb").glob("offline-run-*")] == [second.directory.name]
+    held = read_offline(second.directory)
+    assert first.directory != second.directory and held["summary"]["score/preference/boards-regret/10"] == 0.75
+    assert len(held["tables"]["scores"]["data"]) == 6 and set(held["artifacts"]) == {"regret-records"}
+    other = log_scores([make_score("mle")], [], tmp_path, "offline")
+    assert read_offline(other.directory)["id"] != held["id"] and second.directory.is_dir()
+    for value in (0.5, 1.0):
+        assert log_scores([make_score(values=np.full((3, 5, 2), value))], files, tmp_path, "online").mode == "online"
+    ((key, run),) = server.runs.items()
+    assert key[2] == held["id"] and run["summary"]["score/preference/boards-regret/10"] == 1.0
+    assert not second.directory.exists() and not server.unknown
+
+
+def test_a_run_has_the_same_id_at_each_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of its agent, kind, project and submission, in each folder another; a damaged list of ids is begun again."""
+    asked: list[dict] = []
+
+    def answer(function: str, request: dict, *_: object) -> dict:
+        asked.append(request)
+        if request["mode"] == "online":
+            return {"reason": "The server sleeps"}
+        return {"mode": "offline", "directory": "run", "url": None, "message": "Logged."}
+
+    monkeypatch.setattr(log, "in_child", answer)
+
+    def id_of(
+        agent: str = "regret", folder: str = "a", mode: str = "offline", project: str = "p", **config: str
+    ) -> str:
+        tracked = log_scores([make_score(agent)], [], tmp_path / folder, mode, project, config=config)
+        asleep = "The server sleeps, so the run was written offline. "
+        assert tracked.message == f"{asleep if mode == 'online' else ''}Logged."
+        return asked[-1]["id"]
+
+    same = {id_of(), id_of(), id_of(mode="online"), *(request["id"] for request in asked)}
+    assert len(same) == 1
+    others = [id_of("mle"), id_of(folder="b"), id_of(project="q"), id_of(submission="1"), id_of(submission="2")]
+    assert len({*same, *others}) == 6 and id_of(submission="2") == others[-1]
+    ids = {log._id_of(folder, about) for folder in (tmp_path / "a", tmp_path / "b") for about in (["x"], ["y", None])}
+    assert len(ids) == 4 and log._id_of(tmp_path / "a", ["x"]) in ids
+    (tmp_path / "a" / "wandb" / "ids.json").write_text("[", encoding="utf-8")
+    assert log._id_of(tmp_path / "a", ["x"]) not in ids
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), np.float64("nan"), np.float64("inf")])
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [1.0, x], lambda x: {"a": (x,)}])
+def test_numbers_that_are_not_finite_are_refused_alike(tmp_path: Path, number: float, wrap) -> None:
+    with pytest.raises(TypeError, match=r"config cannot be written as JSON: config\['rate'\].* is -?(nan|inf); use"):
+        log_scores([make_score()], [], tmp_path, config={"rate": wrap(number)})
+    assert not list(tmp_path.iterdir())
+
+
+def test_long_names_stay_apart_and_keep_their_reason() -> None:
+    name = "n" * 3000
+    error = f"Artifact {name} was refused: it is too long"
+    assert log.shortened(error, 500).endswith("was refused: it is too long") and len(log.shortened(error, 500)) == 500
+    assert log.shortened("short", 5) == "short"
+    request = log._request(
+        [make_score("a" * 300, "e/" + "x" * 90), make_score("a" * 300, "e/" + "x" * 91)], [], {}, "k"
+    )
+    assert len(set(request["tags"])) == 4 and max(map(len, request["tags"])) == 64
+    other = log._request([make_score("a" * 301)], [], {}, "k")
+    assert len(request["artifact"]) == len(other["artifact"]) == 128 and request["artifact"] != other["artifact"]
+
+
 def assert_artifacts_arrived(server) -> None:
     assert {artifact["state"] for artifact in server.artifacts.values()} == {"COMMITTED"}
     (records,) = (artifact for artifact in server.artifacts.values() if artifact["type"] == "records")
@@ -345,7 +446,7 @@ def test_a_server_that_dies_mid_run_leaves_a_complete_local_run(
     server.dies_at = "CreateArtifact"
     tracked = log_scores(make_scores(), make_files(tmp_path / "records"), tmp_path, mode="online")
     assert (tracked.mode, tracked.url) == ("offline", None)
-    assert "did not take all of the run" in tracked.message and "wandb sync" in tracked.message
+    assert "did not take all of the run" in tracked.message and "valuegym sync" in tracked.message
     held = read_offline(tracked.directory)
     assert held["summary"] == pytest.approx(expected_summary()) and "regret-records" in held["artifacts"]
     server.dies_at, server.dead = None, False

@@ -24,7 +24,7 @@ from valuegym.leaderboards.tracking import log, online
 from valuegym.leaderboards.tracking.online import OnlineRun, Reading, fetch_submissions, read_project, render
 from valuegym.leaderboards.trust.judgement import Judgement, judge
 from valuegym.leaderboards.trust.ledger import read_ledger
-from valuegym.leaderboards.trust.tiers import LIMITS
+from valuegym.leaderboards.trust.tiers import LIMITS, Standing
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
 pytestmark = pytest.mark.usefixtures("nobody_logged_in")
@@ -69,7 +69,7 @@ def log_to(judgement: Judgement, folder: Path, project: str = INBOX) -> None:
     if not judgement.reason:
         tracked = log.log_submission(judgement, folder / "made", "online", name, entity)
     else:
-        claim = Score(judgement.agent, WALK.id, (0,), np.full((2, 3, 1), 0.9), (0, 1), "executed")
+        claim = Score(judgement.agent, WALK.id, (0,), np.full((2, 3, 1), 0.9), (0, 1), Standing("executed"))
         config = {"submission": judgement.digest}
         tracked = log.log_scores(
             [claim], [judgement.path], folder / "made", "online", name, entity, config, "submission"
@@ -169,8 +169,8 @@ def test_a_board_collects_its_inbox(tmp_path: Path, server: Any, make_key: Any, 
     """What is true is accepted and published once, the rest is refused once; a second call changes nothing."""
     honest, forged = sent(tmp_path), sent(tmp_path, "forger", spoil=True)
     assert not honest.reason and "the scores are not those" in forged.reason
-    for judgement in (honest, forged, honest):  # somebody logs the same file again
-        log_to(judgement, tmp_path)
+    for person, judgement in enumerate((honest, forged, honest)):  # somebody logs the same file again
+        log_to(judgement, tmp_path / str(person))
     server.runs["lab", "inbox", "empty"] = {"config": {}, "summary": {}, "job_type": "leaderboard", "state": "finished"}
     key, path = make_key(), tmp_path / "board.jsonl"
     operations.begin(path, "A board", key)

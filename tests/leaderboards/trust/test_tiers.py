@@ -13,7 +13,7 @@ from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, TIERS, Standing
 
 def test_every_tier_has_a_limit_and_a_division() -> None:
     assert TIERS == tuple(LIMITS) == ("claimed", "replayed", "committed", "executed")
-    assert set(DIVISIONS) == {*TIERS, "open book", "rejected"}
+    assert set(DIVISIONS) == {*TIERS, "incomplete", "open book", "rejected"}
 
 
 @pytest.mark.parametrize(

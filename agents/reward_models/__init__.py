@@ -1,0 +1,1 @@
+"""Models of reward and preference learned from compared segments, in torch: equations as pure functions of tensors."""

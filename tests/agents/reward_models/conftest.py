@@ -1,0 +1,7 @@
+"""Nothing here is collected without torch."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
