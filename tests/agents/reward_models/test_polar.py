@@ -42,7 +42,7 @@ def random_gains(count: int, rng: np.random.Generator) -> np.ndarray:
 def trained() -> PolicyDiscriminator:
     rng = np.random.default_rng(0)
     model = PolicyDiscriminator(3, seeded(0), members=2, width=32, dimensions=16)
-    fit_policies(model, behaviour(random_gains(40, rng), 20, rng), FitSettings(250, 128, 5e-3), seeded(0))
+    fit_policies(model, behaviour(random_gains(40, rng), 20, rng), FitSettings(200, 96, 6e-3), seeded(0))
     return model
 
 
