@@ -20,6 +20,7 @@ import valuegym.envs  # noqa: F401 - registers the ids
 from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks
 from valuegym.envs.functional import Core, load
+from valuegym.envs.registration import has_core
 
 __all__ = [
     "Agent",
@@ -77,7 +78,7 @@ def rules(env: Any) -> Core:
             f"{type(env).__name__} has no spec, so its rules are unknown; make it with gymnasium.make(id, ...)."
         )
     registered = gym.registry.get(spec.id)
-    if registered is None or "core" not in registered.kwargs:
+    if registered is None or not has_core(spec.id):
         raise ValueError(f"{spec.id} is not an environment of valuegym with a core, so its rules cannot be given.")
     kwargs = {**registered.kwargs, **spec.kwargs}
     arguments = {name: value for name, value in kwargs.items() if name not in _AROUND}
@@ -97,10 +98,21 @@ def batch_size(observation: Any, space: Any) -> int | None:
     if isinstance(observation, dict):
         name = next(iter(observation))
         return batch_size(observation[name], space[name])
+    if isinstance(space, gym.spaces.Tuple):
+        return batch_size(observation[0], space[0])
     shape, single = np.shape(observation), space.shape or ()
     if len(shape) - len(single) not in (0, 1):
         raise ValueError(f"The observation has shape {shape}; expected {single}, or {('N', *single)} for N of them.")
     return None if len(shape) == len(single) else shape[0]
+
+
+def _batched(observation: Any, space: Any) -> Any:
+    """Return the observation of a single environment as a batch of one."""
+    if isinstance(observation, dict):
+        return {name: _batched(value, space[name]) for name, value in observation.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(_batched(value, inner) for value, inner in zip(observation, space, strict=True))
+    return np.asarray(observation)[None]
 
 
 def unstack(observation: dict[str, Any]) -> list[dict[str, Any]]:
@@ -230,10 +242,8 @@ class BatchAgent:
             DivergenceError: the action is not finite.
         """
         n = batch_size(observation, self.observation_space)
-        if n is None and isinstance(observation, dict):
-            observation = {name: np.asarray(value)[None] for name, value in observation.items()}
-        elif n is None:
-            observation = np.asarray(observation)[None]
+        if n is None:
+            observation = _batched(observation, self.observation_space)
         rows = 1 if n is None else n
         start = np.full(rows, state is None)
         if episode_start is not None:

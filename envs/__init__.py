@@ -6,29 +6,14 @@ suite.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
 
-__all__ = ["ENVS", "THIRD_PARTY", "Environment", "ThirdParty", "register_all"]
+from valuegym.envs.registration import Environment, ThirdParty, core_spec, register_core, register_plugins
 
-
-class Environment(NamedTuple):
-    """One environment of this suite: the core that states it, its default arguments, its step limit and its tags."""
-
-    core: str
-    kwargs: dict[str, Any]
-    max_episode_steps: int | None
-    tags: tuple[str, ...]
-
-
-class ThirdParty(NamedTuple):
-    """One environment that is no core of this suite: the function that makes it, and the extra that it needs."""
-
-    entry_point: str
-    kwargs: dict[str, Any]
-    max_episode_steps: int
-    extra: str
+__all__ = ["ENVS", "THIRD_PARTY", "Environment", "ThirdParty", "register_all", "register_core"]
 
 
 def _core(family: str, core: str, steps: int | None, *tags: str, **kwargs: Any) -> Environment:
@@ -87,19 +72,18 @@ THIRD_PARTY: dict[str, ThirdParty] = {
 
 
 def register_all() -> None:
-    """Register every row once: cores as a scalar and a native vector environment, the others by their entry point."""
-    for id, row in THIRD_PARTY.items():
-        if id not in gym.registry:
-            gym.register(id=id, entry_point=row.entry_point, max_episode_steps=row.max_episode_steps, kwargs=row.kwargs)
-    for id, env in ENVS.items():
-        if id not in gym.registry:
-            gym.register(
-                id=id,
-                entry_point="valuegym.envs.functional:FunctionalEnv",
-                vector_entry_point="valuegym.envs.functional:FunctionalVectorEnv",
-                max_episode_steps=env.max_episode_steps,
-                kwargs={"core": env.core, **env.kwargs},
-            )
+    """Register every row once, and what installed packages bring.
+
+    Cores are registered as a scalar and a native vector environment, the others by their entry point.
+    """
+    specs = [core_spec(id, row) for id, row in ENVS.items()]
+    specs += [
+        EnvSpec(id, row.entry_point, max_episode_steps=row.max_episode_steps, kwargs=row.kwargs)
+        for id, row in THIRD_PARTY.items()
+    ]
+    for spec in specs:
+        gym.registry.setdefault(spec.id, spec)
+    register_plugins()
 
 
 register_all()

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -25,7 +26,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from valuegym.envs import checks, keys
+from valuegym.envs import checks, keys, plugins
 
 __all__ = [
     "Actions",
@@ -42,6 +43,16 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 TRAIL = 3  # former states in a picture
+REQUIRED = (  # parts without which a core cannot be played
+    "observation_space",
+    "action_space",
+    "metadata",
+    "initial",
+    "transition",
+    "reward",
+    "terminal",
+    "observation",
+)
 TOLERANCE = 1e-6  # share of a dimension's range by which an action may exceed it, and is clipped
 MOST_ROWS = 2**20  # of a vector environment, far more than its arrays have memory for
 _ENDLESS = np.iinfo(np.int64).max
@@ -95,7 +106,7 @@ class Core(Protocol):
 
 
 def load(entry: str, argument: str = "entry") -> Any:
-    """Import the object that "module:name" names.
+    """Import the object that "module:name" or "file.py:name" names.
 
     Registries hold such strings so that no module is imported before it is used. Errors call it `argument`.
 
@@ -103,11 +114,13 @@ def load(entry: str, argument: str = "entry") -> Any:
         ValueError: the entry is no such text, or names a module or an object that does not exist.
         ImportError: the module lacks something that it needs.
     """
-    module, _, name = checks.text(argument, entry, "the text 'module:name'").partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), name)):
+    module, _, name = checks.text(argument, entry, "the text 'module:name'").rpartition(":")
+    if module.endswith(".py"):
+        return plugins.load_reference(entry)
+    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
         raise checks.refusal(argument, entry, "the text 'module:name'")
     try:
-        return getattr(import_module(module), name)
+        return attrgetter(name)(import_module(module))
     except (ModuleNotFoundError, AttributeError) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is None or f"{module}.".startswith(f"{missing}."):
@@ -257,8 +270,9 @@ def _core(entry: str, kwargs: dict[str, Any]) -> Core:
     """Make the core that "module:Class" names."""
     made = load(entry, "core")
     made = made(**kwargs) if callable(made) else made
-    if not all(hasattr(made, name) for name in ("observation_space", "action_space", "metadata", "initial")):
-        raise checks.refusal("core", entry, "the class of a core")
+    lacking = [name for name in REQUIRED if not hasattr(made, name)]
+    if lacking:
+        raise checks.refusal("core", entry, f"the class of a core (see `Core`; it lacks {', '.join(lacking)})")
     core: Core = made
     return core
 

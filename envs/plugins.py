@@ -13,6 +13,7 @@ for `valuegym.environments`, `valuegym.experiments` and `valuegym.annotators`. O
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -22,6 +23,8 @@ from typing import Any
 
 __all__ = ["installed", "is_reference", "load_plugin", "load_reference", "short_name", "source_digest"]
 
+FILE = "_valuegym_file_"  # begins the names of modules that are imported from a file
+
 
 def is_reference(text: str) -> bool:
     """Return whether a text names an object in a file or module: "file.py:NAME" or "package.module:NAME"."""
@@ -30,26 +33,23 @@ def is_reference(text: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in name.split(".")) and (where.endswith(".py") or dotted)
 
 
+def _points(group: str) -> dict[str, list[EntryPoint]]:
+    """Return the different entry points of a group by the plug-in's name."""
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=group):
+        package = point.dist.name if point.dist is not None else re.split("[.:]", point.value)[0]
+        same = found.setdefault(f"{re.sub(r'[-_.]+', '_', package).lower()}.{point.name}", [])
+        if all(other.value != point.value for other in same):  # one that is found twice on the path is one
+            same.append(point)
+    return dict(sorted(found.items()))
+
+
 def installed(group: str) -> dict[str, EntryPoint]:
     """Return the entry points of a group, "package.name" to entry point; nothing is imported.
 
-    The package is the name of the distribution with underscores. A distribution's second entry point of one name, and
-    those of a second distribution of the same name, would be ambiguous.
-
-    Raises:
-        ValueError: two plug-ins have the same name.
+    The package is the name of the distribution, with underscores.
     """
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=group):
-        package = point.dist.name if point.dist is not None else point.value.partition(".")[0]
-        name = f"{package.replace('-', '_').lower()}.{point.name}"
-        if name in found and found[name].value != point.value:
-            raise ValueError(
-                f"Two plug-ins of {group} are called {name}: {found[name].value} and {point.value}; uninstall one of "
-                "the packages, or rename an entry point."
-            )
-        found[name] = point
-    return dict(sorted(found.items()))
+    return {name: points[0] for name, points in _points(group).items()}
 
 
 def _file(where: str) -> Path:
@@ -61,7 +61,7 @@ def _file(where: str) -> Path:
 
 def _import_file(path: Path) -> Any:
     """Import a file under a name of its own; modules beside it can be imported by it, after all others."""
-    name = f"_valuegym_file_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    name = f"{FILE}{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)
@@ -105,16 +105,22 @@ def load_plugin(group: str, name: str) -> Any:
     """Return the object of an installed plug-in, importing it.
 
     Raises:
-        ValueError: no plug-in of the group has this name, or it cannot be imported; the message names it.
+        ValueError: no plug-in of the group has this name, several have, or it cannot be imported; the message names it.
     """
-    found = installed(group)
+    found = _points(group)
     if name not in found:
         raise ValueError(f"No plug-in of {group} is called {name!r}; installed are {list(found) or 'none'}.")
+    point, *others = found[name]
+    if others:
+        raise ValueError(
+            f"Two plug-ins of {group} are called {name}: {point.value} and {others[0].value}; uninstall one of the "
+            "packages, or rename an entry point."
+        )
     try:
-        return found[name].load()
+        return point.load()
     except Exception as error:
         raise ValueError(
-            f"The plug-in {name} ({found[name].value}) cannot be imported: {type(error).__name__}: {error}"
+            f"The plug-in {name} ({point.value}) cannot be imported: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -15,12 +15,16 @@ import numpy as np
 
 import valuegym.envs  # noqa: F401 - registers the ids
 from valuegym.envs import checks, plugins
+from valuegym.envs.functional import load as load_core
 from valuegym.envs.preference import datasets, delivery
+from valuegym.envs.registration import has_core
 
 __all__ = [
     "EVALUATION",
     "EXPERIMENTS",
     "GROUP",
+    "NAME_IT",
+    "SUITE",
     "Experiment",
     "find",
     "in_workers",
@@ -31,6 +35,8 @@ __all__ = [
 ]
 
 GROUP = "valuegym.experiments"
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}/[a-z0-9][a-z0-9-]{0,59}")  # what a submission can hold
 
 EVALUATION = 1_000_000  # evaluation episodes are seeded from here on; training uses the run's own small seed
 
@@ -54,21 +60,37 @@ class Experiment:
         ranked: False for open-book reference tracks, whose answer is public.
         data: the dataset that it needs, "" for none.
         tags: for selection.
+        references: returns of the naive reference and of the oracle, 0 and 1 of the score, as the author declares them;
+            None for those that the environment's core computes.
+        deterministic: for an environment without a core, whether seed and actions determine what it does, so that its
+            records can be replayed; the rewards of others are claims.
     """
 
     id: str
     about: str
     env_id: str
-    arguments: str
-    agents: tuple[str, ...]
-    timesteps: int
-    episodes: int
-    seeds: tuple[int, ...]
-    score: str
+    arguments: str = "{}"
+    agents: tuple[str, ...] = ("uniform",)
+    timesteps: int = 0
+    episodes: int = 10
+    seeds: tuple[int, ...] = (0, 1, 2)
+    score: str = "return"
     options: tuple[str, tuple[int, ...]] | None = None
     ranked: bool = True
     data: str = ""
     tags: tuple[str, ...] = ()
+    references: tuple[float, float] | None = None
+    deterministic: bool = False
+
+    @property
+    def simulated(self) -> bool:
+        """True for an environment without a core."""
+        return not has_core(self.env_id)
+
+    @property
+    def replayable(self) -> bool:
+        """True where a record can be replayed; where it cannot, its rewards are claims."""
+        return self.deterministic or not self.simulated
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -79,6 +101,12 @@ class Experiment:
     def make_kwargs(self, data: str | None = None) -> dict[str, Any]:
         """Return `kwargs` with the folder of the dataset, where one is needed; records never hold the folder."""
         return self.kwargs | ({"data": data} if self.data else {})
+
+    def reset_options(self) -> list[dict[str, Any]]:
+        """Return the reset options of each episode."""
+        if self.options is None:
+            return [{} for _ in range(self.episodes)]
+        return [{self.options[0]: value} for value in self.options[1]]
 
     def evaluation_seeds(self, seed: int) -> list[int]:
         """Return the seeds of the evaluation episodes of one run, disjoint between runs and from training."""
@@ -369,7 +397,11 @@ EXPERIMENTS: dict[str, Experiment] = {
     )
 }
 
-
+SUITE = frozenset(EXPERIMENTS)  # those of valuegym, whose own agents are known to fit
+NAME_IT = (
+    "if it belongs to a file or package that you trust, name that by --plugin, for nothing that a record names is ever "
+    "imported."
+)
 _LOADED: list[str] = []  # texts by which experiments from outside were loaded in this process, in order
 
 
@@ -393,8 +425,11 @@ def _check(experiment: Any, text: str) -> Experiment:
     """Return an experiment from outside, if all its fields are sensible."""
     if not isinstance(experiment, Experiment):
         raise ValueError(f"{text} holds a {type(experiment).__name__}; expected an Experiment, or several.")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*/[a-z0-9][a-z0-9_.-]*", str(experiment.id)):
-        raise ValueError(f"{text}: id is {experiment.id!r}; expected FAMILY/TRACK in lower case.")
+    if not NAME.fullmatch(str(experiment.id)):
+        raise ValueError(
+            f"{text}: id is {experiment.id!r}; expected FAMILY/TRACK in lower-case letters, digits and dashes, at most "
+            "40 and 60 of them."
+        )
     where = f"{text} ({experiment.id})"
     if experiment.env_id not in gym.registry:
         raise ValueError(f"{where}: env_id is {experiment.env_id!r}, which is not registered with Gymnasium.")
@@ -410,9 +445,56 @@ def _check(experiment: Any, text: str) -> Experiment:
     seeds = checks.integers(f"{where}: seeds", experiment.seeds, (None,), 0, 2**31 - 1).tolist()
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"{where}: seeds is {experiment.seeds!r}; expected one or more different integers.")
+    _check_texts(where, experiment)
+    _check_options(where, experiment)
+    _check_references(where, experiment)
     if EXPERIMENTS.get(experiment.id, experiment) != experiment:
         raise ValueError(f"{text}: another experiment is called {experiment.id!r} already; choose another id.")
     return experiment
+
+
+def _check_texts(where: str, experiment: Experiment) -> None:
+    for name in ("agents", "tags"):
+        texts: Any = getattr(experiment, name)
+        if not isinstance(texts, (tuple, list)) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{where}: {name} is {texts!r}; expected several texts.")
+    for name in ("ranked", "deterministic"):
+        checks.flag(f"{where}: {name}", getattr(experiment, name))
+
+
+def _check_options(where: str, experiment: Experiment) -> None:
+    options: Any = experiment.options
+    if options is None:
+        return
+    if not (isinstance(options, (tuple, list)) and len(options) == 2 and isinstance(options[0], str)):
+        raise ValueError(f"{where}: options is {options!r}; expected a name and a value for each episode.")
+    if not isinstance(options[1], (tuple, list)) or len(options[1]) != experiment.episodes:
+        raise ValueError(f"{where}: options is {options!r}; expected {experiment.episodes} values, one an episode.")
+
+
+def _check_references(where: str, experiment: Experiment) -> None:
+    """Refuse references that are declared where the core computes them, and a score without any."""
+    computed = False
+    if not experiment.simulated:
+        core = load_core(gym.spec(experiment.env_id).kwargs["core"])
+        computed = hasattr(core, "references") or experiment.score != "return"
+    elif experiment.score != "return":
+        raise ValueError(f"{where}: score is {experiment.score!r}; an environment without a core has 'return' alone.")
+    elif experiment.data:
+        raise ValueError(f"{where}: data is {experiment.data!r}; an environment without a core gets none.")
+    if experiment.references is None and not computed:
+        raise ValueError(
+            f"{where}: references is None, but {experiment.env_id} computes none; expected the returns of a naive "
+            "agent and of the best one, such as references=(20.0, 500.0)."
+        )
+    if experiment.references is not None:
+        naive, best = checks.reals(f"{where}: references", experiment.references, (2,)).tolist()
+        if computed:
+            raise ValueError(f"{where}: {experiment.env_id} computes its references; leave references out.")
+        if not 1e-9 * max(abs(naive), abs(best)) < best - naive < float("inf"):
+            raise ValueError(
+                f"{where}: references is {experiment.references!r}; expected the naive return first, the best above it."
+            )
 
 
 def register(experiment: Experiment) -> Experiment:

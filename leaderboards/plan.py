@@ -78,7 +78,7 @@ def why_not(agent: str, experiment: str, data: str | None = None, settings: Mapp
 
 
 def misfits(jobs: Sequence[Job], executor: str = "pool") -> list[str]:
-    """Return a sentence for every agent and track of these jobs that do not fit; those of each track's own list do.
+    """Return a sentence for every agent and track of these jobs that do not fit; a track of valuegym fits its own list.
 
     Agents are made by the executor, as the runs make them: what one of them does to its process harms no other.
 
@@ -88,7 +88,11 @@ def misfits(jobs: Sequence[Job], executor: str = "pool") -> list[str]:
     """
     pairs = {(job.agent, job.experiment, job.settings): job for job in jobs}
     strange = [
-        job for job in pairs.values() if job.settings or job.agent not in experiments.find(job.experiment).agents
+        job
+        for job in pairs.values()
+        if job.settings
+        or job.experiment not in experiments.SUITE
+        or job.agent not in experiments.find(job.experiment).agents
     ]
     work = experiments.in_workers(_why_not)
     reasons = executors.parallel_map(work, strange, 1, "checking", executor)

@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector.utils import concatenate, create_empty_array
 
 from valuegym.agents import make, references
 from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.records import simulators
 from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
 from valuegym.leaderboards.records.record import (
     Episode,
     Record,
+    RecordError,
     path_of,
     remove_stale_temporaries,
     write_record,
 )
+from valuegym.leaderboards.records.simulators import Play
 from valuegym.leaderboards.verification.replay import replay
-from valuegym.leaderboards.verification.scores import SCORES
+from valuegym.leaderboards.verification.scores import declared_scores, scores_of, simulated_returns
 
-__all__ = ["Job", "jobs", "play", "play_record", "run", "run_all"]
+__all__ = ["Job", "jobs", "play", "play_record", "play_simulators", "predicted", "run", "run_all"]
 
 
 class Job(NamedTuple):
@@ -91,13 +96,7 @@ def play(
     ends = np.zeros((n, 2), np.bool_)
     every = getattr(core, "checkpoint", 1)
     while running.any():
-        answer = agent.predict(observation, state=memory, episode_start=start, deterministic=deterministic)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise ValueError(
-                f"{type(agent).__name__}.predict returned a {type(answer).__name__}; expected a pair (actions, "
-                "memory), as Stable-Baselines3's models return it."
-            )
-        action, memory = answer
+        action, memory = predicted(agent, observation, memory, start, deterministic)
         action = allowed.clip(action, (n,))
         observation, _, terminated, truncated, _ = envs.step(action)
         state = envs.unwrapped.state
@@ -110,6 +109,55 @@ def play(
         start = terminated | truncated
         running &= ~start
     return [Episode(seeds[i], actions[i], states[i], bool(ends[i, 0]), bool(ends[i, 1])) for i in range(n)]
+
+
+def play_simulators(
+    agent: Any, what: experiments.Experiment, seeds: Sequence[int]
+) -> tuple[list[Episode], list[float]]:
+    """Play one episode in each of several environments without a core; return the episodes and their returns.
+
+    Raises:
+        ValueError: the agent's `predict` returns no pair, or an action outside the action space; the environment fails,
+            or is declared deterministic and does something else when the same actions are played again.
+    """
+    plays = [
+        Play(simulators.make(what.env_id, what.kwargs), seed, options)
+        for seed, options in zip(seeds, what.reset_options(), strict=True)
+    ]
+    space, start, memory = plays[0].env.observation_space, np.ones(len(plays), np.bool_), None
+    batch: Any = create_empty_array(space, len(plays))
+    while not all(play.over for play in plays):
+        seen = [play.observation for play in plays]
+        batch = concatenate(space, seen, batch)
+        action, memory = predicted(agent, deepcopy(batch), memory, start)
+        for row, play in enumerate(plays):
+            if not play.over:
+                play.step(action[row])
+        start = np.zeros(len(plays), np.bool_)
+    episodes = [play.episode(what.deterministic) for play in plays]
+    for play in plays:
+        play.env.close()
+    try:
+        return episodes, simulated_returns(what, episodes)
+    except RecordError as error:
+        raise ValueError(
+            f"{what.id} is declared deterministic, but {error} Declare deterministic=False, and scores are claims."
+        ) from error
+
+
+def predicted(agent: Any, observation: Any, memory: Any, start: Any, deterministic: bool = True) -> tuple[Any, Any]:
+    """Return an agent's actions and memory.
+
+    Raises:
+        ValueError: its `predict` returns something else.
+    """
+    answer = agent.predict(observation, state=memory, episode_start=start, deterministic=deterministic)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise ValueError(
+            f"{type(agent).__name__}.predict returned a {type(answer).__name__}; expected a pair (actions, "
+            "memory), as Stable-Baselines3's models return it."
+        )
+    return answer
 
 
 def run(
@@ -181,13 +229,17 @@ def play_record(
     """
     what = experiments.find(experiment)
     spec, seeds = what.spec(), what.evaluation_seeds(seed) if evaluation is None else list(evaluation)
+    digest = environment_digest(what.env_id, what.arguments, data if what.data else None, what.deterministic)
+    made_with = provenance() | ({"agent": dict(about)} if about else {})
+    if what.simulated:
+        episodes, returns = play_simulators(player, what, seeds)
+        scores = declared_scores(what, returns)
+        return Record(agent, experiment, seed, spec, digest, made_with, episodes, scores.tolist())
     envs = gym.make_vec(what.env_id, num_envs=what.episodes, **what.make_kwargs(data))
     options = {what.options[0]: np.array(what.options[1])} if what.options else {}
     episodes = play(player, envs, seeds, options)
     core = envs.unwrapped.core  # type: ignore[attr-defined]
-    scores = SCORES[what.score](core, replay(core, episodes, spec["max_episode_steps"], options), {})
-    digest = environment_digest(what.env_id, what.arguments, data if what.data else None)
-    made_with = provenance() | ({"agent": dict(about)} if about else {})
+    scores = scores_of(what, core, replay(core, episodes, spec["max_episode_steps"], options), {})
     return Record(agent, experiment, seed, spec, digest, made_with, episodes, scores.tolist())
 
 

@@ -227,12 +227,19 @@ def noticed_reversal(pairs: Segment, labels: Array) -> float:
     """Return the `reversal_power` for answers about pairs.
 
     Labels are refused only if both agreements are low, so that the lower one decides how well a reversal is noticed.
+
+    Raises:
+        ValueError: a label is none (`models.check_labels`).
     """
-    return reversal_power(*min(_agreements(pairs, labels), key=lambda one: one.share))
+    return reversal_power(*min(_agreements(pairs, models.check_labels("labels", labels)), key=lambda one: one.share))
 
 
 def agreement_text(pairs: Segment, labels: Array) -> str:
-    """Return a sentence on how far answers agree with the segments, and whether reversed labels would be noticed."""
+    """Return a sentence on how far answers agree with the segments, and whether reversed labels would be noticed.
+
+    Raises:
+        ValueError: a label is none (`models.check_labels`).
+    """
     best = agreement(pairs, labels)
     return (
         f"{100 * best.share:.0f}% of the {best.answers} answers about unequal segments go to the better one; had the "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from valuegym.leaderboards.board import operations
-from valuegym.leaderboards.cli.arguments import Function, add_command, add_data, add_workers, read_key
+from valuegym.leaderboards.cli.arguments import Function, add_command, add_data, add_plugin, add_workers, read_key
 from valuegym.leaderboards.records.submission import read_card
 from valuegym.leaderboards.trust.judgement import Judgement
 from valuegym.leaderboards.trust.ledger import LedgerEntry
@@ -59,6 +59,7 @@ def _add_verdicts(actions: Any) -> None:
     sub.add_argument("submission", help="the submission file")
     add_data(sub)
     add_workers(sub)
+    add_plugin(sub)
     help = "run a committed agent in a sandbox on secret seeds and record the verdict"
     example = "my-agent/ --commitment 2 --experiment preference/boards-regret --nonce nonce.txt"
     sub = _add_action(actions, "execute", _execute, help, example)
@@ -71,6 +72,7 @@ def _add_verdicts(actions: Any) -> None:
     _add_nonce(sub)
     sub.add_argument("--output", metavar="FILE", help="where the submission goes (default: FOLDER.zip)")
     add_data(sub)
+    add_plugin(sub)
     help = "judge what is new in an open wandb project, and publish what was accepted in another"
     sub = _add_action(actions, "collect", _collect, help, "--inbox lab/inbox --publish lab/board --key board-key")
     sub.add_argument("--inbox", required=True, metavar="ENTITY/PROJECT", help="where anybody may log submissions")
@@ -78,6 +80,7 @@ def _add_verdicts(actions: Any) -> None:
     sub.add_argument("--folder", default="inbox", metavar="FOLDER", help="where submissions go (default: inbox)")
     add_data(sub)
     add_workers(sub)
+    add_plugin(sub)
 
 
 # --- actions ---

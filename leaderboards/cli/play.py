@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+
 from valuegym import envs
 from valuegym.agents import AGENTS, references
-from valuegym.envs import plugins
+from valuegym.envs import plugins, registration
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.cli.arguments import (
     Commitment,
@@ -106,6 +108,11 @@ def list_all() -> str:
     lines = ["environments"]
     lines += [f"  {id:<40} {', '.join(entry.tags)}" for id, entry in envs.ENVS.items()]
     lines += [f"  {id:<40} control  [extra: {row.extra}]" for id, row in envs.THIRD_PARTY.items()]
+    lines += [f"  {id:<40} {', '.join(('own', *entry.tags))}" for id, entry in registration.OWN.items()]
+    for name, point in plugins.installed(registration.GROUP).items():
+        id = registration.plugin_id(name, point)
+        fault = getattr(gym.registry.get(id), "fault", "the id belongs to another environment")
+        lines.append(f"  {id:<40} plug-in: {point.value}{f'  [refused: {fault}]' if fault else ''}")
     lines += ["", "agents"]
     lines += [
         f"  {name:<40} {entry.about}{f'  [extra: {entry.extra}]' if entry.extra else ''}"
@@ -116,6 +123,8 @@ def list_all() -> str:
     for experiment in experiments.EXPERIMENTS.values():
         notes = [] if experiment.ranked else ["open book, not ranked"]
         notes += [f"needs {experiment.data}"] if experiment.data else []
+        notes += [] if experiment.references is None else ["references declared by the author"]
+        notes += [] if experiment.replayable else ["rewards are claims"]
         lines.append(f"  {experiment.id:<40} {experiment.about}{f'  [{chr(44).join(notes)}]' if notes else ''}")
     outside = plugins.installed(experiments.GROUP)
     lines += [f"  {name:<40} plug-in: {point.value}; --plugin {name} loads it" for name, point in outside.items()]

@@ -124,11 +124,14 @@ def claimed_scores(results: str) -> list[Score]:
 
 
 def render_verdicts(verdicts: Sequence[Verdict]) -> str:
-    """Return verdicts for people: a line for every rejected record, one for warnings, and a count."""
+    """Return verdicts for people: a line for every rejected record, one for each kind of warning, and a count."""
     lines = [f"rejected  {verdict.path}: {verdict.reason}" for verdict in verdicts if verdict.reason]
     warned = [verdict for verdict in verdicts if verdict.warnings]
     if warned:
         lines.append(f"note      {len(warned)} records were made with other sources; they replay all the same")
+    claimed = sum(verdict.claimed for verdict in verdicts)
+    if claimed:
+        lines.append(f"note      {claimed} records hold claimed rewards: their environment does not repeat itself")
     good = sum(not verdict.reason for verdict in verdicts)
     rest = "" if good == len(verdicts) else f", {len(verdicts) - good} rejected"
     return "\n".join((*lines, f"verified  {good} of {len(verdicts)} records{rest}"))

@@ -17,20 +17,14 @@ import numpy.typing as npt
 
 import valuegym.envs
 from valuegym.envs import keys
+from valuegym.envs.registration import has_core
+from valuegym.leaderboards.records.simulators import golden_trace, quantised
 
 __all__ = ["environment_digest", "provenance"]
 
 Array = npt.NDArray[Any]
 
-ROWS, STEPS, DECIMALS = 4, 24, 6
-
-
-def _quantised(value: Array) -> bytes:
-    """Return the bytes of an array rounded to DECIMALS places: processors may differ in the last digits."""
-    array = np.asarray(value)
-    if array.dtype.kind == "f":
-        return (np.round(array.astype(np.float64), DECIMALS) + 0.0).tobytes()
-    return array.astype(np.int64).tobytes()
+ROWS, STEPS = 4, 24
 
 
 def _actions(space: Any, t: int) -> Array:
@@ -44,12 +38,17 @@ def _actions(space: Any, t: int) -> Array:
 
 
 @lru_cache
-def environment_digest(env_id: str, arguments: str, data: str | None = None) -> str:
+def environment_digest(env_id: str, arguments: str, data: str | None = None, repeatable: bool = True) -> str:
     """Return the SHA-256 by which two machines can tell whether they mean the same environment.
 
-    It covers id, arguments (JSON), hashes of the data, and a quantised trace of ROWS environments, STEPS long.
+    It covers id, arguments (JSON), hashes of the data, and a quantised trace of ROWS environments, STEPS long; that of
+    an environment without a core its spaces, and the trace of one environment where it is `repeatable`.
     """
     kwargs = json.loads(arguments)
+    if not has_core(env_id):
+        digest = hashlib.sha256(json.dumps([env_id, kwargs], sort_keys=True).encode())
+        golden_trace(digest, env_id, kwargs, repeatable)
+        return digest.hexdigest()
     folder: dict[str, Any] = {"data": data} if data else {}
     envs: Any = gym.make_vec(env_id, num_envs=ROWS, **kwargs, **folder)
     core = envs.unwrapped.core
@@ -59,14 +58,14 @@ def environment_digest(env_id: str, arguments: str, data: str | None = None) -> 
 
     def absorb(observation: Any) -> None:
         for name, value in sorted(observation.items()) if isinstance(observation, dict) else [("", observation)]:
-            digest.update(name.encode() + _quantised(value))
+            digest.update(name.encode() + quantised(value))
 
     absorb(envs.reset(seed=0)[0])
     for t in range(STEPS):
         observation, reward, terminated, truncated, _ = envs.step(_actions(core.action_space, t))
         absorb(observation)
         for value in (reward, terminated, truncated):
-            digest.update(_quantised(value))
+            digest.update(quantised(value))
     return digest.hexdigest()
 
 

@@ -381,7 +381,7 @@ def _complete(experiment: str, seeds: list[int]) -> None:
     try:
         what = experiments.find(experiment)
     except ValueError:
-        raise SubmissionError(f"There is no experiment {printable(experiment)} here.") from None
+        raise SubmissionError(f"There is no experiment {printable(experiment)} here; {experiments.NAME_IT}") from None
     missing, extra = sorted(set(what.seeds) - set(seeds)), sorted(set(seeds) - set(what.seeds))
     _require(not missing, f"{experiment} lacks the seeds {missing[:10]}; a submission has all {len(what.seeds)}.")
     _require(not extra, f"{experiment} has no seeds {extra[:10]}.")

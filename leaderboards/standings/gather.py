@@ -57,7 +57,8 @@ def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
     """Return one score per agent and experiment, in the order of the experiments and of their agents.
 
     A score that lacks seeds says so in its standing: leaving out an unlucky seed must not pay. Runs without a defined
-    score are left out, which the score says; they do not count as missing.
+    score are left out, which the score says; they do not count as missing. A score on an environment that does not
+    repeat itself is claimed, unless the board executed the agent itself.
 
     Raises:
         ValueError: for two records of one run, an unknown tier, or an unknown experiment.
@@ -78,7 +79,8 @@ def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
         kept: NDArray[np.bool_] = np.all(there.any(1), axis=-1)
         undefined = int((~there.all(-1)).sum()), int((~kept).sum())
         seeds = tuple(seed for seed, keep in zip(seeds, kept, strict=True) if keep)
-        standing, points = Standing(tier, missing), evaluation_points(what, values.shape[-1])
+        reached = tier if what.replayable or tier == "executed" else "claimed"  # nobody can replay its rewards
+        standing, points = Standing(reached, missing), evaluation_points(what, values.shape[-1])
         about = (standing, what.ranked, role_of(agent), undefined)
         scores.append(Score(agent, experiment, points, values[kept], seeds, *about))
     order = list(experiments.EXPERIMENTS)

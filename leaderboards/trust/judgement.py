@@ -237,6 +237,10 @@ def conclude(path: str | Path, submission: Submission, verdicts: Sequence[Verdic
     opened = sorted(name for name in tracks if not experiments.find(name).ranked)
     if opened:
         notes.append(f"open book, not ranked: {', '.join(opened)}")
+    unchecked = sorted(name for name in tracks if not experiments.find(name).replayable)
+    if unchecked and tier != "executed":
+        notes.append(f"rewards as claimed, for the environment does not repeat itself: {', '.join(unchecked)}")
+        tier = "claimed" if len(unchecked) == len(tracks) and not submission.seal else tier
     commitment = submission.seal["commitment"] if submission.seal else -1
     return bad._replace(tier=tier, notes=tuple(notes), commitment=commitment)
 

@@ -20,7 +20,7 @@ WIDTH = 12  # of a column
 def has_measures(what: experiments.Experiment) -> bool:
     """Return whether the environment of an experiment has measures beyond the score."""
     env: Any = gym.make(what.env_id, **what.make_kwargs()) if not what.data else None
-    return env is not None and hasattr(env.unwrapped.core, "episode_metrics")
+    return env is not None and hasattr(getattr(env.unwrapped, "core", None), "episode_metrics")
 
 
 def measure(record: Record) -> dict[str, np.ndarray[Any, Any]]:
@@ -30,7 +30,7 @@ def measure(record: Record) -> dict[str, np.ndarray[Any, Any]]:
         ValueError: where the environment has none.
     """
     what = experiments.find(record.experiment)
-    core: Any = gym.make(what.env_id, **what.make_kwargs()).unwrapped.core  # type: ignore[attr-defined]
+    core: Any = getattr(gym.make(what.env_id, **what.make_kwargs()).unwrapped, "core", None)
     if not hasattr(core, "episode_metrics"):
         raise ValueError(f"{what.env_id} has no measures; environments of the coevolution family do.")
     from valuegym.envs import rollouts

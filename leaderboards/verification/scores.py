@@ -9,7 +9,8 @@ Tracks of query environments are scored by the core itself at its evaluation poi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,21 @@ from numpy.typing import NDArray
 
 from valuegym.envs.functional import Core, take_rows
 from valuegym.envs.mdp import between
+from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records import simulators
+from valuegym.leaderboards.records.record import Episode
 from valuegym.leaderboards.verification.replay import Replay
 
-__all__ = ["SCORES", "References", "normalised_returns", "reference_returns", "scores_at_evaluation_points"]
+__all__ = [
+    "SCORES",
+    "References",
+    "declared_scores",
+    "normalised_returns",
+    "reference_returns",
+    "scores_at_evaluation_points",
+    "scores_of",
+    "simulated_returns",
+]
 
 References = dict[tuple[Any, ...], tuple[float, float]]  # returns of both references, by the episode's id
 
@@ -52,6 +65,37 @@ def normalised_returns(core: Core, replay: Replay, cached: References) -> NDArra
 def scores_at_evaluation_points(core: Core, replay: Replay, cached: References) -> NDArray[np.float64]:
     """Return the scores at the evaluation points of a query environment: (E, P)."""
     return np.asarray(replay.last.scores)
+
+
+def declared_scores(what: Experiment, returns: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return returns (E,), 0 and 1 at the references that the author of the track declares: (E, 1)."""
+    assert what.references is not None
+    naive, best = (np.float64(value) for value in what.references)
+    return np.asarray((np.asarray(returns, np.float64) - naive) / (best - naive))[:, None]
+
+
+def simulated_returns(what: Experiment, episodes: Sequence[Episode]) -> list[float]:
+    """Return the returns of recorded episodes of an environment without a core: replayed, or claimed.
+
+    The options of the reset begin again with each record.
+
+    Raises:
+        RecordError: with the first thing that is not as the environment would have it.
+    """
+    options = itertools.cycle(what.reset_options())
+    returns = []
+    for claim, chosen in zip(episodes, options, strict=False):
+        env = simulators.make(what.env_id, what.kwargs)  # a new one, so that no episode depends on another
+        returns.append(simulators.replayed_return(env, claim, chosen, what.deterministic))
+        env.close()
+    return returns
+
+
+def scores_of(what: Experiment, core: Core, replay: Replay, cached: References) -> NDArray[np.float64]:
+    """Return the scores (E, P) of replayed episodes by the kind of score and the references of an experiment."""
+    if what.references is not None:
+        return declared_scores(what, replay.returns)
+    return SCORES[what.score](core, replay, cached)
 
 
 SCORES: dict[str, Callable[[Core, Replay, References], NDArray[np.float64]]] = {

@@ -17,7 +17,7 @@ from valuegym.leaderboards.records.fingerprint import environment_digest, proven
 from valuegym.leaderboards.records.record import Record, RecordError, read_record
 from valuegym.leaderboards.verification import reference_cache
 from valuegym.leaderboards.verification.replay import replay
-from valuegym.leaderboards.verification.scores import SCORES, References
+from valuegym.leaderboards.verification.scores import References, declared_scores, scores_of, simulated_returns
 
 __all__ = [
     "Candidate",
@@ -42,12 +42,14 @@ class Verdict(NamedTuple):
         reason: why it was rejected, "" if it is true.
         warnings: differences that do not matter by themselves.
         record: the record, None if it was rejected.
+        claimed: whether its rewards were taken as they are, for the environment does not repeat itself.
     """
 
     path: str
     reason: str
     warnings: tuple[str, ...] = ()
     record: Record | None = None
+    claimed: bool = False
 
 
 class Candidate(NamedTuple):
@@ -84,15 +86,13 @@ def _check_header(record: Record, data: str | None, seeds: Sequence[int] | None)
     try:
         what = experiments.find(record.experiment)
     except ValueError:
-        raise RecordError(
-            f"there is no experiment {record.experiment[:80]!r} here; if it belongs to a file or package that you "
-            "trust, name that by --plugin, for nothing that a record names is ever imported."
-        ) from None
+        raise RecordError(f"there is no experiment {record.experiment[:80]!r} here; {experiments.NAME_IT}") from None
     if record.seed not in what.seeds:
         raise RecordError(f"seed {record.seed} is not one of the experiment's seeds {what.seeds}.")
     if record.spec != what.spec():
         raise RecordError("the environment's spec is not the one registered here.")
-    if record.digest != environment_digest(what.env_id, what.arguments, data if what.data else None):
+    data = data if what.data else None
+    if record.digest != environment_digest(what.env_id, what.arguments, data, what.deterministic):
         raise RecordError("the environment digest differs: the record was made with another environment or other data.")
     seeds = what.evaluation_seeds(record.seed) if seeds is None else list(seeds)
     played = [episode.seed for episode in record.episodes]
@@ -111,14 +111,18 @@ def _replayed(records: Sequence[Record], data: str | None, cached: References) -
         RecordError: if any of the records is not true.
     """
     what, counts = experiments.find(records[0].experiment), [len(record.episodes) for record in records]
-    env: Any = gym.make(what.env_id, **what.make_kwargs(data)).unwrapped
-    options = {what.options[0]: np.tile(what.options[1], len(records))} if what.options else {}
     episodes = [episode for record in records for episode in record.episodes]
-    found = replay(env.core, episodes, what.spec()["max_episode_steps"], options)
-    scores = np.split(SCORES[what.score](env.core, found, cached), np.cumsum(counts)[:-1])
+    if what.simulated:
+        together, tolerance = declared_scores(what, simulated_returns(what, episodes)), 1e-6
+    else:
+        env: Any = gym.make(what.env_id, **what.make_kwargs(data)).unwrapped
+        options = {what.options[0]: np.tile(what.options[1], len(records))} if what.options else {}
+        found = replay(env.core, episodes, what.spec()["max_episode_steps"], options)
+        together, tolerance = scores_of(what, env.core, found, cached), 1e-9
+    scores = np.split(together, np.cumsum(counts)[:-1])
     for record, own in zip(records, scores, strict=True):
         claimed = np.array(record.scores, np.float64) if len({len(row) for row in record.scores}) == 1 else np.zeros(0)
-        if claimed.shape != own.shape or not np.allclose(claimed, own, 0, 1e-9, equal_nan=True):
+        if claimed.shape != own.shape or not np.allclose(claimed, own, 0, tolerance, equal_nan=True):
             raise RecordError("the scores are not those that the actions earn.")
     return scores
 
@@ -180,9 +184,11 @@ def verify_together(paths: Sequence[str], data: str | None = None) -> list[Verdi
 
 def _accepted(path: str, record: Record) -> Verdict:
     """Return the verdict on a record that is true, with the differences that do not matter by themselves."""
-    here = provenance()
+    here, what = provenance(), experiments.find(record.experiment)
     differs = [name for name in ("source", "valuegym") if record.provenance.get(name) != here[name]]
-    return Verdict(path, "", tuple(f"{name} differs from this installation's" for name in differs), record)
+    return Verdict(
+        path, "", tuple(f"{name} differs from this installation's" for name in differs), record, not what.replayable
+    )
 
 
 class _Batch(NamedTuple):

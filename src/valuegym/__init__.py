@@ -12,9 +12,11 @@ from valuegym import envs
 from valuegym._version import __version__
 
 if TYPE_CHECKING:
+    from valuegym import testing
     from valuegym.agents import make as make_agent
     from valuegym.agents.base import rules
     from valuegym.agents.sb3_vec_env import make as sb3_vec_env
+    from valuegym.envs.registration import register_core
     from valuegym.leaderboards.evaluation import Evaluation, evaluate, record
     from valuegym.leaderboards.experiments import Experiment
     from valuegym.leaderboards.run import run
@@ -28,9 +30,11 @@ __all__ = [
     "evaluate",
     "make_agent",
     "record",
+    "register_core",
     "rules",
     "run",
     "sb3_vec_env",
+    "testing",
     "verify",
 ]
 
@@ -40,9 +44,11 @@ _LAZY = {
     "evaluate": "valuegym.leaderboards.evaluation:evaluate",
     "make_agent": "valuegym.agents:make",
     "record": "valuegym.leaderboards.evaluation:record",
+    "register_core": "valuegym.envs.registration:register_core",
     "rules": "valuegym.agents.base:rules",
     "run": "valuegym.leaderboards.run:run",
     "sb3_vec_env": "valuegym.agents.sb3_vec_env:make",
+    "testing": "valuegym.testing",
     "verify": "valuegym.leaderboards.verification.verify:verify",
 }
 
@@ -51,9 +57,11 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from valuegym.envs.functional import load
+    from importlib import import_module
 
-    value = globals()[name] = load(_LAZY[name])
+    module, _, attribute = _LAZY[name].partition(":")
+    value = import_module(module)
+    value = globals()[name] = getattr(value, attribute) if attribute else value
     return value
 
 

@@ -412,6 +412,8 @@ def with_labels(labels: Any) -> dict[str, Callable[[], Any]]:
         ),
         "annotators.answer_codes": lambda: annotators.answer_codes(labels),
         "human_data.agreement": lambda: human_data.agreement(PAIRS, labels),
+        "human_data.agreement_text": lambda: human_data.agreement_text(PAIRS, labels),
+        "human_data.noticed_reversal": lambda: human_data.noticed_reversal(PAIRS, labels),
         "human_data.check": lambda: human_data.check(PAIRS, labels, human_data.statistics(PAIRS)),
     }
 

@@ -48,8 +48,10 @@ def test_plugins_are_named_by_package_and_loaded_when_used(folder: Path) -> None
 def test_a_clash_of_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("shy", f"pack.{module}:Shy", "valuegym.agents") for module in ("a", "b")]
     monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    points.append(EntryPoint("bold", "os:getcwd", "valuegym.agents"))
     with pytest.raises(ValueError, match=r"Two plug-ins of valuegym\.agents are called pack\.shy: .* uninstall one"):
-        plugins.installed("valuegym.agents")
+        plugins.load_plugin("valuegym.agents", "pack.shy")
+    assert plugins.load_plugin("valuegym.agents", "os.bold")() == str(Path.cwd())  # others are not harmed
     monkeypatch.setattr(plugins, "entry_points", lambda group: points[:1] * 2)  # found twice on the path
     assert list(plugins.installed("valuegym.agents")) == ["pack.shy"]
 

@@ -177,7 +177,7 @@ def test_impossible_estimates_are_refused(id: str) -> None:
     env.reset(seed=0)
     size = {WEIGHTS_ID: 6, POLICY_ID: 600}[id]
     assert env.action_space == gym.spaces.Box(-1, 1, (size,), np.float32)
-    for value, said in ((np.nan, "NaN"), (np.inf, "finite"), (1.5, r"\[-1, 1\]")):
+    for value, said in ((np.nan, "is nan"), (np.inf, "is inf"), (1.5, "from -1.0 to 1.0")):
         action = np.zeros(size, np.float32)
         action[-1] = value
         with pytest.raises(ValueError, match=said):
@@ -497,7 +497,7 @@ def test_a_board_of_ten_thousand_cells() -> None:
         ({"board": "..G"}, "only random boards"),
         ({"size": (1, 9)}, r"size\[0\] is 1; expected an integer from 2 to 128"),
         ({"size": (5, 129)}, r"size\[1\] is 129"),
-        ({"size": (5, True, 3)}, "size has shape"),
+        ({"size": (5, True, 3)}, "size is"),
         ({"size": 5}, "size has shape"),
         ({"size": "55"}, "size is '55'"),
     ],

@@ -134,6 +134,8 @@ def test_what_does_not_fit_is_said_before_anything_starts(
         ({"id": "Own"}, "id is 'Own'; expected FAMILY/TRACK"),
         ({"id": "control/lqr"}, "another experiment is called 'control/lqr' already"),
         ({"id": "../x"}, "expected FAMILY/TRACK"),
+        ({"id": "own/my_track"}, "in lower-case letters, digits and dashes"),
+        ({"id": f"own/{'x' * 61}"}, "at most 40 and 60"),
         ({"env_id": "valuegym/No-v0"}, "not registered"),
         ({"arguments": "{"}, "arguments is no JSON"),
         ({"arguments": "[]"}, "expected a JSON object"),

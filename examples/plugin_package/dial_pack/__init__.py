@@ -1,0 +1,1 @@
+"""A dial to turn: an agent, an environment and a track for valuegym."""

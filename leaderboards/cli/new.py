@@ -1,0 +1,203 @@
+"""The command `valuegym new`: a small starting point of one's own, with a test, that works as it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import keyword
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from valuegym.envs import template
+from valuegym.leaderboards.cli.arguments import add_command
+from valuegym.leaderboards.records.record import write_atomically
+from valuegym.leaderboards.records.submission import EXAMPLE
+
+__all__ = ["KINDS", "add_commands", "contents", "write_new"]
+
+NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
+LONGEST = 30  # characters of a name, so that all made of it are names that records can hold
+
+AGENT = '''"""An agent of one's own: made by {Class}(env, seed=seed, **settings), played by `predict` of BatchAgent."""
+
+import numpy as np
+from valuegym.agents.base import BatchAgent
+
+
+class {Class}(BatchAgent):
+    """Agent that plays the action nearest to 0, or the middle one of several."""
+
+    def act(self, observation, memory, start):
+        """Return actions (N, ...) for a batch of N observations, and what to remember until the next step.
+
+        Start (N,) marks the episodes that begin; memory is None at the first call.
+        """
+        space, n = self.action_space, len(start)
+        if hasattr(space, "n"):
+            return np.full(n, space.start + space.n // 2), memory
+        action = np.clip(np.zeros(space.shape), space.low, space.high).astype(space.dtype)
+        return np.stack([action] * n), memory
+'''
+AGENT_TEST = '''"""Test of {name}.py: the agent plays a track, and its record replays."""
+
+from pathlib import Path
+
+import valuegym
+
+AGENT = f"{{Path(__file__).with_name('{name}.py')}}:{Class}"
+
+
+def test_its_record_replays(tmp_path):
+    path = valuegym.run(AGENT, "control/lqr", 0, tmp_path)
+    assert valuegym.verify(path).reason == ""
+
+
+def test_it_is_scored_between_the_references():
+    score, low, high = valuegym.evaluate(AGENT, "control/lqr", seeds=[0, 1]).estimate
+    assert low <= score <= high <= 1
+'''
+TRACK = '''"""A track of one's own. Who verifies records of it names this file: --plugin {name}.py:TRACK."""
+
+from valuegym import Experiment
+
+TRACK = Experiment(
+    id="own/{dashes}",
+    about="A regulator of twice the mass.",
+    env_id="valuegym/LQR-v0",
+    arguments='{{"mass": 2.0}}',
+    agents=("uniform", "oracle"),
+)
+'''
+TRACK_TEST = '''"""Test of {name}.py: the oracle scores 1, and a record of another agent replays."""
+
+import numpy as np
+import valuegym
+from {name} import TRACK
+
+
+def test_the_oracle_scores_one_and_others_less(tmp_path):
+    assert np.allclose(valuegym.evaluate("oracle", TRACK, seeds=[0]).scores, 1)
+    assert valuegym.evaluate("uniform", TRACK).estimate[0] < 1
+
+
+def test_a_record_replays(tmp_path):
+    path = valuegym.run("uniform", TRACK.id, TRACK.seeds[0], tmp_path)
+    assert valuegym.verify(path).reason == ""
+'''
+ENVIRONMENT = '''"""An environment of one's own as a core, and a track on it.
+
+{protocol}
+"""
+{code}
+
+# By its file, so that every process that loads the track finds the core.
+valuegym.register_core("own/{Class}-v0", f"{{__file__}}:{Class}", tags=("tabular",))
+TRACK = valuegym.Experiment(
+    id="own/{dashes}",
+    about="Walk to the goal and stay there.",
+    env_id="own/{Class}-v0",
+    agents=("uniform", "oracle"),
+)
+'''
+ENVIRONMENT_TEST = '''"""Test of {name}.py: what every environment of valuegym passes, and scores of its references."""
+
+from functools import partial
+
+import gymnasium as gym
+import numpy as np
+import valuegym
+from {name} import TRACK
+
+
+def test_it_passes_every_check():
+    valuegym.testing.check(partial(gym.make, TRACK.env_id))
+
+
+def test_the_oracle_scores_one_and_others_less():
+    assert np.allclose(valuegym.evaluate("oracle", TRACK).scores, 1)
+    assert valuegym.evaluate("uniform", TRACK).estimate[0] < 1
+'''
+KINDS = ("agent", "environment", "track")
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command of this file to the parser."""
+    sub = add_command(
+        commands,
+        "new",
+        _new,
+        "write an agent, an environment or a track of your own to begin with, and its test, into this folder",
+        "valuegym new agent shy",
+        "valuegym new environment maze",
+    )
+    sub.add_argument("kind", choices=KINDS, help="what to write")
+    sub.add_argument("name", metavar="NAME", help="of the file, in lower case: NAME.py, NAME:Name")
+
+
+def _environment() -> tuple[str, str]:
+    """Return the protocol and the code of the template core."""
+    source = Path(template.__file__).read_text(encoding="utf-8")
+    documentation = (template.__doc__ or "").strip().partition("\n\n")[2]
+    code = source[source.index("\nfrom __future__") :]
+    code = re.sub(r"__all__ = .*\n\n", "", code)
+    return documentation, code.replace("from valuegym.envs import", "import valuegym\nfrom valuegym.envs import")
+
+
+def contents(kind: str, name: str) -> dict[str, str]:
+    """Return the files of a starting point, by their names.
+
+    Raises:
+        ValueError: the kind is unknown, or the name cannot be that of a module of one's own.
+    """
+    if not NAME.fullmatch(name) or len(name) > LONGEST or keyword.iskeyword(name):
+        raise ValueError(
+            f"NAME is {name!r}; expected at most {LONGEST} lower-case letters, digits and single underscores, a letter "
+            "first."
+        )
+    if not Path(f"{name}.py").exists() and find_spec(name) is not None:
+        raise ValueError(f"NAME is {name!r}, but a module of that name is installed; choose another.")
+    words = {"name": name, "Class": name.title().replace("_", ""), "dashes": name.replace("_", "-")}
+    if kind == "agent":
+        card = EXAMPLE | {"name": f"{name}.{words['Class']}"}
+        files = {f"{name}.py": AGENT, f"test_{name}.py": AGENT_TEST}
+        return {file: text.format(**words) for file, text in files.items()} | {
+            "card.json": json.dumps(card, indent=2) + "\n"
+        }
+    if kind == "track":
+        files = {f"{name}.py": TRACK, f"test_{name}.py": TRACK_TEST}
+    elif kind == "environment":
+        files = {f"{name}.py": ENVIRONMENT, f"test_{name}.py": ENVIRONMENT_TEST}
+        protocol, code = (text.replace("Corridor", words["Class"]) for text in _environment())
+        words |= {"protocol": protocol, "code": code.rstrip("\n") + "\n"}
+    else:
+        raise ValueError(f"There is no template of {kind!r}; expected one of {', '.join(KINDS)}.")
+    return {file: text.format(**words) for file, text in files.items()}
+
+
+def write_new(kind: str, name: str, folder: str | Path = ".") -> list[Path]:
+    """Write a starting point into a folder, and return the paths of its files; none is overwritten.
+
+    Raises:
+        ValueError: as `contents`.
+        FileExistsError: one of the files is there already; then none is written.
+        OSError: a file cannot be written.
+    """
+    files = {Path(folder) / file: text for file, text in contents(kind, name).items()}
+    there = [str(path) for path in files if path.exists()]
+    if there:
+        raise FileExistsError(f"{', '.join(there)} is there already; nothing was written.")
+    for path, text in files.items():
+        write_atomically(path, text)
+    return list(files)
+
+
+def _new(args: argparse.Namespace) -> None:
+    paths = write_new(args.kind, args.name)
+    name = paths[0].stem
+    if args.kind == "agent":
+        words = f"--agent {name}.py:{name.title().replace('_', '')} --experiment control/lqr"
+    else:
+        words = f"--experiment {name}.py:TRACK"
+    print(f"wrote  {', '.join(map(str, paths))}\nnext   pytest\n       valuegym run {words}")
