@@ -219,12 +219,13 @@ def feedback_pairs(feedback: Any, num_actions: int | None = None, **options: Any
     """
     sides = feedback.first, feedback.second
     inputs = [step_inputs(side.observations, side.actions, num_actions) for side in sides]
-    masks = [np.arange(x.shape[1]) < np.asarray(side.lengths)[:, None] for x, side in zip(inputs, sides, strict=True)]
+    known: dict[str, Any] = dict(options)
+    for name, side, x in zip(("first_mask", "second_mask"), sides, inputs, strict=True):
+        known.setdefault(name, np.arange(x.shape[1]) < np.asarray(side.lengths)[:, None])
     answers = feedback.answers
     answered = ~np.isnan(answers.labels)
-    known: dict[str, Any] = {}
     if np.isfinite(answers.strength[answered]).all():
-        known["strength"] = np.where(answered, answers.strength, 0.0)
+        known.setdefault("strength", np.where(answered, answers.strength, 0.0))
     if (answers.user[answered] >= 0).all():
-        known["group"] = np.where(answered, answers.user, 0)
-    return make_pairs(*inputs, answers.labels, first_mask=masks[0], second_mask=masks[1], **(known | options))
+        known.setdefault("group", np.where(answered, answers.user, 0))
+    return make_pairs(inputs[0], inputs[1], answers.labels, **known)
