@@ -74,6 +74,7 @@ TRACK_TEST = '''"""Test of {name}.py: the oracle scores 1, and a record of anoth
 
 import numpy as np
 import valuegym
+
 from {name} import TRACK
 
 
@@ -108,6 +109,7 @@ from functools import partial
 import gymnasium as gym
 import numpy as np
 import valuegym
+
 from {name} import TRACK
 
 
