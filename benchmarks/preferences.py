@@ -8,6 +8,8 @@
 of the processor. imitation (Gleave et al. 2022, MIT) lives in an environment of its own and is run as a subprocess;
 the two take turns, and medians over rounds are printed. Its activation is ReLU and ours SiLU.
 
+    labels      of a Bradley-Terry annotator of temperature 1, from true rewards
+    pairs       of random segments drawn from 200 episodes of 500 steps
     forward     probabilities of all 512 pairs, without gradients
     training    Adam in batches of 32, per pair seen
     ensemble    the same of 3 networks at once, a pair counted once; there, each network's own training, one by one
@@ -27,6 +29,7 @@ import _timing
 import numpy as np
 
 PAIRS, STEPS, OBSERVATION, ACTION, WIDTH, BATCH, MEMBERS, POOL = 512, 64, 8, 2, 32, 32, 3, 128
+EPISODES, LENGTH = 200, 500
 
 
 def data() -> tuple[Any, Any, Any]:
@@ -48,11 +51,16 @@ def rates(arms: dict[str, tuple[Callable[[], object], int]], seconds: float) -> 
 def ours(seconds: float) -> dict[str, float]:
     """Return pairs per second."""
     import torch
+    from gymnasium.spaces import Box
 
     from valuegym.agents.reward_models.bradley_terry import fit_pairs, reward_ensemble
     from valuegym.agents.reward_models.fitting import FitSettings
     from valuegym.agents.reward_models.pairs import make_pairs, step_inputs
     from valuegym.agents.reward_models.queries import select
+    from valuegym.envs.feedback.annotators import Annotator, Boltzmann
+    from valuegym.envs.feedback.queries import Experience
+    from valuegym.envs.feedback.segments import Segments
+    from valuegym.envs.feedback.utilities import PartialReturn
 
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
@@ -71,7 +79,21 @@ def ours(seconds: float) -> dict[str, float]:
         with torch.no_grad():
             select("disagreement", BATCH, generator, several(pool))
 
+    rewards = observations[:, :-1, 0].astype(float)
+    first, second = (Segments(observations[k::2], actions[k::2], rewards[k::2]) for k in range(2))
+    annotator, rng = Annotator(PartialReturn(), choice=Boltzmann(1.0)), np.random.default_rng(0)
+    box, moves = (Box(-np.inf, np.inf, (size,), np.float32) for size in (OBSERVATION, ACTION))
+    experience = Experience(box, moves, EPISODES, LENGTH + 1)
+    every = np.arange(EPISODES)
+    experience.begin(np.zeros((EPISODES, OBSERVATION), np.float32), every)
+    for _ in range(LENGTH):
+        step = rng.standard_normal((EPISODES, OBSERVATION + ACTION)).astype(np.float32)
+        nothing = np.zeros(EPISODES, np.bool_)
+        experience.add(step[:, OBSERVATION:], step[:, 0].astype(float), step[:, :OBSERVATION], nothing, every)
+
     arms: dict[str, tuple[Callable[[], object], int]] = {
+        "labels": (lambda: annotator(first, second, rng), PAIRS),
+        "pairs": (lambda: experience.pairs(PAIRS, STEPS, rng), PAIRS),
         "forward": (forward, PAIRS),
         "training": (lambda: fit_pairs(single, pairs, settings, generator, standardise=False), PAIRS),
         "ensemble": (lambda: fit_pairs(several, pairs, settings, generator, standardise=False), PAIRS),
@@ -91,7 +113,7 @@ def theirs(seconds: float) -> dict[str, float]:
     torch.set_num_threads(1)
     observations, actions, labels = data()
     segments = [
-        TrajectoryWithRew(obs=o, acts=a, infos=None, terminal=False, rews=np.zeros(STEPS, np.float32))
+        TrajectoryWithRew(obs=o, acts=a, infos=None, terminal=False, rews=o[:-1, 0])
         for o, a in zip(observations, actions, strict=True)
     ]
     fragments = [(segments[2 * k], segments[2 * k + 1]) for k in range(PAIRS)]
@@ -123,7 +145,23 @@ def theirs(seconds: float) -> dict[str, float]:
         with torch.no_grad():
             single(fragments)
 
+    rng = np.random.default_rng(0)
+    gatherer = comparisons.SyntheticGatherer(temperature=1, rng=rng)
+    fragmenter = comparisons.RandomFragmenter(rng=rng, warning_threshold=0)
+    episodes = [
+        TrajectoryWithRew(
+            obs=rng.standard_normal((LENGTH + 1, OBSERVATION)).astype(np.float32),
+            acts=rng.standard_normal((LENGTH, ACTION)).astype(np.float32),
+            infos=None,
+            terminal=False,
+            rews=rng.standard_normal(LENGTH).astype(np.float32),
+        )
+        for _ in range(EPISODES)
+    ]
+
     arms: dict[str, tuple[Callable[[], object], int]] = {
+        "labels": (lambda: gatherer(fragments), PAIRS),
+        "pairs": (lambda: fragmenter(episodes, STEPS, PAIRS), PAIRS),
         "forward": (forward, PAIRS),
         "training": (lambda: one.train(dataset), PAIRS),
         "ensemble": (lambda: three.train(dataset), PAIRS),
