@@ -134,7 +134,7 @@ def theirs(seconds: float) -> dict[str, float]:
     one, three = trainer(comparisons.BasicRewardTrainer, single), trainer(comparisons.EnsembleTrainer, several)
 
     class Pool(comparisons.Fragmenter):
-        """The same candidates each time."""
+        """Source of the same candidates each time."""
 
         def __call__(self, trajectories: Any, fragment_length: int, num_pairs: int) -> Any:
             return fragments[:num_pairs]

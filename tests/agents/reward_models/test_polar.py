@@ -1,4 +1,4 @@
-"""Policy discrimination: held-out policies are told apart without labels, and a few labels are enough after that."""
+"""Policy discrimination: policies held out are distinguished without labels, and a few labels are enough after that."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def trained() -> PolicyDiscriminator:
     return model
 
 
-def test_policies_that_were_not_seen_are_told_apart(trained: PolicyDiscriminator) -> None:
+def test_policies_that_were_not_seen_are_distinguished(trained: PolicyDiscriminator) -> None:
     rng = np.random.default_rng(1)
     held_out = behaviour(random_gains(30, rng), 10, rng)
     assert float(policy_accuracy(trained, held_out, seeded(0)).min()) > 0.9
