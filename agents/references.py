@@ -80,15 +80,16 @@ def record_name(agent: str, settings: Mapping[str, Any] | None = None) -> str:
     """Return the name under which records hold an agent.
 
     An agent of valuegym keeps its name; others get that of their file and object, `my_agent.MyAgent`, which always
-    holds a dot. Settings add a dash and eight digits of their SHA-256, so that no two variants share a name. Whether
-    there is such an agent is not looked at.
+    holds a dot. Saved agents get that of their file without `-seed-N`, so that the seeds of one agent are together.
+    Settings add a dash and eight digits of their SHA-256, so that no two variants share a name. Whether there is such
+    an agent is not looked at.
 
     Raises:
         ValueError: a setting is no JSON.
     """
     name = agent
     if saved.is_saved(agent):
-        name = f"saved.{saved.path_of(agent).stem}"
+        name = f"saved.{re.sub(r'-seed-[0-9]+$', '', saved.path_of(agent).stem)}"
     elif sb3_zip.is_zip(agent):
         algorithm, _, path = agent.partition(":")
         name = f"{algorithm}.{Path(path).stem}"

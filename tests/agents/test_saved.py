@@ -111,6 +111,8 @@ def test_names_and_headers_of_saved_agents(tmp_path: Path) -> None:
     agent, env, _ = trained("lqr_model_based")
     text = written(tmp_path, agent, "lqr_model_based", env, experiment="control/lqr", timesteps=60)
     assert references.record_name(text) == "saved.lqr_model_based"
+    for stem in ("x-seed-0", "x-seed-12", "x"):
+        assert references.record_name(f"saved:models/{stem}.safetensors") == "saved.x"
     origin = references.origin(text)
     assert origin["reference"] == "saved:lqr_model_based.safetensors" and len(origin["source"]) == 64
     assert origin["trained"] == {
