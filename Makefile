@@ -10,7 +10,7 @@ DIST := build/dist
 
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 FOLDERS := src/valuegym envs agents leaderboards
-TEXTS := $(FOLDERS) studies benchmarks tools tests docs README.md CHANGELOG.md Makefile
+TEXTS := $(FOLDERS) examples studies benchmarks tools tests docs README.md CHANGELOG.md Makefile
 METADATA := setup.cfg setup.py pyproject.toml constraints.txt src/valuegym/_version.py
 FILES := $(shell find $(FOLDERS) -type f ! -path '*/__pycache__/*' | sort)
 

@@ -5,6 +5,7 @@
     package.module:make           the same in a module that can be imported
     my_package.shy                the plug-in `shy` of the installed package my-package (group `valuegym.agents`)
     sac:model.zip                 a model saved by Stable-Baselines3 or sb3-contrib
+    saved:vagram.safetensors      an agent that `valuegym train` saved
 
 An agent of valuegym enters by the same call as anybody's: constructor(env, seed=seed, **settings).
 """
@@ -20,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from valuegym.agents import sb3_zip
+from valuegym.agents import saved, sb3_zip
 from valuegym.agents.base import Agent
 from valuegym.agents.table import AGENTS
 from valuegym.envs import checks, plugins
@@ -29,7 +30,9 @@ from valuegym.envs.functional import load
 __all__ = ["GROUP", "KINDS", "check", "make", "origin", "record_name", "settings_of", "settings_text"]
 
 GROUP = "valuegym.agents"
-KINDS = "a name of `valuegym list`, FILE.py:NAME, PACKAGE.MODULE:NAME, PACKAGE.PLUGIN or ALGORITHM:MODEL.zip"
+KINDS = (
+    "a name of `valuegym list`, FILE.py:NAME, PACKAGE.MODULE:NAME, PACKAGE.PLUGIN, ALGORITHM:MODEL.zip or saved:FILE"
+)
 LONGEST = 64  # characters of a name in a record
 
 
@@ -72,7 +75,9 @@ def check(agent: str) -> None:
         raise ValueError(f"agent is {checks.printed(agent)}; expected {KINDS}.")
     if agent in AGENTS:
         return
-    if sb3_zip.is_zip(agent):
+    if saved.is_saved(agent):
+        saved.read_about(agent)
+    elif sb3_zip.is_zip(agent):
         path = agent.partition(":")[2]
         if not Path(path).is_file():
             raise ValueError(f"There is no file {path}; expected ALGORITHM:MODEL.zip.")
@@ -90,14 +95,17 @@ def record_name(agent: str, settings: Mapping[str, Any] | None = None) -> str:
     """Return the name under which records hold an agent.
 
     An agent of valuegym keeps its name; others get that of their file and object, `my_agent.MyAgent`, which always
-    holds a dot. Settings add a dash and eight digits of their SHA-256, so that no two variants share a name. Whether
-    there is such an agent is not looked at.
+    holds a dot. Saved agents get that of their file without `-seed-N`, so that the seeds of one agent are together.
+    Settings add a dash and eight digits of their SHA-256, so that no two variants share a name. Whether there is such
+    an agent is not looked at.
 
     Raises:
         ValueError: a setting is no JSON.
     """
     name = checks.text("agent", agent, KINDS)
-    if sb3_zip.is_zip(agent):
+    if saved.is_saved(agent):
+        name = f"saved.{re.sub(r'-seed-[0-9]+$', '', saved.path_of(agent).stem)}"
+    elif sb3_zip.is_zip(agent):
         algorithm, _, path = agent.partition(":")
         name = f"{algorithm}.{Path(path).stem}"
     elif plugins.is_reference(agent):
@@ -123,9 +131,13 @@ def origin(agent: str, settings: Mapping[str, Any] | None = None) -> dict[str, A
     found: dict[str, Any] = {"settings": dict(settings)} if settings else {}
     if agent in AGENTS:
         return found
+    if saved.is_saved(agent):
+        about, path = saved.read_about(agent), saved.path_of(agent)
+        made = {key: about[key] for key in ("agent", "seed", "settings", "experiment", "timesteps") if key in about}
+        source = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found | {"reference": f"{saved.PREFIX}{path.name}", "source": source, "trained": made}
     if sb3_zip.is_zip(agent):
-        name, path = agent, agent.partition(":")[2]
-        source = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        name, source = agent, hashlib.sha256(Path(agent.partition(":")[2]).read_bytes()).hexdigest()
     elif plugins.is_reference(agent):
         name, source = agent, plugins.source_digest(agent)
     else:
@@ -165,10 +177,10 @@ def make(name: str, env: Any, seed: int = 0, **settings: Any) -> Agent:
         ImportError: the agent needs an extra that is not installed; the message names it.
     """
     check(name)
-    if sb3_zip.is_zip(name):
+    if saved.is_saved(name) or sb3_zip.is_zip(name):
         if settings:
             raise ValueError(f"{name} is a trained model and takes no settings; got {settings}.")
-        return sb3_zip.load(name, env)
+        return saved.load(name, env, make) if saved.is_saved(name) else sb3_zip.load(name, env)
     constructor = _constructor(name)
     if not isinstance(constructor, type) and hasattr(constructor, "predict"):  # ready, for example a trained model
         if settings:

@@ -12,15 +12,18 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from valuegym.agents.base import finite_action
 
-__all__ = ["ZippedPolicy", "is_zip", "load"]
+__all__ = ["LIBRARIES", "ZippedPolicy", "is_zip", "load", "members"]
 
 LIBRARIES = ("stable_baselines3", "sb3_contrib")
 MAX_BYTES = 2**31  # of tensors, unpacked
@@ -76,18 +79,26 @@ def _algorithm(name: str) -> Any:
     raise ValueError(f"There is no algorithm {name!r}; expected one of {', '.join(names) or 'none'}{rest}.")
 
 
-def _member(archive: zipfile.ZipFile, name: str, most: int, path: str) -> bytes:
+def members(path: str, most: Mapping[str, int]) -> list[bytes]:
+    """Return the contents of members of a zip, each of at most so many bytes.
+
+    Raises:
+        ValueError: it is no zip, is damaged, lacks one of them, or one is larger.
+    """
+    found = []
     try:
-        info = archive.getinfo(name)
-    except KeyError:
-        raise ValueError(f"{path} holds no {name!r}; expected a model saved by Stable-Baselines3's save().") from None
-    if info.file_size > most:
-        raise ValueError(f"{path}: {name} has {info.file_size} bytes; at most {most} are read.")
-    with archive.open(info) as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"{path}: {name} has more than {most} bytes.")
-    return content
+        with zipfile.ZipFile(path) as archive:
+            for name, limit in most.items():
+                if name not in archive.namelist():
+                    raise ValueError(f"{path} holds no {name!r}; expected a model saved by Stable-Baselines3's save().")
+                with archive.open(name) as stream:
+                    content = stream.read(limit + 1)
+                if len(content) > limit:
+                    raise ValueError(f"{path}: {name} has more than {limit} bytes; no more are read.")
+                found.append(content)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no model saved by Stable-Baselines3: {error}") from None
+    return found
 
 
 def _class_name(text: Any) -> str:
@@ -137,11 +148,16 @@ def _check_space(what: str, saved: Any, space: Any, path: str) -> None:
     for part, here in (
         (":type:", str(type(space))),
         ("_shape", list(space.shape) if space.shape is not None else None),
+        ("spaces", str(getattr(space, "spaces", ""))),  # of a dictionary, in the order that the weights have
+        ("nvec", str(getattr(space, "nvec", ""))),
+        ("start", str(getattr(space, "start", ""))),
         ("n", str(getattr(space, "n", ""))),
         ("low", str(getattr(space, "low", ""))),
         ("high", str(getattr(space, "high", ""))),
     ):
         there = saved.get(part)
+        if part == "spaces" and not str(there).startswith("{"):
+            continue  # versions of Gymnasium print it in other ways
         if there is not None and here not in ("", None) and str(there) != str(here):
             raise ValueError(
                 f"{path} was trained with another {what} space than {space}: its {part.strip(':_')} is "
@@ -171,18 +187,25 @@ def load(text: str, env: Any) -> ZippedPolicy:
     if not Path(path).is_file():
         raise ValueError(f"There is no file {path}; expected ALGORITHM:FILE.zip.")
     try:
-        with zipfile.ZipFile(path) as archive:
-            settings = json.loads(_member(archive, "data", MAX_JSON, path))
-            content = _member(archive, "policy.pth", MAX_BYTES, path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        data, content = members(path, {"data": MAX_JSON, "policy.pth": MAX_BYTES})
+        settings = json.loads(data)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no model saved by Stable-Baselines3: {error}") from None
     if not isinstance(settings, dict):
         raise ValueError(f"{path} is no model saved by Stable-Baselines3: its settings are no object.")
     policy_class = _policy_class(algorithm, settings.get("policy_class"), path)
     space = getattr(env, "single_observation_space", env.observation_space)
     actions = getattr(env, "single_action_space", env.action_space)
-    if is_image_space(space) and not is_image_space_channels_first(space):
-        space = VecTransposeImage.transpose_space(space)
+
+    def as_trained(space: Any) -> Any:  # images with channels first, in dictionaries too, as Stable-Baselines3 has them
+        if isinstance(space, gym.spaces.Dict):
+            space = deepcopy(space)  # a new one could have another order of names, and so have the weights
+            space.spaces.update({name: as_trained(part) for name, part in space.spaces.items()})
+            return space
+        last = is_image_space(space) and not is_image_space_channels_first(space)
+        return VecTransposeImage.transpose_space(space) if last else space
+
+    space = as_trained(space)
     _check_space("observation", settings.get("observation_space"), space, path)
     _check_space("action", settings.get("action_space"), actions, path)
     kwargs = settings.get("policy_kwargs") or {}

@@ -1,47 +1,43 @@
-"""Updates per second of a dynamics ensemble: batched, member after member, and by the arithmetic of mbrl-lib.
+"""Updates per second of a dynamics ensemble: batched, member after member, and by mbrl-lib.
 
     python benchmarks/ensemble.py [--seconds 3] [--rounds 5]
 
+    python -m venv folder && folder/bin/pip install torch==VERSION gymnasium omegaconf hydra-core termcolor tqdm
+    folder/bin/pip install --no-deps mbrl
+    python benchmarks/ensemble.py --python folder/bin/python --rounds 21 --seconds 0.15
+
 One update is a forward pass on a batch of 256 rows per member, squared error, the backward pass and a step of Adam.
 All arms have the same sizes (one output more for the reward, on the trunk of the states), inputs that are already
-standardised, and one thread. "mbrl-lib" is the arithmetic of its EnsembleLinearLayer (matmul, then an addition),
-rebuilt, with Adam as it comes. Arms take turns, and medians over rounds are printed.
+standardised, and one thread. Arms take turns, and medians over rounds are printed.
+
+With `--python` the second side is mbrl-lib (Pineda et al. 2021, MIT) itself, its `GaussianMLP` without variances, which
+lives in an environment of its own and runs as a subprocess, on the same arrays and with the same fused Adam, at several
+sizes. It is timed twice: by its `Model.update`, which also computes the norm of the gradient, and without that norm,
+which is the same work as ours. What counts is the median of the rounds' ratios; many short turns beat a busy machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from statistics import median
+from typing import IO, Any
 
 import _timing
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from valuegym.agents.control.batched_mlp import MLP
-from valuegym.agents.control.buffer import Transitions
-from valuegym.agents.control.ensemble import Architecture, Ensemble, ModelFit, fit
-from valuegym.agents.control.losses import LOSSES
-
 MEMBERS, WIDTH, DEPTH = 5, 64, 3
+SIZES = ((5, 64, 3), (7, 64, 3), (5, 200, 4), (7, 200, 4))  # members, width and depth, against mbrl-lib
+ARMS = ("its loss and Adam", "its Model.update")
 D, A, BATCH, N = 11, 3, 256, 5000
-Update = Callable[[Tensor, Tensor], None]
-
-
-class EnsembleLinearLayer(nn.Module):
-    """One layer of mbrl-lib (Pineda et al. 2021): x W, and then + b."""
-
-    def __init__(self, members: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(members, inputs, outputs) / (2 * inputs**0.5))
-        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(E, B, in) -> (E, B, out)."""
-        return x.matmul(self.weight) + self.bias
+Update = Callable[[Tensor, Tensor], object]
 
 
 def _layers(sizes: list[int], layer: Callable[[int, int], nn.Module]) -> nn.Sequential:
@@ -60,27 +56,94 @@ def _stepped(network: nn.Module, optimiser: torch.optim.Optimizer) -> Update:
     return update
 
 
-def arms() -> dict[str, Update]:
-    """One update of each arm on inputs (E, B, D + A) and targets (E, B, D + 1)."""
+def arrays(members: int) -> tuple[Tensor, Tensor]:
+    """Return inputs (E, B, D + A) and targets (E, B, D + 1)."""
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(members, BATCH, D + A, generator=g), torch.randn(members, BATCH, D + 1, generator=g)
+
+
+def batched(members: int, width: int, depth: int) -> Update:
+    """Return one update of the stacked networks."""
+    from valuegym.agents.control.batched_mlp import MLP
+
+    network = MLP(members, D + A, D + 1, width, depth)
+    return _stepped(network, torch.optim.Adam(network.parameters(), fused=True))
+
+
+def loop() -> Update:
+    """Return one update of every member, one after the other."""
     sizes = [D + A] + [WIDTH] * DEPTH + [D + 1]
-    batched = MLP(MEMBERS, D + A, D + 1, WIDTH, DEPTH)
-    library = _layers(sizes, lambda a, b: EnsembleLinearLayer(MEMBERS, a, b))
     single = [_layers(sizes, nn.Linear) for _ in range(MEMBERS)]
     alone = [_stepped(network, torch.optim.Adam(network.parameters(), fused=True)) for network in single]
 
-    def loop(x: Tensor, y: Tensor) -> None:
-        for update, a, b in zip(alone, x, y, strict=True):
-            update(a, b)
+    def update(x: Tensor, y: Tensor) -> None:
+        for one, a, b in zip(alone, x, y, strict=True):
+            one(a, b)
 
-    return {
-        "batched": _stepped(batched, torch.optim.Adam(batched.parameters(), fused=True)),
-        "mbrl-lib": _stepped(library, torch.optim.Adam(library.parameters())),
-        "loop": loop,
-    }
+    return update
+
+
+def theirs(members: int, width: int, depth: int) -> dict[str, Update]:
+    """Return one update of mbrl-lib by each of ARMS; works where mbrl-lib is installed."""
+    from mbrl.models import GaussianMLP
+
+    activation = {"_target_": "torch.nn.SiLU"}
+
+    def new() -> tuple[Any, torch.optim.Optimizer]:
+        model = GaussianMLP(D + A, D + 1, "cpu", depth, members, width, True, activation_fn_cfg=activation)
+        return model, torch.optim.Adam(model.parameters(), fused=True)
+
+    model, optimiser = new()
+    whole, its_optimiser = new()
+
+    def bare(x: Tensor, y: Tensor) -> None:
+        optimiser.zero_grad()
+        model.loss(x, y)[0].backward()
+        optimiser.step()
+
+    return dict(zip(ARMS, (bare, lambda x, y: whole.update(x, its_optimiser, y)), strict=True))
+
+
+def serve(questions: IO[str]) -> None:
+    """Answer each question, [members, width, depth, seconds], by the updates per second of ARMS."""
+    known: dict[tuple[int, ...], dict[str, Update]] = {}
+    for line in questions:
+        *size, seconds = json.loads(line)
+        if tuple(size) not in known:
+            known[tuple(size)] = theirs(*size)
+        updates, (x, y) = known[tuple(size)], arrays(size[0])
+        print(json.dumps([_timing.rate(partial(update, x, y), seconds) for update in updates.values()]), flush=True)
+
+
+def against(python: str, rounds: int, seconds: float) -> None:
+    """Print updates per second of both libraries in turns, and the ratios."""
+    command = [python, __file__, "--child"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peer:
+        assert peer.stdin is not None and peer.stdout is not None
+        print(f"batch {BATCH} per member, one thread, {rounds} rounds; ratio: median (min to max)")
+        print(f"{'members, hidden':<18}{'valuegym':>10}   mbrl-lib, updates/s, and how many times as fast is valuegym")
+        for size in SIZES:
+            work, rates = partial(batched(*size), *arrays(size[0])), []
+            for _ in range(rounds):
+                print(json.dumps([*size, seconds]), file=peer.stdin, flush=True)
+                other = json.loads(peer.stdout.readline())
+                rates.append([_timing.rate(work, seconds), *other])
+            mine, *others = zip(*rates, strict=True)
+            print(f"{f'{size[0]} x ({size[2]} x {size[1]})':<18}{median(mine):>10.0f}", end="")
+            for name, other in zip(ARMS, others, strict=True):
+                ratio = [a / b for a, b in zip(mine, other, strict=True)]
+                print(
+                    f"   {name} {median(other):.0f}: {median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})", end=""
+                )
+            print()
 
 
 def _whole(seconds: float) -> dict[str, float]:
     """Updates per second of `ensemble.fit` itself: sampling, standardising and weighting included."""
+    from valuegym.agents.control.buffer import Transitions
+    from valuegym.agents.control.ensemble import Architecture, Ensemble, ModelFit, fit
+    from valuegym.agents.control.losses import LOSSES
+
     g = torch.Generator().manual_seed(0)
     s = torch.randn(N, D, generator=g)
     data = Transitions(s, torch.randn(N, A, generator=g), s[:, 0], s.roll(1, 0), torch.zeros(N) > 0)
@@ -104,11 +167,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--python", help="an interpreter whose environment has mbrl-lib, to compare with")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    g = torch.Generator().manual_seed(0)
-    batch = [torch.randn(MEMBERS, BATCH, size, generator=g) for size in (D + A, D + 1)]
-    updates = arms()
+    if options.child:
+        serve(sys.stdin)
+        return
+    if options.python:
+        against(options.python, options.rounds, options.seconds)
+        return
+    batch = arrays(MEMBERS)
+    updates = {"batched": batched(MEMBERS, WIDTH, DEPTH), "loop": loop()}
     rates: dict[str, list[float]] = {name: [] for name in updates}
     for _ in range(options.rounds):
         for name, update in updates.items():

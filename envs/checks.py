@@ -71,8 +71,8 @@ def printed(value: Any) -> str:
 def plain(value: Any) -> Any:
     """Return a value with numpy's numbers and arrays, paths and members of enumerations in it as JSON's own types.
 
-    Mappings and NamedTuples become dictionaries, a graph of networkx that of its `networks.Network`, sets become lists in
-    the order of their texts; other values stay as they are.
+    Mappings and NamedTuples become dictionaries, a graph of networkx that of its `networks.Network`, sets become lists
+    in the order of their texts; other values stay as they are.
     """
     if isinstance(value, np.longdouble):
         return float(value)
@@ -86,17 +86,22 @@ def plain(value: Any) -> Any:
         return plain(value.value)
     if isinstance(value, Mapping):
         return {plain(name): plain(one) for name, one in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return plain(value._asdict())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return _plain_items(value)
     if hasattr(type(value), "is_multigraph"):
         from valuegym.envs.coevolution import networks
 
         return plain(networks.from_networkx(value))
-    if isinstance(value, (set, frozenset)):
-        return [plain(one) for one in sorted(value, key=repr)]
-    if isinstance(value, list):
-        return [plain(one) for one in value]
-    return tuple(plain(one) for one in value) if isinstance(value, tuple) else value
+    return value
+
+
+def _plain_items(values: Any) -> Any:
+    """Return what `plain` makes of a collection without names."""
+    if hasattr(values, "_asdict"):
+        return plain(values._asdict())
+    if isinstance(values, tuple):
+        return tuple(plain(one) for one in values)
+    return [plain(one) for one in (values if isinstance(values, list) else sorted(values, key=repr))]
 
 
 def real(

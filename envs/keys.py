@@ -46,11 +46,11 @@ def _finalise(x: Key) -> Key:
 
 
 def _unsigned(counter: Counter) -> Key:
-    """Return integers as uint64 arrays; negative ones wrap around."""
-    array = np.asarray(counter)
+    """Return integers as uint64 arrays of at least one axis; negative ones wrap around."""
+    array = counter if type(counter) is np.ndarray and counter.ndim else np.atleast_1d(np.asarray(counter))
     if array.dtype.kind not in "iu":
         raise checks.refusal("A key or counter", counter, "integers of at most 64 bits")
-    return array.astype(np.uint64)
+    return array.astype(np.uint64, copy=False)  # at least one axis, for scalars would warn of overflow
 
 
 @lru_cache(maxsize=4096)
@@ -60,7 +60,7 @@ def _constant_offset(counter: int) -> Key:
 
 def _offset(counter: Counter) -> Key:
     """Return the offset of a counter in the SplitMix64 sequence; constants are cached."""
-    return _constant_offset(counter) if type(counter) is int else (np.atleast_1d(_unsigned(counter)) + _ONE) * _GOLDEN
+    return _constant_offset(counter) if type(counter) is int else (_unsigned(counter) + _ONE) * _GOLDEN
 
 
 def mix(key: Key | int, *counters: Counter) -> Key:
@@ -71,7 +71,7 @@ def mix(key: Key | int, *counters: Counter) -> Key:
     Raises:
         ValueError: a key or a counter is no integer.
     """
-    key = np.atleast_1d(_unsigned(key))  # arrays wrap around silently, scalars would warn
+    key = _unsigned(key)
     for counter in counters:
         key = _finalise(key + _offset(counter))
     return key

@@ -24,6 +24,7 @@ from typing import Any
 __all__ = ["installed", "is_reference", "load_plugin", "load_reference", "short_name", "source_digest"]
 
 FILE = "_valuegym_file_"  # begins the names of modules that are imported from a file
+_SOURCE = "__valuegym_source__"  # SHA-256 of the file as it was imported
 
 
 def is_reference(text: str) -> bool:
@@ -60,18 +61,25 @@ def _file(where: str) -> Path:
 
 
 def _import_file(path: Path) -> Any:
-    """Import a file under a name of its own; modules beside it can be imported by it, after all others."""
+    """Import a file under a name of its own, and again once it has been edited.
+
+    Modules beside it can be imported by it, after all others.
+    """
     name = f"{FILE}{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
+    content = path.read_bytes()
+    source = hashlib.sha256(content).hexdigest()
+    there = sys.modules.get(name)
+    if there is not None and getattr(there, _SOURCE) == source:
+        return there
     spec = spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # a regular file that ends with .py
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     module = module_from_spec(spec)
+    setattr(module, _SOURCE, source)
     sys.modules[name] = module  # before it runs, for dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, str(path), "exec", dont_inherit=True), vars(module))  # never an older bytecode
     except BaseException:
         del sys.modules[name]
         raise

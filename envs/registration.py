@@ -75,7 +75,8 @@ def core_spec(id: str, row: Environment) -> EnvSpec:
 
 def has_core(env_id: str) -> bool:
     """Return whether a registered environment has a core, whose rules can be computed with; a plug-in is imported."""
-    return gym.spec(env_id).entry_point == SCALAR
+    spec = gym.spec(env_id)
+    return (spec.resolved() if isinstance(spec, PluginSpec) else spec).entry_point == SCALAR
 
 
 def _text_of(core: Any) -> str:
@@ -191,17 +192,18 @@ def _spec_of(id: str, point_value: str, found: Any) -> EnvSpec:
 
 
 class PluginSpec(EnvSpec):
-    """Spec of a plug-in, which is imported when anything but the id is read: then all is as the plug-in has it.
+    """Spec of a plug-in, which is imported when anything but id and entry point is read; then all is as it has it.
 
-    Copies, as `gymnasium.make` takes them, are plain specs.
+    Copies, as `gymnasium.make` takes them, are plain specs. The entry point is the one that the package declares until
+    then: programs that list all ids read it, and import nothing by that.
 
     Attributes:
         plugin: its name, "my_package.Maze-v0".
         fault: why it cannot be used, "" if nothing is known against it.
     """
 
-    def __init__(self, id: str, name: str, fault: str = "") -> None:
-        super().__init__(id)
+    def __init__(self, id: str, name: str, declared: str, fault: str = "") -> None:
+        super().__init__(id, declared)
         self.plugin, self.fault = name, fault
         self._spec: EnvSpec | None = None
 
@@ -216,7 +218,12 @@ class PluginSpec(EnvSpec):
         if self._spec is None:
             found = plugins.load_plugin(GROUP, self.plugin)
             self._spec = _spec_of(self.id, plugins.installed(GROUP)[self.plugin].value, found)
+            self.entry_point = self._spec.entry_point
         return self._spec
+
+    def to_json(self) -> str:
+        """Return the plain spec as JSON."""
+        return self.resolved().to_json()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EnvSpec:
         return copy.deepcopy(self.resolved(), memo)
@@ -236,7 +243,7 @@ def _late(name: str) -> property:
 
 
 for _field in fields(EnvSpec):
-    if _field.init and _field.name != "id":
+    if _field.init and _field.name not in ("id", "entry_point"):
         setattr(PluginSpec, _field.name, _late(_field.name))
 
 
@@ -251,7 +258,7 @@ def register_plugins() -> None:
         fault = "" if ID.fullmatch(id) else f"The plug-in {name} is called {point.name!r}; expected NAME-vN."
         if id not in gym.registry:
             with contextlib.suppress(gym.error.Error):  # no id at all, which nobody can ask for
-                gym.registry[id] = PluginSpec(id, name, fault)
+                gym.registry[id] = PluginSpec(id, name, point.value, fault)
 
 
 def plugin_id(name: str, point: EntryPoint) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +17,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import concatenate, create_empty_array
 
-from valuegym.agents import make, references
+from valuegym.agents import references
 from valuegym.envs import checks
 from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records import simulators
-from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
+from valuegym.leaderboards.records.fingerprint import provenance, track_digest
 from valuegym.leaderboards.records.record import (
     Episode,
     Record,
@@ -30,6 +32,7 @@ from valuegym.leaderboards.records.record import (
     write_record,
 )
 from valuegym.leaderboards.records.simulators import Play
+from valuegym.leaderboards.training import learn, prepare, progress
 from valuegym.leaderboards.verification.replay import replay
 from valuegym.leaderboards.verification.scores import declared_scores, scores_of, simulated_returns
 
@@ -170,6 +173,7 @@ def run(
     evaluation: Sequence[int] | None = None,
     settings: str = "",
     overwrite: bool = False,
+    visible: bool = False,
 ) -> Path:
     """Train where the experiment has a budget, play its evaluation episodes, and write the record.
 
@@ -182,6 +186,7 @@ def run(
         evaluation: seeds of the evaluation episodes; by default the experiment's own.
         settings: of the agent's constructor, as JSON, "" for none.
         overwrite: whether a record that is there is made again.
+        visible: whether the progress of training is shown, where standard error is a terminal.
 
     Returns:
         The path of the record; by default one that exists already is left as it is.
@@ -198,17 +203,18 @@ def run(
         evaluation = checks.integers("evaluation", evaluation, (what.episodes,), 0).tolist()
     if path.is_file() and not checks.flag("overwrite", overwrite):
         return path
-    training = gym.make(what.env_id, **what.make_kwargs(data))
     about = references.origin(agent, chosen)
-    player = make(agent, training, seed=seed, **chosen)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # before the work, not after it
-        raise OSError(f"Cannot write results to {path.parent} ({error.strerror}); choose another folder.") from error
-    with executors.limited_threads():
-        if what.timesteps and hasattr(player, "learn"):
-            player.learn(what.timesteps)
-        record = play_record(player, job.name, experiment, seed, data, evaluation, about)
+    with progress(what.timesteps, str(job)) if visible else nullcontext() as observer:
+        player, _ = prepare(agent, what, seed, data, chosen, (observer,) if observer else ())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # before the work, not after it
+            raise OSError(
+                f"Cannot write results to {path.parent} ({error.strerror}); choose another folder."
+            ) from error
+        with executors.limited_threads():
+            learn(player, what.timesteps)
+            record = play_record(player, job.name, experiment, seed, data, evaluation, about)
     write_record(path, record)
     return path
 
@@ -231,7 +237,7 @@ def play_record(
     """
     what = experiments.find(experiment)
     spec, seeds = what.spec(), what.evaluation_seeds(seed) if evaluation is None else list(evaluation)
-    digest = environment_digest(what.env_id, what.arguments, data if what.data else None, what.deterministic)
+    digest = track_digest(what, data)
     made_with = provenance() | ({"agent": dict(about)} if about else {})
     if what.simulated:
         episodes, returns = play_simulators(player, what, seeds)
@@ -279,14 +285,15 @@ def jobs(
     return chosen
 
 
-def _work(job: Job) -> Path:
-    return run(*job)
+def _work(job: Job, visible: bool = False) -> Path:
+    return run(*job, visible=visible)
 
 
 def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> list[Path]:
     """Run jobs in parallel; those whose record exists are skipped, so a killed call continues where it stopped.
 
-    What a write that was killed left behind is removed. A job that fails stops no other.
+    One after another in this process, each shows the progress of its training on a terminal. What a write that was
+    killed left behind is removed. A job that fails stops no other.
 
     Raises:
         ValueError: for an unknown executor.
@@ -298,7 +305,8 @@ def run_all(chosen: Sequence[Job], workers: int = 2, executor: str = "pool") -> 
     for folder in {job.path.parent for job in chosen}:
         remove_stale_temporaries(folder)
     try:
-        executors.parallel_map(experiments.in_workers(_work), todo, workers, "running", executor)
+        work = partial(_work, visible=True) if executor == "serial" else _work
+        executors.parallel_map(experiments.in_workers(work), todo, workers, "running", executor)
     except KeyboardInterrupt:
         kept = sum(job.path.is_file() for job in chosen)
         raise KeyboardInterrupt(f"{kept} of {len(chosen)} runs are finished and kept") from None

@@ -25,7 +25,7 @@ ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 # The boxes of leaderboards/, folders and modules, lowest floor first; a box imports boxes of lower floors only.
 FLOORS = (
     ("experiments", "executors", "stats", "likelihood"),
-    ("records",),
+    ("records", "training"),
     ("verification",),
     ("run", "trust"),
     ("plan", "evaluation", "standings"),
@@ -60,6 +60,10 @@ PURE = {
     "valuegym.envs.control.grid",
     "valuegym.envs.control.riccati",
     "valuegym.envs.elementary",
+    "valuegym.envs.feedback.annotators",
+    "valuegym.envs.feedback.answers",
+    "valuegym.envs.feedback.segments",
+    "valuegym.envs.feedback.utilities",
     "valuegym.envs.keys",
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",

@@ -87,9 +87,13 @@ def test_every_block_has_a_place() -> None:
 
 
 @pytest.mark.parametrize("section", ROWS)
-def test_the_page_in_this_process(section: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_in_this_process(
+    section: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if section == "A trained model":
         pytest.importorskip("stable_baselines3")
+    if section != "An environment of another suite":  # one site is enough here; the slow test writes them all
+        monkeypatch.setattr("valuegym.leaderboards.site.pages.write_site", lambda scores, folder, **_: folder)
 
     def command(words: list[str]) -> tuple[int, str]:
         table, loaded = dict(experiments.EXPERIMENTS), list(experiments.loaded())

@@ -125,6 +125,20 @@ class LQRModelBased:
             self.gain = gain
         return self
 
+    def state_dict(self) -> dict[str, Floats]:
+        """Return what the agent has learnt: its gain (m, n)."""
+        return {"gain": self.gain}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the gain of another agent.
+
+        Raises:
+            ValueError: there is none, or it has another shape or a number that is not finite.
+        """
+        if set(state) != {"gain"}:
+            raise ValueError(f"state holds {sorted(state)}; expected a gain.")
+        self.gain = checks.reals("gain", state["gain"], self.gain.shape)
+
     def _finite(self, what: str, *parts: Tensor) -> Tensor:
         """Return the first of some tensors, if all are finite."""
         if not all(bool(part.isfinite().all()) for part in parts):

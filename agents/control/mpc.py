@@ -104,7 +104,7 @@ class MPC(VaGraM):
         """
         if not np.isfinite(observation).all():
             raise ValueError("The observation holds a number that is not finite; no action follows from it.")
-        if self.learner is None or self.data is None:
+        if self.learner is None or not self.refreshes:
             return super().predict(observation, state)
         s = torch.as_tensor(np.asarray(observation, np.float32), device=self.settings.device)
         flat = s.reshape(-1, self.D)

@@ -267,6 +267,49 @@ class VaGraM:
             wrong = [name for name, tensors in parts.items() if not all_sound(tensors)]
             raise diverged(self, self.seed, self.steps, wrong)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what the agent has learnt and plays by, networks and random numbers, by name; data are left out."""
+        counts = torch.tensor([self.steps, self.refreshes])
+        state = {"counts": counts, "generator": self.generator.get_state()}
+        state |= {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if self.learner is not None:
+            learner = self.learner
+            critics = learner.critics.settings
+            state["values"] = torch.tensor([critics.low, critics.high], dtype=torch.float64)
+            state["log_temperature"] = learner.log_temperature
+            for part in ("actor", "critics", "target_critics"):
+                state |= {f"{part}.{name}": value for name, value in getattr(learner, part).state_dict().items()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what another agent with the same settings has learnt, and act as it would.
+
+        Raises:
+            ValueError: a name is missing or unknown, or its values have another shape.
+        """
+        rest = {name: torch.as_tensor(value, device=self.settings.device) for name, value in state.items()}
+        try:
+            generator, counts = rest.pop("generator"), rest.pop("counts").tolist()
+            self._take(self.model, "model", rest)
+            if "values" in rest:
+                low, high = rest.pop("values").tolist()
+                self.learner = self._soft_actor_critic(low, high)
+                self.learner.log_temperature = rest.pop("log_temperature").reshape(1)
+                for part in ("actor", "critics", "target_critics"):
+                    self._take(getattr(self.learner, part), part, rest)
+            self.steps, self.refreshes = counts
+            self.generator.set_state(generator.cpu())
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(f"state does not fit this agent: {error}") from None
+        if rest:
+            raise ValueError(f"state holds {sorted(rest)[:9]} besides, which this agent has not.")
+
+    @staticmethod
+    def _take(module: torch.nn.Module, part: str, state: dict[str, Tensor]) -> None:
+        """Move the values of one network from a state into it."""
+        names = [name for name in state if name.startswith(f"{part}.")]
+        module.load_state_dict({name.removeprefix(f"{part}."): state.pop(name) for name in names})
+
     # --- learning ---
 
     def learn(self, total_timesteps: int) -> VaGraM:
@@ -310,11 +353,15 @@ class VaGraM:
             lowest, highest = min(float(rewards.min()), 0.0), max(float(rewards.max()), 0.0)
             if lowest == highest:  # all rewards were 0
                 lowest, highest = -1.0, 1.0
-            low, high = s.values or value_range(lowest, highest, s.optimisation.discount)
-            bins = s.bins if s.critic == "hl_gauss" else 0
-            critic = CriticParameters(s.critics, s.hidden, 2, bins, low, high, s.layer_norm)
-            self.learner = SoftActorCritic(self.D, self.A, critic, s.optimisation, self.generator, s.device)
+            self.learner = self._soft_actor_critic(*(s.values or value_range(lowest, highest, s.optimisation.discount)))
         return self.learner
+
+    def _soft_actor_critic(self, low: float, high: float) -> SoftActorCritic:
+        """Return actor and critics as they begin, whose bins, if there are any, cover values from low to high."""
+        s = self.settings
+        bins = s.bins if s.critic == "hl_gauss" else 0
+        critic = CriticParameters(s.critics, s.hidden, 2, bins, low, high, s.layer_norm)
+        return SoftActorCritic(self.D, self.A, critic, s.optimisation, self.generator, s.device)
 
     def prepare_fit(self) -> ModelFit:
         """Return all real transitions, with the loss of the model and its weights under the present critics."""

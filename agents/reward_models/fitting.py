@@ -16,6 +16,7 @@ from valuegym.envs import checks
 __all__ = ["MAX_LR", "FitSettings", "RewardNetwork", "Standardiser", "StepNetwork", "fit"]
 
 MAX_LR = 1e3
+CACHED_ROWS = 4096
 
 Loss = Callable[[Tensor, int], Tensor]  # rows (E, B) and the step's number -> (E,)
 
@@ -163,6 +164,9 @@ class StepNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs for inputs that all members share, (1, ..., D), or with an axis of members."""
-        flat = self.standardise(x).reshape(x.shape[0], -1, x.shape[-1]).expand(self.members, -1, -1)
-        y: Tensor = self.mlp(flat)
+        flat = x.reshape(x.shape[0], -1, x.shape[-1])
+        # Without gradients, parts that stay in the cache of the processor take two thirds of the time.
+        size = flat.shape[1] if torch.is_grad_enabled() else CACHED_ROWS
+        parts = [self.mlp(self.standardise(part).expand(self.members, -1, -1)) for part in flat.split(size or 1, 1)]
+        y = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         return y.reshape(self.members, *x.shape[1:-1], -1)

@@ -16,7 +16,17 @@ from torch import Tensor
 
 from valuegym.envs import checks
 
-__all__ = ["Pairs", "UserSets", "by_user", "check_groups", "feedback_pairs", "make_pairs", "masked_mean", "step_inputs"]
+__all__ = [
+    "Pairs",
+    "UserSets",
+    "by_user",
+    "check_groups",
+    "feedback_pairs",
+    "make_pairs",
+    "masked_mean",
+    "segment_pairs",
+    "step_inputs",
+]
 
 
 @dataclass(frozen=True)
@@ -211,15 +221,11 @@ def step_inputs(observations: Any, actions: Any, num_actions: int | None = None)
 def feedback_pairs(feedback: Any, num_actions: int | None = None, **options: Any) -> Pairs:
     """Return the pairs of a preference wrapper's feedback: `first` and `second` with segments, `answers` to them.
 
-    Segments have `observations`, `actions` and `lengths`; answers `labels`, `strength` and `user`. Strengths and users
-    are left out unless all answered pairs have one. `options` go to `make_pairs`.
+    Strengths and users are left out unless all answered pairs have one. `options` go to `make_pairs`.
 
     Raises:
         ValueError: as `step_inputs` and `make_pairs`.
     """
-    sides = feedback.first, feedback.second
-    inputs = [step_inputs(side.observations, side.actions, num_actions) for side in sides]
-    masks = [np.arange(x.shape[1]) < np.asarray(side.lengths)[:, None] for x, side in zip(inputs, sides, strict=True)]
     answers = feedback.answers
     answered = ~np.isnan(answers.labels)
     known: dict[str, Any] = {}
@@ -227,4 +233,21 @@ def feedback_pairs(feedback: Any, num_actions: int | None = None, **options: Any
         known["strength"] = np.where(answered, answers.strength, 0.0)
     if (answers.user[answered] >= 0).all():
         known["group"] = np.where(answered, answers.user, 0)
-    return make_pairs(*inputs, answers.labels, first_mask=masks[0], second_mask=masks[1], **(known | options))
+    return segment_pairs(feedback.first, feedback.second, answers.labels, num_actions, **(known | options))
+
+
+def segment_pairs(first: Any, second: Any, labels: Any = None, num_actions: int | None = None, **options: Any) -> Pairs:
+    """Return pairs of segments that have `observations`, `actions` and `lengths`; without labels, all are 0.5.
+
+    `options` go to `make_pairs`.
+
+    Raises:
+        ValueError: as `step_inputs` and `make_pairs`.
+    """
+    known: dict[str, Any] = {}
+    inputs = []
+    for name, side in (("first_mask", first), ("second_mask", second)):
+        inputs.append(step_inputs(side.observations, side.actions, num_actions))
+        known[name] = np.arange(inputs[-1].shape[1]) < np.asarray(side.lengths)[:, None]
+    answers = np.full(len(inputs[0]), 0.5) if labels is None else labels
+    return make_pairs(inputs[0], inputs[1], answers, **(known | options))

@@ -20,12 +20,23 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from valuegym.agents.reward_models.pairs import Pairs, masked_mean, segment_pairs
 from valuegym.envs import checks
 
-__all__ = ["SELECTIONS", "binary_entropy", "disagreement", "expected_entropy", "information_gain", "k_center", "select"]
+__all__ = [
+    "SELECTIONS",
+    "Selector",
+    "binary_entropy",
+    "disagreement",
+    "expected_entropy",
+    "information_gain",
+    "k_center",
+    "select",
+]
 
 _TIE = 1e-5  # of scores from 0 to 1, in single precision
 
@@ -149,3 +160,43 @@ def select(
         raise ValueError(f"features has {len(points)} rows; expected {candidates}, one for each column of logits.")
     kept = _highest(SCORES[score](outputs), max(count, candidates // 2), generator)
     return kept[k_center(points[kept], count, generator, answered)]
+
+
+class Selector:
+    """Choice of pairs by one of SELECTIONS, as the argument `select` of a preference wrapper.
+
+    `model` is an ensemble that returns logits (E, N) of pairs and may be fitted between rounds; features of a pair are
+    the mean inputs of its two segments. `k_center` keeps its distance from all pairs that were chosen before.
+
+    Raises:
+        ValueError: the name is unknown, the selection uses a model and there is none, or `num_actions` is not positive.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        generator: torch.Generator,
+        model: Callable[[Pairs], Tensor] | None = None,
+        num_actions: int | None = None,
+    ) -> None:
+        self.name = checks.choice("name", name, SELECTIONS)
+        if model is None and name.removesuffix("_k_center") in SCORES:
+            raise ValueError(f"model is None; the selection {name!r} uses one.")
+        self.generator, self.model = generator, model
+        self.num_actions = None if num_actions is None else checks.integer("num_actions", num_actions, 1)
+        self._chosen: list[Tensor] = []
+
+    @torch.no_grad()
+    def __call__(self, first: Any, second: Any, count: int) -> np.ndarray:
+        """Return the rows (count,) of the candidates, segments `first` and `second`, to ask about.
+
+        Raises:
+            ValueError: as `select` and `segment_pairs`.
+        """
+        pairs = segment_pairs(first, second, None, self.num_actions)
+        features = masked_mean(pairs.inputs, pairs.mask).flatten(1)
+        logits = None if self.model is None else self.model(pairs)
+        before = torch.cat(self._chosen) if self._chosen else None
+        rows = select(self.name, count, self.generator, logits, features, before)
+        self._chosen.append(features[rows])
+        return rows.numpy()

@@ -14,7 +14,10 @@ import numpy.typing as npt
 from valuegym.envs import checks, elementary, keys
 from valuegym.envs.control import lqr, riccati
 from valuegym.envs.control.lqr import PHYSICAL
+from valuegym.envs.feedback.segments import Segments
+from valuegym.envs.plugins import installed, is_reference
 from valuegym.envs.preference import annotators, models, query
+from valuegym.envs.preference.own_annotators import GROUP, OwnAnnotator, resolve
 from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
 from valuegym.envs.preference.random_delivery import SPLITS
 from valuegym.envs.rendering import control as rendering
@@ -133,7 +136,7 @@ class RegulatorSource:
 
     def __init__(
         self,
-        annotator: str,
+        annotator: Any,
         split: str,
         length: int,
         transitions: int,
@@ -141,7 +144,18 @@ class RegulatorSource:
         distractor_scale: float,
         rotated: bool,
     ) -> None:
-        self.annotator = annotators.by_name(checks.choice("annotator", annotator, ANNOTATORS))
+        own = not isinstance(annotator, str) or is_reference(annotator) or annotator in installed(GROUP)
+        if not own and annotator not in ANNOTATORS:
+            names = (*ANNOTATORS, "FILE.py:NAME", "PACKAGE.MODULE:NAME")
+            expected = f"one of {', '.join(map(repr, names))}, an installed plug-in or a function"
+            raise checks.refusal("annotator", annotator, expected)
+        self.annotator = resolve(annotator)
+        if isinstance(self.annotator, OwnAnnotator):
+            self.hashes = self.annotator.hashes
+        elif not isinstance(self.annotator.statistic, (models.Regret, models.PartialReturn)):
+            raise ValueError(
+                f"The annotator {annotator} compares {self.annotator.statistic}; expected regret or partial return."
+            )
         self.split = checks.choice("split", split, SPLITS)
         self.length = length = checks.integer("length", length, 1, LONGEST)
         self.transitions = transitions = checks.integer("transitions", transitions, 1, MOST_TRANSITIONS)
@@ -255,15 +269,23 @@ class RegulatorSource:
             states.append(s)
         return np.stack(states, 2), forces
 
+    def regrets(self, task: Task, states: Floats, forces: Floats) -> Floats:
+        """Return the regret of each step, (B, M, L), under the true cost."""
+        K, S = task.K[:, None, None], task.curvature[:, None, None]
+        return riccati.regret(K, S, states[:, :, :-1], forces)
+
+    def step_costs(self, task: Task, states: Floats, forces: Floats) -> Floats:
+        """Return the cost of each step, (B, M, L)."""
+        Q, R = (np.diagonal(field, axis1=1, axis2=2)[:, None, None] for field in (task.Q, task.R))
+        s = states[:, :, :-1]
+        return elementary.dot(Q, s * s) + elementary.dot(R, forces * forces)
+
     def costs(self, task: Task, states: Floats, forces: Floats) -> Floats:
         """Return what the annotator compares, (B, M): regrets of segments, or their costs, both under the true cost."""
-        s = states[:, :, :-1]
-        if isinstance(self.annotator.statistic, models.Regret):
-            K, S = task.K[:, None, None], task.curvature[:, None, None]
-            each = riccati.regret(K, S, s, forces)
-        else:
-            Q, R = (np.diagonal(field, axis1=1, axis2=2)[:, None, None] for field in (task.Q, task.R))
-            each = elementary.dot(Q, s * s) + elementary.dot(R, forces * forces)
+        by_regret = isinstance(self.annotator, annotators.Simulated) and isinstance(
+            self.annotator.statistic, models.Regret
+        )
+        each = (self.regrets if by_regret else self.step_costs)(task, states, forces)
         discounts = np.asarray(self.discount ** np.arange(each.shape[-1]), np.float64)
         return elementary.dot(discounts, each)
 
@@ -271,12 +293,32 @@ class RegulatorSource:
         """Return n candidates (B, n, 2, ...) for pair `number` (B,), from 1, and their answers (B, n)."""
         B, key = len(number), query.candidate_keys(task.key, number, n)
         states, forces = self.play(task, keys.mix(key[..., None], np.arange(2)).reshape(B, 2 * n), self.length)
+        if isinstance(self.annotator, OwnAnnotator):
+            segments = self._segments(task, states, forces)
+            codes = self.annotator.codes(key, lambda rows: (segments[2 * rows], segments[2 * rows + 1]))
+            return self._pair(states, forces, n), codes
         costs = self.costs(task, states, forces).reshape(B, n, 2)
         label = self.annotator.choice.label(
             (costs[..., 0] - costs[..., 1]) / task.temperature[:, None], keys.uniform(key, 2)
         )
-        pair = Pair(states.reshape(B, n, 2, *states.shape[2:]), forces.reshape(B, n, 2, *forces.shape[2:]))
-        return pair, annotators.answer_codes(label)
+        return self._pair(states, forces, n), annotators.answer_codes(label)
+
+    @staticmethod
+    def _pair(states: Floats, forces: Floats, n: int) -> Pair:
+        B = len(states)
+        return Pair(states.reshape(B, n, 2, *states.shape[2:]), forces.reshape(B, n, 2, *forces.shape[2:]))
+
+    def _segments(self, task: Task, states: Floats, forces: Floats) -> Segments:
+        """Return segments (B * M) in observed coordinates, for an annotator of one's own; rewards in temperatures."""
+        B, M, L = forces.shape[:3]
+        scale = task.temperature[:, None, None]
+        rewards, advantages = (-part(task, states, forces) / scale for part in (self.step_costs, self.regrets))
+        return Segments(
+            _times(task.rotation, states.reshape(B, -1, self.n)).reshape(B * M, L + 1, self.n),
+            forces.reshape(B * M, L, 1),
+            rewards.reshape(B * M, L),
+            info={"advantages": advantages.reshape(B * M, L), "discount": np.full(B * M, self.discount)},
+        )
 
     def observation(self, task: Task) -> dict[str, Array]:
         """Return the data, and what the cost may be made of."""
@@ -369,7 +411,7 @@ class LQRFromPreferences(QueryCore):
     ## Arguments
     | name | type | default | unit | meaning |
     | --- | --- | --- | --- | --- |
-    | `annotator` | str | "regret" | | who answers: one of `ANNOTATORS` |
+    | `annotator` | str or function | "regret" | | who answers: one of `ANNOTATORS`, or as in `own_annotators` |
     | `split` | str | "test" | | "train", "dev" or "test", whose regulators are disjoint |
     | `evaluation_points` | ints | `EVALUATION_POINTS` | pairs | when a controller is scored; increasing, 0 allowed |
     | `length` | int | 5 | steps | of a segment, 1 to 1,000 |
@@ -379,7 +421,7 @@ class LQRFromPreferences(QueryCore):
     | `rotated` | bool | False | | whether coordinates are turned, as in `LQR-v0` |
 
     Annotators are Bradley-Terry, and the median difference between two segments, over 64 other pairs of the task, is 2
-    temperatures; with "-noiseless" they never err.
+    temperatures; with "-noiseless" they never err. Annotators of your own see rewards in these temperatures.
 
     Raises:
         ValueError: an argument is not as stated.
@@ -399,7 +441,7 @@ class LQRFromPreferences(QueryCore):
 
     def __init__(
         self,
-        annotator: str = "regret",
+        annotator: Any = "regret",
         split: str = "test",
         evaluation_points: Sequence[int] = EVALUATION_POINTS,
         length: int = 5,

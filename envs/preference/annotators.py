@@ -54,7 +54,8 @@ def by_name(name: str) -> Simulated:
     Raises:
         ValueError: no annotator has it.
     """
-    expected = f"one of {sorted(ANNOTATORS)} or 'human:CONDITION'"
+    names = (*ANNOTATORS, "human:CONDITION", "FILE.py:NAME", "PACKAGE.MODULE:NAME")
+    expected = f"one of {', '.join(map(repr, names))}, an installed plug-in or a function"
     if checks.text("annotator", name, expected) not in ANNOTATORS:
         raise checks.refusal("annotator", name, expected)
     return ANNOTATORS[name]

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.envs import checks, keys
-from valuegym.envs.preference import annotators, datasets, delivery, maps, random_delivery, risky_delivery
+from valuegym.envs.preference import datasets, delivery, maps, own_annotators, random_delivery, risky_delivery
 from valuegym.envs.preference.segments import Array, Segment
 from valuegym.envs.preference.tabular_query import Drawn, TabularSource
 from valuegym.envs.rendering import delivery as rendering
@@ -101,7 +101,7 @@ class DeliveryTasks:
 
 
 def delivery_source(
-    annotator: str = "regret",
+    annotator: Any = "regret",
     board: str = "random",
     split: str = "test",
     length: int = 3,
@@ -119,10 +119,10 @@ def delivery_source(
     length = checks.integer("length", length, 1, LONGEST)
     maps.check_folder(data)
     who: Any
-    if checks.text("annotator", annotator, "the name of an annotator").startswith("human:"):
+    if isinstance(annotator, str) and annotator.startswith("human:"):
         who, board = datasets.load(annotator.partition(":")[2], data), "published"
     else:
-        who = annotators.by_name(annotator)
+        who = own_annotators.resolve(annotator)
     if risky := checks.text("board", board, random_delivery.BOARD_NAMES) == "risky":
         generator = risky_delivery.RiskyDelivery.generator
         boards = random_delivery.boards("random", split, size, generator=generator)

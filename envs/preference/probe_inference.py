@@ -10,7 +10,8 @@ import numpy as np
 
 from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
-from valuegym.envs.preference import annotators, probes, query, tabular_query
+from valuegym.envs.preference import annotators, models, probes, query, tabular_query
+from valuegym.envs.preference.own_annotators import OwnAnnotator, resolve
 from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
 from valuegym.envs.preference.segments import Array, Segment
 from valuegym.envs.rendering import probes as rendering
@@ -39,18 +40,24 @@ class ProbeSource:
     available: int | None = None
     hashes: tuple[str, ...] = ()
 
-    def __init__(self, probe: probes.Probe, annotator: annotators.Simulated, policy: bool | None) -> None:
+    def __init__(
+        self, probe: probes.Probe, annotator: annotators.Simulated | OwnAnnotator, policy: bool | None
+    ) -> None:
         self.probe, self.annotator, self.policy = probe, annotator, policy
         self.segments, self.chance = probe.segments()
         self.mdps = [probe.process(index) for index in range(2)]
         self.rewards = [tabular.reward(mdp, w[None]) for mdp, w in zip(self.mdps, probe.weights, strict=True)]
         solved = [probe.solved(index) for index in range(2)]
-        self.utility = np.concatenate(
-            [
-                annotator.statistic.utility(reward, self.segments, mdp.discount)
-                for reward, mdp in zip(solved, self.mdps, strict=True)
-            ]
-        )
+        self.solved = models.SolvedReward(*(np.concatenate(field) for field in zip(*solved, strict=True)))
+        if isinstance(annotator, OwnAnnotator):
+            self.hashes = annotator.hashes
+        else:
+            self.utility = np.concatenate(
+                [
+                    annotator.statistic.utility(reward, self.segments, mdp.discount)
+                    for reward, mdp in zip(solved, self.mdps, strict=True)
+                ]
+            )
         self.tables = np.concatenate([tabular.advantages(s.values, s.action_values) for s in solved])
         mdp = self.mdps[0]
         assert mdp.next_state is not None  # chance decides what is earned, not where it leads
@@ -73,6 +80,12 @@ class ProbeSource:
         key = query.candidate_keys(task.key, number, n)
         nth = keys.choice(keys.mix(key[..., None], np.arange(2)), self.chance)
         pair = Segment(*(field[0, nth] for field in self.segments))
+        if isinstance(self.annotator, OwnAnnotator):
+            solved = models.SolvedReward(*(field[task.paired_task] for field in self.solved))
+            reward = (pair.features * solved.weights[:, None, None, None]).sum(-1)
+            terminal = np.repeat(self.process[2], len(key), 0)
+            discount = np.array(self.probe.discounts)[task.paired_task]
+            return pair, self.annotator.codes(key, tabular_query.sides(solved, terminal, pair, reward, discount))
         utility = self.utility[task.paired_task[:, None, None], nth]
         label = self.annotator.choice.label(utility[..., 1] - utility[..., 0], keys.uniform(key, 2))
         return pair, annotators.answer_codes(label)
@@ -154,7 +167,7 @@ class ProbeInference(QueryCore):
     | name | type | default | unit | meaning |
     | --- | --- | --- | --- | --- |
     | `probe` | str | "lottery" | | the pair of tasks: "lottery", "variable-horizon" or "single-step" |
-    | `annotator` | str | "regret-noiseless" | | who answers: a name in `annotators.ANNOTATORS` |
+    | `annotator` | str or function | "regret-noiseless" | | who answers: `own_annotators.resolve` |
     | `evaluation_points` | ints | (10, 100) | pairs | when an estimate is scored; increasing, 0 allowed |
     | `action` | str | "policy" | | "policy", or "weights" where the discount is known |
 
@@ -177,11 +190,11 @@ class ProbeInference(QueryCore):
     def __init__(
         self,
         probe: str = "lottery",
-        annotator: str = "regret-noiseless",
+        annotator: Any = "regret-noiseless",
         evaluation_points: Sequence[int] = (10, 100),
         action: str = "policy",
     ) -> None:
-        tasks, who = probes.by_name(probe), annotators.by_name(annotator)
+        tasks, who = probes.by_name(probe), resolve(annotator)
         hidden = len(set(tasks.discounts)) > 1
         checks.choice("action", action, ("policy",) if hidden else ("policy", "weights"))
         super().__init__(ProbeSource(tasks, who, action == "policy"), evaluation_points)

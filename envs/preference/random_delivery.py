@@ -74,8 +74,8 @@ LARGEST_WEIGHT = float(max(np.abs(values).max() for values in VALUES))
 MOST_WEIGHT = 1e9  # that can be asked for, so that sums of rewards stay finite
 BOARD_NAMES = "'random', 'published', 'stored', 'stored:NAME' or a map"
 # In one call: the choices that do not depend on others, by the index of their draw. Values are padded to one length.
-_INDICES = np.array([0, 1, 2, *range(7, 7 + len(VALUES))])
-_CHOICES = np.array([len(values) for values in (HEIGHTS, WIDTHS, SHEEP_SHARES, *VALUES)])
+_INDICES = np.array([0, 1, 2, *range(7, 7 + len(VALUES))])[:, None]
+_CHOICES = np.array([len(values) for values in (HEIGHTS, WIDTHS, SHEEP_SHARES, *VALUES)])[:, None]
 # How many shares of roadblocks go with a share of sheep, and of coins with both: those that are small enough.
 _SUMS = SHEEP_SHARES[:, None] + ROADBLOCK_SHARES
 _ROADBLOCK_CHOICES, _COIN_CHOICES = (_SUMS < 1).sum(-1), (_SUMS[..., None] + COIN_SHARES < 1 - 1e-9).sum(-1)
@@ -84,14 +84,14 @@ _VALUES = np.array([np.resize(values, max(map(len, VALUES))) for values in VALUE
 _POSITIONS = 2**11  # cells that the low bits of a hash, which uniform draws do not have, can number
 _UNIFORM = np.uint64(2**64 - _POSITIONS)
 _IN_ORDER = np.array([ROAD, COIN, ROADBLOCK, SHEEP], np.int8)  # by the number of bounds that a cell lies before
-_ITEMS = np.array([ROAD, GOAL, SHEEP, COIN, ROADBLOCK, BRICK], np.uint16)  # in the order of the weights
+_ITEMS = np.array([[ROAD], [GOAL], [SHEEP], [COIN], [ROADBLOCK], [BRICK]], np.uint16)  # in the order of the weights
 _SIZES = [(h, w) for h in HEIGHTS.tolist() for w in WIDTHS.tolist()]
 _ONE = np.ones(1, np.uint16)
 _HASHED = np.arange(OUTSIDE, 2 * BRICK)  # cell codes
 
 # Cells drawn at once, which bounds the memory. While fewer boards than SPARE are drawn, or an eighth of the cells,
 # several attempts at a task are made at once, for few cost as much as one.
-DRAWN, SPARE, ATTEMPTS = 2**19, 400, 16
+DRAWN, SPARE, ATTEMPTS = 2**19, 800, 16
 AHEAD = 1024  # cells of the largest boards that are drawn for several episodes ahead
 SPLITS = {"train": (0, 1), "dev": (2,), "test": (3,)}  # the quarters of all tasks, by digest modulo 4
 _FITS = {split: np.isin(np.arange(4), quarters) for split, quarters in SPLITS.items()}
@@ -117,10 +117,10 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
     if size is not None:
         checks.integers("size", size, (2,), 1)
     B, (H, W) = len(key), size or SHAPE
-    nth = keys.integers(key[:, None], _CHOICES, _INDICES)
-    height, width = (np.full(B, side) for side in size) if size else (HEIGHTS[nth[:, 0]], WIDTHS[nth[:, 1]])
-    chance = keys.uniform(key[:, None], np.array([3, 4])).T  # of roadblocks and coins
-    sheep = nth[:, 2]
+    nth = keys.integers(key, _CHOICES, _INDICES)
+    height, width = (np.full(B, side) for side in size) if size else (HEIGHTS[nth[0]], WIDTHS[nth[1]])
+    chance = keys.uniform(key, np.array([[3], [4]]))  # of roadblocks and coins
+    sheep = nth[2]
     roadblocks = (chance[0] * _ROADBLOCK_CHOICES[sheep]).astype(np.int64)
     coins = (chance[1] * _COIN_CHOICES[sheep, roadblocks]).astype(np.int64)
     shares = SHEEP_SHARES[sheep], ROADBLOCK_SHARES[roadblocks], COIN_SHARES[coins]
@@ -133,7 +133,7 @@ def draw(key: keys.Key, size: tuple[int, int] | None = None) -> RandomTask:
             boards[rows, :h, :w] = _items(lots[rows], bounds[:, rows], _cells(h, w, W)).reshape(-1, h, w)
     goal = keys.integers(key, area, 6)
     boards[np.arange(B), goal // width, goal % width] = GOAL
-    return RandomTask(boards, _VALUES[np.arange(len(VALUES)), nth[:, 3:]])
+    return RandomTask(boards, _VALUES[np.arange(len(VALUES)), nth[3:].T])
 
 
 def _items(key: keys.Key, bounds: Array, cells: keys.Key) -> Array:
@@ -164,12 +164,14 @@ def digest(task: RandomTask) -> keys.Key:
 
     Weights of items that are not on the board are left out.
     """
-    cells = task.boards.reshape(len(task.boards), -1)
-    S, d = cells.shape[1], len(FEATURES)
-    present = np.bitwise_or.reduce(_ONE << cells.astype(np.uint8), -1)[:, None]  # a bit for each code
-    weights = np.where(present >> _ITEMS & 1, np.rint(task.weights), 0).astype(np.int64)
-    total = np.bitwise_xor.reduce(_hashes(S).take(cells + (len(_HASHED) * np.arange(S) - OUTSIDE)), -1)
-    total ^= np.bitwise_xor.reduce(keys.mix(0, np.arange(S, S + d), weights), -1)
+    # Cells first, boards last: numpy combines many short rows slowly.
+    cells, weights = (np.ascontiguousarray(field.reshape(len(field), -1).T) for field in task)
+    S, d = len(cells), len(FEATURES)
+    present = np.bitwise_or.reduce(_ONE << cells.astype(np.uint8), 0)  # a bit for each code
+    weights = np.where(present >> _ITEMS & 1, np.rint(weights), 0).astype(np.int64)
+    position = np.arange(S + d)[:, None]
+    total = np.bitwise_xor.reduce(_hashes(S).take(cells + (len(_HASHED) * position[:S] - OUTSIDE)), 0)
+    total ^= np.bitwise_xor.reduce(keys.mix(0, position[S:], weights), 0)
     return keys.mix(total, S + d)
 
 
@@ -236,11 +238,11 @@ class Boards:
             return RandomTask(self.source.boards[nth], self.source.weights[nth])
         (H, W), B = self.shape, len(key)
         task = RandomTask(np.empty((B, H, W), np.int8), np.empty((B, len(FEATURES))))
-        many, rows, attempt = max(1, DRAWN // (H * W)), np.arange(B), 0
+        many, rows, attempt, key = max(1, DRAWN // (H * W)), np.arange(B), 0, keys.mix(key, keys.RESET, 0)
         while rows.size:
             tries, left = min(max(1, min(SPARE, many // 8) // rows.size), ATTEMPTS), []
             for some in np.split(rows, range(many, rows.size, many)):
-                own = keys.mix(key[some, None], keys.RESET, 0, np.arange(attempt, attempt + tries))
+                own = keys.mix(key[some, None], np.arange(attempt, attempt + tries))
                 drawn = self.source.draw(own.reshape(-1))
                 fits = _FITS[self.split][digest(drawn) % np.uint64(4)].reshape(-1, tries)
                 found, nth = fits.any(-1), fits.argmax(-1)  # the first task that does not belong to another split
@@ -349,9 +351,9 @@ _CODES = np.array([*range(2 * BRICK), OUTSIDE])
 _ENDS = np.isin(_CODES % BRICK, (GOAL, SHEEP)) & (_CODES != OUTSIDE)
 _BLOCKS = (_CODES % BRICK == HOUSE) | (_CODES == OUTSIDE)
 _OPEN = ~(_ENDS | _BLOCKS)
-# Features of a move: onto a cell of each code, then on the spot, then after the end.
+# Features of a move: onto a cell of each code, then on the spot, none after the end.
 _MOVES = np.concatenate(
-    [delivery.entry_features(_CODES), delivery.surface_features(_CODES), np.zeros((1, len(FEATURES)))]
+    [delivery.entry_features(_CODES), np.where(_ENDS[:, None], 0.0, delivery.surface_features(_CODES))]
 )
 
 
@@ -365,9 +367,14 @@ class Task(NamedTuple):
 
 def codes_at(task: Task, cells: Array) -> Array:
     """Return the codes of cells (B, ...) on the board of each row."""
-    B, S = task.board.shape
-    first = np.arange(0, B * S, S).reshape(-1, *(1,) * (cells.ndim - 1))
+    first = _first(*task.board.shape).reshape(-1, *(1,) * (cells.ndim - 1))
     return task.board.reshape(-1).take(first + cells)
+
+
+@lru_cache(maxsize=16)
+def _first(B: int, S: int) -> Array:
+    """Return the place (B,) of each board's first cell among those of B boards of S cells."""
+    return np.arange(0, B * S, S)
 
 
 class RandomDelivery:
@@ -448,7 +455,7 @@ class RandomDelivery:
         self.boards = boards(board, split, size, weights, data, self.generator)
         self.kind, self.hidden, self.shape = observation, reward == "hidden", self.boards.shape
         S, A, d = self.shape[0] * self.shape[1], len(delivery.ACTIONS), len(FEATURES)
-        self.resets_ahead = 8 if S <= AHEAD else 0
+        self.resets_ahead = 12 if S <= AHEAD else 0
         self._targets = delivery.targets(*self.shape)
         self.largest = max(self.boards.largest_weight, 1.0)
         self.action_space = gym.spaces.Discrete(A)
@@ -477,8 +484,9 @@ class RandomDelivery:
         board = boards.reshape(len(key), -1).astype(np.int8, copy=False)
         is_open = _OPEN.take(board)
         if cell is None:
-            nth = keys.integers(key, is_open.sum(-1), keys.RESET, 5)
-            cell = (np.cumsum(is_open, -1, dtype=np.int32) > nth[:, None]).argmax(-1)
+            count = is_open.sum(-1)
+            nth = keys.integers(key, count, keys.RESET, 5) + np.cumsum(count) - count  # among those of all boards
+            cell = is_open.reshape(-1).nonzero()[0][nth] - np.arange(len(key)) * board.shape[1]
         else:
             cell = delivery.check_cells(cell, is_open)
         cell = cell.astype(np.int64)
@@ -486,10 +494,15 @@ class RandomDelivery:
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Move, or stay where the way is blocked or the episode over."""
+        return self._move(task, state, action)[0]
+
+    def _move(self, task: Task, state: State, action: Array) -> tuple[State, Array, Array]:
+        """Return the next state, the code of the cell ahead, and whether the vehicle stays where it is (B,)."""
         move = state.cell * len(delivery.ACTIONS) + action
         target = self._targets.take(move)
-        stays = _BLOCKS.take(codes_at(task, target)) | self.terminal(task, state)
-        return State(np.where(stays, state.cell, target), move)
+        code = codes_at(task, target)
+        stays = _BLOCKS.take(code) | self.terminal(task, state)
+        return State(np.where(stays, state.cell, target), move), code, stays
 
     def reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Return the reward of the agent: the true reward, or 0 when it is hidden."""
@@ -505,8 +518,7 @@ class RandomDelivery:
 
     def _kind(self, task: Task, here: Array, there: Array) -> Array:
         """Return which row of _MOVES holds the features of moves from cells `here` to `there` (B, ...)."""
-        kind = codes_at(task, there) % len(_CODES) + len(_CODES) * (here == there)
-        return np.where(_ENDS.take(codes_at(task, here)), len(_MOVES) - 1, kind)
+        return codes_at(task, there) + len(_CODES) * (here == there)
 
     def terminal(self, task: Task, state: State) -> Array:
         """Return True at the goal or at a sheep."""
@@ -535,8 +547,8 @@ class RandomDelivery:
     def _moves(self, task: Task, state: State) -> Array:
         """Return the reward features (B, 4, 6) of the four moves from the current cell, 0 after the episode's end."""
         here, target = state.cell[:, None], self._targets[state.cell]
-        there = np.where(_BLOCKS.take(codes_at(task, target)), here, target)
-        return _MOVES.take(self._kind(task, np.broadcast_to(here, there.shape), there), 0)
+        stays = _BLOCKS.take(codes_at(task, target)) | self.terminal(task, state)[:, None]
+        return _MOVES.take(self._kind(task, here, np.where(stays, here, target)), 0)
 
     def _solve(self, task: Task) -> list[Solution]:
         """Return the solution of every row's task, from the cache if it is there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from valuegym.envs.preference.delivery_tasks import delivery_source
 from valuegym.envs.preference.query import QueryCore, State
@@ -44,7 +45,7 @@ class RewardInference(QueryCore):
     ## Arguments
     | name | type | default | unit | meaning |
     | --- | --- | --- | --- | --- |
-    | `annotator` | str | "regret" | | who answers: a name in `annotators.ANNOTATORS`, or "human:CONDITION" |
+    | `annotator` | str or function | "regret" | | who answers: "human:CONDITION", or as in `own_annotators.resolve` |
     | `board` | str | "random" | | "random", "risky", "published", "stored", "stored:NAME" or a map |
     | `split` | str | "test" | | of random boards: "train", "dev" or "test", disjoint by content |
     | `evaluation_points` | ints | `EVALUATION_POINTS` | pairs | when an estimate is scored; increasing, 0 allowed |
@@ -54,7 +55,8 @@ class RewardInference(QueryCore):
     | `size` | two ints or None | None | cells | height and width of random boards, 2 to 128; None: drawn |
 
     Simulated annotators compare in units of reward ("regret" and "partial-return": Bradley-Terry at temperature 1; the
-    same with "-noiseless" never err). "human:CONDITION" deals out people's stored answers, on the published board and
+    same with "-noiseless" never err). A function, or a text that names one, is an annotator of your own
+    (`own_annotators`). "human:CONDITION" deals out people's stored answers, on the published board and
     with segments of the stored length. "risky" boards are the tasks of `RiskyDelivery-v0`: `features` are then expected
     ones, segments show what came true. The other boards are those of `RandomDelivery-v0`.
 
@@ -76,7 +78,7 @@ class RewardInference(QueryCore):
 
     def __init__(
         self,
-        annotator: str = "regret",
+        annotator: Any = "regret",
         board: str = "random",
         split: str = "test",
         evaluation_points: Sequence[int] = EVALUATION_POINTS,

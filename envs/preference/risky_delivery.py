@@ -36,7 +36,7 @@ def draw(key: keys.Key, size: tuple[int, int] = (SIDE, SIDE)) -> RandomTask:
     """
     checks.integers("size", size, (2,), 1)
     B, S = len(key), size[0] * size[1]
-    share, goal, stakes = keys.integers(key[:, None], np.array([len(SHARES), S, len(STAKES)]), np.array([0, 2, 3])).T
+    share, goal, stakes = keys.integers(key, np.array([[len(SHARES)], [S], [len(STAKES)]]), np.array([[0], [2], [3]]))
     risky = (SHARES[share] * S).astype(np.int64)
     lots = keys.mix(key[:, None], 1, np.arange(S))  # no two are equal; the cells of the lowest are risky
     first = np.sort(lots, -1)[np.arange(B), risky]
@@ -111,8 +111,8 @@ class RiskyDelivery(RandomDelivery):
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Move; on entering a risky cell draw what it pays, and mark a win by a move number of at least 4 * S."""
-        after = super().transition(task, state, action, key, t)
-        gambles = self._gamble(task, state, after).nonzero()[0]
+        after, code, stays = self._move(task, state, action)
+        gambles = ((code % BRICK == SHEEP) & ~stays).nonzero()[0]
         won = gambles[keys.uniform(key[gambles], t[gambles], 0) >= LOSS]
         after.move[won] += len(delivery.ACTIONS) * task.board.shape[1]
         return after
@@ -129,8 +129,5 @@ class RiskyDelivery(RandomDelivery):
     def true_reward(self, task: Task, state: State, action: Array, next_state: State) -> Array:
         """Return the expected reward of the decision, by which episodes are scored."""
         expected = LOSS * task.weights[:, LOST] + (1 - LOSS) * task.weights[:, WON]
-        return np.where(self._gamble(task, state, next_state), expected, self._earned(task, state, next_state))
-
-    def _gamble(self, task: Task, state: State, next_state: State) -> Array:
-        """Return where a risky cell was entered (B,)."""
-        return (codes_at(task, next_state.cell) % BRICK == SHEEP) & ~self.terminal(task, state)
+        gambles = (codes_at(task, next_state.cell) % BRICK == SHEEP) & ~self.terminal(task, state)
+        return np.where(gambles, expected, self._earned(task, state, next_state))

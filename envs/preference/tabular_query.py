@@ -5,6 +5,7 @@ Observations are flat dictionaries of flat Boxes; `read` restores the shapes of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
@@ -12,14 +13,17 @@ import numpy as np
 
 from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
+from valuegym.envs.feedback.segments import Segments
 from valuegym.envs.preference import annotators, outcomes, query, segments
 from valuegym.envs.preference.human_data import HumanPreferences
+from valuegym.envs.preference.own_annotators import OwnAnnotator
 from valuegym.envs.preference.query import ANSWERS, LOWEST
 from valuegym.envs.preference.segments import Array, Segment
 
 __all__ = [
     "Drawn",
     "Query",
+    "Solved",
     "TabularSource",
     "Task",
     "Tasks",
@@ -30,6 +34,7 @@ __all__ = [
     "read",
     "read_candidates",
     "segment_spaces",
+    "sides",
     "unit_scale",
 ]
 
@@ -221,6 +226,57 @@ class Task(NamedTuple):
     order: Array  # (B, n): in which stored answers come; n = 0 for simulated annotators
 
 
+class Solved(Protocol):
+    """Optimal values of B tasks."""
+
+    @property
+    def values(self) -> Array:
+        """(B, S)."""
+
+    @property
+    def action_values(self) -> Array:
+        """(B, S, A)."""
+
+
+def sides(
+    solved: Solved, terminal: Array, pair: Segment, reward: Array, discount: Array
+) -> Callable[[Array], tuple[Segments, Segments]]:
+    """Return what makes the first and second segments of some pairs, numbered from 0 to B n - 1, for `OwnAnnotator`.
+
+    Args:
+        solved: optimal values of the tasks.
+        terminal: (B, S) bool.
+        pair: (B, n, 2, L) segments.
+        reward: (B, n, 2, L) of their steps.
+        discount: (B,).
+    """
+
+    def make(numbers: Array) -> tuple[Segments, Segments]:
+        b, at = np.divmod(numbers, reward.shape[1])
+        first, second = (segments_of(b, (b, at, side)) for side in range(2))
+        return first, second
+
+    def segments_of(b: Array, at: tuple[Array, Array, int]) -> Segments:
+        part, row = Segment(*(field[at] for field in pair)), b[:, None]
+        values, here = solved.values[row, part.states], part.states[:, :-1]
+        advantages = solved.action_values[row, here, part.actions] - values[:, :-1]
+        return Segments(
+            part.states,
+            part.actions,
+            np.where(part.mask, reward[at], 0.0),
+            np.maximum(part.mask.sum(-1), 1),
+            terminal[b, part.states[:, -1]],
+            {
+                "advantages": np.where(part.mask, advantages, 0.0),
+                "values": values,
+                "features": part.features,
+                "discount": discount[b],
+            },
+        )
+
+    return make
+
+
 class TabularSource:
     """A source (`query.Source`) of finite tasks with linear rewards.
 
@@ -229,7 +285,8 @@ class TabularSource:
 
     Args:
         tasks: what is drawn for an episode.
-        annotator: who answers: a preference model, or people whose stored answers are dealt out, n at a time.
+        annotator: who answers: a preference model, an annotator of one's own, or people whose stored answers are dealt
+            out, n at a time.
         length: L, steps of a segment; that of the stored segments where people answer.
         policy: whether estimates are tables of preferences over actions, used greedily, rather than reward weights.
 
@@ -242,18 +299,20 @@ class TabularSource:
     def __init__(
         self,
         tasks: Tasks,
-        annotator: annotators.Simulated | HumanPreferences,
+        annotator: annotators.Simulated | OwnAnnotator | HumanPreferences,
         length: int = 3,
         policy: bool | None = False,
     ) -> None:
-        if not isinstance(annotator, annotators.Simulated | HumanPreferences):
-            raise checks.refusal("annotator", annotator, "Simulated or HumanPreferences")
+        if not isinstance(annotator, annotators.Simulated | OwnAnnotator | HumanPreferences):
+            raise checks.refusal("annotator", annotator, "Simulated, OwnAnnotator or HumanPreferences")
         self.tasks, self.length = tasks, checks.integer("length", length, 1)
         self.policy = None if policy is None else checks.flag("policy", policy)
         self.discount, self.random = tasks.discount, tasks.random
-        self.annotator = annotator if isinstance(annotator, annotators.Simulated) else None
-        self.human = None if isinstance(annotator, annotators.Simulated) else annotator
+        self.annotator = annotator if isinstance(annotator, (annotators.Simulated, OwnAnnotator)) else None
+        self.human = None if isinstance(annotator, (annotators.Simulated, OwnAnnotator)) else annotator
         self.available: int | None = None
+        if isinstance(annotator, OwnAnnotator):
+            self.hashes = annotator.hashes
         if self.human is not None:
             self.available, self.hashes = len(self.human.labels), tuple(self.human.sha256)
             self.length = self.human.segments.actions.shape[-1]
@@ -311,6 +370,10 @@ class TabularSource:
             uniform = keys.uniform(draw, np.arange(3 + 2 * L, 3 + 4 * L)).reshape(B, n, 2, L)
             came = task.outcomes[(*at, outcomes.realise(task.chance[at], uniform))]
             pair = pair._replace(features=np.where(pair.mask[..., None], came, 0.0))
+        if isinstance(self.annotator, OwnAnnotator):
+            reward = (pair.features * task.weights[:, None, None, None]).sum(-1)
+            discount = np.full(B, self.discount)
+            return pair, self.annotator.codes(key, sides(task, task.terminal, pair, reward, discount))
         utility = self.annotator.statistic.utility(task, pair, self.discount)
         label = self.annotator.choice.label(utility[..., 1] - utility[..., 0], keys.uniform(key, 2 + 2 * L))
         return pair, annotators.answer_codes(label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = [
     "add_data",
     "add_plugin",
     "add_results",
+    "add_settings",
     "add_track",
     "add_workers",
     "load_plugins",
@@ -71,6 +73,29 @@ def add_plugin(sub: argparse.ArgumentParser) -> None:
         help="load experiments from FILE.py:NAME, PACKAGE.MODULE:NAME or an installed PACKAGE, whose code then runs "
         "here; repeatable",
     )
+
+
+def add_settings(sub: argparse.ArgumentParser) -> None:
+    """Add the option that gives settings of an agent."""
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        type=_setting,
+        help="a setting of the agent's constructor, as JSON or text; repeatable; the agent's name in records gets a "
+        "hash of its settings",
+    )
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a setting; expected NAME=VALUE, as in width=32")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def load_plugins(args: argparse.Namespace) -> None:

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from valuegym import __version__
-from valuegym.leaderboards.cli import board, data, demo, leaderboard, new, online, play, records
+from valuegym.leaderboards.cli import board, data, demo, leaderboard, new, online, play, records, train
 from valuegym.leaderboards.cli.arguments import load_plugins
 from valuegym.leaderboards.executors import JobsFailed
 
 __all__ = ["main", "parser"]
 
-GROUPS = (play, new, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
+GROUPS = (play, train, new, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "  valuegym run --agent regret --experiment preference/boards-regret\n"
         "  valuegym run --agent my_agent.py:MyAgent --experiment preference/boards-regret\n"
         "  valuegym run --agent sac:model.zip --experiment control/pendulum\n"
+        "  valuegym train --agent vagram --experiment control/pendulum --output models\n"
         "  valuegym verify results\n"
         "  valuegym submit results --card card.json\n"
         "  valuegym verify my-agent.zip\n"

@@ -74,6 +74,7 @@ TRACK_TEST = '''"""Test of {name}.py: the oracle scores 1, and a record of anoth
 
 import numpy as np
 import valuegym
+
 from {name} import TRACK
 
 
@@ -108,6 +109,7 @@ from functools import partial
 import gymnasium as gym
 import numpy as np
 import valuegym
+
 from {name} import TRACK
 
 
@@ -156,8 +158,6 @@ def contents(kind: str, name: str) -> dict[str, str]:
             f"NAME is {name!r}; expected at most {LONGEST} lower-case letters, digits and single underscores, a letter "
             "first."
         )
-    if not Path(f"{name}.py").exists() and find_spec(name) is not None:
-        raise ValueError(f"NAME is {name!r}, but a module of that name is installed; choose another.")
     words = {"name": name, "Class": name.title().replace("_", ""), "dashes": name.replace("_", "-")}
     if kind == "agent":
         card = EXAMPLE | {"name": f"{name}.{words['Class']}"}
@@ -180,7 +180,7 @@ def write_new(kind: str, name: str, folder: str | Path = ".") -> list[Path]:
     """Write a starting point into a folder, and return the paths of its files; none is overwritten.
 
     Raises:
-        ValueError: as `contents`.
+        ValueError: as `contents`, or a module of that name is installed.
         FileExistsError: one of the files is there already; then none is written.
         OSError: a file cannot be written.
     """
@@ -188,6 +188,8 @@ def write_new(kind: str, name: str, folder: str | Path = ".") -> list[Path]:
     there = [str(path) for path in files if path.exists()]
     if there:
         raise FileExistsError(f"{', '.join(there)} is there already; nothing was written.")
+    if find_spec(name) is not None:
+        raise ValueError(f"NAME is {name!r}, but a module of that name is installed; choose another.")
     for path, text in files.items():
         write_atomically(path, text)
     return list(files)

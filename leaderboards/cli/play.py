@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from valuegym.leaderboards.cli.arguments import (
     add_commitment,
     add_data,
     add_plugin,
+    add_settings,
     add_workers,
     read_commitment,
 )
@@ -55,6 +55,7 @@ def add_commands(commands: Any) -> None:
         "valuegym run --agent regret --experiment preference/boards-regret",
         "valuegym run --agent my_agent.py:MyAgent --set width=32 --experiment preference/boards-regret",
         "valuegym run --agent sac:model.zip --experiment control/pendulum",
+        "valuegym run --agent saved:vagram.safetensors --experiment control/pendulum",
         "valuegym run --agent regret --experiment my_track.py:TRACK",
         "valuegym run --all --shard 3/8",
     )
@@ -62,18 +63,9 @@ def add_commands(commands: Any) -> None:
         "--agent",
         action="append",
         metavar="NAME",
-        help="a name of `valuegym list`, FILE.py:NAME, PACKAGE.MODULE:NAME, PACKAGE.PLUGIN or ALGORITHM:MODEL.zip; "
-        "repeatable; default: all agents of each track",
+        help=f"{references.KINDS}; repeatable; default: all agents of each track",
     )
-    sub.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        type=_setting,
-        help="a setting of the agent's constructor, as JSON or text; repeatable; the agent's name in records gets a "
-        "hash of its settings",
-    )
+    add_settings(sub)
     sub.add_argument("--dry-run", action="store_true", help="check agents and tracks, print the runs, start none")
     sub.add_argument("--overwrite", action="store_true", help="run again what is there already")
     sub.add_argument(
@@ -223,16 +215,6 @@ def _run(args: argparse.Namespace) -> None:
         args.dry_run,
     )
     print("\n".join(map(str, paths)))
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a setting; expected NAME=VALUE, as in width=32")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 import valuegym.envs
-from valuegym.envs import keys
+from valuegym.envs import ENVS, THIRD_PARTY, keys
 from valuegym.envs.registration import has_core
+from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.simulators import golden_trace, quantised
 
-__all__ = ["environment_digest", "provenance"]
+__all__ = ["environment_digest", "provenance", "track_digest"]
 
 Array = npt.NDArray[Any]
 
@@ -67,6 +68,13 @@ def environment_digest(env_id: str, arguments: str, data: str | None = None, rep
         for value in (reward, terminated, truncated):
             digest.update(quantised(value))
     return digest.hexdigest()
+
+
+def track_digest(what: Experiment, data: str | None = None) -> str:
+    """Return the digest of a track's environment; that of anybody else's is made each time, for code may change."""
+    known = what.env_id in ENVS or what.env_id in THIRD_PARTY
+    digest = environment_digest if known else environment_digest.__wrapped__
+    return digest(what.env_id, what.arguments, data if what.data else None, what.deterministic)
 
 
 @lru_cache

@@ -36,6 +36,7 @@ from valuegym.leaderboards.trust.judgement import Judgement
 
 __all__ = [
     "TrackedRun",
+    "child_environment",
     "in_child",
     "log_agents",
     "log_scores",
@@ -43,6 +44,7 @@ __all__ = [
     "read_offline",
     "relocate",
     "shortened",
+    "start_run",
     "summary",
     "sync_offline",
 ]
@@ -166,7 +168,7 @@ def in_child(
         finished = subprocess.run(
             [sys.executable, "-c", command, function],
             input=json.dumps(request),
-            env=_environment(folder, mode),
+            env=child_environment(folder, mode),
             capture_output=True,
             encoding="utf-8",
             check=False,
@@ -387,7 +389,7 @@ def _rows(score: Score) -> list[list[Any]]:
     ]
 
 
-def _environment(folder: Path, mode: str) -> dict[str, str]:
+def child_environment(folder: Path, mode: str) -> dict[str, str]:
     """Return the child's environment variables: the caller's, without what describes its own wandb runs."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_") or key in PASSED_ON}
     kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
@@ -410,7 +412,7 @@ def _write_run(request: dict[str, Any]) -> dict[str, Any]:
     """Write a run; answers where it is, or only the reason why the server did not take it."""
     import wandb
 
-    run, reason = _start(wandb, request)
+    run, reason = start_run(wandb, request)
     if run is None:
         return {"reason": reason}
     folder = Path(run.dir).resolve().parent
@@ -442,7 +444,7 @@ def _offline_runs(request: dict[str, Any]) -> list[Path]:
     return sorted((Path(request["directory"]) / "wandb").glob(f"offline-run-*-{request['id']}"))
 
 
-def _start(wandb: Any, request: dict[str, Any]) -> tuple[Any, str]:
+def start_run(wandb: Any, request: dict[str, Any]) -> tuple[Any, str]:
     """Open a run; returns it and "", or None and why the server did not take it."""
     wanted = {
         "console": "off",

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from valuegym.envs import ENVS
 from valuegym.leaderboards import executors, experiments
-from valuegym.leaderboards.records.fingerprint import environment_digest, provenance
+from valuegym.leaderboards.records.fingerprint import provenance, track_digest
 from valuegym.leaderboards.records.record import Record, RecordError, read_record
 from valuegym.leaderboards.verification import reference_cache
 from valuegym.leaderboards.verification.replay import replay
@@ -91,8 +92,7 @@ def _check_header(record: Record, data: str | None, seeds: Sequence[int] | None)
         raise RecordError(f"seed {record.seed} is not one of the experiment's seeds {what.seeds}.")
     if record.spec != what.spec():
         raise RecordError("the environment's spec is not the one registered here.")
-    data = data if what.data else None
-    if record.digest != environment_digest(what.env_id, what.arguments, data, what.deterministic):
+    if record.digest != track_digest(what, data):
         raise RecordError("the environment digest differs: the record was made with another environment or other data.")
     seeds = what.evaluation_seeds(record.seed) if seeds is None else list(seeds)
     played = [episode.seed for episode in record.episodes]
@@ -149,14 +149,15 @@ def verify_candidates(candidates: Sequence[Candidate], data: str | None = None) 
             groups.setdefault((candidate.record.experiment, candidate.seeds is None), []).append(place)
         except (ValueError, OSError) as error:
             reasons[place] = str(error) or type(error).__name__
-    for (_, public), places in groups.items():
+    for (name, public), places in groups.items():
         digest = candidates[places[0]].record.digest  # is this installation's own
-        before = reference_cache.load(digest) if public else {}
+        kept = public and experiments.find(name).env_id in ENVS  # the code of others may change at any time
+        before = reference_cache.load(digest) if kept else {}
         cached = dict(before)
         untrue = _reason([candidates[place].record for place in places], data, cached)
         for place in places if untrue else ():
             reasons[place] = _reason([candidates[place].record], data, cached) if len(places) > 1 else untrue
-        if public and len(cached) > len(before):
+        if kept and len(cached) > len(before):
             reference_cache.save(digest, cached)
     return [
         Verdict(candidate.path, reason) if reason else _accepted(candidate.path, candidate.record)

@@ -57,6 +57,39 @@ def test_actions_are_those_of_the_model(
     np.testing.assert_array_equal(single, model.predict(observations[0], deterministic=True)[0])
 
 
+class Pictures(gym.Env[Any, Any]):
+    """Two pictures beside a number."""
+
+    observation_space = gym.spaces.Dict(
+        last=gym.spaces.Box(0, 255, (36, 40, 3), np.uint8),
+        other=gym.spaces.Box(0, 255, (40, 36, 1), np.uint8),
+        number=gym.spaces.Discrete(4),
+    )
+    action_space = gym.spaces.MultiDiscrete([3, 2])
+
+
+def test_pictures_in_dictionaries_are_those_of_the_model(tmp_path: Path) -> None:
+    env = Pictures()
+    model = sb3.PPO("MultiInputPolicy", env, seed=0, device="cpu", policy_kwargs={"net_arch": [4]})
+    model.save(tmp_path / "model.zip")
+    agent = make(f"ppo:{tmp_path / 'model.zip'}", env)
+    env.observation_space.seed(0)
+    rows = [env.observation_space.sample() for _ in range(5)]
+    batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    np.testing.assert_array_equal(agent.predict(batch)[0], model.predict(batch, deterministic=True)[0])
+    space = env.observation_space
+    for name, other in (
+        ("observation_space", gym.spaces.Dict({name: space[name] for name in ("number", "last", "other")})),
+        ("observation_space", gym.spaces.Dict(last=space["last"], other=space["other"], number=gym.spaces.Discrete(5))),
+        ("action_space", gym.spaces.MultiDiscrete([2, 3])),
+        ("action_space", gym.spaces.MultiDiscrete([3, 2], start=[1, 1])),
+    ):
+        wrong = Pictures()
+        setattr(wrong, name, other)
+        with pytest.raises(ValueError, match=r"was trained with another (observation|action) space"):
+            make(f"ppo:{tmp_path / 'model.zip'}", wrong)
+
+
 def replaced(path: Path, name: str, content: bytes) -> None:
     with zipfile.ZipFile(path) as archive:
         members = {other: archive.read(other) for other in archive.namelist()}

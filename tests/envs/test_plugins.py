@@ -85,4 +85,7 @@ def test_a_file_is_imported_once_and_a_faulty_one_can_be_mended(folder: Path) ->
     assert plugins.load_reference(f"{path}:P")().x == 1
     assert plugins.load_reference(f"{path}:P") is plugins.load_reference(f"{path}:P")
     assert plugins.load_reference(f"{path}:Q.R").__name__ == "R"
+    before = plugins.source_digest(f"{path}:P")
+    path.write_text(path.read_text().replace("x: int = 1", "x: int = 2"))  # of the same length, within one second
+    assert plugins.load_reference(f"{path}:P")().x == 2 and plugins.source_digest(f"{path}:P") != before
     assert plugins.short_name(f"{path}:Q.R") == "own.Q.R"

@@ -206,10 +206,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_plugins_are_registered_by_name_and_imported_when_used(package: Path) -> None:
     registration.register_plugins()  # once more changes nothing
     gym.pprint_registry(disable_print=True)
+    assert all(spec.entry_point for spec in gym.registry.values())  # as programs read it that list all environments
     assert "many_pack" not in sys.modules
     for name, limit in LIMITS.items():
         id = f"many_pack/{name}-v0"
-        assert gym.spec(id).max_episode_steps == limit, name
+        text = gym.spec(id).to_json()  # also where nothing else was read before
+        assert gym.spec(id).max_episode_steps == limit and text == gym.make(id).spec.to_json(), name
         env, envs = gym.make(id), gym.make_vec(id, num_envs=2)
         assert env.spec is not None and type(env.spec) is EnvSpec and env.spec.id == id
         assert env.spec.max_episode_steps == envs.spec.max_episode_steps == limit

@@ -51,6 +51,7 @@ def forget(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(target)
     monkeypatch.setitem(executors.EXECUTORS, "pool", executors.serial)
+    monkeypatch.setattr("valuegym.leaderboards.site.pages.write_site", lambda scores, folder, **_: folder)
     before = dict(gym.registry)
     registration.register_plugins()
     yield
@@ -115,14 +116,14 @@ def test_the_declared_references_are_true() -> None:
     assert env.spec is not None and env.spec.max_episode_steps == 20
     core = env.unwrapped
     returns = []
-    for start in np.linspace(-1, 1, 4001):
+    for start in np.linspace(-1, 1, 401):
         env.reset(seed=0)
         core.distance, total, over = float(start), 0.0, False  # type: ignore[attr-defined]
         while not over:
             _, reward, _, over, _ = env.step(np.clip([10 * core.distance], -1, 1))  # type: ignore[attr-defined]
             total += float(reward)
         returns.append(total)
-    assert abs(np.mean(returns) + 1.425) < 1e-3
+    assert abs(np.mean(returns) + 1.425) < 0.01
     found = valuegym.evaluate("dial_pack.turner", "dial_pack.plain")
     assert 0.9 < found.estimate[0] < 1.2
     del experiments.EXPERIMENTS["dial/plain"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -17,7 +18,7 @@ from gymnasium import spaces
 
 import valuegym
 from valuegym.agents import make
-from valuegym.envs import THIRD_PARTY, registration
+from valuegym.envs import THIRD_PARTY, plugins, registration
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.board import operations
 from valuegym.leaderboards.cli.main import main
@@ -87,6 +88,7 @@ def tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     gym.register("own/Drawn-v0", Drawn, max_episode_steps=20)
     gym.register("own/Endless-v0", Drawn)
     monkeypatch.setitem(executors.EXECUTORS, "pool", executors.serial)
+    monkeypatch.setattr("valuegym.leaderboards.site.pages.write_site", lambda scores, folder, **_: folder)
     monkeypatch.chdir(tmp_path)
     yield
     for table, kept in ((gym.registry, before), (registration.OWN, own), (experiments.EXPERIMENTS, known)):
@@ -309,6 +311,36 @@ def test_environments_of_gymnasium_and_mujoco_are_tracks(id: str, capsys: pytest
     assert main(["verify", "results"]) == 0 and "verified  2 of 2 records" in capsys.readouterr().out
     assert main(["measures", "results"]) in (0, 2)
     assert read_record(next(Path().rglob("*.jsonl"))).spec["max_episode_steps"] == gym.spec(id).max_episode_steps
+
+
+class Edited:
+    """A core whose class is replaced, as in a notebook."""
+
+
+def test_an_edited_core_has_another_digest_and_its_references_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VALUEGYM_CACHE", str(tmp_path / "cache"))
+    example = Path(__file__).resolve().parents[2] / "examples" / "corridor.py"
+    core = plugins.load_reference(f"{example}:Corridor")
+    best, here = [0.0], sys.modules[__name__]
+
+    class Other(core):  # type: ignore[misc, valid-type]
+        def references(self, task: Any) -> Any:
+            naive, _ = super().references(task)
+            return naive, np.full(len(naive), best[0])
+
+    Other.__qualname__, Other.__module__ = "Edited", __name__
+    monkeypatch.setattr(here, "Edited", Other)
+    monkeypatch.setitem(sys.modules, __name__, here)
+    valuegym.register_core("own/Edited-v0", Other)
+    what = experiments.register(track(env_id="own/Edited-v0", references=None, deterministic=False))
+    path = valuegym.record(Anything(spaces.Discrete(3)), what, "any")
+    assert verify(path).reason == ""
+    best[0] = 5.0
+    assert "the scores are not those" in verify(path).reason  # references are computed again
+    monkeypatch.setattr(Other, "reward", lambda self, *_: np.ones(len(_[1].time)))
+    assert "the environment digest differs" in verify(path).reason
 
 
 @pytest.mark.sandbox

@@ -54,7 +54,7 @@ def test_monotone_before_and_after_a_fit_against_the_directions() -> None:
 def test_a_fit_learns_and_its_effects_have_names() -> None:
     train, test = judged(400, 1), judged(400, 2)
     model = monotone_reward(DIRECTIONS, seeded(0))
-    fit_pairs(model, train, FitSettings(300, 128, 0.02), seeded(0))
+    fit_pairs(model, train, FitSettings(150, 64, 0.03), seeded(0))
     assert float(accuracy(model(test).detach(), test.labels).min()) > 0.85
     found = effects(model, [-1.0] * D, [1.0] * D)
     assert list(found) == list(DIRECTIONS)

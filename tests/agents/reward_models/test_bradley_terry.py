@@ -160,8 +160,8 @@ def test_same_seed_same_bits_and_the_global_state_stays() -> None:
 def test_each_loss_learns_a_linear_reward(loss: str) -> None:
     train, test = linear(400, 6, strength=True), linear(300, 7)
     model = reward_ensemble(D, seeded(0), members=2, width=16, depth=1)
-    history = fit_pairs(model, train, FitSettings(200, 128, 0.02), seeded(1), loss)
-    assert history.shape == (200, 2)
+    history = fit_pairs(model, train, FitSettings(100, 128, 0.03), seeded(1), loss)
+    assert history.shape == (100, 2)
     assert float(accuracy(model(test).detach(), test.labels).min()) > 0.93
 
 
@@ -177,7 +177,7 @@ def test_constant_inputs_do_no_harm() -> None:
 def test_ratings_come_first_and_the_line_goes_on() -> None:
     train, test = linear(200, 9), linear(200, 10)
     start = reward_ensemble(D, seeded(0), members=2, width=16, depth=1)
-    errors = fit_ratings(start, train, FitSettings(200, None, 0.02), seeded(1))
+    errors = fit_ratings(start, train, FitSettings(120, None, 0.03), seeded(1))
     assert float(errors[-1].max()) < 0.05
     assert float(accuracy(start(test).detach(), test.labels).min()) > 0.93
     end = reward_ensemble(D, seeded(0), members=2, width=16, depth=1)
@@ -204,7 +204,7 @@ def cycle(items: int) -> Pairs:
 def test_a_cycle_stays_at_chance(items: int) -> None:
     pairs = cycle(items)
     model = reward_ensemble(items, seeded(0), members=3, width=16)
-    history = fit_pairs(model, pairs, FitSettings(400, None, 0.01), seeded(0))
+    history = fit_pairs(model, pairs, FitSettings(250, None, 0.02), seeded(0))
     assert float((history[-1] - math.log(2)).abs().max()) < 1e-3
     assert float(history.min()) > math.log(2) - 1e-6
     assert accuracy(model(pairs).detach().round(decimals=1), pairs.labels).tolist() == [0.5] * 3

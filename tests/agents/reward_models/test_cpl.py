@@ -81,9 +81,9 @@ def test_a_discrete_policy_is_recovered_from_advantages() -> None:
     observations = torch.eye(S)[torch.tensor(STATES)]
     policy = CategoricalPolicy(S, A, seeded(0), members=2, width=16, depth=1)
     history = fit_policy(
-        policy, observations, torch.tensor(ACTIONS), MASK, labels, FitSettings(300, 100, 0.02), seeded(0), 1.0, 0.9
+        policy, observations, torch.tensor(ACTIONS), MASK, labels, FitSettings(150, 100, 0.03), seeded(0), 1.0, 0.9
     )
-    assert history.shape == (300, 2)
+    assert history.shape == (150, 2)
     probability = policy.network(torch.eye(S)[None]).softmax(-1)
     assert torch.equal(probability.argmax(-1), true.argmax(-1).expand(2, S))
 
@@ -96,7 +96,7 @@ def test_a_gaussian_policy_is_recovered_from_preferences() -> None:
     labels = (cost[:, 1] < cost[:, 0]).float()
     labels[::10] = math.nan
     policy = GaussianPolicy(2, 1, seeded(0), width=16, depth=1)
-    fit_policy(policy, observations, actions, torch.ones(N, 2, L), labels, FitSettings(300, 100, 0.01), seeded(0), 1.0)
+    fit_policy(policy, observations, actions, torch.ones(N, 2, L), labels, FitSettings(200, 64, 0.015), seeded(0), 1.0)
     mean, deviation = (x.detach() for x in policy.moments(observations[None]))
     assert float((mean - best).square().mean().sqrt()) < 0.5 < float(best.square().mean().sqrt())
     want = torch.distributions.Normal(mean, deviation).log_prob(actions).sum(-1)

@@ -71,7 +71,7 @@ def test_swapped_segments_have_the_opposite_logit() -> None:
 def test_cycles_are_learned(items: int, dimensions: int) -> None:
     pairs = compared(cycle(items))
     model = GeneralPreference(items, seeded(0), members=3, dimensions=dimensions, width=16, depth=1)
-    fit_general_preference(model, pairs, FitSettings(200, None, 0.02), seeded(0))
+    fit_general_preference(model, pairs, FitSettings(120, None, 0.03), seeded(0))
     assert accuracy(model(pairs).detach(), pairs.labels).tolist() == [1.0] * 3
 
 
@@ -89,14 +89,14 @@ def test_tournaments_are_learned(items: int, normalise: bool, dimensions: int) -
         normalise=normalise,
         temperature=0.1 if normalise else 1.0,
     )
-    fit_general_preference(model, pairs, FitSettings(300, None, 0.02), seeded(0))
+    fit_general_preference(model, pairs, FitSettings(200, None, 0.03), seeded(0))
     assert accuracy(model(pairs).detach(), pairs.labels).tolist() == [1.0] * 3
 
 
 def test_a_total_order_is_learned_too() -> None:
     pairs = compared(np.triu(np.ones((8, 8)), 1))
     model = GeneralPreference(8, seeded(0), members=2, width=16, depth=1)
-    fit_general_preference(model, pairs, FitSettings(300, None, 0.02), seeded(0))
+    fit_general_preference(model, pairs, FitSettings(200, None, 0.03), seeded(0))
     assert accuracy(model(pairs).detach(), pairs.labels).tolist() == [1.0] * 2
 
 

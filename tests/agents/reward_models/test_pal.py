@@ -42,9 +42,9 @@ class Population:
             answered(unseen, 50, rng),
         )
 
-    def fitted(self, K: int, seed: int = 0) -> IdealPoints:
-        model = IdealPoints(D, 100, seeded(seed), prototypes=K)
-        fit_ideal_points(model, self.train, FitSettings(400, None, 0.03), seeded(0))
+    def fitted(self, K: int, steps: int = 400) -> IdealPoints:
+        model = IdealPoints(D, 100, seeded(0), prototypes=K)
+        fit_ideal_points(model, self.train, FitSettings(steps, None, 0.03), seeded(0))
         return model
 
     def unseen(self, model: IdealPoints, pairs_each: int) -> float:
@@ -63,10 +63,10 @@ def test_closer_is_better() -> None:
 
 def test_the_true_number_of_prototypes_recovers_users_who_are_not_seen() -> None:
     population = Population(0)
-    model = population.fitted(3)
+    model = population.fitted(3, 300)
     rising = [population.unseen(model, n) for n in (2, 5, 20)]
     assert rising == sorted(rising) and rising[-1] >= 0.94
-    single = population.fitted(1)
+    single = population.fitted(1, 100)
     assert population.unseen(single, 2) == population.unseen(single, 20) < rising[-1] - 0.08
 
 

@@ -68,7 +68,7 @@ def shares(logits: Tensor, data: Data) -> tuple[float, float, float]:
 
 def bradley_terry(train: Data, test: Data) -> Tensor:
     model = reward_ensemble(2, seeded(0), members=1)
-    fit_pairs(model, train.pairs, FitSettings(200, 256, 3e-3), seeded(0))
+    fit_pairs(model, train.pairs, FitSettings(120, 256, 5e-3), seeded(0))
     with torch.no_grad():
         return model(test.pairs)[0].reshape(test.sets.labels.shape)
 
@@ -112,10 +112,10 @@ def test_active_units_are_those_that_vary() -> None:
 
 def test_minority_of_one_in_five_is_served() -> None:
     rng = np.random.default_rng(0)
-    train, test = answered(800, 0.2, 8, rng), answered(200, 0.2, 16, rng)
+    train, test = answered(600, 0.2, 8, rng), answered(150, 0.2, 16, rng)
     assert shares(bradley_terry(train, test), test)[2] < 0.15
     model = VariationalPreference(2, seeded(0))
-    fit_variational(model, train.sets, FitSettings(250, 128, 5e-3), seeded(0))
+    fit_variational(model, train.sets, FitSettings(200, 100, 5e-3), seeded(0))
     every, contested, minority = shares(predicted(model, test, 8), test)
     assert every > 0.95 and contested > 0.95 and minority >= 0.95
     assert float(user_active_units(model, test.sets)) > 0
@@ -125,7 +125,7 @@ def test_a_large_beta_collapses_to_bradley_terry() -> None:
     rng = np.random.default_rng(1)
     train, test = answered(400, 0.5, 8, rng), answered(200, 0.5, 16, rng)
     model = VariationalPreference(2, seeded(0), width=32)
-    fit_variational(model, train.sets, FitSettings(200, 128, 3e-3), seeded(0), beta=30.0)
+    fit_variational(model, train.sets, FitSettings(150, 64, 3e-3), seeded(0), beta=30.0)
     assert float(user_active_units(model, test.sets)) == 0
     one, eight = predicted(model, test, 1), predicted(model, test, 8)
     assert float((one - eight).abs().max()) < 0.1

@@ -1,0 +1,1 @@
+"""Preferences for any Gymnasium environment: segments, annotators, queries, wrappers and a file format."""
