@@ -317,7 +317,7 @@ def integers(
 NUMERIC = {"Array", "Floats", "Number", "Real", "float", "Floats | float"}  # annotations of numbers and arrays of them
 
 
-def numbers(**ranges: Mapping[str, float]) -> Callable[[Function], Function]:
+def numbers(**ranges: Mapping[str, Any]) -> Callable[[Function], Function]:
     """Let a function refuse arguments that are no finite numbers, or out of `ranges`: bounds of `real` by name.
 
     Arrays of floats, integers or bools go on as they are, lists as arrays. The function raises ValueError for any other
@@ -342,7 +342,7 @@ def numbers(**ranges: Mapping[str, float]) -> Callable[[Function], Function]:
     return decorate
 
 
-def _number(name: str, value: Any, bounds: Mapping[str, float]) -> Any:
+def _number(name: str, value: Any, bounds: Mapping[str, Any]) -> Any:
     """Return a number or an array of numbers as it is if it is finite and within bounds, a list as an array."""
     if isinstance(value, np.ndarray) and not bounds:
         kind = value.dtype.kind

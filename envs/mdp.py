@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -252,7 +253,7 @@ def _solve_blocks(mdp: TabularMDP, policy: Floats, signal: Floats, transpose: bo
     return solution.reshape(N, n * width, -1)[:, :S].reshape(signal.shape)
 
 
-def _check_actions(name: str, actions: Integers, A: int) -> Integers:
+def _check_actions(name: str, actions: Any, A: int) -> Integers:
     """Return actions, which are integers below A."""
     fine = isinstance(actions, np.ndarray) and actions.dtype.kind in "iu"
     if fine and actions.min(initial=0) >= 0 and actions.max(initial=0) < A:

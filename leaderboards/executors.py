@@ -305,7 +305,7 @@ def _attempt(function: Callable[[Any], Any], item: Any) -> Any:
 
 def _failure(item: Any, error: BaseException) -> Failure:
     """Say how an item failed: by the sentence of an error that has one, else with its type and its place."""
-    said, kind = _said(error), type(error).__name__
+    said, kind = _message(error), type(error).__name__
     lines = _encodable("".join(traceback.format_exception(error)))
     if isinstance(error, PLAIN) and said:
         return Failure(_words(item), said, lines)
@@ -318,7 +318,7 @@ def _words(item: Any) -> str:
     return _encodable(" ".join(str(item).split())[:200])
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """Return what an error says, on one line; "" where it cannot say it."""
     try:
         return _encodable(" ".join(str(error).split())[:1000])

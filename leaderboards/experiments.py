@@ -431,7 +431,7 @@ def _check(experiment: Any, text: str) -> Experiment:
             "dashes, at most 40 and 60 of them."
         )
     where = f"{text} ({experiment.id})"
-    if not isinstance(experiment.env_id, str) or experiment.env_id not in gym.registry:
+    if checks.text(f"{where}: env_id", experiment.env_id) not in gym.registry:
         raise ValueError(
             f"{where}: env_id is {checks.printed(experiment.env_id)}, which is not registered with Gymnasium."
         )

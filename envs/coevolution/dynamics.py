@@ -11,6 +11,7 @@ alone and among a thousand others.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -291,7 +292,16 @@ def friedkin_johnsen_limit(anchor: Array, susceptibility: Array, matrix: Array) 
     return np.linalg.solve(system, np.asarray((1.0 - lam) * anchor, np.float64)).astype(np.float64)
 
 
-@checks.numbers(**{name: {"low": 0} for name in ("bound", "social", "influence", "attachment", "idiosyncratic_noise")})
+def _check_strength(name: str, value: Number) -> None:
+    """Refuse strengths and distances below 0 or not finite: in few operations, for it is done at every step."""
+    if isinstance(value, float):
+        fine = 0.0 <= value < math.inf
+    else:
+        fine = bool(np.min(value) >= 0 and np.max(value) < np.inf)
+    if not fine:
+        checks.reals(name, value, low=0)
+
+
 def coevolve(
     x: Array,
     partner: Array,
@@ -324,7 +334,15 @@ def coevolve(
         influence: a_a, pull of the AI; 0 where it is silent.
         attachment: a_0, pull of the anchor.
         idiosyncratic_noise: sigma.
+
+    Raises:
+        ValueError: one of the last five is below 0 or not finite.
     """
+    _check_strength("bound", bound)
+    _check_strength("social", social)
+    _check_strength("influence", influence)
+    _check_strength("attachment", attachment)
+    _check_strength("idiosyncratic_noise", idiosyncratic_noise)
     B, N, D = x.shape
     flat, row = x.reshape(B * N, D), N * np.arange(B)[:, None]
     friend = (partner + row).reshape(-1)

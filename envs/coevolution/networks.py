@@ -519,10 +519,18 @@ def neighbour(person: Array, u: Array, people: int, network: Network | None = No
         ValueError: a draw is not from 0 to below 1, or there is no such person.
     """
     people = checks.integer("people", people, 1)
-    if not (np.min(u, initial=0.0) >= 0 and np.max(u, initial=0.0) < 1):
-        checks.reals("u", u, low=0, below=1)
+    _check_draws(u)
     if not (np.min(person, initial=0) >= 0 and np.max(person, initial=0) < people):
         checks.integers("person", person, low=0, high=people - 1)
+    return _neighbour(person, u, people, network)
+
+
+def _check_draws(u: Array) -> None:
+    if not (np.min(u, initial=0.0) >= 0 and np.max(u, initial=0.0) < 1):
+        checks.reals("u", u, low=0, below=1)
+
+
+def _neighbour(person: Array, u: Array, people: int, network: Network | None) -> npt.NDArray[np.int64]:
     if network is None:
         other = (u * (people - 1)).astype(np.int64)
         return other + (other >= person) if people > 1 else other
@@ -535,9 +543,14 @@ def neighbour(person: Array, u: Array, people: int, network: Network | None = No
 
 
 def partners(u: Array, network: Network | None = None) -> npt.NDArray[np.int64]:
-    """Choose a neighbour for everyone: (B, N) uniform draws -> (B, N) people (`neighbour`)."""
+    """Choose a neighbour for everyone: (B, N) uniform draws -> (B, N) people (`neighbour`).
+
+    Raises:
+        ValueError: a draw is not from 0 to below 1.
+    """
+    _check_draws(u)
     person = np.arange(u.shape[-1])
-    return neighbour(np.broadcast_to(person, u.shape), u, u.shape[-1], network)
+    return _neighbour(np.broadcast_to(person, u.shape), u, u.shape[-1], network)
 
 
 def columns(network: Network) -> Iterator[tuple[Any, Array]]:

@@ -35,7 +35,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     p_(i) -> max over j <= i of min(1, (m - j + 1) p_(j)) for the sorted p_(1) <= ... <= p_(m).
 
     Raises:
-        ValueError: for a number that is none from 0 to 1.
+        ValueError: for a number outside of 0 to 1.
 
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
     """
