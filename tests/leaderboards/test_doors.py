@@ -113,7 +113,7 @@ def test_what_is_there_is_not_run_again_unless_asked_and_an_edited_agent_is_noti
     [
         (("--agent", "my_agent.py:Still", "--experiment", "own/lqr"), "There is no experiment 'own/lqr' here"),
         (("--agent", "my_agent.py:Still", "--experiment", "my_track.py:OTHER"), "holds a int; expected an Experiment"),
-        (("--agent", "my_agent.py:Stil", "--experiment", "my_track.py:TRACK"), "my_agent.py has no Stil"),
+        (("--agent", "my_agent.py:Missing", "--experiment", "my_track.py:TRACK"), "my_agent.py has no Missing"),
         (("--agent", "regret", "--experiment", "my_track.py:TRACK"), "regret does not play on own/lqr: "),
         (("--agent", "my_agent.py:Still", "--set", "v=1", "--experiment", "my_track.py:TRACK"), "its settings are"),
         (("--agent", "my_agent.py:Single", "--experiment", "my_track.py:TRACK"), "expected a pair (actions, memory)"),
