@@ -609,9 +609,10 @@ def as_annotator(function: Any, name: str | None = None) -> Any:
     if isinstance(function, (Annotator, Mixture, Drifting, Implicit, Custom)) or answers_later(function):
         return function
     title = str(name or getattr(function, "__name__", type(function).__name__))
-    expected = "expected a function f(first, second) or f(first, second, rng) that returns labels"
+    wanted = "a function f(first, second) or f(first, second, rng) that returns labels"
+    expected = f"expected {wanted}"
     if not callable(function) or inspect.isclass(function):
-        raise ValueError(f"The annotator is {function!r}; {expected}.")
+        raise checks.refusal("annotator", function, wanted)
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

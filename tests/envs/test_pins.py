@@ -456,6 +456,7 @@ UNUSED: dict[str, set[tuple[str, str, str, tuple[int, ...]]]] = {
 }
 # Module and function of draws that belong to no world of a core.
 NO_WORLD = {
+    ("own_annotators", "_labels"): "answers of annotators of one's own, whose code is no part of a registered world",
     ("functional", "episode_keys"): "the first key of an episode, for replays",
     ("random_delivery", "_hashes"): "a table that is made once, for the digests; test_generators.py holds them",
     ("rollouts", "random_actions"): "actions of the naive reference, for scoring only",

@@ -400,7 +400,7 @@ def test_rates_must_be_from_0_to_1(make: Callable[[Any], Any], value: Any) -> No
         (lambda: a.Mixture([]), "users is empty"),
         (lambda: a.Mixture([a.bpref()], [0.0]), "shares sum to 0"),
         (lambda: a.Mixture([a.bpref()], [1.0, 2.0]), "shares has shape"),
-        (lambda: a.Mixture([3]), "The annotator is 3; expected a function"),
+        (lambda: a.Mixture([3]), "annotator is 3; expected a function"),
         (lambda: a.ideal_points([1.0]), "points has shape"),
         (lambda: a.Drifting([[1.0]], -1.0), "bound is -1.0"),
         (lambda: a.Implicit(0.0, delay=-1), "delay is -1"),

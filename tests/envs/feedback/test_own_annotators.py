@@ -148,8 +148,8 @@ def test_a_text_names_an_annotator(id: str, tmp_path: Path, monkeypatch: pytest.
         assert env.unwrapped.core.hashes == (plugins.source_digest(text),)  # type: ignore[attr-defined]
     for text, message in (
         (f"{path}:third", "has no third"),
-        (f"{path}:number", "The annotator is 3; expected a function"),
-        (f"{path}:Wrong", "The annotator is .*Wrong.*; expected a function"),
+        (f"{path}:number", "annotator is 3; expected a function"),
+        (f"{path}:Wrong", "annotator is .*Wrong.*; expected a function"),
         (f"{tmp_path}/none.py:second", "There is no file"),
         ("no_such_module:second", "no_such_module cannot be imported"),
         ("oracle", "annotator is 'oracle'; expected one of .*PACKAGE.MODULE:NAME.*plug-in"),
@@ -179,8 +179,8 @@ def test_an_installed_plug_in_is_an_annotator(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("annotator", "message"),
     [
-        (3, "The annotator is 3; expected a function"),
-        (None, "The annotator is None; expected a function"),
+        (3, "annotator is 3; expected a function"),
+        (None, "annotator is None; expected a function"),
         (lambda first: 1, "takes the arguments"),
         (lambda first, second: None, "The answer of the annotator <lambda> is None; expected"),
         (lambda first, second: np.full(len(first), 7), r"The answer of the annotator <lambda>\[0\] is 7.0; expected"),

@@ -396,7 +396,7 @@ def test_info_passes_through_where_it_is_asked_for() -> None:
         (lambda: PreferenceFeedback(gym.make("CartPole-v1"), Annotator(), 1, horizon=501), "horizon is 501"),
         (lambda: PreferenceFeedback(gym.make("CartPole-v1"), Annotator(), 1, memory=9), "memory is 9"),
         (lambda: PreferenceFeedback(gym.make("CartPole-v1"), Annotator(), 0), "budget is 0"),
-        (lambda: PreferenceFeedback(gym.make("CartPole-v1"), 3, 1), "The annotator is 3"),
+        (lambda: PreferenceFeedback(gym.make("CartPole-v1"), 3, 1), "annotator is 3"),
         (lambda: PreferenceFeedback(gym.make("CartPole-v1"), Annotator(), 1, every=0), "every is 0"),
         (lambda: PreferenceFeedback(gym.make("CartPole-v1"), Annotator(), 1, seed=-1), "seed is -1"),
         (lambda: PreferenceFeedback(gym.make("CartPole-v1"), Annotator(), 1, candidates=0), "candidates is 0"),
