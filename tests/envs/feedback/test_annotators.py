@@ -493,5 +493,5 @@ def test_answers_that_are_no_labels_are_refused_by_name(answer: Any) -> None:
      lambda first, second, *, key: 1],
 )  # fmt: skip
 def test_what_is_no_annotator_is_refused(function: Any) -> None:
-    with pytest.raises(ValueError, match=r"The annotator .*expected a function f\(first, second\)"):
+    with pytest.raises(ValueError, match=r"annotator .*expected a function f\(first, second\)"):
         a.as_annotator(function)
