@@ -44,8 +44,8 @@ slow: $(TEST)/installed ## the slow tests
 
 wheel: build/wheel.checked ## build the wheel and look inside it
 
-bare: $(BARE)/installed ## tests/envs against the wheel, where only gymnasium, numpy and pytest are installed
-	$(BARE)/bin/pytest -m "not slow" tests/envs
+bare: $(BARE)/installed ## tests/envs against the wheel, where only gymnasium, numpy and pytest (with xdist) are installed
+	$(BARE)/bin/pytest -m "not slow" $(PYTEST_FLAGS) tests/envs
 
 clean: ## remove environments, builds and caches
 	rm -rf .venv $(TEST) $(BARE) build valuegym.egg-info .mypy_cache .pytest_cache .ruff_cache
@@ -73,7 +73,7 @@ build/wheel.checked: $(TEST)/installed build/files.txt $(FILES) README.md LICENS
 
 $(BARE)/installed: build/wheel.checked
 	$(PYTHON) -m venv $(BARE)
-	$(BARE)/bin/python $(PIP) gymnasium numpy pytest
+	$(BARE)/bin/python $(PIP) gymnasium numpy pytest pytest-xdist
 	$(BARE)/bin/python $(PIP) --no-deps --force-reinstall $(DIST)/*.whl
 	python=`pwd`/$(BARE)/bin/python && cd / && $$python -I -c "import valuegym; print(valuegym.__version__, valuegym.__file__)"
 	@touch $@
