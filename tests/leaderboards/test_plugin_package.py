@@ -111,6 +111,14 @@ def test_a_package_brings_an_agent_an_environment_and_a_track(capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("forget")
+def test_the_annotator_of_a_package_answers_on_its_track(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(capsys, "run", "--experiment", "dial_pack.answers", "--seed", "0")[0] == 0
+    assert command(capsys, "verify", "results")[0] == 1
+    status, output = command(capsys, "verify", "results", "--plugin", "dial_pack.answers")
+    assert status == 0 and "verified  2 of 2 records" in output
+
+
+@pytest.mark.usefixtures("forget")
 def test_the_declared_references_are_true() -> None:
     env = gym.make("dial_pack/Dial-v0")
     assert env.spec is not None and env.spec.max_episode_steps == 20
@@ -132,5 +140,5 @@ def test_the_declared_references_are_true() -> None:
 
 def test_the_package_is_what_its_files_say() -> None:
     text = (SOURCE / "pyproject.toml").read_text(encoding="utf-8")
-    for group in ("agents", "environments", "experiments"):
+    for group in ("agents", "environments", "experiments", "annotators"):
         assert f'[project.entry-points."valuegym.{group}"]' in text

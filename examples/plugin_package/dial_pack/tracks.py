@@ -1,4 +1,4 @@
-"""The track `dial/plain`, which the name `dial_pack.plain` loads."""
+"""The tracks `dial/plain` and `dial/answers`, which the names `dial_pack.plain` and `dial_pack.answers` load."""
 
 from __future__ import annotations
 
@@ -11,4 +11,13 @@ PLAIN = Experiment(
     agents=("uniform", "dial_pack.turner"),
     references=(-10.0, -1.425),  # means over starts: to leave it, 20 * 0.5; the shortest way, the sum of (k / 10)^2 / 2
     deterministic=True,
+)
+ANSWERS = Experiment(
+    id="dial/answers",
+    about="Rewards known from answers about last steps.",
+    env_id="valuegym/RewardInference-v0",
+    arguments='{"annotator": "dial_pack.last_step", "evaluation_points": [0, 10]}',
+    agents=("partial_return", "oracle"),
+    episodes=2,
+    score="evaluation_points",
 )
