@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,17 +63,18 @@ def carry_out(section: str, command: Callable[[list[str]], tuple[int, str]]) -> 
     assert re.search(ROWS[section], output), output
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("own")
-
-
 @pytest.fixture
-def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the page; commands work in this process, and each forgets what it loaded."""
-    monkeypatch.chdir(folder)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the page's files; commands work in this process, and each forgets what it loaded.
+
+    Sections may be carried out by different workers, so that none relies on what another one left.
+    """
+    for block in blocks():
+        if block.file:
+            (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(executors.EXECUTORS, "pool", executors.serial)
-    yield folder
+    return tmp_path
 
 
 def test_every_block_has_a_place() -> None:
