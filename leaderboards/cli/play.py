@@ -168,10 +168,10 @@ def run(
         draw = partial(commitment_seeds, commitment.ledger, commitment.entry.index)
     names = experiments.resolve(names)
     chosen = jobs(agents, names, results, seeds, data, draw, settings)[shard[0] :: shard[1]]
-    wrong = misfits(chosen, executor)
+    plan = make_plan(chosen, overwrite)
+    wrong = misfits(plan.todo, executor)  # what is there has fitted
     if wrong:
         raise ValueError("\n".join(wrong))
-    plan = make_plan(chosen, overwrite)
     if plan.edited:
         first = plan.edited[0]
         raise ValueError(

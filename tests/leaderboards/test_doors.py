@@ -98,6 +98,7 @@ def test_what_is_there_is_not_run_again_unless_asked_and_an_edited_agent_is_noti
     commanded(capsys, *words)
     status, out, err = commanded(capsys, *words)
     assert status == 0 and "2 of 2 runs already there" in err and out.split()[0] == str(first)
+    assert "checking" not in err  # nothing is made where nothing is to do
     before = first.read_bytes()
     (folder / "my_agent.py").write_text(f"{AGENT}# edited\n")
     status, _, err = commanded(capsys, *words)
