@@ -57,7 +57,7 @@ class CriticValues:
         self.high = checks.reals("high", high, (learner.A,))
         if not (self.low < self.high).all():
             raise checks.refusal("low", low, f"numbers below high = {self.high.tolist()}")
-        line = np.linspace(-1, 1, LATTICE.get(learner.A, 1)) if learner.A in LATTICE else []
+        line: Any = np.linspace(-1, 1, LATTICE[learner.A]) if learner.A in LATTICE else ()
         self._lattice = torch.tensor(list(product(line, repeat=learner.A)), dtype=torch.float32)
 
     @property
