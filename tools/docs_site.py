@@ -44,8 +44,8 @@ PLAYERS = (("uniform", "random actions"), ("oracle", "the reference for a score 
 CONTENTS: dict[str, list[str]] = {
     "Start": ["own", "running", "examples/index"],
     "Guides": ["preference-model", "feedback", "reward-models", "control", "vagram", "coevolution", "data"],
-    "What there is": ["environments/index", "agents/index", "tracks", "commands", "reference/index"],
-    "Leaderboards": ["submitting", "site", "results/index"],
+    "What there is": ["environments/index", "agents", "tracks", "commands", "reference/index"],
+    "Leaderboards": ["submitting", "site", "results/index", "speed"],
     "About": ["architecture", "changes"],
 }
 
@@ -59,8 +59,9 @@ def write(folder: Path) -> None:
         source = f"docs/{place.relative_to(folder)}".replace("results/index.md", "results/README.md")
         text = adapted((ROOT / source).read_text(encoding="utf-8"), source)
         if source == "docs/results/README.md":
-            pages = sorted(page.stem for page in place.parent.glob("*.md") if page != place)
-            text += _toctree(pages)
+            text += _toctree(sorted(page.stem for page in place.parent.glob("*.md") if page != place))
+        elif source == "docs/agents.md":
+            text += _toctree([f"agents/{name}" for name in AGENTS], hidden=True)
         place.write_text(text, encoding="utf-8")
     for name, content in pages_from_code():
         place = folder / name
@@ -209,12 +210,9 @@ def moving_picture(id: str, agent: str) -> bytes:
 
 def agent_pages() -> Iterator[tuple[str, str]]:
     """Yield a page for each agent of the table."""
-    index = ["# Agents", "", "Agents that valuegym ships; [bring your own](../own.md).", ""]
-    index += ["| agent | what it is | extra |", "| --- | --- | --- |"]
     for name, entry in AGENTS.items():
         module, _, attribute = entry.entry.partition(":")
         about = f"{entry.about[:1].upper()}{entry.about[1:]}."
-        index.append(_row((f"[`{name}`]({name}.md)", about, f"`{entry.extra}`" if entry.extra else "")))
         played = [what for what, track in EXPERIMENTS.items() if name in track.agents]
         lines = [f"# {name}", "", about, ""]
         if played:
@@ -224,7 +222,6 @@ def agent_pages() -> Iterator[tuple[str, str]]:
         lines += [f"Made by {{py:obj}}`{module}.{attribute}`.", "", "## Tracks", ""]
         lines.append(_tracks(played) if played else "None by default; `valuegym list --agent` shows where it plays.")
         yield f"agents/{name}.md", "\n".join(lines) + "\n"
-    yield "agents/index.md", "\n".join(index) + _toctree(list(AGENTS), hidden=True)
 
 
 def tracks() -> str:
