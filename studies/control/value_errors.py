@@ -35,7 +35,7 @@ from valuegym.leaderboards.records.record import write_atomically
 
 POINTS, STEPS = 4000, 600  # states that grids are compared at; of episodes that are played
 EPISODES = 100
-TRAINED = (2000, 4000, 8000)  # steps of the environment
+TRAINED = (1000, 2000, 5000)  # steps of the environment
 WORLD = offline.World(number=0)
 LENGTH, PAIRS = 3, 2000
 FILE = "pendulum-critic.safetensors"

@@ -209,6 +209,21 @@ def _cell(values: list[Any], number: Callable[[float], str] = report.TWO_DECIMAL
     return report.show(report.estimate(values), number)
 
 
+def summary(records: Records) -> str:
+    """Return the table of certain shares and bits that the page on preferences has, too."""
+    cells = harness.columns(records)
+    names = [name for name in (*TASKS, GAMBLES) if any(cell[0] == name for cell in cells)]
+    rows = []
+    for title in dict.fromkeys(cell[1] for cell in cells if cell[0] in names):
+        row = [f"`{title}`"]
+        for name in names:
+            values = cells.get((name, title), [[None] * 4])
+            known = all(v[0] is not None for v in values)
+            row.append(" / ".join(f"{np.mean([v[i] for v in values]):.2f}" for i in range(2)) if known else "")
+        rows.append(row)
+    return report.table(["certain / bits", *names], rows)
+
+
 def pages(records: Records, options: Options) -> Mapping[str, str]:
     """Return the page."""
     cells = harness.columns(records)
@@ -229,6 +244,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "and sine of the pendulum, observations of CartPole and MountainCarContinuous, row and column of Delivery. "
         "Four ideal points and a profile for each pair are standard normal. `Implicit` states no probabilities.",
     ]
+    if records:
+        parts.append(summary(records))
     about = {
         **{name: f"`{task.id}`, segments of {task.length} steps" for name, task in TASKS.items()},
         BOARD: "`RewardInference-v0`, segments of 3 steps: the two annotators of the query environments, "

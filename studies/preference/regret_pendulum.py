@@ -35,7 +35,7 @@ from valuegym.envs.feedback.utilities import PartialReturn, Regret
 from valuegym.envs.feedback.values import GridTask, GridValues
 
 ANSWERS = ("regret", "partial return")
-NUMBERS = {3: (100, 300, 1000, 3000), 10: (3000,)}  # of answers, by the steps of a segment
+NUMBERS = {3: (100, 1000, 3000), 10: (3000,)}  # of answers, by the steps of a segment
 PLANNED, GREEDY, CPL = "reward, planned", "advantage, greedy", "CPL"
 LEARNERS = (PLANNED, GREEDY, CPL)
 BITS = 0.5  # mean entropy of an answer

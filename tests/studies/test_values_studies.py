@@ -147,8 +147,11 @@ def test_answers_of_every_annotator_are_measured() -> None:
 
 
 def test_the_page_has_every_annotator_of_the_page_on_preferences() -> None:
-    text = (RESULTS / "annotator-entropy.md").read_text()
-    guide = (RESULTS.parent / "feedback.md").read_text()
+    text, guide = ((RESULTS / name).read_text() for name in ("annotator-entropy.md", "../feedback.md"))
+    summary = script("preference.annotator_entropy").summary(
+        script("harness").load(RESULTS / "data/annotator-entropy.jsonl")
+    )
+    assert summary in text and summary in guide
     for word in ("PartialReturn", "Regret", "EndState", "Thurstone", "Noiseless", "Perceived", "Linear", "Cyclic"):
         assert word in guide and (f"({word}" in text or f"={word}" in text)
     for word in ("ideal_points", "Mixture", "Drifting", "risky", "Implicit"):
