@@ -235,7 +235,9 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         f"{NODES[0]} x {NODES[1]} nodes, so that no failure of reinforcement learning counts. `advantage, greedy` is "
         "the same fit taken for the optimal advantage, which is what sums of regret answers are: it acts greedily. "
         "`CPL` fits a normal policy by contrastive preference learning (alpha 0.1, bias 0.5) and plays its mean. The "
-        "first is the learner of partial return, the other two of regret.",
+        "first is the learner of partial return, the other two of regret. The planner knows the dynamics, and the "
+        "other two do not, so that columns compare what is made of the same answers, and not how much is known besides; a "
+        "learner by regret that knows the dynamics, as `regret` on delivery boards does, is not among them.",
     ]
     if ("constant",) in harness.columns(records):
         best = max(records["constant", 0])
@@ -258,7 +260,11 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         head = ["answers", "seeds", *LEARNERS, "greedy - planned", "fit agrees", "CPL agrees"]
         title = f"Answers by {name}, segments of {length} steps"
         parts += [f"## {title}", report.table(head, rows)]
-        panels.append(figures.Panel(title, "answers", "score", figures.curves(lines), numbers, (-0.6, 1.05)))
+        panels.append(
+            figures.Panel(
+                f"{name} answers, {length} steps", "answers", "score", figures.curves(lines), numbers, (-0.6, 1.05)
+            )
+        )
     parts.append(
         "`agrees` is the share of other pairs that the fit orders as its annotator would without noise; `reward, "
         "planned` and `advantage, greedy` are one fit. Differences are paired by seed."
