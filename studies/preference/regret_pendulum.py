@@ -236,8 +236,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "the same fit taken for the optimal advantage, which is what sums of regret answers are: it acts greedily. "
         "`CPL` fits a normal policy by contrastive preference learning (alpha 0.1, bias 0.5) and plays its mean. The "
         "first is the learner of partial return, the other two of regret. The planner knows the dynamics, and the "
-        "other two do not, so that columns compare what is made of the same answers, and not how much is known besides; a "
-        "learner by regret that knows the dynamics, as `regret` on delivery boards does, is not among them.",
+        "other two do not: what differs between columns is that, too, and within a column only the kind of answers. A "
+        "learner by regret that knows the dynamics, as `regret` does on delivery boards, is not among them.",
     ]
     if ("constant",) in harness.columns(records):
         best = max(records["constant", 0])
