@@ -41,6 +41,13 @@ _AROUND = ("core", "render_mode", "num_envs", "vectorization_mode", "max_episode
 TORQUES, FORCES = 41, 21  # between which the best is sought
 NODES = (400, 321)  # of the pendulum, twice as fine as the suite's own oracle has them; angle and velocity
 
+_CHANGES = (
+    gym.ObservationWrapper,
+    gym.ActionWrapper,
+    gym.vector.VectorObservationWrapper,
+    gym.vector.VectorActionWrapper,
+)
+
 
 def _from_circle(observations: Array) -> grid.Points:
     """Return angles and velocities (M,) of observations (M, 3)."""
@@ -203,7 +210,7 @@ def values_of(
     """
     inner = env
     while isinstance(inner, (gym.Wrapper, gym.vector.VectorWrapper)):
-        if isinstance(inner, (gym.ObservationWrapper, gym.ActionWrapper)):
+        if isinstance(inner, _CHANGES):
             raise checks.refusal("env", inner, "no wrapper that changes observations or actions")
         inner = inner.env
     spec = getattr(env, "spec", None)

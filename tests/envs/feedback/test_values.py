@@ -320,6 +320,10 @@ def test_a_longer_horizon_comes_closer_to_none() -> None:
             lambda: values_of(gym.wrappers.FlattenObservation(gym.make("Pendulum-v1"))),
             "expected no wrapper that changes observations or actions",
         ),
+        (
+            lambda: values_of(gym.wrappers.vector.FlattenObservation(gym.make_vec("Pendulum-v1", num_envs=2))),
+            "expected no wrapper that changes observations or actions",
+        ),
         (lambda: v.TabularValues(random_process(), [1.0]), "weights has shape"),
         (lambda: v.LinearQuadraticValues(regulator(), unit=0), "unit is 0"),
         (lambda: coarse("Pendulum-v1").value(np.zeros((3, 2))), "observations has shape"),
