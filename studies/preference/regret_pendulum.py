@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from studies import figures, harness, report
 from studies.control import pendulum_segments as segments
 from studies.control.pendulum_segments import CORE, observe
 from studies.harness import Array, Key, Options, Records
+from studies.preference import pendulum_features as featured
 from valuegym.agents.reward_models.bradley_terry import RewardEnsemble, StepReward, fit_pairs, reward_ensemble
 from valuegym.agents.reward_models.cpl import GaussianPolicy, fit_policy
 from valuegym.agents.reward_models.fitting import FitSettings
@@ -38,6 +39,9 @@ ANSWERS = ("regret", "partial return")
 NUMBERS = {3: (100, 1000, 3000), 10: (3000,)}  # of answers, by the steps of a segment
 PLANNED, GREEDY, CPL = "reward, planned", "advantage, greedy", "CPL"
 LEARNERS = (PLANNED, GREEDY, CPL)
+BY_RETURN, BY_REGRET = "partial return", "regret"
+FEATURED = (BY_RETURN, BY_REGRET)  # learners that know the features of the reward and the dynamics
+FEW = (100, 1000)  # answers of 3 steps that they learn from
 BITS = 0.5  # mean entropy of an answer
 CALIBRATION = 2000  # pairs that the temperature is found on
 HELD = 1000  # pairs that fits are measured on
@@ -145,16 +149,50 @@ def agreement(logits: Array, differences: Array) -> float:
     return float((np.sign(logits) == np.sign(differences)).mean())
 
 
-def learn(name: str, length: int, number: int, seed: int) -> dict[str, list[float]]:
-    """Return the score of each learner and its agreement with the annotator on other pairs."""
-    torch.set_num_threads(1)
-    rng = np.random.default_rng([seed, 1])  # of the same pairs for both annotators, the first ones of the most
+class Data(NamedTuple):
+    """Answered pairs of one seed, other pairs, and how much better the second of these is to the annotator."""
+
+    first: Segments
+    second: Segments
+    labels: Array
+    other: tuple[Segments, Segments]
+    differences: Array
+
+
+def draw(name: str, length: int, number: int, seed: int) -> Data:
+    """Return the first answers of a seed; its pairs are the same for both annotators."""
+    rng = np.random.default_rng([seed, 1])
     first, second = (segments.draw(max(NUMBERS[length]), rng, length) for _ in range(2))
     first, second = first[:number], second[:number]
     who = annotator(name, length)
     labels = who(first, second, np.random.default_rng([seed, 2])).labels
     other, another = (segments.draw(HELD, np.random.default_rng([seed, 3, side]), length) for side in range(2))
-    differences = who.difference(other, another)
+    return Data(first, second, labels, (other, another), who.difference(other, another))
+
+
+def learn_features(name: str, number: int, seed: int) -> dict[str, list[float]]:
+    """Return score and agreement of the learners that know features and dynamics, from segments of 3 steps."""
+    data, found = draw(name, 3, number, seed), {}
+    pair = data.first, data.second, data.labels
+    fits = {
+        BY_RETURN: featured.by_partial_return(*pair),
+        BY_REGRET: featured.by_regret(*pair, np.random.default_rng([seed, 4])),
+    }
+    for learner, weights in fits.items():
+        sides = [featured.sums(part) for part in data.other]
+        if learner == BY_REGRET:
+            psi = featured.successor_features(weights, np.zeros((featured.table().where.size, len(weights))))
+            sides = [side + featured.change(part, psi) for side, part in zip(sides, data.other, strict=True)]
+        logits = (sides[1] - sides[0]) @ weights
+        policy = plan(lambda x, v, u, w=weights: featured.features(x, v, u) @ w)  # type: ignore[misc]
+        found[learner] = [score(policy), agreement(logits, data.differences)]
+    return found
+
+
+def learn(name: str, length: int, number: int, seed: int) -> dict[str, list[float]]:
+    """Return the score of each learner and its agreement with the annotator on other pairs."""
+    torch.set_num_threads(1)
+    first, second, labels, (other, another), differences = draw(name, length, number, seed)
     model = reward_ensemble(4, torch.Generator().manual_seed(seed), members=1, discount=DISCOUNT)
     fit_pairs(model, segment_pairs(first, second, labels), SETTINGS, torch.Generator().manual_seed(seed))
     with torch.no_grad():
@@ -193,6 +231,8 @@ def jobs(options: Options) -> Iterator[list[Key]]:
         for length, numbers in NUMBERS.items():
             for number, name in product(numbers, ANSWERS):
                 yield [(name, length, number, learner, seed) for learner in LEARNERS]
+        for number, name in product(FEW, ANSWERS):
+            yield [(name, 3, number, learner, seed) for learner in FEATURED]
 
 
 def run(keys: Sequence[Key], options: Options) -> list[list[float]]:
@@ -200,8 +240,8 @@ def run(keys: Sequence[Key], options: Options) -> list[list[float]]:
     if len(keys[0]) == 2:
         found = {"constant": constants, "known": known_reward}
         return [harness.rounded(found[key[0]]()) for key in keys]
-    name, length, number, _, seed = keys[0]
-    values = learn(name, length, number, seed)
+    name, length, number, learner, seed = keys[0]
+    values = learn_features(name, number, seed) if learner in FEATURED else learn(name, length, number, seed)
     return [harness.rounded(values[key[3]]) for key in keys]
 
 
@@ -236,8 +276,7 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "the same fit taken for the optimal advantage, which is what sums of regret answers are: it acts greedily. "
         "`CPL` fits a normal policy by contrastive preference learning (alpha 0.1, bias 0.5) and plays its mean. The "
         "first is the learner of partial return, the other two of regret. The planner knows the dynamics, and the "
-        "other two do not: what differs between columns is that, too, and within a column only the kind of answers. A "
-        "learner by regret that knows the dynamics, as `regret` does on delivery boards, is not among them.",
+        "other two do not: what differs between columns is that, too, and within a column only the kind of answers.",
     ]
     if ("constant",) in harness.columns(records):
         best = max(records["constant", 0])
@@ -265,6 +304,25 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
                 f"{name} answers, {length} steps", "answers", "score", figures.curves(lines), numbers, (-0.6, 1.05)
             )
         )
+    rows = []
+    for name, n in product(ANSWERS, FEW):
+        if all((name, 3, n, learner) in found for learner in FEATURED):
+            columns = [found[name, 3, n, learner] for learner in FEATURED]
+            gap = report.estimate(columns[1][:, 0] - columns[0][:, 0])
+            scores, shares = ([report.estimate(column[:, i]) for column in columns] for i in range(2))
+            rows.append([name, n, len(columns[0]), *scores, gap, *shares])
+    if rows:
+        head = ["answers by", "answers", "seeds", *(f"learnt by {learner}" for learner in FEATURED)]
+        head += ["regret - partial return", "first agrees", "second agrees"]
+        parts += [
+            "## Both learners with known features and dynamics",
+            "Rewards linear in five known features (squares of angle, velocity and torque, of which the true one is "
+            "made; the height and the speed of falling), segments of 3 steps. Learnt by partial return, the weights "
+            "are those of a logistic regression; by regret, those whose own optimal values, on a grid of "
+            f"{featured.NODES[0]} x {featured.NODES[1]} nodes, make the answers likeliest. Both rewards are planned as "
+            "above, so that the two learners know the same and differ only in what they believe people compare.",
+            report.table(head, rows),
+        ]
     parts.append(
         "`agrees` is the share of other pairs that the fit orders as its annotator would without noise; `reward, "
         "planned` and `advantage, greedy` are one fit. Differences are paired by seed."

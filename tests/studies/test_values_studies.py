@@ -182,3 +182,58 @@ def test_a_critic_that_is_the_grid_has_no_error(coarse: Any) -> None:
     drawn = segments.draw(2 * study.PAIRS, np.random.default_rng(0), 1)
     errors = study.critic_errors(coarse, drawn)
     assert errors[:2] == [0, 0] and errors[3] == 0 and errors[5] == pytest.approx(1) and errors[6] == 1
+
+
+# --- features ---
+
+
+def test_successor_features_satisfy_their_bellman_equation_and_give_the_values() -> None:
+    """At the weights of the true reward they are the values that the solver of grids finds on the same grid."""
+    module, study = script("preference.pendulum_features"), script("preference.regret_pendulum")
+    w = -np.array([np.pi**2, 0.1 * 64, 0.001 * study.LIMIT**2, 0.0, 0.0])
+    t = module.table()
+    x, v = t.where.nodes()
+    np.testing.assert_allclose(t.features @ w, -pendulum.cost(x, v, np.linspace(-2, 2, module.TORQUES)[:, None]))
+    psi = np.zeros((t.where.size, 5))
+    for _ in range(3):
+        psi = module.successor_features(w, psi)
+    ahead = t.features @ w + (t.weight * (psi @ w)[t.corners]).sum(-1)
+    np.testing.assert_allclose(ahead.max(0), psi @ w, atol=0.3)
+    values = pendulum.values(pendulum.Parameters(), module.NODES)
+    assert np.abs(psi @ w - values).mean() < 1.5 and values.std() > 30
+
+
+def test_regret_from_features_is_that_of_the_grid() -> None:
+    """Sums of features and their change from start to end, at the true weights, telescope to the regret."""
+    module, study = script("preference.pendulum_features"), script("preference.regret_pendulum")
+    w = -np.array([np.pi**2, 0.1 * 64, 0.001 * study.LIMIT**2, 0.0, 0.0])
+    drawn = script("control.pendulum_segments").draw(300, np.random.default_rng(0), 3)
+    np.testing.assert_allclose(module.sums(drawn) @ w, PartialReturn(0.99)(drawn), atol=1e-4)
+    psi = np.zeros((module.table().where.size, 5))
+    for _ in range(3):
+        psi = module.successor_features(w, psi)
+    mine = (module.sums(drawn) + module.change(drawn, psi)) @ w
+    known = script("control.pendulum_segments").grid_values((60, 49))
+    assert np.corrcoef(mine, Regret(known, 0.99)(drawn))[0, 1] > 0.97
+
+
+def test_a_logistic_regression_finds_its_weights_and_its_gradient_vanishes() -> None:
+    module, rng = script("preference.pendulum_features"), np.random.default_rng(0)
+    x, w = rng.standard_normal((4000, 5)), np.array([1.0, -2.0, 0.5, 0.0, 1.5])
+    labels = 1.0 * (rng.random(4000) < 1 / (1 + np.exp(-x @ w)))
+    found = module.newton(x, labels, np.zeros(5), 30)
+    np.testing.assert_allclose(found, w, atol=0.25)
+    for i in range(5):
+        off = np.eye(5)[i] * 1e-4
+        assert abs(module.loss(x, labels, found + off) - module.loss(x, labels, found - off)) < 1e-6
+
+
+def test_the_learner_by_regret_keeps_the_likeliest_of_what_it_has_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, segments = script("preference.pendulum_features"), script("control.pendulum_segments")
+    monkeypatch.setattr(module, "STARTS", 1)
+    monkeypatch.setattr(module, "STEPS", 2)
+    first, second = (segments.draw(50, np.random.default_rng(i), 3) for i in range(2))
+    labels = 1.0 * (np.random.default_rng(2).random(50) < 0.5)
+    one, two = (module.by_regret(first, second, labels, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert np.isfinite(one).all()
