@@ -13,6 +13,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from valuegym.envs import array_files
 from valuegym.envs.preference import human_data
 from valuegym.envs.preference.human_data import HumanPreferences, file_names
 
@@ -108,7 +109,7 @@ def fetch(data: str, source: str = SOURCE) -> list[Path]:
             with urlopen(f"{source}/{name}", timeout=30) as answer:
                 content = answer.read(MAX_BYTES + 1)
             if hashlib.sha256(content).hexdigest() != expected:
-                said = human_data.unlike(content, "array")
+                said = array_files.unlike(content, "array")
                 raise ValueError(
                     f"What {source} sent as {name} is not the published file: its SHA-256 differs"
                     f"{f', for {said}' if said else ''}."
