@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import math
+import os
 import shlex
 import zipfile
 import zlib
@@ -19,7 +20,9 @@ import numpy.typing as npt
 
 __all__ = [
     "MAX_BYTES",
+    "VARIABLE",
     "conversion",
+    "find_folder",
     "from_arrow",
     "naming",
     "optional_module",
@@ -34,6 +37,7 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
+VARIABLE = "VALUEGYM_DATA"  # names the folder of people's data
 MAX_BYTES = 2**32  # of the arrays that are read from one file
 _CONVERSION = (
     "python -c \"import pickle, sys, numpy as np; x = pickle.load(open(sys.argv[1], 'rb')); "
@@ -115,6 +119,21 @@ def read_contents(folder: Path, names: list[str], hashes: tuple[str, ...] | None
     if wrong:
         raise ValueError(" ".join(wrong))
     return contents
+
+
+def find_folder(data: str | Path | None, name: str, example: str) -> Path:
+    """Return the folder `name` in `data`, or `data` itself; without it, in the folder that VALUEGYM_DATA names.
+
+    Raises:
+        FileNotFoundError: neither is given, or it is not a folder; the sentence names a file that it should hold.
+    """
+    root = data or os.environ.get(VARIABLE)
+    if not root:
+        raise FileNotFoundError(f"Human preferences need the folder they lie in: pass data=FOLDER or set {VARIABLE}.")
+    folder = Path(root) / name if (Path(root) / name).is_dir() else Path(root)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; expected one that holds files such as {example}.")
+    return folder
 
 
 def read_array(path: str | Path) -> Array:
