@@ -99,28 +99,28 @@ def ridge(given: Array, wanted: Array, penalty: float) -> Array:
     return np.linalg.solve(given.T @ given + penalty * np.eye(given.shape[1]), given.T @ wanted)
 
 
-def predict(name: str, asked: Questionnaire, train: Array, test: Array, penalty: float | None = None) -> Array:
+def predict(name: str, form: Questionnaire, train: Array, test: Array, penalty: float | None = None) -> Array:
     """Return predictions (people, items) for the rows `test` by those of `train`; what is given of `test` is used."""
-    answers, given = asked.answers, asked.given
+    answers, given = form.answers, form.given
     if name == "constant 3":
         return np.full((len(test), answers.shape[1]), 3.0)
     mean = np.nanmean(answers[train], 0)
     if name == "item mean":
         return np.repeat(mean[None], len(test), 0)
     if name == "own mean of the trait":
-        own = {trait: np.nanmean(answers[test][:, given & (asked.trait == trait)], 1) for trait in people.TRAITS}
-        return np.stack([own[trait] for trait in asked.trait], 1)
+        own = {trait: np.nanmean(answers[test][:, given & (form.trait == trait)], 1) for trait in people.TRAITS}
+        return np.stack([own[trait] for trait in form.trait], 1)
     if penalty is None:
-        penalty = min(RIDGES, key=lambda one: inner_score(asked, train, one))
+        penalty = min(RIDGES, key=lambda one: inner_score(form, train, one))
     centred = np.where(np.isnan(answers), 0.0, answers - mean)  # a missing answer is the mean
     return mean + centred[test][:, given] @ ridge(centred[train][:, given], centred[train], penalty)
 
 
-def inner_score(asked: Questionnaire, train: Array, penalty: float) -> float:
+def inner_score(form: Questionnaire, train: Array, penalty: float) -> float:
     """Return the score of a penalty in five folds of the people of `train`."""
     fold = np.arange(len(train)) % 5
     parts = [(train[fold != k], train[fold == k]) for k in range(5)]
-    found = [score(asked, rows, whole(predict("ridge", asked, rest, rows, penalty))) for rest, rows in parts]
+    found = [score(form, rows, whole(predict("ridge", form, rest, rows, penalty))) for rest, rows in parts]
     return float(np.concatenate(found).mean())
 
 
@@ -129,10 +129,10 @@ def whole(predictions: Array) -> Array:
     return np.clip(np.rint(predictions), 1, 5)
 
 
-def score(asked: Questionnaire, rows: Array, predictions: Array) -> Array:
+def score(form: Questionnaire, rows: Array, predictions: Array) -> Array:
     """Return for each person (rows,) the mean absolute error on the items not given, summed over the five traits."""
-    error = np.abs(predictions - asked.answers[rows])
-    parts = [np.nanmean(error[:, ~asked.given & (asked.trait == trait)], 1) for trait in people.TRAITS]
+    error = np.abs(predictions - form.answers[rows])
+    parts = [np.nanmean(error[:, ~form.given & (form.trait == trait)], 1) for trait in people.TRAITS]
     return np.sum(parts, 0)
 
 
@@ -145,11 +145,11 @@ def questionnaire(data: str) -> Questionnaire:
 @cache
 def scored_people(name: str, fold: int, data: str) -> dict[int, list[float]]:
     """Return for each person of a fold the scores of predictions rounded to answers, and of predictions as they are."""
-    asked = questionnaire(data)
-    numbers = np.arange(len(asked.answers))
+    form = questionnaire(data)
+    numbers = np.arange(len(form.answers))
     train, rows = numbers[numbers % PEOPLE_FOLDS != fold], numbers[numbers % PEOPLE_FOLDS == fold]
-    found = predict(name, asked, train, rows)
-    scores = np.stack([score(asked, rows, whole(found)), score(asked, rows, found)], 1)
+    found = predict(name, form, train, rows)
+    scores = np.stack([score(form, rows, whole(found)), score(form, rows, found)], 1)
     return dict(zip(rows.tolist(), scores.tolist(), strict=True))
 
 

@@ -35,7 +35,7 @@ def gambles(seed: int, n: int = 600, outcomes: int = 3) -> Segments:
     return Segments(np.zeros((n, 2)), np.zeros((n, 1)), info=columns)
 
 
-def asked(people: int = 40, items: int = 20, seed: int = 0) -> Questionnaire:
+def some_form(people: int = 40, items: int = 20, seed: int = 0) -> Questionnaire:
     rng = np.random.default_rng(seed)
     answers = rng.integers(1, 6, (people, items)).astype(float)
     trait = np.array(list("ACENO" * (items // 5)))
@@ -77,7 +77,7 @@ def test_ridge_is_least_squares_with_answers_of_nobody(study: Any) -> None:
 
 def test_predictions_use_what_is_given_and_no_more(study: Any) -> None:
     """Changed answers that are to be predicted change no prediction; those of other people do."""
-    one = asked()
+    one = some_form()
     train, test = np.arange(30), np.arange(30, 40)
     hidden = one.answers.copy()
     hidden[30:, ~one.given] = 6 - hidden[30:, ~one.given]
@@ -95,7 +95,7 @@ def test_predictions_use_what_is_given_and_no_more(study: Any) -> None:
 
 
 def test_a_score_is_a_sum_over_traits_of_mean_errors(study: Any) -> None:
-    one = asked()
+    one = some_form()
     rows = np.arange(40)
     assert (study.score(one, rows, one.answers) == 0).all()
     np.testing.assert_allclose(study.score(one, rows, one.answers + 0.5), 2.5)

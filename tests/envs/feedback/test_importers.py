@@ -521,3 +521,10 @@ def test_unknown_formats_are_named(tmp_path: Path) -> None:
 
 def test_pairs_are_a_whole(tmp_path: Path) -> None:
     assert isinstance(importers.read("cpl", npz(tmp_path / "a.npz", cpl())), Feedback)
+
+
+def test_the_page_has_every_format() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    for kind, found in importers.FORMATS.items():
+        name = f"from_{found.reader.__name__.removeprefix('read_')}"
+        assert f"`{kind}`, `{name}`" in page and hasattr(importers, name)
