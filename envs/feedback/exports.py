@@ -14,12 +14,15 @@ them, whose SHA-256 stands in the metadata.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import math
+import re
+import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,7 @@ Array = npt.NDArray[Any]
 
 SIDE_FILE = "preferences.npz"
 _DATASETS = ("datasets", "datasets", "for data sets of Hugging Face")
+_ID = re.compile(r"(?:[\w-]+/)?[\w-]+-v\d+")
 _MINARI = ("minari", "minari", "for data sets of Minari")
 
 
@@ -147,6 +151,34 @@ def _space(name: str, values: Array) -> gym.Space[Any]:
     return gym.spaces.Box(low, high, values.shape[1:], values.dtype.type)
 
 
+def _episodes(feedback: Feedback, buffer: Any) -> list[Any]:
+    """Return an episode of each segment, the first ones before the second ones."""
+    found = []
+    for number, side in enumerate((feedback.first, feedback.second)):
+        for i, length in enumerate(side.lengths):
+            ends = np.arange(length) == length - 1
+            found.append(
+                buffer(
+                    id=number * len(side) + i,
+                    observations=each(lambda value, i=i, n=length: value[i, : n + 1], side.observations),  # type: ignore[misc]
+                    actions=side.actions[i, :length],
+                    rewards=side.rewards[i, :length],
+                    terminations=ends & side.terminated[i],
+                    truncations=ends & ~side.terminated[i],
+                    infos={},
+                )
+            )
+    return found
+
+
+def _observation_space(feedback: Feedback) -> gym.Space[Any]:
+    """Return the smallest plain space that holds all observations."""
+    first, second = feedback.first.observations, feedback.second.observations
+    if not isinstance(first, Mapping):
+        return _space("observations", _flat(first, second))
+    return gym.spaces.Dict({key: _space(key, _flat(first[key], second[key])) for key in first})
+
+
 def to_minari(
     feedback: Feedback,
     dataset_id: str,
@@ -172,42 +204,24 @@ def to_minari(
             or a type for which Minari has no place.
     """
     minari = array_files.optional_module(*_MINARI)
-    checks.text("dataset_id", dataset_id)
+    if not _ID.fullmatch(checks.text("dataset_id", dataset_id)):
+        raise checks.refusal("dataset_id", dataset_id, "such as 'cartpole/pairs-v0'")
     if not len(feedback):
         raise ValueError("feedback holds no pair; expected at least one.")
     if isinstance(feedback.first.observations, Mapping):
         for key in feedback.first.observations:
             if "/" in key:
                 raise ValueError(f"the entry {key!r} of the observations has a slash, which HDF5 takes for a folder.")
-    buffers = []
-    for number, side in enumerate((feedback.first, feedback.second)):
-        for i, length in enumerate(side.lengths):
-            ended = np.zeros(length, bool)
-            ended[-1] = side.terminated[i]
-            cut = np.zeros(length, bool)
-            cut[-1] = not side.terminated[i]
-            buffers.append(
-                minari.data_collector.EpisodeBuffer(
-                    id=number * len(side) + i,
-                    observations=each(lambda value, i=i, n=length: value[i, : n + 1], side.observations),  # type: ignore[misc]
-                    actions=side.actions[i, :length],
-                    rewards=side.rewards[i, :length],
-                    terminations=ended,
-                    truncations=cut,
-                    infos={},
-                )
-            )
-    seen = feedback.first.observations, feedback.second.observations
+    buffers = _episodes(feedback, minari.data_collector.EpisodeBuffer)
     if observation_space is None:
-        observation_space = (
-            gym.spaces.Dict({key: _space(key, _flat(seen[0][key], seen[1][key])) for key in seen[0]})
-            if isinstance(seen[0], Mapping)
-            else _space("observations", _flat(*seen))
-        )
+        observation_space = _observation_space(feedback)
     if action_space is None:
         action_space = _space("actions", _flat(feedback.first.actions, feedback.second.actions))
     side_file = _side_file(feedback)
-    with warnings.catch_warnings():
+    folder = array_files.optional_module("minari.storage.datasets_root_dir", *_MINARI[1:]).get_dataset_path(dataset_id)
+    if Path(folder).exists():
+        raise ValueError(f"There is a data set {dataset_id} already, in {folder}; expected another name or version.")
+    with warnings.catch_warnings(), _whole(Path(folder)):
         warnings.simplefilter("ignore", UserWarning)  # recommendations for authors
         found = minari.create_dataset_from_buffers(
             dataset_id,
@@ -217,9 +231,19 @@ def to_minari(
             description=json.dumps({"kind": data.KIND, "labels": data.LABELS, **dict(card or {})}, ensure_ascii=False),
             jpeg_encoding=False,  # which would change images
         )
-    data.write_atomically(Path(found.storage.data_path) / SIDE_FILE, side_file)
-    found.storage.update_metadata({"preferences_sha256": hashlib.sha256(side_file).hexdigest()})
+        data.write_atomically(Path(found.storage.data_path) / SIDE_FILE, side_file)
+        found.storage.update_metadata({"preferences_sha256": hashlib.sha256(side_file).hexdigest()})
     return found
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Remove a folder that is not finished because of an error."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _flat(first: Array, second: Array) -> Array:

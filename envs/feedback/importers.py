@@ -500,17 +500,15 @@ def from_imitation(first: Sequence[Any], second: Sequence[Any], preferences: Any
         ValueError: there are not as many of each, shapes do not fit, or a number is out of range or not finite.
     """
     p = 1.0 - _chances("preferences", preferences)
-    sides = []
+    parts = []
     for name, fragments in (("first", first), ("second", second)):
         if len(fragments) != len(p):
             raise ValueError(f"there are {len(fragments)} {name} fragments and {len(p)} preferences; expected as many.")
-        parts = []
         for i, fragment in enumerate(fragments):
             with naming(f"of the {name} fragments, number {i}"):
                 parts.append(_fragment(fragment))
-        with naming(f"of the {name} fragments"):
-            sides.append(concatenate(parts))
-    return Feedback(sides[0], sides[1], _answers(p))
+    both = concatenate(parts)  # of one length
+    return Feedback(both[: len(p)], both[len(p) :], _answers(p))
 
 
 def read_imitation(path: str | Path) -> Feedback:

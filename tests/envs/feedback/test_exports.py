@@ -90,6 +90,30 @@ def test_pairs_come_back_from_minari(kind: str, actions: str, tmp_path: Path, mo
         exports.from_minari(again)
 
 
+@pytest.mark.parametrize("name", ["../x-v0", "x", "a b-v0", "", "x/../y-v0", "x-v"])
+def test_ids_of_minari_that_are_not_valid_are_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    pytest.importorskip("minari", reason="minari is not installed")
+    with pytest.raises(ValueError, match=r"dataset_id is .*; expected such as 'cartpole/pairs-v0'"):
+        exports.to_minari(made(), name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_data_set_of_minari_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    pytest.importorskip("minari", reason="minari is not installed")
+    pytest.importorskip("h5py", reason="h5py is not installed")
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "write_atomically", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            exports.to_minari(made(), "valuegym/test-v0")
+    exports.to_minari(made(), "valuegym/test-v0")
+    with pytest.raises(ValueError, match="There is a data set valuegym/test-v0 already"):
+        exports.to_minari(made(), "valuegym/test-v0")
+
+
 def test_dictionaries_of_observations_go_to_minari(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     pytest.importorskip("minari", reason="minari is not installed")

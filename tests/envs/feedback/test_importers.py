@@ -229,6 +229,8 @@ def test_what_follows_is_taken_where_it_is_known() -> None:
     assert found.first.observations[0, -1].tolist() == [3.0, 5.0]
     assert found.first.lengths.tolist() == [3, 2, 3] and found.first.terminated.tolist() == [False, True, False]
     assert found.first.rewards[0].tolist() == [1, 1, 1]
+    short = importers.from_imitation(first[:1], second[:1], preferences[:1])
+    assert (short.first.steps, short.second.steps, short.second.lengths.tolist()) == (L, L, [L - 1])
 
 
 def test_the_unwritten_rest_of_a_buffer_is_left_out(tmp_path: Path) -> None:

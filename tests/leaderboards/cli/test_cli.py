@@ -592,6 +592,23 @@ def test_pairs_are_imported_and_exported(valuegym: Command, tmp_path: Path) -> N
     assert "pairs.npz: it is a Python pickle" in failed(valuegym(*take))
 
 
+@pytest.mark.parametrize(("to", "where"), [("datasets", "hf"), ("minari", "valuegym/pairs-v0")])
+def test_pairs_are_exported_to_libraries(
+    valuegym: Command, tmp_path: Path, to: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    rows = np.zeros((1, 3, 2))
+    pairs = importers.from_cpl({"obs_1": rows, "obs_2": rows, "action_1": rows, "action_2": rows, "label": [1.0]})
+    data.write(tmp_path / "set", pairs, source="a test", licence="CC0")
+    give = ("data", "export", tmp_path / "set", "--to", to, "--output", where)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, to, None)
+        assert f"pip install 'valuegym[{to}]'" in failed(valuegym(*give))
+    pytest.importorskip(to, reason=f"{to} is not installed")
+    status, output, _ = valuegym(*give)
+    assert (status, output) == (0, f"{where} written: 1 pairs.\n") and len(list(tmp_path.iterdir())) == 2
+
+
 def test_formats_of_the_command_are_those_of_the_importers() -> None:
     assert tuple(importers.FORMATS) == cli_data.FROM
     assert {name for one in importers.FORMATS.values() for name in one.options} == set(cli_data.READER_OPTIONS)
