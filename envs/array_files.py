@@ -9,7 +9,6 @@ import math
 import os
 import shlex
 import zipfile
-import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,10 +174,14 @@ def read_arrays(path: str | Path, wanted: Collection[str] = ()) -> dict[str, Arr
         try:
             with zipfile.ZipFile(path) as archive:
                 entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-                chosen = {name: info for name, info in entries.items() if not wanted or name in wanted}
-                _check_size(sum(info.file_size for info in chosen.values()))
+        except Exception:  # a damaged archive may raise anything, from zlib.error to OSError
+            raise ValueError("it is no whole archive of arrays.") from None
+        chosen = {name: info for name, info in entries.items() if not wanted or name in wanted}
+        _check_size(sum(info.file_size for info in chosen.values()))
+        try:
+            with zipfile.ZipFile(path) as archive:
                 contents = {name: archive.read(info) for name, info in chosen.items()}
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error):  # damaged, or a password
+        except Exception:
             raise ValueError("it is no whole archive of arrays.") from None
         for name, content in contents.items():
             with naming(name):

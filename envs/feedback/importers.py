@@ -198,6 +198,17 @@ def read_bpref(path: str | Path, observation_size: int | None = None, last: str 
 # --- D4RL data sets with indices: Clean-Offline-RLHF, Preference Transformer ---
 
 
+def _flags(name: str, value: Any, n: int | None = None) -> npt.NDArray[np.bool_]:
+    """Return (n,) True and False, also given as 1 and 0."""
+    array = np.asarray(value)
+    flags = array if array.dtype == bool else checks.reals(name, value)
+    if flags.ndim != 1 or (n is not None and len(flags) != n) or not np.isin(flags, (0, 1)).all():
+        raise ValueError(
+            f"{name} of shape {flags.shape}: expected ({'n' if n is None else n},) of True and False, or 1 and 0."
+        )
+    return flags.astype(bool)
+
+
 def qlearning_rows(terminals: Any, timeouts: Any = None, episode_steps: int | None = None) -> npt.NDArray[np.int64]:
     """Return which rows of a D4RL data set its function `qlearning_dataset` keeps, in order.
 
@@ -213,13 +224,10 @@ def qlearning_rows(terminals: Any, timeouts: Any = None, episode_steps: int | No
     Raises:
         ValueError: there are not as many of each, or neither timeouts nor a step limit.
     """
-    ends = np.asarray(terminals).astype(bool)
+    ends = _flags("terminals", terminals)
     n = len(ends)
     if timeouts is not None:
-        last = np.asarray(timeouts).astype(bool)
-        if last.shape != ends.shape or ends.ndim != 1:
-            raise ValueError(f"timeouts has shape {last.shape} and terminals {ends.shape}; expected (n,) each.")
-        return np.flatnonzero(~last[: n - 1])
+        return np.flatnonzero(~_flags("timeouts", timeouts, n)[: n - 1])
     if episode_steps is None:
         raise ValueError("the data set has no timeouts; expected episode_steps, the step limit of an episode.")
     limit = checks.integer("episode_steps", episode_steps, 1)
@@ -286,15 +294,14 @@ def from_indices(
     if steps is None:
         raise ValueError("steps is None; expected the length of a segment, which the names of the files say.")
     L = checks.integer("steps", steps, 1)
-    observations, actions, terminals = map(np.asarray, _take(trajectories, "observations", "actions", "terminals"))
+    observations, actions = map(np.asarray, _take(trajectories, "observations", "actions"))
+    terminals = _flags("terminals", *_take(trajectories, "terminals"))
     following, timeouts = trajectories.get("next_observations"), trajectories.get("timeouts")
     whole = timeouts is None and following is not None and episode_steps is None
     rows = np.arange(len(terminals)) if whole else qlearning_rows(terminals, timeouts, episode_steps)
     if len(rows) < L:
         raise ValueError(f"the data set has {len(rows)} rows; expected at least {L}, the length of a segment.")
-    ends = terminals.astype(bool)
-    if timeouts is not None:
-        ends = ends | np.asarray(timeouts).astype(bool)
+    ends = terminals if timeouts is None else terminals | _flags("timeouts", timeouts, len(terminals))
     sides = []
     for name, start in (("first", first), ("second", second)):
         starts = checks.integers(f"the indices of the {name} segments", start, (len(p),), 0, len(rows) - L)
@@ -309,7 +316,7 @@ def from_indices(
         else:
             after = observations[np.where(ends[end] | (end == len(ends) - 1), end, end + 1)]
         rewards = None if "rewards" not in trajectories else np.asarray(trajectories["rewards"])[index]
-        fields = {"terminated": terminals.astype(bool)[end], "info": {"crosses_end": crosses}}
+        fields = {"terminated": terminals[end], "info": {"crosses_end": crosses}}
         sides.append(_segments(name, observations[index], actions[index], after, rewards, **fields))
     return Feedback(sides[0], sides[1], _answers(p))
 

@@ -306,6 +306,53 @@ def test_a_data_set_of_qlearning_is_taken_as_it_is() -> None:
         importers.from_indices(*INDICES, [0, 1, -1], kept, L)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"terminals": d4rl()["terminals"] * np.nan}, r"terminals\[0\] is nan; expected finite numbers"),
+        ({"terminals": np.full(16, 2)}, r"terminals of shape \(16,\): expected \(n,\) of True and False, or 1 and 0"),
+        ({"timeouts": np.zeros((16, 1))}, r"timeouts of shape \(16, 1\): expected \(16,\) of True"),
+        ({"timeouts": np.zeros(16), "terminals": np.array(["a"] * 16)}, "terminals is .*; expected finite numbers"),
+        ({"observations": d4rl()["observations"] + np.inf}, r"of the first segments: observations.* expected finite"),
+        ({"rewards": np.array(["a"] * 16)}, "of the first segments: rewards has shape .* and type <U1"),
+        ({"rewards": np.zeros(3)}, "its arrays have the lengths .*'rewards': 3"),
+        ({"actions": None}, "the array 'actions' is missing; expected observations, actions, terminals"),
+    ],
+)
+def test_trajectories_that_do_not_fit_are_named(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    npz(tmp_path / "d4rl.npz", changed(d4rl(), **changes))
+    with pytest.raises(ValueError, match=message):
+        importers.read("clean-offline-rlhf", indices(tmp_path / "a.npz"), trajectories=tmp_path / "d4rl.npz", steps=L)
+
+
+@pytest.mark.parametrize("kind", importers.FORMATS)
+def test_damage_is_harmless_or_one_sentence_with_the_file(kind: str, tmp_path: Path) -> None:
+    path, options = files(kind, tmp_path)
+    rng = np.random.default_rng(len(kind))
+    whole = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    refused = 0
+    for _ in range(12):
+        file = list(whole)[rng.integers(len(whole))]
+        content = bytearray(whole[file])
+        for _ in range(rng.integers(1, 6)):
+            at = int(rng.integers(len(content)))
+            match rng.integers(3):
+                case 0:
+                    content[at] = int(rng.integers(256))
+                case 1:
+                    del content[at : at + int(rng.integers(1, 50))]
+                case _:
+                    content[at:at] = rng.bytes(int(rng.integers(1, 30)))
+        file.write_bytes(bytes(content))
+        try:
+            importers.read(kind, path, **options)
+        except ValueError as error:
+            refused += 1
+            assert str(tmp_path) in str(error) and len(str(error).splitlines()) == 1
+        file.write_bytes(whole[file])
+    assert refused > 4 and "BOMB" not in os.environ
+
+
 def test_hdf5_is_read_without_following_links(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py", reason="h5py is not installed")
     path = tmp_path / "d4rl.hdf5"
