@@ -250,7 +250,7 @@ def from_arrow(column: Any) -> Array:
         raise ValueError("an entry is missing.")
     column = getattr(column, "storage", column)
     if not hasattr(column.type, "value_type"):
-        if column.type.equals("string"):
+        if str(column.type) in ("string", "large_string", "string_view"):
             return np.array(column.to_pylist(), np.str_)
         return np.asarray(column.to_numpy(zero_copy_only=False))
     n, inner = len(column), column.flatten()

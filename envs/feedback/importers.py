@@ -564,20 +564,20 @@ def _saved_fragments(path: Path) -> list[dict[str, Any]]:
         try:
             table = datasets.load_from_disk(str(path), keep_in_memory=True)
             names = [name for name in ("obs", "acts", "rews", "terminal") if name in table.column_names]
-            _take(dict.fromkeys(names), "obs", "acts")
             columns = table.select_columns(names).with_format("arrow")[:]
-        except (OSError, TypeError, AttributeError, KeyError) as error:
+        except Exception as error:  # a damaged one may raise anything
             raise ValueError(f"it is no data set of Hugging Face ({type(error).__name__}).") from None
-        found = []
-        for i in range(len(columns)):
-            row = {name: columns[name][i] for name in names}
-            found.append(
-                {
-                    name: scalar.as_py() if name == "terminal" else array_files.from_arrow(scalar.values)
-                    for name, scalar in row.items()
-                }
-            )
-    return found
+        _take(dict.fromkeys(names), "obs", "acts")
+        return [{name: _entry(name, columns[name][i]) for name in names} for i in range(len(columns))]
+
+
+def _entry(name: str, scalar: Any) -> Any:
+    """Return an entry of a column of Arrow, a list or a flag."""
+    if name == "terminal":
+        return scalar.as_py()
+    if getattr(scalar, "values", None) is None:
+        raise ValueError(f"the column {name!r} holds {checks.printed(scalar.as_py())}; expected lists of numbers.")
+    return array_files.from_arrow(scalar.values)
 
 
 class Format(NamedTuple):
