@@ -111,23 +111,31 @@ def from_datasets(dataset: Any) -> Feedback:
     return Feedback(first, second, answers)
 
 
-def to_chosen_rejected(feedback: Feedback, describe: Callable[[Segments], str] = describe) -> list[dict[str, Any]]:
-    """Return a row of texts for each pair with a preferred side, as trl reads them: `chosen` and `rejected`.
+def to_chosen_rejected(
+    feedback: Feedback, describe: Callable[[Segments], str] = describe, prompt: str | None = None
+) -> list[dict[str, Any]]:
+    """Return a row of texts for each pair with a preferred side: `chosen`, `rejected` and, if given, `prompt`.
 
-    Where the strength of every one of these answers is known it is the column `margin`. `datasets.Dataset.from_list`
-    makes a data set of the rows.
+    trl's reward trainer reads `chosen` and `rejected` alone; its DPO trainer needs a prompt, because without one it
+    takes for it what both texts begin with. Where the strength of every one of these answers is known it is the column
+    `margin`, by which the reward trainer wants the chosen to be better. `datasets.Dataset.from_list` makes a data set.
 
     Args:
         feedback: the pairs; ties and pairs without an answer are left out.
         describe: puts a segment (N = 1) into words; by default its numbers, a line for each step.
+        prompt: the same for all rows, such as a sentence about the task.
+
+    Raises:
+        ValueError: the prompt is no text.
     """
     rows: list[dict[str, Any]] = []
     decided = np.flatnonzero(np.isin(feedback.answers.labels, (0.0, 1.0)))
     strengths = feedback.answers.strength[decided]
+    common = {} if prompt is None else {"prompt": checks.text("prompt", prompt)}
     for i in decided:
         texts = [describe(side[int(i)].without()) for side in (feedback.first, feedback.second)]
         better = int(feedback.answers.labels[i])
-        rows.append({"chosen": texts[better], "rejected": texts[1 - better]})
+        rows.append({**common, "chosen": texts[better], "rejected": texts[1 - better]})
     if len(decided) and not np.isnan(strengths).any():
         rows = [{**row, "margin": float(strength)} for row, strength in zip(rows, strengths, strict=True)]
     return rows

@@ -23,7 +23,7 @@ from valuegym.envs.feedback import importers
 from valuegym.envs.feedback.answers import Answers, Feedback
 from valuegym.envs.feedback.segments import Segments
 
-__all__ = ["FILES", "TRAITS", "Choices", "Questionnaire", "choices13k", "hopper", "papi"]
+__all__ = ["FILES", "TRAITS", "Choices", "Questionnaire", "choices13k", "digest", "hopper", "papi"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -43,11 +43,12 @@ FILES: dict[str, dict[str, str]] = {
         "c13k_problems.json": "c6bdb0ae7e0d0ca127b649b4996a7a49b3d0c4c43e5f9a851677fe4527276632",
         "c13k_selections.csv": "e21941718b83fd97a5997545489a66ce27bec3b3f62700a0774fb5f997fea5c7",
     },
-    "papi": {
-        "items.csv": "fc334a972fd3a8a6052d6643837893248bb7979a1d88adea6f28b729daab2a8d",
-        "responses_300x300.csv": "81b4d2f6116d57bd0e926dcc6862a9d8e64c9c3656761117a0f11b438d6b07a4",
-    },
 }
+# SHA-256 of the items and of the answers of the questionnaire (`digest`).
+_PAPI = (
+    "ed7284903b1c33cc42a374cfbaa4545739d1232c40fb9a56e2927d7dc71ebee0",
+    "911842ee54e30d41f41cf4d26a1badc1c2bf30063bebecdd0e203719ee4a96cb",
+)
 TRAITS = "ACENO"  # agreeableness, conscientiousness, extraversion, neuroticism, openness
 
 
@@ -159,20 +160,55 @@ class Questionnaire(NamedTuple):
 def papi(data: str | Path | None = None) -> Questionnaire:
     """Return the answers of 300 people to the 300 items of the IPIP-NEO, 120 of which are given.
 
+    Read are `items.csv` and `responses_300x300.csv`; docs/data.md says how to make them of the published files. They
+    are known by the SHA-256 of what is in them (`digest`), so that line ends and quotation marks do not matter.
+
     Args:
         data: the folder, or that in which `papi` lies; None is the one that VALUEGYM_DATA names.
 
     Raises:
         FileNotFoundError: the folder or a file is missing.
-        ValueError: a file is not the published one.
+        ValueError: a file does not hold what was published.
     """
-    _, (items, responses) = _contents("papi", data)
-    rows = list(csv.DictReader(io.StringIO(items.decode())))
-    numbers = np.array([line[1:] for line in csv.reader(io.StringIO(responses.decode()))][1:], np.float64)
-    return Questionnaire(
+    names = ["items.csv", "responses_300x300.csv"]
+    folder = array_files.find_folder(data, "papi", names[0])
+    contents = array_files.read_contents(folder, names, None, "")
+    with array_files.naming(folder / names[0]):
+        head, *rows = _table(contents[0])
+        places = [head.index(name) if name in head else -1 for name in ("Key", "Sign", "split", "Item")]
+        if min(places) < 0 or any(len(row) != len(head) for row in rows) or len(rows) != 300:
+            raise ValueError("expected the columns Key, Sign, split and Item, and 300 rows.")
+    with array_files.naming(folder / names[1]):
+        lines = [line[1:] for line in _table(contents[1])[1:]]
+        if [len(line) for line in lines] != [300] * 300 or not all(set(line) <= set("012345") for line in lines):
+            raise ValueError("expected 300 rows, of a number and 300 answers from 0 to 5 each.")
+        numbers = np.array(lines, np.float64)
+    key, sign, split, item = ([row[place] for row in rows] for place in places)
+    found = Questionnaire(
         np.where(numbers == 0, np.nan, numbers),
-        np.array([row["Key"][0] for row in rows]),
-        np.array([row["Sign"].startswith("-") for row in rows]),
-        np.array([row["split"] == "train" for row in rows]),
-        tuple(row["Item"] for row in rows),
+        np.array([text[:1] for text in key]),
+        np.array([text.startswith("-") for text in sign]),
+        np.array(split) == "train",
+        tuple(item),
     )
+    for name, (part, wanted) in zip(names, zip(digest(found), _PAPI, strict=True), strict=True):
+        if part != wanted:
+            raise ValueError(f"{folder / name}: it does not hold what was published; make it again.")
+    return found
+
+
+def _table(content: bytes) -> list[list[str]]:
+    """Return the lines of a CSV file, at least one."""
+    try:
+        return list(csv.reader(io.StringIO(content.decode()), strict=True)) or [[]]
+    except (ValueError, csv.Error):
+        raise ValueError(
+            f"it is no table in CSV{', for ' if (said := array_files.unlike(content)) else ''}{said}."
+        ) from None
+
+
+def digest(found: Questionnaire) -> tuple[str, str]:
+    """Return the SHA-256 of the items, with traits, signs and split, and that of the answers of a questionnaire."""
+    items = zip(found.trait, found.reverse, found.given, found.items, strict=True)
+    text = json.dumps([[str(t), bool(r), bool(g), item] for t, r, g, item in items])
+    return array_files.sha256(text.encode()), array_files.sha256(np.nan_to_num(found.answers).astype(np.int8).tobytes())

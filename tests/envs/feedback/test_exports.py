@@ -141,6 +141,7 @@ def test_the_preferred_text_is_chosen() -> None:
     ]
     assert all("margin" not in row for row in rows)  # one strength is unknown
     assert [row["margin"] for row in exports.to_chosen_rejected(feedback[:3])] == [0.0, 1.0]
+    assert {row["prompt"] for row in exports.to_chosen_rejected(feedback, prompt="Go right.")} == {"Go right."}
     text = exports.to_chosen_rejected(feedback)[0]["chosen"]
     assert "action" in text and "end:" in text
 

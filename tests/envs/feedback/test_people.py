@@ -11,10 +11,12 @@ import pytest
 from valuegym.envs.feedback import people
 from valuegym.envs.feedback.annotators import risky
 
+PAPI = ("items.csv", "responses_300x300.csv")
+
 
 def copied(data_folder: Path, name: str, target: Path) -> Path:
     (target / name).mkdir()
-    for file in people.FILES[name]:
+    for file in people.FILES.get(name, PAPI):
         shutil.copyfile(data_folder / name / file, target / name / file)
         (target / name / file).chmod(0o600)
     return target
@@ -31,7 +33,7 @@ LOADERS = {"hopper_human_prefs": people.hopper, "choices13k": people.choices13k,
 @pytest.mark.parametrize("name", people.FILES)
 def test_files_are_known_by_hash(name: str, data_folder: Path, tmp_path: Path) -> None:
     folder = copied(data_folder, name, tmp_path)
-    LOADERS[name](folder / name if name == "papi" else folder)  # the folder itself will do, too
+    LOADERS[name](folder / name)  # the folder itself will do, too
     path = folder / name / next(iter(people.FILES[name]))
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(ValueError, match=rf"{path.name} is not the published file: its SHA-256 differs"):
@@ -131,3 +133,39 @@ def test_answers_to_items_are_keyed(data_folder: Path) -> None:
         reverse = found.reverse[found.trait == trait]
         assert correlation[~reverse][:, reverse].mean() > 0.2
     assert found.items[0] == "Worry about things." and found.trait[0] == "N" and not found.reverse[0]
+
+
+def test_a_questionnaire_is_known_by_what_is_in_its_files(data_folder: Path, tmp_path: Path) -> None:
+    folder = copied(data_folder, "papi", tmp_path) / "papi"
+    items, answers = (folder / name for name in PAPI)
+    good = items.read_text(), answers.read_text()
+    items.write_text("\r\n".join(good[0].splitlines()))
+    answers.write_text("\n".join(",".join(f'"{x}"' for x in line.split(",")) for line in good[1].splitlines()))
+    np.testing.assert_array_equal(people.papi(tmp_path).answers, people.papi(data_folder).answers)
+    lines = good[1].splitlines()
+    for path, text, message in (
+        (
+            answers,
+            "\n".join([*lines[:-1], lines[-1][:-1] + ("1" if lines[-1][-1] != "1" else "2")]),
+            "does not hold what",
+        ),
+        (answers, "\n".join([*lines[:-1], lines[-1][:-1] + "x"]), "expected 300 rows, of a number and 300 answers"),
+        (answers, "\n".join([*lines[:-1], lines[-1] + ",3"]), "expected 300 rows, of a number and 300 answers"),
+        (answers, "", "expected 300 rows"),
+        (answers, good[1].replace(",5,", ",7,"), "300 answers from 0 to 5 each"),
+        (answers, '"', "it is no table in CSV"),
+        (answers, "\udcff", "it is no table in CSV"),
+        (items, good[0].replace("Worry about things", "Worry"), "does not hold what was published"),
+        (items, good[0].replace("-A4", "+A4"), "does not hold what was published"),
+        (items, good[0].replace("split", "part"), "expected the columns Key, Sign, split and Item"),
+        (items, "<html>", "expected the columns Key"),
+    ):
+        items.write_text(good[0])
+        answers.write_text(good[1])
+        path.write_text(text, errors="surrogateescape")
+        with pytest.raises(ValueError, match=message) as error:
+            people.papi(tmp_path)
+        assert str(error.value).startswith(f"{path}: ")
+    items.unlink()
+    with pytest.raises(FileNotFoundError, match=r"items\.csv is missing from"):
+        people.papi(tmp_path)
