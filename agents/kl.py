@@ -169,23 +169,21 @@ def soft_optimum(mdp: TabularMDP, rewards: Any, start: Any, coefficients: Any, s
     start = checks.reals("start", start, (S, A), above=0)
     c = checks.reals("coefficients", coefficients, (len(r),), above=0)[:, None]
     steps = checks.integer("steps", steps, 1)
-    values, policy, log_start = np.zeros((len(r), S)), np.empty((len(r), steps, S, A)), np.log(start)
+    log_start, policy = np.log(start), np.empty((len(r), steps, S, A))
+    values, nats = np.zeros((2, len(r), S))
     for t in reversed(range(steps)):
+        ahead = expected_next(mdp, np.stack([values, nats])[:, :, None])[:, :, 0]
         with np.errstate(over="ignore"):
-            logits = log_start + (r + expected_next(mdp, values[:, None])[:, 0]) / c[..., None]
-        if not np.isfinite(logits).all():
+            gain = (r + ahead[0]) / c[..., None]
+        if not np.isfinite(gain).all():
             raise ValueError("rewards / coefficients are not finite; expected larger coefficients.")
+        logits = log_start + gain
         best = logits.max(-1, keepdims=True)
-        policy[:, t] = np.exp(logits - best)
-        total = policy[:, t].sum(-1, keepdims=True)
-        policy[:, t] /= total
-        values = c * (best + np.log(total))[..., 0]
-    return SoftOptimum(policy, values @ mdp.start[0], episode_returns(mdp, policy, _log_ratios(policy, start)))
-
-
-def _log_ratios(policy: Floats, start: Floats) -> Floats:
-    """Return log policy - log start (..., A), 0 for actions that are never taken."""
-    return np.where(policy > 0, np.log(np.where(policy > 0, policy, 1.0)) - np.log(start), 0.0)
+        total = best + np.log(np.exp(logits - best).sum(-1, keepdims=True))
+        policy[:, t] = np.exp(logits - total)
+        values = (c[..., None] * total)[..., 0]
+        nats = (policy[:, t] * (gain - total + ahead[1])).sum(-1)
+    return SoftOptimum(policy, values @ mdp.start[0], np.maximum(nats @ mdp.start[0], 0.0))
 
 
 def episode_returns(mdp: TabularMDP, policy: Floats, rewards: Floats) -> Floats:
