@@ -175,6 +175,16 @@ def curve(after: str, number: int, name: str, seed: int, unit: int) -> list[Arra
     return [normalised(case.mdp, case.gold, policy), normalised(case.mdp, proxy, policy), nats]
 
 
+def price(name: str, unit: int) -> list[Array]:
+    """Return true scores and KL at TARGETS of the true reward itself, transformed: what a shape costs, (2, 8)."""
+    mdp, weights = tasks.random_task(unit)[:2]
+    gold = tabular.reward(mdp, weights[None])[0]
+    places = start_steps(mdp, np.random.default_rng(unit))
+    reward = gold / TEMPERATURE  # the scale at which comparisons tell of it
+    found = at_targets(mdp, transforms.fit_transform(name, reward[places])(reward))
+    return [normalised(mdp, gold, found.policy), found.kl]
+
+
 def constant(unit: int) -> list[float]:
     """Return the true score of the best policy that always takes one action, and its KL."""
     mdp, weights = tasks.random_task(unit)[:2]
@@ -198,11 +208,18 @@ def jobs(options: Options) -> Iterator[list[Key]]:
             yield [*waiting, *((END, number, name, seed, unit) for name in ENDING)]
     for unit in range(options.units):
         yield [("constant", 0, unit)]
+    for unit, name in product(range(options.units), SHAPES):
+        yield [("price", name, 0, unit)]
 
 
 def run(keys: Sequence[Key], options: Options) -> list[Any]:
     """Return the values of keys of one fit."""
-    found = [constant(key[-1]) if key[0] == "constant" else curve(*key) for key in keys]
+    found = []
+    for kind, *key in keys:
+        if kind == "constant":
+            found.append(constant(key[-1]))
+        else:
+            found.append(price(key[0], key[-1]) if kind == "price" else curve(kind, *key))
     return [harness.rounded(value, 4) for value in found]
 
 
@@ -303,6 +320,21 @@ def matched_coefficient(raw: harness.Arrays) -> str:
     return report.table(["comparisons", "reward", *(f"coefficient {c:g}" for c in COEFFICIENTS)], rows)
 
 
+def prices(raw: harness.Arrays) -> str:
+    """Return the table of transforms of the true reward."""
+    rows = [[TITLES.get(name, name), *at(raw["price", name], SHOWN)] for name in SHAPES]
+    return report.table(["true reward, transformed", *HEAD], rows)
+
+
+def costs(raw: harness.Arrays) -> str:
+    """Return how much lower the true score is with each transform of the true reward, in one phrase."""
+    place, plain = TARGETS.index(SHOWN[-1]), raw["price", "raw"]
+    lost = {
+        name: report.estimate(column(plain, 0, place) - column(raw["price", name], 0, place)) for name in SHAPES[1:]
+    }
+    return f"at a KL of {SHOWN[-1]:g} " + ", ".join(f"{n.replace('_', ' ')} {found}" for n, found in lost.items())
+
+
 def summary(raw: harness.Arrays) -> str:
     """Return what comes out, in sentences."""
     parts = []
@@ -342,8 +374,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "the reward do about it. In brackets: 95% bootstrap intervals over boards.",
         summary(raw),
         "Centring, z-scores and min-max trace the curve of the raw reward exactly; they change how the coefficient is "
-        "to be read. Whether a transform helps because a reward is wrong or because its shape suits these boards, "
-        "where losses are large and rare, is not told apart here.",
+        f"to be read. Where the reward is right, shapes cost true score: {costs(raw)}. What a transform gains from a "
+        "learned reward it gains in spite of that.",
         "![True and learned score over KL, a panel for each reward](over-optimisation.svg)",
         "![True score over KL of all rewards](over-optimisation-true.svg)",
         *grid_text,
@@ -361,6 +393,9 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "### At equal KL",
         "If the optimum without penalty is nearer than that, this optimum.",
         *matched_kl(raw, WAIT, REWARDS),
+        "### What a transform costs",
+        f"The same with the true reward, divided by {TEMPERATURE:g}, in the place of a learned one.",
+        prices(raw),
         "### At equal coefficient",
         "Mean score, and the mean KL that it was reached at. Coefficients are in units of each transformed reward: "
         "where scores differ here, so does the KL.",

@@ -51,12 +51,22 @@ def test_no_reward_does_better_than_the_true_one_at_its_kl(study: Any, raw: Any)
         assert min(step.min() for step in steps) > -1e-3
 
 
+def test_no_shape_of_the_true_reward_is_better_than_itself(study: Any, raw: Any) -> None:
+    plain = raw["price", "raw"]
+    np.testing.assert_allclose(
+        plain[:, :, 0], raw[study.WAIT, 50, study.GOLD][:, :, 0, : len(study.TARGETS)], atol=5e-3
+    )
+    for name in study.SHAPES:
+        assert (raw["price", name][:, :, 0] <= plain[:, :, 0] + 5e-3).all()
+
+
 def test_values_that_no_fit_is_in_are_computed_again(study: Any, raw: Any) -> None:
     for unit in (8, 11):
         np.testing.assert_allclose(study.constant(unit), raw["constant",][unit, 0], atol=2e-4)
         mdp, weights = study.tasks.random_task(unit)[:2]
         gold = study.tabular.reward(mdp, weights[None])[0]
         again = study.normalised(mdp, gold, study.at_targets(mdp, gold).policy)
+        np.testing.assert_allclose(study.price("lsc", unit), raw["price", "lsc"][unit, 0], atol=2e-3)
         np.testing.assert_allclose(again, raw[study.WAIT, 50, study.GOLD][unit, 0, 0, : len(again)], atol=2e-3)
 
 
