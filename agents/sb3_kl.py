@@ -108,7 +108,7 @@ class KLCallback(BaseCallback):
     For algorithms with a rollout buffer (PPO, A2C). The value is that of the policy that made the rollout.
 
     Raises:
-        ValueError: `kl` is no `KLToStart`.
+        ValueError: `kl` is no `KLToStart`, or, when training begins, the algorithm has no rollout buffer.
     """
 
     def __init__(self, kl: KLToStart) -> None:
@@ -116,6 +116,12 @@ class KLCallback(BaseCallback):
         if not isinstance(kl, KLToStart):
             raise ValueError(f"kl is {kl!r}; expected KLToStart(model).")
         self.kl = kl
+
+    def _init_callback(self) -> None:
+        if not hasattr(self.model, "rollout_buffer"):
+            raise ValueError(
+                f"{type(self.model).__name__} has no rollout buffer; expected PPO or A2C. KLToStart itself serves all."
+            )
 
     def _on_step(self) -> bool:
         return True

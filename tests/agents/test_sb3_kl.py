@@ -79,6 +79,9 @@ def test_what_does_not_fit_is_refused() -> None:
         KLToStart(model, PPO("MlpPolicy", gym.make("Pendulum-v1"), device="cpu"))
     with pytest.raises(ValueError, match="kl is 3"):
         KLCallback(3)  # type: ignore[arg-type] - the point
+    sac = SAC("MlpPolicy", gym.make("Pendulum-v1"), device="cpu", buffer_size=10)
+    with pytest.raises(ValueError, match="SAC has no rollout buffer"):
+        sac.learn(1, callback=KLCallback(KLToStart(sac)))
     for options in ({"episodes": 1}, {"seed": -1}):
         with pytest.raises(ValueError, match=next(iter(options))):
             KLToStart(model).play(env, **options)
