@@ -23,6 +23,7 @@ from studies.preference.matrix_annotators import (
     HELD_OUT,
     LENGTH,
     MINORITY,
+    ROUNDS,
     ROWS,
     USERS,
     Board,
@@ -197,7 +198,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     for group in COLUMN_GROUPS:
         names = [column for column in columns if COLUMNS[column].group == group]
         if names:
-            parts += [f"### {GROUP_TITLES[group]}", grid(found, names, 0, report.estimate, rows)]
+            body = controls_table(found, names) if group == "control" else grid(found, names, 0, report.estimate, rows)
+            parts += [f"### {GROUP_TITLES[group]}", body]
     parts += ["## Near-optimal shares", NEAR, near_table(found, columns, rows)]
     parts += ["## Predictions of held-out answers", ACCURACY, grid(found, learners, 1, average, rows)]
     parts += [
@@ -241,7 +243,17 @@ def no_information(found: Cells, means: Mapping[str, Array]) -> str:
         "against a random reward"
         for row in rows
     ]
-    return f"Answers that say nothing of the reward, in the same mean: {'; '.join(lines)}." if lines else ""
+    if not lines:
+        return ""
+    level = {name: float(found["coin", name][:, 0].mean()) for name in COMMON if ("coin", name) in found}
+    ends = [
+        f"{report.TWO_DECIMALS(score)} (`{COLUMNS[name].label}`)"
+        for name, score in (pick(level.items(), key=lambda entry: entry[1]) for pick in (min, max) if level)
+    ]
+    of_each = (
+        f" What a learner makes of nothing is its cell in the row *coin*, from {' to '.join(ends)}." if ends else ""
+    )
+    return f"Answers that say nothing of the reward, in the same mean: {'; '.join(lines)}.{of_each}"
 
 
 def facts_table(found: Cells, rows: Sequence[str], means: Mapping[str, Array]) -> str:
@@ -255,6 +267,17 @@ def facts_table(found: Cells, rows: Sequence[str], means: Mapping[str, Array]) -
         against = "" if mean is None or base is None or base is mean else difference(mean, base)
         lines.append([ROWS[row].label, *shares, "-" if mean is None else report.estimate(mean), against])
     return report.table([*head, "against the first of its boards"], lines)
+
+
+def controls_table(found: Cells, columns: Sequence[str]) -> str:
+    """Return the scores of controls, which are the same for all annotators of one kind of boards."""
+    values = {kind: [found.get((row, column)) for column in columns] for kind, row in BOARDS.items()}
+    lines = [
+        [kind, *(text(None if x is None else report.estimate(x[:, 0])) for x in each)]
+        for kind, each in values.items()
+        if any(x is not None for x in each)
+    ]
+    return report.table(["boards", *(COLUMNS[column].label for column in columns)], lines)
 
 
 def near_table(found: Cells, columns: Sequence[str], rows: Sequence[str]) -> str:
@@ -306,19 +329,21 @@ GROUP_TITLES = {
     "users": "Users and sources",
     "policies": "Policies and advantages",
 }
+MEASURED = f"The {UNITS} boards of {PAIRS} pairs took 8.3 minutes of CPU time on one core."
 INTRODUCTION = f"""# Answered by A, learnt by B
 
 Written by `python -m studies.preference.matrix`; do not edit. Every cell is the mean true return, over {{units}}
 boards, of the policy that a learner (column) makes from {{pairs}} pairs of segments of {LENGTH} steps compared by an
 annotator (row): 1 is the optimal policy of the true reward, 0 uniformly random play, and what is below -1 counts as -1.
 On one board all annotators answer the same pairs, from random cells with random actions, with the same seed. Brackets
-are 95% bootstrap intervals over boards. All values: [{NAME}.jsonl](data/{NAME}.jsonl).
+are 95% bootstrap intervals over boards. All values: [{NAME}.jsonl](data/{NAME}.jsonl). {MEASURED}
 
 ![Mean true return of every learner from the answers of every annotator]({NAME}.svg)"""
-READING = """The rows are no ranking of annotators for all uses: temperatures, thresholds and shares are those stated
-here, one setting each. Returns on these boards are close to all or nothing, because a policy that loops around a coin
-or avoids the goal loses more than any other mistake, so that intervals are wide, and a learner can predict nearly all
-answers and still drive badly."""
+READING = """Cells are to be read against the row *coin* of the same column: Bayesian learners answer what is good under
+many rewards, and do well without information. The rows are no ranking of annotators for all uses: temperatures,
+thresholds and shares are those stated here, one setting each. Returns on these boards are close to all or nothing,
+because a policy that loops around a coin or avoids the goal loses more than any other mistake, so that intervals are
+wide, and a learner can predict nearly all answers and still drive badly."""
 METHOD = f"""## How a cell is made
 
 - **Boards**: `random` ones of the split "test" of `RewardInference-v0` at discount 0.999, whose features are permuted
@@ -345,11 +370,17 @@ METHOD = f"""## How a cell is made
 FACTS = f"""Of {{pairs}} pairs and the {HELD_OUT} held-out ones, mean over boards: shares answered, and answered "the
 same"; the entropy of the answers, which no model can go below in cross-entropy; the accuracy of one that knows the
 annotator's probabilities. The last column is the paired difference of the mean over learners against the row *partial
-return*, or *expected value* on risky boards. Temperatures are 1 in units of reward, 0.1 for ideal points and the cyclic
-annotator, whose two directions have nothing to do with the reward. B-Pref's thresholds are fixed: *skip* answers where
-a segment earns more than 0.1, which on boards of costs is never, and *equal* calls returns within 1.5 the same. The
-*implicit* annotator is dissatisfied with what earns less than the median, shows it with chance 0.8 and mistakes 0.1;
-*one query late* the sign is taken for one about the next pair."""
+return*, or *expected value* on risky boards. Settings, one for each row:
+
+- Temperatures are 1 in units of reward, for risky boards as fitted to people's choices between gambles, and 0.1 for
+  *ideal points* and *cyclic*. Thurstone's scale is the square root of 2.
+- An ideal point is the unit vector along the weights, compared with the mean features of a segment, so that neither its
+  length nor features of small weight count. In {ROUNDS} rounds those that drift move by a fifth of the way to the mean.
+- The two directions of features in which *cyclic* answers have nothing to do with the reward.
+- Thresholds of B-Pref are fixed: *skip* answers where a segment earns more than 0.1, which on boards of costs is never,
+  and *equal* calls returns within 1.5 the same. Boards without any answer count as uniform play.
+- *implicit* is dissatisfied with what earns less than the median, shows it with chance 0.8 and mistakes 0.1. *One query
+  late*, the sign is taken for one about the next pair, and tells nothing of it."""
 RETURN = "As in the figure, with intervals."
 NEAR = f"Share of boards on which the policy scores at least {report.NEAR_OPTIMAL}."
 ACCURACY = f"""Of {HELD_OUT} other pairs of each board. Accuracy, where the answer is not "the same"; learners of

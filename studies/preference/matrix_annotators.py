@@ -77,7 +77,7 @@ class Earned:
 
 @dataclass(frozen=True)
 class ThreeWeights:
-    """What was earned, where it began and where it ended, weighted as people were found to do."""
+    """Weighted sum of what was earned, and of the values of start and end, with weights fitted to people."""
 
     discount: float
 

@@ -48,7 +48,7 @@ CERTAIN = 1e-12  # nearest to 0 and 1 that the mean probability of members may c
 
 
 class Data(NamedTuple):
-    """What one learner learns from the answers of E annotators, each for itself, about the pairs of one task."""
+    """Answers of E annotators, each to be learnt from by itself, about the pairs of one task."""
 
     task: tasks.Task
     pairs: Segment  # (n, 2, ...)
@@ -108,7 +108,7 @@ def _tables(task: tasks.Task, values: Tensor) -> Array:
     return table
 
 
-def _alike(make: Callable[[int, torch.Generator], Any], data: Data, members: int = 1) -> Any:
+def _same_start(make: Callable[[int, torch.Generator], Any], data: Data, members: int = 1) -> Any:
     """Return a model with `members` for each annotator, which start alike for all annotators."""
     one, model = (make(count, data.generator()).to(FLOAT) for count in (members, members * len(data.labels)))
     with torch.no_grad():
@@ -165,7 +165,7 @@ def bradley_terry(loss: str, members: int = 1) -> Learner:
 
     def learn(data: Data) -> list[Learnt]:
         d, discount, pairs = data.task.mdp.features.shape[-1], data.task.mdp.discount, _pairs(data.pairs)
-        model = _alike(lambda count, g: reward_ensemble(d, g, count, depth=0, discount=discount), data, members)
+        model = _same_start(lambda count, g: reward_ensemble(d, g, count, depth=0, discount=discount), data, members)
         model.network.standardise.fit(pairs.inputs, pairs.mask)
         bootstrap = None
         if members > 1:
@@ -188,7 +188,7 @@ def bottleneck(data: Data) -> list[Learnt]:
     """Learn a monotone reward, given the true direction of every feature: privileged information."""
     signs, discount = np.sign(data.task.weights).astype(int).tolist(), data.task.mdp.discount
     directions = {f"feature {i}": sign for i, sign in enumerate(signs)}
-    model = _alike(lambda count, g: monotone_reward(directions, g, count, discount=discount), data)
+    model = _same_start(lambda count, g: monotone_reward(directions, g, count, discount=discount), data)
     pairs = _pairs(data.pairs)
     model.network.standardise.fit(pairs.inputs, pairs.mask)
     _fit("the monotone reward", model.parameters(), lambda labels, strength: bt_loss(model(pairs), labels), data)
@@ -198,7 +198,7 @@ def bottleneck(data: Data) -> list[Learnt]:
 def general_preference(data: Data) -> list[Learnt]:
     """Learn a general preference; a step's reward is its mean logit against the segments of all pairs."""
     d, pairs = data.task.mdp.features.shape[-1], _pairs(data.pairs)
-    model = _alike(
+    model = _same_start(
         lambda count, g: GeneralPreference(d, g, count, VECTORS, depth=0, normalise=False, temperature=1.0), data
     )
     model.network.standardise.fit(pairs.inputs, pairs.mask)
@@ -242,7 +242,7 @@ def _of_users(data: Data, rewards: Array, logits: Tensor) -> list[Learnt]:
 def ideal_points(data: Data) -> list[Learnt]:
     """Learn ideal points; a step's reward is how much nearer it is to the user's than segments are on average."""
     d, pairs = data.task.mdp.features.shape[-1], _pairs(data.pairs, group=data.users)
-    model = _alike(lambda count, g: IdealPoints(d, USERS, g, count, PROTOTYPES), data)
+    model = _same_start(lambda count, g: IdealPoints(d, USERS, g, count, PROTOTYPES), data)
     model.network.standardise.fit(pairs.inputs, pairs.mask)
     others = [p for p in model.parameters() if p is not model.user_logits]
     _fit(
@@ -280,7 +280,7 @@ def variational(data: Data) -> list[Learnt]:
     d, E = data.task.mdp.features.shape[-1], len(data.labels)
     answered = _tensor(~np.isnan(data.labels))
     sets = _sets(data.pairs, _tensor(np.nan_to_num(data.labels, nan=0.5)), answered)
-    model = _alike(lambda count, g: VariationalPreference(d, g, count, LATENTS, WIDTH, depth=1), data)
+    model = _same_start(lambda count, g: VariationalPreference(d, g, count, LATENTS, WIDTH, depth=1), data)
     model.standardise.fit(sets.inputs[:1], sets.mask[:1])
     generator, warm_up = data.generator(), SLOW.steps // 4
 
@@ -314,7 +314,7 @@ def contrastive(data: Data) -> list[Learnt]:
     """Learn a policy of cells by contrastive preference learning, and take its likeliest action."""
     mdp = data.task.mdp
     S, A = mdp.features.shape[1:3]
-    model = _alike(lambda count, g: CategoricalPolicy(S, A, g, count, depth=0), data)
+    model = _same_start(lambda count, g: CategoricalPolicy(S, A, g, count, depth=0), data)
     cells = torch.eye(S, dtype=FLOAT)[None]
 
     def logs(segments: Segment) -> Tensor:

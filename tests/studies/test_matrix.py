@@ -72,8 +72,8 @@ def data_of(matrix: Any, learners: Any, board: Any, rows: list[str], n: int) -> 
 
 
 @pytest.fixture
-def _few_steps(learners: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What holds for every fit holds for short ones."""
+def _few_steps(matrix: Any, learners: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds for every fit holds for short ones; the page, imported before, states the true number."""
     for name in ("FIT", "SLOW"):
         monkeypatch.setattr(learners, name, replace(getattr(learners, name), steps=8))
 
@@ -274,3 +274,45 @@ def test_heat_maps_hold_their_numbers() -> None:
     assert {"a", "b", "x", "y", "t", "◀ m"} <= set(texts)
     assert figures._places([["a"], [], ["b", "c"]]) == {"a": 0, "b": 1 + figures.GAP, "c": 2 + figures.GAP}
     assert figures.heat_map(found) == figures.heat_map(found)
+
+
+# --- what is committed ---
+
+
+def test_the_committed_page_follows_from_the_committed_records(matrix: Any) -> None:
+    records = script("harness").load(RESULTS / "data/annotator-matrix.jsonl")
+    found = matrix.pages(records, matrix.parse([]))
+    assert (RESULTS / "annotator-matrix.md").read_text() == found[".md"]
+    assert "nan" not in (RESULTS / "annotator-matrix.svg").read_text()
+    assert not [keys for keys in matrix.jobs(matrix.parse([])) for key in keys if key not in records]
+    scores = {key: value[0] for key, value in records.items() if key[2] == "true-reward"}
+    assert min(scores.values()) == 1
+
+
+def test_some_of_the_committed_values_are_computed_again(matrix: Any) -> None:
+    records = script("harness").load(RESULTS / "data/annotator-matrix.jsonl")
+    columns = ["true-reward", "constant", "random", "partial-return"]
+    options = matrix.parse(
+        ["--units", "1", "--annotators", "partial-return", "regret", "prospect", "--learners", *columns]
+    )
+    for keys in matrix.jobs(options):
+        for key, value in zip(keys, matrix.run(keys, options), strict=True):
+            np.testing.assert_allclose(np.array(value, float), np.array(records[key], float), atol=1e-3)
+
+
+def test_answers_that_say_nothing_teach_no_more_than_a_random_reward(matrix: Any) -> None:
+    """In the committed records the paired difference has an interval that holds 0."""
+    records, report = script("harness").load(RESULTS / "data/annotator-matrix.jsonl"), script("report")
+    found = matrix.cells(records, matrix.parse([]))
+    for row in ("first", "coin"):
+        gain = report.estimate(matrix.common(found, row) - found[row, "random"][:, 0])
+        assert gain.low < 0 < gain.high
+
+
+def test_figures_of_the_guide_stand_on_the_page() -> None:
+    guide = (RESULTS.parent / "feedback.md").read_text()
+    section = guide[guide.index("## Answered by A") : guide.index("## In the query environments")]
+    figures = re.findall(r"[+-]?\d\.\d\d \[[^\]]+\]", section.replace("\n", " "))
+    page = (RESULTS / "annotator-matrix.md").read_text()
+    assert len(figures) >= 4
+    assert all(figure in page for figure in figures)
