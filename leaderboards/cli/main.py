@@ -59,5 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as error:
         kept = str(error) or "what is finished is kept"
-        print(f"valuegym: interrupted; {kept}, the same command goes on from here.", file=sys.stderr)
+        words = kept if kept.endswith(".") else f"{kept}, the same command goes on from here."
+        print(f"valuegym: interrupted; {words}", file=sys.stderr)
         return 130

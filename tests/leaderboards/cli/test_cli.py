@@ -200,7 +200,8 @@ def test_run_writes_what_was_asked_for_and_says_where(valuegym: Command, tmp_pat
     status, output, errors = valuegym("run", "--experiment", "test/tiny", "--results", "out")
     paths = [path_of(Path("out"), agent, "test/tiny", seed) for agent in TINY.agents for seed in TINY.seeds]
     assert (status, errors, output.splitlines()) == (0, "", [str(path) for path in paths])
-    assert sorted(path for path in Path("out").rglob("*") if path.is_file()) == sorted(paths)
+    found = sorted(path for path in Path("out").rglob("*") if path.is_file())
+    assert found == sorted([*paths, Path("out", "costs.txt")])
     stamps = [path.stat().st_mtime_ns for path in paths]
     again = valuegym("run", "--experiment", "test/tiny", "--results", "out", "--agent", "oracle", "--agent", "uniform")
     assert again[0] == 0
@@ -210,7 +211,7 @@ def test_run_writes_what_was_asked_for_and_says_where(valuegym: Command, tmp_pat
 
 def test_results_go_to_the_folder_results(valuegym: Command) -> None:
     assert valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--seed", 1)[0] == 0
-    assert [path for path in Path().rglob("*") if path.is_file()] == [Path("results/test/tiny/oracle/seed-1.jsonl")]
+    assert [path for path in Path().rglob("*.jsonl")] == [Path("results/test/tiny/oracle/seed-1.jsonl")]
     for command in ("score", "verify"):
         assert valuegym(command)[0] == 0
 
@@ -273,7 +274,7 @@ def test_leaderboard_prints_tables_and_writes_the_page(valuegym: Command, tmp_pa
     assert "1 of 2 seeds missing" in (site / "boards" / "test-tiny.html").read_text(encoding="utf-8")
     boards = {path.name for path in (site / "boards").glob("*.html")}
     assert boards == {"test-tiny.html", "preference-delivery.html"}
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"site", "test", "preference"}
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"site", "test", "preference", "costs.txt"}
 
 
 def test_a_board_without_plots_says_what_to_install(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
