@@ -171,7 +171,6 @@ class Watched:
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
         self._last_obs, self._last_episode_starts = state["observation"], state["starts"]
-        self._last_original_obs = None
         monitor = self._monitor()
         if monitor is not None:
             monitor.rewards, monitor.needs_reset = list(state["episode"]), False

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from valuegym import __version__
-from valuegym.leaderboards.cli import board, data, demo, leaderboard, new, online, play, records, train
+from valuegym.leaderboards.cli import board, data, demo, leaderboard, new, online, play, records, train, tune
 from valuegym.leaderboards.cli.arguments import load_plugins
 from valuegym.leaderboards.executors import JobsFailed
 
 __all__ = ["main", "parser"]
 
-GROUPS = (play, train, new, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
+GROUPS = (play, train, tune, new, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
 
 
 def parser() -> argparse.ArgumentParser:
