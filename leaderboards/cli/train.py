@@ -41,11 +41,11 @@ def add_commands(commands: Any) -> None:
         "valuegym train --agent vagram --experiment control/pendulum --device cuda --output vagram.safetensors",
         "valuegym train --agent sac --experiment control/pendulum --keep 10",
     )
-    sub.description = (
-        "Train an agent on an experiment as `valuegym run` does, and save it. What a training needs to go on is kept "
-        "in NAME.training beside the output, every --keep seconds and at Ctrl-C; the same command goes on from there, "
-        "and removes the file at the end. Remove it yourself to begin again."
-    )
+    sub.description = """Train an agent on an experiment as `valuegym run` does, and save it.
+
+What a training needs to go on is kept in NAME.training beside the output, every --keep seconds
+and at Ctrl-C. The same command goes on from there, and removes the file at the end; remove it
+yourself to begin again. Agents that learn quickly keep nothing, and begin again."""
     _add_agent(sub, "a name of `valuegym list`, or PACKAGE.PLUGIN")
     sub.add_argument("--timesteps", type=positive, metavar="N", help="steps of training (default: the experiment's)")
     sub.add_argument("--device", metavar="NAME", help="where networks are trained, such as cpu or cuda")

@@ -26,12 +26,12 @@ def add_commands(commands: Any) -> None:
         "valuegym tune --agent sac --experiment control/pendulum --trials 20 --output sac-pendulum.jsonl",
         "valuegym tune --agent my_agent.py:MyAgent --experiment control/lqr --trials 50 --output mine.jsonl",
     )
-    sub.description = (
-        "Search for settings of an agent on an experiment. Trial 0 has the agent's own settings; the others are "
-        "proposed by Optuna within the bounds that the agent declares (search_space). Runs and episodes of the search "
-        "have seeds that neither training nor evaluation of the experiment uses. Every trial is kept in the output; "
-        "the same command goes on from there, and more --trials add to them."
-    )
+    sub.description = """Search for settings of an agent on an experiment by Optuna, and print the best ones.
+
+Trial 0 has the agent's own settings; the others lie within the bounds that the agent declares
+(search_space). Runs and episodes of the search have seeds that neither training nor evaluation
+of the experiment uses. Every trial is kept in the output: the same command goes on after an
+interruption, and more --trials add to those that are there."""
     sub.add_argument("--agent", required=True, metavar="NAME", help="a name of `valuegym list`, or one of your own")
     sub.add_argument("--experiment", required=True, metavar="ID", help="see `valuegym list`, or FILE.py:NAME")
     sub.add_argument("--trials", type=positive, default=20, metavar="N", help="in all (default: 20)")

@@ -138,14 +138,14 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert (stop.value.code, errors) == (0, "")
     assert output.startswith("usage: valuegym")
     assert all(re.search(rf"^    {words[0]}\b", output, re.M) for words in COMMANDS)
-    assert len({words[0] for words in COMMANDS}) == 18
+    assert len({words[0] for words in COMMANDS}) == 19
 
 
 def test_a_start_loads_no_optional_package() -> None:
     """What `valuegym --help` and `valuegym list` import: the extras wait for the commands that need them."""
     code = (
         "import sys\nfrom valuegym.leaderboards.cli.main import main\nmain(['list'])\n"
-        "extras = {'torch', 'wandb', 'matplotlib', 'PIL', 'jinja2', 'stable_baselines3', 'ray'}\n"
+        "extras = {'torch', 'wandb', 'matplotlib', 'PIL', 'jinja2', 'stable_baselines3', 'ray', 'optuna', 'scipy'}\n"
         "print(*sorted(extras & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
