@@ -211,16 +211,33 @@ def propose(space: Space, trials: Sequence[Trial], number: int, seed: int) -> di
                 params=trial.settings, distributions=distributions, value=trial.score, state=state
             )
         )
-    drawn = study.ask(distributions).params
+    drawn: dict[str, Any] = {}
+
+    def objective(trial: Any) -> float:
+        drawn.update({name: _suggested(trial, name, value) for name, value in space.items()})
+        return 0.0  # what it is worth is found later, and stands in the file
+
+    study.optimize(objective, n_trials=1)
     return {name: _rounded(value, space[name]) for name, value in drawn.items()}
+
+
+def _suggested(trial: Any, name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return trial.suggest_categorical(name, value)
+    low, high, log = value["low"], value["high"], value.get("log", False)
+    return (trial.suggest_int if _whole(low, high) else trial.suggest_float)(name, low, high, log=log)
+
+
+def _whole(low: Any, high: Any) -> bool:
+    """Return whether the numbers between two bounds are whole."""
+    return isinstance(low, int) and isinstance(high, int)
 
 
 def _distribution(optuna: Any, value: Any) -> Any:
     if isinstance(value, list):
         return optuna.distributions.CategoricalDistribution(value)
     low, high, log = value["low"], value["high"], value.get("log", False)
-    whole = isinstance(low, int) and isinstance(high, int)
-    kind = optuna.distributions.IntDistribution if whole else optuna.distributions.FloatDistribution
+    kind = optuna.distributions.IntDistribution if _whole(low, high) else optuna.distributions.FloatDistribution
     return kind(low, high, log=log)
 
 
