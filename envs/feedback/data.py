@@ -86,6 +86,12 @@ def write_atomically(path: Path, content: bytes, keep: bool = False) -> bool:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+    if os.name == "posix":  # the name of the file, too, is on the disk before anybody relies on it
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     return True
 
 

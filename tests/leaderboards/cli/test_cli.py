@@ -140,14 +140,14 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert (stop.value.code, errors) == (0, "")
     assert output.startswith("usage: valuegym")
     assert all(re.search(rf"^    {words[0]}\b", output, re.M) for words in COMMANDS)
-    assert len({words[0] for words in COMMANDS}) == 18
+    assert len({words[0] for words in COMMANDS}) == 19
 
 
 def test_a_start_loads_no_optional_package() -> None:
     """What `valuegym --help` and `valuegym list` import: the extras wait for the commands that need them."""
     code = (
         "import sys\nfrom valuegym.leaderboards.cli.main import main\nmain(['list'])\n"
-        "extras = {'torch', 'wandb', 'matplotlib', 'PIL', 'jinja2', 'stable_baselines3', 'ray'}\n"
+        "extras = {'torch', 'wandb', 'matplotlib', 'PIL', 'jinja2', 'stable_baselines3', 'ray', 'optuna', 'scipy'}\n"
         "print(*sorted(extras & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -202,7 +202,8 @@ def test_run_writes_what_was_asked_for_and_says_where(valuegym: Command, tmp_pat
     status, output, errors = valuegym("run", "--experiment", "test/tiny", "--results", "out")
     paths = [path_of(Path("out"), agent, "test/tiny", seed) for agent in TINY.agents for seed in TINY.seeds]
     assert (status, errors, output.splitlines()) == (0, "", [str(path) for path in paths])
-    assert sorted(path for path in Path("out").rglob("*") if path.is_file()) == sorted(paths)
+    found = sorted(path for path in Path("out").rglob("*") if path.is_file())
+    assert found == sorted([*paths, Path("out", "costs.txt")])
     stamps = [path.stat().st_mtime_ns for path in paths]
     again = valuegym("run", "--experiment", "test/tiny", "--results", "out", "--agent", "oracle", "--agent", "uniform")
     assert again[0] == 0
@@ -212,7 +213,7 @@ def test_run_writes_what_was_asked_for_and_says_where(valuegym: Command, tmp_pat
 
 def test_results_go_to_the_folder_results(valuegym: Command) -> None:
     assert valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--seed", 1)[0] == 0
-    assert [path for path in Path().rglob("*") if path.is_file()] == [Path("results/test/tiny/oracle/seed-1.jsonl")]
+    assert [path for path in Path().rglob("*.jsonl")] == [Path("results/test/tiny/oracle/seed-1.jsonl")]
     for command in ("score", "verify"):
         assert valuegym(command)[0] == 0
 
@@ -275,7 +276,7 @@ def test_leaderboard_prints_tables_and_writes_the_page(valuegym: Command, tmp_pa
     assert "1 of 2 seeds missing" in (site / "boards" / "test-tiny.html").read_text(encoding="utf-8")
     boards = {path.name for path in (site / "boards").glob("*.html")}
     assert boards == {"test-tiny.html", "preference-delivery.html"}
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"site", "test", "preference"}
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"site", "test", "preference", "costs.txt"}
 
 
 def test_a_board_without_plots_says_what_to_install(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
