@@ -265,7 +265,8 @@ def _critics(records: Records, options: Options) -> list[str]:
         "against the grid of 400 x 321 nodes; a number for each seed. `any state` are segments of 3 steps "
         "from uniformly drawn states with uniformly drawn torques, `visited` those of the latest half of training. "
         "`pairs alike` is the share of pairs of segments that regret orders as it does on the grid. Returns of the "
-        "actor are undiscounted, over 8 episodes.",
+        "actor are undiscounted, over 8 episodes. Critics that are good enough to act on are far from the truth where "
+        "the actor does not go, and their regrets with them.",
         report.table(head, rows),
         "What is saved are actor and critics of seed 0 after all steps: "
         f"[data/{FILE}](data/{FILE}), {file.stat().st_size / 1000:.0f} kB, SHA-256"
