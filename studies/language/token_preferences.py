@@ -141,7 +141,7 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "whole response so far, the optimum under a KL penalty of temperature "
         f"{TEMPERATURE:g} towards a reference policy, and learned policies evaluated over all prefixes.",
         f"Score: mean return less the penalty, 0 for the reference policy and 1 for the optimum; means over {units} "
-        "worlds (rewards and reference drawn anew) with 95% bootstrap intervals over worlds. Answers follow "
+        "worlds, each with its own rewards and reference policy, with 95% bootstrap intervals over worlds. Answers follow "
         "Bradley-Terry at temperature 1. The reward model is fitted by partial return and then maximised with exact "
         f"policy gradients; learners have a table entry for each prefix and token and the prior N(0, {PRIOR_SCALE:g}), "
         "not tuned for any of them. *Every pair*: all pairs that can be made, each with the exact share of answers, "
