@@ -141,12 +141,12 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "whole response so far, the optimum under a KL penalty of temperature "
         f"{TEMPERATURE:g} towards a reference policy, and learned policies evaluated over all prefixes.",
         f"Score: mean return less the penalty, 0 for the reference policy and 1 for the optimum; means over {units} "
-        "worlds, each with its own rewards and reference policy, with 95% bootstrap intervals over worlds. Answers follow "
-        "Bradley-Terry at temperature 1. The reward model is fitted by partial return and then maximised with exact "
-        f"policy gradients; learners have a table entry for each prefix and token and the prior N(0, {PRIOR_SCALE:g}), "
-        "not tuned for any of them. *Every pair*: all pairs that can be made, each with the exact share of answers, "
-        f"and the prior N(0, {WIDE:g}²): what can be learned at all. *Recovered*: worlds in which that "
-        f"score is at least {RECOVERED}. *Plain regret* is that of the optimum without the penalty.",
+        "worlds, each with its own rewards and reference policy, with 95% bootstrap intervals over worlds. Answers "
+        "follow Bradley-Terry at temperature 1. The reward model is fitted by partial return and then maximised with "
+        "exact policy gradients; learners have a table entry for each prefix and token and the prior "
+        f"N(0, {PRIOR_SCALE:g}), not tuned for any of them. *Every pair*: all pairs that can be made, each with the "
+        f"exact share of answers, and the prior N(0, {WIDE:g}²): what can be learned at all. *Recovered*: worlds in "
+        f"which that score is at least {RECOVERED}. *Plain regret* is that of the optimum without the penalty.",
         "Written by `python -m studies.language.token_preferences`.",
         "![Scores over numbers of answers](token-preferences.svg)",
         report.table(head, rows),

@@ -66,7 +66,7 @@ def vector(
     return value_vector(bank, answer(bank, Answerer(model), form), **kwargs)
 
 
-KEEPER = served(BANK, np.linspace(0.1, 1.0, 19))
+FOLLOWER = served(BANK, np.linspace(0.1, 1.0, 19))
 
 
 def text_effect(place: int, context: str, option: str) -> float:
@@ -78,11 +78,11 @@ def text_effect(place: int, context: str, option: str) -> float:
 def test_known_values_are_found(form: str) -> None:
     """With two options log-odds are twice the weight; with four weight times 4/3, minus the others' mean loading."""
     weights = np.linspace(0.1, 1.0, 19)
-    found = vector(KEEPER, form=form).point
+    found = vector(FOLLOWER, form=form).point
     assert np.allclose(found[:15], 2 * weights[:15], atol=1e-12)
     centred = weights[15:] - weights[15:].mean()
     assert np.allclose(found[15:], (4 / 3) ** 2 * centred, atol=1e-12)
-    shares = vector(KEEPER, form=form, measure="probability").point
+    shares = vector(FOLLOWER, form=form, measure="probability").point
     assert np.allclose(shares[:15], np.tanh(weights[:15]), atol=1e-12)
 
 
@@ -103,7 +103,7 @@ def test_swapped_options_change_nothing(form: str) -> None:
     """Not even with a bias towards places, where a form has them."""
 
     def model(place: int, context: str, option: str) -> float:
-        return text_effect(place, context, option) + KEEPER(place, context, option) + (form != "plain") * 0.7 * place
+        return text_effect(place, context, option) + FOLLOWER(place, context, option) + (form != "plain") * 0.7 * place
 
     turned = BANK.reordered([range(len(options))[::-1] for options in BANK.options])
     for measure in value_probes.MEASURES:
@@ -116,14 +116,14 @@ def test_swapped_options_change_nothing(form: str) -> None:
 def test_opposite_answerers_change_in_opposite_ways() -> None:
     base = vector(text_effect)
     up, down = (
-        change(vector(lambda p, c, o, sign=sign: text_effect(p, c, o) + sign * KEEPER(p, c, o)), base)
+        change(vector(lambda p, c, o, sign=sign: text_effect(p, c, o) + sign * FOLLOWER(p, c, o)), base)
         for sign in (1, -1)
     )
     assert np.allclose(up.point, -down.point, atol=1e-12) and np.abs(up.point).min() > 0.04
     found = compare(up, down)
     assert found.cosine.point == pytest.approx(-1) and found.norm_ratio.point == pytest.approx(1)
     assert found.distance.point == pytest.approx(2 * np.linalg.norm(up.point))
-    raw = vector(lambda p, c, o: text_effect(p, c, o) + 0.2 * KEEPER(p, c, o))
+    raw = vector(lambda p, c, o: text_effect(p, c, o) + 0.2 * FOLLOWER(p, c, o))
     paired, unpaired = change(raw, base).interval(), raw.interval()
     assert (paired.low[:15] > 0).all()  # the change is seen
     assert (unpaired.low[:15] < 0).any()  # behind the texts it is not
@@ -141,7 +141,7 @@ def test_a_random_answerer_is_zero_within_its_interval() -> None:
 def test_a_cosine_alone_hides_size() -> None:
     base = vector(text_effect)
     small, large = (
-        change(vector(lambda p, c, o, size=size: text_effect(p, c, o) + size * KEEPER(p, c, o)), base)
+        change(vector(lambda p, c, o, size=size: text_effect(p, c, o) + size * FOLLOWER(p, c, o)), base)
         for size in (0.1, 1.0)
     )
     found = compare(large, small)
@@ -176,8 +176,8 @@ def test_the_evaluation_that_credits_places_is_blind() -> None:
 
     TWO = BANK[BANK.counts == 2]
     models = [
-        KEEPER,
-        lambda p, c, o: -KEEPER(p, c, o),
+        FOLLOWER,
+        lambda p, c, o: -FOLLOWER(p, c, o),
         lambda p, c, o: 0.0,
         lambda p, c, o: 2 * hashed(c, o),
     ]
@@ -194,18 +194,18 @@ def test_attribution_credits_the_option_that_stood_there() -> None:
 
 def test_values_without_items_are_nan_and_left_out_of_comparisons() -> None:
     bank = BANK[BANK.bears[:, 0]]
-    keeper, base = vector(KEEPER, bank), vector(lambda p, c, o: 0.0, bank)
-    assert np.isnan(keeper.point[1:]).all() and keeper.point[0] == pytest.approx(0.2)
-    found = keeper.interval()
+    follower, base = vector(FOLLOWER, bank), vector(lambda p, c, o: 0.0, bank)
+    assert np.isnan(follower.point[1:]).all() and follower.point[0] == pytest.approx(0.2)
+    found = follower.interval()
     assert np.isnan(found.low[1:]).all() and found.low[0] == pytest.approx(0.2)
-    against = compare(keeper, base)
+    against = compare(follower, base)
     assert np.isnan(against.cosine.point) and np.isnan(against.norm_ratio.point) and against.distance.point > 0
 
 
 def test_training_on_one_side_leaves_the_other_to_evaluate() -> None:
     train, held_out = split(BANK)
     seen = set(train.contexts)
-    memorised = vector(lambda p, c, o: KEEPER(p, c, o) if c in seen else 0.0, held_out)
+    memorised = vector(lambda p, c, o: FOLLOWER(p, c, o) if c in seen else 0.0, held_out)
     assert np.nanmax(np.abs(memorised.point)) < 1e-12
 
 
