@@ -119,10 +119,10 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         f"Models of Llama's architecture (width 64, two layers, about 0.1 million parameters) are trained on {BASE:,} "
         f"statements of people without values, and copies of them on {TUNING:,} statements of people whose nineteen "
         f"values are drawn from N(0, {SPREAD:g}²), or of people of the opposite values. Then they are asked items "
-        "whose contexts none of them has seen; the phrases are those of the statements, in other combinations with people "
-        f"and places, so that this is no test of understanding. Means over {units} seeds with 95% bootstrap intervals "
-        "over seeds; r and cosine over the nineteen values, of the paired change from the base model; the naive "
-        "reference is the base model itself.",
+        "whose contexts none of them has seen; the phrases are those of the statements, in other combinations with "
+        f"people and places, so that this is no test of understanding. Means over {units} seeds with 95% bootstrap "
+        "intervals over seeds; r and cosine over the nineteen values, of the paired change from the base model; the "
+        "naive reference is the base model itself.",
         "Written by `python -m studies.language.tiny_people`, which needs the extra `text`.",
         report.table(HEAD, rows),
     ]

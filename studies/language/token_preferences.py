@@ -151,13 +151,40 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "![Scores over numbers of answers](token-preferences.svg)",
         report.table(head, rows),
     ]
-    return {".md": report.page(*parts, *_conclusions()), ".svg": figures.draw(panels, columns=2)}
+    return {".md": report.page(*parts, *differences(cells), WHY), ".svg": figures.draw(panels, columns=2)}
 
 
-def _conclusions() -> list[str]:
-    """Return what the table says, and why."""
-    return []
+def differences(cells: Mapping[Key, Array]) -> list[str]:
+    """Return the part about CPL against the reward model, by the same answers in the same worlds."""
+    rows = []
+    for kind, annotator in product(KINDS, ANNOTATORS):
+        pairs = [[cells.get((kind, annotator, learner, n)) for learner in ("CPL", "reward model")] for n in NUMBERS]
+        found = ["" if x is None or y is None else report.estimate(x[: len(y)] - y[: len(x)]) for x, y in pairs]
+        rows.append([kind, annotator, *found])
+    head = ["compared", "answers by", *(f"{n:,} answers" for n in NUMBERS[:-1]), "every pair"]
+    about = "Score of CPL minus that of the reward model, by the same answers in the same world."
+    return ["## CPL or a reward model", about, report.table(head, rows)]
 
+
+WHY = """
+## Why
+
+- *Responses to one prompt.* Both models of preference compare returns, up to a number of the prompt that cancels, so
+  that annotators of all three kinds give the same answers, and every learner is right about them.
+- *Regret answers.* CPL fits the advantages of the optimum, which are log ratios of probabilities and so within what it
+  can say, whatever stretches are compared. The regret of another optimum (here: without the penalty) is not, except
+  on responses to one prompt.
+- *Partial-return answers.* Sums of rewards are no log ratios of probabilities, for these are tied to each other at
+  every prefix: CPL fails where stretches or prompts differ, and more answers do not help.
+- *The reward model* recovers the optimum from answers of all three kinds where stretches of the compared length can be
+  joined to whole responses (here 2 and 4 tokens, not 3). By regret it learns advantages in the place of rewards: these
+  are the rewards shaped by a potential that is 0 at the end, with the same optimum. Equal stretches leave a number for
+  each token open, which does nothing where all responses have one length; with other lengths, or with loops
+  ([elsewhere](optimal-advantage.md)), it would. Stretches of 3 tokens leave a part of the return open: what a first
+  token adds, the second may lose and the fourth add again, without any change in the sum of three tokens in a row.
+
+What is not shown: learners that generalise over prefixes, longer responses, sampled policy gradients, people.
+"""
 
 STUDY = harness.Study("token-preferences", jobs, run, pages)
 
