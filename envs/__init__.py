@@ -61,7 +61,9 @@ COEVOLUTION: dict[str, Environment] = {
     "valuegym/LockIn-v0": _core("coevolution", "lock_in:LockIn", None, "stochastic"),
 }
 
-LANGUAGE: dict[str, Environment] = {"valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None)}
+LANGUAGE: dict[str, Environment] = {
+    "valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None, "tabular")
+}
 
 ENVS = PREFERENCE | CONTROL | COEVOLUTION | LANGUAGE
 THIRD_PARTY: dict[str, ThirdParty] = {
