@@ -46,7 +46,7 @@ def test_annotators_agree_on_responses_to_one_prompt_alone() -> None:
     for kind in found.KINDS:
         labels = [found.answered(world, kind, annotator, found.EVERY, 0).labels for annotator in found.ANNOTATORS]
         gaps = [float((labels[0] - other).abs().max()) for other in labels[1:]]
-        assert max(gaps) < 1e-12 if kind == "responses to one prompt" else min(gaps) > 0.1
+        assert max(gaps) < 1e-12 if kind == "responses to one prompt" else min(gaps) > 0.01
 
 
 def test_expected_values_are_those_of_people_read_by_their_choices() -> None:
