@@ -216,6 +216,8 @@ def test_stretches_are_written_by_the_policy() -> None:
     assert np.abs(share - expected).max() < 5 * np.sqrt(expected.max() / (2 * n))
     with pytest.raises(ValueError, match="start"):
         pairs(WORLD, 3, 3, np.full((3, 2), 2))
+    with pytest.raises(ValueError, match=r"start has shape \(3,\); expected \(3, 2\)"):
+        pairs(WORLD, 3, 2, np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="length is 5"):
         pairs(WORLD, 3, 5, np.zeros((3, 2), np.int64))
 
