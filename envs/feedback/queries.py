@@ -6,6 +6,7 @@ them without a loop over steps or pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,7 @@ def check_space(name: str, space: gym.Space[Any], dictionary: bool = True) -> No
 
 
 _ROW, _FIRST, _STOP, _LIVE, _OVER = range(5)  # columns of the table of episodes
+_FIRST_ROW = np.zeros(1, np.int64)
 _FAR = np.iinfo(np.int64).max
 
 
@@ -140,13 +142,13 @@ class Experience:
         former, self._episodes = table[kept], np.zeros((2 * (self._entries + n), 5), np.int64)
         self._episodes[: self._entries] = former
 
-    def _write(self, observations: Any, rows: Array, at: Array) -> None:
+    def _write(self, observations: Any, rows: Any, at: Any) -> None:
         """Add a record with an observation, from which no step has been made."""
         if isinstance(self._observations, dict):
             for name, ring in self._observations.items():
-                ring[rows, at] = observations[name]
+                ring[rows, at, ...] = observations[name]
         else:
-            self._observations[rows, at] = observations
+            self._observations[rows, at, ...] = observations
         self._count[rows] += 1
 
     def add(
@@ -166,12 +168,33 @@ class Experience:
             ValueError: a reward is not finite.
         """
         rewards = checks.vector("the reward of the environment", rewards, len(rows))
+        if waits is not None and waits.any():
+            self._wait(rows[waits])
+        self._step(actions, rewards, observations, terminated, rows)
+
+    def add_one(self, action: Any, reward: float, observation: Any, terminated: bool, waits: bool) -> None:
+        """Add a step of the first row, as `add` does of several.
+
+        Raises:
+            ValueError: the reward is not finite.
+        """
+        if not math.isfinite(reward):
+            checks.vector("the reward of the environment", np.array([reward]), 1)
+        if waits:
+            self._wait(_FIRST_ROW)
+        self._step(action, reward, observation, terminated, 0)
+
+    def _wait(self, rows: Array) -> None:
+        """Note that the next step of some rows waits, and so do all that follow in the episode."""
+        entries = self._current[rows]
+        self._episodes[entries, _LIVE] = np.minimum(self._episodes[entries, _LIVE], self._count[rows] - 1)
+
+    def _step(self, actions: Any, rewards: Any, observations: Any, terminated: Any, rows: Any) -> None:
+        """Complete the last records of some rows, or of one, and add the next ones."""
         last = self._count[rows] - 1
         at = last % self.memory
-        self._actions[rows, at], self._rewards[rows, at], self._ends[rows, at] = actions, rewards, terminated
-        if waits is not None and waits.any():
-            entries = self._current[rows[waits]]
-            self._episodes[entries, _LIVE] = np.minimum(self._episodes[entries, _LIVE], last[waits])
+        self._actions[rows, at, ...] = actions
+        self._rewards[rows, at], self._ends[rows, at] = rewards, terminated
         self._write(observations, rows, (last + 1) % self.memory)
 
     def finish(self, rows: Array) -> None:
