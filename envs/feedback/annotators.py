@@ -299,7 +299,12 @@ class Annotator:
         """
         if hasattr(self.utility, "difference"):
             return checks.reals("difference(first, second)", self.utility.difference(first, second), (len(first),))
-        sides = [checks.vector("utility(segments)", self.utility(part), len(part)) for part in (first, second)]
+        sides = [self.utility(part) for part in (first, second)]
+        if type(self.utility) in (PartialReturn, MyopicReturn) and self.perception is None:
+            d: Floats = sides[1] - sides[0]  # the common case: sums of rewards are finite unless they overflow
+            if np.logical_and.reduce(np.isfinite(d)):
+                return d
+        sides = [checks.vector("utility(segments)", side, len(first)) for side in sides]
         if self.perception is not None:
             sides = [checks.reals("perception(utility)", self.perception(side), side.shape) for side in sides]
         return sides[1] - sides[0]
