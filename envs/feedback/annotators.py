@@ -320,9 +320,9 @@ class Annotator:
             return Answers.computed((uniform < p).astype(np.float64), p, strength)
         scale = getattr(choice, "temperature", getattr(choice, "scale", None))
         with np.errstate(over="ignore"):
-            strength = None if scale is None else np.minimum(np.rint(np.abs(d) / scale), MAX_STRENGTH)
+            strengths = None if scale is None else np.minimum(np.rint(np.abs(d) / scale), MAX_STRENGTH)
         labels = check_labels("choice.label(difference, uniform)", choice.label(d, uniform), len(d))
-        return Answers(labels, np.asarray(choice.probability(d), np.float64), strength)
+        return Answers(labels, np.asarray(choice.probability(d), np.float64), strengths)
 
     def __call__(self, first: Segments, second: Segments, rng: np.random.Generator) -> Answers:
         """Compare N pairs of segments.
