@@ -40,6 +40,7 @@ MAX_ARROWS = 60  # from one box of leaderboards/ to another
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
     "valuegym.agents.divergence",
+    "valuegym.agents.kl",
     "valuegym.agents.control.finite",
     "valuegym.envs.checks",
     "valuegym.agents.preference.comparisons",
@@ -63,6 +64,7 @@ PURE = {
     "valuegym.envs.feedback.annotators",
     "valuegym.envs.feedback.answers",
     "valuegym.envs.feedback.segments",
+    "valuegym.envs.feedback.transforms",
     "valuegym.envs.feedback.utilities",
     "valuegym.envs.keys",
     "valuegym.envs.mdp",

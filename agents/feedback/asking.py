@@ -30,13 +30,13 @@ from valuegym.agents.reward_models.bradley_terry import LOSSES, StepReward, fit_
 from valuegym.agents.reward_models.fitting import MAX_LR, FitSettings
 from valuegym.agents.reward_models.pairs import feedback_pairs
 from valuegym.agents.reward_models.queries import SELECTIONS, Selector
-from valuegym.agents.reward_models.transforms import TRANSFORMS, fit_transform
 from valuegym.envs import checks, plugins
 from valuegym.envs.feedback.annotators import BPREF, Annotator, Noiseless, as_annotator, bpref
 from valuegym.envs.feedback.answers import Feedback
 from valuegym.envs.feedback.learned_reward import AGGREGATIONS
 from valuegym.envs.feedback.queries import SCHEDULES
 from valuegym.envs.feedback.segments import Segments
+from valuegym.envs.feedback.transforms import TRANSFORMS, fit_transform
 from valuegym.envs.feedback.wrapper import PreferenceFeedback
 
 __all__ = ["ANNOTATORS", "REWARDS", "Absorbing", "Asking", "AskingEnv", "OwnRandomness", "annotator_of", "at_random"]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -216,3 +217,18 @@ def test_the_namespace_is_lazy_and_complete() -> None:
     with pytest.raises(AttributeError, match="no attribute 'evaluat'"):
         valuegym.evaluat  # noqa: B018
     assert json.dumps(sorted(valuegym._LAZY)) == json.dumps(sorted(set(valuegym.__all__) - {"envs", "__version__"}))
+
+
+def test_a_model_of_another_environment_is_refused_with_the_one_to_train_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        observation_space = gym.make("valuegym/Delivery-v0").observation_space
+        action_space = gym.make("valuegym/Delivery-v0").action_space
+
+        def predict(self, observation: Any, *_: Any, **__: Any) -> Any:
+            raise AssertionError("it should not be asked")
+
+    told = r"observation_space Discrete\(100\).*gymnasium.make\('valuegym/Delivery-v0', observation='onehot'\)"
+    with pytest.raises(ValueError, match=told):
+        valuegym.evaluate(Model(), "preference/delivery", seeds=[0])
+    with pytest.raises(ValueError, match=told):
+        valuegym.record(Model(), "preference/delivery", "other")
