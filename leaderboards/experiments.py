@@ -327,7 +327,7 @@ _FEEDBACK = [
         "cartpole",
         "Keep a pole upright for 500 steps, where a fallen one earns nothing more; its reward is known by answers.",
         "CartPole-v1",
-        16_384,
+        20_480,
         ("preference_ppo", "ppo"),
         (22.3, 500.0),  # uniformly random actions over 20,000 episodes, and the limit
     ),

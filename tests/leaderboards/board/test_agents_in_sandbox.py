@@ -42,7 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "preference_ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 1},
 }
 STEPS = 64  # of training, for each agent
-SLOW = ("control/pendulum",)  # networks, and a reference that is solved on a grid
+SLOW = ("control/pendulum", "feedback/cartpole", "feedback/pendulum")  # networks, references solved on a grid
 GROUP = """
 import numpy as np
 from valuegym.agents import make as agent
