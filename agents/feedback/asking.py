@@ -238,6 +238,7 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._step_reward = StepReward(self.model, self._discrete)
         self._zero, self._unit = np.zeros((s.members, 1)), np.ones((s.members, 1))
         self._transform: Callable[[Any], Array] = lambda rewards: rewards
+        self._ground = 0.0  # the transform of the absorbing state's reward
         uniform = s.select == "uniform"
         self.preferences = PreferenceFeedback(
             self._inner,
@@ -306,6 +307,7 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._unit[self._unit < SMALLEST] = 1.0
         self._zero = (found[:, waits].numpy() if waits.any() else steps).mean(1, keepdims=True)
         self._transform = fit_transform(s.transform, self._aggregated(steps))
+        self._ground = float(self._transform(np.zeros(1))[0]) if waits.any() else 0.0
         self.fits += 1
 
     def _aggregated(self, rewards: Array) -> Array:
@@ -317,7 +319,8 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
         if not self.fits or not len(actions):
             return np.zeros(len(actions))
         flat = np.concatenate([observations.reshape(len(actions), self._inner.flag), np.zeros((len(actions), 1))], 1)
-        return self.settings.scale * self._transform(self._aggregated(self._step_reward(flat, actions)))
+        found = self._transform(self._aggregated(self._step_reward(flat, actions))) - self._ground
+        return self.settings.scale * found
 
 
 class Absorbing(gym.Wrapper[Any, Any, Any, Any]):

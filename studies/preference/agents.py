@@ -138,8 +138,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     body = [line for track, arms in found.items() for line in lines(track, arms)]
     text = report.page(
         "# Agents that learn their reward from answers",
-        "`preference_ppo` on `feedback/cartpole` and `feedback/delivery`, `preference_sac` on the others, by their "
-        "defaults; 20 evaluation episodes for each seed (one from each open cell in `delivery`). Score 0 is uniformly "
+        f"{', '.join(f'`{AGENTS[track]}` on `{track}`' for track in found)}, by their defaults; the evaluation episodes "
+        "of the tracks for each seed, which is that of training, too. Score 0 is uniformly "
         "random actions, 1 the oracle. The annotator prefers the segment with the larger true return. Arms differ in "
         "the source of the reward alone; the best constant action is chosen on the very episodes that it is scored on. "
         "Intervals are 95% bootstrap intervals over seeds. Steps are those of the agent; CPU-seconds, a median, are "

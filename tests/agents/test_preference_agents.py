@@ -132,6 +132,13 @@ def test_the_absorbing_state_is_the_zero_and_a_deviation_the_unit() -> None:
     assert learned.mean() > 1.5, "to be alive is better than not, which nothing but the answers says"
 
 
+def test_a_transform_moves_the_zero_with_the_absorbing_state() -> None:
+    plain, other = played(budget=20), played(budget=20, transform="z_score")
+    x, a = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32), np.arange(9) % 2
+    ratio = other.rewards(x, a) / plain.rewards(x, a)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
+
+
 def test_where_no_episode_ends_the_mean_is_the_zero() -> None:
     env = played(PENDULUM, budget=20)
     pairs = feedback_pairs(env.preferences.feedback())
