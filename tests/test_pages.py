@@ -25,7 +25,7 @@ ROWS = {
     "An agent": r"own_agent\.Damped .* 10  replayed\n",
     "A trained model": r"own-sac .* 2  replayed, 8 of 10 seeds missing[^$]*sac\.model .* 1  replayed, 9 of 10",
     "A track": r"own_agent\.Damped on own/heavy, 3 records\ntier +replayed",
-    "An annotator": r"own/last-step[^$]*partial_return .* 3  replayed",
+    "An annotator": r"own/strict[^$]*partial_return .* 3  replayed",
     "An environment": r"^4\n",
     "An environment of another suite": r"verified  3 of 3 records[^$]*uniform .* 3  ref\n",
 }
