@@ -39,12 +39,23 @@ from valuegym.envs.feedback.segments import Segments
 from valuegym.envs.feedback.transforms import TRANSFORMS, fit_transform
 from valuegym.envs.feedback.wrapper import PreferenceFeedback
 
-__all__ = ["ANNOTATORS", "REWARDS", "Absorbing", "Asking", "AskingEnv", "OwnRandomness", "annotator_of", "at_random"]
+__all__ = [
+    "ANNOTATORS",
+    "NO_STATE",
+    "REWARDS",
+    "Absorbing",
+    "Asking",
+    "AskingEnv",
+    "OwnRandomness",
+    "annotator_of",
+    "at_random",
+]
 
 Array = npt.NDArray[Any]
 
 GROUP = "valuegym.annotators"  # of plug-ins
 REWARDS = ("learned", "true", "constant")
+NO_STATE = "a training that asks keeps its queries, answers and experience nowhere, so that it cannot be resumed"
 LARGEST_SCALE = 1e6
 NEVER = 10**15  # steps, after which nobody asks
 SMALLEST = 1e-6  # deviation of rewards below which a model is taken to be constant

@@ -17,7 +17,7 @@ import torch
 from stable_baselines3.common.utils import obs_as_tensor
 
 from valuegym.agents.base import check_env, check_seed
-from valuegym.agents.feedback.asking import Asking, AskingEnv, OwnRandomness
+from valuegym.agents.feedback.asking import NO_STATE, Asking, AskingEnv, OwnRandomness
 from valuegym.agents.ppo import WatchedPPO
 
 __all__ = ["PreferencePPO", "make"]
@@ -90,6 +90,14 @@ class PreferencePPO(WatchedPPO):
         with torch.no_grad():
             values = self.policy.predict_values(obs_as_tensor(last, self.device))
         buffer.compute_returns_and_advantage(values, self._last_episode_starts)
+
+    def training_state(self) -> dict[str, Any]:
+        """Raise an error, for queries, answers and experience are not kept.
+
+        Raises:
+            ValueError: always; a training that was killed begins again.
+        """
+        raise ValueError(NO_STATE)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "asking", "randomness"]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from valuegym.agents.base import check_env, check_seed
 from valuegym.agents.control.sac import WatchedSAC
-from valuegym.agents.feedback.asking import Asking, AskingEnv, OwnRandomness
+from valuegym.agents.feedback.asking import NO_STATE, Asking, AskingEnv, OwnRandomness
 from valuegym.envs import checks
 
 __all__ = ["PreferenceSAC", "make", "novelty"]
@@ -118,6 +118,14 @@ class PreferenceSAC(WatchedSAC):
             return
         actions = self.policy.unscale_action(buffer.actions[rows, 0])
         buffer.rewards[rows, 0] = self.asking.rewards(observations, actions)
+
+    def training_state(self) -> dict[str, Any]:
+        """Raise an error, for queries, answers and experience are not kept.
+
+        Raises:
+            ValueError: always; a training that was killed begins again.
+        """
+        raise ValueError(NO_STATE)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "asking", "randomness", "_untrained"]

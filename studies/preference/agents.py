@@ -136,14 +136,14 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     found = cells(records)
     head = ["track", "reward from", "seeds", "score", "of each seed", "labels", "steps", "CPU-s"]
     body = [line for track, arms in found.items() for line in lines(track, arms)]
+    whose = ", ".join(f"`{AGENTS[track]}` on `{track}`" for track in found)
     text = report.page(
         "# Agents that learn their reward from answers",
-        f"{', '.join(f'`{AGENTS[track]}` on `{track}`' for track in found)}, by their defaults; the evaluation episodes "
-        "of the tracks for each seed, which is that of training, too. Score 0 is uniformly "
-        "random actions, 1 the oracle. The annotator prefers the segment with the larger true return. Arms differ in "
-        "the source of the reward alone; the best constant action is chosen on the very episodes that it is scored on. "
-        "Intervals are 95% bootstrap intervals over seeds. Steps are those of the agent; CPU-seconds, a median, are "
-        "those of training on a busy virtual machine. `python -m studies.preference.agents`.",
+        f"{whose}, by their defaults; means over the evaluation episodes of each seed. Score 0 is uniformly random "
+        "actions, 1 the oracle. The annotator prefers the segment with the larger true return. Arms differ in the "
+        "source of the reward alone; the best constant action is chosen on the very episodes that it is scored on. "
+        "Intervals are 95% bootstrap intervals over seeds. Steps are those of the agent; CPU-seconds are medians of "
+        "those of training, on a busy virtual machine. `python -m studies.preference.agents`.",
         report.table(head, body),
         f"Seeds in which answers reach {ENOUGH} of the score with the true reward, and in which controls stay below "
         f"{LITTLE}:",

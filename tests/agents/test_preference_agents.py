@@ -305,6 +305,12 @@ def test_spaces_that_fit_no_reward_model_are_refused() -> None:
         sac(gym.make(CARTPOLE))
 
 
+def test_a_training_says_that_it_cannot_be_resumed() -> None:
+    for agent in (ppo(), sac()):
+        with pytest.raises(ValueError, match="cannot be resumed"):
+            agent.training_state()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "track"), [("preference_ppo", "feedback/cartpole"), ("preference_sac", "feedback/pendulum")]
