@@ -444,6 +444,19 @@ _VALUES = [
         network={"name": "barabasi-albert", "ties": 3, "seed": 0},
     ),
 ]
+TOKENS = Experiment(
+    id="language/token-process",
+    about="Write five tokens, each judged by all before it; every prompt once.",
+    env_id="valuegym/TokenProcess-v0",
+    arguments="{}",
+    agents=("uniform", "ppo", "oracle"),
+    timesteps=20_000,
+    episodes=4,
+    seeds=tuple(range(5)),
+    score="return",
+    options=("prompt", (0, 1, 2, 3)),
+    tags=("language",),
+)
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
     for experiment in (
@@ -458,6 +471,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         *_FEEDBACK,
         LOCK_IN,
         *_VALUES,
+        TOKENS,
     )
 }
 

@@ -35,7 +35,7 @@ from valuegym.leaderboards.experiments import EXPERIMENTS
 
 ROOT = public_names.ROOT
 BUILD = ROOT / "build" / "docs"
-FAMILIES = ("preference", "control", "coevolution")
+FAMILIES = ("preference", "control", "coevolution", "language")
 SEED, FRAMES, WIDTH = 0, 40, 320  # of moving pictures
 EVERY = {"control": 3}  # steps between frames, by family
 PLAYERS = (("uniform", "random actions"), ("oracle", "the reference for a score of 1"))
@@ -51,6 +51,7 @@ CONTENTS: dict[str, list[str]] = {
         "control",
         "vagram",
         "coevolution",
+        "language",
         "data",
     ],
     "What there is": ["environments/index", "agents", "tracks", "commands", "reference/index"],

@@ -56,6 +56,7 @@ def test_the_programme_is_complete() -> None:
         "coevolution/follow-few-responses",
         *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-cluster", "choices", "small-world")),
         "coevolution/follow-hubs",
+        "language/token-process",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
 
