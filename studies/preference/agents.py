@@ -167,7 +167,13 @@ def figure(found: Mapping[str, Mapping[str, dict[int, Any]]]) -> str:
         low = min(min(value["score"] for value in row.values()) for row in arms.values())
         panels.append(
             figures.Panel(
-                track, "", "score" if not panels else "", curves, limits=(min(-0.03, 1.1 * low), 1.1), line=1.0
+                track,
+                "",
+                "score" if not panels else "",
+                curves,
+                [""] * len(arms),
+                (min(-0.1, 1.2 * low), 1.1),
+                line=1.0,
             )
         )
     return figures.draw(panels, columns=2)
