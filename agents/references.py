@@ -89,6 +89,8 @@ def check(agent: str) -> None:
         if agent not in names:
             near = difflib.get_close_matches(agent, names, 3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            if agent.endswith(".py"):
+                hint = f" Say what in the file it is, as in {agent}:MyAgent."
             raise ValueError(f"There is no agent {agent!r}; expected {KINDS}.{hint}")
 
 

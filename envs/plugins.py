@@ -152,5 +152,8 @@ def source_digest(text: str) -> str:
     except ImportError as error:
         raise ValueError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
     if spec is None or not spec.origin or not Path(spec.origin).is_file():
-        raise ValueError(f"There is no module {where} with a source file.")
+        raise ValueError(
+            f"There is no module {where} with a source file; a file in a folder is named with its ending, "
+            f"as in {where.replace('.', '/')}.py:NAME."
+        )
     return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()

@@ -133,8 +133,6 @@ def test_readme_in_this_process(
 ) -> None:
     pytest.importorskip("stable_baselines3")
     monkeypatch.setattr("valuegym.leaderboards.site.pages.write_site", lambda scores, folder, **_: folder)
-    card = (here / "card.json").read_text(encoding="utf-8")  # of the page that README names
-    (here / "card.json").write_text(card.replace("own_agent.Damped", "my_agent.Damped"), encoding="utf-8")
     output = carry_out(README, BEGINNING, command)
     assert re.search(r"my_agent\.Damped", output), output
 

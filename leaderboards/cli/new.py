@@ -255,7 +255,10 @@ def write_new(kind: str, name: str, folder: str | Path = ".") -> list[Path]:
     files = {Path(folder) / file: text for file, text in contents(kind, name).items()}
     there = [str(path) for path in files if path.exists()]
     if there:
-        raise FileExistsError(f"{', '.join(there)} is there already; nothing was written.")
+        raise FileExistsError(
+            f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} there already; nothing was written. "
+            "Choose another NAME or an empty folder, or move what is there."
+        )
     if find_spec(name) is not None:
         raise ValueError(f"NAME is {name!r}, but a module of that name is installed; choose another.")
     for path, text in files.items():

@@ -37,6 +37,11 @@ def pack_results(
             experiments.find(name)
         found = [path for path in found if "/".join(path.parts[-4:-2]) in names]
     if not found:
-        raise FileNotFoundError(f"There are no records by {card.name} in {results}; `valuegym run` writes them.")
+        others = sorted({path.parent.name for path in Path(results).glob("*/*/*/seed-*.jsonl")})
+        hint = f" The name of the card is that of a row; {results} has {', '.join(others)}." if others else ""
+        where = f" for {', '.join(names)}" if names else ""
+        raise FileNotFoundError(
+            f"There are no records by {card.name}{where} in {results}; `valuegym run` writes them.{hint}"
+        )
     extra = {Path(path).name: Path(path).read_bytes() for path in evidence}
     return pack(card, (path.read_bytes() for path in found), extra, seal), len(found)

@@ -110,6 +110,9 @@ def judge(
         again: whether a submission that the ledger holds may be judged again.
     """
     agent = digest = ""
+    if not Path(path).exists():
+        missing = "there is no such file; `valuegym submit` writes submissions."
+        return Judgement(str(path), agent, digest, missing, "", (), ())
     try:
         submission = open_submission(path)
         agent, digest = submission.card.name, submission.digest

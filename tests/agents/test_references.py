@@ -73,9 +73,9 @@ def test_files_modules_functions_classes_and_objects_are_agents(folder: Path, en
 @pytest.mark.parametrize(
     ("text", "settings", "message"),
     [
-        ("my_agent.py", {}, "no agent 'my_agent.py'; expected a name of"),
+        ("my_agent.py", {}, "no agent 'my_agent.py'; expected a name of .* as in my_agent.py:MyAgent"),
         ("missing.py:Fixed", {}, "no file missing.py"),
-        ("no_such_module:Fixed", {}, "no module no_such_module"),
+        ("no_such_module:Fixed", {}, "no module no_such_module .* as in no_such_module.py:NAME"),
         ("no_such_package.module:Fixed", {}, "no_such_package"),
         ("my_agent.py:Missing", {}, "my_agent.py has no Missing; it has .*Fixed"),
         ("faulty.py:make", {}, "faulty.py cannot be imported: ModuleNotFoundError"),

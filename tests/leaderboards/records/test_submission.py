@@ -132,6 +132,9 @@ def test_a_submission_goes_through_the_command_line(
     assert main(["submit", str(results), "--experiment", "test/none"]) == 2
     assert main(["submit", str(tmp_path / "empty")]) == 2
     assert "no records by uniform" in capsys.readouterr().err
+    Path("card.json").write_text(json.dumps(EXAMPLE | {"name": "my-agent"}), encoding="utf-8")
+    assert main(["submit", str(results)]) == 2
+    assert "name of the card is that of a row; " in (err := capsys.readouterr().err) and "has uniform" in err
 
 
 def test_a_whole_entry_or_none(records: list[bytes]) -> None:

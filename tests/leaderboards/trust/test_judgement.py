@@ -224,3 +224,8 @@ def test_without_ssh_keygen_the_message_says_so(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(FileNotFoundError, match="ssh-keygen of OpenSSH"):
         operations.begin(tmp_path / "board", "test", tmp_path / "key")
     assert not (tmp_path / "board").exists()
+
+
+def test_a_missing_submission_is_named(tmp_path: Path) -> None:
+    found = judgement.judge(tmp_path / "missing.zip")
+    assert not found.tier and "there is no such file; `valuegym submit` writes" in found.reason
