@@ -13,8 +13,9 @@ order.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def in_words(words: Words) -> Describe:
     def describe(segment: Segments) -> str:
         steps = []
         for t in range(int(segment.lengths[0])):
-            context, texts, actions = choices(words, each(lambda value, t=t: value[0, t], segment.observations))
+            context, texts, actions = choices(words, each(itemgetter((0, t)), segment.observations))
             taken = segment.actions[0, t]
             found = [text for text, own in zip(texts, actions, strict=True) if np.array_equal(own, taken)]
             if not found:
@@ -83,7 +84,7 @@ class LanguageAnnotator:
     model: Any
     describe: Describe
     question: str = QUESTION
-    answers: tuple[str, str] = ANSWERS
+    answers: Sequence[str] = ANSWERS
     temperature: float = 1.0
     draw: bool = False
 
@@ -96,7 +97,7 @@ class LanguageAnnotator:
             raise checks.refusal("describe", self.describe, "a function of a segment that returns a text")
         if any(self.question.count(place) != 1 for place in ("{first}", "{second}")):
             raise checks.refusal("question", self.question, "a text with {first} and {second}, each once")
-        if len(self.answers) != 2 or len(set(self.answers)) != 2 or not all(map(str.strip, self.answers)):
+        if not len(self.answers) == len(set(self.answers)) == 2 or not all(map(str.strip, self.answers)):
             raise checks.refusal("answers", self.answers, "two different texts, none of them empty")
 
     def _log_odds(self, texts: tuple[str, str]) -> float:

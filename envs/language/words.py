@@ -143,20 +143,12 @@ def choices(words: Words, observation: Any) -> Choices:
     Raises:
         ValueError: the words are no context and two or more different options, or a text is empty.
     """
-    found = words(observation)
-    pair = found if isinstance(found, tuple) and len(found) == 2 else (None, ())
-    context, options = pair
-    listed = not isinstance(options, (str, Mapping))
-    texts = list(options) if isinstance(options, (Sequence, Mapping)) and not isinstance(options, str) else []
-    every = [context, *texts]
-    if not all(isinstance(text, str) and text.strip() for text in every) or len(set(texts)) != len(texts):
-        texts = []
-    if len(texts) < 2:
-        raise checks.refusal(
-            "words(observation)",
-            found,
-            "(context, options): a text and at least two different texts, none of them empty",
-        )
-    assert isinstance(context, str)
-    actions = list(range(len(texts))) if listed else list(options.values())  # type: ignore[union-attr]
-    return context, texts, actions
+    found: Any = words(observation)
+    context, options = found if isinstance(found, tuple) and len(found) == 2 else ("", ())
+    named = isinstance(options, Mapping)
+    texts = list(options) if named or (isinstance(options, Sequence) and not isinstance(options, str)) else []
+    sound = all(isinstance(text, str) and text.strip() for text in (context, *texts))
+    if not sound or len(texts) < 2 or len(set(texts)) < len(texts):
+        wanted = "(context, options): a text and at least two different texts, none of them empty"
+        raise checks.refusal("words(observation)", found, wanted)
+    return context, texts, list(options.values()) if named else list(range(len(texts)))
