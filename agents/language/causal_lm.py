@@ -28,7 +28,8 @@ __all__ = ["CausalLM", "Words", "load", "save", "tiny", "tokenizer_of", "train"]
 Floats = npt.NDArray[np.float64]
 Encode = Callable[[str], list[int]]
 IGNORED = -100  # label of places that count in no loss
-ASYNC = "HF_DEACTIVATE_ASYNC_LOAD"  # of transformers: whether weights are read without further threads
+# By default transformers reads weights, and tokenizers splits texts, with further threads.
+ONE_THREAD = {"HF_DEACTIVATE_ASYNC_LOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
 PIECE = re.compile(r"\w+|[^\w\s]")
 
 
@@ -185,16 +186,17 @@ def train(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let transformers read weights by the calling thread."""
-    before = os.environ.get(ASYNC)
-    os.environ[ASYNC] = "1"
+    """Let transformers and tokenizers work in the calling thread."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[ASYNC]
-        else:
-            os.environ[ASYNC] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def tokenizer_of(words: Words) -> Any:
@@ -244,7 +246,7 @@ def save(model: CausalLM, folder: str | Path) -> None:
 def load(source: str | Path, gguf_file: str | None = None, revision: str | None = None, hub: bool = False) -> CausalLM:
     """Return a model from a folder with safetensors, or a GGUF file in it.
 
-    Weights are read by this thread alone, so that it also works where no other may be started, as in the sandbox.
+    Everything is done by this thread alone, so that it also works where no other may be started, as in the sandbox.
 
     Args:
         source: the folder; with `hub` the id of a model on the hub.
@@ -268,12 +270,14 @@ def load(source: str | Path, gguf_file: str | None = None, revision: str | None 
     transformers = _transformers()
     options: dict[str, Any] = {"revision": revision} if hub else {"local_files_only": True}
     options |= {"trust_remote_code": False} | ({"gguf_file": gguf_file} if gguf_file else {})
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **options)
     weights: dict[str, Any] = {} if gguf_file else {"use_safetensors": True}
-    model = transformers.AutoModelForCausalLM.from_pretrained(str(source), **options, **weights).eval()
+    with _one_thread():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **options)
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(source), **options, **weights).eval()
     model = model if gguf_file else model.float()  # one from GGUF is in single precision, and refuses to be converted
 
     def encode(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        with _one_thread():
+            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     return CausalLM(model, encode, tokenizer.bos_token_id, Path(str(source)).name)

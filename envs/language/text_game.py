@@ -52,7 +52,7 @@ class TextGame:
 
     def __init__(
         self,
-        env: gym.Env[Any, Any],
+        env: Any,
         words: Words | str | None = None,
         turns: int | None = None,
         invalid: float = 0.0,

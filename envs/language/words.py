@@ -144,7 +144,8 @@ def choices(words: Words, observation: Any) -> Choices:
         ValueError: the words are no context and two or more different options, or a text is empty.
     """
     found: Any = words(observation)
-    context, options = found if isinstance(found, tuple) and len(found) == 2 else ("", ())
+    pair: Any = found if isinstance(found, tuple) and len(found) == 2 else ("", ())
+    context, options = pair
     named = isinstance(options, Mapping)
     texts = list(options) if named or (isinstance(options, Sequence) and not isinstance(options, str)) else []
     sound = all(isinstance(text, str) and text.strip() for text in (context, *texts))
