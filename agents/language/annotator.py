@@ -42,7 +42,7 @@ def in_words(words: Words) -> Describe:
     """Return a function that tells a segment (N = 1) step by step: each context with the option that was taken.
 
     Raises:
-        ValueError: by the function, for an action that is none of the options.
+        ValueError: by the function, for an action that is not among the options.
     """
 
     def describe(segment: Segments) -> str:

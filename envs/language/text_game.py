@@ -105,10 +105,10 @@ class TextGame:
             self.reward, text = float(reward), self._show(observation)
         self.total += self.reward
         self.truncated |= self._turns is not None and self.used >= self._turns and not self.terminated
-        return OVER if self.done else text
+        return OVER if self.terminated or self.truncated else text
 
     def get_reward(self) -> float:
-        """Return the sum of the rewards of the episode so far; each turn that is left counts as an answer that is none.
+        """Return the sum of the rewards of the episode so far; each turn that is left counts as an invalid answer.
 
         So nothing is gained by not answering: a model that ends no answer is cut off before its turns are used up.
         """
@@ -117,7 +117,7 @@ class TextGame:
 
     @property
     def done(self) -> bool:
-        """Whether the episode is over."""
+        """Tell whether the episode is over."""
         return bool(self.terminated or self.truncated)
 
     @property
@@ -133,7 +133,7 @@ class TextGame:
 
     @property
     def gym(self) -> GymView:
-        """The same game by Gymnasium's signatures."""
+        """Return the same game by Gymnasium's signatures."""
         return GymView(self)
 
     def _show(self, observation: Any) -> str:

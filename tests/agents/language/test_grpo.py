@@ -141,8 +141,6 @@ def test_twenty_steps_of_grpo_improve_the_score(capsys: pytest.CaptureFixture[st
         scores = [(float(totals.mean()) - naive) / (best - naive) for totals in (before, after)]
         gains.append(scores[1] - scores[0])
         with capsys.disabled():
-            print(
-                f"\nTokenProcess-v0 (4 tokens, 2 places), seed {seed}: score {scores[0]:.2f} before, {scores[1]:.2f} after"
-            )
+            print(f"\n4 tokens, 2 places, seed {seed}: score {scores[0]:.2f} before and {scores[1]:.2f} after GRPO")
     assert random.getstate() == state[0] and torch.equal(torch.random.get_rng_state(), state[1])
     assert min(gains) > 0
