@@ -290,3 +290,20 @@ def test_a_log_is_played_again_to_the_bit() -> None:
             other = checkpoints.EnvLog(gym.make(id))
             with pytest.raises(ValueError, match="something else"):
                 checkpoints.replay(other, other, log.state() | {"resets": [[0, 4], *log.state()["resets"][1:]]})
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_logs_take_observations_and_actions_of_any_form(ragged: bool) -> None:
+    class Nested(gym.Env[Any, Any]):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            return ({"a": {"b": np.zeros(2)}}, (np.zeros(3), 1)), {}
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            return self.reset()[0], 1.0, False, False, {}
+
+    logs = [checkpoints.EnvLog(Nested()) for _ in range(2)]
+    for log in logs:
+        log.reset(seed=0)
+        log.step((np.zeros(2), np.zeros(3)) if ragged else np.zeros(2))
+    assert logs[0].digest() == logs[1].digest()
+    assert bool(logs[0].unknown) == ragged
