@@ -173,7 +173,7 @@ def _lay(value: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray | np.generic):
-        kind = str(value.dtype)
+        kind = value.dtype.name  # without the order of bytes
         arrays[name] = np.asarray(value).astype(_AS.get(kind, kind))
         return {_ARRAY: [name, kind]}
     if isinstance(value, Mapping):

@@ -113,8 +113,9 @@ def kl_optimum(utility: Any, log_start: Any, coefficient: float) -> Floats:
 def log_ratio_terms(log_policy: Any, log_start: Any, positive: bool = False) -> Floats:
     """Return the KL term of each action taken, from its log probabilities under both policies, (...) -> (...).
 
-    With `positive` exp(-x) - 1 + x of each log ratio x, which has the same mean and is never negative. Its variance is
-    less where the policies are close and far more where they are not; it is infinite where exp overflows.
+    With `positive` exp(-x) - 1 + x of each log ratio x, which is never negative, and has the same mean where the policy
+    excludes nothing that the start allows. Its variance is less where the policies are close and far more where they
+    are not; it is infinite where exp overflows.
 
     Raises:
         ValueError: a log probability is not finite, or the shapes differ.

@@ -252,7 +252,7 @@ def from_arrow(column: Any) -> Array:
     if column.null_count:
         raise ValueError("an entry is missing.")
     column = getattr(column, "storage", column)
-    if not hasattr(column.type, "value_type"):
+    if not hasattr(column, "value_lengths"):  # no list
         if str(column.type) in ("string", "large_string", "string_view"):
             return np.array(column.to_pylist(), np.str_)
         return np.asarray(column.to_numpy(zero_copy_only=False))

@@ -8,7 +8,7 @@ is drawn. Reference rewards are those of the start policy. Letters: r rewards, u
     clip       r clipped to mean +/- width standard deviations of references
     min_max    r scaled from the references' least to their largest; from 0 to 1 between them
     lsc        log sigmoid(r - quantile of references), at most 0 (Wang et al. 2024, arXiv 2402.00742); the sum over
-               several rewards is the log probability that all are good enough, `lsc_sum`
+               several rewards is the log probability that all are good enough, if independent: `lsc_sum`
     par        mean over references of sigmoid(slope (r - reference)), from 0 to 1 (Fu et al. 2025, arXiv 2502.18770)
     win_rate   share of references below r, ties half: a utility as a probability; the scale of all users is the same
 
@@ -141,7 +141,9 @@ def lsc(rewards: Any, reference: float) -> Floats:
 
 @_bounded
 def lsc_sum(rewards: Any, references: Any) -> Floats:
-    """Return the sum over K rewards (..., K) of `lsc` with references (K,): the log probability that all are good.
+    """Return the sum over K rewards (..., K) of `lsc` with references (K,).
+
+    It is the log probability that all are good enough, if they are independent.
 
     Raises:
         ValueError: a value is not finite, or the shapes differ.

@@ -307,3 +307,9 @@ def test_logs_take_observations_and_actions_of_any_form(ragged: bool) -> None:
         log.step((np.zeros(2), np.zeros(3)) if ragged else np.zeros(2))
     assert logs[0].digest() == logs[1].digest()
     assert bool(logs[0].unknown) == ragged
+
+
+def test_arrays_of_the_other_order_of_bytes_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(checkpoints.encode({"a": np.arange(3, dtype=">f4")}, {}))
+    assert checkpoints.decode(path)[0]["a"].tolist() == [0.0, 1.0, 2.0]
