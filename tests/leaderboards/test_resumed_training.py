@@ -176,6 +176,9 @@ def test_states_that_do_not_fit_are_refused(
         (lambda: Path("a.training").write_bytes(b"nonsense" * 9), "a.training is no state of a training"),
         (lambda: rewrite(state | {"environment": state["environment"] | {"digest": "0"}}, about), "something else"),
         (lambda: rewrite(state | {"agent": {"counters": spoilt}}, about), "the state does not fit this agent"),
+        (lambda: rewrite(state | {"agent": state["agent"] | {"observation": []}}, about), "does not fit this agent"),
+        (lambda: rewrite(state | {"agent": state["agent"] | {"starts": {}}}, about), "does not fit this agent"),
+        (lambda: rewrite(state | {"environment": state["environment"] | {"resets": [[]]}}, about), "cannot go on"),
         (lambda: rewrite({}, about), "cannot go on"),
         (lambda: rewrite(state, about | {"seed": 7}), "of a training with another seed"),
     ):
