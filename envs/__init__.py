@@ -61,7 +61,11 @@ COEVOLUTION: dict[str, Environment] = {
     "valuegym/LockIn-v0": _core("coevolution", "lock_in:LockIn", None, "stochastic"),
 }
 
-ENVS = PREFERENCE | CONTROL | COEVOLUTION
+LANGUAGE: dict[str, Environment] = {
+    "valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None, "tabular")
+}
+
+ENVS = PREFERENCE | CONTROL | COEVOLUTION | LANGUAGE
 THIRD_PARTY: dict[str, ThirdParty] = {
     f"valuegym/{task}{f'-D{number}' if number else ''}-v0": ThirdParty(
         "valuegym.envs.control.mujoco:make", {"task": f"{task}-v5", "number": number}, 1000, "control"

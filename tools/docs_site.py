@@ -35,7 +35,7 @@ from valuegym.leaderboards.experiments import EXPERIMENTS
 
 ROOT = public_names.ROOT
 BUILD = ROOT / "build" / "docs"
-FAMILIES = ("preference", "control", "coevolution")
+FAMILIES = ("preference", "control", "coevolution", "language")
 SEED, FRAMES, WIDTH = 0, 40, 320  # of moving pictures
 EVERY = {"control": 3}  # steps between frames, by family
 PLAYERS = (("uniform", "random actions"), ("oracle", "the reference for a score of 1"))
@@ -43,7 +43,17 @@ PLAYERS = (("uniform", "random actions"), ("oracle", "the reference for a score 
 # The sidebar: a caption, and its pages or folders of pages.
 CONTENTS: dict[str, list[str]] = {
     "Start": ["own", "running", "examples/index"],
-    "Guides": ["preference-model", "feedback", "reward-models", "control", "vagram", "coevolution", "data"],
+    "Guides": [
+        "preference-model",
+        "feedback",
+        "reward-models",
+        "preference-agents",
+        "control",
+        "vagram",
+        "coevolution",
+        "language",
+        "data",
+    ],
     "What there is": ["environments/index", "agents", "tracks", "commands", "reference/index"],
     "Leaderboards": ["submitting", "site", "results/index", "speed"],
     "About": ["architecture", "changes"],

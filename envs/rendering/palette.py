@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Color", "Control", "Delivery", "LockIn", "Population", "rgb"]
+__all__ = ["Color", "Control", "Delivery", "Language", "LockIn", "Population", "rgb"]
 
 Color: TypeAlias = "str | tuple[int, int, int]"
 
@@ -41,6 +41,13 @@ class LockIn:
 
     PAGE, PANEL, INK, GRID = "#f6f4ef", "#ffffff", "#1d3557", "#dfe3e8"
     PERSON, MESSAGE, TRUTH = "#457b9d", "#e63946", "#2a9d5c"
+
+
+class Language:
+    """Tokens as tiles, advantages as bars."""
+
+    PAGE, INK, WHITE, EMPTY = "#f6f4ef", "#1d3557", "#ffffff", "#dfe3e8"
+    PROMPT, TOKEN, BEST, BAR = "#e9a03b", "#457b9d", "#2a9d5c", "#c6d8e4"
 
 
 @lru_cache(maxsize=256)

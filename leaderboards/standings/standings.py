@@ -22,7 +22,7 @@ from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, TIERS
 
 __all__ = ["FAMILIES", "Board", "Row", "as_data", "boards", "limits_of", "starred"]
 
-FAMILIES = ("preference", "control", "coevolution")  # the order of boards; any other family comes after
+FAMILIES = ("preference", "control", "coevolution", "language")  # the order of boards; any other family comes after
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity: arrays have no single truth

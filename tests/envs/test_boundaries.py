@@ -227,10 +227,11 @@ def test_reset_options(id: str, name: str) -> None:
     play(env)  # Gymnasium's checker loses its thread where the first reset is refused
     play(envs)
     envs.reset(seed=0)
-    core, state = envs.unwrapped.core, envs.unwrapped.state  # type: ignore[attr-defined]
+    core, world = envs.unwrapped.core, envs.unwrapped.task._asdict()  # type: ignore[attr-defined]
+    world |= envs.unwrapped.state._asdict()  # type: ignore[attr-defined]
     shape = getattr(core, "option_shapes", {}).get(name, ())
     zero = np.random.default_rng(0).uniform(-0.1, 0.1, (3, *shape)) * bool(shape)
-    good = getattr(state, name, zero).tolist() if not shape else zero.tolist()
+    good = world.get(name, zero).tolist() if not shape else zero.tolist()
     play(envs, options={name: good})
     play(env, options={name: good[0]})
 

@@ -68,6 +68,7 @@ def worlds(folder: Path) -> dict[str, World]:
         f"valuegym/{name}-v0" for name in ("RewardInference", "RewardInferenceActive", "ProbeInference")
     )
     follow, predict, coevolve, lock_in = (f"valuegym/{name}-v0" for name in ("Follow", "Predict", "Coevolve", "LockIn"))
+    tokens = "valuegym/TokenProcess-v0"
     lqr, preferences, pendulum = (f"valuegym/{name}-v0" for name in ("LQR", "LQRFromPreferences", "Pendulum-D8"))
     short = {"evaluation_points": [0, 1, 3]}
     small = {"size": [4, 5], **short}
@@ -112,6 +113,7 @@ def worlds(folder: Path) -> dict[str, World]:
         ),
         "three groups": World(coevolve, {"people": 12, "dimensions": 2, "delay": 2, "family": "logistic"}),
         "few people": World(lock_in, {"people": 5, "steps": 6}),
+        "another world": World(tokens, {"vocabulary": 3, "length": 7, "prompts": 3, "world": 11, "pair": 2.0}),
         "rotated": World(lqr, {"distractors": 3, "rotated": True, "noise": 0.1}),
         "rotated, by costs": World(
             preferences,
@@ -461,6 +463,8 @@ NO_WORLD = {
     ("random_delivery", "_hashes"): "a table that is made once, for the digests; test_generators.py holds them",
     ("rollouts", "random_actions"): "actions of the naive reference, for scoring only",
     ("rollouts", "references"): "keys of the naive reference, for scoring only",
+    ("item_bank", "generate"): "items for language models, which test_item_bank.py pins; no world asks them",
+    ("statements", "choices"): "texts to train language models on, which test_statements.py pins",
     ("template", "initial"): "what `valuegym new environment` writes; it has no id here",
     ("distractors", "__init__"): "any state will do, for only its fields are read",
     ("distractors", "reset"): "the wrapper of environments that are no cores, which the pins of MuJoCo hold",

@@ -54,6 +54,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
         {"annotator": "partial-return", "rotated": True, "evaluation_points": [0, 2], "length": 2},
     ),
     ("valuegym/LQR-v0", {"distractors": 3, "rotated": True, "noise": 0.1}),
+    ("valuegym/TokenProcess-v0", {"vocabulary": 3, "length": 2, "prompts": 1, "reward": "hidden"}),
     (POLICY, {"annotator": "regret-noiseless", "split": "train", "evaluation_points": [0, 1, 2], "length": 5}),
 ]
 CASES = pytest.mark.parametrize(("id", "kwargs"), VARIANTS, ids=lambda x: x if isinstance(x, str) else json.dumps(x))
@@ -101,7 +102,9 @@ def test_checks_by_id(check: Callable[[testing.MakeEnv], None], id: str) -> None
 
 
 DOCUMENTED = [
-    id for id, env in ENVS.items() if "coevolution" in env.tags or ("control" in env.tags and "LQRF" not in id)
+    id
+    for id, env in ENVS.items()
+    if {"coevolution", "language"} & set(env.tags) or ("control" in env.tags and "LQRF" not in id)
 ]
 
 

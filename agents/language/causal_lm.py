@@ -1,0 +1,211 @@
+"""Causal language models of transformers behind `score`, and tiny ones that are trained in seconds.
+
+`load` reads a model from a folder, or from the hub where that is allowed; `tiny` makes one of the architecture of Llama
+from a list of texts. Both need the extra `text`. Nothing here unpickles a file or runs code that a model brings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional as F
+
+from valuegym.agents.divergence import DivergenceError
+from valuegym.envs import checks
+
+__all__ = ["CausalLM", "Words", "load", "tiny", "train"]
+
+Floats = npt.NDArray[np.float64]
+Encode = Callable[[str], list[int]]
+IGNORED = -100  # label of places that count in no loss
+PIECE = re.compile(r"\w+|[^\w\s]")
+
+
+class Words:
+    """A vocabulary of whole words and marks: 0 begins and fills a text, 1 stands for whatever is unknown."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.words = sorted({word for text in texts for word in PIECE.findall(text)})
+        self._numbers = {word: number for number, word in enumerate(self.words, 2)}
+
+    def __len__(self) -> int:
+        return len(self.words) + 2
+
+    def __call__(self, text: str) -> list[int]:
+        """Return the numbers of the words of a text."""
+        return [self._numbers.get(word, 1) for word in PIECE.findall(text)]
+
+
+@dataclass(frozen=True, eq=False)
+class CausalLM:
+    """A causal language model that can be asked by `value_probes.answer`.
+
+    Attributes:
+        model: of transformers, with logits over tokens.
+        encode: function from a text to its tokens, without any that mark begin or end.
+        start: token before every text; None for no such token.
+        name: for people.
+    """
+
+    model: Any
+    encode: Encode
+    start: int | None
+    name: str = "causal-lm"
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the tokens of a text, with the one that starts it."""
+        return [*([] if self.start is None else [self.start]), *self.encode(text)]
+
+    @torch.no_grad()
+    def score(self, context: str, continuations: Sequence[str]) -> list[Floats]:
+        """Return the log-probabilities of the tokens of each continuation, given the context and the tokens before.
+
+        Raises:
+            ValueError: a continuation has no token, or nothing stands before it.
+        """
+        before = self.tokens(context)
+        ends = [self.encode(text) for text in continuations]
+        if not before or not all(ends):
+            raise ValueError("The context or a continuation has no token; expected at least one in each.")
+        rows, mask = _padded([[*before, *end] for end in ends])
+        device = next(self.model.parameters()).device
+        self.model.eval()
+        logits = self.model(input_ids=rows.to(device), attention_mask=mask.to(device)).logits.float()
+        logs = logits[:, len(before) - 1 : -1].log_softmax(-1)
+        found = logs.gather(-1, rows[:, len(before) :, None].to(device)).squeeze(-1).double().cpu().numpy()
+        return [np.minimum(row[: len(end)], 0.0) for row, end in zip(found, ends, strict=True)]
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows of tokens filled with 0 at the right, and their attention mask, both (rows, longest)."""
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+    return tokens, (torch.arange(longest) < torch.tensor([[len(row)] for row in rows])).long()
+
+
+def _transformers() -> Any:
+    """Import transformers.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(f"Language models need transformers: pip install 'valuegym[text]' ({error}).") from error
+    return transformers
+
+
+def tiny(texts: Sequence[str], seed: int = 0, width: int = 64, layers: int = 2, heads: int = 4) -> CausalLM:
+    """Return an untrained model of Llama's architecture whose vocabulary is the words of the texts.
+
+    The global random state stays as it is.
+
+    Raises:
+        ValueError: there is no word, a number is no integer in its range, or heads do not divide the width evenly.
+        ImportError: transformers is not installed.
+    """
+    words = Words(texts)
+    if len(words) == 2:
+        raise ValueError("texts hold no word; expected at least one.")
+    seed, width = checks.integer("seed", seed, 0, 2**63 - 1), checks.integer("width", width, 2, 4096)
+    layers, heads = checks.integer("layers", layers, 1, 64), checks.integer("heads", heads, 1, 64)
+    if width % (2 * heads):
+        raise checks.refusal("width", width, f"a multiple of {2 * heads}, twice the number of heads")
+    transformers = _transformers()
+    config = transformers.LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = transformers.LlamaForCausalLM(config)
+    return CausalLM(model.float(), words, 0, "tiny-llama")
+
+
+def train(
+    model: CausalLM, texts: Sequence[str], epochs: int = 1, lr: float = 3e-3, batch: int = 64, seed: int = 0
+) -> list[float]:
+    """Train a model in place on the next token of each text, and return the mean loss of each epoch.
+
+    Adam with a step size that falls linearly to a tenth; texts are shuffled in every epoch by the seed.
+
+    Raises:
+        ValueError: there is no text with two tokens, or a number is out of its range.
+        DivergenceError: a loss is not finite.
+    """
+    epochs, batch = checks.integer("epochs", epochs, 1), checks.integer("batch", batch, 1)
+    lr, seed = checks.real("lr", lr, high=1, above=0), checks.integer("seed", seed, 0, 2**63 - 1)
+    rows = [row for row in map(model.tokens, texts) if len(row) > 1]
+    if not rows:
+        raise ValueError("texts hold no text of at least two tokens; expected one.")
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(model.model.parameters(), lr)
+    device, steps = next(model.model.parameters()).device, epochs * -(-len(rows) // batch)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, steps)
+    losses = []
+    model.model.train()
+    for epoch in range(epochs):
+        total = 0.0
+        for part in torch.randperm(len(rows), generator=generator).split(batch):
+            tokens, mask = _padded([rows[i] for i in part.tolist()])
+            logits = model.model(input_ids=tokens.to(device), attention_mask=mask.to(device)).logits[:, :-1]
+            target = torch.where(mask > 0, tokens, IGNORED)[:, 1:].to(device)
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=IGNORED)
+            if not loss.isfinite():
+                raise DivergenceError(f"The loss of {model.name} is {loss.item()} in epoch {epoch + 1} of {epochs}.")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.item() * len(part)
+        losses.append(total / len(rows))
+    model.model.eval()
+    return losses
+
+
+def load(source: str | Path, gguf_file: str | None = None, revision: str | None = None, hub: bool = False) -> CausalLM:
+    """Return a model from a folder with safetensors, or a GGUF file in it.
+
+    Args:
+        source: the folder; with `hub` the id of a model on the hub.
+        gguf_file: name of the GGUF file in the folder (needs gguf).
+        revision: of a model on the hub; its commit, so that it stays the same.
+        hub: whether the hub may be asked; by default nothing reaches the network.
+
+    Raises:
+        FileNotFoundError: there is no such folder, and the hub may not be asked.
+        ValueError: a model on the hub is named without a revision.
+        ImportError: transformers is not installed.
+    """
+    if not checks.flag("hub", hub) and not Path(source).is_dir():
+        raise FileNotFoundError(f"{source} is not a folder; for a model on the hub, pass hub=True and a revision.")
+    if hub and revision is None:
+        raise ValueError(f"{source} is on the hub; pass revision=COMMIT, so that the model stays the same.")
+    transformers = _transformers()
+    options: dict[str, Any] = {"revision": revision} if hub else {"local_files_only": True}
+    options |= {"trust_remote_code": False} | ({"gguf_file": gguf_file} if gguf_file else {})
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **options)
+    weights: dict[str, Any] = {} if gguf_file else {"use_safetensors": True}
+    model = transformers.AutoModelForCausalLM.from_pretrained(str(source), **options, **weights).eval()
+    model = model if gguf_file else model.float()  # one from GGUF is in single precision, and refuses to be converted
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    return CausalLM(model, encode, tokenizer.bos_token_id, Path(str(source)).name)

@@ -1,0 +1,1 @@
+"""Studies of language, small enough to be solved exactly."""

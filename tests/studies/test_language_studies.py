@@ -1,0 +1,66 @@
+"""Studies of language: committed pages follow from committed records, and what the pages say holds in a small run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from argparse import Namespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import valuegym.envs.language.value_probes as probes
+
+
+def study(name: str) -> Any:
+    return importlib.import_module(f"studies.language.{name}")
+
+
+@pytest.mark.parametrize(("module", "name", "suffixes"), [
+    ("token_preferences", "token-preferences", (".md", ".svg")), ("tiny_people", "tiny-people", (".md",))
+])  # fmt: skip
+def test_the_committed_page_follows_from_the_committed_records(
+    module: str, name: str, suffixes: tuple[str, ...]
+) -> None:
+    harness, found = importlib.import_module("studies.harness"), study(module)
+    records = harness.load(harness.RESULTS / "data" / f"{name}.jsonl")
+    pages = found.pages(records, Namespace(units=20))
+    assert set(pages) == set(suffixes)
+    for suffix in suffixes:
+        if suffix == ".md":  # figures depend on the version of matplotlib
+            assert (harness.RESULTS / f"{name}{suffix}").read_text(encoding="utf-8") == pages[suffix]
+
+
+def test_records_of_a_world_are_found_again() -> None:
+    harness, found = importlib.import_module("studies.harness"), study("token_preferences")
+    records = harness.load(harness.RESULTS / "data" / "token-preferences.jsonl")
+    keys = [("stretches of 2 tokens", "regret", learner, 100, 3) for learner in ("reward model", "CPL")]
+    assert np.allclose(found.run(keys, Namespace()), [records[key] for key in keys], atol=2e-3)
+
+
+def test_annotators_agree_on_responses_to_one_prompt_alone() -> None:
+    found = study("token_preferences")
+    world = found.make_world(found.VOCABULARY, found.LENGTH, found.PROMPTS, world=0)
+    for kind in found.KINDS:
+        labels = [found.answered(world, kind, annotator, found.EVERY, 0).labels for annotator in found.ANNOTATORS]
+        gaps = [float((labels[0] - other).abs().max()) for other in labels[1:]]
+        assert max(gaps) < 1e-12 if kind == "responses to one prompt" else min(gaps) > 0.01
+
+
+def test_expected_values_are_those_of_people_read_by_their_choices() -> None:
+    found = study("tiny_people")
+    bank = found.balanced(found.generate(6))
+    values = np.linspace(-1, 1, 19)
+    utility = bank.loadings @ values
+
+    class People:
+        def score(self, context: str, continuations: Any) -> Any:
+            item = next(i for i, text in enumerate(bank.contexts) if text == context and i not in asked)
+            asked.add(item)
+            return [np.array([utility[item, k] - 9]) for k in range(len(continuations))]
+
+    asked: set[int] = set()
+    vector = probes.value_vector(bank, probes.answer(bank, People()))
+    assert np.allclose(vector.point, found.expected(bank, values), atol=1e-12)
+    assert np.allclose(vector.point[:15], 2 * values[:15], atol=1e-12)
