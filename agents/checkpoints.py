@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,10 @@ class EnvLog(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take one step."""
-        kept = np.array(action)
+        try:
+            kept = np.array(action)
+        except ValueError:  # parts of several shapes
+            kept = np.array(None)
         if kept.dtype.hasobject:
             self.unknown = "its actions are no arrays"
         self.actions.append(kept)
@@ -71,8 +74,7 @@ class EnvLog(gym.Wrapper[Any, Any, Any, Any]):
         return found
 
     def _note(self, observation: Any, *values: float) -> None:
-        parts = observation.values() if isinstance(observation, Mapping) else [observation]
-        for part in parts:
+        for part in _parts(observation):
             self._digest.update(np.ascontiguousarray(part).tobytes())
         self._digest.update(repr(values).encode())
 
@@ -84,6 +86,17 @@ class EnvLog(gym.Wrapper[Any, Any, Any, Any]):
     def digest(self) -> str:
         """Return the digest of all observations and rewards so far."""
         return self._digest.hexdigest()
+
+
+def _parts(observation: Any) -> Iterator[Any]:
+    """Give the arrays of an observation, which may lie in dictionaries and tuples of any depth."""
+    if isinstance(observation, Mapping):
+        observation = tuple(observation.values())
+    if isinstance(observation, tuple):
+        for part in observation:
+            yield from _parts(part)
+    else:
+        yield observation
 
 
 def replay(env: gym.Env[Any, Any], log: EnvLog, state: Mapping[str, Any]) -> None:
@@ -160,7 +173,7 @@ def _lay(value: Any, name: str, arrays: dict[str, npt.NDArray[Any]]) -> Any:
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray | np.generic):
-        kind = str(value.dtype)
+        kind = value.dtype.name  # without the order of bytes
         arrays[name] = np.asarray(value).astype(_AS.get(kind, kind))
         return {_ARRAY: [name, kind]}
     if isinstance(value, Mapping):

@@ -74,6 +74,8 @@ def kl_divergence(policy: Any, start: Any) -> Floats:
 def kl_gaussian(mean: Any, deviation: Any, start_mean: Any, start_deviation: Any) -> Floats:
     """Return KL(N(mean, diag deviation**2) || N(start_mean, diag start_deviation**2)) in nats, (..., d) -> (...).
 
+    Infinite where it exceeds the largest number of double precision.
+
     Raises:
         ValueError: a value is not finite, a deviation is not above 0, or the shapes do not broadcast.
     """
@@ -87,7 +89,8 @@ def kl_gaussian(mean: Any, deviation: Any, start_mean: Any, start_deviation: Any
         raise ValueError(f"means and deviations have shapes {shapes}; expected ones that broadcast.") from None
     if m.ndim < 1:
         raise ValueError(f"mean has shape {m.shape}; expected (..., d).")
-    found: Floats = (np.log(s0 / s) + (s**2 + (m - m0) ** 2) / (2 * s0**2) - 0.5).sum(-1)
+    with np.errstate(over="ignore", under="ignore"):  # of ratios alone: squares of deviations may be 0 or infinite
+        found: Floats = (np.log(s0) - np.log(s) + ((s / s0) ** 2 + ((m - m0) / s0) ** 2 - 1.0) / 2).sum(-1)
     return np.maximum(found, 0.0)
 
 
@@ -101,7 +104,7 @@ def kl_optimum(utility: Any, log_start: Any, coefficient: float) -> Floats:
     start, penalty = checks.reals("log_start", log_start, u.shape), checks.real("coefficient", coefficient, above=0)
     with np.errstate(over="ignore", invalid="ignore"):
         logits = start + u / penalty
-    if u.ndim < 1 or not np.isfinite(logits).all():
+    if u.ndim < 1 or not u.shape[-1] or not np.isfinite(logits).all():
         raise ValueError(f"utility / {coefficient} is not a finite row; expected (..., A) and a larger coefficient.")
     logits -= logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -110,14 +113,17 @@ def kl_optimum(utility: Any, log_start: Any, coefficient: float) -> Floats:
 def log_ratio_terms(log_policy: Any, log_start: Any, positive: bool = False) -> Floats:
     """Return the KL term of each action taken, from its log probabilities under both policies, (...) -> (...).
 
-    With `positive` exp(-x) - 1 + x of each log ratio x, which has the same mean and is never negative. Its variance is
-    less where the policies are close and far more where they are not; it is infinite where exp overflows.
+    With `positive` exp(-x) - 1 + x of each log ratio x, which is never negative, and has the same mean where the policy
+    excludes nothing that the start allows. Its variance is less where the policies are close and far more where they
+    are not; it is infinite where exp overflows.
 
     Raises:
         ValueError: a log probability is not finite, or the shapes differ.
     """
     p = checks.reals("log_policy", log_policy)
-    ratio: Floats = p - checks.reals("log_start", log_start, p.shape)
+    with np.errstate(over="ignore"):
+        ratio: Floats = p - checks.reals("log_start", log_start, p.shape)
+    checks.reals("log_policy - log_start", ratio)
     if not checks.flag("positive", positive):
         return ratio
     with np.errstate(over="ignore"):
@@ -136,7 +142,7 @@ def episode_kl(terms: Any, episode: Any) -> KLEstimate:
     found = checks.reals("terms", terms, (None,))
     number = checks.integers("episode", episode, found.shape, 0)
     _, row = np.unique(number, return_inverse=True)
-    sums = np.bincount(row, found)
+    sums = checks.reals("the sums of terms", np.bincount(row, found))
     if len(sums) < 2:
         raise ValueError(f"episode names {len(sums)} episodes; expected 2 or more, for a standard error.")
     return KLEstimate(float(sums.mean()), float(sums.std(ddof=1) / len(sums) ** 0.5), len(sums), len(found))

@@ -57,12 +57,18 @@ class KLToStart:
 
     def __init__(self, model: Any, start: Any = None) -> None:
         self.model = model
+        for name, one in (("model", model), ("start", model if start is None else start)):
+            if not hasattr(one, "policy"):
+                raise ValueError(f"{name} is {checks.printed(one)}; expected a model of Stable-Baselines3.")
+            _check(one.policy)
         self.start = copy.deepcopy((model if start is None else start).policy)
         for name in ("observation_space", "action_space"):
             mine, theirs = getattr(model.policy, name), getattr(self.start, name)
             if mine != theirs:
                 raise ValueError(f"{name} of start is {theirs}; expected {mine}, as of the model.")
-        _check(model.policy)
+        mine, theirs = (type(_distribution_of(policy)).__name__ for policy in (model.policy, self.start))
+        if mine != theirs:
+            raise ValueError(f"the policy of start draws actions from {theirs}; expected {mine}, as that of the model.")
 
     @torch.no_grad()
     def exact(self, observations: Any) -> Floats:
@@ -142,6 +148,11 @@ def _check(policy: Any) -> None:
             f"{type(policy).__name__} has no distribution of actions; expected a stochastic policy, such as PPO's or "
             "SAC's."
         )
+
+
+def _distribution_of(policy: Any) -> Any:
+    """Return the object from which a policy draws its actions."""
+    return policy.action_dist if hasattr(policy, "get_distribution") else policy.actor.action_dist
 
 
 def _distribution(policy: Any, observations: Any) -> Any:

@@ -166,7 +166,10 @@ class Watched:
                     rows = state["buffer"][name]
                     getattr(buffer, name)[: len(rows)] = rows
                 buffer.pos, buffer.full = state["buffer"]["pos"], state["buffer"]["full"]
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            self.policy.obs_to_tensor(state["observation"])
+            if np.shape(state["starts"]) != (1,):
+                raise ValueError(f"starts has shape {np.shape(state['starts'])}")
+        except (KeyError, IndexError, AttributeError, AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"the state does not fit this agent: {' '.join(str(error).split())[:300]}") from None
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])

@@ -7,6 +7,7 @@ import importlib
 import io
 import math
 import os
+import re
 import shlex
 import zipfile
 from collections.abc import Collection, Iterator
@@ -20,7 +21,9 @@ import numpy.typing as npt
 __all__ = [
     "MAX_BYTES",
     "VARIABLE",
+    "check_size",
     "conversion",
+    "escaped",
     "find_folder",
     "from_arrow",
     "naming",
@@ -177,14 +180,14 @@ def read_arrays(path: str | Path, wanted: Collection[str] = ()) -> dict[str, Arr
         except Exception:  # a damaged archive may raise anything, from zlib.error to OSError
             raise ValueError("it is no whole archive of arrays.") from None
         chosen = {name: info for name, info in entries.items() if not wanted or name in wanted}
-        _check_size(sum(info.file_size for info in chosen.values()))
+        check_size(sum(info.file_size for info in chosen.values()))
         try:
             with zipfile.ZipFile(path) as archive:
                 contents = {name: archive.read(info) for name, info in chosen.items()}
         except Exception:
             raise ValueError("it is no whole archive of arrays.") from None
         for name, content in contents.items():
-            with naming(name):
+            with naming(escaped(name)):
                 found[name] = parse_array(content)
     return found
 
@@ -215,7 +218,7 @@ def read_hdf5(path: str | Path, wanted: Collection[str]) -> dict[str, Array]:
                         raise ValueError(f"the numbers of {name} lie in another file.")
                     if file[name].dtype.kind not in "fiub":
                         raise ValueError(f"{name} has the type {file[name].dtype}; expected numbers.")
-                _check_size(sum(file[name].nbytes for name in chosen))
+                check_size(sum(file[name].nbytes for name in chosen))
                 for name in chosen:
                     found[name] = file[name][()]
         except (OSError, KeyError, RuntimeError):
@@ -249,7 +252,7 @@ def from_arrow(column: Any) -> Array:
     if column.null_count:
         raise ValueError("an entry is missing.")
     column = getattr(column, "storage", column)
-    if not hasattr(column.type, "value_type"):
+    if not hasattr(column, "value_lengths"):  # no list
         if str(column.type) in ("string", "large_string", "string_view"):
             return np.array(column.to_pylist(), np.str_)
         return np.asarray(column.to_numpy(zero_copy_only=False))
@@ -282,9 +285,19 @@ def _refuse_pickle(content: bytes, path: Path, ending: str) -> None:
         )
 
 
-def _check_size(size: int) -> None:
+def check_size(size: int) -> None:
+    """Refuse more bytes of arrays than are read from one file.
+
+    Raises:
+        ValueError: there are more.
+    """
     if size > MAX_BYTES:
         raise ValueError(f"its arrays would take {size} bytes; at most {MAX_BYTES} are read from one file.")
+
+
+def escaped(name: str) -> str:
+    """Return a name from a file as a message may hold it: as it is, or escaped and cut if it is long or strange."""
+    return name if re.fullmatch(r"[\w./ -]{1,64}", name) else ascii(name[:64])
 
 
 def sha256(content: bytes) -> str:

@@ -82,10 +82,14 @@ def _check_spaces(model: Any, what: Experiment, data: str | None) -> None:
 
 
 def _kind(space: gym.Space[Any]) -> Any:
-    """Return the type and the size of a space; channels may be first or last, where both players take them."""
+    """Return the type and the size of a space; channels of images may be first or last, as both players take them."""
     if isinstance(space, gym.spaces.Dict):
         return {name: _kind(part) for name, part in space.items()}
-    return type(space), sorted(space.shape or ()), getattr(space, "n", None)
+    if isinstance(space, gym.spaces.Tuple):
+        return [_kind(part) for part in space]
+    shape = space.shape or ()
+    sizes = [np.asarray(getattr(space, name, 0)).tolist() for name in ("n", "nvec")]
+    return type(space), sorted(shape) if len(shape) == 3 else list(shape), sizes
 
 
 def _stated(about: Any) -> dict[str, Any]:

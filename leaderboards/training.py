@@ -173,7 +173,7 @@ class KeptTraining:
         try:
             checkpoints.replay(self.env, self.log, state["environment"])
             self.player.resume(state["agent"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
             raise ValueError(f"The training in {self.path} cannot go on: {error}; {again}.") from None
         self.steps = self.env.steps
         print(f"valuegym: goes on from step {self.steps}, kept in {self.path}", file=sys.stderr)

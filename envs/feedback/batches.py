@@ -17,8 +17,8 @@ Array = npt.NDArray[Any]
 
 
 def add_axis(observation: Any) -> Any:
-    """Return an observation as a batch of one."""
-    return each(lambda value: np.asarray(value)[None], observation)
+    """Return a copy of an observation as a batch of one: environments may change in place what they returned."""
+    return each(lambda value: np.array(value)[None], observation)
 
 
 def put(into: Any, rows: Array, values: Any) -> Any:

@@ -23,6 +23,7 @@ import io
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import checks
+from valuegym.envs import array_files, checks
 from valuegym.envs.feedback.answers import Answers, Feedback
 from valuegym.envs.feedback.segments import Segments
 
@@ -135,6 +136,12 @@ def unpack(content: bytes) -> tuple[Segments, Segments, Answers | None]:
     Raises:
         ValueError: it is no archive of arrays, an array is missing or unknown, or arrays do not fit.
     """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+    except Exception as error:
+        raise ValueError(f"it is no archive of arrays without pickle ({type(error).__name__}).") from None
+    array_files.check_size(size)  # before anything is unpacked
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -48,6 +48,7 @@ __all__ = [
 Array = npt.NDArray[Any]
 
 SIDE_FILE = "preferences.npz"
+MAX_STEPS = 2**31 - 1
 _DATASETS = ("datasets", "datasets", "for data sets of Hugging Face")
 _ID = re.compile(r"(?:[\w-]+/)?[\w-]+-v\d+")
 _MINARI = ("minari", "minari", "for data sets of Minari")
@@ -287,8 +288,11 @@ def from_minari(dataset: Any) -> Feedback:
     arrays = array_files.read_arrays(path)
     episodes = sorted(dataset.iterate_episodes(), key=lambda episode: int(episode.id))
     with array_files.naming(path):
-        steps, N = arrays.pop("steps"), len(arrays["labels"])
-        if len(episodes) != 2 * N:
+        if missing := {"steps", "labels"} - set(arrays):
+            raise ValueError(f"the array {min(missing)!r} is missing.")
+        steps = checks.integers("steps", arrays.pop("steps"), (2,), 1, MAX_STEPS)
+        N = len(checks.floats("labels", np.atleast_1d(arrays["labels"])))
+        if not N or len(episodes) != 2 * N:
             raise ValueError(f"it has {N} answers and there are {len(episodes)} episodes; expected two for each.")
         for number, side in enumerate(("first", "second")):
             arrays |= _stacked(side, episodes[number * N : (number + 1) * N], int(steps[number]))

@@ -42,7 +42,7 @@ import numpy as np
 
 from valuegym.envs import checks
 from valuegym.envs.feedback import data
-from valuegym.envs.feedback.human import FileAnnotator, describe, parse_answer
+from valuegym.envs.feedback.human import MAX_USER, FileAnnotator, describe, parse_answer
 from valuegym.envs.feedback.segments import Segments, each
 
 __all__ = ["ADDRESS", "MAX_BODY", "AnswerServer", "HTTPAnnotator"]
@@ -82,7 +82,7 @@ def _token(folder: Path) -> str:
     """Return the token of a folder, which is made at first and then stays, so that a server may start again."""
     path = folder / "token"
     data.write_atomically(path, secrets.token_urlsafe(24).encode(), keep=True)
-    return path.read_text(encoding="utf-8").strip()
+    return path.read_bytes()[:200].decode("ascii", "replace").strip()
 
 
 class AnswerServer:
@@ -114,7 +114,9 @@ class AnswerServer:
         draw: Draw | None = None,
     ) -> None:
         self.files, self.draw = files, draw
-        self.user = None if user is None else checks.integer("user", user, 0)
+        self.user = None if user is None else checks.integer("user", user, 0, MAX_USER)
+        if draw is not None and not callable(draw):
+            raise checks.refusal("draw", draw, "a function that returns the bytes of a PNG, or None")
         self.token = _token(files.folder) if token is None else token
         if not TOKEN.fullmatch(checks.text("token", self.token)):
             where = f" in {files.folder / 'token'}" if token is None else ""
@@ -272,6 +274,9 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(error, ConnectionError | TimeoutError):
                 raise
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"The folder cannot be used: {error}"})
+        except Exception as error:  # of a function that draws: the client gets a reply, the console what went wrong
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"The server failed ({type(error).__name__})."})
+            raise
 
     def _check_sender(self) -> None:
         """Refuse requests for another host, which a page of another site makes a browser send, or without the token."""

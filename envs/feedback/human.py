@@ -34,6 +34,7 @@ __all__ = ["ConsoleAnnotator", "FileAnnotator", "answer_pending", "describe", "m
 
 PROMPT = "1 first, 2 second, = the same, ? can't tell, q stop; 1+ to 1+++ for slightly to much better: "
 _ID = re.compile(r"[0-9a-f]{32}")
+MAX_USER = 2**63 - 1
 _CODES = {"1": 0.0, "2": 1.0, "=": 0.5, "?": np.nan}
 
 
@@ -114,12 +115,12 @@ def parse_answer(record: dict[str, Any]) -> Answers:
     if "label" not in record or not set(record) <= {"label", "strength", "user"}:
         raise ValueError(f"it has the names {sorted(record)}; expected label, and perhaps strength and user.")
     label, strength, user = (record.get(name) for name in ("label", "strength", "user"))
-    if isinstance(label, bool):
-        raise ValueError(f"label is {label}; expected 0, 1, 0.5 or null.")
+    if label is not None and (isinstance(label, bool) or not isinstance(label, (int, float))):
+        raise ValueError(f"label is {checks.printed(label)}; expected 0, 1, 0.5 or null.")
     return Answers(
         check_labels("label", np.nan if label is None else label, 1),
         strength=None if strength is None else np.array([checks.real("strength", strength, 0, MAX_STRENGTH)]),
-        user=None if user is None else np.array([checks.integer("user", user, 0)]),
+        user=None if user is None else np.array([checks.integer("user", user, 0, MAX_USER)]),
     )
 
 
@@ -136,7 +137,7 @@ class FileAnnotator:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = checks.folder("folder", folder)
         self._pairs, self._answers = self.folder / "pairs", self.folder / "answers"
         for part in (self._pairs, self._answers):
             part.mkdir(parents=True, exist_ok=True)
@@ -162,7 +163,8 @@ class FileAnnotator:
     def pending(self) -> list[str]:
         """Return the ids of the pairs that have no answer."""
         answered = {path.stem for path in self._answers.glob("*.json")}
-        return sorted(path.stem for path in self._pairs.glob("*.npz") if path.stem not in answered)
+        asked = {path.stem for path in self._pairs.glob("*.npz")}
+        return sorted(name for name in asked - answered if self.holds(name))
 
     def holds(self, name: str) -> bool:
         """Return whether there is a pair of this id."""
@@ -190,8 +192,8 @@ class FileAnnotator:
             ValueError: there is no such pair, it has an answer, or the answer is invalid.
         """
         self.pair(name)
-        check_labels("label", label, 1)
-        record = {"label": None if np.isnan(label) else float(label), "strength": strength, "user": user}
+        [value] = check_labels("label", label, 1).tolist()
+        record = {"label": None if np.isnan(value) else value, "strength": strength, "user": user}
         if not self.put(name, parse_answer(record)):
             raise ValueError(f"The pair {name} has an answer already, in {self._answer(name)}.")
 
@@ -247,7 +249,12 @@ def answer_pending(files: FileAnnotator, console: ConsoleAnnotator, user: int | 
     """Let a person at a console answer the pairs of a folder that have no answer; return how many they answered.
 
     Each answer is stored before the next pair is shown.
+
+    Raises:
+        ValueError: `user` is no integer of at least 0, or a pair is not as it was written.
     """
+    if user is not None:
+        checks.integer("user", user, 0, MAX_USER)
     count = 0
     for name in files.pending():
         answers = console(*files.pair(name))
@@ -287,7 +294,10 @@ commands that fetch and answer a pair are printed. Ctrl-C ends it, and every ans
         parser.error(f"there are no queries in {options.folder}; expected the folder of a FileAnnotator")
     files = FileAnnotator(options.folder)
     if options.http is None:
-        count = answer_pending(files, ConsoleAnnotator(), options.user)
+        try:
+            count = answer_pending(files, ConsoleAnnotator(), options.user)
+        except ValueError as error:
+            parser.error(str(error))
         print(f"{count} answered, {len(files.pending())} to go.")
         return 0
     from valuegym.envs.feedback.http import AnswerServer

@@ -93,6 +93,21 @@ def _answers(second: Floats, user: Any = None) -> Answers:
 # --- segments ---
 
 
+def _numbers(name: str, value: Any, axes: int, rows: int | None = None) -> Array:
+    """Return an array of numbers with at least so many axes and, where it is said, so many rows.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} has the type {array.dtype}; expected numbers.")
+    if array.ndim < axes or (rows is not None and len(array) != rows):
+        wanted = ", ".join(["n" if rows is None else str(rows), *["..."] * (axes > 1)])
+        raise ValueError(f"{name} has shape {array.shape}; expected {axes} axes or more, ({wanted}).")
+    return array
+
+
 def _segments(
     side: str,
     observations: Any,
@@ -132,9 +147,10 @@ def _segments(
 
 
 def _join(rows: Any, following: Any) -> Any:
-    if isinstance(rows, Mapping):
-        return {name: np.concatenate([array, np.asarray(following[name])[:, None]], 1) for name, array in rows.items()}
-    return np.concatenate([rows, np.asarray(following)[:, None]], 1)
+    """Return observations (N, L+1, ...) of those of the steps and what followed the last one (N, ...)."""
+    if following.shape != rows.shape[:1] + rows.shape[2:]:
+        raise ValueError(f"observations {rows.shape} and next observations {following.shape} do not fit.")
+    return np.concatenate([rows, following[:, None]], 1)
 
 
 def _take(arrays: Mapping[str, Any], *names: str) -> list[Any]:
@@ -145,7 +161,7 @@ def _take(arrays: Mapping[str, Any], *names: str) -> list[Any]:
     """
     missing = [name for name in names if name not in arrays]
     if missing:
-        there = ", ".join(sorted(arrays)) or "none"
+        there = ", ".join([*map(array_files.escaped, sorted(arrays)[:20]), *["..."] * (len(arrays) > 20)]) or "none"
         raise ValueError(f"the array {missing[0]!r} is missing; expected {', '.join(names)}, found {there}.")
     return [arrays[name] for name in names]
 
@@ -171,7 +187,7 @@ def from_bpref(first: Any, second: Any, labels: Any, observation_size: int | Non
         raise ValueError("observation_size is None; expected how many of the numbers of a step are the observation.")
     sides = []
     for name, value in (("first", first), ("second", second)):
-        steps = np.asarray(value)
+        steps = _numbers(f"the {name} segments", value, 1)
         if steps.ndim != 3:
             raise ValueError(f"the {name} segments have shape {steps.shape}; expected (N, L, observation and action).")
         size = checks.integer("observation_size", observation_size, 1, max(steps.shape[2] - 1, 1))
@@ -189,7 +205,9 @@ def read_bpref(path: str | Path, observation_size: int | None = None, last: str 
     arrays = array_files.read_arrays(path, (*names, "buffer_index", "buffer_full"))
     with naming(path):
         first, second, labels = _take(arrays, *names)
-        if "buffer_index" in arrays and not np.any(arrays.get("buffer_full", False)):
+        full = _numbers("buffer_full", arrays.get("buffer_full", False), 0).any()
+        if "buffer_index" in arrays and not full:
+            first, second, labels = (_numbers(n, a, 1) for n, a in zip(names, (first, second, labels), strict=True))
             used = checks.integer("buffer_index", arrays["buffer_index"][()], 1, len(labels))
             first, second, labels = first[:used], second[:used], labels[:used]
         return from_bpref(first, second, labels, observation_size, last)
@@ -294,9 +312,17 @@ def from_indices(
     if steps is None:
         raise ValueError("steps is None; expected the length of a segment, which the names of the files say.")
     L = checks.integer("steps", steps, 1)
-    observations, actions = map(np.asarray, _take(trajectories, "observations", "actions"))
     terminals = _flags("terminals", *_take(trajectories, "terminals"))
-    following, timeouts = trajectories.get("next_observations"), trajectories.get("timeouts")
+    _take(trajectories, "observations", "actions")
+    there = {
+        name: _numbers(name, trajectories[name], 1, len(terminals))
+        for name in ("observations", "actions", "rewards", "next_observations")
+        if trajectories.get(name) is not None
+    }
+    observations, actions = _take(there, "observations", "actions")
+    following, timeouts = there.get("next_observations"), trajectories.get("timeouts")
+    if following is not None and following.shape != observations.shape:
+        raise ValueError(f"observations {observations.shape} and next_observations {following.shape} do not fit.")
     whole = timeouts is None and following is not None and episode_steps is None
     rows = np.arange(len(terminals)) if whole else qlearning_rows(terminals, timeouts, episode_steps)
     if len(rows) < L:
@@ -309,13 +335,12 @@ def from_indices(
         end = index[:, -1]
         crosses = (ends[index[:, :-1]] | (np.diff(index) != 1)).any(1)
         if following is not None:
-            after = np.asarray(following)
-            gap = np.abs(after[index[:, :-1]] - observations[index[:, 1:]]).reshape(len(p), -1)
-            crosses = crosses | (gap > 1e-5).any(1)
-            after = after[end]
+            before, after = (a.astype(np.float64) for a in (following[index[:, :-1]], observations[index[:, 1:]]))
+            crosses = crosses | (np.abs(before - after) > 1e-5).any(tuple(range(2, before.ndim))).any(1)
+            after = following[end]
         else:
             after = observations[np.where(ends[end] | (end == len(ends) - 1), end, end + 1)]
-        rewards = None if "rewards" not in trajectories else np.asarray(trajectories["rewards"])[index]
+        rewards = there["rewards"][index] if "rewards" in there else None
         fields = {"terminated": terminals[end], "info": {"crosses_end": crosses}}
         sides.append(_segments(name, observations[index], actions[index], after, rewards, **fields))
     return Feedback(sides[0], sides[1], _answers(p))
@@ -451,8 +476,8 @@ def from_vpl(arrays: Mapping[str, Any], last: str = "repeat") -> Feedback:
     p = 1.0 - _chances("labels", labels.reshape(-1))
 
     def flat(name: str) -> Array:
-        array = np.asarray(_take(arrays, name)[0])
-        if array.ndim < 3 or array.shape[:2] != (Q, S):
+        array = _numbers(name, _take(arrays, name)[0], 1)
+        if array.ndim < 3 or array.shape[:2] != (Q, S) or not array.shape[2]:
             raise ValueError(f"{name} has shape {array.shape}; expected ({Q}, {S}, L, ...).")
         return array.reshape(Q * S, *array.shape[2:])
 
@@ -544,6 +569,8 @@ def read_imitation(path: str | Path) -> Feedback:
 def _archived_fragments(path: Path) -> list[dict[str, Any]]:
     arrays = array_files.read_arrays(path, ("obs", "acts", "rews", "terminal", "indices"))
     with naming(path):
+        _take(arrays, "obs", "acts", "terminal", "indices")
+        arrays = {name: _numbers(name, array, 1) for name, array in arrays.items()}
         seen, acts, terminal, indices = _take(arrays, "obs", "acts", "terminal", "indices")
         n = len(terminal)
         if len(indices) not in (n - 1, n):

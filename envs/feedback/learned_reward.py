@@ -289,8 +289,9 @@ def reference_rewards(
     observation, _ = env.reset(seed=seed)
     for _ in range(steps):
         action = space.sample() if policy is None else policy(observation)
+        before = add_axis(observation)  # a copy, before the environment moves
         following, _, terminated, truncated, _ = env.step(action)
-        row = reward.of_members(add_axis(observation), np.asarray(action)[None], add_axis(following), 1)
+        row = reward.of_members(before, np.asarray(action)[None], add_axis(following), 1)
         found.append(row)
         observation = env.reset()[0] if terminated or truncated else following
     return np.concatenate(found, -1)

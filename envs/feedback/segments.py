@@ -68,14 +68,7 @@ class Segments:
             observations: Any = dict(zip(self.observations, checked.values(), strict=True))
         else:
             observations = _leading("observations", self.observations, (N, L + 1))
-        rewards = np.full((N, L), np.nan) if self.rewards is None else np.asarray(self.rewards)
-        numbers = rewards.shape == (N, L) and rewards.dtype.kind in "fiu"
-        known = numbers and bool(np.isfinite(rewards).all())
-        if not numbers or (not known and np.isinf(rewards).any()):
-            raise ValueError(
-                f"rewards has shape {rewards.shape} and type {rewards.dtype}; expected numbers of shape ({N}, {L}), "
-                "none of them infinite."
-            )
+        rewards, known = _rewards(self.rewards, N, L)
         lengths = (
             np.full(N, L, np.int64) if self.lengths is None else checks.integers("lengths", self.lengths, (N,), 1, L)
         )
@@ -96,7 +89,7 @@ class Segments:
             rewards = np.where(over, 0.0, rewards)
         known = known or not np.isnan(rewards).any()
         # Sums over steps read rewards step by step: the steps of all segments lie side by side in memory.
-        rewards = rewards.astype(np.float64, order="F")
+        rewards = np.asarray(rewards, order="F")
         values = (observations, actions, rewards, lengths, terminated, info)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
@@ -212,10 +205,29 @@ def _numeric(name: str, value: Any) -> Array:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} has type {array.dtype}; expected numbers.")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # what is finite there may not be so in double precision
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float64)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name}{list(where)} is {array[where].item()!r}; expected finite numbers.")
     return array
+
+
+def _rewards(value: Any, N: int, L: int) -> tuple[npt.NDArray[np.float64], bool]:
+    """Return rewards (N, L), NaN where unknown, and whether all are known."""
+    rewards = np.full((N, L), np.nan) if value is None else np.asarray(value)
+    numbers = rewards.shape == (N, L) and rewards.dtype.kind in "fiu"
+    if numbers:
+        with np.errstate(over="ignore"):
+            rewards = rewards.astype(np.float64, order="F")
+    known = numbers and bool(np.isfinite(rewards).all())
+    if not numbers or (not known and np.isinf(rewards).any()):
+        raise ValueError(
+            f"rewards has shape {rewards.shape} and type {rewards.dtype}; expected numbers of shape ({N}, {L}), "
+            "none of them infinite."
+        )
+    return rewards, known
 
 
 def _leading(name: str, value: Any, shape: tuple[int, int]) -> Array:

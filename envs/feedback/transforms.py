@@ -8,7 +8,7 @@ is drawn. Reference rewards are those of the start policy. Letters: r rewards, u
     clip       r clipped to mean +/- width standard deviations of references
     min_max    r scaled from the references' least to their largest; from 0 to 1 between them
     lsc        log sigmoid(r - quantile of references), at most 0 (Wang et al. 2024, arXiv 2402.00742); the sum over
-               several rewards is the log probability that all are good enough, `lsc_sum`
+               several rewards is the log probability that all are good enough, if independent: `lsc_sum`
     par        mean over references of sigmoid(slope (r - reference)), from 0 to 1 (Fu et al. 2025, arXiv 2502.18770)
     win_rate   share of references below r, ties half: a utility as a probability; the scale of all users is the same
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,18 @@ def _sigmoid(x: Floats) -> Floats:
     return found
 
 
+def _bounded(function: Callable[..., Floats]) -> Callable[..., Floats]:
+    """Let a transform refuse rewards whose transform is larger than double precision holds."""
+
+    @wraps(function)
+    def found(*args: Any, **kwargs: Any) -> Floats:
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = function(*args, **kwargs)
+        return checks.reals("the transformed reward", values)
+
+    return found
+
+
 def _references(references: Any) -> Floats:
     found = checks.reals("references", references, (None,))
     if not found.size:
@@ -75,6 +88,7 @@ def raw(rewards: Any) -> Floats:
     return checks.reals("rewards", rewards)
 
 
+@_bounded
 def centred(rewards: Any, reference: float) -> Floats:
     """Return r - reference.
 
@@ -84,6 +98,7 @@ def centred(rewards: Any, reference: float) -> Floats:
     return checks.reals("rewards", rewards) - checks.real("reference", reference)
 
 
+@_bounded
 def z_score(rewards: Any, mean: float, deviation: float) -> Floats:
     """Return (r - mean) / deviation.
 
@@ -103,6 +118,7 @@ def clip(rewards: Any, low: float, high: float) -> Floats:
     return np.clip(checks.reals("rewards", rewards), low, checks.real("high", high, low))
 
 
+@_bounded
 def min_max(rewards: Any, low: float, high: float) -> Floats:
     """Return (r - low) / (high - low), from 0 to 1 for rewards between the two.
 
@@ -113,6 +129,7 @@ def min_max(rewards: Any, low: float, high: float) -> Floats:
     return centred(rewards, low) / (checks.real("high", high, above=low) - low)
 
 
+@_bounded
 def lsc(rewards: Any, reference: float) -> Floats:
     """Return log sigmoid(r - reference), at most 0.
 
@@ -122,8 +139,11 @@ def lsc(rewards: Any, reference: float) -> Floats:
     return _log_sigmoid(centred(rewards, reference))
 
 
+@_bounded
 def lsc_sum(rewards: Any, references: Any) -> Floats:
-    """Return the sum over K rewards (..., K) of `lsc` with references (K,): the log probability that all are good.
+    """Return the sum over K rewards (..., K) of `lsc` with references (K,).
+
+    It is the log probability that all are good enough, if they are independent.
 
     Raises:
         ValueError: a value is not finite, or the shapes differ.
@@ -135,6 +155,7 @@ def lsc_sum(rewards: Any, references: Any) -> Floats:
     return _log_sigmoid(r - level).sum(-1)
 
 
+@_bounded
 def par(rewards: Any, references: Any, slope: float = 1.0) -> Floats:
     """Return the mean over references (M,) of sigmoid(slope (r - reference)), from 0 to 1.
 
@@ -166,7 +187,9 @@ def diversity_bonus(counts: Any, coefficient: float = 1.0) -> Floats:
     served = checks.reals("counts", counts, low=0)
     if served.ndim < 1 or served.shape[-1] < 2:
         raise ValueError(f"counts has shape {served.shape}; expected (..., K) of two perspectives or more.")
-    share = served / np.maximum(served.sum(-1, keepdims=True), np.finfo(float).tiny)
+    most = served.max(-1, keepdims=True)
+    served = served / np.where(most > 0, most, 1.0)  # sums of the largest and of the least numbers stay numbers
+    share = served / np.maximum(served.sum(-1, keepdims=True), 1.0)
     entropy = -(share * np.log(np.where(share > 0, share, 1.0))).sum(-1)
     return checks.real("coefficient", coefficient) * entropy / np.log(served.shape[-1])
 
@@ -244,6 +267,9 @@ class RewardTransform:
     def __post_init__(self) -> None:
         """Check all fields, and compute the statistics."""
         entry = TRANSFORMS[checks.choice("name", self.name, TRANSFORMS)]
+        if not isinstance(self.options, Mapping):
+            raise ValueError(f"options is {checks.printed(self.options)}; expected a dictionary, empty for none.")
+        object.__setattr__(self, "options", dict(self.options))
         for option in self.options:
             checks.choice(f"option of {self.name}", option, entry.options)
         known = checks.reals("references", self.references)
@@ -252,7 +278,11 @@ class RewardTransform:
         known.flags.writeable = False
         rows = known if known.ndim == 2 else known[None]
         object.__setattr__(self, "references", known)
-        object.__setattr__(self, "statistics", tuple(entry.statistics(row, **self.options) for row in rows))
+        with np.errstate(over="ignore", invalid="ignore"):
+            statistics = tuple(entry.statistics(row, **self.options) for row in rows)
+        if not all(np.isfinite(value).all() for one in statistics for value in one.values()):
+            raise ValueError("references are too far apart: their mean or deviation is not finite.")
+        object.__setattr__(self, "statistics", statistics)
 
     def __call__(self, rewards: Any) -> Floats:
         """Return transformed rewards of the same shape.

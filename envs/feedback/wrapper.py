@@ -24,7 +24,7 @@ from valuegym.envs.feedback.answers import Feedback, join
 from valuegym.envs.feedback.batches import Transitions, add_axis, put, take
 from valuegym.envs.feedback.learned_reward import LearnedReward, LearnedRewardVector
 from valuegym.envs.feedback.queries import Experience, queries_per_round
-from valuegym.envs.feedback.segments import Segments
+from valuegym.envs.feedback.segments import Segments, each
 
 __all__ = ["PreferenceFeedback", "PreferenceFeedbackVector", "Select"]
 
@@ -388,7 +388,7 @@ class PreferenceFeedbackVector(VectorWrapper):
             others = np.setdiff1d(np.arange(self.num_envs), rows)
             observations = put(observations, others, take(self._last, others))
         self._queries.begin(take(observations, rows), rows)
-        self._last = observations
+        self._last = each(np.array, observations)  # copies: environments may write into what they returned
         for flags in (self._absorbed, self._done, self._ended):
             flags[rows] = False
         self._t[rows] = 0
@@ -452,7 +452,7 @@ class PreferenceFeedbackVector(VectorWrapper):
         if begun.size:
             self._queries.begin(take(observations, begun), begun)
             self._t[begun] = 0
-        self._last, self._done = observations, ends & self._waits
+        self._last, self._done = each(np.array, observations), ends & self._waits
         seen = self._seen(info)
         new = self._queries.query()
         if new is not None:

@@ -42,6 +42,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _printable(error: BaseException) -> str:
+    """Return the text of an error without what a terminal would obey: names in it may be those of files of others."""
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in str(error))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns 0 when done, 1 if a record was rejected or a run failed, 2 for bad input, 130 if ended."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores by processes, not by threads
@@ -52,10 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int | None = args.function(args)
         return status or 0
     except (ValueError, OSError, ImportError, FloatingPointError) as error:  # the last: an agent has diverged
-        print(f"valuegym: {error}", file=sys.stderr)
+        print(f"valuegym: {_printable(error)}", file=sys.stderr)
         return 2
     except JobsFailed as error:
-        print(f"valuegym: {error}", file=sys.stderr)
+        print(f"valuegym: {_printable(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         kept = str(error) or "what is finished is kept"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import keyword
 import re
@@ -213,6 +214,14 @@ def _environment() -> tuple[str, str]:
     return documentation, code.replace("from valuegym.envs import", "import valuegym\nfrom valuegym.envs import")
 
 
+def _names_used() -> set[str]:
+    """Return the names that the file of an annotator and its test use, and a function of that name would replace."""
+    words = {"name": "_", "Class": "_", "dashes": "_"}
+    nodes = [node for text in (ANNOTATOR, ANNOTATOR_TEST) for node in ast.walk(ast.parse(text.format(**words)))]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return (names | {node.arg for node in nodes if isinstance(node, ast.arg)}) - {"_"}
+
+
 def contents(kind: str, name: str) -> dict[str, str]:
     """Return the files of a starting point, by their names.
 
@@ -225,6 +234,8 @@ def contents(kind: str, name: str) -> dict[str, str]:
             "first."
         )
     words = {"name": name, "Class": name.title().replace("_", ""), "dashes": name.replace("_", "-")}
+    if kind == "annotator" and name in _names_used():
+        raise ValueError(f"NAME is {name!r}, which its files use for something else; choose another.")
     if kind == "agent":
         card = EXAMPLE | {"name": f"{name}.{words['Class']}"}
         files = {f"{name}.py": AGENT, f"test_{name}.py": AGENT_TEST}

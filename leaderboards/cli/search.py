@@ -95,10 +95,10 @@ class Search:
         """Check every field."""
         references.check(self.agent)
         experiments.find(self.experiment)
-        checks.integer("runs", self.runs, 1, MOST_RUNS)
-        checks.integer("seed", self.seed, 0, 2**31 - 1)
+        object.__setattr__(self, "runs", checks.integer("runs", self.runs, 1, MOST_RUNS))
+        object.__setattr__(self, "seed", checks.integer("seed", self.seed, 0, 2**31 - 1))
         if self.timesteps is not None:
-            checks.integer("timesteps", self.timesteps, 1)
+            object.__setattr__(self, "timesteps", checks.integer("timesteps", self.timesteps, 1))
 
     def about(self) -> dict[str, Any]:
         """Return the header of the file."""
@@ -303,6 +303,9 @@ def read_trials(path: Path, about: dict[str, Any]) -> list[Trial]:
                 checks.real("score", trial.score)
             if not isinstance(trial.settings, dict):
                 raise ValueError(f"settings is {trial.settings!r}; expected an object.")
+            checks.reals("scores", trial.scores, (None,))
+            checks.real("seconds", trial.seconds, 0)
+            checks.text("reason", trial.reason)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is no file of a search: {str(error).rstrip('.')}; {again}.") from None
     if header != about:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +17,7 @@ __all__ = ["FILE", "add_cost", "duration", "mean_costs"]
 
 FILE = "costs.txt"
 MAX_BYTES = 2**26
+LONGEST = 1e9  # seconds, thirty years
 _NUMBERS = ("seconds", "wall")
 
 
@@ -46,10 +46,10 @@ def mean_costs(folder: Path) -> dict[tuple[str, str], float]:
     except OSError:
         return {}
     for line in lines:
-        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
             row = json.loads(line)
             seconds = float(row["seconds"])
-            if math.isfinite(seconds) and seconds >= 0:
+            if 0 <= seconds <= LONGEST:
                 found[str(row["agent"]), str(row["experiment"])].append(seconds)
     return {key: sum(values) / len(values) for key, values in found.items()}
 

@@ -210,3 +210,18 @@ def test_what_does_not_fit_is_refused() -> None:
         known = {"rewards": REWARD, "start": START, "coefficients": [1.0], "steps": 3} | changes
         with pytest.raises(ValueError, match=match):
             kl.soft_optimum(MDP, **known)  # type: ignore[arg-type] - the point
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1.0, 1e160, 1e300])
+def test_kl_of_gaussians_has_no_unit(scale: float) -> None:
+    values = [np.array([value]) for value in (0.7, 0.4, -0.3, 1.3)]
+    found = kl.kl_gaussian(*(scale * value for value in values))
+    np.testing.assert_allclose(found, kl.kl_gaussian(*values), rtol=1e-12)
+    assert kl.kl_gaussian([0.0], [1e200], [0.0], [1e-200]) == np.inf
+
+
+def test_sums_and_ratios_beyond_double_precision_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"log_policy - log_start\[0\] is inf"):
+        kl.log_ratio_terms([1e308], [-1e308])
+    with pytest.raises(ValueError, match=r"the sums of terms\[0\] is inf"):
+        kl.episode_kl([1e308, 1e308, 1.0], [0, 0, 1])

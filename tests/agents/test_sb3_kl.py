@@ -85,3 +85,12 @@ def test_what_does_not_fit_is_refused() -> None:
     for options in ({"episodes": 1}, {"seed": -1}):
         with pytest.raises(ValueError, match=next(iter(options))):
             KLToStart(model).play(env, **options)
+
+
+def test_models_with_other_distributions_are_refused() -> None:
+    env = gym.make("Pendulum-v1")
+    ppo, sac = PPO("MlpPolicy", env, seed=0, n_steps=8, batch_size=8), SAC("MlpPolicy", env, seed=0)
+    with pytest.raises(ValueError, match=r"draws actions from SquashedDiagGaussian.*; expected DiagGaussian"):
+        KLToStart(ppo, sac)
+    with pytest.raises(ValueError, match="model is 'ppo'; expected a model of Stable-Baselines3"):
+        KLToStart("ppo")

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 import valuegym
-from valuegym.leaderboards import experiments
+from valuegym.leaderboards import evaluation, experiments
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.stats import bootstrap, pareto, ranks
 
@@ -132,3 +133,38 @@ def test_runs_evaluations_and_records(tmp_path: Path) -> None:
     for about in ({"a": np.nan}, {"a": object()}, {"a": [np.inf]}, {1j: 2}):
         with pytest.raises(ValueError, match=r"^about is "):
             valuegym.record(None, TRACK, "me", folder=tmp_path, about=about)
+
+
+@pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        ("observation_space", gym.spaces.MultiDiscrete([2, 3])),
+        ("observation_space", gym.spaces.Dict(a=gym.spaces.Discrete(2))),
+        ("observation_space", gym.spaces.Tuple((gym.spaces.Discrete(2),))),
+        ("action_space", gym.spaces.Discrete(3)),
+        ("action_space", gym.spaces.Box(-1, 1, (7, 7))),
+    ],
+)
+def test_models_of_other_spaces_are_refused(name: str, space: gym.Space[Any]) -> None:
+    class Model:
+        def predict(self, *args: Any, **kwargs: Any) -> Any:
+            raise AssertionError("it is not asked")
+
+    model = Model()
+    setattr(model, name, space)
+    with pytest.raises(ValueError, match=f"The model was trained with the {name} "):
+        valuegym.evaluate(model, TRACK, seeds=[0])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (gym.spaces.MultiDiscrete([2, 3]), gym.spaces.MultiDiscrete([3, 2]), False),
+        (gym.spaces.Box(0, 1, (2, 4)), gym.spaces.Box(0, 1, (4, 2)), False),
+        (gym.spaces.Box(0, 255, (3, 8, 8)), gym.spaces.Box(0, 255, (8, 8, 3)), True),
+        (gym.spaces.Tuple([gym.spaces.Discrete(2)]), gym.spaces.Tuple([gym.spaces.Discrete(3)]), False),
+        (gym.spaces.Discrete(2), gym.spaces.Discrete(2), True),
+    ],
+)
+def test_sizes_of_spaces_are_compared(one: gym.Space[Any], other: gym.Space[Any], same: bool) -> None:
+    assert (evaluation._kind(one) == evaluation._kind(other)) == same

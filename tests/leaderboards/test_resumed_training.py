@@ -176,6 +176,9 @@ def test_states_that_do_not_fit_are_refused(
         (lambda: Path("a.training").write_bytes(b"nonsense" * 9), "a.training is no state of a training"),
         (lambda: rewrite(state | {"environment": state["environment"] | {"digest": "0"}}, about), "something else"),
         (lambda: rewrite(state | {"agent": {"counters": spoilt}}, about), "the state does not fit this agent"),
+        (lambda: rewrite(state | {"agent": state["agent"] | {"observation": []}}, about), "does not fit this agent"),
+        (lambda: rewrite(state | {"agent": state["agent"] | {"starts": {}}}, about), "does not fit this agent"),
+        (lambda: rewrite(state | {"environment": state["environment"] | {"resets": [[]]}}, about), "cannot go on"),
         (lambda: rewrite({}, about), "cannot go on"),
         (lambda: rewrite(state, about | {"seed": 7}), "of a training with another seed"),
     ):
@@ -290,3 +293,26 @@ def test_a_log_is_played_again_to_the_bit() -> None:
             other = checkpoints.EnvLog(gym.make(id))
             with pytest.raises(ValueError, match="something else"):
                 checkpoints.replay(other, other, log.state() | {"resets": [[0, 4], *log.state()["resets"][1:]]})
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_logs_take_observations_and_actions_of_any_form(ragged: bool) -> None:
+    class Nested(gym.Env[Any, Any]):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            return ({"a": {"b": np.zeros(2)}}, (np.zeros(3), 1)), {}
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            return self.reset()[0], 1.0, False, False, {}
+
+    logs = [checkpoints.EnvLog(Nested()) for _ in range(2)]
+    for log in logs:
+        log.reset(seed=0)
+        log.step((np.zeros(2), np.zeros(3)) if ragged else np.zeros(2))
+    assert logs[0].digest() == logs[1].digest()
+    assert bool(logs[0].unknown) == ragged
+
+
+def test_arrays_of_the_other_order_of_bytes_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.write_bytes(checkpoints.encode({"a": np.arange(3, dtype=">f4")}, {}))
+    assert checkpoints.decode(path)[0]["a"].tolist() == [0.0, 1.0, 2.0]

@@ -213,3 +213,12 @@ def test_what_cannot_be_written_is_refused(change: dict[str, Any], message: str,
     with pytest.raises(ValueError, match=message):
         data.write(tmp_path / "x", **given)
     assert not (tmp_path / "x").exists()
+
+
+def test_nothing_is_unpacked_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = made()
+    content = data.pack(found.first, found.second, found.answers)
+    monkeypatch.setattr(data.array_files, "MAX_BYTES", 1000)
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(ValueError, match=r"its arrays would take \d+ bytes; at most 1000"):
+        data.unpack(content)

@@ -395,3 +395,29 @@ def test_of_answers_at_the_same_moment_one_is_kept(annotator: HTTPAnnotator) -> 
             replies == [200 if i % 2 == kept.labels[0] else 409 for i in range(8)]
             and kept.user[0] % 2 == kept.labels[0]
         )
+
+
+@pytest.mark.parametrize("label", ["[1]", "[true]", "[[0]]", "{}", '"1"', "true"])
+def test_labels_are_numbers_or_null(annotator: HTTPAnnotator, label: str) -> None:
+    [name] = annotator.submit(segments(1, 1), segments(1, 2))
+    content = f'{{"id": "{name}", "label": {label}}}'.encode()
+    status, reply = exchange(annotator.server, "POST", "/answer", content)
+    assert status == 400 and "label is" in reply["error"] and annotator.count_answered() == 0
+
+
+def test_users_and_drawers_are_checked_at_once(tmp_path: Path) -> None:
+    files = FileAnnotator(tmp_path)
+    for user in (-1, 2**63, True):
+        with pytest.raises(ValueError, match="user is"):
+            AnswerServer(files, user=user)
+    with pytest.raises(ValueError, match="draw is 3; expected a function"):
+        AnswerServer(files, draw=3)  # type: ignore[arg-type]
+    (tmp_path / "token").write_bytes(b"\xff\xfe" * 20)
+    with pytest.raises(ValueError, match="is no 16 to 128 letters"):
+        AnswerServer(files)
+
+
+def test_files_of_other_names_do_not_wait(annotator: HTTPAnnotator) -> None:
+    (annotator.folder / "pairs" / "notes.npz").write_bytes(b"junk")
+    before = annotator.pending()
+    assert "notes" not in before

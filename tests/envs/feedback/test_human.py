@@ -102,7 +102,8 @@ def test_pairs_wait_for_answers_in_files(tmp_path: Path) -> None:
         ('{"label": 2}', r"label is 2.0; expected 0"),
         ('{"label": true}', "label is True"),
         ('{"label": "first"}', "label is 'first'"),
-        ('{"label": [1, 0]}', "label has shape"),
+        ('{"label": [1, 0]}', r"label is \[1, 0\]"),
+        ('{"label": [1]}', r"label is \[1\]"),
         ('{"label": 1, "strength": 4}', "strength is 4; expected a finite number from 0 to 3"),
         ('{"label": 1, "user": -1}', "user is -1"),
         ('{"label": NaN}', "NaN is no JSON"),
@@ -252,3 +253,20 @@ def test_the_command_answers_a_folder(
     with pytest.raises(SystemExit):
         human.main([str(tmp_path / "none")])
     assert "there are no queries in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("user", [-1, 2**63, True, 1.5])
+def test_no_answer_is_lost_to_an_invalid_user(user: Any, tmp_path: Path) -> None:
+    files = FileAnnotator(tmp_path)
+    one = Segments(np.zeros((1, 3, 1)), np.zeros((1, 2)))
+    files.submit(one, one)
+    with pytest.raises(ValueError, match="user is"):
+        human.answer_pending(files, ConsoleAnnotator(input=io.StringIO("1\n"), output=io.StringIO()), user)
+    with pytest.raises(SystemExit):
+        human.main([str(tmp_path), "--user", "-1"])
+
+
+@pytest.mark.parametrize("folder", [3, None, b"x", "a\0b"])
+def test_folders_are_paths(folder: Any) -> None:
+    with pytest.raises(ValueError, match="expected the path of a folder"):
+        FileAnnotator(folder)

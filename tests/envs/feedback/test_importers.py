@@ -314,7 +314,7 @@ def test_a_data_set_of_qlearning_is_taken_as_it_is() -> None:
         ({"timeouts": np.zeros((16, 1))}, r"timeouts of shape \(16, 1\): expected \(16,\) of True"),
         ({"timeouts": np.zeros(16), "terminals": np.array(["a"] * 16)}, "terminals is .*; expected finite numbers"),
         ({"observations": d4rl()["observations"] + np.inf}, r"of the first segments: observations.* expected finite"),
-        ({"rewards": np.array(["a"] * 16)}, "of the first segments: rewards has shape .* and type <U1"),
+        ({"rewards": np.array(["a"] * 16)}, "rewards has the type <U1; expected numbers"),
         ({"rewards": np.zeros(3)}, "its arrays have the lengths .*'rewards': 3"),
         ({"actions": None}, "the array 'actions' is missing; expected observations, actions, terminals"),
     ],
@@ -577,3 +577,44 @@ def test_the_page_has_every_format() -> None:
     for kind, found in importers.FORMATS.items():
         name = f"from_{found.reader.__name__.removeprefix('read_')}"
         assert f"`{kind}`, `{name}`" in page and hasattr(importers, name)
+
+
+def spoilt(array: np.ndarray) -> list[np.ndarray]:
+    """Return what a file may hold in the place of an array: other shapes and types, and numbers that are none."""
+    shapes = [np.zeros(()), np.zeros(0), array[:0], array[:1], array[None], array[..., None], array.reshape(-1)]
+    if array.ndim > 1:
+        shapes += [array[:, :0], array.swapaxes(0, 1)]
+    if array.ndim > 2:
+        shapes.append(array[:, :, :0])
+    structure = np.zeros(array.shape, [("a", "f8"), ("b", "i4")])
+    texts = [array.astype("U8"), array.astype("S8"), structure, np.zeros(array.shape, "V0")]
+    times = [np.zeros(array.shape, "M8[s]"), np.zeros(array.shape, "m8[s]")]
+    numbers = [np.full(array.shape, value) for value in (np.nan, np.inf, 1e308, 1j, 2**64 - 1)]
+    return [*shapes, *texts, *times, *numbers, np.full(array.shape, np.longdouble("1e400"))]
+
+
+@pytest.mark.parametrize("kind", importers.FORMATS)
+def test_other_arrays_are_numbers_or_one_sentence_with_a_file(kind: str, tmp_path: Path) -> None:
+    path, options = files(kind, tmp_path)
+    for file in sorted(tmp_path.rglob("*.npz")):
+        with np.load(file) as archive:
+            arrays = {name: archive[name] for name in archive.files if name != "infos"}  # which are never read
+        for name, array in arrays.items():
+            for other in spoilt(array):
+                npz(file, {**arrays, name: other})
+                try:
+                    found = importers.read(kind, path, **options)
+                except ValueError as error:
+                    assert str(error).startswith(str(tmp_path)) and str(error).isprintable()
+                else:
+                    for side in (found.first, found.second):
+                        assert side.actions.dtype.kind in "fiub" and np.isfinite(side.actions.astype(float)).all()
+        npz(file, arrays)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "\u202egnp", "a\nb", "a" * 5000])
+def test_names_from_files_are_printed_in_plain_characters(name: str, tmp_path: Path) -> None:
+    path = npz(tmp_path / "a.npz", {name: np.zeros(1)})
+    with pytest.raises(ValueError, match="the array 'label' is missing") as error:
+        importers.read("cpl", path)
+    assert str(error.value).isprintable() and len(str(error.value)) < len(str(tmp_path)) + 300

@@ -278,3 +278,51 @@ def test_what_is_no_transform_is_refused() -> None:
             env.reset(seed=0)
             with pytest.raises(ValueError, match="transformed reward"):
                 env.step(0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_extreme_numbers_are_transformed_or_refused(name: str) -> None:
+    for references in ([1e308, -1e308], [1.0, 2.0], [0.0, 5e-324], [1e-300, 2e-300]):
+        for reward in (1e308, -1e308, 0.0):
+            try:
+                assert np.isfinite(fit_transform(name, references)([reward])).all()
+            except ValueError as error:
+                assert "expected" in str(error) or "not finite" in str(error)
+
+
+def test_options_are_a_dictionary_that_is_copied() -> None:
+    with pytest.raises(ValueError, match=r"options is \['width'\]; expected a dictionary"):
+        transforms.RewardTransform("clip", [0.0, 1.0], ["width"])  # type: ignore[arg-type]
+    options = {"width": 2.0}
+    transform = transforms.RewardTransform("clip", [0.0, 1.0], options)
+    options["width"] = 9.0
+    assert transform.refit([0.0, 1.0])([9.0]) == transform([9.0])
+
+
+def test_entropy_of_extreme_counts() -> None:
+    np.testing.assert_allclose(transforms.diversity_bonus([[1e308, 1e308], [5e-324, 5e-324], [0, 0]]), [1, 1, 0])
+
+
+class InPlace(gym.Env[np.ndarray, int]):
+    """Returns one array, which it changes in place."""
+
+    observation_space, action_space = gym.spaces.Box(-9, 9, (1,)), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self.seen = np.zeros(1, np.float32)
+        return self.seen, {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.seen += 1
+        return self.seen, 0.0, False, False, {}
+
+
+def test_environments_may_change_observations_in_place() -> None:
+    def difference(before: Any, actions: Any, after: Any) -> Any:
+        return after[:, 0] - before[:, 0]
+
+    env = LearnedReward(InPlace(), difference)
+    env.reset(seed=0)
+    assert [env.step(0)[1] for _ in range(3)] == [1.0, 1.0, 1.0]
+    assert reference_rewards(InPlace(), difference, steps=3).tolist() == [1.0, 1.0, 1.0]

@@ -512,3 +512,21 @@ def test_stable_baselines_learns_from_a_learned_reward() -> None:
     env = LearnedReward(inner, lambda observations, actions, following: -np.abs(following[:, 2]))
     sb3.PPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=1, seed=0, device="cpu").learn(96)
     assert len(inner.feedback() or ()) == 6
+
+
+def test_rows_wait_in_their_last_observation_though_arrays_are_used_again() -> None:
+    def last(first: Segments, second: Segments) -> np.ndarray:
+        return np.array(second.rewards[:, -1] > first.rewards[:, -1], np.float64)
+
+    found = []
+    for copied in (True, False):
+        inner = SyncVectorEnv([lambda: gym.make("CartPole-v1")] * 3, copy=copied, autoreset_mode=AutoresetMode.DISABLED)
+        env = PreferenceFeedbackVector(inner, last, 10, segment_length=5, every=20, rounds=2, horizon=30, seed=0)
+        observations, _ = env.reset(seed=0)
+        rng, seen = np.random.default_rng(0), [observations.copy()]
+        for _ in range(30):
+            seen.append(env.step(rng.integers(0, 2, 3))[0].copy())
+        pairs = env.feedback()
+        found.append((np.array(seen), pairs.first.observations, pairs.answers.labels))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -615,3 +615,8 @@ def test_pairs_are_exported_to_libraries(
 def test_formats_of_the_command_are_those_of_the_importers() -> None:
     assert tuple(importers.FORMATS) == cli_data.FROM
     assert {name for one in importers.FORMATS.values() for name in one.options} == set(cli_data.READER_OPTIONS)
+
+
+def test_errors_hold_nothing_that_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "no\x1b[31m\u202efile"]) == 2
+    assert r"no\x1b[31m\u202efile" in capsys.readouterr().err

@@ -108,3 +108,9 @@ def test_nothing_is_overwritten(kind: str, folder: Path, capsys: pytest.CaptureF
 
 def test_cards_are_json() -> None:
     assert json.loads(contents("agent", "shy")["card.json"])["name"] == "shy.Shy"
+
+
+@pytest.mark.parametrize("name", ["np", "first", "rng", "n", "len", "set", "abs"])
+def test_annotators_cannot_have_a_name_that_their_files_use(name: str) -> None:
+    with pytest.raises(ValueError, match="use for something else; choose another"):
+        contents("annotator", name)

@@ -282,3 +282,20 @@ def test_a_killed_search_goes_on_to_the_same_trials(folder: Path) -> None:
         rows = [json.loads(line) for line in Path(name).read_text().splitlines()]
         found.append([row | {"seconds": 0} for row in rows])
     assert found[0] == found[1] and len(found[0]) == 15
+
+
+def test_numbers_of_numpy_are_those_of_the_header() -> None:
+    plain = search.Search("moving_average", "coevolution/follow-linear", 2, 5, 3)
+    numpy = search.Search("moving_average", "coevolution/follow-linear", np.int64(2), np.int64(5), np.int64(3))  # type: ignore[arg-type]
+    assert json.dumps(numpy.about()) == json.dumps(plain.about())
+
+
+@pytest.mark.parametrize(
+    "change", [{"scores": "ab"}, {"scores": [None]}, {"seconds": "x"}, {"seconds": -1}, {"reason": 3}, {"score": True}]
+)
+def test_every_field_of_a_trial_is_checked(change: dict[str, Any], tmp_path: Path) -> None:
+    trial = {"settings": {}, "score": 0.5, "scores": [0.5], "seconds": 1.0, "reason": ""} | change
+    path = tmp_path / "trials.jsonl"
+    path.write_text(f"{{}}\n{json.dumps(trial)}\n")
+    with pytest.raises(ValueError, match=f"is no file of a search: {next(iter(change))} is"):
+        search.read_trials(path, {})

@@ -80,3 +80,11 @@ def test_settings_are_other_agents(tmp_path: Path) -> None:
     assert (
         "not measured" in lines[0] and "3.3 min" in lines[1] and "3.3 min of one processor; 1 not measured" in lines[2]
     )
+
+
+def test_numbers_beyond_all_bounds_are_passed_over(tmp_path: Path) -> None:
+    add_cost(tmp_path, "uniform", "control/lqr", 0, 2.0, 2.0)
+    with (tmp_path / FILE).open("a", encoding="utf-8") as file:
+        for number in ("1" + "0" * 400, "1e308", "-1", "Infinity"):
+            file.write(f'{{"agent": "uniform", "experiment": "control/lqr", "seconds": {number}}}\n')
+    assert mean_costs(tmp_path) == {("uniform", "control/lqr"): 2.0}
