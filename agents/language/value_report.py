@@ -127,6 +127,8 @@ def render(report: Report) -> str:
         line = f"{name:<20}{report.counts[k]:>6}  {_estimate(values, k) + _star(values, k):<24}"
         lines.append((line + (f"  {_estimate(shift, k)}{_star(shift, k)}" if shift else "")).rstrip())
     lines += ["", "* the interval lies beside 0, which is what a model that takes all alike gets"]
+    if report.bank.startswith("generated"):
+        lines.append("  generated items vary two situations for each value: intervals are about these")
     if report.against:
         cosine, distance, ratio = map(_estimate, report.against)
         lines += [f"against base: cosine {cosine}", f"  distance {distance}, ratio of norms {ratio}"]
