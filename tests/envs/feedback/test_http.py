@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -379,3 +380,15 @@ def test_the_command_serves_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         human.main([str(tmp_path / "queries"), "--http", "70000"])
     assert "port is 70000" in capsys.readouterr().err
+
+
+def test_of_answers_at_the_same_moment_one_is_kept(annotator: HTTPAnnotator) -> None:
+    for name in annotator.submit(FIRST, SECOND):
+        with ThreadPoolExecutor(8) as crew:
+            sent = [{"id": name, "label": i % 2, "user": i} for i in range(8)]
+            replies = list(crew.map(lambda answer: exchange(annotator.server, "POST", "/answer", answer)[0], sent))
+        kept = annotator.answered(name)
+        assert (
+            replies == [200 if i % 2 == kept.labels[0] else 409 for i in range(8)]
+            and kept.user[0] % 2 == kept.labels[0]
+        )
