@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_FLAGS ?= -n 2
+PYTEST_FLAGS ?= -n 2 --dist worksteal
 
 TEST := .venv-test
 BARE := .venv-bare
@@ -36,7 +36,7 @@ types: $(TEST)/installed ## mypy, over the package as it is imported
 	$(TEST)/bin/python tools/check_types.py
 
 # Tests of the sandbox are skipped where there is none; VALUEGYM_REQUIRE_SANDBOX=1, as in .ci/run, lets them fail there.
-unit: $(TEST)/installed ## the tests that are not slow; PYTEST_FLAGS="-n 2" by default
+unit: $(TEST)/installed ## the tests that are not slow; PYTEST_FLAGS="-n 2 --dist worksteal" by default
 	$(TEST)/bin/pytest -m "not slow" $(PYTEST_FLAGS)
 
 docs: $(TEST)/installed ## the documentation, in build/docs/site; a broken link or a public name without docstring fails

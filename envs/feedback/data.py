@@ -125,7 +125,7 @@ def pack(first: Segments, second: Segments, answers: Answers | None = None) -> b
         if value.dtype.hasobject:
             raise ValueError(f"{name} holds Python objects; expected numbers, texts or bytes.")
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(content, **{name: np.ascontiguousarray(value) for name, value in arrays.items()})  # type: ignore[arg-type]
     return content.getvalue()
 
 

@@ -266,9 +266,9 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "in the mean: answers are about as noisy, and the pairs of a seed are the same. Scores are true discounted "
         "returns "
         f"from {STARTS} starts, 0 for uniformly random torques and 1 for the oracle; means over seeds with 95% "
-        "bootstrap intervals. Segments of 3 steps became the main condition after four lengths and ways to draw torques "
-        "had been tried on regret answers, the score of the greedy policy in view, one seed each: the choice favours "
-        "learners by regret.",
+        "bootstrap intervals. Segments of 3 steps became the main condition after four lengths and ways to draw "
+        "torques had been tried on regret answers, the score of the greedy policy in view, one seed each: the "
+        "choice favours learners by regret.",
         "Written by `python -m studies.preference.regret_pendulum`, from "
         "[data/regret-pendulum.jsonl](data/regret-pendulum.jsonl).",
         "![Scores over the number of answers](regret-pendulum.svg)",

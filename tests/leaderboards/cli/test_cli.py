@@ -545,7 +545,9 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
     script.write_text(
         "import os, signal, sys\n"
         "from valuegym.agents import AGENTS, AgentEntry\n"
+        "from valuegym.leaderboards import executors\n"
         "from valuegym.leaderboards.cli.main import main\n"
+        "executors.RETRIES = 0\n"  # test_executors.py counts them
         "AGENTS['dying'] = AgentEntry('dying:Dying', '', '')\n"
         "if __name__ == '__main__':\n"
         "    sys.exit(main(['run', '--agent', 'dying', '--experiment', 'preference/delivery', '--seed', '0']))\n",
