@@ -65,7 +65,7 @@ $(VENV)/installed: $(METADATA)
 $(TEST)/installed: $(METADATA)
 	$(PYTHON) -m venv $(TEST)
 	$(if $(TORCH_INDEX),$(TEST)/bin/python $(PIP) torch --index-url $(TORCH_INDEX))
-	$(TEST)/bin/python $(PIP) -e ".[agents,control,tracking,networks,site,dev]"
+	$(TEST)/bin/python $(PIP) -e ".[agents,control,text,tracking,networks,site,dev]"
 	@touch $@
 
 # The wheel is built from the source archive, never from the checkout, whose build/ may hold files since deleted.

@@ -18,7 +18,7 @@ import valuegym
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("src/valuegym", "envs", "agents", "leaderboards")
 HEAVY = ("matplotlib", "networkx", "pandas", "ray", "scipy", "stable_baselines3", "torch", "transformers", "wandb")
-EXTRAS_OF_CI = ("agents", "control", "tracking", "networks", "site", "dev")
+EXTRAS_OF_CI = ("agents", "control", "text", "tracking", "networks", "site", "dev")
 
 
 def run_python(code: str, cwd: Path) -> str:

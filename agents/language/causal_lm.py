@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,10 +24,23 @@ from torch.nn import functional as F
 from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks
 
-__all__ = ["CausalLM", "Words", "load", "save", "tiny", "tokenizer_of", "train"]
+__all__ = [
+    "DTYPES",
+    "CausalLM",
+    "Pieces",
+    "Words",
+    "load",
+    "quiet",
+    "save",
+    "score_many",
+    "tiny",
+    "tokenizer_of",
+    "train",
+]
 
 Floats = npt.NDArray[np.float64]
 Encode = Callable[[str], list[int]]
+DTYPES = ("float32", "bfloat16", "float16")
 IGNORED = -100  # label of places that count in no loss
 # By default transformers reads weights, and tokenizers splits texts, with further threads.
 ONE_THREAD = {"HF_DEACTIVATE_ASYNC_LOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -68,24 +82,55 @@ class CausalLM:
         """Return the tokens of a text, with the one that starts it."""
         return [*([] if self.start is None else [self.start]), *self.encode(text)]
 
-    @torch.no_grad()
     def score(self, context: str, continuations: Sequence[str]) -> list[Floats]:
         """Return the log-probabilities of the tokens of each continuation, given the context and the tokens before.
 
         Raises:
             ValueError: a continuation has no token, or nothing stands before it.
         """
-        before = self.tokens(context)
-        ends = [self.encode(text) for text in continuations]
-        if not before or not all(ends):
-            raise ValueError("The context or a continuation has no token; expected at least one in each.")
-        rows, mask = _padded([[*before, *end] for end in ends])
-        device = next(self.model.parameters()).device
-        self.model.eval()
-        logits = self.model(input_ids=rows.to(device), attention_mask=mask.to(device)).logits.float()
-        logs = logits[:, len(before) - 1 : -1].log_softmax(-1)
-        found = logs.gather(-1, rows[:, len(before) :, None].to(device)).squeeze(-1).double().cpu().numpy()
-        return [np.minimum(row[: len(end)], 0.0) for row, end in zip(found, ends, strict=True)]
+        return score_many(self, [(context, text) for text in continuations], max(len(continuations), 1))
+
+
+@torch.no_grad()
+def score_many(
+    model: CausalLM,
+    texts: Sequence[tuple[str, str]],
+    batch: int = 8,
+    progress: Callable[[int], object] = lambda done: None,
+) -> list[Floats]:
+    """Return the log-probabilities of the tokens of each continuation after its context, many texts at a time.
+
+    Texts of similar length share a batch; what is shorter is filled at the right, which changes nothing but rounding.
+
+    Args:
+        model: whom to ask.
+        texts: pairs of a context and its continuation.
+        batch: texts that the model reads at a time.
+        progress: is called after each batch with the number of texts in it.
+
+    Raises:
+        ValueError: a context or a continuation has no token, or the batch is no integer of at least 1.
+    """
+    batch = checks.integer("batch", batch, 1)
+    pairs = [(model.tokens(context), model.encode(text)) for context, text in texts]
+    if not all(before and end for before, end in pairs):
+        raise ValueError("The context or a continuation has no token; expected at least one in each.")
+    order = sorted(range(len(pairs)), key=lambda i: -sum(map(len, pairs[i])))  # what needs most memory first
+    found: list[Floats] = [np.empty(0)] * len(pairs)
+    device = next(model.model.parameters()).device
+    model.model.eval()
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        rows, mask = _padded([[*pairs[i][0], *pairs[i][1]] for i in chosen])
+        rows, mask = rows.to(device), mask.to(device)
+        logits = model.model(input_ids=rows, attention_mask=mask).logits
+        for row, i in enumerate(chosen):
+            first, last = len(pairs[i][0]), sum(map(len, pairs[i]))
+            logs = logits[row, first - 1 : last - 1].float().log_softmax(-1)
+            scores = logs.gather(-1, rows[row, first:last, None]).squeeze(-1).double().cpu().numpy()
+            found[i] = np.minimum(scores, 0.0)
+        progress(len(chosen))
+    return found
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,8 +144,11 @@ def _transformers() -> Any:
     """Import transformers.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: it is not installed, or Python is too old for it.
     """
+    if sys.version_info < (3, 11):
+        have = ".".join(map(str, sys.version_info[:2]))
+        raise ImportError(f"Language models need Python 3.11 or later; this is {have}. The rest of valuegym works.")
     try:
         import transformers
     except ImportError as error:
@@ -243,7 +291,14 @@ def save(model: CausalLM, folder: str | Path) -> None:
         part.rename(target)
 
 
-def load(source: str | Path, gguf_file: str | None = None, revision: str | None = None, hub: bool = False) -> CausalLM:
+def load(
+    source: str | Path,
+    gguf_file: str | None = None,
+    revision: str | None = None,
+    hub: bool = False,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> CausalLM:
     """Return a model from a folder with safetensors, or a GGUF file in it.
 
     Everything is done by this thread alone, so that it also works where no other may be started, as in the sandbox.
@@ -253,31 +308,71 @@ def load(source: str | Path, gguf_file: str | None = None, revision: str | None 
         gguf_file: name of the GGUF file in the folder (needs gguf).
         revision: of a model on the hub; its commit, so that it stays the same.
         hub: whether the hub may be asked; by default nothing reaches the network.
+        dtype: of the weights in memory, one of DTYPES; one from GGUF is always in single precision.
+        device: where the model is put, in torch's words, such as "cuda:0".
 
     Raises:
         FileNotFoundError: there is no such folder, and the hub may not be asked.
         PermissionError: a file of the folder cannot be read by this user.
-        ValueError: a model on the hub is named without a revision.
+        ValueError: a model on the hub is named without a revision, the dtype is unknown, the device is not there, or
+            the model lacks weights, which would be random.
         ImportError: transformers is not installed.
     """
     if not checks.flag("hub", hub) and not Path(source).is_dir():
         raise FileNotFoundError(f"{source} is not a folder; for a model on the hub, pass hub=True and a revision.")
     if hub and revision is None:
         raise ValueError(f"{source} is on the hub; pass revision=COMMIT, so that the model stays the same.")
+    checks.choice("dtype", dtype, DTYPES)
+    if gguf_file and dtype != "float32":
+        raise checks.refusal("dtype", dtype, "float32 for a GGUF file; `valuegym convert` makes a folder of it")
     for path in () if hub else Path(source).iterdir():
         if path.is_file() and not os.access(path, os.R_OK):
             raise PermissionError(f"{path} cannot be read by this user (safetensors writes mode 0600): chmod a+r it.")
     transformers = _transformers()
     options: dict[str, Any] = {"revision": revision} if hub else {"local_files_only": True}
     options |= {"trust_remote_code": False} | ({"gguf_file": gguf_file} if gguf_file else {})
-    weights: dict[str, Any] = {} if gguf_file else {"use_safetensors": True}
-    with _one_thread():
+    weights: dict[str, Any] = {} if gguf_file else {"use_safetensors": True, "dtype": getattr(torch, dtype)}
+    with quiet(), _one_thread():
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **options)
-        model = transformers.AutoModelForCausalLM.from_pretrained(str(source), **options, **weights).eval()
-    model = model if gguf_file else model.float()  # one from GGUF is in single precision, and refuses to be converted
+        model, about = transformers.AutoModelForCausalLM.from_pretrained(
+            str(source), **options, **weights, output_loading_info=True
+        )
+    if missing := sorted(map(str, [*about["missing_keys"], *about["mismatched_keys"]])):
+        raise ValueError(
+            f"{source} lacks {len(missing)} weights of a {type(model).__name__} or has them in another shape, such as "
+            f"{missing[0]}; expected a whole model."
+        )
+    try:
+        model.eval().to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise checks.refusal("device", device, f"one that torch finds here, such as cpu ({reason})") from None
+    return CausalLM(model, Pieces(tokenizer), tokenizer.bos_token_id, Path(str(source)).name)
 
-    def encode(text: str) -> list[int]:
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let transformers show no bars and no warnings inside the block."""
+    logging = _transformers().utils.logging
+    shown = logging.is_progress_bar_enabled()
+    level = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """A tokenizer of transformers as a function from a text to its tokens, without any that mark begin or end."""
+
+    tokenizer: Any
+
+    def __call__(self, text: str) -> list[int]:
+        """Return the tokens of a text."""
         with _one_thread():
-            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    return CausalLM(model, encode, tokenizer.bos_token_id, Path(str(source)).name)
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])

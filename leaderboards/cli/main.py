@@ -8,13 +8,25 @@ import sys
 from collections.abc import Sequence
 
 from valuegym import __version__
-from valuegym.leaderboards.cli import board, data, demo, leaderboard, new, online, play, records, train, tune
+from valuegym.leaderboards.cli import board, data, demo, language, leaderboard, new, online, play, records, train, tune
 from valuegym.leaderboards.cli.arguments import load_plugins
 from valuegym.leaderboards.executors import JobsFailed
 
 __all__ = ["main", "parser"]
 
-GROUPS = (play, train, tune, new, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
+GROUPS = (
+    play,
+    train,
+    tune,
+    new,
+    records,
+    board,
+    leaderboard,
+    online,
+    data,
+    language,
+    demo,
+)  # in the order of `valuegym --help`
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +45,8 @@ def parser() -> argparse.ArgumentParser:
         "  valuegym submit results --card card.json\n"
         "  valuegym verify my-agent.zip\n"
         "  valuegym leaderboard results\n"
-        "  valuegym data check human-delivery --data FOLDER",
+        "  valuegym data check human-delivery --data FOLDER\n"
+        "  valuegym values my-model --base base-model",
     )
     top.add_argument("--version", action="version", version=f"valuegym {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="command")

@@ -96,11 +96,12 @@ def _add_convert(commands: Any) -> None:
         commands,
         "convert",
         _convert,
-        "write records and submissions of format 1 in the present format; what was played stays as it is",
+        "write records and submissions of format 1 in the present format, or a GGUF language model as safetensors",
         "valuegym convert results --output converted",
         "valuegym convert my-agent.zip --output converted",
+        "valuegym convert model.gguf --output my-model",
     )
-    add_results(sub, "results folder, record or submission file")
+    add_results(sub, "results folder, record or submission file, or GGUF file of a language model")
     sub.add_argument(
         "--output", required=True, metavar="FOLDER", help="where converted files go; sources are not changed"
     )
@@ -166,6 +167,12 @@ def _score(args: argparse.Namespace) -> None:
 def _convert(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from valuegym.agents.language.model_files import looks_like_model
+    from valuegym.leaderboards.cli.language import convert_model
+
+    if looks_like_model(args.results):
+        print(convert_model(args.results, args.output))
+        return 0
     found = []
     for conversion in tqdm(convert_folder(Path(args.results), Path(args.output)), desc="converting", unit="file"):
         found.append(conversion)

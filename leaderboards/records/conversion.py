@@ -164,7 +164,7 @@ def convert_folder(source: Path, folder: Path) -> Iterator[Conversion]:
     if inside.is_relative_to(base):  # what an earlier call has written is no source
         found = [path for path in found if not (base / path.relative_to(root)).is_relative_to(inside)]
     if not found:
-        raise ValueError(f"{source} holds no records and no submissions.")
+        raise ValueError(f"{source} holds no records and no submissions, nor weights of a language model.")
     for path in found:
         target = folder / _renamed_path(path, root)
         try:

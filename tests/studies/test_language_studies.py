@@ -18,7 +18,8 @@ def study(name: str) -> Any:
 
 
 @pytest.mark.parametrize(("module", "name", "suffixes"), [
-    ("token_preferences", "token-preferences", (".md", ".svg")), ("tiny_people", "tiny-people", (".md",))
+    ("token_preferences", "token-preferences", (".md", ".svg")), ("tiny_people", "tiny-people", (".md",)),
+    ("costs", "language-costs", (".md",)),
 ])  # fmt: skip
 def test_the_committed_page_follows_from_the_committed_records(
     module: str, name: str, suffixes: tuple[str, ...]
@@ -64,3 +65,27 @@ def test_expected_values_are_those_of_people_read_by_their_choices() -> None:
     vector = probes.value_vector(bank, probes.answer(bank, People()))
     assert np.allclose(vector.point, found.expected(bank, values), atol=1e-12)
     assert np.allclose(vector.point[:15], 2 * values[:15], atol=1e-12)
+
+
+def test_parameters_of_large_models_are_the_published_ones() -> None:
+    costs = study("costs")
+    counts = {name: shape.parameters for name, shape in costs.LARGE.items()}
+    assert counts == {"8B (Llama 3)": 8_030_261_248, "70B (Llama 3)": 70_553_706_496}
+    assert costs.LARGE["8B (Llama 3)"].adapters(16) == 41_943_040  # as peft counts them
+
+
+def test_exponents_of_costs() -> None:
+    costs = study("costs")
+    parameters = np.array([1e4, 1e5, 1e6])
+    found = costs.exponent(parameters, np.array([[2.0], [3.0]]) * parameters**0.8)
+    assert np.allclose(found, 0.8)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs transformers: valuegym[text]")
+@pytest.mark.slow
+def test_costs_are_measured() -> None:
+    found = study("costs").measure("32x2", None)
+    assert found["parameters"] == 30_016 and set(found) == {
+        *("parameters", "tokens", "items", "century", "likelihood", "dpo")
+    }
+    assert all(value > 0 for value in found.values())
