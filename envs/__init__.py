@@ -61,7 +61,12 @@ COEVOLUTION: dict[str, Environment] = {
     "valuegym/LockIn-v0": _core("coevolution", "lock_in:LockIn", None, "stochastic"),
 }
 
-LANGUAGE: dict[str, Environment] = {"valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None)}
+_FOLLOW = "follow_language:FollowLanguage"
+LANGUAGE: dict[str, Environment] = {
+    "valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None),
+    "valuegym/FollowLanguage-v0": _core("language", _FOLLOW, None, "people"),
+    "valuegym/PredictLanguage-v0": _core("language", _FOLLOW, None, "people", horizon=1),
+}
 
 ENVS = PREFERENCE | CONTROL | COEVOLUTION | LANGUAGE
 THIRD_PARTY: dict[str, ThirdParty] = {

@@ -394,6 +394,22 @@ TOKENS = Experiment(
     options=("prompt", (0, 1, 2, 3)),
     tags=("language",),
 )
+_PEOPLE = [
+    Experiment(
+        id=f"language/{challenge.lower()}-people",
+        about=f"{challenge} people that are language models, through nine centuries of six histories.",
+        env_id=f"valuegym/{challenge}Language-v0",
+        arguments="{}",
+        agents=FOLLOWERS,
+        timesteps=0,
+        episodes=6,
+        seeds=tuple(range(5)),
+        score="return",
+        options=("history", (0, 1, 2, 3, 4, 5)),
+        tags=("language", challenge.lower()),
+    )
+    for challenge in ("Follow", "Predict")
+]
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
     for experiment in (
@@ -408,6 +424,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         LOCK_IN,
         *_VALUES,
         TOKENS,
+        *_PEOPLE,
     )
 }
 

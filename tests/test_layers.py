@@ -66,6 +66,7 @@ PURE = {
     "valuegym.envs.feedback.utilities",
     "valuegym.envs.keys",
     "valuegym.envs.language.prefixes",
+    "valuegym.envs.language.readings",
     "valuegym.envs.language.worlds",
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",
