@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_FLAGS ?= -n 2
+PYTEST_FLAGS ?= -n 2 --dist worksteal
 
 TEST := .venv-test
 BARE := .venv-bare
@@ -15,7 +15,7 @@ METADATA := setup.cfg setup.py pyproject.toml constraints.txt src/valuegym/_vers
 FILES := $(shell find $(FOLDERS) -type f ! -path '*/__pycache__/*' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit wheel bare slow clean FORCE
+.PHONY: help demo test lint types unit docs wheel bare slow clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
@@ -23,7 +23,7 @@ help: ## this list
 demo: $(VENV)/installed ## a short tour, without torch; with DATA=folder it also reads the human data there
 	$(VENV)/bin/valuegym demo $(if $(DATA),--data "$(DATA)")
 
-test: lint types unit wheel bare ## everything below but slow and clean; what continuous integration runs
+test: lint types unit docs wheel bare ## everything below but slow and clean; what continuous integration runs
 
 lint: $(TEST)/installed ## rules and format of code, spelling, avoided words, copies of code
 	$(TEST)/bin/ruff check .
@@ -36,8 +36,12 @@ types: $(TEST)/installed ## mypy, over the package as it is imported
 	$(TEST)/bin/python tools/check_types.py
 
 # Tests of the sandbox are skipped where there is none; VALUEGYM_REQUIRE_SANDBOX=1, as in .ci/run, lets them fail there.
-unit: $(TEST)/installed ## the tests that are not slow; PYTEST_FLAGS="-n 2" by default
+unit: $(TEST)/installed ## the tests that are not slow; PYTEST_FLAGS="-n 2 --dist worksteal" by default
 	$(TEST)/bin/pytest -m "not slow" $(PYTEST_FLAGS)
+
+docs: $(TEST)/installed ## the documentation, in build/docs/site; a broken link or a public name without docstring fails
+	COLUMNS=88 $(TEST)/bin/python tools/docs_site.py
+	$(TEST)/bin/sphinx-build -q -j 2 -W --keep-going -c docs build/docs/source build/docs/site
 
 slow: $(TEST)/installed ## the slow tests
 	$(TEST)/bin/pytest -m slow $(PYTEST_FLAGS)

@@ -23,11 +23,12 @@ from typing import Any
 
 from valuegym.agents import saved, sb3_zip
 from valuegym.agents.base import Agent
+from valuegym.agents.search_spaces import SPACES, Space, check_space
 from valuegym.agents.table import AGENTS
 from valuegym.envs import checks, plugins
 from valuegym.envs.functional import load
 
-__all__ = ["GROUP", "KINDS", "check", "make", "origin", "record_name", "settings_of", "settings_text"]
+__all__ = ["GROUP", "KINDS", "check", "make", "origin", "record_name", "search_space", "settings_of", "settings_text"]
 
 GROUP = "valuegym.agents"
 KINDS = (
@@ -160,6 +161,24 @@ def _constructor(agent: str) -> Any:
                 f"Agent {agent!r} needs an extra: pip install 'valuegym[{AGENTS[agent].extra}]' ({error})."
             ) from error
     return plugins.load_reference(agent) if plugins.is_reference(agent) else plugins.load_plugin(GROUP, agent)
+
+
+def search_space(agent: str) -> Space:
+    """Return the settings of an agent that a search tries, as the agent declares them (`search_spaces`).
+
+    Raises:
+        ValueError: there is no such agent, or it declares none, or a space that is not valid.
+        ImportError: the agent needs an extra that is not installed.
+    """
+    check(agent)
+    if agent in SPACES:
+        return check_space(SPACES[agent])
+    known = agent in AGENTS or saved.is_saved(agent) or sb3_zip.is_zip(agent)
+    found = None if known else getattr(_constructor(agent), "search_space", None)
+    if found is None:
+        how = "" if known else " Give the class or function that makes it an attribute search_space = {...}."
+        raise ValueError(f"{agent} declares no settings to search; those that do are {', '.join(SPACES)}.{how}")
+    return check_space(found)
 
 
 def make(name: str, env: Any, seed: int = 0, **settings: Any) -> Agent:

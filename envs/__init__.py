@@ -63,7 +63,7 @@ COEVOLUTION: dict[str, Environment] = {
 
 _FOLLOW = "follow_language:FollowLanguage"
 LANGUAGE: dict[str, Environment] = {
-    "valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None),
+    "valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None, "tabular"),
     "valuegym/FollowLanguage-v0": _core("language", _FOLLOW, None, "people"),
     "valuegym/PredictLanguage-v0": _core("language", _FOLLOW, None, "people", horizon=1),
 }

@@ -34,6 +34,7 @@ __all__ = [
     "reals",
     "refusal",
     "text",
+    "vector",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -236,8 +237,22 @@ def _holds_no_number(value: Any) -> bool:
     )
 
 
+def _fits(there: tuple[int, ...], shape: Sequence[int | None]) -> bool:
+    """Return whether a shape is the expected one, in which None is any length."""
+    return len(there) == len(shape) and all(
+        size is None or size == found for size, found in zip(shape, there, strict=True)
+    )
+
+
 def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: str, noun: str, bounds: Any) -> Any:
     array = _array(value)
+    if (  # the common case, without the words for what would be wrong
+        array is not None
+        and array.dtype.kind in kinds
+        and (shape is None or _fits(array.shape, shape))
+        and (not array.size or _inside(array, *bounds).all())
+    ):
+        return array
     phrase = _between(*bounds)
     expected = f"expected {noun}{f' {phrase}' if phrase else ''}"
     if shape is not None:
@@ -246,10 +261,7 @@ def _checked(name: str, value: Any, shape: Sequence[int | None] | None, kinds: s
         )
     if array is None or (array.dtype.kind not in kinds and array.size):
         raise ValueError(f"{name} is {printed(value)}; {expected}.")
-    if shape is not None and (
-        array.ndim != len(shape)
-        or any(size not in (None, there) for size, there in zip(shape, array.shape, strict=False))
-    ):
+    if shape is not None and not _fits(array.shape, shape):
         raise ValueError(f"{name} has shape {array.shape}; {expected}.")
     bad = ~_inside(array, *bounds) if array.size else np.zeros(array.shape, bool)
     if np.any(bad):
@@ -276,6 +288,22 @@ def reals(
     """
     bounds = (low, high, above, below)
     return np.array(_checked(name, value, shape, "fiu", "finite numbers", bounds), np.float64)
+
+
+def vector(name: str, value: Any, n: int) -> Floats:
+    """Return n finite numbers as a float64 array; one that is that already is not copied, and is checked quickly.
+
+    Raises:
+        ValueError: the shape is another one, or an entry is no finite number.
+    """
+    if (
+        type(value) is np.ndarray
+        and value.dtype.char == "d"
+        and value.shape == (n,)
+        and np.logical_and.reduce(np.isfinite(value))
+    ):
+        return value
+    return reals(name, value, (n,))
 
 
 def floats(name: str, value: Any) -> Floats:

@@ -64,7 +64,28 @@ def _player(model: Any, what: Experiment, data: str | None) -> Any:
             f"{type(model).__name__} has no method predict(observation, state, episode_start, deterministic); expected "
             "a Stable-Baselines3 model, an agent, or a text that names one."
         )
+    _check_spaces(model, what, data)
     return model
+
+
+def _check_spaces(model: Any, what: Experiment, data: str | None) -> None:
+    """Refuse a model that says it was trained with other spaces than those of the track's environment."""
+    env = gym.make(what.env_id, **what.make_kwargs(data))
+    for name in ("observation_space", "action_space"):
+        trained, played = getattr(model, name, None), getattr(env, name)
+        if isinstance(trained, gym.spaces.Space) and _kind(trained) != _kind(played):
+            call = ", ".join([repr(what.env_id), *(f"{key}={value!r}" for key, value in what.kwargs.items())])
+            raise ValueError(
+                f"The model was trained with the {name} {trained}; {what.id} has {played}. Train it in "
+                f"its environment, gymnasium.make({call})."
+            )
+
+
+def _kind(space: gym.Space[Any]) -> Any:
+    """Return the type and the size of a space; channels may be first or last, where both players take them."""
+    if isinstance(space, gym.spaces.Dict):
+        return {name: _kind(part) for name, part in space.items()}
+    return type(space), sorted(space.shape or ()), getattr(space, "n", None)
 
 
 def _stated(about: Any) -> dict[str, Any]:

@@ -402,7 +402,7 @@ def _openblas_knobs(file: str) -> tuple[Callable[[], int], Callable[[int], Any]]
 def parallel_map(
     function: Callable[[Any], Any], items: Sequence[Any], workers: int, label: str, executor: str = "pool"
 ) -> list[Any]:
-    """Return the results of a function over items, in order, by an executor, under a progress bar.
+    """Return the results of a function over items, in order, by an executor, under a progress bar if it has a label.
 
     Raises:
         ValueError: for an unknown executor.
@@ -413,7 +413,7 @@ def parallel_map(
     from tqdm import tqdm
 
     results: list[Any] = [None] * len(items)
-    with tqdm(total=len(items), desc=label, unit="run", dynamic_ncols=True, disable=not items) as bar:
+    with tqdm(total=len(items), desc=label, unit="run", dynamic_ncols=True, disable=not items or not label) as bar:
         for place, result in find(executor)(function, items, workers) if items else ():
             results[place] = result
             bar.update()

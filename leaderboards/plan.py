@@ -11,6 +11,7 @@ import gymnasium as gym
 
 from valuegym.agents import make, references
 from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.records.costs import duration, mean_costs
 from valuegym.leaderboards.records.record import MAX_BYTES
 from valuegym.leaderboards.run import Job
 
@@ -31,10 +32,23 @@ class Plan(NamedTuple):
     edited: list[Job]
 
     def text(self) -> str:
-        """Return a line about what is there already, and one for every job that is to do."""
+        """Return a line about what is there already, one for every job that is to do, and what all of them cost.
+
+        Costs are means over finished runs of the same agent, settings and experiment in the same results folder.
+        """
         total = len(self.todo) + len(self.done)
         lines = [f"{len(self.done)} of {total} runs already there"] if self.done else []
-        lines += [f"to do  {job.path}" for job in self.todo]
+        costs = {folder: mean_costs(Path(folder)) for folder in {job.folder for job in self.todo}}
+        known = [costs[job.folder].get((job.name, job.experiment)) for job in self.todo]
+        words = ["not measured" if seconds is None else duration(seconds) for seconds in known]
+        width = max(map(len, words), default=0)
+        lines += [f"to do  {word:<{width}}  {job.path}" for word, job in zip(words, self.todo, strict=True)]
+        measured = [seconds for seconds in known if seconds is not None]
+        if measured:
+            rest = "" if len(measured) == len(known) else f"; {len(known) - len(measured)} not measured"
+            lines.append(f"total  {duration(sum(measured))} of one processor{rest}")
+        elif known:
+            lines.append("total  not measured")
         return "\n".join(lines)
 
 

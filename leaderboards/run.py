@@ -6,6 +6,7 @@ A finished run is never repeated, an unfinished one leaves nothing behind.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
@@ -22,6 +23,7 @@ from valuegym.envs import checks
 from valuegym.envs.functional import action_rules
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records import simulators
+from valuegym.leaderboards.records.costs import add_cost
 from valuegym.leaderboards.records.fingerprint import provenance, track_digest
 from valuegym.leaderboards.records.record import (
     Episode,
@@ -206,6 +208,7 @@ def run(
     about = references.origin(agent, chosen)
     with progress(what.timesteps, str(job)) if visible else nullcontext() as observer:
         player, _ = prepare(agent, what, seed, data, chosen, (observer,) if observer else ())
+        began = time.process_time(), time.monotonic()  # packages are imported by now
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:  # before the work, not after it
@@ -216,6 +219,8 @@ def run(
             learn(player, what.timesteps)
             record = play_record(player, job.name, experiment, seed, data, evaluation, about)
     write_record(path, record)
+    seconds, wall = time.process_time() - began[0], time.monotonic() - began[1]
+    add_cost(Path(folder), job.name, experiment, seed, seconds, wall)
     return path
 
 

@@ -6,19 +6,26 @@ so far and, where an episode has just ended, its return. They see numbers alone,
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 
-from valuegym.agents import make
+from valuegym.agents import checkpoints, make
+from valuegym.agents.checkpoints import EnvLog
 from valuegym.envs import checks
+from valuegym.envs.feedback.data import write_atomically
 from valuegym.leaderboards.experiments import Experiment
 
-__all__ = ["ObservedEnv", "Observer", "learn", "prepare", "progress"]
+__all__ = ["Interruption", "KeptTraining", "ObservedEnv", "Observer", "learn", "prepare", "progress"]
 
 MAX_SEED = 2**31 - 1
 RECENT = 10  # episodes whose mean return the bar shows
@@ -56,6 +63,7 @@ def prepare(
     data: str | None = None,
     settings: Mapping[str, Any] | None = None,
     observers: Sequence[Observer] = (),
+    logged: bool = False,
 ) -> tuple[Any, gym.Env[Any, Any]]:
     """Return an agent that has learnt nothing yet, and the environment that it trains in.
 
@@ -66,6 +74,7 @@ def prepare(
         data: folder of human data, where the experiment needs it.
         settings: of the agent's constructor.
         observers: of the training.
+        logged: whether the environment keeps its actions (`EnvLog`), for a training that is to resume.
 
     Raises:
         ValueError: the agent is unknown or does not take these settings, or the seed is out of range.
@@ -73,6 +82,8 @@ def prepare(
     """
     checks.integer("seed", seed, 0, MAX_SEED)
     env: gym.Env[Any, Any] = gym.make(what.env_id, **what.make_kwargs(data))
+    if logged:
+        env = EnvLog(env)
     if observers:
         env = ObservedEnv(env, observers)
     try:
@@ -91,6 +102,123 @@ def learn(player: Any, timesteps: int) -> None:
     """
     if timesteps and hasattr(player, "learn"):
         player.learn(timesteps)
+
+
+class Interruption:
+    """Ctrl-C and SIGTERM between two steps of a training, so that its state can be kept; a second one ends it at once.
+
+    Attributes:
+        requested: whether one has come.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Take the signals while a block runs; outside of the main thread, where there are none, do nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class KeptTraining:
+    """The state of a training in a file, from which the same training goes on after it was killed.
+
+    As a context, it keeps the state every so often while the agent learns, and at an interruption.
+
+    Args:
+        path: of the file.
+        player: the agent; one that cannot resume (`agents.checkpoints`) keeps nothing.
+        env: that it trains in, made by `prepare` with `logged`.
+        about: whose training it is, as JSON; a state of another one is refused.
+        seconds: between two states.
+    """
+
+    def __init__(self, path: Path, player: Any, env: Any, about: Mapping[str, Any], seconds: float) -> None:
+        self.path, self.player, self.env, self.seconds = path, player, env, seconds
+        self.about = json.loads(json.dumps(about))
+        self.log: EnvLog = env.env
+        self.steps = 0  # of the state that is kept
+        self.reason = "" if checkpoints.can_resume(player) else f"{type(player).__name__} keeps no state"
+        self._interruption, self._written = Interruption(), time.monotonic()
+
+    def resume(self) -> None:
+        """Let the agent go on from the file, if it is there.
+
+        Raises:
+            ValueError: it is of another training, or damaged.
+        """
+        if self.reason or not self.path.is_file():
+            return
+        again = f"remove {self.path} to begin again"
+        state, about = checkpoints.decode(self.path)
+        here = [{key: value for key, value in one.items() if key != "versions"} for one in (about, self.about)]
+        if here[0] != here[1]:
+            other = sorted(key for key in here[1] if here[0].get(key) != here[1][key])
+            raise ValueError(f"{self.path} is of a training with another {' and '.join(other)}; {again}.")
+        if about.get("versions") != self.about.get("versions"):
+            print(f"valuegym: {self.path} was written by other versions; last bits may differ.", file=sys.stderr)
+        try:
+            checkpoints.replay(self.env, self.log, state["environment"])
+            self.player.resume(state["agent"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"The training in {self.path} cannot go on: {error}; {again}.") from None
+        self.steps = self.env.steps
+        print(f"valuegym: goes on from step {self.steps}, kept in {self.path}", file=sys.stderr)
+
+    def keep(self) -> None:
+        """Write the state, between two steps of the training."""
+        if self.log.unknown:
+            self.reason = f"the environment cannot be played again, for {self.log.unknown}"
+            return
+        state = {"agent": self.player.training_state(), "environment": self.log.state()}
+        write_atomically(self.path, checkpoints.encode(state, self.about))
+        self.steps, self._written = self.env.steps, time.monotonic()
+
+    def _after_step(self, player: Any) -> None:
+        requested = self._interruption.requested
+        if not self.reason and (requested or time.monotonic() >= self._written + self.seconds):
+            try:
+                self.keep()
+            except ValueError as error:
+                self.reason = str(error)
+        if requested:
+            raise KeyboardInterrupt
+
+    def __enter__(self) -> KeptTraining:
+        """Begin to keep states."""
+        self._stack = ExitStack()
+        if not self.reason:
+            self.player.after_step = self._after_step
+            self._stack.enter_context(self._interruption.watch())
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Stop keeping states; an interruption says what is kept.
+
+        Raises:
+            KeyboardInterrupt: there was one.
+        """
+        self._stack.close()
+        if not self.reason:
+            self.player.after_step = None
+        if kind is KeyboardInterrupt:
+            if self.steps:
+                raise KeyboardInterrupt(f"the training up to step {self.steps} is kept in {self.path}") from None
+            why = f", because {self.reason}" if self.reason else ""
+            raise KeyboardInterrupt(f"nothing of the training is kept{why}; the same command begins again.") from None
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,3 +152,66 @@ def _fill(axes: Any, panel: Panel) -> None:
         axes.set_ylim(*panel.limits)
     axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
     axes.grid(axis="y")
+
+
+HEAT = (COLOURS[0], "#fbd5b5", "#ffffff", "#bcd0f7", COLOURS[1])  # from -1 over 0 to 1
+GAP = 0.3  # between groups of rows or columns, in cells
+CELL = (0.43, 0.235)  # inches
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Numbers from -1 to 1 by row and column, in groups; cells that are not in `values` have a dash."""
+
+    title: str
+    rows: Sequence[Sequence[str]]
+    columns: Sequence[Sequence[str]]
+    values: Mapping[tuple[str, str], float]
+    bold: Collection[tuple[str, str]] = ()
+    marked: Mapping[str, str] = field(default_factory=dict)  # text beside a row, which gets a frame
+
+
+def heat_map(found: HeatMap) -> str:
+    """Return a heat map as SVG, with its numbers in the cells."""
+    from matplotlib.colors import LinearSegmentedColormap, to_hex
+
+    across, down = _places(found.columns), _places(found.rows)
+    width, height = (max(places.values(), default=0.0) + 1 for places in (across, down))
+    colour = LinearSegmentedColormap.from_list("heat", list(HEAT))
+    with new(1, 1, (2.2 + CELL[0] * width, 1.6 + CELL[1] * height)) as (figure, grid):
+        axes = grid[0, 0]
+        for (row, y), (column, x) in product(down.items(), across.items()):
+            value = found.values.get((row, column))
+            face = FAINT if value is None else to_hex(colour((min(max(value, -1.0), 1.0) + 1) / 2))
+            number = "-" if value is None else f"{round(value, 2) + 0.0:.2f}"
+            look = {"color": "white" if value is not None and abs(value) > 0.7 else INK, "fontsize": 7.2}
+            look["weight"] = "bold" if (row, column) in found.bold else "normal"
+            _rectangle(axes, (x, y, 1.0), facecolor=face, edgecolor="white", linewidth=0.8)
+            axes.text(x + 0.5, y + 0.53, number, ha="center", va="center", **look)
+        for row, note in found.marked.items():
+            _rectangle(axes, (0.0, down[row], width), facecolor="none", edgecolor=INK, linewidth=1.8, zorder=3)
+            axes.text(width + 0.15, down[row] + 0.53, f"◀ {note}", va="center", fontsize=8, weight="bold")
+        axes.set_xlim(-0.05, width + (3.2 if found.marked else 0.05))
+        axes.set_ylim(height + 0.05, -0.05)
+        axes.xaxis.tick_top()
+        axes.set_xticks([x + 0.4 for x in across.values()], list(across), rotation=45, ha="left")
+        axes.set_yticks([y + 0.53 for y in down.values()], list(down))
+        axes.tick_params(pad=2, labelcolor=INK, labelsize=8)
+        for label in axes.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() in found.marked else "normal")
+        axes.spines[["left", "bottom"]].set_visible(False)
+        figure.suptitle(found.title, x=0.01, ha="left", fontsize=10)
+        return svg(figure)
+
+
+def _rectangle(axes: Any, place: tuple[float, float, float], **look: Any) -> None:
+    """Draw a rectangle from x, y with a width, one cell high."""
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle(place[:2], place[2], 1, **look))
+
+
+def _places(groups: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return where each name of the groups begins; groups without names take no room."""
+    named = [(g, name) for g, group in enumerate(group for group in groups if group) for name in group]
+    return {name: i + GAP * g for i, (g, name) in enumerate(named)}

@@ -6,6 +6,7 @@ Only pytest and the standard library are imported here: tests/envs also runs whe
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 import socket
 from collections.abc import Callable
@@ -38,11 +39,26 @@ def _loopback_only(connect: Callable[[socket.socket, Any], Any]) -> Callable[[so
     return guarded
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes the home of a test. pytest's own numbered folders look at all there are, thousands of times."""
+    folder, numbers = tmp_path_factory.mktemp("homes"), itertools.count()
+
+    def make() -> Path:
+        home = folder / str(next(numbers))
+        home.mkdir()
+        return home
+
+    return make
+
+
 @pytest.fixture(autouse=True)
-def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _isolated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, _homes: Callable[[], Path]
+) -> None:
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, _loopback_only(getattr(socket.socket, name)))
-    home = tmp_path_factory.mktemp("home")
+    home = _homes()
     for variable in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(variable, str(home))
     for name in list(os.environ):

@@ -40,6 +40,7 @@ MAX_ARROWS = 60  # from one box of leaderboards/ to another
 # Functions of arrays: no gymnasium, and nothing of valuegym that is not pure itself.
 PURE = {
     "valuegym.agents.divergence",
+    "valuegym.agents.kl",
     "valuegym.agents.control.finite",
     "valuegym.envs.checks",
     "valuegym.agents.preference.comparisons",
@@ -62,8 +63,11 @@ PURE = {
     "valuegym.envs.elementary",
     "valuegym.envs.feedback.annotators",
     "valuegym.envs.feedback.answers",
+    "valuegym.envs.feedback.calibration",
     "valuegym.envs.feedback.segments",
+    "valuegym.envs.feedback.transforms",
     "valuegym.envs.feedback.utilities",
+    "valuegym.envs.feedback.values",
     "valuegym.envs.keys",
     "valuegym.envs.language.prefixes",
     "valuegym.envs.language.readings",

@@ -154,6 +154,12 @@ class Trainer:
         self._temperature_step = _Step([self.log_temperature], rate)
         self._targets: list[Tensor] = list(self.target_critics.parameters())
 
+    @property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimisers of actors, critics and temperatures by name."""
+        steps = {"actor": self._actor_step, "critics": self._critic_step, "temperature": self._temperature_step}
+        return {name: step.optimiser for name, step in steps.items()}
+
     @torch.no_grad()
     def act(self, observation: Tensor) -> Tensor:
         """Return sampled actions (N, A), one for each learner at its observation (N, D)."""

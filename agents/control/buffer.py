@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -58,3 +59,13 @@ class ReplayBuffer:
     def sample(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Return rows (*shape, 2 D + A + 2) drawn uniformly, with replacement."""
         return self.table[torch.randint(self.rows, shape, generator=generator)]
+
+    def state(self) -> dict[str, Any]:
+        """Return the rows that are there, and where the next one goes."""
+        return {"rows": self.table[: self.rows], "next": self._next}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take the rows of a buffer of the same size."""
+        rows = torch.as_tensor(state["rows"])
+        self.rows, self._next = len(rows), int(state["next"])
+        self.table[: self.rows] = rows

@@ -14,7 +14,7 @@ the loop of Janner et al. (2019), "When to trust your model: model-based policy 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from valuegym.agents.base import TrainingEnv, check_env, check_seed, finite_action
+from valuegym.agents.checkpoints import adam_state
 from valuegym.agents.control import losses
 from valuegym.agents.control.actor_critic import Optimisation, SoftActorCritic
 from valuegym.agents.control.buffer import ReplayBuffer, Transitions
@@ -220,6 +221,9 @@ class VaGraM:
         self.learner: SoftActorCritic | None = None
         self.data: Transitions | None = None
         self.refreshes, self.steps, self.model_fraction = 0, 0, 0.0
+        self.after_step: Callable[[VaGraM], None] | None = None  # called after each step of learning, to keep its state
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}  # those of a training of this agent alone
+        self._resumed: Mapping[str, Any] | None = None
         self.seconds = {"environment": 0.0, "model": 0.0, "critic": 0.0}
 
     # --- actions ---
@@ -310,10 +314,50 @@ class VaGraM:
         names = [name for name in state if name.startswith(f"{part}.")]
         module.load_state_dict({name.removeprefix(f"{part}."): state.pop(name) for name in names})
 
+    def training_state(self) -> dict[str, Any]:
+        """Return all that learning depends on besides the environment, between two steps (`agents.checkpoints`)."""
+        tables = {name: getattr(self, name) for name in ("real", "imagined")}
+        return {
+            "agent": self.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "model_fraction": self.model_fraction,
+            "seconds": self.seconds,
+            "observation": self.observation,
+            "validation": self._validation,
+            **{name: buffer.state() for name, buffer in tables.items()},
+            "optimisers": {name: adam_state(optimiser) for name, optimiser in self.optimisers.items()},
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Let the next call of `learn` go on from a state, with the same total of steps, to the same bits.
+
+        Raises:
+            ValueError: the state is one of other settings.
+        """
+        self.load_state_dict(state["agent"])
+        self._resumed = state
+
+    def restore(self, state: Mapping[str, Any], total_timesteps: int) -> None:
+        """Take the data and random numbers of a state, as `start` makes them empty.
+
+        Raises:
+            ValueError: the state is one of another number of steps.
+        """
+        if len(state["validation"]) != max(total_timesteps, 1) or self.steps > total_timesteps:
+            raise ValueError(f"The state is one of {len(state['validation'])} steps, not of {total_timesteps}.")
+        self.real = ReplayBuffer(max(total_timesteps, 1), self.D, self.A)
+        self.imagined = ReplayBuffer(self.settings.model_buffer, self.D, self.A)
+        for name in ("real", "imagined"):
+            getattr(self, name).load_state(state[name])
+        self._validation = torch.from_numpy(state["validation"])
+        self.rng.bit_generator.state = state["rng"]
+        self.model_fraction, self.seconds = state["model_fraction"], dict(state["seconds"])
+        self.observation, self.env.steps = state["observation"], self.steps
+
     # --- learning ---
 
     def learn(self, total_timesteps: int) -> VaGraM:
-        """Play this many steps and learn from them.
+        """Play this many steps and learn from them; after `resume`, those that are left of them.
 
         Raises:
             ValueError: an episode terminated and `terminal` is not given, or the number of steps is no integer of at
@@ -321,7 +365,8 @@ class VaGraM:
             DivergenceError: the model, the actor, a critic or a transition is not finite.
         """
         checks.integer("total_timesteps", total_timesteps, 0)
-        learn_together([self], total_timesteps)
+        state, self._resumed = self._resumed, None
+        learn_together([self], total_timesteps, state)
         return self
 
     def start(self, total_timesteps: int) -> None:

@@ -202,7 +202,8 @@ def load(source: str | Path, gguf_file: str | None = None, revision: str | None 
     options |= {"trust_remote_code": False} | ({"gguf_file": gguf_file} if gguf_file else {})
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **options)
     weights: dict[str, Any] = {} if gguf_file else {"use_safetensors": True}
-    model = transformers.AutoModelForCausalLM.from_pretrained(str(source), **options, **weights).float().eval()
+    model = transformers.AutoModelForCausalLM.from_pretrained(str(source), **options, **weights).eval()
+    model = model if gguf_file else model.float()  # one from GGUF is in single precision, and refuses to be converted
 
     def encode(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -80,6 +80,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 def segment_scores(rewards: Tensor, mask: Tensor, discount: float = 1.0) -> Tensor:
     """Return discounted sums of rewards (..., L) over the steps of segments, mask (..., L) -> (...)."""
+    if discount == 1.0:
+        return (rewards * mask).sum(-1)
     steps = torch.arange(rewards.shape[-1], device=rewards.device, dtype=rewards.dtype)
     return (rewards * mask * discount**steps).sum(-1)
 

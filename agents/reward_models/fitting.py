@@ -66,7 +66,7 @@ def fit(
     """
     groups: list[dict[str, object]] = [{"params": list(parameters)}]
     groups += [{"params": [parameter], "lr": lr} for parameter, lr in other_rates]
-    optimiser = torch.optim.Adam(groups, settings.lr, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.Adam(groups, settings.lr, weight_decay=settings.weight_decay, fused=True)
     trained = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     place, device = generator.device, trained[0].device
     rows = torch.arange(count, device=place).expand(members, count)

@@ -26,7 +26,14 @@ from valuegym.agents.reward_models.metrics import active_units
 from valuegym.agents.reward_models.pairs import UserSets, masked_mean
 from valuegym.envs import checks
 
-__all__ = ["VariationalPreference", "fit_variational", "kl_to_standard_normal", "user_active_units"]
+__all__ = [
+    "VariationalPreference",
+    "draw_context",
+    "fit_variational",
+    "kl_to_standard_normal",
+    "negative_evidence_bound",
+    "user_active_units",
+]
 
 _LOG_VARIANCE = 8.0  # bound of |log v|, reached smoothly
 
@@ -109,6 +116,28 @@ def user_active_units(model: VariationalPreference, sets: UserSets) -> Tensor:
     return active_units(model.posterior(sets, sets.present)[0])
 
 
+def draw_context(present: Tensor, order: Tensor, size: Tensor) -> Tensor:
+    """Return which pairs (..., n) of users are context: 1 to all of those present, those of the lowest `order`.
+
+    `order` (..., n) and `size` (...), the share of a user's pairs, are uniform draws on [0, 1).
+    """
+    rank = (order + 2 * (1 - present)).argsort(-1).argsort(-1)
+    return (rank <= (size * present.sum(-1))[..., None]).to(present.dtype)
+
+
+def negative_evidence_bound(
+    model: VariationalPreference, sets: UserSets, context: Tensor, noise: Tensor, beta: float
+) -> Tensor:
+    """Return the loss (E, U) of users in nats: the context (E, U, n) is read, and all pairs are predicted.
+
+    `noise` (E or 1, U, Z) is standard normal, of the latent vectors.
+    """
+    mean, log_variance = model.posterior(sets, context)
+    logits = model(sets, mean + noise * (0.5 * log_variance).exp())
+    answers = (sets.present * bt_loss(logits, sets.labels)).sum(-1)
+    return answers + beta * kl_to_standard_normal(mean, log_variance)
+
+
 def fit_variational(
     model: VariationalPreference,
     sets: UserSets,
@@ -132,16 +161,12 @@ def fit_variational(
 
     def losses(rows: Tensor, step: int) -> Tensor:
         batch = sets[rows]
-        # The pairs with the lowest random numbers are the context, 1 to n of them; all are predicted.
-        random = torch.rand(batch.labels.shape, generator=generator, device=place).to(device)
-        random = random + 2 * (1 - batch.present)
-        size = torch.rand(rows.shape, generator=generator, device=place).to(device) * batch.present.sum(-1)
-        context = (random.argsort(-1).argsort(-1) <= size[..., None]).to(batch.labels.dtype)
-        mean, log_variance = model.posterior(batch, context)
-        noise = torch.randn(mean.shape, generator=generator, device=place).to(device)
-        logits = model(batch, mean + noise * (0.5 * log_variance).exp())
-        answers = (batch.present * bt_loss(logits, batch.labels)).sum(-1)
+        order = torch.rand(batch.labels.shape, generator=generator, device=place).to(device)
+        context = draw_context(
+            batch.present, order, torch.rand(rows.shape, generator=generator, device=place).to(device)
+        )
+        noise = torch.randn((*rows.shape, model.latents), generator=generator, device=place).to(device)
         weight = beta * min(1.0, (step + 1) / rise) if rise else beta
-        return (answers + weight * kl_to_standard_normal(mean, log_variance)).mean(-1)
+        return negative_evidence_bound(model, batch, context, noise, weight).mean(-1)
 
     return fit("the variational model", model.parameters(), losses, len(sets), settings, generator, model.members)

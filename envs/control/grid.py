@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Axis", "Grid", "Points", "Step", "greedy", "solve"]
+__all__ = ["Axis", "Grid", "Points", "Step", "greedy", "solve", "solve_steps"]
 
 Floats = npt.NDArray[np.float64]
 Points = Sequence[Floats]  # one array (...) of coordinates for each axis
@@ -99,13 +99,24 @@ class Step(NamedTuple):
     ends: npt.NDArray[np.bool_]
 
 
-def solve(
-    grid: Grid, step: Callable[[Points, float], Step], actions: Floats, discount: float, tolerance: float
-) -> Floats:
-    """Optimal values (S,) for a scalar action from a list (A,), within `tolerance` of the fixed point.
+class _Table(NamedTuple):
+    """Transitions of every action from every node: the nodes around the next state (A, 2^d, S), and their weights."""
 
-    `step` maps coordinates (S,) and one action to a Step.
-    """
+    corners: npt.NDArray[Any]
+    weight: Floats  # times the discount, 0 where the episode ends
+    reward: Floats  # (A, S)
+
+    def improve(self, values: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Return the best value (S,) of one action followed by these values, and the action (S,)."""
+        best, choice = np.full(len(values), -np.inf), np.zeros(len(values), np.int64)
+        for a in range(len(self.reward)):
+            value = self.reward[a] + _mean(values, self.corners[a], self.weight[a])
+            better = value > best
+            best[better], choice[better] = value[better], a
+        return best, choice
+
+
+def _tabulate(grid: Grid, step: Callable[[Points, float], Step], actions: Floats, discount: float) -> _Table:
     nodes, S = grid.nodes(), grid.size
     index = np.empty((len(actions), 2 ** len(grid.axes), S), np.int32)
     weight = np.empty(index.shape)
@@ -115,21 +126,38 @@ def solve(
         index[a], weight[a] = grid.corners(after.points)
         weight[a] *= discount * ~after.ends
         reward[a] = after.reward
-    values, rows = np.zeros(S), np.arange(S)
+    return _Table(index, weight, reward)
+
+
+def solve(
+    grid: Grid, step: Callable[[Points, float], Step], actions: Floats, discount: float, tolerance: float
+) -> Floats:
+    """Optimal values (S,) for a scalar action from a list (A,), within `tolerance` of the fixed point.
+
+    `step` maps coordinates (S,) and one action to a Step.
+    """
+    table = _tabulate(grid, step, actions, discount)
+    values, rows = np.zeros(grid.size), np.arange(grid.size)
     while True:
-        best, choice = np.full(S, -np.inf), np.zeros(S, np.int64)
-        for a in range(len(actions)):
-            value = reward[a] + _mean(values, index[a], weight[a])
-            better = value > best
-            best[better], choice[better] = value[better], a
+        best, choice = table.improve(values)
         change = float(np.abs(best - values).max())
         values = best
         if change <= tolerance * (1 - discount):
             return values
-        chosen = index[choice, :, rows].T, weight[choice, :, rows].T, reward[choice, rows]
+        chosen = table.corners[choice, :, rows].T, table.weight[choice, :, rows].T, table.reward[choice, rows]
         chosen_index, chosen_weight, paid = (np.ascontiguousarray(part) for part in chosen)
         for _ in range(EVALUATIONS):
             values = paid + _mean(values, chosen_index, chosen_weight)
+
+
+def solve_steps(
+    grid: Grid, step: Callable[[Points, float], Step], actions: Floats, discount: float, steps: int
+) -> Floats:
+    """Optimal values (S,) of so many steps and nothing after them, by value iteration; arguments as in `solve`."""
+    table, values = _tabulate(grid, step, actions, discount), np.zeros(grid.size)
+    for _ in range(steps):
+        values = table.improve(values)[0]
+    return values
 
 
 def greedy(

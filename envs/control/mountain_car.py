@@ -20,7 +20,7 @@ from valuegym.envs.control import grid
 from valuegym.envs.rendering import control as rendering
 from valuegym.envs.rendering.palette import Control
 
-__all__ = ["MountainCarContinuous", "Parameters", "State", "Task", "arrived", "move", "value_grid", "values"]
+__all__ = ["MountainCarContinuous", "Parameters", "State", "Task", "arrived", "move", "step", "value_grid", "values"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -85,7 +85,8 @@ def value_grid(p: Parameters, nodes: tuple[int, int] = NODES) -> grid.Grid:
     return grid.Grid((grid.Axis(p.left, p.goal, nodes[0]), grid.Axis(-p.max_speed, p.max_speed, nodes[1])))
 
 
-def _step(p: Parameters, points: grid.Points, force: Any) -> grid.Step:
+def step(p: Parameters, points: grid.Points, force: Any) -> grid.Step:
+    """Return what a grid needs of a step under a force, in [-1, 1]."""
     position, velocity = points
     after = move(p, position, velocity, force)
     ends = arrived(p, *after)
@@ -96,7 +97,7 @@ def _step(p: Parameters, points: grid.Points, force: Any) -> grid.Step:
 def values(p: Parameters, nodes: tuple[int, int] = NODES) -> Floats:
     """Optimal values (S,) at the nodes, computed on first use in a few seconds."""
     forces = np.linspace(-1, 1, FORCES)
-    solved = grid.solve(value_grid(p, nodes), lambda at, a: _step(p, at, a), forces, p.discount, TOLERANCE)
+    solved = grid.solve(value_grid(p, nodes), lambda at, a: step(p, at, a), forces, p.discount, TOLERANCE)
     solved.setflags(write=False)
     return solved
 
@@ -246,7 +247,7 @@ class MountainCarContinuous:
         """Return the action that is greedy for the optimal value."""
         p = self.parameters
         forces, at = np.linspace(-1, 1, CANDIDATES), (state.position, state.velocity)
-        best = grid.greedy(value_grid(p), values(p), lambda x, a: _step(p, x, a), at, forces, p.discount)
+        best = grid.greedy(value_grid(p), values(p), lambda x, a: step(p, x, a), at, forces, p.discount)
         return best.astype(np.float32)[:, None]
 
     def references(self, task: Task) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from valuegym.envs import checks, elementary, keys, rollouts
 from valuegym.envs.control import grid
 from valuegym.envs.rendering import control as rendering
 
-__all__ = ["Parameters", "Pendulum", "State", "Task", "cost", "move", "value_grid", "values"]
+__all__ = ["Parameters", "Pendulum", "State", "Task", "cost", "move", "step", "value_grid", "values"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -82,7 +82,8 @@ def value_grid(p: Parameters, nodes: tuple[int, int] = NODES) -> grid.Grid:
     return grid.Grid((grid.Axis(-np.pi, np.pi, nodes[0], True), grid.Axis(-p.max_speed, p.max_speed, nodes[1])))
 
 
-def _step(p: Parameters, points: grid.Points, torque: Any) -> grid.Step:
+def step(p: Parameters, points: grid.Points, torque: Any) -> grid.Step:
+    """Return what a grid needs of a step under a torque, in N m."""
     angle, velocity = points
     paid = -cost(angle, velocity, torque)
     return grid.Step(move(p, angle, velocity, torque), paid, np.zeros(np.shape(paid), np.bool_))
@@ -92,7 +93,7 @@ def _step(p: Parameters, points: grid.Points, torque: Any) -> grid.Step:
 def values(p: Parameters, nodes: tuple[int, int] = NODES) -> Floats:
     """Optimal values (S,) at the nodes, computed on first use in a few seconds."""
     torques = p.max_torque * np.linspace(-1, 1, TORQUES)
-    solved = grid.solve(value_grid(p, nodes), lambda at, a: _step(p, at, a), torques, p.discount, TOLERANCE)
+    solved = grid.solve(value_grid(p, nodes), lambda at, a: step(p, at, a), torques, p.discount, TOLERANCE)
     solved.setflags(write=False)
     return solved
 
@@ -233,7 +234,7 @@ class Pendulum:
         p = self.parameters
         torques = p.max_torque * np.linspace(-1, 1, CANDIDATES)
         at = state.angle, state.velocity
-        best = grid.greedy(value_grid(p), values(p), lambda x, a: _step(p, x, a), at, torques, p.discount)
+        best = grid.greedy(value_grid(p), values(p), lambda x, a: step(p, x, a), at, torques, p.discount)
         return np.clip(best / p.max_torque, -1, 1).astype(np.float32)[:, None]
 
     def references(self, task: Task) -> tuple[Array, Array]:

@@ -102,7 +102,12 @@ class Boltzmann(models.BradleyTerry):
     def probability(self, difference: Any) -> Any:
         """Return the logistic function, 1/2 at a difference of 0 however low the temperature is."""
         with np.errstate(over="ignore", under="ignore"):
-            return 0.5 * (1.0 + np.tanh(0.5 * (np.asarray(difference) / self.temperature)))
+            return _logistic(np.asarray(difference) / self.temperature)
+
+
+def _logistic(x: Any) -> Any:
+    """Return 1 / (1 + exp(-x)), written with tanh so that nothing overflows."""
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
 @dataclass(frozen=True)
@@ -294,10 +299,30 @@ class Annotator:
         """
         if hasattr(self.utility, "difference"):
             return checks.reals("difference(first, second)", self.utility.difference(first, second), (len(first),))
-        sides = [checks.reals("utility(segments)", self.utility(part), (len(part),)) for part in (first, second)]
+        sides = [self.utility(part) for part in (first, second)]
+        if type(self.utility) in (PartialReturn, MyopicReturn) and self.perception is None:
+            d: Floats = sides[1] - sides[0]  # the common case: sums of rewards are finite unless they overflow
+            if np.logical_and.reduce(np.isfinite(d)):
+                return d
+        sides = [checks.vector("utility(segments)", side, len(first)) for side in sides]
         if self.perception is not None:
             sides = [checks.reals("perception(utility)", self.perception(side), side.shape) for side in sides]
         return sides[1] - sides[0]
+
+    def _choose(self, d: Floats, uniform: Floats) -> Answers:
+        """Return the choices between differing utilities, before any noise."""
+        choice = self.choice
+        if type(choice) is Boltzmann:  # the common case: nothing is computed twice, and what is computed here is valid
+            with np.errstate(over="ignore", under="ignore"):
+                x = d / choice.temperature
+                p = _logistic(x)
+                strength = np.minimum(np.rint(np.abs(x)), MAX_STRENGTH)
+            return Answers.computed((uniform < p).astype(np.float64), p, strength)
+        scale = getattr(choice, "temperature", getattr(choice, "scale", None))
+        with np.errstate(over="ignore"):
+            strengths = None if scale is None else np.minimum(np.rint(np.abs(d) / scale), MAX_STRENGTH)
+        labels = check_labels("choice.label(difference, uniform)", choice.label(d, uniform), len(d))
+        return Answers(labels, np.asarray(choice.probability(d), np.float64), strengths)
 
     def __call__(self, first: Segments, second: Segments, rng: np.random.Generator) -> Answers:
         """Compare N pairs of segments.
@@ -308,11 +333,7 @@ class Annotator:
         N = _pairs(first, second)
         uniform = rng.random((1 + len(self.noise), N))
         d = self.difference(first, second)
-        scale = getattr(self.choice, "temperature", getattr(self.choice, "scale", None))
-        with np.errstate(over="ignore"):
-            strength = None if scale is None else np.minimum(np.rint(np.abs(d) / scale), MAX_STRENGTH)
-        labels = check_labels("choice.label(difference, uniform)", self.choice.label(d, uniform[0]), N)
-        answers = Answers(labels, np.asarray(self.choice.probability(d), np.float64), strength)
+        answers = self._choose(d, uniform[0])
         for noise, draws in zip(self.noise, uniform[1:], strict=True):
             answers = noise(answers, first, second, draws)
         return answers

@@ -54,6 +54,14 @@ class Answers:
         for name, value in (("labels", labels), ("probability", probability), ("strength", strength), ("user", user)):
             object.__setattr__(self, name, value)
 
+    @classmethod
+    def computed(cls, labels: Floats, probability: Floats, strength: Floats) -> Answers:
+        """Return answers by nobody known, without a check of the columns (N,) float64 that the caller has computed."""
+        answers = object.__new__(cls)
+        user = np.full(len(labels), -1, np.int64)
+        vars(answers).update(labels=labels, probability=probability, strength=strength, user=user)
+        return answers
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -23,7 +23,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,20 @@ from valuegym.envs import checks
 from valuegym.envs.feedback.answers import Answers, Feedback
 from valuegym.envs.feedback.segments import Segments
 
-__all__ = ["FORMAT", "KIND", "LABELS", "Stored", "pack", "parse_json", "read", "unpack", "write", "write_atomically"]
+__all__ = [
+    "FORMAT",
+    "KIND",
+    "LABELS",
+    "Stored",
+    "arrays_of",
+    "from_arrays",
+    "pack",
+    "parse_json",
+    "read",
+    "unpack",
+    "write",
+    "write_atomically",
+]
 
 Array = npt.NDArray[Any]
 
@@ -73,6 +86,12 @@ def write_atomically(path: Path, content: bytes, keep: bool = False) -> bool:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+    if os.name == "posix":  # the name of the file, too, is on the disk before anybody relies on it
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     return True
 
 
@@ -87,20 +106,26 @@ def _lay(side: str, segments: Segments) -> dict[str, Array]:
     return found | {f"{side}.info.{name}": value for name, value in segments.info.items()}
 
 
+def arrays_of(first: Segments, second: Segments, answers: Answers | None = None) -> dict[str, Array]:
+    """Return pairs, with their answers if there are any, as arrays by their names in the format."""
+    arrays = {**_lay("first", first), **_lay("second", second)}
+    if answers is not None:
+        arrays |= {name: getattr(answers, name) for name in _ANSWERS}
+    return arrays
+
+
 def pack(first: Segments, second: Segments, answers: Answers | None = None) -> bytes:
     """Return pairs, with their answers if there are any, as the content of a file of arrays.
 
     Raises:
         ValueError: an array holds objects, which could only be pickled.
     """
-    arrays = {**_lay("first", first), **_lay("second", second)}
-    if answers is not None:
-        arrays |= {name: getattr(answers, name) for name in _ANSWERS}
+    arrays = arrays_of(first, second, answers)
     for name, value in arrays.items():
         if value.dtype.hasobject:
             raise ValueError(f"{name} holds Python objects; expected numbers, texts or bytes.")
     content = io.BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(content, **{name: np.ascontiguousarray(value) for name, value in arrays.items()})  # type: ignore[arg-type]
     return content.getvalue()
 
 
@@ -115,6 +140,16 @@ def unpack(content: bytes) -> tuple[Segments, Segments, Answers | None]:
             arrays = {name: archive[name] for name in archive.files}
     except Exception as error:  # a broken archive may raise anything, from zlib.error to MemoryError
         raise ValueError(f"it is no archive of arrays without pickle ({type(error).__name__}).") from None
+    return from_arrays(arrays)
+
+
+def from_arrays(arrays: Mapping[str, Array]) -> tuple[Segments, Segments, Answers | None]:
+    """Return the pairs that arrays by their names in the format hold, and their answers, None where there are none.
+
+    Raises:
+        ValueError: an array is missing or unknown, or arrays do not fit.
+    """
+    arrays = dict(arrays)
     sides = [_side(side, arrays) for side in ("first", "second")]
     answers = None
     if "labels" in arrays:

@@ -5,6 +5,7 @@ too, and the run, or a later one, fetches the answers:
 
     env = PreferenceFeedback(env, FileAnnotator("queries"), budget=100)     # one process: asks, and learns
     python -m valuegym.envs.feedback.human queries                          # another: answers at a console
+    python -m valuegym.envs.feedback.human queries --http 8000              # or serves the pairs to programs (`http`)
 
 A pair's name is the hash of what it holds, every file appears as a whole or not at all, and no answer is ever replaced
 or deleted. So whatever is killed at whatever moment, no pair or answer is lost, and no answered pair is shown again.
@@ -16,10 +17,11 @@ import argparse
 import contextlib
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -28,9 +30,10 @@ from valuegym.envs.feedback import data
 from valuegym.envs.feedback.answers import MAX_STRENGTH, Answers, Feedback, check_labels, join
 from valuegym.envs.feedback.segments import Segments
 
-__all__ = ["ConsoleAnnotator", "FileAnnotator", "answer_pending", "describe", "main"]
+__all__ = ["ConsoleAnnotator", "FileAnnotator", "answer_pending", "describe", "main", "parse_answer"]
 
 PROMPT = "1 first, 2 second, = the same, ? can't tell, q stop; 1+ to 1+++ for slightly to much better: "
+_ID = re.compile(r"[0-9a-f]{32}")
 _CODES = {"1": 0.0, "2": 1.0, "=": 0.5, "?": np.nan}
 
 
@@ -102,6 +105,24 @@ class ConsoleAnnotator:
                 return _CODES[sign], float(plus) if plus else np.nan
 
 
+def parse_answer(record: dict[str, Any]) -> Answers:
+    """Return the answer (N = 1) that a JSON object states: `label` and, where known, `strength` and `user`.
+
+    Raises:
+        ValueError: a name is unknown, or a value is not as `FileAnnotator` says.
+    """
+    if "label" not in record or not set(record) <= {"label", "strength", "user"}:
+        raise ValueError(f"it has the names {sorted(record)}; expected label, and perhaps strength and user.")
+    label, strength, user = (record.get(name) for name in ("label", "strength", "user"))
+    if isinstance(label, bool):
+        raise ValueError(f"label is {label}; expected 0, 1, 0.5 or null.")
+    return Answers(
+        check_labels("label", np.nan if label is None else label, 1),
+        strength=None if strength is None else np.array([checks.real("strength", strength, 0, MAX_STRENGTH)]),
+        user=None if user is None else np.array([checks.integer("user", user, 0)]),
+    )
+
+
 class FileAnnotator:
     """People who answer later: queries and answers are files in a folder.
 
@@ -143,6 +164,10 @@ class FileAnnotator:
         answered = {path.stem for path in self._answers.glob("*.json")}
         return sorted(path.stem for path in self._pairs.glob("*.npz") if path.stem not in answered)
 
+    def holds(self, name: str) -> bool:
+        """Return whether there is a pair of this id."""
+        return _ID.fullmatch(name) is not None and self._pair(name).is_file()
+
     def pair(self, name: str) -> tuple[Segments, Segments]:
         """Return a pair, N = 1.
 
@@ -150,7 +175,7 @@ class FileAnnotator:
             ValueError: there is none of this id, or its file is not as it was written.
         """
         path = self._pair(name)
-        if Path(name).name != name or not path.is_file():
+        if not self.holds(name):
             raise ValueError(f"There is no pair {name!r} in {self._pairs}.")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest()[:32] != name:
@@ -165,14 +190,36 @@ class FileAnnotator:
             ValueError: there is no such pair, it has an answer, or the answer is invalid.
         """
         self.pair(name)
-        value = check_labels("label", label, 1)[0]
-        record = {"label": None if np.isnan(value) else value}
-        if strength is not None:
-            record["strength"] = checks.real("strength", strength, 0, MAX_STRENGTH)
-        if user is not None:
-            record["user"] = checks.integer("user", user, 0)
-        if not data.write_atomically(self._answer(name), json.dumps(record).encode(), keep=True):
+        check_labels("label", label, 1)
+        record = {"label": None if np.isnan(label) else float(label), "strength": strength, "user": user}
+        if not self.put(name, parse_answer(record)):
             raise ValueError(f"The pair {name} has an answer already, in {self._answer(name)}.")
+
+    def put(self, name: str, answer: Answers) -> bool:
+        """Store the answer (N = 1) to a pair that is there; return False where it has one, which stays.
+
+        When it returns, the answer is on the disk.
+        """
+        label, strength, user = answer.labels[0], answer.strength[0], answer.user[0]
+        record = {"label": None if np.isnan(label) else float(label)}
+        if not np.isnan(strength):
+            record["strength"] = float(strength)
+        if user >= 0:
+            record["user"] = int(user)
+        return data.write_atomically(self._answer(name), json.dumps(record).encode(), keep=True)
+
+    def answered(self, name: str) -> Answers:
+        """Return the answer (N = 1) to a pair.
+
+        Raises:
+            FileNotFoundError: it has none.
+            ValueError: its file holds no answer; the message names it.
+        """
+        return self._read(self._answer(name))
+
+    def count_answered(self) -> int:
+        """Return how many pairs have an answer."""
+        return sum(1 for _ in self._answers.glob("*.json"))
 
     def collect(self) -> Feedback | None:
         """Return the answered pairs that this object has not returned yet; a new object returns all again.
@@ -191,17 +238,7 @@ class FileAnnotator:
     def _read(path: Path) -> Answers:
         """Return the answer in a file, N = 1."""
         try:
-            record = data.parse_json(path.read_bytes())
-            if "label" not in record or not set(record) <= {"label", "strength", "user"}:
-                raise ValueError(f"it has the names {sorted(record)}; expected label, and perhaps strength and user.")
-            label, strength, user = (record.get(name) for name in ("label", "strength", "user"))
-            if isinstance(label, bool):
-                raise ValueError(f"label is {label}; expected 0, 1, 0.5 or null.")
-            return Answers(
-                check_labels("label", np.nan if label is None else label, 1),
-                strength=None if strength is None else np.array([checks.real("strength", strength, 0, MAX_STRENGTH)]),
-                user=None if user is None else np.array([checks.integer("user", user, 0)]),
-            )
+            return parse_answer(data.parse_json(path.read_bytes()))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -224,16 +261,51 @@ def answer_pending(files: FileAnnotator, console: ConsoleAnnotator, user: int | 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Answer the queries in a folder at the console."""
-    parser = argparse.ArgumentParser(prog="python -m valuegym.envs.feedback.human", description=main.__doc__)
+    """Answer the queries in a folder at the console, or serve them on this machine."""
+    parser = argparse.ArgumentParser(
+        prog="python -m valuegym.envs.feedback.human",
+        description=main.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="""examples:
+  python -m valuegym.envs.feedback.human queries
+  python -m valuegym.envs.feedback.human queries --user 3
+  python -m valuegym.envs.feedback.human queries --http 8000
+
+With --http the pairs are JSON at http://127.0.0.1:PORT/next, and answers go to /answer; the
+commands that fetch and answer a pair are printed. Ctrl-C ends it, and every answer is kept.""",
+    )
     parser.add_argument("folder", help="folder of a FileAnnotator")
-    parser.add_argument("--user", type=int, help="number of the person who answers")
+    parser.add_argument("--user", type=int, metavar="N", help="number of the person who answers")
+    parser.add_argument(
+        "--http",
+        type=int,
+        metavar="PORT",
+        help="serve the pairs on this machine alone; port 0 is any free one",
+    )
     options = parser.parse_args(arguments)
     if not Path(options.folder, "pairs").is_dir():
-        parser.error(f"there are no queries in {options.folder}")
+        parser.error(f"there are no queries in {options.folder}; expected the folder of a FileAnnotator")
     files = FileAnnotator(options.folder)
-    count = answer_pending(files, ConsoleAnnotator(), options.user)
-    print(f"{count} answered, {len(files.pending())} to go.")
+    if options.http is None:
+        count = answer_pending(files, ConsoleAnnotator(), options.user)
+        print(f"{count} answered, {len(files.pending())} to go.")
+        return 0
+    from valuegym.envs.feedback.http import AnswerServer
+
+    try:
+        server = AnswerServer(files, options.http, user=options.user)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    header = f"-H 'Authorization: Bearer {server.token}'"
+    print(
+        f"{len(files.pending())} pairs wait at {server.url}; Ctrl-C ends this, and answers stay in {files.folder}.\n"
+        f"  curl {header} {server.url}/next\n"
+        f'  curl {header} -H \'Content-Type: application/json\' -d \'{{"id": "ID", "label": 1}}\' {server.url}/answer',
+        flush=True,
+    )
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(server):
+        server.serve()
+    print(f"\n{files.count_answered()} answered, {len(files.pending())} to go.")
     return 0
 
 

@@ -6,6 +6,7 @@ them without a loop over steps or pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -74,10 +75,17 @@ def check_space(name: str, space: gym.Space[Any], dictionary: bool = True) -> No
         )
 
 
+_ROW, _FIRST, _STOP, _LIVE, _OVER = range(5)  # columns of the table of episodes
+_FIRST_ROW = np.zeros(1, np.int64)
+_FAR = np.iinfo(np.int64).max
+
+
 class Experience:
     """The last steps of B environments, from which segments are drawn.
 
-    An episode of T steps takes T + 1 records: one for each step, and one for its last observation.
+    An episode of T steps takes T + 1 records: one for each step, and one for its last observation. The records of an
+    environment lie side by side in memory, so that a segment is copied as one block, and where segments may start
+    follows from a table of episodes.
 
     Args:
         observation_space: of one environment, as in `check_space`.
@@ -95,35 +103,52 @@ class Experience:
         self.rows, self.memory = checks.integer("rows", rows, 1), checks.integer("memory", memory, 2)
 
         def empty(space: gym.Space[Any]) -> Array:
-            return np.zeros((self.memory, rows, *(space.shape or ())), space.dtype)
+            return np.zeros((rows, self.memory, *(space.shape or ())), space.dtype)
 
         if isinstance(observation_space, gym.spaces.Dict):
             self._observations: Any = {name: empty(space) for name, space in observation_space.spaces.items()}
         else:
             self._observations = empty(observation_space)
         self._actions = empty(action_space)
-        self._rewards = np.zeros((self.memory, rows))
-        self._is_step = np.zeros((self.memory, rows), np.bool_)  # else the last record of an episode, or unused
-        self._ends = np.zeros((self.memory, rows), np.bool_)  # the step terminated its episode
-        self._waits = np.zeros((self.memory, rows), np.bool_)  # the step waited for the horizon: nothing happened in it
-        self._over = np.zeros((self.memory, rows), np.bool_)  # a last record of an episode that has ended
+        self._rewards = np.zeros((rows, self.memory))
+        self._ends = np.zeros((rows, self.memory), np.bool_)  # the step terminated its episode
         self._count = np.zeros(rows, np.int64)  # records written
+        # Of each episode: its row, the numbers of its first record and of the one after its last, the number of the
+        # first step that waited for the horizon, where nothing happens, and whether it has ended.
+        self._episodes = np.zeros((2 * rows, 5), np.int64)
+        self._entries = 0  # in the table
+        self._current = np.zeros(rows, np.int64)  # the entry of each row
 
     def begin(self, observations: Any, rows: Array) -> None:
         """Start episodes in some rows, an index array, with these observations (n, ...)."""
-        self.finish(rows[self._count[rows] > 0])  # the former episode is complete
-        self._write(observations, rows)
+        before = rows[self._count[rows] > 0]
+        self.finish(before)  # the former episode is complete
+        self._episodes[self._current[before], _STOP] = self._count[before]
+        if self._entries + len(rows) > len(self._episodes):
+            self._make_room(len(rows))
+        entries = self._entries + np.arange(len(rows))
+        self._episodes[entries] = [0, 0, _FAR, _FAR, 0]
+        self._episodes[entries, _ROW], self._episodes[entries, _FIRST] = rows, self._count[rows]
+        self._current[rows] = entries
+        self._entries += len(rows)
+        self._write(observations, rows, self._count[rows] % self.memory)
 
-    def _write(self, observations: Any, rows: Array) -> None:
+    def _make_room(self, n: int) -> None:
+        """Drop episodes that were overwritten, and lengthen the table if there is still no room for n more."""
+        table = self._episodes[: self._entries]
+        kept = table[:, _STOP] > (self._count - self.memory)[table[:, _ROW]]
+        self._current = (np.cumsum(kept) - 1)[self._current]
+        self._entries = int(kept.sum())
+        former, self._episodes = table[kept], np.zeros((2 * (self._entries + n), 5), np.int64)
+        self._episodes[: self._entries] = former
+
+    def _write(self, observations: Any, rows: Any, at: Any) -> None:
         """Add a record with an observation, from which no step has been made."""
-        at = self._count[rows] % self.memory
         if isinstance(self._observations, dict):
             for name, ring in self._observations.items():
-                ring[at, rows] = observations[name]
+                ring[rows, at, ...] = observations[name]
         else:
-            self._observations[at, rows] = observations
-        for ring in (self._is_step, self._ends, self._waits, self._over):
-            ring[at, rows] = False
+            self._observations[rows, at, ...] = observations
         self._count[rows] += 1
 
     def add(
@@ -137,65 +162,101 @@ class Experience:
     ) -> None:
         """Add a step of some rows, an index array: actions, rewards, next observations, all (n, ...).
 
-        `waits` (n,) bool marks steps after the end of an episode; none by default.
+        `waits` (n,) bool marks steps after the end of an episode, which wait for its horizon; none by default.
 
         Raises:
             ValueError: a reward is not finite.
         """
-        rewards = checks.reals("the reward of the environment", rewards, (len(rows),))
-        at = (self._count[rows] - 1) % self.memory
-        self._actions[at, rows], self._rewards[at, rows] = actions, rewards
-        self._is_step[at, rows], self._ends[at, rows] = True, terminated
-        self._waits[at, rows] = False if waits is None else waits
-        self._write(observations, rows)
+        rewards = checks.vector("the reward of the environment", rewards, len(rows))
+        if waits is not None and waits.any():
+            self._wait(rows[waits])
+        self._step(actions, rewards, observations, terminated, rows)
+
+    def add_one(self, action: Any, reward: float, observation: Any, terminated: bool, waits: bool) -> None:
+        """Add a step of the first row, as `add` does of several.
+
+        Raises:
+            ValueError: the reward is not finite.
+        """
+        if not math.isfinite(reward):
+            checks.vector("the reward of the environment", np.array([reward]), 1)
+        if waits:
+            self._wait(_FIRST_ROW)
+        self._step(action, reward, observation, terminated, 0)
+
+    def _wait(self, rows: Array) -> None:
+        """Note that the next step of some rows waits, and so do all that follow in the episode."""
+        entries = self._current[rows]
+        self._episodes[entries, _LIVE] = np.minimum(self._episodes[entries, _LIVE], self._count[rows] - 1)
+
+    def _step(self, actions: Any, rewards: Any, observations: Any, terminated: Any, rows: Any) -> None:
+        """Complete the last records of some rows, or of one, and add the next ones."""
+        last = self._count[rows] - 1
+        at = last % self.memory
+        self._actions[rows, at, ...] = actions
+        self._rewards[rows, at], self._ends[rows, at] = rewards, terminated
+        self._write(observations, rows, (last + 1) % self.memory)
 
     def finish(self, rows: Array) -> None:
         """Note that the episodes of some rows have ended."""
-        self._over[(self._count[rows] - 1) % self.memory, rows] = True
+        self._episodes[self._current[rows], _OVER] = 1
 
-    def _starts(self, length: int) -> tuple[Array, Array, Array]:
-        """Return where segments may start: row (n,), number of the record (n,), steps (n,) at most `length`.
+    def _starts(self, length: int) -> tuple[Array, Array, Array, Array]:
+        """Return where segments may start, by episode: row, number of the first start, of the last record, starts.
 
         All stretches of `length` steps within an episode that do not begin after its end, and whole episodes that are
-        shorter and have ended.
+        shorter and have ended. Episodes are in the order of rows, and of time within a row.
         """
-        oldest = np.maximum(self._count - self.memory, 0)
-        kept = min(self.memory, int(self._count.max()))
-        number = oldest[:, None] + np.arange(kept)  # (B, M), in the order of time
-        row = np.arange(self.rows)[:, None]
-        used = number < self._count[:, None]
-        step = self._is_step[number % self.memory, row] & used
-        index = np.arange(kept)
-        last = np.where(step, kept, index)  # of the episode: the next record that is no step
-        last = np.minimum.accumulate(last[:, ::-1], 1)[:, ::-1]
-        left = np.where(step, last - index, 0)
-        first = step & np.concatenate([np.ones((self.rows, 1), np.bool_), ~step[:, :-1]], 1)
-        first[:, 0] &= oldest == 0  # else the episode's beginning may have been overwritten
-        end = self._over[(oldest[:, None] + np.minimum(last, kept - 1)) % self.memory, row]
-        waits = self._waits[number % self.memory, row]
-        rows, columns = np.nonzero(((left >= length) & ~waits) | (first & (left > 0) & end))
-        return rows, number[rows, columns], np.minimum(left[rows, columns], length)
+        table = self._episodes[: self._entries]
+        row, first, stop, live, over = table[np.argsort(table[:, _ROW], kind="stable")].T
+        last = np.minimum(stop, self._count[row]) - 1
+        oldest = np.maximum(self._count - self.memory, 0)[row]
+        start = np.maximum(first, oldest)
+        starts = np.maximum(np.minimum(last - length, live - 1) - start + 1, 0)
+        # Where the oldest record is, the episode's beginning may have been overwritten.
+        short = (starts == 0) & (over == 1) & (last > first) & ((first > oldest) | (oldest == 0))
+        return row, start, last, np.where(short, 1, starts)
 
     def pairs(self, n: int, length: int, rng: np.random.Generator) -> tuple[Segments, Segments] | None:
         """Return n pairs of two different segments, all segments with equal chances; None if there are not two yet."""
-        if self._count.max() <= length and not self._over.any():  # no segment is complete
+        row, start, last, starts = self._starts(length)
+        until = np.cumsum(starts)
+        total = int(until[-1]) if len(until) else 0
+        if total < 2:
             return None
-        rows, numbers, steps = self._starts(length)
-        if len(rows) < 2:
-            return None
-        one = rng.integers(len(rows), size=n)
-        two = (one + 1 + rng.integers(len(rows) - 1, size=n)) % len(rows)
-        first, second = (self._take(rows[at], numbers[at], steps[at], length) for at in (one, two))
-        return first, second
+        one = rng.integers(total, size=n)
+        two = (one + 1 + rng.integers(total - 1, size=n)) % total
+
+        def side(index: Array) -> Segments:
+            episode = np.searchsorted(until, index, side="right")
+            number = start[episode] + index - (until - starts)[episode]
+            return self._take(row[episode], number, np.minimum(last[episode] - number, length), length)
+
+        return side(one), side(two)
 
     def _take(self, rows: Array, numbers: Array, steps: Array, length: int) -> Segments:
         """Return the segments that start at these records."""
-        at = (numbers[:, None] + np.minimum(np.arange(length + 1), steps[:, None])) % self.memory
-        row = rows[:, None]
+        at = numbers % self.memory
+        apart = np.flatnonzero((steps < length) | (at + length >= self.memory))  # shorter, or not in one block
+        places = (numbers[apart, None] + np.minimum(np.arange(length + 1), steps[apart, None])) % self.memory
+
+        def take(ring: Array, records: int) -> Array:
+            blocks = self.rows * self.memory - records + 1
+            if blocks < 1:
+                taken = np.empty((len(rows), records, *ring.shape[2:]), ring.dtype)
+            else:
+                block = np.ndarray(
+                    (blocks, records, *ring.shape[2:]), ring.dtype, ring, 0, (ring.strides[1], *ring.strides[1:])
+                )
+                taken = block[np.minimum(rows * self.memory + at, blocks - 1)]
+            if len(apart):
+                taken[apart] = ring[rows[apart, None], places[:, :records]]
+            return taken
+
         return Segments(
-            each(lambda ring: ring[at, row], self._observations),
-            self._actions[at[:, :-1], row],
-            self._rewards[at[:, :-1], row],
+            each(lambda ring: take(ring, length + 1), self._observations),
+            take(self._actions, length),
+            take(self._rewards, length),
             steps,
-            self._ends[at[np.arange(len(rows)), steps - 1], rows],
+            self._ends[rows, (numbers + steps - 1) % self.memory],
         )

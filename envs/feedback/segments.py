@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Segments:
     Attributes:
         observations: (N, L+1, ...) or a dictionary of such arrays; of a step, and of what follows the last one.
         actions: (N, L, ...).
-        rewards: (N, L) float64, true ones; NaN where unknown. None: all unknown.
+        rewards: (N, L) float64 in Fortran order, true ones; NaN where unknown. None: all unknown.
         lengths: (N,) int64 from 1 to L. None: all L.
         terminated: (N,) bool, whether the last step ended the episode. None: none did.
         info: further columns by name, each (N, ...), such as `user` or `profile`.
@@ -68,7 +69,9 @@ class Segments:
         else:
             observations = _leading("observations", self.observations, (N, L + 1))
         rewards = np.full((N, L), np.nan) if self.rewards is None else np.asarray(self.rewards)
-        if rewards.shape != (N, L) or rewards.dtype.kind not in "fiu" or np.isinf(rewards).any():
+        numbers = rewards.shape == (N, L) and rewards.dtype.kind in "fiu"
+        known = numbers and bool(np.isfinite(rewards).all())
+        if not numbers or (not known and np.isinf(rewards).any()):
             raise ValueError(
                 f"rewards has shape {rewards.shape} and type {rewards.dtype}; expected numbers of shape ({N}, {L}), "
                 "none of them infinite."
@@ -86,16 +89,18 @@ class Segments:
             if not value.ndim or len(value) != N:
                 raise ValueError(f"info[{name!r}] has shape {value.shape}; expected ({N}, ...).")
         if N and lengths.min() < L:
-            step, rows = np.arange(L), np.arange(N)[:, None]
-            over = step >= lengths[:, None]
-            last = np.minimum(np.arange(L + 1), lengths[:, None])
-            observations = each(lambda value: value[rows, last], observations)
+            over = np.arange(L) >= lengths[:, None]
+            observations = each(lambda value: _repeat_last(value, lengths), observations)
             actions = actions.copy()
             actions[over] = 0
             rewards = np.where(over, 0.0, rewards)
-        values = (observations, actions, rewards.astype(np.float64), lengths, terminated, info)
+        known = known or not np.isnan(rewards).any()
+        # Sums over steps read rewards step by step: the steps of all segments lie side by side in memory.
+        rewards = rewards.astype(np.float64, order="F")
+        values = (observations, actions, rewards, lengths, terminated, info)
         for name, value in zip(self.__dataclass_fields__, values, strict=True):
             object.__setattr__(self, name, value)
+        vars(self)["rewards_known"] = known  # so that annotators need not look again
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -125,6 +130,11 @@ class Segments:
     def mask(self) -> npt.NDArray[np.bool_]:
         """(N, L) bool, True at steps and False at padding."""
         return np.arange(self.steps) < self.lengths[:, None]
+
+    @cached_property
+    def rewards_known(self) -> bool:
+        """True where the rewards of all steps are known."""
+        return not np.isnan(self.rewards).any()
 
     def without(self, *columns: str, rewards: bool = True) -> Segments:
         """Return the segments without some columns of `info`, and by default with unknown rewards."""
@@ -187,6 +197,15 @@ def _join(values: list[Array], steps: int | None, name: str) -> Array:
             f"{name} has shapes {[value.shape for value in values]}; expected equal ones after the first axis."
         )
     return np.concatenate(values)
+
+
+def _repeat_last(observations: Array, lengths: Array) -> Array:
+    """Return observations (N, L+1, ...) in which what follows step `lengths` (N,) is that of this step."""
+    short = np.flatnonzero(lengths < observations.shape[1] - 1)
+    last = np.minimum(np.arange(observations.shape[1]), lengths[short, None])
+    padded = observations.copy()
+    padded[short] = observations[short[:, None], last]
+    return padded
 
 
 def _numeric(name: str, value: Any) -> Array:

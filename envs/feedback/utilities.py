@@ -55,19 +55,28 @@ class Comparison(Protocol):
         """Return how much better (N,) the second is than the first."""
 
 
-def _rewards(segments: Segments) -> Floats:
-    """Return the rewards (N, L)."""
-    if np.isnan(segments.rewards).any():
+def _total(signal: Array, factor: Array | None) -> Floats:
+    """Return sums over the steps, (N, L) -> (N,), one step after another: the same bits for any N.
+
+    A factor of None is 1 everywhere.
+    """
+    # numpy adds whole columns where those lie side by side in memory, and else entries of a row in an order of its own.
+    signal = np.asfortranarray(signal) if factor is None else np.multiply(factor, signal, order="F")
+    if len(signal) == 1:  # a single row is both
+        return 0.0 + np.add.accumulate(signal, 1)[:, -1]
+    return np.add.reduce(signal, 1, initial=0.0)
+
+
+def _discounts(discount: float, steps: int) -> Array | None:
+    """Return discount**t of steps t from 0, None where all are 1."""
+    return None if discount == 1.0 else np.asarray(discount ** np.arange(steps))
+
+
+def _return(segments: Segments, factor: Array | None) -> Floats:
+    """Return the weighted sums (N,) of rewards."""
+    if not segments.rewards_known:
         raise ValueError("The rewards of a segment are unknown (NaN); expected those that the annotator compares.")
-    return segments.rewards
-
-
-def _total(signal: Array, factor: Array) -> Floats:
-    """Return sums over the steps, (N, L) -> (N,), one step after another: the same bits for any N."""
-    total = np.zeros(len(signal))
-    for t in range(signal.shape[1]):
-        total = total + factor[..., t] * signal[:, t]
-    return total
+    return _total(segments.rewards, factor)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class PartialReturn:
 
     def __call__(self, segments: Segments) -> Floats:
         """Return the partial returns (N,)."""
-        return _total(_rewards(segments), np.asarray(self.discount ** np.arange(segments.steps)))
+        return _return(segments, _discounts(self.discount, segments.steps))
 
 
 @dataclass(frozen=True)
@@ -105,8 +114,10 @@ class MyopicReturn:
 
     def __call__(self, segments: Segments) -> Floats:
         """Return the weighted returns (N,)."""
+        if self.discount == 1.0:
+            return _return(segments, None)
         back = np.maximum(segments.lengths[:, None] - 1 - np.arange(segments.steps), 0)
-        return _total(_rewards(segments), np.asarray(self.discount**back, np.float64))
+        return _return(segments, np.asarray(self.discount**back, np.float64))
 
 
 class Values(Protocol):
@@ -171,7 +182,7 @@ class Regret:
             actions = segments.actions.reshape(N * L, *segments.actions.shape[2:])
             q = checks.reals("action_value(observations, actions)", self.values.action_value(here, actions), (N * L,))
             advantages = (q - checks.reals("value(observations)", self.values.value(here), (N * L,))).reshape(shape)
-        return _total(np.where(segments.mask, advantages, 0.0), np.asarray(self.discount ** np.arange(L)))
+        return _total(np.where(segments.mask, advantages, 0.0), _discounts(self.discount, L))
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,12 @@ class _Queries:
         self.lengths[rows] += 1
         self.steps += len(rows)
 
+    def add_one(self, action: Any, reward: float, observation: Any, terminated: bool, waits: bool) -> None:
+        self.experience.add_one(action, reward, observation, terminated, waits)
+        self.returns[0] += reward
+        self.lengths[0] += 1
+        self.steps += 1
+
     def finish(self, rows: Array) -> None:
         self.experience.finish(rows)
         self.recent.extend(zip(self.returns[rows].tolist(), self.lengths[rows].tolist(), strict=True))
@@ -273,8 +279,7 @@ class PreferenceFeedback(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstr
         else:
             observation, given, terminated, truncated, info = self.env.step(action)
             reward = float(given)
-        over, waits = np.array([terminated]), np.array([self._absorbed])
-        self._queries.add(np.asarray(action)[None], np.array([reward]), add_axis(observation), over, _ROW, waits)
+        self._queries.add_one(action, reward, observation, terminated, self._absorbed)
         self._last, self._t = observation, self._t + 1
         if self._horizon:
             self._absorbed |= terminated or truncated

@@ -99,7 +99,9 @@ class ItemBank:
         return f"<{len(self)} items about {int(self.loadings.any((0, 1)).sum())} values>"
 
     def __getitem__(self, rows: Any) -> ItemBank:
-        """Return some items: an index array, a mask or a slice."""
+        """Return some items: an index array, a mask or a slice; a single index gives a bank of one."""
+        if isinstance(rows, (int, np.integer)):
+            rows = [rows]
         chosen = np.arange(len(self))[rows].tolist()
         return ItemBank(
             tuple(self.ids[i] for i in chosen),
@@ -215,10 +217,12 @@ def load(data: str | None = None, kinds: Sequence[str] = ("rules", "foundations"
     F_1534) have two options of one text, and say nothing.
 
     Raises:
-        ValueError: a kind is unknown, or a file is not the published one.
+        ValueError: a kind is unknown, there is none, or a file is not the published one.
         FileNotFoundError: the folder or a file is missing.
     """
     found: dict[str, tuple[str, tuple[str, ...], Floats]] = {}
+    if not len(kinds):
+        raise checks.refusal("kinds", kinds, f"at least one of {', '.join(PUBLISHED)}")
     for kind in kinds:
         checks.choice("kind", kind, PUBLISHED)
         path, content, _ = recorded.published(kind, *PUBLISHED[kind], data)

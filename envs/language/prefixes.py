@@ -265,13 +265,15 @@ def draw(
         rng: generator of the draws.
 
     Raises:
-        ValueError: a prompt, start or length is outside its range.
+        ValueError: a prompt, start or length is outside its range, or prompt and start differ in shape.
     """
     length = checks.integer("length", length, 1, shape.T)
     prompt, start = (
         checks.integers("prompt", prompt, None, 0, len(policy) - 1),
         checks.integers("start", start, None, 0, shape.T - length),
     )
+    if prompt.shape != start.shape:
+        raise ValueError(f"start has shape {start.shape}; expected {prompt.shape}, one for each prompt.")
     cumulative = np.cumsum(policy, -1)
     prefixes, tokens = np.zeros((shape.T, *prompt.shape), np.int64), np.zeros((shape.T, *prompt.shape), np.int64)
     prefix = np.zeros_like(prompt)

@@ -108,12 +108,14 @@ def answer(bank: ItemBank, model: Scorer, form: str = "plain") -> Answers:
     """Ask a model all items of a bank.
 
     Raises:
-        ValueError: the form is unknown, or the model returns no finite log-probabilities of at most 0, one list of
-            them for each continuation.
+        ValueError: the form is unknown, the bank is empty, or the model returns no finite log-probabilities of at most
+            0, one list of them for each continuation.
     """
     write = FORMS[checks.choice("form", form, FORMS)]
+    if not len(bank):
+        raise ValueError("bank is empty; expected at least one item.")
     every = [rotations(len(options)) if form != "plain" else rotations(len(options))[:1] for options in bank.options]
-    R = max(map(len, every), default=1)
+    R = max(map(len, every))
     found = Answers(np.full((len(bank), R, MOST), np.nan), np.full((len(bank), R, MOST), -1))
     for i, (id, context, options) in enumerate(zip(bank.ids, bank.contexts, bank.options, strict=True)):
         for r, order in enumerate(every[i]):

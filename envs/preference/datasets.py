@@ -13,13 +13,14 @@ import hashlib
 import os
 from pathlib import Path
 
+from valuegym.envs import array_files
+from valuegym.envs.array_files import VARIABLE
 from valuegym.envs.preference import human_data
 from valuegym.envs.preference.human_data import HumanPreferences, file_names
 
 __all__ = ["CONDITIONS", "FOLDER", "NAME", "VARIABLE", "fetch", "find", "load", "present"]
 
 NAME, FOLDER = "human-delivery", "human_delivery"
-VARIABLE = "VALUEGYM_DATA"
 _COMMIT = "646a8704f5dc9938acc3eaf9b92263cfb3654585"
 SOURCE = f"https://raw.githubusercontent.com/Stephanehk/InfluencingHumanPrefs/{_COMMIT}/data/human_data"
 MAX_BYTES = 2**22
@@ -66,15 +67,7 @@ def find(data: str | None) -> Path:
     Raises:
         FileNotFoundError: neither is given, or it is not a folder.
     """
-    root = data or os.environ.get(VARIABLE)
-    if not root:
-        raise FileNotFoundError(f"Human preferences need the folder they lie in: pass data=FOLDER or set {VARIABLE}.")
-    folder = Path(root) / FOLDER if (Path(root) / FOLDER).is_dir() else Path(root)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} is not a folder; expected one that holds files such as Privileged-Control_full_filtered_Y.npy."
-        )
-    return folder
+    return array_files.find_folder(data, FOLDER, "Privileged-Control_full_filtered_Y.npy")
 
 
 def present(data: str | None, unverified: bool = False) -> list[str]:
@@ -108,7 +101,7 @@ def fetch(data: str, source: str = SOURCE) -> list[Path]:
             with urlopen(f"{source}/{name}", timeout=30) as answer:
                 content = answer.read(MAX_BYTES + 1)
             if hashlib.sha256(content).hexdigest() != expected:
-                said = human_data.unlike(content, "array")
+                said = array_files.unlike(content, "array")
                 raise ValueError(
                     f"What {source} sent as {name} is not the published file: its SHA-256 differs"
                     f"{f', for {said}' if said else ''}."

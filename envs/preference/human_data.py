@@ -10,7 +10,6 @@ Reading recomputes the statistics, and rejects reversed statistics and reversed 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -19,8 +18,6 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +26,7 @@ import numpy.typing as npt
 
 from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
+from valuegym.envs.array_files import naming, parse_array, read_contents, sha256, unlike
 from valuegym.envs.preference import delivery, models
 from valuegym.envs.preference.segments import Segment, follow
 
@@ -58,7 +56,6 @@ __all__ = [
     "reversal_power",
     "segments",
     "statistics",
-    "unlike",
     "write",
 ]
 
@@ -341,23 +338,23 @@ def read_as_published(
         FileNotFoundError: a file is missing.
         ValueError: the SHA-256 of a file differs, or its arrays are invalid (`check`).
     """
-    contents = _contents(folder, file_names(condition), hashes, meant)
+    contents = read_contents(folder, file_names(condition), hashes, meant)
     arrays = []
     for name, content in zip(file_names(condition), contents, strict=True):
-        with _naming(folder / name):
-            arrays.append(_array(content))
+        with naming(folder / name):
+            arrays.append(parse_array(content))
     pairs, labels, stored = arrays
     paths = [folder / name for name in file_names(condition)]  # so that each error names its own file
-    with _naming(paths[0]):
+    with naming(paths[0]):
         found = delivery_segments(pairs)
-    with _naming(paths[2]):
+    with naming(paths[2]):
         _check_statistics(found, stored)
-    with _naming(paths[1]):
+    with naming(paths[1]):
         if labels.dtype.kind not in "fiu":
             raise ValueError(f"labels have the type {labels.dtype}; expected numbers.")
         labels = labels.astype(np.float64)
         _check_labels(found, labels)
-    return HumanPreferences(condition, found, labels, stored, tuple(map(_sha256, contents)))
+    return HumanPreferences(condition, found, labels, stored, tuple(map(sha256, contents)))
 
 
 def read(folder: Path, condition: str) -> HumanPreferences:
@@ -372,8 +369,8 @@ def read(folder: Path, condition: str) -> HumanPreferences:
     if names == file_names(condition):
         human = read_as_published(folder, condition, hashes, _BY_CARD)
     else:
-        [content] = _contents(folder, names, hashes, _BY_CARD)
-        with _naming(folder / names[0]):
+        [content] = read_contents(folder, names, hashes, _BY_CARD)
+        with naming(folder / names[0]):
             starts, actions, labels, stored = _arrays(content)
             found = segments(starts, actions)
             check(found, labels, stored)
@@ -457,7 +454,7 @@ def write(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / f"{condition}.npz", content.getvalue())
-    files = {f"{condition}.npz": _sha256(content.getvalue())}
+    files = {f"{condition}.npz": sha256(content.getvalue())}
     return _write_card(folder, condition, pairs, labels, files, source, licence, about)
 
 
@@ -527,83 +524,9 @@ def _arrays(content: bytes) -> list[Array]:
         raise ValueError("it is not a whole archive of arrays.") from None
     found = []
     for name, inside in contents.items():
-        with _naming(name):
-            found.append(_array(inside))
+        with naming(name):
+            found.append(parse_array(inside))
     return found
-
-
-_SIGNS = {  # how files begin that are often taken for arrays
-    b"PK": "a zip archive",
-    b"\x1f\x8b": "compressed by gzip",
-    b"BZh": "compressed by bzip2",
-    b"\xfd7zXZ": "compressed by xz",
-    b"\x89HDF": "an HDF5 file",
-    b"version https://git-lfs": "a pointer of Git LFS instead of the file",
-    b"\x93NUMPY": "a single array",
-}
-
-
-def unlike(content: bytes, expected: str = "") -> str:
-    """Return what a content is instead of an "array", an "archive" or text (""), in words; "" where it may be that."""
-    if not content.strip():
-        return "it is empty"
-    if content.lstrip()[:1] == b"<":
-        return "it is a web page or another text in angle brackets, perhaps the answer of a server that did not find it"
-    due = {"array": b"\x93NUMPY", "archive": b"PK"}.get(expected, b"")
-    kind = next((kind for sign, kind in _SIGNS.items() if content.startswith(sign) and sign != due), "")
-    if kind:
-        return f"it is {kind}"
-    return f"it is no {expected} of numpy's" if due and not content.startswith(due) else ""
-
-
-def _array(content: bytes) -> Array:
-    """Return the array of a file in numpy's format .npy: numbers only, and as many as its header says.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if said := unlike(content, "array"):
-        raise ValueError(f"{said}; expected an array in the format .npy.")
-    file = io.BytesIO(content)
-    try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    except Exception:  # of many kinds: the header is a text that is parsed
-        raise ValueError("its header is damaged, or cut off.") from None
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are never read; expected an array of numbers.")
-    wanted, found = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
-    if found != wanted:
-        raise ValueError(
-            f"it has {found} bytes of numbers where its header, of shape {shape} and type {dtype}, says {wanted}: "
-            f"{'the file is cut off' if found < wanted else 'something follows the array'}."
-        )
-    array: Array = np.load(io.BytesIO(content), allow_pickle=False)
-    return array
-
-
-def _contents(folder: Path, names: list[str], hashes: tuple[str, ...] | None, meant: str) -> list[bytes]:
-    """Return the contents of files, checked against their SHA-256 hashes, if given."""
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing from {folder}.")
-    contents = [(folder / name).read_bytes() for name in names]
-    found = map(_sha256, contents)
-    wrong = []
-    for name, content, sha256, due in zip(names, contents, found, hashes or (), strict=False):
-        if sha256 != due:
-            said = unlike(content, "archive" if name.endswith(".npz") else "array")
-            wrong.append(
-                f"{folder / name} is not {meant}: its SHA-256 differs{f', for {said}' if said else ''}. Get it again."
-            )
-    if wrong:
-        raise ValueError(" ".join(wrong))
-    return contents
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -611,12 +534,3 @@ def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(content)
     os.replace(temporary, path)
-
-
-@contextmanager
-def _naming(path: Path | str) -> Iterator[None]:
-    """Prefix errors with the name of the file, or of the array in it."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None

@@ -236,7 +236,9 @@ class Remote:
         action, expected = found.get("action"), (*rows, *self.action_space.shape)
         if action is None or action.shape != expected:
             raise self._failure(f"did not answer with actions of shape {expected}")
-        return action.astype(self.action_space.dtype) if isinstance(self.action_space, gym.spaces.Box) else action[()]
+        if isinstance(self.action_space, gym.spaces.Box) and action.dtype.kind != "f":
+            return action.astype(self.action_space.dtype)
+        return action if isinstance(self.action_space, gym.spaces.Box) else action[()]
 
     def _exchange(
         self, header: dict[str, Any], arrays: dict[str, Any], room: int, deadline: float | None = None

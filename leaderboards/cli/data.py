@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 from valuegym.leaderboards.cli.arguments import add_command, add_data
 
-__all__ = ["accept_data", "add_commands", "check_data", "fetch_data"]
+__all__ = ["accept_data", "add_commands", "check_data", "export_data", "fetch_data", "import_data"]
+
+FROM = ("bpref", "clean-offline-rlhf", "cpl", "imitation", "ipl", "preference-transformer", "vpl")
+TO = ("datasets", "minari", "text")
+READER_OPTIONS = ("observation_size", "trajectories", "steps", "episode_steps", "label_key", "last")
 
 
 def add_commands(commands: Any) -> None:
@@ -17,16 +23,36 @@ def add_commands(commands: Any) -> None:
         commands,
         "data",
         _data,
-        "fetch human data from its publisher, check what you have, or accept files that have no published hash",
+        "fetch human data from its publisher, check what you have, accept files that have no published hash, or "
+        "exchange answered pairs with other projects",
         "valuegym data fetch human-delivery --data FOLDER",
         "valuegym data check human-delivery --data FOLDER",
+        "valuegym data import pairs.npz --from cpl --output FOLDER --source URL --licence MIT",
+        "valuegym data import LABELS --from clean-offline-rlhf --trajectories d4rl.hdf5 --steps 200 --output FOLDER",
+        "valuegym data export FOLDER --to datasets --output OTHER",
     )
-    sub.add_argument("action", choices=("check", "fetch", "accept"))
-    sub.add_argument("name", help="name of the dataset: human-delivery")
+    sub.add_argument("action", choices=("check", "fetch", "accept", "import", "export"))
+    sub.add_argument("name", help="name of the dataset, human-delivery; import, export: path of a file or a folder")
     add_data(sub)
     sub.add_argument("--condition", metavar="NAME", help="accept: which one gets a card")
-    sub.add_argument("--source", default="not stated", help="accept: where the answers come from")
-    sub.add_argument("--licence", default="not stated", help="accept: their licence")
+    sub.add_argument("--source", default="not stated", help="accept, import: where the answers come from")
+    sub.add_argument("--licence", default="not stated", help="accept, import: their licence")
+    sub.add_argument("--environment", metavar="ID", help="import: id of the environment that the segments are from")
+    sub.add_argument("--from", dest="kind", choices=FROM, help="import: the format (docs/data.md)")
+    sub.add_argument("--to", choices=TO, help="export: to Hugging Face, to Minari, or texts as JSON lines for trl")
+    sub.add_argument(
+        "--output", metavar="WHERE", help="import, export to datasets: a folder; to minari: an id; to text: a file"
+    )
+    sub.add_argument(
+        "--observation-size", type=int, metavar="N", help="from bpref: how many numbers of a step are seen"
+    )
+    sub.add_argument("--trajectories", metavar="FILE", help="from indices: the D4RL data set, HDF5 or .npz")
+    sub.add_argument("--steps", type=int, metavar="L", help="from indices: length of a segment")
+    sub.add_argument(
+        "--episode-steps", type=int, metavar="N", help="from indices: step limit, where no timeouts are kept"
+    )
+    sub.add_argument("--label-key", metavar="NAME", help="from cpl, ipl: the name of the labels or scores (label)")
+    sub.add_argument("--last", choices=("repeat", "drop"), help="the last observation, where nobody kept what follows")
     sub = add_command(
         commands,
         "likelihood",
@@ -114,6 +140,66 @@ def fetch_data(name: str, data: str | None) -> str:
     return f"{len(fetched)} files fetched into {folder}; their licence is not stated: do not redistribute them."
 
 
+def import_data(
+    path: str,
+    kind: str | None,
+    output: str | None,
+    source: str,
+    licence: str,
+    environment: str | None = None,
+    **options: Any,
+) -> str:
+    """Write a data set of answered pairs from a file or a folder in another project's format; returns a sentence.
+
+    Raises:
+        ValueError: there is no format or no folder, or a file is not as it should be.
+        OSError: a file is missing, or the folder cannot be written.
+    """
+    from valuegym.envs.feedback import data, importers
+
+    if kind is None or not output:
+        raise ValueError("To import pairs, say from which format and where to: --from FORMAT --output FOLDER.")
+    feedback = importers.read(kind, path, **options)
+    said = ", ".join(f"{name.replace('_', ' ')} {Path(str(value)).name}" for name, value in options.items())
+    label = importers.FORMATS[kind].label
+    about = f"Imported from the format {kind}, whose labels mean: {label}.{said and f' With {said}.'}"
+    card = data.write(output, feedback, source=source, licence=licence, environment=environment, about=about)
+    labels = feedback.answers.labels
+    shares = ", ".join(
+        f"{(labels == label).sum()} {word}" for label, word in ((0, "first"), (1, "second"), (0.5, "equal"))
+    )
+    return f"{card} written: {len(feedback)} pairs of segments of at most {feedback.first.steps} steps; {shares}."
+
+
+def export_data(folder: str, to: str | None, output: str | None) -> str:
+    """Write a data set of answered pairs for another library; returns a sentence.
+
+    Raises:
+        ImportError: the library is not installed.
+        ValueError: nothing says to what or where, or the data set is not as it should be.
+        OSError: a file is missing or cannot be written.
+    """
+    from valuegym.envs.feedback import data, exports
+
+    if to is None or not output:
+        raise ValueError(
+            "To export pairs, say to what and where to: --to datasets, minari or text, and --output WHERE."
+        )
+    feedback, card = data.read(folder)
+    if to == "datasets":
+        exports.to_datasets(feedback, card).save_to_disk(output)
+    elif to == "minari":
+        exports.to_minari(feedback, output, card={name: card[name] for name in ("source", "licence", "about")})
+    else:
+        rows = exports.to_chosen_rejected(feedback)
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        data.write_atomically(Path(output), lines.encode())
+        return (
+            f"{output} written: {len(rows)} pairs; {len(feedback) - len(rows)} without a preferred side are left out."
+        )
+    return f"{output} written: {len(feedback)} pairs."
+
+
 def _check_name(name: str) -> None:
     from valuegym.envs.preference import datasets
 
@@ -122,7 +208,13 @@ def _check_name(name: str) -> None:
 
 
 def _data(args: argparse.Namespace) -> None:
-    if args.action == "accept":
+    if args.action == "import":
+        options = {name: getattr(args, name) for name in READER_OPTIONS if getattr(args, name) is not None}
+        kept = (args.name, args.kind, args.output, args.source, args.licence, args.environment)
+        print(import_data(*kept, **options))
+    elif args.action == "export":
+        print(export_data(args.name, args.to, args.output))
+    elif args.action == "accept":
         print(accept_data(args.name, args.data, args.condition, args.source, args.licence))
     elif args.action == "check":
         print(check_data(args.name, args.data))

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from valuegym import __version__
-from valuegym.leaderboards.cli import board, data, demo, leaderboard, new, online, play, records, train
+from valuegym.leaderboards.cli import board, data, demo, leaderboard, new, online, play, records, train, tune
 from valuegym.leaderboards.cli.arguments import load_plugins
 from valuegym.leaderboards.executors import JobsFailed
 
 __all__ = ["main", "parser"]
 
-GROUPS = (play, train, new, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
+GROUPS = (play, train, tune, new, records, board, leaderboard, online, data, demo)  # in the order of `valuegym --help`
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,5 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as error:
         kept = str(error) or "what is finished is kept"
-        print(f"valuegym: interrupted; {kept}, the same command goes on from here.", file=sys.stderr)
+        words = kept if kept.endswith(".") else f"{kept}, the same command goes on from here."
+        print(f"valuegym: interrupted; {words}", file=sys.stderr)
         return 130

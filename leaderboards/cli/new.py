@@ -121,7 +121,72 @@ def test_the_oracle_scores_one_and_others_less():
     assert np.allclose(valuegym.evaluate("oracle", TRACK).scores, 1)
     assert valuegym.evaluate("uniform", TRACK).estimate[0] < 1
 '''
-KINDS = ("agent", "environment", "track")
+ANNOTATOR = '''"""An annotator of one's own, and a track whose agents learn from its answers.
+
+It gets two batches of N segments with true rewards (N, L), lengths (N,), observations, actions and columns `info`, and
+returns a label for each pair: 0 (the first is preferred), 1 (the second), 0.5 (the same) or NaN (can't tell). `rng` is
+a numpy generator, the same for the same pair of an episode; leave the argument out where nothing is random.
+"""
+
+import numpy as np
+from valuegym import Experiment
+
+MISTAKES = 0.1  # share of the answers that are turned around
+
+
+def {name}(first, second, rng):
+    """Return labels (N,): the higher sum of rewards is preferred, one time in ten the other one."""
+    returns = [side.rewards.sum(1) for side in (first, second)]
+    labels = 0.5 + 0.5 * np.sign(returns[1] - returns[0])
+    return np.where(rng.random(len(labels)) < MISTAKES, 1 - labels, labels)
+
+
+TRACK = Experiment(
+    id="own/{dashes}",
+    about="Rewards known from the answers of {name}.",
+    env_id="valuegym/RewardInference-v0",
+    arguments=\'{{"annotator": "{name}.py:{name}", "evaluation_points": [0, 30]}}\',
+    agents=("partial_return", "oracle"),
+    episodes=3,
+    score="evaluation_points",
+)
+'''
+ANNOTATOR_TEST = '''"""Test of {name}.py: how often it is mistaken, and a record of an agent that learns from it."""
+
+import numpy as np
+import valuegym
+from valuegym.envs.feedback.segments import Segments
+
+from {name} import MISTAKES, TRACK, {name}
+
+
+def test_the_higher_return_is_preferred_but_for_mistakes():
+    rng, n = np.random.default_rng(0), 2000
+    first, second = (Segments(np.zeros((n, 6, 1)), np.zeros((n, 5)), rng.normal(size=(n, 5))) for _ in range(2))
+    better = second.rewards.sum(1) > first.rewards.sum(1)
+    wrong = np.mean({name}(first, second, rng) != better)
+    assert abs(wrong - MISTAKES) < 4 * np.sqrt(MISTAKES * (1 - MISTAKES) / n)
+    assert set({name}(first, first, rng)) == {{0.5}}
+
+
+def test_an_agent_learns_from_its_answers_and_the_record_replays(tmp_path):
+    scores = valuegym.evaluate("partial_return", TRACK).scores  # by seed, episode and evaluation point
+    assert scores[:, :, -1].mean() > scores[:, :, 0].mean()
+    path = valuegym.run("partial_return", TRACK.id, TRACK.seeds[0], tmp_path)
+    assert valuegym.verify(path).reason == ""
+'''
+ANNOTATOR_CARD = """# {name}
+
+| | |
+| --- | --- |
+| who answers | a program; no person was asked |
+| what is compared | the sums of the true rewards of two segments |
+| noise | one answer in ten is turned around; equal sums are never mistaken for others |
+| never answered | every pair gets an answer |
+| what it needs to see | the true reward, which agents do not |
+| source | your own; say here what it was made after, and what was measured |
+"""
+KINDS = ("agent", "annotator", "environment", "track")
 
 
 def add_commands(commands: Any) -> None:
@@ -130,8 +195,9 @@ def add_commands(commands: Any) -> None:
         commands,
         "new",
         _new,
-        "write an agent, an environment or a track of your own to begin with, and its test, into this folder",
+        "write an agent, annotator, environment or track of your own to begin with, and its test, into this folder",
         "valuegym new agent shy",
+        "valuegym new annotator strict",
         "valuegym new environment maze",
     )
     sub.add_argument("kind", choices=KINDS, help="what to write")
@@ -167,6 +233,8 @@ def contents(kind: str, name: str) -> dict[str, str]:
         }
     if kind == "track":
         files = {f"{name}.py": TRACK, f"test_{name}.py": TRACK_TEST}
+    elif kind == "annotator":
+        files = {f"{name}.py": ANNOTATOR, f"test_{name}.py": ANNOTATOR_TEST, f"{name}.md": ANNOTATOR_CARD}
     elif kind == "environment":
         files = {f"{name}.py": ENVIRONMENT, f"test_{name}.py": ENVIRONMENT_TEST}
         protocol, code = (text.replace("Corridor", words["Class"]) for text in _environment())

@@ -66,7 +66,11 @@ def add_commands(commands: Any) -> None:
         help=f"{references.KINDS}; repeatable; default: all agents of each track",
     )
     add_settings(sub)
-    sub.add_argument("--dry-run", action="store_true", help="check agents and tracks, print the runs, start none")
+    sub.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check agents and tracks, print the runs and their measured costs, start none",
+    )
     sub.add_argument("--overwrite", action="store_true", help="run again what is there already")
     sub.add_argument(
         "--shard", type=_shard, default=(0, 1), metavar="I/N", help="only every N-th run from the I-th on, from 0"
@@ -214,7 +218,8 @@ def _run(args: argparse.Namespace) -> None:
         args.overwrite,
         args.dry_run,
     )
-    print("\n".join(map(str, paths)))
+    if paths:
+        print("\n".join(map(str, paths)))
 
 
 def _shard(text: str) -> tuple[int, int]:

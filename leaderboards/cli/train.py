@@ -21,10 +21,11 @@ from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.fingerprint import provenance
 from valuegym.leaderboards.records.record import write_atomically
 from valuegym.leaderboards.tracking.curve import log_curve
-from valuegym.leaderboards.training import Observer, learn, prepare, progress
+from valuegym.leaderboards.training import KeptTraining, Observer, learn, prepare, progress
 
 __all__ = ["PICTURES", "add_commands", "frames", "render", "train"]
 
+KEEP = 60.0  # seconds between two states of a training that are kept
 PICTURES = (".gif", ".png", ".webp")  # formats of moving pictures that Pillow writes
 
 
@@ -38,7 +39,13 @@ def add_commands(commands: Any) -> None:
         "valuegym train --agent vagram --experiment control/pendulum --seed 0 --output models",
         "valuegym train --agent sac --set learning_rate=0.001 --experiment control/pendulum --output sac.zip",
         "valuegym train --agent vagram --experiment control/pendulum --device cuda --output vagram.safetensors",
+        "valuegym train --agent sac --experiment control/pendulum --keep 10",
     )
+    sub.description = """Train an agent on an experiment as `valuegym run` does, and save it.
+
+What a training needs to go on is kept in NAME.training beside the output, every --keep seconds
+and at Ctrl-C. The same command goes on from there, and removes the file at the end; remove it
+yourself to begin again. Agents that learn quickly keep nothing, and begin again."""
     _add_agent(sub, "a name of `valuegym list`, or PACKAGE.PLUGIN")
     sub.add_argument("--timesteps", type=positive, metavar="N", help="steps of training (default: the experiment's)")
     sub.add_argument("--device", metavar="NAME", help="where networks are trained, such as cpu or cuda")
@@ -55,6 +62,13 @@ def add_commands(commands: Any) -> None:
         type=positive,
         metavar="N",
         help="save what has been learnt so far every N steps, as NAME-step-N beside the output",
+    )
+    sub.add_argument(
+        "--keep",
+        type=_seconds,
+        default=KEEP,
+        metavar="SECONDS",
+        help=f"keep the state of the training so often, for one that is killed to go on from (default: {KEEP:g})",
     )
     sub.add_argument(
         "--track",
@@ -89,6 +103,13 @@ def _add_agent(sub: argparse.ArgumentParser, kinds: str) -> None:
     add_plugin(sub)
 
 
+def _seconds(text: str) -> float:
+    try:
+        return checks.real("SECONDS", float(text), 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds of at least 0") from None
+
+
 def _path(output: str, name: str, what: Experiment, seed: int, suffix: str) -> Path:
     path = Path(output).expanduser()
     if path.is_dir() or not path.suffix:
@@ -121,8 +142,12 @@ def train(
     track: str = "off",
     tensorboard: str | None = None,
     checkpoint: int | None = None,
+    keep: float = KEEP,
 ) -> Path:
     """Train an agent as a run does, save it, and return the file.
+
+    A training that was killed goes on from the state that is kept beside the file, if the agent can resume
+    (`agents.checkpoints`), and ends with the same bits as one that was not.
 
     Args:
         agent: a name of valuegym's agents, or of a plug-in.
@@ -137,12 +162,15 @@ def train(
         track: "offline" or "online" logs the returns of training episodes to wandb, beside the file; "off" does not.
         tensorboard: folder for TensorBoard, for agents of Stable-Baselines3; None for none.
         checkpoint: steps between files of what has been learnt so far, beside the last one; None for none.
+        keep: seconds between two states of the training that are kept.
 
     Raises:
         ValueError: for an unknown agent or experiment, settings that it does not take, an agent that cannot be saved,
-            a name with another suffix, or an experiment without a budget where none is given.
+            a name with another suffix, an experiment without a budget where none is given, or a state that is there of
+            another training.
         OSError: the file is there already, or cannot be written.
         DivergenceError: what the agent learns is no longer finite.
+        KeyboardInterrupt: saying what is kept.
     """
     [name] = experiments.resolve([experiment])
     what = experiments.find(name)
@@ -169,28 +197,35 @@ def train(
         data,
         chosen | {key: value for key, value in here.items() if value},
         [observe],
+        logged=True,
     )
 
     def save(path: Path, steps: int) -> None:
         content = saved.encode(player, agent, env, seed, chosen, **(described | {"timesteps": steps}))
         write_atomically(path, content)
 
-    def keep(steps: int, episode_return: float | None) -> None:
+    def save_part(steps: int, episode_return: float | None) -> None:
         if checkpoint and steps % checkpoint == 0 and steps < budget:
             save(path.with_name(f"{path.stem}-step-{steps}{path.suffix}"), steps)
 
     saved.encode(player, agent, env, seed, chosen, **described)  # what cannot be saved is not trained
     path = _path(output, references.record_name(agent, settings), what, seed, saved.suffix(player))
     _check_place(path, overwrite)
+    whose = {"agent": agent, "seed": seed, "settings": chosen, "source": references.origin(agent).get("source")}
+    kept = KeptTraining(path.with_suffix(".training"), player, env, whose | described, checks.real("keep", keep, 0))
     with ExitStack() as stack:
         if track != "off":
             config = {"agent": agent, "seed": seed, "settings": chosen} | described
             curve = stack.enter_context(log_curve(label, config, path.parent, track))
             watching.append(curve.observe)
-        watching += [stack.enter_context(progress(budget, label, in_files=True)), keep]
+        watching.append(stack.enter_context(progress(budget, label, in_files=True)))
         stack.enter_context(executors.limited_threads())
-        learn(player, budget)
+        kept.resume()
+        watching.append(save_part)
+        with kept:
+            learn(player, budget)
     save(path, budget)
+    kept.path.unlink(missing_ok=True)
     if track != "off":
         print(curve.message, file=sys.stderr)
     return path
@@ -267,29 +302,24 @@ def render(
     return path
 
 
-def _train(args: argparse.Namespace) -> int:
-    try:
-        path = train(
-            args.agent,
-            args.experiment,
-            args.output,
-            args.seed,
-            dict(args.set),
-            args.timesteps,
-            args.device,
-            args.data,
-            args.overwrite,
-            args.track,
-            args.tensorboard,
-            args.checkpoint,
-        )
-    except KeyboardInterrupt:
-        kept = "checkpoints are kept" if args.checkpoint else "nothing was saved"
-        print(f"valuegym: interrupted; {kept}, and the training cannot go on from here.", file=sys.stderr)
-        return 130
+def _train(args: argparse.Namespace) -> None:
+    path = train(
+        args.agent,
+        args.experiment,
+        args.output,
+        args.seed,
+        dict(args.set),
+        args.timesteps,
+        args.device,
+        args.data,
+        args.overwrite,
+        args.track,
+        args.tensorboard,
+        args.checkpoint,
+        args.keep,
+    )
     print(path)
     print(f"valuegym run --agent saved:{path} --experiment {args.experiment} --seed {args.seed}")
-    return 0
 
 
 def _render(args: argparse.Namespace) -> None:

@@ -124,16 +124,28 @@ def collect(learner: SoftActorCritic, world: World, seed: int) -> tuple[Tensor, 
     return torch.stack(seen), torch.stack(done)
 
 
-@lru_cache(maxsize=12)  # as many as the capacity study comes back to
-def trained(world: World, critic: str, seeds: tuple[int, ...]) -> list[Trained]:
-    """Train soft actor-critic without a model for a block of seeds, updated as one."""
+class Practice(NamedTuple):
+    """Learners of a block of seeds while they train, each in its own episodes and with its own buffer."""
+
+    envs: list[Any]
+    learners: list[SoftActorCritic]
+    training: Trainer
+    buffers: list[ReplayBuffer]
+
+
+def practise(world: World, critic: str, seeds: tuple[int, ...], steps: int) -> Iterator[tuple[int, Practice]]:
+    """Train soft actor-critic without a model for a block of seeds, updated as one; yield after every round of steps.
+
+    With each come the steps that every seed has played.
+    """
     envs = [environment(world, seed, PARALLEL) for seed in seeds]
     D, A = envs[0].single_observation_space.shape[0], envs[0].single_action_space.shape[0]
-    rounds, settings = -(-STEPS // PARALLEL), Optimisation()
+    rounds, settings = -(-steps // PARALLEL), Optimisation()
     parameters = CriticParameters(bins=BINS if critic == "hl_gauss" else 0, low=VALUES[0], high=VALUES[1])
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     learners = [SoftActorCritic(D, A, parameters, settings, generator) for generator in generators]
     training, buffers = Trainer(learners), [ReplayBuffer(rounds * PARALLEL, D, A) for _ in seeds]
+    practice = Practice(envs, learners, training, buffers)
     never = torch.zeros(PARALLEL)  # the pendulum does not terminate
     for i in range(rounds):
         if i % LENGTH == 0:  # all episodes end there, none before
@@ -151,13 +163,26 @@ def trained(world: World, critic: str, seeds: tuple[int, ...]) -> list[Trained]:
         for buffer, *row in zip(buffers, observation, action, reward, after, strict=True):
             buffer.add(Transitions(*row, never).to_rows())
         observation = after
-        if buffers[0].rows < RANDOM:
-            continue
-        shape = (PARALLEL * UPDATES, settings.batch)
-        for rows in torch.stack([b.sample(shape, g) for b, g in zip(buffers, generators, strict=True)], 1):
-            training.update(Transitions.from_rows(rows, D, A))
+        if buffers[0].rows >= RANDOM:
+            shape = (PARALLEL * UPDATES, settings.batch)
+            for rows in torch.stack([b.sample(shape, g) for b, g in zip(buffers, generators, strict=True)], 1):
+                training.update(Transitions.from_rows(rows, D, A))
+        yield (i + 1) * PARALLEL, practice
+
+
+def actor_returns(practice: Practice, world: World, seeds: Sequence[int]) -> Any:
+    """Return mean undiscounted returns (S,) of the actors' modes in 8 fresh episodes."""
     with torch.no_grad():
-        returns = evaluate(lambda at: torch.tanh(normal(training.actor(at))[0]), world, seeds, 8).mean(1)
+        policy = lambda at: torch.tanh(normal(practice.training.actor(at))[0])  # noqa: E731
+        return evaluate(policy, world, seeds, 8).mean(1)
+
+
+@lru_cache(maxsize=12)  # as many as the capacity study comes back to
+def trained(world: World, critic: str, seeds: tuple[int, ...]) -> list[Trained]:
+    """Return a block of seeds after all their steps."""
+    *_, (_, practice) = practise(world, critic, seeds, STEPS)
+    envs, learners, _, buffers = practice
+    returns = actor_returns(practice, world, seeds)
     found = []
     for i, (seed, learner, buffer) in enumerate(zip(seeds, learners, buffers, strict=True)):
         learner.critics.requires_grad_(False)

@@ -129,7 +129,16 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     return {".md": report.page(*parts, *CONCLUSIONS)}
 
 
-CONCLUSIONS: tuple[str, ...] = ()
+CONCLUSIONS = (
+    "Scored after its context, an option shows the people's values, and opposite people move a model in opposite ways. "
+    "The change is a third as large as the people's own log-odds, because it is a mean over all tokens of an option, "
+    "of which few depend on the values: directions can be compared between models, sizes only within one form. "
+    "Opposite changes are not exactly opposite (cosine above -1): part of what training does is common to both.",
+    "Listed by letters, the same models answer by the order, and nothing of the values is seen. They were trained on "
+    "statements alone and have never read a list, so that this says what the form asks for, and not that no model "
+    "could answer it. The vector is still a vector: two models of opposite people have a cosine near 1 by letters, "
+    "which is agreement on nothing. This is why `order_flips` belongs beside every vector from a form with a list.",
+)
 
 STUDY = harness.Study("tiny-people", jobs, run, pages)
 

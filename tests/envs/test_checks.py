@@ -121,3 +121,16 @@ def test_functions_of_numbers() -> None:
             moved(x, bad)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         moved(x, x=x)
+
+
+def test_a_vector_is_checked_like_real_numbers_and_not_copied() -> None:
+    given = np.array([1.0, -2.0, 1e308])
+    assert checks.vector("d", given, 3) is given
+    assert checks.vector("d", [1, 2], 2).tolist() == [1.0, 2.0] and checks.vector("d", given[:0], 0).shape == (0,)
+    for value in (given[:2], given[None], np.array([1.0, np.nan, 1.0]), np.array([1.0, -np.inf, 1.0]), "abc", None):
+        messages = []
+        for check in (lambda v: checks.vector("d", v, 3), lambda v: checks.reals("d", v, (3,))):
+            with pytest.raises(ValueError, match="expected finite numbers of shape") as refused:
+                check(value)
+            messages.append(str(refused.value))
+        assert messages[0] == messages[1]

@@ -464,6 +464,8 @@ NO_WORLD = {
     ("random_delivery", "_hashes"): "a table that is made once, for the digests; test_generators.py holds them",
     ("rollouts", "random_actions"): "actions of the naive reference, for scoring only",
     ("rollouts", "references"): "keys of the naive reference, for scoring only",
+    ("item_bank", "generate"): "items for language models, which test_item_bank.py pins; no world asks them",
+    ("statements", "choices"): "texts to train language models on, which test_statements.py pins",
     ("template", "initial"): "what `valuegym new environment` writes; it has no id here",
     ("distractors", "__init__"): "any state will do, for only its fields are read",
     ("distractors", "reset"): "the wrapper of environments that are no cores, which the pins of MuJoCo hold",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -92,9 +93,8 @@ def test_what_is_there_is_not_run_again_unless_asked_and_an_edited_agent_is_noti
     words = ("run", "--agent", "my_agent.py:Still", "--experiment", "my_track.py:TRACK", "--executor", "serial")
     first = Path("results/own/lqr/my_agent.Still/seed-0.jsonl")
     _, out, _ = commanded(capsys, *words, "--dry-run")
-    assert (
-        out.split("\n")[:2] == [f"to do  {first}", f"to do  {first.with_name('seed-1.jsonl')}"] and not first.exists()
-    )
+    todo = [f"to do  not measured  {path}" for path in (first, first.with_name("seed-1.jsonl"))]
+    assert out.splitlines() == [*todo, "total  not measured"] and not first.exists()
     commanded(capsys, *words)
     status, out, err = commanded(capsys, *words)
     assert status == 0 and "2 of 2 runs already there" in err and out.split()[0] == str(first)
@@ -216,3 +216,18 @@ def test_the_namespace_is_lazy_and_complete() -> None:
     with pytest.raises(AttributeError, match="no attribute 'evaluat'"):
         valuegym.evaluat  # noqa: B018
     assert json.dumps(sorted(valuegym._LAZY)) == json.dumps(sorted(set(valuegym.__all__) - {"envs", "__version__"}))
+
+
+def test_a_model_of_another_environment_is_refused_with_the_one_to_train_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        observation_space = gym.make("valuegym/Delivery-v0").observation_space
+        action_space = gym.make("valuegym/Delivery-v0").action_space
+
+        def predict(self, observation: Any, *_: Any, **__: Any) -> Any:
+            raise AssertionError("it should not be asked")
+
+    told = r"observation_space Discrete\(100\).*gymnasium.make\('valuegym/Delivery-v0', observation='onehot'\)"
+    with pytest.raises(ValueError, match=told):
+        valuegym.evaluate(Model(), "preference/delivery", seeds=[0])
+    with pytest.raises(ValueError, match=told):
+        valuegym.record(Model(), "preference/delivery", "other")

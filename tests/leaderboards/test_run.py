@@ -22,6 +22,7 @@ from valuegym.agents.uniform import Uniform
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.executors import JobsFailed
 from valuegym.leaderboards.experiments import Experiment
+from valuegym.leaderboards.records.costs import FILE
 from valuegym.leaderboards.records.record import path_of, read_record
 from valuegym.leaderboards.run import Job, jobs, play, run, run_all
 from valuegym.leaderboards.verification.verify import record_files, verify
@@ -77,7 +78,9 @@ def small_experiments(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return what is in a folder but for the seconds that runs took."""
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if name != FILE}
 
 
 # --- one run ---

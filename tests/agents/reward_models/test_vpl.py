@@ -19,6 +19,7 @@ from valuegym.agents.reward_models.metrics import accuracy, active_units
 from valuegym.agents.reward_models.pairs import Pairs, UserSets, by_user, make_pairs
 from valuegym.agents.reward_models.vpl import (
     VariationalPreference,
+    draw_context,
     fit_variational,
     kl_to_standard_normal,
     user_active_units,
@@ -162,3 +163,13 @@ def test_same_seed_same_bits_and_bad_numbers_are_refused() -> None:
             fit_variational(model, data.sets, FitSettings(5), seeded(0), **options)
     with pytest.raises(ValueError, match="latents"):
         VariationalPreference(2, seeded(0), latents=0)
+
+
+def test_contexts_are_one_to_all_of_the_pairs_of_a_user() -> None:
+    """Those of the lowest draws, none that is absent."""
+    present = torch.tensor([[1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]])
+    order = torch.tensor([[0.9, 0.2, 0.0, 0.5], [0.1, 0.9, 0.2, 0.3]])
+    one, two, every = (draw_context(present, order, torch.full((2,), size)) for size in (0.0, 0.4, 0.99))
+    assert one.tolist() == [[0, 1, 0, 0], [0, 1, 0, 0]]
+    assert two.tolist() == [[0, 1, 0, 1], [0, 1, 0, 0]]
+    assert every.tolist() == present.tolist()

@@ -495,3 +495,41 @@ def test_answers_that_are_no_labels_are_refused_by_name(answer: Any) -> None:
 def test_what_is_no_annotator_is_refused(function: Any) -> None:
     with pytest.raises(ValueError, match=r"annotator .*expected a function f\(first, second\)"):
         a.as_annotator(function)
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.9, 0.0])
+@pytest.mark.parametrize("n", [1, 2, 5, 64])
+def test_returns_are_summed_step_by_step_to_the_bit(n: int, discount: float) -> None:
+    draws = np.random.default_rng(n)
+    rewards = draws.normal(size=(n, 40)) * 10.0 ** draws.integers(-6, 6, (n, 40))
+    segments = Segments(np.zeros((n, 41)), np.zeros((n, 40)), rewards, draws.integers(1, 41, n))
+    total, weights = np.zeros(n), discount ** np.arange(40)
+    for t in range(40):
+        total = total + weights[t] * segments.rewards[:, t]
+    assert u.PartialReturn(discount)(segments).tobytes() == total.tobytes()
+    alone = [u.PartialReturn(discount)(segments[i])[0] for i in range(n)]
+    assert np.array(alone).tobytes() == total.tobytes()
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 0.5, 1.0, 100.0])
+def test_an_answer_is_a_draw_from_the_choice(temperature: float) -> None:
+    draws = np.random.default_rng(0)
+    first, second = (Segments(np.zeros((99, 3)), np.zeros((99, 2)), draws.normal(size=(99, 2))) for _ in range(2))
+    choice = a.Boltzmann(temperature)
+    answers = a.Annotator(choice=choice)(first, second, rng(1))
+    d = u.PartialReturn()(second) - u.PartialReturn()(first)
+    expected = Answers(choice.label(d, rng(1).random(99)), choice.probability(d))
+    assert (answers.labels == expected.labels).all() and (answers.probability == expected.probability).all()
+    assert (answers.user == -1).all() and answers.strength.max() <= 3
+    weak = np.abs(d) < 2 * temperature
+    assert (answers.strength[weak] == np.rint(np.abs(d[weak]) / temperature)).all()
+
+
+def test_unknown_rewards_are_refused_unless_they_are_padding() -> None:
+    rewards = np.array([[1.0, np.nan], [2.0, 3.0]])
+    padded = Segments(np.zeros((2, 3)), np.zeros((2, 2)), rewards, [1, 2])
+    assert padded.rewards_known and u.PartialReturn()(padded).tolist() == [1.0, 5.0]
+    unknown = Segments(np.zeros((2, 3)), np.zeros((2, 2)), rewards)
+    assert not unknown.rewards_known and not padded.without().rewards_known and unknown[1].rewards_known
+    with pytest.raises(ValueError, match="unknown"):
+        a.Annotator()(padded, unknown, rng())

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def flat(thing: Any) -> list[np.ndarray]:
         return [array for name in sorted(thing) for array in flat(thing[name])]
     if isinstance(thing, np.ndarray):
         return [thing]
-    return [array for value in vars(thing).values() for array in flat(value)]
+    return [array for one in fields(thing) for array in flat(getattr(thing, one.name))]
 
 
 def assert_same(one: Feedback, two: Feedback) -> None:

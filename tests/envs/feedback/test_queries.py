@@ -146,3 +146,67 @@ def test_rewards_must_be_finite() -> None:
     experience.begin(np.zeros((1, 2)), rows)
     with pytest.raises(ValueError, match=r"the reward of the environment\[0\] is nan"):
         experience.add(np.zeros(1), np.array([np.nan]), np.zeros((1, 2)), np.array([False]), rows)
+
+
+Record = tuple[int, float, float, bool, bool]  # episode, observation, reward, whether it is a step, whether it waits
+
+
+def listed(records: list[Record], over: list[bool], memory: int, length: int) -> list[list[Record]]:
+    """Return all segments of a row, in the order of time, with the record that follows: the rule, record by record."""
+    kept = records[-memory:]
+    found = []
+    for i, (episode, _, _, is_step, waits) in enumerate(kept):
+        rest = [record for record in kept[i:] if record[0] == episode]
+        begins = (i == 0 and len(records) <= memory) or (i > 0 and kept[i - 1][0] != episode)
+        whole_episode = begins and over[episode] and is_step
+        if (len(rest) > length and not waits) or whole_episode:
+            found.append(rest[: length + 1])
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_pairs_are_those_of_a_list_of_all_records(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    B, memory, length = int(rng.integers(1, 4)), int(rng.integers(4, 40)), int(rng.integers(1, 6))
+    experience = Experience(gym.spaces.Dict({"x": BOX}), gym.spaces.Discrete(9), B, memory)
+    history: list[list[Record]] = [[] for _ in range(B)]
+    over: list[list[bool]] = [[] for _ in range(B)]
+    clock, compared = 0.0, 0
+    for _ in range(150):
+        clock += 1
+        row = int(rng.integers(B))
+        rows, seen = np.array([row]), {"x": np.full((1, 2), clock)}
+        if not over[row] or over[row][-1] or rng.random() < 0.1:
+            over[row][-1:] = [True] * len(over[row][-1:])  # one that goes on is given up
+            experience.begin(seen, rows)
+            over[row].append(False)
+            history[row].append((len(over[row]) - 1, clock, np.nan, False, False))
+        elif rng.random() < 0.15:
+            experience.finish(rows)
+            over[row][-1] = True
+        else:
+            episode, before, _, _, waited = history[row][-1]
+            waits = waited or bool(rng.random() < 0.1)
+            moved = np.array([clock % 9]), np.array([clock]), seen, np.array([clock % 2 > 0])
+            experience.add(*moved, rows, np.array([waits]))
+            history[row][-1] = (episode, before, clock, True, waits)
+            history[row].append((episode, clock, np.nan, False, waits))
+        known = [part for r, o in zip(history, over, strict=True) for part in listed(r, o, memory, length)]
+        seed_of_pairs = int(rng.integers(1000))
+        pairs = experience.pairs(7, length, np.random.default_rng(seed_of_pairs))
+        if len(known) < 2:
+            assert pairs is None
+            continue
+        assert pairs is not None
+        draws = np.random.default_rng(seed_of_pairs)
+        one = draws.integers(len(known), size=7)
+        two = (one + 1 + draws.integers(len(known) - 1, size=7)) % len(known)
+        for part, chosen in zip(pairs, (one, two), strict=True):
+            for i, k in enumerate(chosen):
+                states, steps = known[k], min(len(known[k]) - 1, length)
+                assert part.lengths[i] == steps and part.terminated[i] == (states[steps - 1][2] % 2 > 0)
+                assert part.observations["x"][i, : steps + 1, 0].tolist() == [state[1] for state in states]
+                assert part.rewards[i, :steps].tolist() == [state[2] for state in states[:steps]]
+                assert part.actions[i, :steps].tolist() == [state[2] % 9 for state in states[:steps]]
+                compared += 1
+    assert compared > 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,8 @@ def test_generated_items_have_the_published_form() -> None:
     assert len({(c, o) for c, o in zip(bank.contexts, bank.options, strict=True)}) == len(bank)
     assert (bank.counts[:-20] == 2).all() and (bank.counts[-20:] == 4).all()
     assert generate(20).contexts == bank.contexts != generate(20, seed=1).contexts
+    assert hashlib.sha256("\n".join(bank.contexts).encode()).hexdigest()[:16] == "a72ca370b9ac3043"
+    assert bank[3].ids == bank[[3]].ids == bank[3:4].ids
     assert generate(30).contexts[:20] == bank.contexts[:20]
     for bad in (0, 129, 2.0):
         with pytest.raises(ValueError, match="each"):
@@ -111,6 +114,8 @@ def test_files_that_are_missing_or_others_are_refused(tmp_path: Any) -> None:
     (tmp_path / "views" / "final.csv").write_text("context\nx\n")
     with pytest.raises(ValueError, match="SHA-256 differs"):
         load(str(tmp_path), ("views",))
+    with pytest.raises(ValueError, match="expected at least one of rules"):
+        load(str(tmp_path), ())
     with pytest.raises(ValueError, match="kind is 'other'"):
         load(str(tmp_path), ("other",))
     assert item_bank.PUBLISHED.keys() == {"rules", "foundations", "views"}

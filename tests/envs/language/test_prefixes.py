@@ -216,6 +216,8 @@ def test_stretches_are_written_by_the_policy() -> None:
     assert np.abs(share - expected).max() < 5 * np.sqrt(expected.max() / (2 * n))
     with pytest.raises(ValueError, match="start"):
         pairs(WORLD, 3, 3, np.full((3, 2), 2))
+    with pytest.raises(ValueError, match=r"start has shape \(3,\); expected \(3, 2\)"):
+        pairs(WORLD, 3, 2, np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="length is 5"):
         pairs(WORLD, 3, 5, np.zeros((3, 2), np.int64))
 
@@ -231,6 +233,9 @@ def test_worlds_are_not_markov_in_the_last_token_unless_they_say_so() -> None:
     assert spread(make_world(V, T, P, pair=0.0)) == 0.0
     assert (make_world(V, T, P, world=5).rewards == WORLD.rewards).all()
     assert not (make_world(V, T, P, world=6).rewards == WORLD.rewards).any()
+    pinned = make_world().log_reference
+    assert np.allclose(pinned[0, 0, :3], [-3.061815, -1.335322, -2.156382], atol=1e-6)
+    assert np.allclose(pinned[3, -1, :3], [-1.21712, -3.460698, -2.852242], atol=1e-6)
     for name, bad in {"world": -1, "taste": np.inf, "pair": -0.1}.items():
         with pytest.raises(ValueError, match=name):
             make_world(**{name: bad})  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,8 @@ def test_statements_are_contexts_with_choices() -> None:
     assert statements(BANK, VALUES, 30, seed=3) == [
         f"{BANK.contexts[i]} {BANK.options[i][k]}" for i, k in zip(items, options, strict=True)
     ]
+    pinned = "\n".join(statements(BANK, VALUES, 200)).encode()
+    assert hashlib.sha256(pinned).hexdigest()[:16] == "291817e8a3806997"
     for values in (np.full(19, np.nan), np.zeros(3)):
         with pytest.raises(ValueError, match="values"):
             statements(BANK, values, 1)

@@ -231,6 +231,8 @@ def test_other_bad_input_is_refused() -> None:
     found = answer(BANK, Answerer(text_effect))
     with pytest.raises(ValueError, match="form is 'list'"):
         answer(BANK, Answerer(text_effect), "list")
+    with pytest.raises(ValueError, match="bank is empty"):
+        answer(BANK[:0], Answerer(text_effect))
     with pytest.raises(ValueError, match="measure is 'sum'"):
         preferences(found, "sum")
     with pytest.raises(ValueError, match="answers to 320 items; expected 10"):

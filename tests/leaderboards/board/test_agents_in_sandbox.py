@@ -6,6 +6,7 @@ A sandbox takes a second or more to start, so the agents of one track share one:
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from valuegym.agents import AGENTS
+from valuegym.agents import AGENTS, make, saved
 from valuegym.agents.preference import constant
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.board import operations
@@ -41,17 +42,19 @@ SETTINGS: dict[str, dict[str, Any]] = {"ppo": {"n_steps": 64, "batch_size": 64, 
 STEPS = 64  # of training, for each agent
 SLOW = ("control/pendulum",)  # networks, and a reference that is solved on a grid
 GROUP = """
+from pathlib import Path
 import numpy as np
 from valuegym.agents import make as agent
 from valuegym.agents.preference import constant
 
 constant.TASKS = 2
-NAMES, SETTINGS, STEPS = {names!r}, {settings!r}, {steps!r}
+HERE = str(Path(__file__).parent)
+NAMED, STEPS = {named!r}, {steps!r}  # texts and settings
 
 
 class Group:
     def __init__(self, env, seed):
-        self.agents = [agent(name, env, seed=seed, **SETTINGS.get(name, dict())) for name in NAMES]
+        self.agents = [agent(text.replace("HERE", HERE), env, seed=seed, **settings) for text, settings in NAMED]
 
     def learn(self, timesteps):
         for each in self.agents:
@@ -71,6 +74,74 @@ class Group:
 
 make = Group
 """
+
+
+# Agents that are named in other ways, or have settings; they play beside those of a track.
+FROM_ELSEWHERE: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "coevolution/lock-in": [
+        ("shy_pack.shy", {}),
+        ("shy_pack.shy", {"boldness": 0.5}),
+        ("shy_pack:Shy", {"boldness": 2.0}),
+        ("HERE/stranger.py:Shy", {}),
+    ],
+    "control/lqr": [
+        ("saved:HERE/lqr_model_based.safetensors", {}),
+        ("saved:HERE/ppo.zip", {}),
+        ("ppo:HERE/ppo.zip", {}),
+        ("lqr_model_based", {"rank": 1, "rounds": 1}),
+        ("shy_pack.shy", {"boldness": 0.5}),
+    ],
+}
+STRANGER = """
+import numpy as np
+
+
+class Shy:
+    def __init__(self, env, seed, boldness=1.0):
+        self.env, self.space, self.boldness = env, env.action_space, boldness
+        self.rng, self.learnt = np.random.default_rng(seed), 0.0
+
+    def learn(self, timesteps):
+        observation, _ = self.env.reset(seed=1)
+        for _ in range(timesteps):
+            action = self.one()
+            observation, reward, terminated, truncated, _ = self.env.step(action)
+            self.learnt += float(reward)
+            if terminated or truncated:
+                self.env.reset()
+        return self
+
+    def one(self):
+        if hasattr(self.space, "n"):
+            return self.rng.integers(self.space.n)
+        return np.clip(self.boldness * self.rng.uniform(-0.1, 0.1, self.space.shape), self.space.low, self.space.high)
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=True):
+        first = state is None
+        memory = np.zeros(len(episode_start)) if first else state + 1
+        return np.stack([self.one() for _ in episode_start]), memory
+"""
+
+
+def bring_plugin(folder: Path) -> None:
+    """Put a stranger's package with a plug-in into a folder, as pip lays it out, and the same class into a file."""
+    about = folder / "shy_pack-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shy-pack\nVersion: 1.0\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text("[valuegym.agents]\nshy = shy_pack:Shy\n", encoding="utf-8")
+    for name in ("shy_pack.py", "stranger.py"):
+        (folder / name).write_text(STRANGER, encoding="utf-8")
+
+
+def bring_models(folder: Path, what: Experiment) -> None:
+    """Put trained agents into a folder: as valuegym saves them, and a zip of Stable-Baselines3."""
+    env = gym.make(what.env_id, **what.kwargs)
+    for name in ("lqr_model_based", "ppo"):
+        settings = SETTINGS.get(name, {})
+        trained: Any = make(name, env, seed=1, **settings)
+        trained.learn(STEPS)
+        content = saved.encode(trained, name, env, 1, settings)
+        (folder / f"{name}{saved.suffix(trained)}").write_bytes(content)
 
 
 def track(name: str) -> str:
@@ -101,10 +172,11 @@ def quick_search(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
     """An agent's folder."""
     (tmp_path / "agent").mkdir()
-    return tmp_path / "agent"
+    yield tmp_path / "agent"
+    sys.modules.pop("shy_pack", None)
 
 
 def test_every_agent_plays_in_a_sandbox() -> None:
@@ -118,27 +190,34 @@ def test_every_agent_plays_in_a_sandbox() -> None:
 def test_agents_play_inside_as_they_do_outside(
     name: str, agents: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The agents of the table, and plug-ins, files, saved agents and zips, are made by the same texts."""
     if any(AGENTS[agent].extra for agent in agents):
         pytest.importorskip("stable_baselines3")
+    named = [(agent, SETTINGS.get(agent, {})) for agent in agents] + FROM_ELSEWHERE.get(name, [])
     what = EXPERIMENTS[name]
     what = replace(
         what,
         arguments=json.dumps(what.kwargs | SHORT.get(name, {})),
-        timesteps=STEPS * len(agents) if what.timesteps else 0,
-        episodes=len(agents),
-        options=(what.options[0], what.options[1][: len(agents)]) if what.options else None,
+        timesteps=STEPS * len(named) if what.timesteps else 0,
+        episodes=len(named),
+        options=(what.options[0], (what.options[1] * len(named))[: len(named)]) if what.options else None,
     )
     monkeypatch.setitem(experiments.EXPERIMENTS, name, what)
-    source = GROUP.format(names=agents, settings=SETTINGS, steps=STEPS)
+    if name in FROM_ELSEWHERE:
+        bring_plugin(folder)
+        monkeypatch.syspath_prepend(folder)
+        if any(text.startswith("saved:") for text, _ in named):
+            bring_models(folder, what)
+    source = GROUP.format(named=named, steps=STEPS)
     (folder / "agent.py").write_text(source, encoding="utf-8")
-    module: dict[str, Any] = {}
+    module: dict[str, Any] = {"__file__": str(folder / "agent.py")}
     exec(source, module)
     outside = module["make"](gym.make(what.env_id, **what.kwargs), 0)
     if what.timesteps:
         outside.learn(what.timesteps)
     seeds = what.evaluation_seeds(0)
     inside = operations._played(folder, "group", name, 0, seeds, None, None)
-    assert [len(episode.actions) > 0 for episode in inside.episodes] == [True] * len(agents)
+    assert [len(episode.actions) > 0 for episode in inside.episodes] == [True] * len(named)
     assert inside == play_record(outside, "group", name, 0, None, seeds)
 
 
@@ -195,21 +274,39 @@ def small_experiment(enrol: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize(
-    "what",
-    [BOARD, pytest.param(EXPERIMENTS["preference/boards-regret-noiseless"], marks=pytest.mark.slow)],
-    ids=lambda what: what.id,
+    ("what", "name"),
+    [
+        pytest.param(BOARD, "bayes_regret", id=BOARD.id),
+        pytest.param(BOARD, "shy", id="a plug-in"),
+        pytest.param(
+            EXPERIMENTS["preference/boards-regret-noiseless"], "bayes_regret", marks=pytest.mark.slow, id="a real track"
+        ),
+    ],
 )
-def test_an_executed_entry_of_bayes_regret(
-    what: Experiment, folder: Path, tmp_path: Path, make_key: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+def test_an_executed_entry(
+    what: Experiment,
+    name: str,
+    folder: Path,
+    tmp_path: Path,
+    make_key: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
     """From a board's first line to a verdict that anybody can check, by commands alone."""
     monkeypatch.chdir(tmp_path)
     make_key()
     source = "from valuegym.agents.preference.bayes_regret import BayesRegret as make\n"
+    if name == "shy":  # from a package that nobody but the folder holds
+        bring_plugin(folder)
+        source = (
+            "import valuegym.agents\n"
+            "def make(env, seed):\n"
+            "    return valuegym.agents.make('shy_pack.shy', env, seed=seed, boldness=0.5)\n"
+        )
     (folder / "agent.py").write_text(source, encoding="utf-8")
-    (tmp_path / "card.json").write_text(json.dumps(EXAMPLE | {"name": "bayes_regret"}), encoding="utf-8")
+    (tmp_path / "card.json").write_text(json.dumps(EXAMPLE | {"name": name}), encoding="utf-8")
     signed = ["--key", "key"]
-    fixed = ["--agent", "bayes_regret", "--submitter", "me", "--digest", agent_digest(folder)]
+    fixed = ["--agent", name, "--submitter", "me", "--digest", agent_digest(folder)]
     executed = ["--card", "card.json", "--commitment", "2", "--experiment", what.id, "--nonce", "nonce"]
     for command in (
         ["begin", "board.jsonl", "--name", "A board", *signed],
@@ -221,7 +318,7 @@ def test_an_executed_entry_of_bayes_regret(
     ):
         assert main(["board", *command]) == 0, capsys.readouterr()
     shown = capsys.readouterr().out
-    assert "accepted bayes_regret" in shown and f"executed, on {what.id}" in shown
+    assert f"accepted {name}" in shown and f"executed, on {what.id}" in shown
     ledger = read_ledger("board.jsonl")
     body = ledger.entries[3].body
     assert body["tier"] == "executed" and body["reason"] == "" and list(body["scores"]) == [what.id]

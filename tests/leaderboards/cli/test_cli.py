@@ -20,9 +20,11 @@ import pytest
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS, AgentEntry
+from valuegym.envs.feedback import data, importers
 from valuegym.envs.preference import annotators, datasets, delivery, human_data
 from valuegym.envs.preference.reward_inference import RewardInference
 from valuegym.leaderboards import executors, experiments
+from valuegym.leaderboards.cli import data as cli_data
 from valuegym.leaderboards.cli import demo, leaderboard, play, records
 from valuegym.leaderboards.cli.main import main, parser
 from valuegym.leaderboards.experiments import Experiment
@@ -138,14 +140,14 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert (stop.value.code, errors) == (0, "")
     assert output.startswith("usage: valuegym")
     assert all(re.search(rf"^    {words[0]}\b", output, re.M) for words in COMMANDS)
-    assert len({words[0] for words in COMMANDS}) == 18
+    assert len({words[0] for words in COMMANDS}) == 19
 
 
 def test_a_start_loads_no_optional_package() -> None:
     """What `valuegym --help` and `valuegym list` import: the extras wait for the commands that need them."""
     code = (
         "import sys\nfrom valuegym.leaderboards.cli.main import main\nmain(['list'])\n"
-        "extras = {'torch', 'wandb', 'matplotlib', 'PIL', 'jinja2', 'stable_baselines3', 'ray'}\n"
+        "extras = {'torch', 'wandb', 'matplotlib', 'PIL', 'jinja2', 'stable_baselines3', 'ray', 'optuna', 'scipy'}\n"
         "print(*sorted(extras & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -200,7 +202,8 @@ def test_run_writes_what_was_asked_for_and_says_where(valuegym: Command, tmp_pat
     status, output, errors = valuegym("run", "--experiment", "test/tiny", "--results", "out")
     paths = [path_of(Path("out"), agent, "test/tiny", seed) for agent in TINY.agents for seed in TINY.seeds]
     assert (status, errors, output.splitlines()) == (0, "", [str(path) for path in paths])
-    assert sorted(path for path in Path("out").rglob("*") if path.is_file()) == sorted(paths)
+    found = sorted(path for path in Path("out").rglob("*") if path.is_file())
+    assert found == sorted([*paths, Path("out", "costs.txt")])
     stamps = [path.stat().st_mtime_ns for path in paths]
     again = valuegym("run", "--experiment", "test/tiny", "--results", "out", "--agent", "oracle", "--agent", "uniform")
     assert again[0] == 0
@@ -210,7 +213,7 @@ def test_run_writes_what_was_asked_for_and_says_where(valuegym: Command, tmp_pat
 
 def test_results_go_to_the_folder_results(valuegym: Command) -> None:
     assert valuegym("run", "--experiment", "test/tiny", "--agent", "oracle", "--seed", 1)[0] == 0
-    assert [path for path in Path().rglob("*") if path.is_file()] == [Path("results/test/tiny/oracle/seed-1.jsonl")]
+    assert [path for path in Path().rglob("*.jsonl")] == [Path("results/test/tiny/oracle/seed-1.jsonl")]
     for command in ("score", "verify"):
         assert valuegym(command)[0] == 0
 
@@ -273,7 +276,7 @@ def test_leaderboard_prints_tables_and_writes_the_page(valuegym: Command, tmp_pa
     assert "1 of 2 seeds missing" in (site / "boards" / "test-tiny.html").read_text(encoding="utf-8")
     boards = {path.name for path in (site / "boards").glob("*.html")}
     assert boards == {"test-tiny.html", "preference-delivery.html"}
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"site", "test", "preference"}
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"site", "test", "preference", "costs.txt"}
 
 
 def test_a_board_without_plots_says_what_to_install(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -542,7 +545,9 @@ def test_a_worker_that_dies_is_one_line(tmp_path: Path) -> None:
     script.write_text(
         "import os, signal, sys\n"
         "from valuegym.agents import AGENTS, AgentEntry\n"
+        "from valuegym.leaderboards import executors\n"
         "from valuegym.leaderboards.cli.main import main\n"
+        "executors.RETRIES = 0\n"  # test_executors.py counts them
         "AGENTS['dying'] = AgentEntry('dying:Dying', '', '')\n"
         "if __name__ == '__main__':\n"
         "    sys.exit(main(['run', '--agent', 'dying', '--experiment', 'preference/delivery', '--seed', '0']))\n",
@@ -564,3 +569,49 @@ def test_every_command_is_also_a_function(tmp_path: Path) -> None:
     assert score.values.shape == (1, 3, 2) and score.evaluation_points == (0, 3)
     record = read_record(path_of(tmp_path, "oracle", TINY.id, 0))
     assert score.values.tolist() == [record.scores]
+
+
+def test_pairs_are_imported_and_exported(valuegym: Command, tmp_path: Path) -> None:
+    steps = np.arange(12.0).reshape(2, 3, 2)
+    arrays = {f"{name}_{n}": steps[..., :size] for name, size in (("obs", 2), ("action", 1)) for n in "12"}
+    np.savez(tmp_path / "pairs.npz", **arrays, label=np.array([1.0, 0.5]))
+    take = ("data", "import", tmp_path / "pairs.npz", "--from", "cpl", "--output", tmp_path / "set")
+    status, output, errors = valuegym(*take, "--licence", "MIT", "--environment", "Hopper-v4", "--last", "drop")
+    assert (status, errors) == (0, "")
+    assert "2 pairs of segments of at most 2 steps; 0 first, 1 second, 1 equal" in output
+    found = data.read(tmp_path / "set")
+    assert found.card["licence"] == "MIT" and "1 = the second wins" in found.card["about"]
+    assert found.feedback.answers.labels.tolist() == [1, 0.5]
+    give = ("data", "export", tmp_path / "set", "--to", "text", "--output", tmp_path / "texts.jsonl")
+    status, output, errors = valuegym(*give)
+    assert (status, errors) == (0, "") and "1 pairs; 1 without a preferred side are left out" in output
+    [row] = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
+    assert sorted(row) == ["chosen", "rejected"]
+    assert "--from FORMAT --output FOLDER" in failed(valuegym(*take[:3]))
+    assert "--to datasets, minari or text" in failed(valuegym(*give[:3]))
+    assert "cpl has no option steps" in failed(valuegym(*take, "--steps", 3))
+    assert "There is no card.json" in failed(valuegym("data", "export", tmp_path, *give[3:]))
+    (tmp_path / "pairs.npz").write_bytes(b"\x80\x04K*.")
+    assert "pairs.npz: it is a Python pickle" in failed(valuegym(*take))
+
+
+@pytest.mark.parametrize(("to", "where"), [("datasets", "hf"), ("minari", "valuegym/pairs-v0")])
+def test_pairs_are_exported_to_libraries(
+    valuegym: Command, tmp_path: Path, to: str, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    rows = np.zeros((1, 3, 2))
+    pairs = importers.from_cpl({"obs_1": rows, "obs_2": rows, "action_1": rows, "action_2": rows, "label": [1.0]})
+    data.write(tmp_path / "set", pairs, source="a test", licence="CC0")
+    give = ("data", "export", tmp_path / "set", "--to", to, "--output", where)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, to, None)
+        assert f"pip install 'valuegym[{to}]'" in failed(valuegym(*give))
+    pytest.importorskip(to, reason=f"{to} is not installed")
+    status, output, _ = valuegym(*give)
+    assert (status, output) == (0, f"{where} written: 1 pairs.\n") and len(list(tmp_path.iterdir())) == 2
+
+
+def test_formats_of_the_command_are_those_of_the_importers() -> None:
+    assert tuple(importers.FORMATS) == cli_data.FROM
+    assert {name for one in importers.FORMATS.values() for name in one.options} == set(cli_data.READER_OPTIONS)

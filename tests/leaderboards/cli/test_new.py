@@ -20,7 +20,7 @@ from valuegym.leaderboards.cli.new import KINDS, contents
 from valuegym.leaderboards.records.submission import read_card
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
-NAMES = {"agent": "shy_one", "environment": "maze2d", "track": "heavy"}
+NAMES = {"agent": "shy_one", "annotator": "strict", "environment": "maze2d", "track": "heavy"}
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The page docs/own.md: each of its blocks is carried out in an empty folder, in their order."""
+"""The pages docs/own.md and README.md: their blocks are carried out in an empty folder, in their order."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "own.md"
+OWN, README = ROOT / "docs" / "own.md", ROOT / "README.md"
 # What the table of each section's last `valuegym leaderboard` or `verify` has to say.
 ROWS = {
     "An agent": r"own_agent\.Damped .* 10  replayed\n",
     "A trained model": r"own-sac .* 2  replayed, 8 of 10 seeds missing[^$]*sac\.model .* 1  replayed, 9 of 10",
     "A track": r"own_agent\.Damped on own/heavy, 3 records\ntier +replayed",
-    "An annotator": r"own/last-step[^$]*partial_return .* 3  replayed",
+    "An annotator": r"own/strict[^$]*partial_return .* 3  replayed",
     "An environment": r"^4\n",
     "An environment of another suite": r"verified  3 of 3 records[^$]*uniform .* 3  ref\n",
 }
+BEGINNING = "What you can do with it"  # the section of README
 
 
 class Block(NamedTuple):
@@ -40,18 +41,21 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks() -> list[Block]:
+def blocks(page: Path = OWN) -> list[Block]:
     found = []
-    for section in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+    for section in re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         for language, file, text in re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
             found.append(Block(section.partition("\n")[0], language, file, text))
     return found
 
 
-def carry_out(section: str, command: Callable[[list[str]], tuple[int, str]]) -> None:
-    """Write the files of a section and run its commands; those marked as refused have to fail, all others to work."""
+def carry_out(page: Path, section: str, command: Callable[[list[str]], tuple[int, str]]) -> str:
+    """Write the files of a section and run its commands; those marked as refused have to fail, all others to work.
+
+    Return what the last one printed.
+    """
     output = ""
-    for block in (block for block in blocks() if block.section == section):
+    for block in (block for block in blocks(page) if block.section == section):
         if block.file:
             Path(block.file).write_text(block.text, encoding="utf-8")
             continue
@@ -60,7 +64,7 @@ def carry_out(section: str, command: Callable[[list[str]], tuple[int, str]]) -> 
             refused = re.search(r"# refused: (.*)", line)
             assert status == int(bool(refused)), f"{line}\n{output}"
             assert not refused or refused[1] in output, output
-    assert re.search(ROWS[section], output), output
+    return output
 
 
 @pytest.fixture
@@ -79,7 +83,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_block_has_a_place() -> None:
     found = blocks()
-    assert len(found) == PAGE.read_text(encoding="utf-8").count("```") / 2
+    assert len(found) == OWN.read_text(encoding="utf-8").count("```") / 2
     assert {block.section for block in found} == set(ROWS)
     assert all(block.file or block.language == "sh" for block in found)
     code = [block for block in found if block.file.endswith(".py")]
@@ -88,16 +92,11 @@ def test_every_block_has_a_place() -> None:
     assert all(re.match(r"(valuegym|python) ", line) for line in commands)
 
 
-@pytest.mark.parametrize("section", ROWS)
-def test_the_page_in_this_process(
-    section: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if section == "A trained model":
-        pytest.importorskip("stable_baselines3")
-    if section != "An environment of another suite":  # one site is enough here; the slow test writes them all
-        monkeypatch.setattr("valuegym.leaderboards.site.pages.write_site", lambda scores, folder, **_: folder)
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], tuple[int, str]]:
+    """Run a command in this process, and return its status and what it printed; what it loaded is forgotten."""
 
-    def command(words: list[str]) -> tuple[int, str]:
+    def run(words: list[str]) -> tuple[int, str]:
         table, loaded = dict(experiments.EXPERIMENTS), list(experiments.loaded())
         try:
             if words[0] == "python":
@@ -111,7 +110,33 @@ def test_the_page_in_this_process(
             experiments.EXPERIMENTS.update(table)
             experiments._LOADED[:] = loaded
 
-    carry_out(section, command)
+    return run
+
+
+@pytest.mark.parametrize("section", ROWS)
+def test_the_page_in_this_process(
+    section: str,
+    here: Path,
+    command: Callable[[list[str]], tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if section == "A trained model":
+        pytest.importorskip("stable_baselines3")
+    if section != "An environment of another suite":  # one site is enough here; the slow test writes them all
+        monkeypatch.setattr("valuegym.leaderboards.site.pages.write_site", lambda scores, folder, **_: folder)
+    output = carry_out(OWN, section, command)
+    assert re.search(ROWS[section], output), output
+
+
+def test_readme_in_this_process(
+    here: Path, command: Callable[[list[str]], tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("stable_baselines3")
+    monkeypatch.setattr("valuegym.leaderboards.site.pages.write_site", lambda scores, folder, **_: folder)
+    card = (here / "card.json").read_text(encoding="utf-8")  # of the page that README names
+    (here / "card.json").write_text(card.replace("own_agent.Damped", "my_agent.Damped"), encoding="utf-8")
+    output = carry_out(README, BEGINNING, command)
+    assert re.search(r"my_agent\.Damped", output), output
 
 
 @pytest.mark.slow
@@ -138,9 +163,11 @@ def test_the_page_with_the_installed_wheel(tmp_path: Path, monkeypatch: pytest.M
     where = run([sys.executable, "-c", "import valuegym; print(valuegym.__file__, valuegym.envs.__file__)"])[1].split()
     assert all(path.startswith(str(target)) for path in where), where
     for section in ROWS:
-        carry_out(
+        output = carry_out(
+            OWN,
             section,
             lambda words: run(
                 [sys.executable, *(words[1:] if words[0] == "python" else ["-m", "valuegym.leaderboards", *words[1:]])]
             ),
         )
+        assert re.search(ROWS[section], output), output
