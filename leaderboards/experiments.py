@@ -394,13 +394,22 @@ TOKENS = Experiment(
     options=("prompt", (0, 1, 2, 3)),
     tags=("language",),
 )
+LANGUAGE_MODELS = (
+    "frozen_sft",
+    "lifelong_sft",
+    "lifelong_dpo",
+    "lifelong_dpo_independent",
+    "extrapolative_dpo",
+    "lifelong_rlhf",
+    "lifelong_rlhf_independent",
+)
 _PEOPLE = [
     Experiment(
         id=f"language/{challenge.lower()}-people",
         about=f"{challenge} people that are language models, through nine centuries of six histories.",
         env_id=f"valuegym/{challenge}Language-v0",
         arguments="{}",
-        agents=FOLLOWERS,
+        agents=(*FOLLOWERS[:-1], *LANGUAGE_MODELS, "oracle"),
         timesteps=0,
         episodes=6,
         seeds=tuple(range(5)),

@@ -32,7 +32,17 @@ from valuegym.envs.language.follow_language import FollowLanguage
 from valuegym.envs.language.item_bank import MOST, ItemBank
 from valuegym.envs.language.statements import statements
 
-__all__ = ["METHODS", "Lifelong", "extrapolative_dpo", "frozen_sft", "lifelong_dpo", "lifelong_rlhf", "lifelong_sft"]
+__all__ = [
+    "METHODS",
+    "Lifelong",
+    "extrapolative_dpo",
+    "frozen_sft",
+    "lifelong_dpo",
+    "lifelong_dpo_independent",
+    "lifelong_rlhf",
+    "lifelong_rlhf_independent",
+    "lifelong_sft",
+]
 
 Memory = dict[str, npt.NDArray[Any]]
 STATEMENTS = 3000  # of people without values, on which the first model is trained
@@ -77,7 +87,8 @@ class Lifelong(BatchAgent):
         updates: gradient steps a century.
         lr: step size of Adam.
         batch: items of a gradient step.
-        beta: weight of the penalty for leaving the model that a step begins with (dpo, rlhf).
+        beta: weight of the penalty for leaving the model that a step begins with (dpo, rlhf). Log-probabilities are
+            means over tokens; for sums over ten tokens it would be a tenth.
         centuries: at how many steps it learns; then it is frozen. None for all.
         model: any causal model; by default a tiny one made from a config and trained in seconds. The parameters that
             require gradients are trained.
@@ -98,7 +109,7 @@ class Lifelong(BatchAgent):
         updates: int = 16,
         lr: float = 3e-3,
         batch: int = 20,
-        beta: float = 0.1,
+        beta: float = 5.0,
         centuries: int | None = None,
         model: CausalLM | None = None,
     ) -> None:
@@ -112,11 +123,16 @@ class Lifelong(BatchAgent):
         self.updates, self.batch = checks.integer("updates", updates, 0, 10**6), checks.integer("batch", batch, 1)
         self.lr, self.beta = checks.real("lr", lr, high=1, above=0), checks.real("beta", beta, high=1e3, above=0)
         self.centuries = core.steps if centuries is None else checks.integer("centuries", centuries, 1)
-        first = model or _first(core.people.bank, self.seed)
+        self.given = model
+
+    def begin(self) -> None:
+        """Make the first model, when it is needed."""
+        first = self.given or _first(self.core.people.bank, self.seed)
         self.lm = replace(first, model=copy.deepcopy(first.model))
         self.trained = [p for p in self.lm.model.parameters() if p.requires_grad]
         self.origin = self.weights()
-        self.asked, self.evaluated = (answers.encode(self.lm, b) for b in (core.bank_asked, core.bank_evaluated))
+        banks = (self.core.bank_training, self.core.bank_evaluated)
+        self.training, self.evaluated = (answers.encode(self.lm, bank) for bank in banks)
 
     def weights(self) -> npt.NDArray[np.float32]:
         """Return all trained parameters (P,)."""
@@ -128,6 +144,8 @@ class Lifelong(BatchAgent):
 
     def act(self, observation: Mapping[str, Any], memory: Memory | None, start: Mask) -> tuple[Any, Memory]:
         """Train the model of each row on its answers, and return its answers (N, J*4)."""
+        if not hasattr(self, "lm"):
+            self.begin()
         t = np.rint(observation["time"][:, 0].astype(np.float64) * self.core.steps).astype(np.int64)
         shares = observation["answers"].astype(np.float64).reshape(len(t), -1, MOST)
         votes = np.stack([np.sign(shares[..., j] - shares[..., k]) for j, k in PAIRS], -1).reshape(len(t), 1, -1)
@@ -165,7 +183,7 @@ class Lifelong(BatchAgent):
 
     def scores(self, items: torch.Tensor, model: CausalLM | None = None) -> torch.Tensor:
         """Return the mean log-probability of a token of each option (n, 4) of some of the items that can be asked."""
-        return answers.option_scores(model or self.lm, self.asked, items)
+        return answers.option_scores(model or self.lm, self.training, items)
 
     def before(self, items: torch.Tensor) -> torch.Tensor:
         """Return the log-probabilities of the options (n, 4) by the model that a step begins with."""
@@ -223,7 +241,7 @@ def _rewards(agent: Lifelong, lesson: _Lesson, step: int) -> torch.Tensor:
     seed = 1000 * agent.seed + step
 
     def rewards(at: torch.Tensor) -> torch.Tensor:
-        return _hidden(model, agent.asked, lesson.items[at], head)
+        return _hidden(model, agent.training, lesson.items[at], head)
 
     def loss(at: torch.Tensor) -> torch.Tensor:
         return answers.share_loss(rewards(at), lesson.shares[at])
@@ -232,7 +250,7 @@ def _rewards(agent: Lifelong, lesson: _Lesson, step: int) -> torch.Tensor:
     answers.fit(parameters, loss, torch.arange(len(lesson.items)), agent.updates, agent.lr, agent.batch, seed)
     with torch.no_grad():
         found = rewards(torch.arange(len(lesson.items)))
-    there = agent.asked.place[lesson.items] >= 0
+    there = agent.training.place[lesson.items] >= 0
     found = torch.where(there, found, 0.0)
     return torch.where(there, found - found.sum(-1, keepdim=True) / there.sum(-1, keepdim=True), 0.0)
 
@@ -252,5 +270,7 @@ METHODS: dict[str, Callable[[Lifelong, _Lesson, int], Loss]] = {"sft": _sft, "dp
 lifelong_sft = partial(Lifelong, method="sft")
 frozen_sft = partial(Lifelong, method="sft", centuries=1)
 lifelong_dpo = partial(Lifelong, method="dpo")
-lifelong_rlhf = partial(Lifelong, method="rlhf")
+lifelong_dpo_independent = partial(Lifelong, method="dpo", start="independent")
 extrapolative_dpo = partial(Lifelong, method="dpo", order=1)
+lifelong_rlhf = partial(Lifelong, method="rlhf", beta=1.0)
+lifelong_rlhf_independent = partial(Lifelong, method="rlhf", beta=1.0, start="independent")

@@ -51,7 +51,7 @@ class FollowLanguage:
     items; with 1 (`PredictLanguage-v0`) how those of the next century will.
 
     No language model runs here: people are an array (`valuegym.envs.language.people`), checked by SHA-256, so that
-    replays agree. Texts of the items are `bank_asked` and `bank_evaluated` of the core, which agents get as
+    replays agree. Texts of the items are `bank_training` and `bank_evaluated` of the core, which agents get as
     `rules(env)`. `people` may also be the path of a file of one's own, with answers of any models.
 
     ## Observation
@@ -107,19 +107,19 @@ class FollowLanguage:
     ) -> None:
         self.people = recorded.load(people)
         self.hashes = (self.people.sha256,)
-        asked, bank = self.people.asked, self.people.bank
-        self.bank_asked, self.bank_evaluated = bank[asked], bank[~asked]
+        training, bank = self.people.training, self.people.bank
+        self.bank_training, self.bank_evaluated = bank[training], bank[~training]
         self.histories, centuries = self.people.answers.shape[:2]
         self.horizon = checks.integer("horizon", horizon, 0, centuries - 1)
         self.steps = checks.integer("steps", steps, 1, centuries - self.horizon)
-        self.budget = checks.integer("budget", budget, 1, len(self.bank_asked))
+        self.budget = checks.integer("budget", budget, 1, len(self.bank_training))
         self.respondents = checks.integer("respondents", respondents, 1, RESPONDENTS)
         self.dimensions = len(bank.names)
-        self._askable, self._target = self.people.answers[:, :, asked], self.people.answers[:, :, ~asked]
-        self._there = np.arange(MOST) < self.bank_asked.counts[:, None]
+        self._training, self._target = self.people.answers[:, :, training], self.people.answers[:, :, ~training]
+        self._there = np.arange(MOST) < self.bank_training.counts[:, None]
         self._there_evaluated = np.arange(MOST) < self.bank_evaluated.counts[:, None]
         self.observation_space = gym.spaces.Dict(
-            answers=gym.spaces.Box(0, 1, (len(self.bank_asked) * MOST,), np.float32),
+            answers=gym.spaces.Box(0, 1, (len(self.bank_training) * MOST,), np.float32),
             time=gym.spaces.Box(0, 1, (1,), np.float32),
         )
         self.action_space = gym.spaces.Box(-1, 1, (len(self.bank_evaluated) * MOST,), np.float32)
@@ -135,8 +135,8 @@ class FollowLanguage:
         elif history.dtype.kind not in "iu":
             raise checks.refusal("history", history.tolist(), f"integers from 0 to {self.histories - 1}")
         history = checks.integers("history", history, (None,), 0, self.histories - 1)
-        chosen = keys.permutation(key, len(self.bank_asked), keys.RESET, 1)[:, : self.budget]
-        panel = np.zeros((len(key), len(self.bank_asked)), np.bool_)
+        chosen = keys.permutation(key, len(self.bank_training), keys.RESET, 1)[:, : self.budget]
+        panel = np.zeros((len(key), len(self.bank_training)), np.bool_)
         np.put_along_axis(panel, chosen, True, -1)
         task = Task(key.copy(), history, panel)
         return task, self.start(task)
@@ -144,22 +144,22 @@ class FollowLanguage:
     def start(self, task: Task) -> State:
         """Return the first states, with the answers of the first century."""
         t = np.zeros(len(task.key), np.int64)
-        return State(t, self.ask(task, t))
+        return State(t, self.collect(task, t))
 
-    def ask(self, task: Task, t: Array) -> Array:
+    def collect(self, task: Task, t: Array) -> Array:
         """Return how many people chose each option (B, I, 4) at steps t (B,), 0 for items that are not asked."""
         B, size = task.panel.shape
-        probabilities = self._askable[task.history, t]
+        probabilities = self._training[task.history, t]
         draws = keys.uniform(keys.mix(task.key, t)[:, None], 0, np.arange(size * self.respondents))
         limits = np.cumsum(probabilities, -1)[:, :, None, :-1]
         chosen = (draws.reshape(B, size, self.respondents)[..., None] >= limits).sum(-1)
-        chosen = np.minimum(chosen, self.bank_asked.counts[None, :, None] - 1)
+        chosen = np.minimum(chosen, self.bank_training.counts[None, :, None] - 1)
         return (chosen[..., None] == np.arange(MOST)).sum(2) * task.panel[..., None]
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Go to the next century and ask its people; a finished episode stays as it is."""
         now = np.minimum(state.t + 1, self.steps)
-        after = State(now, self.ask(task, np.minimum(now, self.steps - 1)))
+        after = State(now, self.collect(task, np.minimum(now, self.steps - 1)))
         over = self.terminal(task, state)
         if over.any():
             put_rows(after, over, take_rows(state, over))
@@ -194,11 +194,11 @@ class FollowLanguage:
     def read(self, answers: Array) -> Array:
         """Return the values (B, D) most likely given observed answers (B, I*4)."""
         counts = np.rint(self.respondents * answers.astype(np.float64)).reshape(len(answers), -1, MOST)
-        return readings.most_likely(self.bank_asked.loadings, self._there, counts)
+        return readings.most_likely(self.bank_training.loadings, self._there, counts)
 
     def read_variance(self) -> float:
         """Return the variance of a reading's error: the inverse of the information of indifferent people's choices."""
-        bank = self.bank_asked
+        bank = self.bank_training
         information = (bank.loadings**2).sum(1) / bank.counts[:, None]
         return float(1.0 / (1.0 + self.budget * self.respondents * information.mean()))
 
@@ -213,7 +213,7 @@ class FollowLanguage:
 
     def persistence(self, task: Task, state: State) -> Array:
         """Return the action of persistence: the reading of the last answers."""
-        return self.action(readings.most_likely(self.bank_asked.loadings, self._there, state.counts))
+        return self.action(readings.most_likely(self.bank_training.loadings, self._there, state.counts))
 
     def references(self, task: Task) -> tuple[Array, Array]:
         """Return the episode returns (B,) of persistence, and of knowing the people's answers."""
@@ -254,7 +254,7 @@ class FollowLanguage:
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """Draw the values read from this step's answers as bars, and those of the last action as marks."""
-        read = readings.most_likely(self.bank_asked.loadings, self._there, states[-1].counts)[0]
+        read = readings.most_likely(self.bank_training.loadings, self._there, states[-1].counts)[0]
         stated = self.vector(self.stated(actions[-1]))[0] if actions else None
         caption = f"step {int(states[-1].t[0])} of {self.steps}"
         return rendering.values(mode, self.people.bank.names, read, stated, caption)

@@ -26,10 +26,9 @@ __all__ = ["SHIPPED", "People", "dump", "load"]
 Floats = npt.NDArray[np.float64]
 
 SHIPPED = Path(__file__).with_name("people.json")
-SHA256 = "3425fedee1ee1ef0bf9f32ffa147512f103de72aa10555a40a7881fa270544b1"
+SHA256 = "d56db828a96dac79ba4ab9a6ee0775474115140f78808de737097d82fcf13978"
 TINY = "tiny-llama"  # the name of those that are shipped
 UNIT = 10_000  # probabilities are stored as integers of this fraction
-FIELDS = ("items", "asked", "answers", "values")
 LARGEST = 64 * 2**20  # bytes of a file
 
 
@@ -39,7 +38,7 @@ class People:
 
     Attributes:
         bank: I items.
-        asked: (I,) true for items that an agent may ask, false for those on which it is evaluated.
+        training: (I,) true for items that an agent may ask, false for those on which it is evaluated.
         answers: (H, C, I, 4) probabilities of choosing each option, 0 for options that are not there.
         values: (H, C, D) of the populations that the people stand for, in nats; NaN-free, zeros if unknown.
         sha256: of the file, "" for none.
@@ -49,7 +48,7 @@ class People:
     """
 
     bank: ItemBank
-    asked: npt.NDArray[np.bool_]
+    training: npt.NDArray[np.bool_]
     answers: Floats
     values: Floats
     sha256: str = ""
@@ -59,15 +58,15 @@ class People:
         count, D = len(self.bank), len(self.bank.names)
         answers = checks.reals("answers", self.answers, (None, None, count, MOST), 0, 1)
         H, C = answers.shape[:2]
-        asked = np.asarray(self.asked)
-        if asked.shape != (count,) or asked.dtype != np.bool_ or asked.all() or not asked.any():
-            raise checks.refusal("asked", asked, f"{count} flags of which some are true and some false")
+        training = np.asarray(self.training)
+        if training.shape != (count,) or training.dtype != np.bool_ or training.all() or not training.any():
+            raise checks.refusal("training", training, f"{count} flags of which some are true and some false")
         there = np.arange(MOST) < self.bank.counts[:, None]
         total = answers.sum(-1, keepdims=True)
         if not H * C or answers[..., ~there].any() or (abs(total - 1) > 1e-3).any():
             raise ValueError("answers are no probabilities of the options of each item; expected sums of 1, and 0s "
                              "for options that are not there.")  # fmt: skip
-        object.__setattr__(self, "asked", asked)
+        object.__setattr__(self, "training", training)
         for name, array in (("answers", answers / total), ("values", checks.reals("values", self.values, (H, C, D)))):
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -94,7 +93,7 @@ def dump(people: People) -> str:
     content = {
         "names": list(bank.names),
         "items": items,
-        "asked": people.asked.tolist(),
+        "training": people.training.tolist(),
         "values": np.round(people.values, 4).tolist(),
         "answers": stored,
     }
@@ -158,4 +157,4 @@ def _read(content: dict[str, Any], sha256: str) -> People:
         raise ValueError(f"answers hold {stored.shape[-1]} numbers a century; expected {int(kept.sum())}.")
     answers[..., kept] = stored
     answers[..., np.arange(len(items)), bank.counts - 1] = np.maximum(1 - answers.sum(-1), 0)
-    return People(bank, np.array(content["asked"]), answers, np.array(content["values"]), sha256)
+    return People(bank, np.array(content["training"]), answers, np.array(content["values"]), sha256)

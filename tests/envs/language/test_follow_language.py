@@ -101,7 +101,7 @@ def test_rewards_are_squared_errors_of_probabilities() -> None:
     env.reset(seed=0, options={"history": 2})
     core: Any = env.unwrapped.core  # type: ignore[attr-defined]
     action = np.random.default_rng(0).uniform(-1, 1, env.action_space.shape).astype(np.float32)  # type: ignore[arg-type]
-    people_then = core.people.answers[2, 1][~core.people.asked]
+    people_then = core.people.answers[2, 1][~core.people.training]
     expected = 0.0
     for j, count in enumerate(core.bank_evaluated.counts):
         given = (1 + action.reshape(-1, MOST)[j, :count].astype(float)) / 2
@@ -112,7 +112,7 @@ def test_rewards_are_squared_errors_of_probabilities() -> None:
 def test_answers_are_draws_from_the_peoples_probabilities() -> None:
     core = FollowLanguage(budget=96, respondents=50)
     task, state = core.initial(np.arange(200, dtype=np.uint64), history=np.zeros(200, np.int64))
-    mean, true = state.counts.mean(0) / 50, core.people.answers[0, 0][core.people.asked]
+    mean, true = state.counts.mean(0) / 50, core.people.answers[0, 0][core.people.training]
     error = np.sqrt(np.maximum(true * (1 - true), 1e-6) / 50 / 200)
     assert (np.abs(mean - true) < 5 * error + 1e-9).all()
     assert (state.counts.sum(-1) == 50).all() and task.panel.all()
@@ -170,7 +170,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path, mine = tmp_path / "people.json", made()
     path.write_text(people.dump(mine))
     found = people.load(str(path))
-    assert np.abs(found.answers - mine.answers).max() < 2e-4 and (found.asked == mine.asked).all()
+    assert np.abs(found.answers - mine.answers).max() < 2e-4 and (found.training == mine.training).all()
     assert found.bank.contexts == BANK.contexts and np.allclose(found.bank.loadings, BANK.loadings)
     core = FollowLanguage(people=str(path), steps=2, horizon=1, budget=5)
     assert core.histories == 2 and core.hashes == (found.sha256,) and core.people.sha256
@@ -179,12 +179,12 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.pop("asked"), "does not hold recorded people"),
+        (lambda content: content.pop("training"), "does not hold recorded people"),
         (lambda content: content["items"][0].pop("options"), "does not hold recorded people"),
         (lambda content: content["answers"][0][0].pop(), "answers"),
         (lambda content: content["answers"][0][0].__setitem__(0, 10**6), "answers"),
         (lambda content: content["values"][0][0].__setitem__(0, float("nan")), "values"),
-        (lambda content: content["asked"].__setitem__(slice(None), [True] * len(content["asked"])), "asked"),
+        (lambda content: content["training"].__setitem__(slice(None), [True] * len(content["training"])), "training"),
     ],
 )
 def test_broken_files_are_refused(tmp_path: Path, change: Any, message: str) -> None:
