@@ -6,7 +6,10 @@ probes do. Needs torch, and nothing of transformers. Shapes: I items, at most 4 
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +19,10 @@ from torch.nn import functional as F
 
 from valuegym.agents.divergence import DivergenceError
 from valuegym.agents.language.causal_lm import CausalLM
+from valuegym.envs import checks
 from valuegym.envs.language.item_bank import MOST, ItemBank
 
-__all__ = ["Encoded", "choice_shares", "encode", "fit", "option_scores", "share_loss"]
+__all__ = ["Encoded", "choice_shares", "encode", "fit", "lora", "option_scores", "share_loss"]
 
 Floats = npt.NDArray[np.float64]
 LEAST = -1e4  # score of an option that is not there: its probability is exactly 0
@@ -118,3 +122,42 @@ def fit(
         optimiser.step()
         schedule.step()
     return value.item()
+
+
+def lora(model: CausalLM, rank: int = 8, top: int | None = None, seed: int = 0) -> CausalLM:
+    """Return a model with a frozen trunk and adapters of low rank (Hu et al. 2022), which alone are trained.
+
+    For models too large to be trained as a whole, such as those of `causal_lm.load`. The adapters begin at 0, so that
+    the new model first answers as the given one, and the given one stays as it is.
+
+    Args:
+        model: any causal model of transformers.
+        rank: of the adapters.
+        top: how many layers get adapters, from the last one; None for all.
+        seed: of their first weights; the global random state stays as it is.
+
+    Raises:
+        ValueError: a number is outside its range.
+        ImportError: peft is not installed.
+    """
+    rank, seed = checks.integer("rank", rank, 1, 1024), checks.integer("seed", seed, 0, 2**63 - 1)
+    layers = int(model.model.config.num_hidden_layers)
+    top = layers if top is None else checks.integer("top", top, 1, layers)
+    try:
+        import peft
+    except ImportError as error:
+        raise ImportError(f"Adapters need peft: pip install 'valuegym[text]' ({error}).") from error
+    head = model.model.get_output_embeddings()
+    linear = (name for name, part in model.model.named_modules() if isinstance(part, torch.nn.Linear) and part != head)
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=sorted({name.rpartition(".")[2] for name in linear}),
+        layers_to_transform=list(range(layers - top, layers)),
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        torch.manual_seed(seed)
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft reads it
+        adapted = peft.get_peft_model(copy.deepcopy(model.model), config)
+    return replace(model, model=adapted, name=f"{model.name}-lora")

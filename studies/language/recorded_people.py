@@ -1,10 +1,13 @@
 """People that are language models: train a model for every century, and record its answers for the environments.
 
     python -m studies.language.recorded_people --docs build/people [--units 6]
+    python -m studies.language.recorded_people --docs build/mine --model FOLDER --file mine.json
 
 Needs the extra `text`. A unit is a history: values of a population that move through ten centuries, and for each
 century a model of Llama's architecture, a copy of one base that is fitted to the choice shares of the population. The
 answers to items that no model was fitted to are written to `envs/language/people.json`, which the environments read.
+With `--model` people are any causal model of transformers with adapters of low rank, of which the trunk is frozen;
+`gym.make("valuegym/FollowLanguage-v0", people="mine.json")` reads the file that is written.
 """
 
 from __future__ import annotations
@@ -42,8 +45,10 @@ def banks() -> tuple[ItemBank, ItemBank]:
 
 
 @cache
-def base() -> CausalLM:
-    """Return the model that all begin with: trained on statements of people without values."""
+def base(folder: str | None = None) -> CausalLM:
+    """Return the model that all begin with: that of a folder, or a tiny one trained on statements without values."""
+    if folder is not None:
+        return answers.lora(causal_lm.load(folder))
     every = [f"{text} {option}" for bank in banks() for text, some in zip(bank.contexts, bank.options, strict=True)
              for option in some]  # fmt: skip
     model = causal_lm.tiny(every, SEED)
@@ -57,15 +62,16 @@ def path(history: int) -> Array:
     return trajectories.by_name("mixed").draw(key, CENTURIES, len(NAMES))[0]
 
 
-def fitted(values: Array, seed: int) -> CausalLM:
+def fitted(values: Array, seed: int, folder: str | None = None) -> CausalLM:
     """Return a copy of the base that is fitted to the choice shares of people of these values (D,)."""
-    bank, model = banks()[0], replace(base(), model=copy.deepcopy(base().model))
+    bank, model = banks()[0], replace(base(folder), model=copy.deepcopy(base(folder).model))
     encoded, target = answers.encode(model, bank), torch.tensor(shares(bank, values), dtype=torch.float32)
 
     def loss(items: torch.Tensor) -> torch.Tensor:
         return answers.share_loss(answers.option_scores(model, encoded, items), target[items])
 
-    answers.fit(list(model.model.parameters()), loss, torch.arange(len(bank)), STEPS, NEXT, BATCH, seed)
+    trained = [p for p in model.model.parameters() if p.requires_grad]
+    answers.fit(trained, loss, torch.arange(len(bank)), STEPS, NEXT, BATCH, seed)
     return model
 
 
@@ -80,7 +86,7 @@ def run(keys: Sequence[Key], options: Options) -> list[list[list[float]]]:
     bank = banks()[1]
     found = []
     for history, century in keys:
-        model = fitted(path(history)[century], SEED + CENTURIES * history + century)
+        model = fitted(path(history)[century], SEED + CENTURIES * history + century, options.model)
         found.append(harness.rounded(answers.choice_shares(model, answers.encode(model, bank)), 4))
     return found
 
@@ -92,10 +98,10 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     values = np.array([path(h) for h in range(histories)])
     learn, evaluate = split(banks()[1], seed=1)
     write_atomically(
-        Path(people.SHIPPED),
+        Path(options.file),
         people.dump(people.People(banks()[1], np.isin(banks()[1].ids, learn.ids), recorded, values)),
     )
-    print(people.SHIPPED, f"{histories} histories, {len(learn)} items to ask, {len(evaluate)} to answer")
+    print(options.file, f"{histories} histories, {len(learn)} items to ask, {len(evaluate)} to answer")
     return {}
 
 
@@ -103,4 +109,7 @@ STUDY = harness.Study("recorded-people", jobs, run, pages)
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    harness.run(STUDY, harness.parser(__doc__, units=6).parse_args())
+    arguments = harness.parser(__doc__, units=6)
+    arguments.add_argument("--model", help="folder of a causal model of transformers; by default a tiny one is made")
+    arguments.add_argument("--file", default=str(people.SHIPPED), help="where the people are written")
+    harness.run(STUDY, arguments.parse_args())

@@ -68,6 +68,33 @@ def test_scores_are_those_of_the_probes() -> None:
     assert np.allclose(shares.sum(-1), 1) and (shares[np.arange(MOST) >= bank.counts[:, None]] == 0).all()
 
 
+def test_adapters_begin_at_nothing_and_are_all_that_is_trained() -> None:
+    pytest.importorskip("peft")
+    model, bank = untrained(), env().unwrapped.core.bank_training[:12]
+    encoded, every = answers.encode(model, bank), torch.arange(12)
+    before, weights = answers.choice_shares(model, encoded), copy.deepcopy(model.model.state_dict())
+    state = torch.random.get_rng_state()
+    adapted = answers.lora(model, rank=4, top=1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert np.allclose(answers.choice_shares(adapted, encoded), before, atol=1e-6)
+    target = torch.tensor([[0.9, 0.1, 0.0, 0.0]]).repeat(12, 1)
+    trained = [(name, p) for name, p in adapted.model.named_parameters() if p.requires_grad]
+    assert trained and all("lora" in name for name, _ in trained)
+
+    def loss(items: Any) -> Any:
+        return answers.share_loss(answers.option_scores(adapted, encoded, items), target[items])
+
+    first = loss(every).item()
+    answers.fit([p for _, p in trained], loss, every, 20, 1e-2, 12, 0)
+    assert loss(every).item() < first
+    assert all(torch.equal(model.model.state_dict()[name], value) for name, value in weights.items())
+    one = agent(model=adapted)
+    _, memory = one.predict(seen()[1])
+    assert memory["weights"].shape == (1, sum(p.numel() for _, p in trained))
+    with pytest.raises(ValueError, match="top is 9; expected an integer from 1 to 1"):
+        answers.lora(model, top=9)
+
+
 # ---------------------------------------------------------------- losses
 
 

@@ -16,4 +16,4 @@ def test_the_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     for example in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
         exec(example, names)
     assert names["point"][0] == pytest.approx(1) and (names["low"] <= names["high"]).all()
-    assert capsys.readouterr().out.endswith("\n1.0 1.0\n")
+    assert "\n1.0 1.0\n" in capsys.readouterr().out
