@@ -18,14 +18,15 @@ def study(name: str) -> Any:
 
 
 @pytest.mark.parametrize(("module", "name", "suffixes"), [
-    ("token_preferences", "token-preferences", (".md", ".svg")), ("tiny_people", "tiny-people", (".md",))
+    ("token_preferences", "token-preferences", (".md", ".svg")), ("tiny_people", "tiny-people", (".md",)),
+    ("people_tracks", "language-people", (".md", ".svg")),
 ])  # fmt: skip
 def test_the_committed_page_follows_from_the_committed_records(
     module: str, name: str, suffixes: tuple[str, ...]
 ) -> None:
     harness, found = importlib.import_module("studies.harness"), study(module)
     records = harness.load(harness.RESULTS / "data" / f"{name}.jsonl")
-    pages = found.pages(records, Namespace(units=20))
+    pages = found.pages(records, Namespace(units=20, name=name, short=False))
     assert set(pages) == set(suffixes)
     for suffix in suffixes:
         if suffix == ".md":  # figures depend on the version of matplotlib

@@ -180,7 +180,7 @@ def test_training_draws_from_no_global_state() -> None:
     assert np.array_equal(first, second) and torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_a_frozen_model_stays_and_an_independent_one_begins_anew() -> None:
+def test_a_frozen_model_stays_and_an_independent_one_begins_again() -> None:
     envs, observation = seen()
     one = agent(centuries=1)
     first, memory = one.predict(observation)
