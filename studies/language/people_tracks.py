@@ -124,13 +124,13 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     head = ("r", "least r of a century", "r of changes", "slope of changes", "mean error of probabilities")
     texts = [
         "# People and agents that are language models",
-        "People of ten centuries in six histories are tiny models of Llama's architecture, fitted to the choice shares "
-        "of populations whose nineteen values move; their answers to items that they were not fitted to are recorded. "
-        "An agent is given, century by century, what twenty people answer to each of 80 items, and says how they "
-        f"answer 95 others. Means over nine centuries and {units} seeds (each another history, agent, and draw of items and "
-        "answers) with 95% bootstrap intervals over seeds. Cosine, distance (nats) and ratio of norms compare vectors "
-        "of values (log-odds) of the agent's answers with those of the people's; the score is the skill in squared "
-        "error of probabilities, 0 for persistence, 1 for the oracle.",
+        "People of ten centuries in six histories are tiny models of Llama's architecture, fitted to the choice "
+        "shares of populations whose nineteen values move; their answers to items that they were not fitted to are "
+        "recorded. An agent is given, century by century, what twenty people answer to each of 80 items, and says "
+        f"how they answer 95 others. Means over nine centuries and {units} seeds (each another history, agent, and "
+        "draw of items and answers) with 95% bootstrap intervals over seeds. Cosine, distance (nats) and ratio of "
+        "norms compare vectors of values (log-odds) of the agent's answers with those of the people's; the score is "
+        "the skill in squared error of probabilities, 0 for persistence, 1 for the oracle.",
         "Written by `python -m studies.language.people_tracks`, which needs the extra `text`.",
         "## People against their populations",
         report.table(head, [fit_of_people()]),
@@ -149,10 +149,10 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
 
 CONCLUSIONS: tuple[str, ...] = (
     "**Cosine hides overshooting.** A vote says which option more people chose and not how many, and a reward model "
-    "that is added to what the last century left counts it twice. `lifelong_rlhf` is ahead of the frozen model by cosine, "
-    "and far behind it by distance, with vectors more than twice as long as the people's. `lifelong_dpo` points better "
-    "than the frozen model in the last centuries only, is longer there, and no nearer. `lifelong_sft`, whose loss says "
-    "how many, and those that start again at each century do not overshoot.",
+    "that is added to what the last century left counts it twice. `lifelong_rlhf` is ahead of the frozen model by "
+    "cosine, and far behind it by distance, with vectors more than twice as long as the people's. `lifelong_dpo` "
+    "points better than the frozen model in the last centuries only, is longer there, and no nearer. `lifelong_sft`, "
+    "whose loss says how many, and those that start again at each century do not overshoot.",
     "**No language model is as near as `persistence` or `kalman`**, which know the loadings of items: the values most "
     "likely given the answers of one century are nearer to the people than what a tiny model makes of 80 items.",
 )
