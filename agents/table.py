@@ -155,6 +155,16 @@ AGENTS: dict[str, AgentEntry] = {
         "valuegym.agents.control.sac:make", "agents", "Stable-Baselines3's SAC, with as many updates as vagram"
     ),
     "ppo": AgentEntry("valuegym.agents.ppo:make", "agents", "Stable-Baselines3's PPO with its default settings"),
+    "preference_ppo": AgentEntry(
+        "valuegym.agents.feedback.preference_ppo:make",
+        "agents",
+        "ppo on a reward learned from at most 500 answers; the annotator sees the true reward",
+    ),
+    "preference_sac": AgentEntry(
+        "valuegym.agents.feedback.preference_sac:make",
+        "agents",
+        "sac on a reward learned from at most 500 answers; the annotator sees the true reward",
+    ),
     "no_trust": AgentEntry("valuegym.agents.coevolution.trust_policies:none", "", "no trust in people, and no message"),
     "full_trust": AgentEntry(
         "valuegym.agents.coevolution.trust_policies:full", "", "the highest trust in people that the environment allows"

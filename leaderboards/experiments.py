@@ -295,6 +295,69 @@ _PREFERENCES = [
         ("lqr-preferences-partial-return", "The same, answered by partial return.", "partial-return", False),
     )
 ]
+
+
+def _feedback(
+    id: str,
+    about: str,
+    env: str,
+    timesteps: int,
+    agents: tuple[str, ...],
+    references: tuple[float, float] | None = None,
+) -> Experiment:
+    """Return a task for agents that learn its reward from answers, and for some that see the reward."""
+    return Experiment(
+        id=f"feedback/{id}",
+        about=about,
+        env_id=env,
+        arguments="{}",
+        agents=("uniform", *agents),
+        timesteps=timesteps,
+        episodes=20,
+        seeds=tuple(range(5)),
+        score="return",
+        tags=("feedback", "control"),
+        references=references,
+        deterministic=references is not None,
+    )
+
+
+_FEEDBACK = [
+    _feedback(
+        "cartpole",
+        "Keep a pole upright for 500 steps, where a fallen one earns nothing more; its reward is known by answers.",
+        "CartPole-v1",
+        20_480,
+        ("preference_ppo", "ppo"),
+        (22.3, 500.0),  # uniformly random actions over 20,000 episodes, and the limit
+    ),
+    _feedback(
+        "pendulum",
+        "Swing up a pendulum; its reward is known by answers.",
+        "valuegym/Pendulum-v0",
+        5_000,
+        ("preference_sac", "sac", "oracle"),
+    ),
+    _feedback(
+        "mountain-car",
+        "Leave a valley with a weak engine; the reward is known by answers.",
+        "valuegym/MountainCarContinuous-v0",
+        20_000,
+        ("preference_sac", "sac", "oracle"),
+    ),
+    replace(
+        _feedback(
+            "delivery",
+            "Deliver on the published board from each of its open cells; the reward is known by answers.",
+            "valuegym/Delivery-v0",
+            100_000,
+            ("preference_ppo", "ppo", "oracle"),
+        ),
+        arguments=DELIVERY.arguments,
+        episodes=DELIVERY.episodes,
+        options=DELIVERY.options,
+    ),
+]
 LOCK_IN = Experiment(
     id="coevolution/lock-in",
     about="Help a hundred people to learn a truth together for a thousand steps, without locking them in.",
@@ -430,6 +493,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         *_HUMAN,
         *_CONTROL,
         *_PREFERENCES,
+        *_FEEDBACK,
         LOCK_IN,
         *_VALUES,
         TOKENS,

@@ -43,7 +43,17 @@ PLAYERS = (("uniform", "random actions"), ("oracle", "the reference for a score 
 # The sidebar: a caption, and its pages or folders of pages.
 CONTENTS: dict[str, list[str]] = {
     "Start": ["own", "running", "examples/index"],
-    "Guides": ["preference-model", "feedback", "reward-models", "control", "vagram", "coevolution", "language", "data"],
+    "Guides": [
+        "preference-model",
+        "feedback",
+        "reward-models",
+        "preference-agents",
+        "control",
+        "vagram",
+        "coevolution",
+        "language",
+        "data",
+    ],
     "What there is": ["environments/index", "agents", "tracks", "commands", "reference/index"],
     "Leaderboards": ["submitting", "site", "results/index", "speed"],
     "About": ["architecture", "changes"],

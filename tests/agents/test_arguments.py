@@ -77,6 +77,10 @@ def arguments(name: str) -> list[str]:
             further = [*inspect.signature(VaGraM).parameters.values(), *inspect.signature(Settings).parameters.values()]
         elif name in ("ppo", "sac"):
             further = []  # those of Stable-Baselines3 are its own
+        elif name in ("preference_ppo", "preference_sac"):
+            from valuegym.agents.feedback.asking import Asking
+
+            further = list(inspect.signature(Asking).parameters.values())
         else:
             further = [p for p in inspect.signature(_base(constructor)).parameters.values() if p.name in OPEN[name]]
         found += further

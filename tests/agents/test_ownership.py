@@ -48,6 +48,15 @@ TINY: dict[str, Any] = {
     "updates_per_step": 1,
     "model_buffer": 700,
 }
+ASKING: dict[str, Any] = {
+    "budget": 4,
+    "every": 12,
+    "rounds": 2,
+    "segment_length": 3,
+    "members": 2,
+    "width": 4,
+    "fit_steps": 2,
+}
 TRAINED: dict[str, dict[str, Any]] = {
     "lqr_model_based": {},
     "vagram": TINY,
@@ -55,6 +64,8 @@ TRAINED: dict[str, dict[str, Any]] = {
     "mpc": TINY | {"horizon": 2, "candidates": 8},
     "sac": {"learning_starts": 8, "gradient_steps": 1},
     "ppo": {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "device": "cpu"},
+    "preference_sac": ASKING | {"learning_starts": 8},
+    "preference_ppo": ASKING | {"n_steps": 16, "batch_size": 16, "n_epochs": 1},
 }
 
 

@@ -24,14 +24,17 @@ pytest.importorskip("stable_baselines3")
 
 SMALL_MODEL = {"warmup_steps": 20, "refresh": 20, "model_steps": 3, "members": 2, "width": 8, "hidden": 8}
 SMALL_MODEL |= {"updates_per_step": 1, "rollouts": 2, "rollout_every": 10, "ramp": 10}
+ASKING = {"budget": 4, "every": 12, "rounds": 2, "segment_length": 3, "members": 2, "width": 4, "fit_steps": 2}
 SETTINGS: dict[str, dict[str, Any]] = {
     "vagram": SMALL_MODEL | {"critic": "hl_gauss"},
     "mbpo": SMALL_MODEL,
     "mpc": SMALL_MODEL | {"horizon": 2, "candidates": 6},
     "sac": {"learning_starts": 20, "gradient_steps": 1, "policy_kwargs": {"net_arch": [8]}},
     "ppo": {"n_steps": 16, "batch_size": 8, "device": "cpu"},
+    "preference_sac": ASKING | {"learning_starts": 20, "policy_kwargs": {"net_arch": [8]}},
+    "preference_ppo": ASKING | {"n_steps": 16, "batch_size": 8},
 }
-LEARN = {"vagram", "mbpo", "mpc", "sac", "ppo", "lqr_model_based"}
+LEARN = {"preference_sac", "preference_ppo", "vagram", "mbpo", "mpc", "sac", "ppo", "lqr_model_based"}
 SHORT = {"evaluation_points": [0, 1]}
 
 
@@ -69,7 +72,9 @@ def written(folder: Path, agent: Any, name: str, env: Any, **about: Any) -> str:
 
 
 def actions(agent: Any, kwargs: dict[str, Any], deterministic: bool = True) -> list[Any]:
-    envs: Any = gym.make_vec(num_envs=2, **kwargs)
+    # Gymnasium's own vector form of the cart and pole takes no seed for each row.
+    mode = "sync" if kwargs["id"] == "CartPole-v1" else None
+    envs: Any = gym.make_vec(num_envs=2, vectorization_mode=mode, **kwargs)
     if hasattr(agent, "attach"):
         agent.attach(envs)
     observation, _ = envs.reset(seed=[3, 4])

@@ -50,6 +50,7 @@ def test_the_programme_is_complete() -> None:
         "control/cartpole-swingup-d8",
         "control/acrobot",
         *(f"control/lqr-preferences{end}" for end in ("", "-rotated", "-partial-return")),
+        *(f"feedback/{name}" for name in ("cartpole", "pendulum", "mountain-car", "delivery")),
         "coevolution/lock-in",
         *(f"coevolution/{kind}-{family}" for kind in ("follow", "predict") for family in FAMILIES),
         "coevolution/follow-few-responses",

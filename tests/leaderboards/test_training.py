@@ -47,6 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mpc": SMALL | {"horizon": 1, "candidates": 4},
     "sac": {"learning_starts": 20, "gradient_steps": 1},
     "ppo": {"n_steps": 20, "batch_size": 20},
+    "preference_sac": {"every": 20, "rounds": 2, "segment_length": 3, "fit_steps": 2, "learning_starts": 20},
 }
 QUICK = ("vagram", "ppo")
 

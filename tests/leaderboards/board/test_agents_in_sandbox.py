@@ -38,9 +38,12 @@ SHORT: dict[str, dict[str, Any]] = {
     "control/lqr-preferences": {"evaluation_points": (0, 1), "transitions": 60, "length": 3},
     "coevolution/lock-in": {"steps": 20},
 }
-SETTINGS: dict[str, dict[str, Any]] = {"ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 1}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 1},
+    "preference_ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 1},
+}
 STEPS = 64  # of training, for each agent
-SLOW = ("control/pendulum",)  # networks, and a reference that is solved on a grid
+SLOW = ("control/pendulum", "feedback/cartpole", "feedback/pendulum")  # networks, references solved on a grid
 GROUP = """
 from pathlib import Path
 import numpy as np

@@ -57,7 +57,7 @@ def without_seconds(trials: list[Trial]) -> list[Trial]:
 # --- seeds ---
 
 
-@pytest.mark.parametrize("id", SUITE)
+@pytest.mark.parametrize("id", sorted(SUITE))
 def test_no_seed_of_a_search_is_one_of_a_track(id: str) -> None:
     what = experiments.find(id)
     runs, episodes = search.seeds(what, search.MOST_RUNS)

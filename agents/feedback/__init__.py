@@ -1,0 +1,1 @@
+"""Agents that learn from answers to queries about their own behaviour, in any environment."""
