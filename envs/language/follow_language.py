@@ -254,7 +254,7 @@ class FollowLanguage:
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """Draw the values read from this step's answers as bars, and those of the last action as marks."""
-        read = readings.most_likely(self.bank_training.loadings, self._there, states[-1].counts)[0]
+        read = self.vector(self.stated(self.persistence(task, states[-1])))[0]
         stated = self.vector(self.stated(actions[-1]))[0] if actions else None
         caption = f"step {int(states[-1].t[0])} of {self.steps}"
         return rendering.values(mode, self.people.bank.names, read, stated, caption)
