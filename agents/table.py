@@ -179,4 +179,9 @@ AGENTS: dict[str, AgentEntry] = {
         "",
         "a Kalman filter that subtracts its own echo from responses; given the laws of the model",
     ),
+    "language": AgentEntry(
+        "valuegym.agents.language.language_agent:LanguageAgent",
+        "text",
+        "a language model that chooses between the texts of the actions; given the words of the environment",
+    ),
 }

@@ -6,8 +6,11 @@ from a list of texts. Both need the extra `text`. Nothing here unpickles a file 
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +23,13 @@ from torch.nn import functional as F
 from valuegym.agents.divergence import DivergenceError
 from valuegym.envs import checks
 
-__all__ = ["CausalLM", "Words", "load", "tiny", "train"]
+__all__ = ["CausalLM", "Words", "load", "save", "tiny", "tokenizer_of", "train"]
 
 Floats = npt.NDArray[np.float64]
 Encode = Callable[[str], list[int]]
 IGNORED = -100  # label of places that count in no loss
+# By default transformers reads weights, and tokenizers splits texts, with further threads.
+ONE_THREAD = {"HF_DEACTIVATE_ASYNC_LOAD": "1", "TOKENIZERS_PARALLELISM": "false"}
 PIECE = re.compile(r"\w+|[^\w\s]")
 
 
@@ -179,8 +184,69 @@ def train(
     return losses
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let transformers and tokenizers work in the calling thread."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def tokenizer_of(words: Words) -> Any:
+    """Return a tokenizer of transformers that makes the same tokens of a text as the vocabulary.
+
+    `<s>` begins and fills a text, `<unk>` stands for whatever is unknown.
+
+    Raises:
+        ImportError: transformers is not installed.
+    """
+    transformers = _transformers()
+    import tokenizers
+
+    numbers = {"<s>": 0, "<unk>": 1} | {word: number for number, word in enumerate(words.words, 2)}
+    plain = tokenizers.Tokenizer(tokenizers.models.WordLevel(numbers, unk_token="<unk>"))
+    pieces = tokenizers.Regex(PIECE.pattern)
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.Split(pieces, behavior="removed", invert=True)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=plain, bos_token="<s>", pad_token="<s>", unk_token="<unk>", padding_side="left"
+    )
+
+
+def save(model: CausalLM, folder: str | Path) -> None:
+    """Write a tiny model and its tokenizer to a folder, from which `load` reads it; all users may read the files.
+
+    The folder is put in its place when it is complete.
+
+    Raises:
+        ValueError: the model has no vocabulary of whole words.
+        FileExistsError: there is something at this place.
+    """
+    if not isinstance(model.encode, Words):
+        raise ValueError(f"{model.name} has no vocabulary of whole words; expected a model made by `tiny`.")
+    target = Path(folder)
+    if target.exists():
+        raise FileExistsError(f"{target} is there; expected a folder to be made.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+        part = Path(temporary) / "model"
+        model.model.save_pretrained(part)
+        tokenizer_of(model.encode).save_pretrained(part)
+        for path in part.iterdir():
+            path.chmod(0o644)
+        part.rename(target)
+
+
 def load(source: str | Path, gguf_file: str | None = None, revision: str | None = None, hub: bool = False) -> CausalLM:
     """Return a model from a folder with safetensors, or a GGUF file in it.
+
+    Everything is done by this thread alone, so that it also works where no other may be started, as in the sandbox.
 
     Args:
         source: the folder; with `hub` the id of a model on the hub.
@@ -190,6 +256,7 @@ def load(source: str | Path, gguf_file: str | None = None, revision: str | None 
 
     Raises:
         FileNotFoundError: there is no such folder, and the hub may not be asked.
+        PermissionError: a file of the folder cannot be read by this user.
         ValueError: a model on the hub is named without a revision.
         ImportError: transformers is not installed.
     """
@@ -197,15 +264,20 @@ def load(source: str | Path, gguf_file: str | None = None, revision: str | None 
         raise FileNotFoundError(f"{source} is not a folder; for a model on the hub, pass hub=True and a revision.")
     if hub and revision is None:
         raise ValueError(f"{source} is on the hub; pass revision=COMMIT, so that the model stays the same.")
+    for path in () if hub else Path(source).iterdir():
+        if path.is_file() and not os.access(path, os.R_OK):
+            raise PermissionError(f"{path} cannot be read by this user (safetensors writes mode 0600): chmod a+r it.")
     transformers = _transformers()
     options: dict[str, Any] = {"revision": revision} if hub else {"local_files_only": True}
     options |= {"trust_remote_code": False} | ({"gguf_file": gguf_file} if gguf_file else {})
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **options)
     weights: dict[str, Any] = {} if gguf_file else {"use_safetensors": True}
-    model = transformers.AutoModelForCausalLM.from_pretrained(str(source), **options, **weights).eval()
+    with _one_thread():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **options)
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(source), **options, **weights).eval()
     model = model if gguf_file else model.float()  # one from GGUF is in single precision, and refuses to be converted
 
     def encode(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        with _one_thread():
+            return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     return CausalLM(model, encode, tokenizer.bos_token_id, Path(str(source)).name)

@@ -42,6 +42,7 @@ __all__ = [
     "compare",
     "first_place",
     "letter",
+    "mean_scores",
     "order_flips",
     "plain",
     "preferences",
@@ -104,6 +105,24 @@ class Answers(NamedTuple):
     orders: Integers
 
 
+def mean_scores(model: Scorer, context: str, continuations: Sequence[str], about: str) -> Floats:
+    """Return the mean log-probability of a token of each continuation (n,).
+
+    Raises:
+        ValueError: the model returns no finite log-probabilities of at most 0, one list of them for each continuation;
+            the sentence says what the question was about.
+    """
+    scored = [np.asarray(logs, np.float64) for logs in model.score(context, continuations)]
+    if len(scored) != len(continuations) or not all(
+        logs.ndim == 1 and logs.size and np.isfinite(logs).all() and (logs <= 0).all() for logs in scored
+    ):
+        raise ValueError(
+            f"The scores of {about} are {checks.printed(scored)}; expected for each of {len(continuations)} "
+            "continuations the log-probabilities of its tokens, finite and at most 0."
+        )
+    return np.array([logs.mean() for logs in scored])
+
+
 def answer(bank: ItemBank, model: Scorer, form: str = "plain") -> Answers:
     """Ask a model all items of a bank.
 
@@ -120,15 +139,7 @@ def answer(bank: ItemBank, model: Scorer, form: str = "plain") -> Answers:
     for i, (id, context, options) in enumerate(zip(bank.ids, bank.contexts, bank.options, strict=True)):
         for r, order in enumerate(every[i]):
             before, continuations = write(context, [options[place] for place in order])
-            scored = [np.asarray(logs, np.float64) for logs in model.score(before, continuations)]
-            if len(scored) != len(continuations) or not all(
-                logs.ndim == 1 and logs.size and np.isfinite(logs).all() and (logs <= 0).all() for logs in scored
-            ):
-                raise ValueError(
-                    f"The scores of item {id!r} are {checks.printed(scored)}; expected for each of "
-                    f"{len(continuations)} continuations the log-probabilities of its tokens, finite and at most 0."
-                )
-            found.displayed[i, r, : len(order)] = [logs.mean() for logs in scored]
+            found.displayed[i, r, : len(order)] = mean_scores(model, before, continuations, f"item {id!r}")
             found.orders[i, r, : len(order)] = order
     return found
 

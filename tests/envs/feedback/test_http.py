@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -355,7 +356,9 @@ def test_the_command_serves_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
         "--user",
         "3",
     ]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    # A shell lets what it starts in the background ignore SIGINT, and processes inherit that.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, preexec_fn=listen)
     try:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
@@ -371,7 +374,7 @@ def test_the_command_serves_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert connection.getresponse().read()
         connection.close()
         process.send_signal(signal.SIGINT)
-        assert "1 answered, 1 to go." in process.communicate(timeout=20)[0] and process.returncode == 0
+        assert "1 answered, 1 to go." in process.communicate(timeout=120)[0] and process.returncode == 0
     finally:
         process.kill()
         process.wait()

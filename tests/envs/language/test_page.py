@@ -17,3 +17,6 @@ def test_the_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
         exec(example, names)
     assert names["point"][0] == pytest.approx(1) and (names["low"] <= names["high"]).all()
     assert "\n1.0 1.0\n" in capsys.readouterr().out
+    assert names["action"] in (1, 3) and names["push"] == 1
+    assert names["answers"].labels.tolist() == [1] and names["answers"].probability[0] == pytest.approx(0.880797)
+    assert names["reward"] == names["game"].reward and names["text"] == names["seen"]
