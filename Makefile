@@ -15,13 +15,17 @@ METADATA := setup.cfg setup.py pyproject.toml constraints.txt src/valuegym/_vers
 FILES := $(shell find $(FOLDERS) -type f ! -path '*/__pycache__/*' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit docs wheel bare slow clean FORCE
+.PHONY: help demo demo-language test lint types unit docs wheel bare slow clean FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV)/installed ## a short tour, without torch; with DATA=folder it also reads the human data there
 	$(VENV)/bin/valuegym demo $(if $(DATA),--data "$(DATA)")
+
+demo-language: $(VENV)/language ## people and agents that are language models, trained on the spot: two cores, five minutes
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m studies.language.people_tracks --short --units 5 --processes 2 \
+	  --docs build/demo-language
 
 test: lint types unit docs wheel bare ## everything below but slow and clean; what continuous integration runs
 
@@ -58,6 +62,11 @@ clean: ## remove environments, builds and caches
 $(VENV)/installed: $(METADATA)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python $(PIP) -e ".[tracking,site]"
+	@touch $@
+
+$(VENV)/language: $(VENV)/installed
+	$(if $(TORCH_INDEX),$(VENV)/bin/python $(PIP) torch --index-url $(TORCH_INDEX))
+	$(VENV)/bin/python $(PIP) -e ".[text,site]"
 	@touch $@
 
 # torch's default build for Linux brings the CUDA libraries, gigabytes of them;

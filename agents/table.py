@@ -105,6 +105,18 @@ AGENTS: dict[str, AgentEntry] = {
             ("theta", "Theta", "values forecast by the Theta method"),
         )
     },
+    **{
+        name: AgentEntry(f"valuegym.agents.language.lifelong:{name}", "text", f"a language model {about}")
+        for name, about in (
+            ("frozen_sft", "trained once, on the shares of the first century's answers"),
+            ("lifelong_sft", "trained at every century on the shares of answers"),
+            ("lifelong_dpo", "trained at every century by direct preference optimisation"),
+            ("lifelong_dpo_independent", "trained by direct preference optimisation, from the first model each time"),
+            ("extrapolative_dpo", "trained by direct preference optimisation on votes extrapolated by order 1"),
+            ("lifelong_rlhf", "trained at every century by a reward model and exact policy gradients"),
+            ("lifelong_rlhf_independent", "trained as lifelong_rlhf is, from the first model each time"),
+        )
+    },
     "pluralist": AgentEntry(
         "valuegym.agents.coevolution.pluralist:Pluralist",
         "",

@@ -61,8 +61,11 @@ COEVOLUTION: dict[str, Environment] = {
     "valuegym/LockIn-v0": _core("coevolution", "lock_in:LockIn", None, "stochastic"),
 }
 
+_FOLLOW = "follow_language:FollowLanguage"
 LANGUAGE: dict[str, Environment] = {
-    "valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None, "tabular")
+    "valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None, "tabular"),
+    "valuegym/FollowLanguage-v0": _core("language", _FOLLOW, None, "people"),
+    "valuegym/PredictLanguage-v0": _core("language", _FOLLOW, None, "people", horizon=1),
 }
 
 ENVS = PREFERENCE | CONTROL | COEVOLUTION | LANGUAGE

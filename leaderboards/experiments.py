@@ -457,6 +457,31 @@ TOKENS = Experiment(
     options=("prompt", (0, 1, 2, 3)),
     tags=("language",),
 )
+LANGUAGE_MODELS = (
+    "frozen_sft",
+    "lifelong_sft",
+    "lifelong_dpo",
+    "lifelong_dpo_independent",
+    "extrapolative_dpo",
+    "lifelong_rlhf",
+    "lifelong_rlhf_independent",
+)
+_PEOPLE = [
+    Experiment(
+        id=f"language/{challenge.lower()}-people",
+        about=f"{challenge} people that are language models, through nine centuries of six histories.",
+        env_id=f"valuegym/{challenge}Language-v0",
+        arguments="{}",
+        agents=(*FOLLOWERS[:-1], *LANGUAGE_MODELS, "oracle"),
+        timesteps=0,
+        episodes=6,
+        seeds=tuple(range(5)),
+        score="return",
+        options=("history", (0, 1, 2, 3, 4, 5)),
+        tags=("language", challenge.lower()),
+    )
+    for challenge in ("Follow", "Predict")
+]
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
     for experiment in (
@@ -472,6 +497,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         LOCK_IN,
         *_VALUES,
         TOKENS,
+        *_PEOPLE,
     )
 }
 

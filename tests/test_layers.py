@@ -70,6 +70,7 @@ PURE = {
     "valuegym.envs.feedback.values",
     "valuegym.envs.keys",
     "valuegym.envs.language.prefixes",
+    "valuegym.envs.language.readings",
     "valuegym.envs.language.worlds",
     "valuegym.envs.mdp",
     "valuegym.envs.preference.annotators",

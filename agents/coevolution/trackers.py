@@ -1,9 +1,9 @@
 """Agents that follow values by the readings of each step; they differ in how they carry an estimate through time.
 
-They play in Follow-v0, Predict-v0 and Coevolve-v0. A reading is the estimate from one step's responses alone
-(`Channel.estimate`). In Coevolve-v0 they broadcast their estimate, at a share `speaking_rate` of the steps, evenly
-spaced. Memories are dictionaries of arrays with one row for each environment. Shapes: B environments, D value
-dimensions.
+They play in Follow-v0, Predict-v0 and Coevolve-v0, and in FollowLanguage-v0 and PredictLanguage-v0. A reading is the
+estimate from one step's responses alone (`Channel.estimate`, `readings.most_likely`). In Coevolve-v0 they broadcast
+their estimate, at a share `speaking_rate` of the steps, evenly spaced. Memories are dictionaries of arrays with one row
+for each environment. Shapes: B environments, D value dimensions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from valuegym.envs import checks
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
 from valuegym.envs.coevolution.trajectories import extrapolate
+from valuegym.envs.language.follow_language import FollowLanguage
 
 __all__ = [
     "KEPT",
@@ -52,7 +53,7 @@ class Tracker(BatchAgent):
     """Base of the trackers: it decodes observations, keeps memories, and speaks at a share of the steps.
 
     Args:
-        env: Follow-v0, Predict-v0 or Coevolve-v0.
+        env: Follow-v0, Predict-v0 or Coevolve-v0, or Follow or Predict with people that are language models.
         seed: unused; trackers are deterministic.
         speaking_rate: share of the steps of Coevolve-v0 with a broadcast, all by default.
 
@@ -65,9 +66,10 @@ class Tracker(BatchAgent):
     def __init__(self, env: gym.Env[Any, Any], seed: int = 0, speaking_rate: float | None = None) -> None:
         super().__init__(env, seed)
         core: Any = rules(env)
-        if not isinstance(core, Follow | Coevolve):
+        if not isinstance(core, Follow | Coevolve | FollowLanguage):
             raise ValueError(
-                f"{type(self).__name__} follows values; it plays in Follow-v0, Predict-v0 and Coevolve-v0 only."
+                f"{type(self).__name__} follows values; it plays in Follow-v0, Predict-v0, Coevolve-v0, "
+                "FollowLanguage-v0 and PredictLanguage-v0 only."
             )
         if speaking_rate is not None:
             speaking_rate = checks.real("speaking_rate", speaking_rate, 0, 1)
@@ -79,6 +81,8 @@ class Tracker(BatchAgent):
         """Return the next estimates and, in Coevolve-v0, broadcasts; an episode begins where the time is 0."""
         t = np.rint(observation["time"][:, 0].astype(np.float64) * self.core.steps).astype(np.int64)
         B, D = len(t), self.core.dimensions
+        if isinstance(self.core, FollowLanguage):
+            return self.decide(observation["answers"], self.core.read(observation["answers"]), t, memory or {})
         responses = observation["responses"].astype(np.float64).reshape(B, -1, D)
         return self.decide(responses, self.core.channel.estimate(responses), t, memory or {})
 
@@ -260,7 +264,12 @@ class Kalman(Tracker):
         if drift is None:
             drift = 0.08 if isinstance(self.core, Coevolve) else 0.25
         self.drift = checks.real("drift", drift, 0, WIDEST)
-        self.noise = reading_variance(self.core.channel, checks.real("cluster_std", cluster_std, 0, WIDEST))
+        cluster_std = checks.real("cluster_std", cluster_std, 0, WIDEST)
+        self.noise = (
+            self.core.read_variance()
+            if isinstance(self.core, FollowLanguage)
+            else reading_variance(self.core.channel, cluster_std)
+        )
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:
         """Predict, then correct; the first reading opens with its own variance."""

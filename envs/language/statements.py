@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import checks, keys
-from valuegym.envs.language.item_bank import ItemBank
+from valuegym.envs.language.item_bank import MOST, ItemBank
+from valuegym.envs.language.readings import choice_shares
 
 __all__ = ["choices", "shares", "statements"]
 
@@ -22,11 +23,7 @@ def shares(bank: ItemBank, values: Floats) -> Floats:
         ValueError: the values are no finite numbers, one for each name of the bank.
     """
     values = checks.reals("values", values, (len(bank.names),))
-    utility = bank.loadings @ values
-    absent = np.arange(utility.shape[1]) >= bank.counts[:, None]
-    weights = np.where(absent, 0.0, np.exp(utility - utility.max(-1, keepdims=True)))
-    probabilities: Floats = weights / weights.sum(-1, keepdims=True)
-    return probabilities
+    return choice_shares(bank.loadings, np.arange(MOST) < bank.counts[:, None], values)
 
 
 def choices(bank: ItemBank, values: Floats, count: int, seed: int = 0) -> tuple[npt.NDArray[np.int64], ...]:

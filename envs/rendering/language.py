@@ -1,4 +1,4 @@
-"""Pictures of responses: a tile for the prompt and for each token, what tokens earned, and advantages of the next."""
+"""Pictures of responses (a tile for each token, advantages of the next) and of values (a bar for each)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy.typing as npt
 
+from valuegym.envs import checks
 from valuegym.envs.rendering.palette import Language
 from valuegym.envs.rendering.raster import Canvas, Pixels, blank, rectangle
 
-__all__ = ["ansi", "name", "rgb"]
+__all__ = ["ansi", "name", "rgb", "values"]
 
 Floats = npt.NDArray[Any]
+REACH, ROW, NAMES, HALF = 4.0, 16, 150, 150  # values drawn go from -REACH to REACH
 TILE, GAP, LEFT, TOP, BARS = 44, 8, 20, 20, 110
 
 
@@ -53,4 +55,30 @@ def rgb(prompt: int, tokens: Sequence[int], earned: Sequence[float], length: int
             pen.text((left + step / 2, top + BARS + 14), name(token), min(9, step / 3), Language.INK, anchor="center")
     caption = f"return {sum(earned):+.2f}" + ("    bars: optimal advantages of the next token" if shown else "")
     pen.text((LEFT, top + BARS + 34), caption, 9, Language.INK)
+    return pixels
+
+
+def values(mode: str, names: Sequence[str], read: Floats, stated: Floats | None, caption: str) -> Pixels | str:
+    """Return the values (D,) that people's answers express as bars, and those of an agent's answers, if any, as marks.
+
+    Raises:
+        ValueError: the mode is neither "rgb_array" nor "ansi".
+    """
+    checks.choice("mode", mode, ("rgb_array", "ansi"))
+    if mode == "ansi":
+        rows = [f"{name:>24} {value:+.2f}" for name, value in zip(names, read, strict=True)]
+        if stated is not None:
+            rows = [f"{row}  agent {value:+.2f}" for row, value in zip(rows, stated, strict=True)]
+        return "\n".join([caption, *rows])
+    pixels = blank(2 * TOP + ROW * (len(names) + 1), NAMES + 2 * HALF + 3 * LEFT, Language.PAGE)
+    pen, middle = Canvas(pixels), NAMES + HALF + LEFT
+    pen.text((LEFT, TOP), caption, 9, Language.INK)
+    for d, label in enumerate(names):
+        y = TOP + ROW * (d + 1)
+        at = middle + HALF * min(max(float(read[d]) / REACH, -1.0), 1.0)
+        pen.text((NAMES, y), label.replace("_", " "), 8, Language.INK, anchor="right")
+        pen.paint(rectangle(min(middle, at) - 1, y - 5, max(middle, at) + 1, y + 5, 1), Language.TOKEN)
+        if stated is not None:
+            mark = middle + HALF * min(max(float(stated[d]) / REACH, -1.0), 1.0)
+            pen.paint(rectangle(mark - 2, y - 7, mark + 2, y + 7, 1), Language.PROMPT)
     return pixels

@@ -61,6 +61,8 @@ def where(name: str) -> Any:
     """An environment for an agent."""
     if AGENTS[name].extra and not HAVE_SB3:
         pytest.skip(f"needs valuegym[{AGENTS[name].extra}]")
+    if AGENTS[name].extra == "text":
+        pytest.skip("language models are slow: tests/agents/language/test_lifelong.py holds them to the same")
     what = next(what for what in EXPERIMENTS.values() if name in what.agents and not what.data)
     return gym.make(what.env_id, **(what.kwargs | SHORT.get(what.env_id, {})))
 

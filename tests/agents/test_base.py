@@ -46,6 +46,8 @@ def made(name: str) -> tuple[Any, str, dict[str, Any]]:
     """An agent, and the environment that it plays in: its id and arguments."""
     if AGENTS[name].extra and importlib.util.find_spec("stable_baselines3") is None:
         pytest.skip(f"needs valuegym[{AGENTS[name].extra}]")
+    if AGENTS[name].extra == "text":
+        pytest.skip("language models are slow: tests/agents/language/test_lifelong.py holds them to the same")
     what = track(name)
     kwargs = what.kwargs | SHORT.get(what.env_id, {})
     return make(name, gym.make(what.env_id, **kwargs), seed=1), what.env_id, kwargs

@@ -84,6 +84,8 @@ def where(name: str) -> tuple[str, dict[str, Any]]:
     """The environment that an agent plays in: its id, and arguments for short episodes."""
     if AGENTS[name].extra and not HAVE_SB3:
         pytest.skip(f"needs valuegym[{AGENTS[name].extra}]")
+    if AGENTS[name].extra == "text":
+        pytest.skip("language models are slow: tests/agents/language/test_lifelong.py holds them to the same")
     what = next(what for what in EXPERIMENTS.values() if name in what.agents and not what.data)
     kwargs = what.kwargs | SHORT.get(what.env_id, {})
     return what.env_id, kwargs

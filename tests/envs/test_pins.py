@@ -114,6 +114,7 @@ def worlds(folder: Path) -> dict[str, World]:
         "three groups": World(coevolve, {"people": 12, "dimensions": 2, "delay": 2, "family": "logistic"}),
         "few people": World(lock_in, {"people": 5, "steps": 6}),
         "another world": World(tokens, {"vocabulary": 3, "length": 7, "prompts": 3, "world": 11, "pair": 2.0}),
+        "few answers": World("valuegym/FollowLanguage-v0", {"budget": 7, "respondents": 3, "horizon": 2, "steps": 5}),
         "rotated": World(lqr, {"distractors": 3, "rotated": True, "noise": 0.1}),
         "rotated, by costs": World(
             preferences,

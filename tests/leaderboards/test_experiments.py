@@ -57,6 +57,8 @@ def test_the_programme_is_complete() -> None:
         *(f"coevolution/coevolve-{name}" for name in ("mixed", "one-cluster", "choices", "small-world")),
         "coevolution/follow-hubs",
         "language/token-process",
+        "language/follow-people",
+        "language/predict-people",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
 
