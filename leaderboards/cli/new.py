@@ -284,4 +284,5 @@ def _new(args: argparse.Namespace) -> None:
         words = f"--agent {name}.py:{name.title().replace('_', '')} --experiment control/lqr"
     else:
         words = f"--experiment {name}.py:TRACK"
-    print(f"wrote  {', '.join(map(str, paths))}\nnext   python -m pytest    (pip install pytest)\n       valuegym run {words}")
+    print(f"wrote  {', '.join(map(str, paths))}")
+    print(f"next   python -m pytest    (pip install pytest)\n       valuegym run {words}")
