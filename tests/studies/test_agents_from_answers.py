@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,22 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("stable_baselines3")
 
-from studies import harness
-from studies.preference import agents as study
 from valuegym.leaderboards import experiments
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs/results"
 
 
-def test_the_committed_page_follows_from_the_committed_records() -> None:
+@pytest.fixture
+def harness() -> Any:
+    return importlib.import_module("studies.harness")
+
+
+@pytest.fixture
+def study() -> Any:
+    return importlib.import_module("studies.preference.agents")
+
+
+def test_the_committed_page_follows_from_the_committed_records(harness: Any, study: Any) -> None:
     records = harness.load(RESULTS / "data/preference-agents.jsonl")
     found = study.pages(records, study.PARSER.parse_args([]))
     assert (RESULTS / "preference-agents.md").read_text(encoding="utf-8") == found[".md"]
@@ -30,7 +39,7 @@ def test_the_committed_page_follows_from_the_committed_records() -> None:
         assert value.get("labels", 0) <= (500 if arm in ("answers", "random labels") else 0)
 
 
-def test_the_best_constant_action_is_computed_again() -> None:
+def test_the_best_constant_action_is_computed_again(harness: Any, study: Any) -> None:
     records = harness.load(RESULTS / "data/preference-agents.jsonl")
     for track in ("feedback/cartpole", "feedback/pendulum"):
         key = (track, study.ACTION, 0)
@@ -38,7 +47,7 @@ def test_the_best_constant_action_is_computed_again() -> None:
         assert value["score"] == pytest.approx(records[key]["score"], abs=1e-4)
 
 
-def test_constant_actions_cover_the_space() -> None:
+def test_constant_actions_cover_the_space(study: Any) -> None:
     assert study.actions(gym.spaces.Discrete(3)) == [0, 1, 2]
     box = study.actions(gym.spaces.Box(np.float32([-1, 0]), np.float32([1, 4])))
     assert len(box) == study.LEVELS and box[0].tolist() == [-1, 0] and box[-1].tolist() == [1, 4]
@@ -46,7 +55,7 @@ def test_constant_actions_cover_the_space() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_says_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_says_what_it_was_given(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     track = "feedback/pendulum"
     short = replace(experiments.find(track), timesteps=520, episodes=1)
     monkeypatch.setitem(experiments.EXPERIMENTS, track, short)
@@ -62,7 +71,7 @@ def test_a_run_says_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"| `{track}` | answers | 1 |" in page and "1 of 1" in page
 
 
-def test_shares_and_verdicts_count_seeds() -> None:
+def test_shares_and_verdicts_count_seeds(study: Any) -> None:
     arms = {
         "answers": {0: {"score": 0.9}, 1: {"score": 0.8}, 2: {"score": 1.0}},
         "true reward": {0: {"score": 1.0}, 1: {"score": 1.0}},

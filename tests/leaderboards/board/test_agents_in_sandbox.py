@@ -29,7 +29,10 @@ from valuegym.leaderboards.trust.judgement import judge, played
 from valuegym.leaderboards.trust.ledger import read_ledger
 
 pytestmark = pytest.mark.sandbox
-OUTSIDE = {"oracle": "it asks the state of the live environment, which no sandbox holds"}
+OUTSIDE = {
+    "oracle": "it asks the state of the live environment, which no sandbox holds",
+    "language": "it needs a model: test_language_inside.py",
+}
 # Shorter episodes than those of the tracks, and shorter training where there is any.
 SHORT: dict[str, dict[str, Any]] = {
     "preference/boards-regret": {"evaluation_points": (0, 3), "split": "dev"},
@@ -194,8 +197,8 @@ def test_agents_play_inside_as_they_do_outside(
     name: str, agents: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The agents of the table, and plug-ins, files, saved agents and zips, are made by the same texts."""
-    if any(AGENTS[agent].extra for agent in agents):
-        pytest.importorskip("stable_baselines3")
+    for extra in {AGENTS[agent].extra for agent in agents} - {""}:
+        pytest.importorskip({"text": "transformers"}.get(extra, "stable_baselines3"))
     named = [(agent, SETTINGS.get(agent, {})) for agent in agents] + FROM_ELSEWHERE.get(name, [])
     what = EXPERIMENTS[name]
     what = replace(
