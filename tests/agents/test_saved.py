@@ -33,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 16, "batch_size": 8, "device": "cpu"},
     "preference_sac": ASKING | {"learning_starts": 20, "policy_kwargs": {"net_arch": [8]}},
     "preference_ppo": ASKING | {"n_steps": 16, "batch_size": 8},
+    **{name: {"updates": 1} for name, entry in AGENTS.items() if entry.extra == "text" and name != "language"},
 }
 ON_TRACKS = [name for name in AGENTS if name != "language"]  # which needs a model: test_language_agent.py
 LEARN = {"preference_sac", "preference_ppo", "vagram", "mbpo", "mpc", "sac", "ppo", "lqr_model_based"}

@@ -46,7 +46,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "preference_ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 1},
 }
 STEPS = 64  # of training, for each agent
-SLOW = ("control/pendulum", "feedback/cartpole", "feedback/pendulum")  # networks, references solved on a grid
+# Networks, references solved on a grid, language models.
+SLOW = ("control/pendulum", "feedback/cartpole", "feedback/pendulum", "language/follow-people")
 GROUP = """
 from pathlib import Path
 import numpy as np
