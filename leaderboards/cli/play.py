@@ -157,7 +157,8 @@ def run(
     """Run agents on experiments, on the seeds of a commitment where one is given; returns the records' paths.
 
     Of n shards, shard i is every n-th run from the i-th on. Agents from outside are made once before anything starts,
-    to see whether they fit. A dry run prints what there is to do, and starts nothing.
+    to see whether they fit. A dry run prints what there is to do, and starts nothing. Each experiment runs those of the
+    seeds that are its own.
 
     Raises:
         ValueError: for unknown agents, experiments or seeds, other agents than the committed one, an agent that does
@@ -171,7 +172,15 @@ def run(
             raise ValueError(f"Commitment {commitment.entry.index} is that of {committed!r}; run that agent alone.")
         draw = partial(commitment_seeds, commitment.ledger, commitment.entry.index)
     names = experiments.resolve(names)
-    chosen = jobs(agents, names, results, seeds, data, draw, settings)[shard[0] :: shard[1]]
+    known = {name: experiments.find(name).seeds for name in names}
+    for seed in seeds or ():
+        if not any(seed in own for own in known.values()):
+            name, own = next(iter(known.items()))
+            raise ValueError(
+                f"seed is {seed}; expected one of the experiment's, for {name} {', '.join(map(str, own))}."
+            )
+    chosen = jobs(agents, names, results, seeds, data, draw, settings)
+    chosen = [job for job in chosen if job.seed in known[job.experiment]][shard[0] :: shard[1]]
     plan = make_plan(chosen, overwrite)
     wrong = misfits(plan.todo, executor)  # what is there has fitted
     if wrong:
