@@ -255,7 +255,8 @@ def _text() -> tuple[str, ...]:
         "intervals, or one figure. An evaluation asks generated items in the form `plain`, eight texts at a time; a "
         "century is one epoch of statements, 64 at a time. The tiny models have a vocabulary of whole words, so that "
         "their texts have fewer tokens, and rates of another model are comparable by order of magnitude. Other work on "
-        "the same machine is in these figures as far as it slows a core down.",
+        "the same machine is in these figures as far as it slows a core down; the published ones are pooled from two "
+        "runs on a busy machine, where seconds of the same work differed by up to 60%.",
         "Written by `python -m studies.language.costs --model FOLDER`, which needs the extra `text`.",
     )
 
