@@ -136,5 +136,7 @@ def test_it_is_asked_and_follows_or_breaks_rules_in_new_situations(folder: Path)
         mean, ratio = float(np.nanmean(moved[-1].contributions)), t(moved[-1], held_out)
         print(f"{sign:+d}: {seconds:.0f} CPU-s, {len(learned)} pairs, mean {mean:+.3f}, t {ratio:.1f}")
     print("cosine", compare(*moved).cosine, "contrast t", t(change(*moved), held_out))
-    # Situations that were not trained on: in the mean the two part, and fifteen situations show no more than that.
+    # Situations that were not trained on: in the mean the two part.
     assert np.nanmean(moved[0].contributions) > np.nanmean(moved[1].contributions)
+    if not t(moved[0], held_out) > 3 or not t(moved[1], held_out) < -3:
+        pytest.xfail("expected is t > 3 for the follower and t < -3 for the breaker; measured were 1.2 and -1.0")
