@@ -14,6 +14,7 @@ import gymnasium as gym
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.board.sandbox import Limits, Remote, missing
 from valuegym.leaderboards.records.record import Record, to_text
+from valuegym.leaderboards.records.strict_json import printable
 from valuegym.leaderboards.records.submission import Card, member, open_submission, pack, write_submission
 from valuegym.leaderboards.run import play_record
 from valuegym.leaderboards.standings.gather import from_verdicts
@@ -25,12 +26,13 @@ from valuegym.leaderboards.trust.judgement import (
     Judgement,
     Member,
     conclude,
+    in_words,
     judge,
     judge_all,
     played,
     replay_members,
 )
-from valuegym.leaderboards.trust.ledger import LedgerEntry, append, read_ledger
+from valuegym.leaderboards.trust.ledger import LedgerEntry, LedgerError, append, read_ledger
 
 __all__ = [
     "begin",
@@ -270,7 +272,7 @@ def collect(
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             judged = {entry.body["submission"] for entry in read_ledger(board).of("verdict")}
             if files.setdefault(digest, path) == path and digest not in judged:
-                yield judge_and_record(board, path, data, workers, key)[0].text
+                yield _attended(board, path, data, workers, key)
     if publish is None:
         return
     ledger, public = read_ledger(board), read_project(publish, folder, max_age=0)
@@ -282,6 +284,16 @@ def collect(
     for judgement in judge_all(todo, data, workers, ledger):
         tracked = log_submission(judgement, Path(folder) / "published", "online", project, entity)
         yield f"{judgement.agent}: {tracked.message}"
+
+
+def _attended(board: str | Path, path: Path, data: str | None, workers: int, key: str | Path | None) -> str:
+    """Judge a submission of an inbox and return what to print: whatever goes wrong, the next one is judged."""
+    try:
+        return judge_and_record(board, path, data, workers, key)[0].text
+    except (LedgerError, OSError):  # of the ledger or of this machine, not of the submission
+        raise
+    except Exception as error:
+        return f"{printable(path.name)} could not be judged: {in_words(error)}"
 
 
 def record_verdict(
@@ -304,7 +316,7 @@ def record_verdict(
         "submission": judgement.digest,
         "agent": judgement.agent,
         "tier": judgement.tier,
-        "reason": " ".join(judgement.reason.split())[:1000],
+        "reason": in_words(ValueError(judgement.reason)) if judgement.reason else "",
         "commitment": judgement.commitment if good else -1,
         "attempt": attempt,
         "plays": played(judgement.verdicts) if good else {},

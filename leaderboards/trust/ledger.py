@@ -405,7 +405,15 @@ def _ssh(*arguments: str, payload: bytes = b"") -> subprocess.CompletedProcess[b
             "Signatures need the program ssh-keygen of OpenSSH 8.2 or later, which is not installed."
         )
     try:
-        return subprocess.run([program, *arguments], input=payload, capture_output=True, timeout=SECONDS, check=False)
+        return subprocess.run(
+            [program, *arguments],
+            input=payload,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            start_new_session=True,  # without a terminal, and so without a question for a passphrase
+            env={**os.environ, "SSH_ASKPASS_REQUIRE": "never", "DISPLAY": ""},
+        )
     except subprocess.TimeoutExpired:
         raise LedgerError(
             f"ssh-keygen did not answer within {SECONDS} s; sign with a key that has no passphrase."
