@@ -299,7 +299,7 @@ def _fetched(inbox: str, run: str, folder: Path) -> list[Path]:
         found = fetch_submissions(inbox, run, folder)
         if not found:
             empty.parent.mkdir(parents=True, exist_ok=True)
-            empty.touch()
+            empty.write_bytes(b"")
     return found
 
 
