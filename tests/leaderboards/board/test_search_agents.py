@@ -1,4 +1,4 @@
-"""Agents that look for the seeds of their episodes: on public seeds they find them, on a board's secret ones they do not.
+"""Agents that look for the seeds of their episodes: they find public ones, and not the secret ones of a board.
 
 The searching agent has the suite at hand, begins an episode of its own from every seed that it thinks of, and compares
 first observations with what it sees; where one is the same it knows the state and plays the oracle's actions.
