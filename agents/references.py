@@ -25,7 +25,7 @@ from valuegym.agents import saved, sb3_zip
 from valuegym.agents.base import Agent
 from valuegym.agents.search_spaces import SPACES, Space, check_space
 from valuegym.agents.table import AGENTS
-from valuegym.envs import checks, plugins
+from valuegym.envs import checks, extras, plugins
 from valuegym.envs.functional import load
 
 __all__ = ["GROUP", "KINDS", "check", "make", "origin", "record_name", "search_space", "settings_of", "settings_text"]
@@ -160,7 +160,7 @@ def _constructor(agent: str) -> Any:
             if not AGENTS[agent].extra:
                 raise
             raise ImportError(
-                f"Agent {agent!r} needs an extra: pip install 'valuegym[{AGENTS[agent].extra}]' ({error})."
+                f"Agent {agent!r} needs an extra: {extras.hint(AGENTS[agent].extra)} ({error})."
             ) from error
     return plugins.load_reference(agent) if plugins.is_reference(agent) else plugins.load_plugin(GROUP, agent)
 

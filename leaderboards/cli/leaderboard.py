@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from valuegym.envs import extras
 from valuegym.leaderboards.cli.arguments import (
     add_board,
     add_command,
@@ -71,7 +72,7 @@ def leaderboard(
 
         lines.append(f"site   {write_site(scores, Path(results) / 'site', submissions=entries).resolve()}")
     except ImportError:
-        lines.append("site   not written: pip install 'valuegym[site]' for the plots")
+        lines.append(f"site   not written: {extras.hint('site')} for the plots")
     if track != "off":  # submissions are logged one by one, by `valuegym verify --track`
         lines += log_records(verdicts, loose, results, track)
     return "\n".join(lines)

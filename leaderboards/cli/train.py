@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.agents import references, saved
-from valuegym.envs import checks
+from valuegym.envs import checks, extras
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.cli.arguments import add_command, add_data, add_plugin, add_settings, positive
 from valuegym.leaderboards.experiments import Experiment
@@ -284,7 +284,7 @@ def render(
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError(f"Pictures need Pillow: pip install 'valuegym[site]' ({error}).") from error
+        raise ImportError(f"Pictures need Pillow: {extras.hint('site')} ({error}).") from error
     path = Path(output).expanduser()
     checks.choice("the ending of output", path.suffix, PICTURES)
     [name] = experiments.resolve([experiment])
