@@ -12,7 +12,6 @@ An agent of valuegym enters by the same call as anybody's: constructor(env, seed
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import json
@@ -87,8 +86,7 @@ def check(agent: str) -> None:
     else:
         names = [*AGENTS, *plugins.installed(GROUP)]
         if agent not in names:
-            near = difflib.get_close_matches(agent, names, 3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            hint = checks.similar(agent, names)
             if agent.endswith(".py"):
                 hint = f" Say what in the file it is, as in {agent}:MyAgent."
             raise ValueError(f"There is no agent {agent!r}; expected {KINDS}.{hint}")
@@ -214,9 +212,11 @@ def make(name: str, env: Any, seed: int = 0, **settings: Any) -> Agent:
         inspect.signature(constructor).bind(env, seed=seed, **settings)
     except TypeError as error:
         takes = [p for p in inspect.signature(constructor).parameters if p not in ("self", "env", "seed")]
+        unknown = next((setting for setting in settings if setting not in takes), None)
         raise ValueError(
             f"{name} cannot be made by {getattr(constructor, '__name__', 'it')}(env, seed=..."
             f"{''.join(f', {setting}=...' for setting in settings)}): {error}; its settings are {takes or 'none'}."
+            f"{checks.similar(unknown, takes)}"
         ) from None
     agent: Agent = constructor(env, seed=seed, **settings)
     if not callable(getattr(agent, "predict", None)):

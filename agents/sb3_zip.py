@@ -22,7 +22,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.agents.base import finite_action
-from valuegym.envs import extras
+from valuegym.envs import checks, extras
 
 __all__ = ["LIBRARIES", "ZippedPolicy", "is_zip", "load", "members"]
 
@@ -77,7 +77,8 @@ def _algorithm(name: str) -> Any:
             return known[name.lower()]
         names += known
     rest = f" ({', '.join(missing)} not installed)" if missing else ""
-    raise ValueError(f"There is no algorithm {name!r}; expected one of {', '.join(names) or 'none'}{rest}.")
+    hint = checks.similar(name, names)
+    raise ValueError(f"There is no algorithm {name!r}; expected one of {', '.join(names) or 'none'}{rest}.{hint}")
 
 
 def members(path: str, most: Mapping[str, int]) -> list[bytes]:

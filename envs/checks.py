@@ -6,9 +6,11 @@ is not finite gets in, and scalar and vector environments refuse the same inputs
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import wraps
@@ -33,6 +35,8 @@ __all__ = [
     "real",
     "reals",
     "refusal",
+    "similar",
+    "similar_argument",
     "text",
     "vector",
 ]
@@ -172,6 +176,29 @@ def refusal(name: str, value: Any, expected: str) -> ValueError:
     return ValueError(f"{name} is {printed(value)}; expected {expected}.")
 
 
+def similar(value: Any, options: Iterable[Any]) -> str:
+    """Return " Did you mean regret?" for a text that resembles one to three of the options, "" for any other value."""
+    if not isinstance(value, str) or len(value) > 80:
+        return ""
+    texts = {option.lower(): option for option in options if isinstance(option, str)}
+    close = difflib.get_close_matches(value.lower(), texts, 3)
+    return f" Did you mean {' or '.join(texts[one] for one in close)}?" if close else ""
+
+
+def similar_argument(error: TypeError, function: Any) -> str:
+    """Return `similar` for the unknown argument that an error of a call names; also those of its class's table."""
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if unknown is None:
+        return ""
+    try:
+        names = set(signature(function).parameters)
+    except (TypeError, ValueError):
+        names = set()
+    for one in getattr(function, "__mro__", (function,)):
+        names |= set(re.findall(r"^\s*\| `(\w+)` \|", one.__doc__ or "", re.M))
+    return similar(unknown[1], names - {"self", "args", "kwargs"})
+
+
 def text(name: str, value: Any, expected: str = "a text") -> str:
     """Return a text.
 
@@ -205,7 +232,8 @@ def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     for option in options:
         if type(value) is type(option) and value == option:
             return option
-    raise refusal(name, value, f"{'one of ' if len(options) > 1 else ''}{', '.join(map(repr, options))}")
+    expected = f"{'one of ' if len(options) > 1 else ''}{', '.join(map(repr, options))}"
+    raise ValueError(f"{refusal(name, value, expected)}{similar(value, options)}")
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:

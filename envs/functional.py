@@ -282,7 +282,14 @@ def action_rules(core: Core) -> Actions:
 def _core(entry: str, kwargs: dict[str, Any]) -> Core:
     """Make the core that "module:Class" names."""
     made = load(entry, "core")
-    made = made(**kwargs) if callable(made) else made
+    if callable(made):
+        try:
+            made = made(**kwargs)
+        except TypeError as error:
+            hint = checks.similar_argument(error, made)
+            if hint:
+                raise TypeError(f"{error}.{hint}") from error
+            raise
     lacking = [name for name in REQUIRED if not hasattr(made, name)]
     if lacking:
         raise checks.refusal("core", entry, f"the class of a core (see `Core`; it lacks {', '.join(lacking)})")
@@ -343,7 +350,10 @@ class _Episodes:
         values = {}
         for name, value in options.items():
             if name not in self._names:
-                raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.")
+                hint = checks.similar(name, self._names)
+                raise ValueError(
+                    f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.{hint}"
+                )
             checks.reals(f"Reset option {name!r}", value)
             array = np.asarray(value)
             one = getattr(self.core, "option_shapes", {}).get(name, ())  # of a row's value, a number by default
@@ -495,11 +505,11 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
             gym.logger.warn("render() needs a render_mode: choose it in gym.make(..., render_mode=...).")
             return None
         if self._window is not None:
-            self._window.show(self._picture("human"))
+            self._window.show(self.picture("human"))
             return None
-        return self._picture(self.render_mode)
+        return self.picture(self.render_mode)
 
-    def _picture(self, mode: str) -> Any:
+    def picture(self, mode: str) -> Any:
         """Draw the last states in a mode of the core's, or as a player sees them ("human")."""
         if mode == "human" and not getattr(self.core, "player_view", False):
             mode = "rgb_array"
@@ -509,7 +519,7 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
     def _show(self) -> None:
         """Show the state in the window, at the pace of the environment."""
         if self._window is not None:
-            self._window.show(self._picture("human"), self.metadata.get("render_fps", 4))
+            self._window.show(self.picture("human"), self.metadata.get("render_fps", 4))
 
     def close(self) -> None:
         """Close the window, if there is one."""

@@ -305,10 +305,12 @@ def _named(board: str, data: str | None) -> list[tuple[Array, Sequence[float]]]:
     if kind == "stored":
         known = maps.stored(data)
         if name and name not in known:
-            raise ValueError(f"There is no stored board {name!r}; expected one of {sorted(known)}.")
+            hint = checks.similar(name, known)
+            raise ValueError(f"There is no stored board {name!r}; expected one of {sorted(known)}.{hint}")
         return [known[name]] if name else [task for name, task in known.items() if name.startswith(maps.MAIN)]
     if board.replace("-", "").isalpha() and not set(board) <= set(maps.SYMBOLS):
-        raise checks.refusal("board", board, BOARD_NAMES)
+        hint = checks.similar(board, ("random", "published", "stored", "risky"))
+        raise ValueError(f"{checks.refusal('board', board, BOARD_NAMES)}{hint}")
     return [(maps.parse(board), delivery.WEIGHTS)]
 
 

@@ -56,7 +56,7 @@ BRICK = 6  # added to a code, it puts the same thing on brick
 GOAL, HOUSE, SHEEP, COIN, ROADBLOCK = 1, 2, 3, 4, 5
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
-SIZE = 48  # pixels along a cell's side, at most by default
+SIZE, LARGE = 48, 72  # pixels along a cell's side, at most by default: of a board by itself, and within a frame
 LONGEST, MOST = 640, 4096  # pixels along the board's longer side: by default, and at most
 PLAIN, SMALL = 14, 28  # cells smaller than this have plain marks instead of icons, arrows without numbers
 ICON, ROW, COLUMN = 26, 36, 154  # pixels: the legend's icons, lines and columns
@@ -686,7 +686,7 @@ def _sizes(board: Board, frame: tuple[int, int] | None, cell_size: int | None, l
     size = _check_size(frame, cell_size, longest)
     tall, wide = frame[0] * size, frame[1] * size
     if cell_size is None:  # a smaller board has larger cells
-        size = min(SIZE, tall // board.shape[0], wide // board.shape[1])
+        size = min(LARGE, tall // board.shape[0], wide // board.shape[1])
     return size, tall, wide
 
 

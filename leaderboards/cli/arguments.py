@@ -32,6 +32,10 @@ __all__ = [
     "tracking_mode",
 ]
 
+OF_AGENT = (
+    "a setting of the agent's constructor, as JSON or text; repeatable; the agent's name in records gets a hash of its "
+    "settings"
+)
 Function = Callable[[argparse.Namespace], int | None]  # carries out a parsed command; None is exit status 0
 
 
@@ -75,16 +79,15 @@ def add_plugin(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def add_settings(sub: argparse.ArgumentParser) -> None:
-    """Add the option that gives settings of an agent."""
+def add_settings(sub: argparse.ArgumentParser, help: str = OF_AGENT) -> None:
+    """Add the option that gives settings, of an agent by default."""
     sub.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         type=_setting,
-        help="a setting of the agent's constructor, as JSON or text; repeatable; the agent's name in records gets a "
-        "hash of its settings",
+        help=help,
     )
 
 

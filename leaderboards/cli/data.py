@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from valuegym.envs import checks
 from valuegym.leaderboards.cli.arguments import add_command, add_data
 
 __all__ = ["accept_data", "add_commands", "check_data", "export_data", "fetch_data", "import_data"]
@@ -204,7 +205,8 @@ def _check_name(name: str) -> None:
     from valuegym.envs.preference import datasets
 
     if name != datasets.NAME:
-        raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.")
+        hint = checks.similar(name, [datasets.NAME])
+        raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.{hint}")
 
 
 def _data(args: argparse.Namespace) -> None:

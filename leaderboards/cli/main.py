@@ -8,7 +8,20 @@ import sys
 from collections.abc import Sequence
 
 from valuegym import __version__
-from valuegym.leaderboards.cli import board, data, demo, language, leaderboard, new, online, play, records, train, tune
+from valuegym.leaderboards.cli import (
+    board,
+    data,
+    demo,
+    keyboard,
+    language,
+    leaderboard,
+    new,
+    online,
+    play,
+    records,
+    train,
+    tune,
+)
 from valuegym.leaderboards.cli.arguments import load_plugins
 from valuegym.leaderboards.executors import JobsFailed
 
@@ -16,6 +29,7 @@ __all__ = ["main", "parser"]
 
 GROUPS = (
     play,
+    keyboard,
     train,
     tune,
     new,
