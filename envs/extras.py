@@ -6,6 +6,7 @@ installed wheel it names what the extra asks for.
 
 from __future__ import annotations
 
+import configparser
 import re
 import sys
 from functools import cache
@@ -26,15 +27,30 @@ def clone() -> Path | None:
     return root if setup.is_file() and f"name = {PROJECT}" in setup.read_text(encoding="utf-8") else None
 
 
+def _stated() -> list[str]:
+    """Return all requirements with their markers: of a clone as it is now, else of what is installed."""
+    root = clone()
+    if root is None:
+        try:
+            return metadata.requires(PROJECT) or []
+        except metadata.PackageNotFoundError:
+            return []
+    setup = configparser.ConfigParser()
+    setup.read(root / "setup.cfg", encoding="utf-8")
+    found = []
+    for extra, lines in setup["options.extras_require"].items():
+        for line in lines.split("\n"):
+            requirement, semicolon, marker = line.partition(";")
+            if requirement.strip():
+                found.append(f"{requirement};{marker}{' and ' * bool(semicolon)} extra == '{extra}'")
+    return found
+
+
 @cache
 def _required() -> dict[str, list[str]]:
     """Return what each extra asks for, by name, as the installed package states it."""
     found: dict[str, list[str]] = {}
-    try:
-        stated = metadata.requires(PROJECT) or []
-    except metadata.PackageNotFoundError:
-        return {}
-    for text in stated:
+    for text in _stated():
         requirement, _, marker = text.partition(";")
         extra, python = _EXTRA.search(marker), _PYTHON.search(marker)
         if python and sys.version_info[:2] < (int(python[1]), int(python[2])):

@@ -19,7 +19,9 @@ __all__ = [
     "add_command",
     "add_commitment",
     "add_data",
+    "add_format",
     "add_plugin",
+    "add_quiet",
     "add_results",
     "add_settings",
     "add_track",
@@ -52,7 +54,18 @@ def add_command(
     )
     if function is not None:
         sub.set_defaults(function=function)
+        add_quiet(sub)
     return sub
+
+
+def add_quiet(sub: argparse.ArgumentParser) -> None:
+    """Add the option that keeps progress and notes back."""
+    sub.add_argument(
+        "--quiet",
+        action="store_true",
+        default=argparse.SUPPRESS,  # so that it may stand before the command or after it
+        help="print results and errors only, no progress and no notes",
+    )
 
 
 def add_results(sub: argparse.ArgumentParser, what: str = "results folder") -> None:
@@ -105,6 +118,15 @@ def load_plugins(args: argparse.Namespace) -> None:
     """Load the experiments that --plugin names."""
     for text in args.plugin:
         experiments.load(text)
+
+
+def add_format(sub: argparse.ArgumentParser) -> None:
+    """Add the option that prints tables for programs."""
+    sub.add_argument(
+        "--format",
+        choices=("csv", "json", "latex"),
+        help="print the standings in this format, and all else to the errors' stream (default: tables for people)",
+    )
 
 
 def add_workers(sub: argparse.ArgumentParser) -> None:

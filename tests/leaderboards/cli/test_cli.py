@@ -337,7 +337,7 @@ def test_data_check_reproduces_what_was_published(
     status, output, errors = valuegym("data", "check", "human-delivery", "--data", data_folder)
     assert (status, errors) == (0, "")
     rows = [line.split() for line in output.splitlines()]
-    assert rows[0][:3] == ["condition", "pairs", "mismatches"] and rows[-1] == ["all", "8169", "0"]
+    assert rows[0][:3] == ["condition", "pairs", "wrong"] and rows[-1] == ["all", "8169", "0"]
     assert [row[0] for row in rows[1:-1]] == list(datasets.CONDITIONS) and all(row[2] == "0" for row in rows[1:])
     monkeypatch.setenv(datasets.VARIABLE, str(data_folder))
     assert valuegym("data", "check", "human-delivery") == (0, output, "")
