@@ -247,9 +247,10 @@ class QueryCore:
         drawn = draw(mode, task, type(pool)(*(field[0, :shown] for field in pool)))
         over = number >= self.evaluation_points[-1]
         some = f" (here {shown})" if shown < self.candidates else ""
-        words = "no pair follows" if over else f"next, choose one of {self.candidates} candidates{some}"
+        words = f"next, choose one of {self.candidates} candidates{some}"
         if mode == "ansi":
-            return "\n".join((picture, words, *(f"{i:4d}  {line}" for i, line in enumerate(drawn) if not over)))
+            heading = "no pair follows" if over else words
+            return "\n".join((picture, heading, *(f"{i:4d}  {line}" for i, line in enumerate(drawn) if not over)))
         return picture if drawn is None else rendering.beside(picture, drawn, shown, words, empty=over)
 
 

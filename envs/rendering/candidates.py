@@ -21,7 +21,7 @@ def beside(picture: Pixels, drawn: Sequence[Pixels], places: int, words: str, em
         picture: of the answered pair, (height, width, 3).
         drawn: thumbnails (h, w, 3) of one size, at least one.
         places: how many there is room for.
-        words: a line above them.
+        words: a line above them, left out where they stay empty.
         empty: whether the places stay empty, for pictures of one size.
     """
     height, width = drawn[0].shape[0] + LABEL + GAP, drawn[0].shape[1] + GAP
@@ -34,7 +34,7 @@ def beside(picture: Pixels, drawn: Sequence[Pixels], places: int, words: str, em
     page[: picture.shape[0], :edge] = picture
     pen = Canvas(page)
     pen.paint(raster.line([(edge, MARGIN), (edge, tall - MARGIN)], 2), Delivery.INK, opacity=0.3)
-    pen.text((edge + MARGIN, CAPTION / 2), words, 10, Delivery.INK)
+    pen.text((edge + MARGIN, CAPTION / 2), "no pair follows" if empty else words, 10, Delivery.INK)
     for i, one in enumerate([] if empty else drawn):
         x, y = edge + MARGIN + (i % columns) * width, CAPTION + (i // columns) * height
         pen.text((x, y + LABEL / 2 - 2), str(i), 9, Delivery.INK, weight=1.2)

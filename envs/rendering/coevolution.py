@@ -150,16 +150,13 @@ def _histogram(
     edges = np.linspace(-reach, reach, BINS + 1).tolist()
     for crowd, own in zip(crowds, heights, strict=True):
         if crowd.kind == "ring":
-            steps = [(edge, n) for i, n in enumerate(own.tolist()) for edge in (edges[i], edges[i + 1])]
-            panel.curve([(edges[0], 0), *steps, (edges[-1], 0)], Population.COUNTERFACTUAL, 1.6)
+            panel.steps(edges, own.tolist(), Population.COUNTERFACTUAL)
             continue
         for i, n in enumerate(own.tolist()):
-            if n:
-                (left, floor), (right, roof) = panel.place(edges[i], 0), panel.place(edges[i + 1], n)
-                pen.paint(raster.rectangle(left + 1, roof, right - 1, floor), Population.PERSON)
+            panel.bar(edges[i], edges[i + 1], n, Population.PERSON)
     for one in statements:
         x, floor = panel.place(float(one.value[d]), 0)
-        pen.paint(raster.line([(x, box[1] + 5), (x, floor - 2)], 3), _STATEMENTS[one.kind][1])
+        pen.fill(x - 1.5, box[1] + 4, x + 1.5, floor, _STATEMENTS[one.kind][1])
 
 
 def _text(crowds: Sequence[Crowd], statements: Sequence[Statement], caption: str, reach: float) -> str:
@@ -240,9 +237,7 @@ def errors_as_picture(errors: Array, message: float | None, trust: float, weight
     panel.frame([float(at) for at in range(-3, 4)], [float(step * i) for i in range(top // step + 1)], words, "people")
     width = 2 * WIDE / ERROR_BINS
     for i, n in enumerate(counts):
-        if n:
-            (left, floor), (right, roof) = panel.place(i * width - WIDE, 0), panel.place((i + 1) * width - WIDE, n)
-            pen.paint(raster.rectangle(left + 1, roof, right - 1, floor), Population.PERSON)
+        panel.bar(i * width - WIDE, (i + 1) * width - WIDE, n, Population.PERSON)
     symbols: list[Key] = [
         ("people", partial(mark, kind="bar", color=Population.PERSON, size=6.0)),
         ("truth (hidden)", partial(mark, kind="line", color=Population.TRUTH, size=7.0)),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import checks
-from valuegym.envs.rendering.axes import Key, Panel, legend, mark
+from valuegym.envs.rendering.axes import Key, Panel, border, legend, mark
 from valuegym.envs.rendering.font import Point, text_width
 from valuegym.envs.rendering.palette import Control
 from valuegym.envs.rendering.raster import Canvas, Pixels, Shape, arrow, blank, circle, line, polygon, rectangle
@@ -170,7 +170,7 @@ def pair(states: Array, forces: Array, physical: int, caption: str, answer: int)
     for i, name in enumerate(("first", "second")):
         x = left + i * (side + gap)
         if answer == i:
-            page.paint(rectangle(x - 52, 16, x + side + 14, 510, 10), outline=Control.GREEN, width=5)
+            border(page, (x - 56, 12, x + side + 18, 512), Control.GREEN, 6)
         words = f"{name}: preferred" if answer == i else name
         page.text((x + side / 2, 32), words, 12, Control.INK, anchor="center", weight=1.4 if answer == i else 1.1)
         panel = Panel(page, (x, 70, side, tall), (0, steps), (-REACH, REACH))
@@ -182,8 +182,7 @@ def pair(states: Array, forces: Array, physical: int, caption: str, answer: int)
         panel = Panel(page, (x, 70 + tall + 44, side, low), (0, steps), (-FULL_FORCE, FULL_FORCE))
         panel.frame(ticks, (-5, 0, 5), "step", "force (N)")
         for t, force in enumerate(forces[i].tolist()):
-            (start, zero), (end, tip) = panel.place(t + 0.15, 0), panel.place(t + 0.85, force)
-            page.paint(rectangle(start, min(zero, tip), end, max(zero, tip) + 0.5, 1), Control.GOLD)
+            panel.bar(t + 0.15, t + 0.85, force, Control.GOLD)
     keys: list[Key] = [
         (word, partial(mark, kind=kind, color=color))
         for word, kind, color in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -100,6 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if status:
             sys.stderr.write(kept.getvalue())
         return status or 0
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, ImportError, FloatingPointError) as error:  # the last: an agent has diverged
         print(f"valuegym: {_printable(error)}", file=sys.stderr)
         return 2

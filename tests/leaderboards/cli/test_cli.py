@@ -20,6 +20,7 @@ import pytest
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS, AgentEntry
+from valuegym.envs import extras
 from valuegym.envs.feedback import data, importers
 from valuegym.envs.preference import annotators, datasets, delivery, human_data
 from valuegym.envs.preference.reward_inference import RewardInference
@@ -140,7 +141,7 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert (stop.value.code, errors) == (0, "")
     assert output.startswith("usage: valuegym")
     assert all(re.search(rf"^    {words[0]}\b", output, re.M) for words in COMMANDS)
-    assert len({words[0] for words in COMMANDS}) == 20
+    assert len({words[0] for words in COMMANDS}) == 23
 
 
 def test_a_start_loads_no_optional_package() -> None:
@@ -283,7 +284,7 @@ def test_a_board_without_plots_says_what_to_install(valuegym: Command, monkeypat
     monkeypatch.setitem(sys.modules, "valuegym.leaderboards.site.pages", None)
     valuegym("run", "--experiment", "test/tiny", "--agent", "oracle")
     status, output, _ = valuegym("leaderboard", "--track", "off")
-    assert status == 0 and "pip install 'valuegym[site]'" in output
+    assert status == 0 and extras.hint("site") in output
 
 
 def test_a_board_of_lies_is_none(valuegym: Command) -> None:
@@ -424,7 +425,7 @@ def test_a_missing_extra_is_one_line(valuegym: Command, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     monkeypatch.delitem(sys.modules, "valuegym.agents.ppo", raising=False)
     wrong = failed(valuegym("run", "--experiment", "preference/delivery", "--agent", "ppo", "--seed", 0), 1)
-    assert "pip install 'valuegym[agents]'" in wrong
+    assert extras.hint("agents") in wrong
     assert not Path("results").exists()
 
 
@@ -607,7 +608,7 @@ def test_pairs_are_exported_to_libraries(
     give = ("data", "export", tmp_path / "set", "--to", to, "--output", where)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, to, None)
-        assert f"pip install 'valuegym[{to}]'" in failed(valuegym(*give))
+        assert extras.hint(to) in failed(valuegym(*give))
     pytest.importorskip(to, reason=f"{to} is not installed")
     status, output, _ = valuegym(*give)
     assert (status, output) == (0, f"{where} written: 1 pairs.\n") and len(list(tmp_path.iterdir())) == 2
