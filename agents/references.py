@@ -16,6 +16,7 @@ import hashlib
 import inspect
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,14 @@ def make(name: str, env: Any, seed: int = 0, **settings: Any) -> Agent:
             f"{''.join(f', {setting}=...' for setting in settings)}): {error}; its settings are {takes or 'none'}."
             f"{checks.similar(unknown, takes)}"
         ) from None
-    agent: Agent = constructor(env, seed=seed, **settings)
+    try:
+        agent: Agent = constructor(env, seed=seed, **settings)
+    except TypeError as error:  # many hand their settings to a dataclass of this name
+        own = getattr(sys.modules.get(constructor.__module__), "Settings", constructor)
+        hint = checks.similar_argument(error, own)
+        if not hint:
+            raise
+        raise TypeError(f"{error}.{hint}") from error
     if not callable(getattr(agent, "predict", None)):
         raise ValueError(
             f"{name} made a {type(agent).__name__}, which has no method predict(observation, state, episode_start, "

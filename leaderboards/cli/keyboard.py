@@ -235,7 +235,10 @@ def add_commands(commands: Any) -> None:
 
 
 def _play(args: argparse.Namespace) -> None:
-    env = gym.make(environment_id(args.environment), render_mode="rgb_array", **dict(args.set))
+    try:
+        env = gym.make(environment_id(args.environment), render_mode="rgb_array", **dict(args.set))
+    except TypeError as error:  # an argument that the environment does not have
+        raise ValueError(str(error)) from error
     controls(env.action_space, checks.real("scale", args.scale, above=0))
     window = Window(args.environment)
     try:
