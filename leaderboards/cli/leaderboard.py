@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
         "verify records and submissions, print the tables, write the site and the wandb runs",
         "valuegym leaderboard results --track off",
         "valuegym leaderboard results --board board.jsonl --board-key board-key.pub",
-        "valuegym leaderboard results --track off --format csv > board.csv",
+        "valuegym leaderboard results --track off --format csv",
     )
     add_results(sub)
     add_board(sub, "for submissions on its seeds or executed by it")

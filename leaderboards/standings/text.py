@@ -122,13 +122,14 @@ def _lines(
 def _layout(board: Board, width: int) -> tuple[list[list[list[str]]], list[int], int]:
     """Cells, column widths and how many evaluation points had to be left out for the table to fit."""
     points = list(board.evaluation_points)
-    tries = [(False, 24), (True, 24)] if width >= WIDTH else [(False, 24), (True, 24), (True, 16)]
+    tries = [(False, 24, False), (True, 24, False)]  # intervals below, letters of names, short statuses
+    tries += [] if width >= WIDTH else [(True, 24, True), (True, 16, True)]
     while True:
-        for stacked, longest in tries:
-            cells = _lines(board, points, stacked, longest, width < WIDTH)
+        for stacked, longest, brief in tries:
+            cells = _lines(board, points, stacked, longest, brief)
             widths = [max(len(line[c]) for row in cells for line in row) for c in range(len(cells[0][0]))]
             fits = sum(widths) + 2 * (len(widths) - 1) <= width
-            if fits or (len(points) <= (2 if width >= WIDTH else 1) and (stacked, longest) == tries[-1]):
+            if fits or (len(points) <= (2 if width >= WIDTH else 1) and (stacked, longest, brief) == tries[-1]):
                 return cells, widths, len(board.evaluation_points) - len(points)
         del points[len(points) // 2 if len(points) > 2 else 0]
 

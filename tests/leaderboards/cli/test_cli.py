@@ -49,6 +49,7 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def small_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(experiments.EXPERIMENTS, TINY.id, TINY)
+    monkeypatch.setenv("COLUMNS", "110")  # whatever the terminal is
     monkeypatch.delenv(datasets.VARIABLE, raising=False)
 
 
@@ -164,7 +165,6 @@ def test_the_version_is_the_packages(valuegym: Command, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["fly"],
         ["run"],
         ["run", "--experiment", "test/tiny", "--seed", "x"],
@@ -493,7 +493,7 @@ def test_scores_of_forged_records_are_a_table_or_one_line(valuegym: Command, edi
 
 
 def test_an_interruption_says_how_to_go_on(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt() -> str:
+    def interrupt(width: int) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(play, "list_all", interrupt)
