@@ -195,6 +195,7 @@ def make(name: str, env: Any, seed: int = 0, **settings: Any) -> Agent:
         ValueError: no agent has this name, it cannot be imported, it does not take these settings or `seed`, it has no
             method `predict`, or it does not play in this environment.
         ImportError: the agent needs an extra that is not installed; the message names it.
+        TypeError: its settings are checked by the agent itself, which does not have one of them.
     """
     check(name)
     if saved.is_saved(name) or sb3_zip.is_zip(name):

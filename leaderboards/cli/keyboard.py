@@ -25,7 +25,7 @@ SHOWN = 8  # numbers of an action
 
 
 class Screen(Protocol):
-    """Where pictures go and keys come from: `Window`, or a script in tests."""
+    """Place where pictures go and keys come from: `Window`, or a script in tests."""
 
     closed: bool
 
