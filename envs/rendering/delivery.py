@@ -294,20 +294,28 @@ def _draw_move(pen: Canvas, move: Move, size: int, lane: float = 0.0) -> None:
         pen.text(disc, number, 0.2 if len(number) == 1 else 0.13, ink, anchor="center", weight=1.2)
 
 
-def _board(board: Board, cell: Cell, moves: Sequence[Move], facing: int, size: int, style: int) -> Pixels:
-    """A board with the vehicle and the moves of a path."""
+def _draw_vehicle(pen: Canvas, board: Board, cell: Cell, facing: int, size: int, style: int) -> None:
+    """The vehicle on its cell, or a dot where cells are too small for one."""
+    row, column = cell
+    if size < PLAIN:
+        dot = circle((column + 0.5, row + 0.5), max(0.4, 3.5 / size))
+        pen.paint(dot, Delivery.RED, outline=Delivery.WHITE, width=max(0.15, 1.5 / size))
+        return
+    tile = _tile(int(board[cell]), size, facing, False, style)
+    pen.pixels[row * size : (row + 1) * size, column * size : (column + 1) * size] = tile
+    if size < SMALL:  # easy to miss without a frame
+        pen.paint(rectangle(column, row, column + 1, row + 1, 0.1), outline=Delivery.WHITE, width=2 / size)
+
+
+def _board(board: Board, cell: Cell | None, moves: Sequence[Move], facing: int, size: int, style: int) -> Pixels:
+    """A board with the vehicle, if it has a cell, and the moves of a path."""
     pixels, plain = _ground(board.tobytes(), *board.shape, size, style).copy(), size < PLAIN
-    pen, (row, column) = Canvas(pixels, size), cell
+    pen = Canvas(pixels, size)
     if plain:  # markers larger than a cell, found at a glance
         for goal_row, goal_column in np.argwhere(board % BRICK == GOAL).tolist():
             _goal(pen.at(goal_column + 0.5 - 9 / size, goal_row + 0.6 - 16 / size, 18 / size))
-        dot = circle((column + 0.5, row + 0.5), max(0.4, 3.5 / size))
-        pen.paint(dot, Delivery.RED, outline=Delivery.WHITE, width=max(0.15, 1.5 / size))
-    else:
-        tile = _tile(int(board[cell]), size, facing, False, style)
-        pixels[row * size : (row + 1) * size, column * size : (column + 1) * size] = tile
-        if size < SMALL:  # easy to miss without a frame
-            pen.paint(rectangle(column, row, column + 1, row + 1, 0.1), outline=Delivery.WHITE, width=2 / size)
+    if cell is not None:
+        _draw_vehicle(pen, board, cell, facing, size, style)
     count, used = Counter(move.border for move in moves), Counter[frozenset[Cell]]()
     for move in moves:  # those over the same border lie side by side
         lane = (used[move.border] - (count[move.border] - 1) / 2) * min(0.34, 0.8 / count[move.border])
@@ -452,7 +460,7 @@ _MOST, _MOST_GAMBLES = len(_KEYS), 4  # entries of the longest legend, without m
 
 def _picture(
     board: Board,
-    scenes: Sequence[tuple[Cell, Cells, Sequence[int]]],
+    scenes: Sequence[tuple[Cell | None, Cells, Sequence[int]]],
     caption: str,
     sizes: tuple[int, int, int],
     fixed: bool,
@@ -471,7 +479,8 @@ def _picture(
     height, width = board.shape[0] * size, board.shape[1] * size
     down, right = (tall - height) // 2, (wide - width) // 2
     if len(scenes) > 1:
-        down = 0  # headings stay above their boards
+        down, (left, top) = 0, page.legend  # headings stay above their boards, and the legend below
+        page = page._replace(legend=(left, top - (tall - height)))
     places = tuple((y + down, x + right, height, width) for y, x in page.corners)
     pixels = _page(page, places, tuple(entries), plain, style, answer).copy()
     for (y, x, _, _), (cell, _, actions), moves in zip(places, scenes, paths, strict=True):
@@ -580,7 +589,8 @@ def pair(
     paths = [_check_path(codes, *segment) for segment in (first, second)]
     if not all(cells for cells, _ in paths):
         raise ValueError("A segment is empty; give cells (L + 1, 2) and actions (L,) with at least one cell.")
-    scenes = [(cells[0], cells, actions) for cells, actions in paths]
+    shown = any(actions for _, actions in paths)  # else no pair has come yet, and the boards stay empty
+    scenes = [(cells[0] if shown else None, cells, actions) for cells, actions in paths]
     sizes = _sizes(codes, frame, cell_size, 0.75 * LONGEST)
     return _picture(codes, scenes, caption, sizes, frame is not None, details, gambles, answer)
 
