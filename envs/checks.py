@@ -11,7 +11,9 @@ import math
 import operator
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import wraps
 from inspect import signature
@@ -187,16 +189,16 @@ def similar(value: Any, options: Iterable[Any]) -> str:
 
 def similar_argument(error: TypeError, function: Any) -> str:
     """Return `similar` for the unknown argument that an error of a call names; also those of its class's table."""
-    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    unknown = re.search(r"(\w+)\S*\(\) got an unexpected keyword argument '(\w+)'", str(error))
     if unknown is None:
         return ""
-    try:
-        names = set(signature(function).parameters)
-    except (TypeError, ValueError):
-        names = set()
-    for one in getattr(function, "__mro__", (function,)):
+    called = getattr(sys.modules.get(function.__module__), unknown[1], None)  # what the arguments were passed on to
+    names: set[str] = set()
+    for one in (*getattr(function, "__mro__", (function,)), *([called] if callable(called) else [])):
         names |= set(re.findall(r"^\s*\| `(\w+)` \|", one.__doc__ or "", re.M))
-    return similar(unknown[1], names - {"self", "args", "kwargs"})
+        with suppress(TypeError, ValueError):
+            names |= set(signature(one).parameters)
+    return similar(unknown[2], names - {"self", "args", "kwargs"})
 
 
 def text(name: str, value: Any, expected: str = "a text") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class Window:
     """
 
     def __init__(self, title: str) -> None:
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # so that commands print their own output only
         try:
             import pygame
         except ImportError as error:
