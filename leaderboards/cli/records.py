@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,9 @@ def _add_convert(commands: Any) -> None:
     )
 
 
+UNVERIFIED = "Not verified: as the records have it. `valuegym verify` replays them."
+
+
 def claimed_scores(results: str) -> list[Score]:
     """Return what the records in a folder or file claim, unverified.
 
@@ -165,7 +170,11 @@ def submit(
 
 def _score(args: argparse.Namespace) -> None:
     scores = claimed_scores(args.results)
-    print(export.FORMATS[args.format](scores) if args.format else text.render_text(scores, columns()))
+    if args.format:
+        print(UNVERIFIED, file=sys.stderr)
+        print(export.FORMATS[args.format](scores), end="")
+        return
+    print("\n".join((*textwrap.wrap(UNVERIFIED, columns()), text.render_text(scores, columns()))))
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -188,7 +197,8 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _measures(args: argparse.Namespace) -> None:
-    print(measures_text(collect_measures(read_record(path) for path in record_files(args.results)), columns()))
+    measures = collect_measures(read_record(path) for path in record_files(args.results))
+    print("\n".join((*textwrap.wrap(UNVERIFIED, columns()), measures_text(measures, columns()))))
 
 
 def _submit(args: argparse.Namespace) -> None:
@@ -210,8 +220,12 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _verify_submission(args: argparse.Namespace) -> int:
-    judgement = judge(args.results, args.data, args.workers, read_board(args.board, args.board_key))
+    ledger = read_board(args.board, args.board_key)
+    judgement = judge(args.results, args.data, args.workers, ledger)
     print(judgement.text)
+    if ledger and judgement.commitment >= 0:
+        known = "" if args.board_key else "; whether that key is the board's, --board-key would check"
+        print(f"seeds     of {ledger.signer}{known}")
     if args.track and not judgement.reason:
         from valuegym.leaderboards.tracking.log import log_submission
 

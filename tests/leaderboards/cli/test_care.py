@@ -148,7 +148,7 @@ def test_standings_come_in_other_formats(results: Path, capsys: pytest.CaptureFi
     for format in export.FORMATS:
         assert main(["score", str(results), "--format", format]) == 0
         found[format], errors = capsys.readouterr()
-        assert errors == ""
+        assert errors.startswith("Not verified")
     [row] = csv.DictReader(io.StringIO(found["csv"]))
     [same] = json.loads(found["json"])
     assert tuple(row) == tuple(same) == export.COLUMNS
