@@ -44,7 +44,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["lst"], "Did you mean list"),
         (["board", "shw"], "Did you mean show"),
-        (["data", "accpt", "human-delivery"], "Did you mean accept"),
+        (["data", "accxept", "human-delivery"], "Did you mean accept"),
         (["score", "--formt", "csv"], "Did you mean --format"),
         (["run", "--all", "--executor", "pol"], "Did you mean pool"),
     ],

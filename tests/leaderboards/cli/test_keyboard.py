@@ -99,7 +99,7 @@ def test_play_says_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str])
         (("Delivery", "--scale", "0"), "expected a finite number above 0"),
         (("Delivery", "--set", "observaton=onehot"), "Did you mean observation"),
         (("RewardInferenceActive", "--set", "annotater=regret"), "Did you mean annotator"),
-        (("Predict", "--set", "famly=mixed"), "Did you mean family"),
+        (("Predict", "--set", "familyy=mixed"), "Did you mean family"),
         (("RewardInference", "--set", "annotator=regrets"), "Did you mean regret"),
         (("RewardInference", "--set", "split=tests"), "Did you mean test"),
     ):
