@@ -267,6 +267,11 @@ class CoevolveLanguage(FollowLanguage):
         weights = np.where(speaks[:, None], mixture, np.array(MIXTURES[0]))[:, :, None, None]
         return np.array(weights[:, 0] * here + weights[:, 1] * natural + weights[:, 2] * later)
 
+    def caption(self, state: Any) -> str:
+        """Return the caption of a picture: the step, and whether the assistant has spoken before it."""
+        spoken = "" if not state.t[0] else ", after speech" if state.last_message[0, -1] > 0 else ", after silence"
+        return f"{super().caption(state)}{spoken}"
+
     def episode_metrics(self, task: Task, states: Sequence[Any], actions: Sequence[Array]) -> dict[str, Array]:
         """Return metrics of whole episodes, each (B,): those of `FollowLanguage` against the people, and of influence.
 

@@ -219,6 +219,16 @@ def test_the_oracle_is_silent_where_influence_is_too_dear() -> None:
     assert (np.stack(found.actions)[..., -1] < 0).mean() > 0.8
 
 
+def test_pictures_say_whether_it_has_spoken() -> None:
+    env = gym.make(ID, render_mode="ansi")
+    env.reset(seed=0)
+    captions = [str(env.render()).splitlines()[0]]
+    for loud in (1.0, -1.0):
+        env.step(np.append(np.zeros(THERE.size), loud).astype(np.float32))
+        captions.append(str(env.render()).splitlines()[0])
+    assert captions == ["step 0 of 9", "step 1 of 9, after speech", "step 2 of 9, after silence"]
+
+
 def test_trackers_speak_as_they_are_told() -> None:
     env = gym.make(ID)
     core: Any = env.unwrapped.core  # type: ignore[attr-defined]
