@@ -235,9 +235,9 @@ class CoevolveLanguage(FollowLanguage):
 
     def persistence(self, task: Task, state: Any) -> Array:
         """Return the action of persistence in silence: the reading of the last answers."""
-        return np.concatenate([super().persistence(task, state)[:, :-1], -np.ones((len(state.t), 1))], -1).astype(
-            np.float32
-        )
+        found = super().persistence(task, state).copy()
+        found[:, -1] = -1.0
+        return found
 
     def oracle_action(self, task: Task, state: Any) -> Array:
         """Return the first action of the best of the plans."""
@@ -246,10 +246,10 @@ class CoevolveLanguage(FollowLanguage):
         rows = np.repeat(np.arange(B), P)
         many, now = take_rows(task, rows), take_rows(state, rows)
         speaks = [np.tile(each, B) for each in (first, later)]
-        said, total, answer = np.tile(mixture, (B, 1)), np.zeros(B * P), np.empty(0)
+        mixtures, total, answer = np.tile(mixture, (B, 1)), np.zeros(B * P), np.empty(0)
         for i in range(AHEAD):
             aloud = speaks[min(i, 1)]
-            action = self.as_action(self._said(many, now, said, aloud), aloud)
+            action = self.as_action(self._answers(many, now, mixtures, aloud), aloud)
             answer = answer if i else action
             people, heard, weight = self.moved(many, now, self.stated(action), aloud)
             after = now._replace(t=np.minimum(now.t + 1, self.steps), people=people, heard=heard, weight=weight)
@@ -260,7 +260,7 @@ class CoevolveLanguage(FollowLanguage):
         best = total.reshape(B, P).argmax(1)
         return np.array(answer.reshape(B, P, -1)[np.arange(B), best])
 
-    def _said(self, task: Task, state: Any, mixture: Array, speaks: Array) -> Array:
+    def _answers(self, task: Task, state: Any, mixture: Array, speaks: Array) -> Array:
         """Return what a plan states (B, J, 4): in silence the people's answers, aloud a mixture (B, 3)."""
         here, natural = self.truth(task, state), self.natural(task, state)
         later = self._target[task.history, np.minimum(state.t + 1, self.steps)]

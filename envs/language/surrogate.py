@@ -88,7 +88,7 @@ class Surrogate:
             share: (B,) of the assistant in what people have read.
         """
         direct, values, sharpness = features(before, heard)
-        shift = self.direct * direct + features.spread(self.transfer * values) + self.sharpness * sharpness
+        shift = self.direct * direct + features.by_option(self.transfer * values) + self.sharpness * sharpness
         shift = np.where(features.there, (share / (share + self.half))[:, None, None] * shift, -np.inf)
         weights = before * np.exp(shift - shift.max(-1, keepdims=True))
         total = ((weights[..., 0] + weights[..., 1]) + (weights[..., 2] + weights[..., 3]))[..., None]
@@ -133,7 +133,7 @@ class Features:
         decided = along / np.where(size > 0, size, 1.0)
         return direct, np.stack(sums, -1), decided[:, None, None] * logs
 
-    def spread(self, values: Floats) -> Floats:
+    def by_option(self, values: Floats) -> Floats:
         """Return sum_d loading_d value_d of every option (B, A, 4), for values (B, D)."""
         found = np.zeros((len(values), *self.there.shape))
         for k in range(self._most):

@@ -113,13 +113,13 @@ class LivePeople:
         """Return what `trained` does, from the log where it is there; without an assistant the recorded answers."""
         if share <= 0:
             return np.array(self.recorded.answers[history, century])
-        asked = [history, century, np.round(heard, 6).tolist(), round(share, 6)]
-        name = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+        question = [history, century, np.round(heard, 6).tolist(), round(share, 6)]
+        name = hashlib.sha256(json.dumps(question).encode()).hexdigest()
         if self._log is None:
             self._log = self._read()
         if name not in self._log:
             found = self.trained(history, century, heard, share).round(DIGITS)
-            line = {"asked": name, "history": history, "century": century, "share": share, "answers": found.tolist()}
+            line = {"question": name, "history": history, "century": century, "share": share, "answers": found.tolist()}
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, separators=(",", ":")) + "\n")
@@ -139,4 +139,4 @@ class LivePeople:
         if whole != text:
             write_atomically(path, whole)
         lines = [json.loads(line) for line in whole.splitlines()]
-        return {line["asked"]: np.array(line["answers"]) for line in lines}
+        return {line["question"]: np.array(line["answers"]) for line in lines}

@@ -154,7 +154,7 @@ def design(found: Trained) -> Array:
     there = features().there
     direct, values, sharpness = features()(found.before, found.heard)
     D = values.shape[1]
-    columns = [direct, sharpness, *(features().spread(values * np.eye(D)[d]) for d in range(D))]
+    columns = [direct, sharpness, *(features().by_option(values * np.eye(D)[d]) for d in range(D))]
     return np.stack([column[:, there] for column in columns], -1)
 
 
@@ -199,6 +199,11 @@ def squared(a: Array, b: Array) -> Array:
     """Return squared errors (n, 2): of items that were heard, and of those that are asked."""
     errors = ((a - b) ** 2).sum(-1)
     return np.stack([errors[:, part].mean(1) for part in (~recorded().training, recorded().training)], 1)
+
+
+def rows_of(found: Trained, kind: str) -> list[Array]:
+    """Return the trainings (n,) of a kind in each history."""
+    return [(found.kind == kind) & (found.history == history) for history in np.unique(found.history)]
 
 
 def explained(found: Trained, answers: Array, rows: Array) -> list[str]:
@@ -249,7 +254,6 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         ]
         for share in SHARES
     ]
-    kinds = [[kind, *explained(found, answers, found.kind == kind)] for kind in KINDS]
     bank, part = recorded().bank[~recorded().training], ~recorded().training
     there = np.arange(MOST) < bank.counts[:, None]
     three = (answers, found.after, found.before)
@@ -257,6 +261,15 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     x, y = x - z, y - z
     pairs = [(x[found.history == h].ravel(), y[found.history == h].ravel()) for h in np.unique(found.history)]
     r, slope = [np.corrcoef(a, b)[0, 1] for a, b in pairs], [np.polyfit(b, a, 1)[0] for a, b in pairs]
+    kinds = [
+        [
+            kind,
+            *explained(found, answers, found.kind == kind),
+            f"{np.abs(found.heard - found.before[:, part])[found.kind == kind].sum(-1).mean():.2f}",
+            report.estimate([np.polyfit(x[each].ravel(), y[each].ravel(), 1)[0] for each in rows_of(found, kind)]),
+        ]
+        for kind in KINDS
+    ]
     per_value = [np.corrcoef(x[:, d], y[:, d])[0, 1] for d in range(D)]
     worst = sorted(range(D), key=lambda d: per_value[d])[:3]
     texts = [
@@ -272,30 +285,33 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         f"A history's changes of values (nats) by surrogate and training: r {report.estimate(r)}, slope "
         f"{report.estimate(slope)}. Where no change at all is predicted, the explained share is 0.",
         "## Forms: explained share of the squared change of probabilities",
-        report.table(("response to", "items heard", "items asked"), table),
+        report.table(("response to", "items heard", "items not heard"), table),
         "## By share of the assistant",
         report.table(
             (
                 "share",
-                *(f"{which}: {what}" for which in ("heard", "asked") for what in ("change", "error", "order")),
+                *(f"{which}: {what}" for which in ("heard", "not heard") for what in ("change", "error", "order")),
                 "explained, heard",
-                "asked",
+                "not heard",
             ),
             cells,
         ),
         "Changes and errors are squared, a sum over options and a mean over items. The order is the variance of "
         f"answers between trainings on the same, with items in another order ({len(AGAIN)} a history): the part of "
-        f"the error that no surrogate can foresee, {report.show(order, report.decimals(4))} in all, of an error of "
+        f"the error that no surrogate can predict, {report.show(order, report.decimals(4))} in all, of an error of "
         f"{after.mean():.4f}.",
         "## By what is heard",
-        report.table(("kind", "items heard", "items asked"), kinds),
+        report.table(("kind", "items heard", "items not heard", "mean gap", "slope of training on surrogate"), kinds),
+        "The gap is that between the probabilities heard and the people's own, a sum over options; the slope is that "
+        "of changes of values by training on those by the surrogate, 1 where these have the right size.",
         "## Where it fails",
         f"The smaller the share, the less is explained: at {min(SHARES):g} "
-        f"{explained(found, answers, found.share == min(SHARES))[0]} of the change. Items that are asked and not "
-        "heard are foreseen less well than those heard. Of the values, "
+        f"{explained(found, answers, found.share == min(SHARES))[0]} of the change. Items that are not "
+        "heard are predicted less well than those heard. Of the values, "
         + ", ".join(f"{bank.names[d].replace('_', ' ')} (r {per_value[d]:.2f})" for d in worst)
-        + " are foreseen worst. It knows items by their loadings alone: what a model learns from words that items "
-        "share, it cannot know. Half of the response is reached at a share of "
+        + " are predicted worst. The response is linear in the gap, and people's seems not to be: the smaller the gap, "
+        "the larger is the last slope above, although intervals overlap. It knows items by their loadings alone: what "
+        "a model learns from words that items share, it cannot know. Half of the response is reached at a share of "
         f"{half:g}; beyond {max(SHARES):g}, other models and other settings of the training it has not seen anything.",
     ]
     return {".md": report.page(*texts)}

@@ -229,7 +229,7 @@ def test_pictures_say_whether_it_has_spoken() -> None:
     assert captions == ["step 0 of 9", "step 1 of 9, after speech", "step 2 of 9, after silence"]
 
 
-def test_trackers_speak_as_they_are_told() -> None:
+def test_trackers_speak_at_their_rate() -> None:
     env = gym.make(ID)
     core: Any = env.unwrapped.core  # type: ignore[attr-defined]
     observation, _ = env.reset(seed=0)
