@@ -29,7 +29,7 @@ MIXTURES = (
     (0.5, 0.0, 0.5),
 )
 AHEAD = 4  # steps over which the oracle compares plans; what was said earlier has little weight then
-PRICIEST = 1e6  # the largest price
+PRICIEST, SMALLEST = 1e6, 1e-6  # the largest price, the smallest bound
 
 
 class State(NamedTuple):
@@ -141,7 +141,7 @@ class CoevolveLanguage(FollowLanguage):
         self.respond: Callable[[Array, Array, Array, Array], Array] = self.by_surrogate  # live people are put here
         self.influence = checks.real("influence", influence, 0.0, self.surrogate.largest)
         self.retention = checks.real("retention", retention, 0.0, 0.9)
-        self.bound = checks.real("bound", bound, high=2.0, above=0)
+        self.bound = checks.real("bound", bound, SMALLEST, 2.0)
         self.price = checks.real("price", price, 0.0, PRICIEST)
         items = len(self.bank_evaluated) * MOST
         self.observation_space = gym.spaces.Dict(
