@@ -481,6 +481,16 @@ _PEOPLE = [
     )
     for challenge in ("Follow", "Predict")
 ]
+_PEOPLE.append(
+    replace(
+        _PEOPLE[0],
+        id="language/coevolve-people",
+        about="Answer for people that are language models, and are changed by these answers.",
+        env_id="valuegym/CoevolveLanguage-v0",
+        agents=(*FOLLOWERS[:-1], "silent", *LANGUAGE_MODELS, "oracle"),
+        tags=("language", "coevolve"),
+    )
+)
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
     for experiment in (
