@@ -49,6 +49,11 @@ AGENTS: dict[str, AgentEntry] = {
         "",
         "posterior over weights by regret with exact values; log-uniform prior",
     ),
+    "bayes_mixture": AgentEntry(
+        "valuegym.agents.preference.bayes_mixture:BayesMixture",
+        "",
+        "posterior over weights and over how people answer; nobody tells it how they do",
+    ),
     "active_bayes_regret": AgentEntry(
         "valuegym.agents.preference.active_bayes_regret:ActiveBayesRegret",
         "",
