@@ -17,7 +17,7 @@ from valuegym.envs import checks
 from valuegym.envs.mdp import TabularMDP
 from valuegym.envs.preference.segments import Segment
 
-__all__ = ["MAGNITUDES", "BayesMixture", "Beliefs", "Estimated", "Posterior"]
+__all__ = ["MAGNITUDES", "BayesMixture", "Beliefs", "Estimated", "Posterior", "sample"]
 
 MAGNITUDES = (0.1, 100.0)  # of a weight, log-uniform, the same for every feature
 ISLANDS, PARTICLES, ROUNDS = 4, 512, 4
@@ -59,6 +59,49 @@ class Beliefs(NamedTuple):
     lapse: Estimated
     positive: tuple[Estimated, ...]
     score: Estimated
+
+
+def sample(
+    mdp: TabularMDP,
+    pairs: Segment,
+    label: Any,
+    rng: np.random.Generator,
+    person: Any = None,
+    islands: int = ISLANDS,
+    particles: int = PARTICLES,
+) -> Posterior:
+    """Return the posterior of `BayesMixture`, whose method `posterior` says what the arguments are.
+
+    Raises:
+        ValueError: pairs, labels or people are not valid.
+        DivergenceError: the posterior is not finite.
+    """
+    pairs, label = comparisons.check_answers(pairs, label, *mdp.features.shape[1:])
+    people = response_models.check_people(person, len(label))
+    process = condense(mdp)
+    values = OptimalValues(process.mdp)
+    about = response_models.terms(process.mdp, process.renumbered(pairs))
+    prior = np.log(response_models.KIND_PRIOR)[:, None]
+
+    def solve(weights: Floats) -> response_models.Quantities:
+        return response_models.differences(about, weights, values(weights))
+
+    def by_kind(found: response_models.Quantities, latent: Floats) -> Floats:
+        return prior + response_models.log_likelihood(about, found, label, latent)
+
+    def likelihood(found: response_models.Quantities, latent: Floats) -> Floats:
+        if people is None:
+            return np.asarray(np.logaddexp.reduce(by_kind(found, latent), 0))
+        each = response_models.person_log_likelihood(about, found, label, latent, people)
+        return np.asarray(np.logaddexp.reduce(np.log(response_models.kind_shares(latent)) + each, 1).sum(0))
+
+    latents = response_models.LATENTS + (0 if people is None else len(KINDS))
+    problem = tempering.Problem(mdp.features.shape[-1], latents, MAGNITUDES, solve, likelihood)
+    draws = tempering.pooled([tempering.run_island(problem, particles, ROUNDS, rng) for _ in range(islands)])
+    if people is not None:
+        return Posterior(values, draws, response_models.kind_shares(draws.latent))
+    log = by_kind(solve(draws.weights), draws.latent)
+    return Posterior(values, draws, np.exp(log - np.logaddexp.reduce(log, 0)))
 
 
 class BayesMixture(PreferenceLearner):
@@ -106,34 +149,7 @@ class BayesMixture(PreferenceLearner):
             ValueError: pairs, labels or people are not valid.
             DivergenceError: the posterior is not finite.
         """
-        pairs, label = comparisons.check_answers(pairs, label, *mdp.features.shape[1:])
-        people = response_models.check_people(person, len(label))
-        process = condense(mdp)
-        values = OptimalValues(process.mdp)
-        about = response_models.terms(process.mdp, process.renumbered(pairs))
-        prior = np.log(response_models.KIND_PRIOR)[:, None]
-
-        def solve(weights: Floats) -> response_models.Quantities:
-            return response_models.differences(about, weights, values(weights))
-
-        def by_kind(found: response_models.Quantities, latent: Floats) -> Floats:
-            return prior + response_models.log_likelihood(about, found, label, latent)
-
-        def likelihood(found: response_models.Quantities, latent: Floats) -> Floats:
-            if people is None:
-                return np.asarray(np.logaddexp.reduce(by_kind(found, latent), 0))
-            each = response_models.person_log_likelihood(about, found, label, latent, people)
-            return np.asarray(np.logaddexp.reduce(np.log(response_models.kind_shares(latent)) + each, 1).sum(0))
-
-        latents = response_models.LATENTS + (0 if people is None else len(KINDS))
-        problem = tempering.Problem(mdp.features.shape[-1], latents, MAGNITUDES, solve, likelihood)
-        draws = tempering.pooled(
-            [tempering.run_island(problem, self.particles, ROUNDS, rng) for _ in range(self.islands)]
-        )
-        if people is not None:
-            return Posterior(values, draws, response_models.kind_shares(draws.latent))
-        log = by_kind(solve(draws.weights), draws.latent)
-        return Posterior(values, draws, np.exp(log - np.logaddexp.reduce(log, 0)))
+        return sample(mdp, pairs, label, rng, person, self.islands, self.particles)
 
     def choices(self, found: Posterior, rng: np.random.Generator) -> Choices:
         """Return the candidates for an answer, for all rules of `decisions`."""

@@ -50,6 +50,7 @@ __all__ = [
     "kind_shares",
     "log_likelihood",
     "person_log_likelihood",
+    "second",
     "terms",
 ]
 
@@ -216,6 +217,13 @@ def _answer_log_likelihood(x: Floats, label: Floats, lapse: Any) -> Floats:
         p = (1 - lapse) / (1 + np.exp(np.clip(-rest, -_STEEPEST, _STEEPEST)))
         total += share @ np.log(lapse / 2 + p) + (1 - share) @ np.log(1 - lapse / 2 - p)
     return np.asarray(total)
+
+
+def second(about: Terms, found: Quantities, latent: Floats) -> Floats:
+    """Return the probabilities (K, n, N) of the answer "second" by each kind, for one annotator."""
+    known = habits(latent)
+    x = np.stack(_utilities(about, found, known)).astype(np.float64)
+    return np.asarray(known.lapse / 2 + (1 - known.lapse) / (1 + np.exp(np.clip(-x, -500.0, 500.0))))
 
 
 def log_likelihood(about: Terms, found: Quantities, label: Floats, latent: Floats) -> Floats:

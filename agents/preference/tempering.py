@@ -21,7 +21,7 @@ import numpy as np
 from valuegym.agents.divergence import DivergenceError
 from valuegym.envs.mdp import Floats
 
-__all__ = ["Draws", "Island", "Problem", "island_mean", "pooled", "run_island"]
+__all__ = ["Draws", "Island", "Problem", "island_mean", "pooled", "prior_draws", "run_island"]
 
 HALVINGS = 40
 STAGES = 200  # at most
@@ -60,6 +60,13 @@ class Island(NamedTuple):
     weights: Floats
     latent: Floats
     log_evidence: float
+
+
+def prior_draws(problem: Problem, n: int, rng: np.random.Generator) -> Draws:
+    """Return n draws from the prior, as one island."""
+    low, high = np.log(problem.magnitudes)
+    weights = rng.choice((-1.0, 1.0), (n, problem.d)) * np.exp(low + (high - low) * rng.random((n, problem.d)))
+    return Draws(weights, rng.random((problem.latents, n)), np.zeros(n, np.int64), np.full(n, 1 / n))
 
 
 def _reflect(u: Floats) -> Floats:
