@@ -1,4 +1,4 @@
-"""What is possible on tracks with hidden state, from what an agent may see, against the best agent and the oracle.
+"""Compare the best agent with what is possible on tracks with hidden state, from what an agent may see.
 
     python -m studies.possible [--episodes 40] [--table]
 
@@ -171,7 +171,7 @@ def hypotheses() -> Array:
     return np.concatenate([drawn, ends, items, ends[:, [0, 1, 2, 4, 3, 5]]])
 
 
-def asked(wanted: Sequence[Key], options: Options) -> list[Any]:
+def queried(wanted: Sequence[Key], options: Options) -> list[Any]:
     """Return the scores of one episode at its evaluation points, by what is possible, for each annotator."""
     episode = wanted[0][-1]
     found: dict[str, Any] = {}
@@ -227,7 +227,7 @@ def jobs(options: Options) -> Iterator[list[Key]]:
 
 def run(wanted: Sequence[Key], options: Options) -> list[Any]:
     """Return errors of a track, or scores of an episode."""
-    return asked(wanted, options) if wanted[0][0] in QUERIES else [moving(key[0]) for key in wanted]
+    return queried(wanted, options) if wanted[0][0] in QUERIES else [moving(key[0]) for key in wanted]
 
 
 def published_scores(id: str) -> dict[str, Array]:
@@ -263,7 +263,7 @@ class Row(NamedTuple):
         """Return the pooled skill, 1 - sum of losses / sum of those of persistence."""
         return ratio(np.stack([self.naive - loss, self.naive], 1))
 
-    def cells(self, number: Callable[[float], str] = report.decimals(3)) -> list[object]:
+    def cells(self, number: Callable[[float], str]) -> list[object]:
         """Return the cells of a table."""
         reached = ratio(np.stack([self.naive - self.agent, self.naive - self.possible], 1))
         gap = ratio(np.stack([self.agent - self.possible, self.naive], 1))
@@ -276,8 +276,8 @@ class Row(NamedTuple):
 
 
 HEAD = (
-    "track", "episodes", "best agent", "its skill", "possible", "error of simulation", "possible - best", "share reached",
-    "solved",
+    "track", "episodes", "best agent", "its skill", "possible", "error of simulation", "possible - best",
+    "share reached", "solved",
 )  # fmt: skip
 
 
@@ -286,7 +286,7 @@ def row(id: str, records: Records) -> Row | None:
     if (id, 0) not in records:
         return None
     found = {name: np.array(value) for name, value in records[id, 0].items()}
-    naive, possible, again = found.pop("persistence"), found.pop("possible"), found.pop("possible again")
+    naive, possible, again = found["persistence"], found.pop("possible"), found.pop("possible again")
     if id not in BOUNDS:
         for name, scores in published_scores(id).items():
             if name not in ("oracle", "uniform", "persistence") and scores.size % len(naive) == 0:
@@ -320,40 +320,45 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
 
     def tabled(ids: Sequence[str], make: Callable[[str, Records], Row | None]) -> str:
         rows = {id: found for id in ids if (found := make(id, records))}
-        return report.table(HEAD, [[f"`{id}`", len(found.naive), *found.cells()] for id, found in rows.items()])
+        return report.table(
+            HEAD, [[f"`{id}`", len(found.naive), *found.cells(report.decimals(3))] for id, found in rows.items()]
+        )
 
     return {
         ".md": report.page(
             "# What is possible",
-            "Written by `python -m studies.possible`; do not edit. An oracle that sees hidden states is out of reach. The "
-            "line of what is possible is the score of the best estimate from what an agent may see, under the track's own "
-            "generator. Skill is pooled over episodes, 1 - (sum of losses) / (sum of losses of persistence): 0 is "
-            "persistence, 1 the oracle. Sums are what a posterior mean maximises; the mean of episodes' scores is not, "
-            "so that figures differ from those of the boards. Share reached: (agent - persistence) / (possible - "
-            f"persistence); a track is solved where it is at least {SOLVED} with its whole interval, and not where it is "
-            "below with its whole interval. Brackets: 95% bootstrap intervals over episodes, the same for agent and "
+            "Written by `python -m studies.possible`; do not edit. An oracle that sees hidden states is out of "
+            "reach. The line of what is possible is the score of the best estimate from what an agent may see, under "
+            "the track's own generator. Skill is pooled over episodes, 1 - (sum of losses) / (sum of losses of "
+            "persistence): 0 is persistence, 1 the oracle. Sums are what a posterior mean maximises; the mean of "
+            "episodes' scores is not, so that figures differ from those of the boards. Share reached: (agent - "
+            "persistence) / (possible - "
+            f"persistence); a track is solved where it is at least {SOLVED} with its whole interval, and not where it "
+            "is below with its whole interval. Brackets: 95% bootstrap intervals over episodes, the same for agent and "
             "line. Agents are the published ones ([baselines](baselines.md)), the best of them in these episodes. "
             "[Records](data/possible.jsonl).",
             "## Follow and Predict",
             "Bayes filters: exact for linear trends, random walks and the Ornstein-Uhlenbeck process (Gaussian), for "
-            "switching regimes (all sets of switches are enumerated), and for logistic transitions up to a grid of 225 "
-            "midpoints and widths. The population's path is taken as Gaussian with the moments of 4,000 simulated paths; "
-            "the people of `follow-hubs` follow any of the six families, heard through their network. Responses are "
-            "read by their mean, whose error is taken as normal. Error of simulation: the difference that another 4,000 "
-            "paths make.",
+            "switching regimes (all sets of switches are enumerated), and for logistic transitions up to a grid of "
+            "225 midpoints and widths. The population's path is taken as Gaussian with the moments of 4,000 "
+            "simulated paths; the people of `follow-hubs` follow any of the six families, heard through their "
+            "network. Responses are read by their mean, whose error is taken as normal. Error of simulation: the "
+            "difference that another 4,000 paths make.",
             tabled([id for id in tracks.IDS if id not in BOUNDS], row),
             "## Coevolve: estimates in silence",
-            "Only the error of estimates, of agents that never broadcast: what broadcasts can be worth has no such line. "
-            "Moments of simulated silent episodes for each family and number of clusters, which is not quite the best "
-            "estimate: the line is a lower bound of what is possible. For choices it is the best linear estimate from "
-            "the readings of the last 1, 2, ... steps' choices together, by regression on 4,000 simulated episodes.",
+            "Only the error of estimates, of agents that never broadcast: what broadcasts can be worth has no such "
+            "line. Moments of simulated silent episodes for each family and number of clusters, which is not quite "
+            "the best estimate: the line is a lower bound of what is possible. For choices it is the best linear "
+            "estimate from the readings of the last 1, 2, ... steps' choices together, by regression on 4,000 "
+            "simulated episodes.",
             tabled(BOUNDS, row),
             "## Query environments",
-            "All 720 weights that the generator can draw for a board, with the exact likelihood of the answers so far, "
-            "and of their optimal policies the one with the highest expected score at every evaluation point, the one "
-            "without answers included; the order and the signs of features show on the board. Losses are 1 - score, and "
-            "0 is uniform play. A learner that keeps 0 before the first answer cannot reach the line. Tracks where an "
-            "agent chooses the queries, those with a known answer and those of people have no such line.",
+            "All 720 weights that the generator can draw for a board, with the exact likelihood of the answers so "
+            "far, and of their optimal policies the one with the highest expected score at every evaluation point, "
+            "the one without answers included; the order and the signs of features show on the board. Losses are 1 - "
+            "score, and 0 is uniform play. A learner that keeps 0 before the first answer cannot reach the line. "
+            "Tracks where an agent chooses the queries, those with a known answer and those of people have no such "
+            "line.",
             tabled(QUERIES, query_row),
         )
     }

@@ -24,14 +24,14 @@ from valuegym.envs.preference.tabular_query import Query
 
 __all__ = ["PARTICLES", "MixtureBelief", "at_random", "by_value_of_information"]
 
-PARTICLES = 256  # of each island: the posterior is drawn anew several times in an episode
+PARTICLES = 256  # of each island: the posterior is sampled again several times in an episode
 
 
 class MixtureBelief:
     """A posterior over weights and over how the annotator answers. It is a value: `learn` returns another one.
 
-    Draws are weighted by the likelihood of each new answer, and drawn anew by tempering where fewer than half of them
-    stay effective.
+    Draws are weighted by the likelihood of each new answer, and sampled again by tempering where fewer than half of
+    them stay effective.
     """
 
     def __init__(self, query: Query, seed: int) -> None:

@@ -46,7 +46,7 @@ class Estimated(NamedTuple):
 
 
 class Beliefs(NamedTuple):
-    """What a posterior says of the annotator and of the weights, each with its Monte Carlo standard error.
+    """Beliefs about the annotator and the weights, each with its Monte Carlo standard error.
 
     Attributes:
         kinds: probability of each kind of comparison; with people, the share of those who compare so.

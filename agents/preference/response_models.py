@@ -1,4 +1,4 @@
-"""How people may answer: four kinds of comparison, with their scales, lapses and habits, under one reward.
+"""Models of how people may answer: four kinds of comparison, with scales, lapses and habits, under one reward.
 
 A person compares two segments by one of `KINDS` and answers "second" with probability
 
@@ -68,7 +68,7 @@ _STEEPEST = 80.0  # log-odds, at which single precision does not overflow; lapse
 
 
 class Terms(NamedTuple):
-    """What segments of pairs are made of, second minus first where nothing else is said.
+    """Quantities of pairs from which utilities follow, second minus first where nothing else is said.
 
     Attributes:
         earned: (n, d) discounted features that came true.
@@ -144,7 +144,7 @@ class Quantities(NamedTuple):
 
     advantage: Floats
     earned: Floats
-    outlook: Floats  # partial return and end value
+    expected: Floats  # partial return and end value
     small: Floats
     start: Floats
     end: Floats
@@ -162,7 +162,7 @@ def differences(about: Terms, weights: Floats, values: Floats) -> Quantities:
 
 
 class Habits(NamedTuple):
-    """What is believed of one annotator, or what a crowd has in common: N draws each, scale (K, N)."""
+    """Habits of one annotator, or those that a crowd has in common: N draws each, scale (K, N)."""
 
     scale: Floats
     lapse: Floats
@@ -192,7 +192,7 @@ def _utilities(about: Terms, found: Quantities, known: Habits) -> list[Floats]:
     """Return the differences x (n, N) by kind."""
     single = Habits(*(habit.astype(np.float32) for habit in known))
     s = single.scale
-    felt = found.outlook - single.start * found.start + single.small * found.small
+    felt = found.expected - single.start * found.start + single.small * found.small
     felt *= s[2]
     felt -= single.root_regret * np.sqrt(s[2]) * found.root
     ways = np.stack([about.detours, about.steps], 1).astype(np.float32)
