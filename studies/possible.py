@@ -233,11 +233,17 @@ def run(wanted: Sequence[Key], options: Options) -> list[Any]:
 def published_scores(id: str) -> dict[str, Array]:
     """Return the published scores (seeds, episodes, points) of each agent on a track."""
     found: dict[str, dict[int, Any]] = {}
-    for line in (harness.RESULTS / "baselines" / "records.jsonl").read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
+    for record in published_records():
         if record["experiment"] == id:
             found.setdefault(record["agent"], {})[record["seed"]] = record["scores"]
     return {name: np.array([scores[seed] for seed in sorted(scores)], float) for name, scores in found.items()}
+
+
+@lru_cache(maxsize=1)
+def published_records() -> list[Any]:
+    """Return the published records of agents."""
+    text = (harness.RESULTS / "baselines" / "records.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def ratio(sums: Array) -> report.Estimate:
@@ -315,6 +321,23 @@ def query_row(id: str, records: Records) -> Row | None:
     return Row(best, np.ones(len(episodes)), found[best], possible, None)
 
 
+def point_table(records: Records) -> str:
+    """Return the mean scores at every evaluation point of the query environments: best agent, and what is possible."""
+    rows = []
+    for id in QUERIES:
+        found = {key[2]: value for key, value in records.items() if key[:2] == (id, "possible")}
+        if not (whole := query_row(id, records)):
+            continue
+        episodes = sorted(found)
+        scores = published_scores(id)[whole.best]
+        agent = scores.reshape(-1, scores.shape[-1])[episodes]
+        possible = np.array([found[episode] for episode in episodes])
+        for i, n in enumerate(experiments.EVALUATION_POINTS):
+            each = [report.estimate(x[:, i]) for x in (agent, possible, possible - agent)]
+            rows.append([f"`{id}`", n, f"`{whole.best}`", *(report.show(one, report.decimals(3)) for one in each)])
+    return report.table(["track", "answers", "best agent", "its score", "possible", "possible - best"], rows)
+
+
 def pages(records: Records, options: Options) -> Mapping[str, str]:
     """Return the page."""
 
@@ -360,6 +383,7 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
             "Tracks where an agent chooses the queries, those with a known answer and those of people have no such "
             "line.",
             tabled(QUERIES, query_row),
+            point_table(records),
         )
     }
 

@@ -74,8 +74,9 @@ def blocks(total: int, n: int, options: Options) -> list[tuple[int, int]]:
 
 
 def jobs(options: Options) -> Iterator[list[Key]]:
-    """Yield one block each, the conditions in turn, further seeds after the first, then the simulated annotators."""
+    """Yield one block each, the conditions in turn, further seeds after the first; then what is simulated."""
     found = sorted(datasets.present(options.data, unverified=True)) if options.data else []
+    yield from ([("total", condition, 0, 0, 0, 0)] for condition in found)
     for seed in range(options.seeds):
         rows = []
         for condition in found:
@@ -138,6 +139,8 @@ def _run(key: Key, options: Options) -> Any:
     kind, name, n, seed, shuffle, part = key
     if kind == "crowd":
         return crowd(part)
+    if kind == "total":
+        return len(answers(name, options.data).labels)
     if kind == "people":
         (core, task), human = published(), answers(name, options.data)
         chosen = np.random.default_rng(shuffle).permutation(len(human.labels))[part * n : (part + 1) * n]
@@ -305,6 +308,8 @@ def board_table(records: Records) -> str:
 def crowd_table(records: Records) -> str:
     """Return what knowing who answered is worth."""
     values = [value for key, value in sorted(records.items(), key=lambda item: item[0][-1]) if key[0] == "crowd"]
+    if not values:
+        return ""
     names = ("people known", "one annotator")
     by = {name: np.array([value[name][RULE] for value in values]) for name in names}
     rows = [
@@ -313,7 +318,7 @@ def crowd_table(records: Records) -> str:
         for found in [[turn(x) for x in by.values()]]
         for gap in [report.estimate(found[0] - found[1])]
     ]
-    return report.table(["crowds", "of the mixture", *names, "difference"], rows) if values else ""
+    return report.table(["crowds", "of the mixture", *names, "difference"], rows)
 
 
 def constants() -> tuple[float, float]:
@@ -331,17 +336,16 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     for key, value in sorted(records.items(), key=lambda item: (item[0][1], item[0][2], *item[0][3:])):
         if key[0] == "people":
             (again if key[3] else first).setdefault((key[1], key[2]), []).append(value)
-    totals = {condition: len(answers(condition, options.data).labels) for condition, _ in first} if options.data else {}
+    totals = {key[1]: value for key, value in records.items() if key[0] == "total"}
     best, drawn = constants()
     parts = [
         "# A learner that is not told how people answer",
         "Written by `python -m studies.preference.mixture --data FOLDER`; do not edit. `bayes_mixture` has a posterior "
         "over weights and over how people answer (regret, partial return, subjective utility, end state, with scales "
         "and lapses); `bayes_regret` and `bayes_partial_return` each take one for granted. Share of blocks of "
-        f"answers from which the learnt policy scores at least {report.NEAR_OPTIMAL}. Prior, sampler and rule were fixed "
-        "on simulated people "
-        'and boards of the split "dev", and committed before any person\'s answer was learnt from. '
-        "[Records](data/mixture.jsonl).",
+        f"answers from which the learnt policy scores at least {report.NEAR_OPTIMAL}. Prior, sampler and rule were "
+        'fixed on simulated people and boards of the split "dev", and committed before any person\'s answer was '
+        "learnt from. [Records](data/mixture.jsonl).",
         f"The best constant answer, known to fit this board, scores {NUMBER(best)}; where the order and the signs of "
         "features are drawn for every task, which changes nothing for the learners here, the best constant scores "
         f"{NUMBER(drawn)}.",
