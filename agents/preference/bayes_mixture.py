@@ -159,11 +159,11 @@ class BayesMixture(PreferenceLearner):
         """Return what a posterior says, each with its Monte Carlo standard error from the spread of the islands."""
         draws = found.draws
         kinds = island_mean(draws, found.kinds)
-        positive = island_mean(draws, (draws.weights.T > 0) * 1.0)
+        positive = island_mean(draws, (draws.weights.T > 0).astype(np.float64))
         lapse = Estimated(float("nan"), float("nan"))
         if draws.latent.shape[0] == response_models.LATENTS:
             lapse = Estimated(*map(float, island_mean(draws, response_models.habits(draws.latent).lapse)))
-        index = decisions.pick(considered, self.rule).index
+        index = decisions.pick(considered, self.rule).place
         return Beliefs(
             {name: Estimated(float(m), float(e)) for name, m, e in zip(KINDS, *kinds, strict=True)},
             lapse,

@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
     weights: Floats
     expected: float
-    index: int
+    place: int
 
 
 def choices(values: OptimalValues, weights: Floats, probability: Floats, rng: np.random.Generator) -> Choices:

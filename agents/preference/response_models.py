@@ -34,6 +34,8 @@ from valuegym.envs import checks
 from valuegym.envs.mdp import Floats, TabularMDP
 from valuegym.envs.preference.segments import Segment
 
+Array = npt.NDArray[Any]
+
 __all__ = [
     "HABITS",
     "KINDS",
@@ -105,7 +107,7 @@ def terms(mdp: TabularMDP, pairs: Segment) -> Terms:
     each = []
     for i in (0, 1):  # against a first segment that has no steps
         none = np.stack([np.zeros_like(pairs.mask[:, i]), pairs.mask[:, i]], 1)
-        each.append(comparisons.regret(mdp, Segment(*(field[:, [i, i]] for field in pairs[:3]), none)))
+        each.append(comparisons.regret(mdp, Segment(*(field[:, [i, i]] for field in pairs))._replace(mask=none)))
     rows, signs = np.repeat(np.arange(n), 2), np.tile((-1.0, 1.0), n)
     start, end = (
         sparse.csr_matrix((signs * factor, (rows, pairs.states[..., t].reshape(-1))), (n, S))
@@ -142,13 +144,13 @@ def _distances(mdp: TabularMDP, start: npt.NDArray[Any], end: npt.NDArray[Any], 
 class Quantities(NamedTuple):
     """Differences (n, N) of n pairs under N draws of the weights, at a scale of 1, in single precision."""
 
-    advantage: Floats
-    earned: Floats
-    expected: Floats  # partial return and end value
-    small: Floats
-    start: Floats
-    end: Floats
-    root: Floats  # of the regret
+    advantage: Array
+    earned: Array
+    expected: Array  # partial return and end value
+    small: Array
+    start: Array
+    end: Array
+    root: Array  # of the regret
 
 
 def differences(about: Terms, weights: Floats, values: Floats) -> Quantities:
@@ -164,13 +166,13 @@ def differences(about: Terms, weights: Floats, values: Floats) -> Quantities:
 class Habits(NamedTuple):
     """Habits of one annotator, or those that a crowd has in common: N draws each, scale (K, N)."""
 
-    scale: Floats
-    lapse: Floats
-    start: Floats
-    small: Floats
-    root_regret: Floats
-    detours: Floats
-    steps: Floats
+    scale: Array
+    lapse: Array
+    start: Array
+    small: Array
+    root_regret: Array
+    detours: Array
+    steps: Array
 
 
 def _log_uniform(u: Floats, ends: tuple[float, float]) -> Floats:

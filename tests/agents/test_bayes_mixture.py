@@ -206,7 +206,7 @@ def test_rules_weigh_what_may_go_wrong() -> None:
     other = WEIGHTS * np.array([-1, 1, 1, 1, 1, 1])
     found = decisions.choices(values, np.stack([WEIGHTS, other]), np.array([0.25, 0.75]), np.random.default_rng(0))
     safe, bold = (decisions.pick(found, rule) for rule in ("score", "value"))
-    assert found.scores[safe.index].min() > found.scores[bold.index].min()
+    assert found.scores[safe.place].min() > found.scores[bold.place].min()
     assert bold.expected >= max(decisions.pick(found, rule).expected for rule in decisions.RULES)
     sample = posterior.Sample(np.stack([WEIGHTS, other]), np.array([0.25, 0.75]))
     expected = posterior.bayes_weights(values, sample)
