@@ -21,9 +21,9 @@ import numpy as np
 from valuegym.agents.divergence import DivergenceError
 from valuegym.envs.mdp import Floats
 
-__all__ = ["Draws", "Island", "Problem", "island_mean", "pooled", "prior_draws", "run_island"]
+__all__ = ["Draws", "Island", "Problem", "bisect", "island_mean", "pooled", "prior_draws", "run_island"]
 
-HALVINGS = 40
+HALVINGS = 40  # of the range in which the next power of the likelihood is sought
 STAGES = 200  # at most
 
 
@@ -159,6 +159,11 @@ def _largest_step(log: Floats, rest: float) -> float:
         p = np.exp(step * (log - log.max()))
         return bool(p.sum() ** 2 >= 0.5 * len(log) * (p**2).sum())
 
+    return bisect(enough, rest)
+
+
+def bisect(enough: Callable[[float], bool], rest: float) -> float:
+    """Return the largest step of a power, up to `rest`, that is still enough, from above."""
     if enough(rest):
         return rest
     low, high = 0.0, rest
