@@ -8,7 +8,20 @@ import sys
 from collections.abc import Sequence
 
 from valuegym import __version__
-from valuegym.leaderboards.cli import board, data, demo, language, leaderboard, new, online, play, records, train, tune
+from valuegym.leaderboards.cli import (
+    board,
+    data,
+    demo,
+    label,
+    language,
+    leaderboard,
+    new,
+    online,
+    play,
+    records,
+    train,
+    tune,
+)
 from valuegym.leaderboards.cli.arguments import load_plugins
 from valuegym.leaderboards.executors import JobsFailed
 
@@ -24,6 +37,7 @@ GROUPS = (
     leaderboard,
     online,
     data,
+    label,
     language,
     demo,
 )  # in the order of `valuegym --help`
