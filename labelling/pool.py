@@ -48,6 +48,11 @@ def make_env(environment: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any
         raise ValueError(f"The environment {environment} cannot be made: {error}") from None
     if "rgb_array" not in env.metadata.get("render_modes", []):
         raise checks.refusal("environment", environment, "one that draws pictures (render mode rgb_array)")
+    try:
+        env.reset(seed=0)
+        env.render()
+    except gym.error.DependencyNotInstalled as error:
+        raise ValueError(f"The environment {environment} cannot draw itself here: {error}") from None
     return env
 
 

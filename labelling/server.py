@@ -1,6 +1,6 @@
 """The server of a study: its pages at one port of this machine, and a learner beside them.
 
-`python -m valuegym.labelling.server FOLDER PORT` serves until its standard input is closed, as a process of others does.
+`python -m valuegym.labelling.server FOLDER PORT` serves until its standard input is closed.
 """
 
 from __future__ import annotations
