@@ -187,6 +187,7 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
         templates.filters["paragraphs"] = _paragraphs
         templates.globals["study"] = self.study
@@ -196,7 +197,7 @@ class Pages:
             Route("/", self.start, methods=["GET"]),
             Route("/enter", self.enter, methods=["POST"]),
             Route("/leave", self.leave, methods=["POST"]),
-            *(Route(f"/{name}", self._shown(name), methods=["GET"]) for name in (*_PAGES, "done", "declined")),
+            *(Route(f"/{name}", self._stage_page(name), methods=["GET"]) for name in (*_PAGES, "done", "declined")),
             Route("/consent", self._form(self.agree), methods=["POST"]),
             Route("/instructions", self._form(self.read), methods=["POST"]),
             Route("/play", self._form(self.move), methods=["POST"]),
@@ -304,7 +305,7 @@ class Pages:
 
         return route
 
-    def _shown(self, name: str) -> Callable[[Request], Awaitable[Response]]:
+    def _stage_page(self, name: str) -> Callable[[Request], Awaitable[Response]]:
         """Return a route for a page of a person, who is sent to the page that they have come to."""
 
         async def route(request: Request) -> Response:

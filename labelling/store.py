@@ -560,16 +560,12 @@ def _pair_for_check(connection: Connection, person: int) -> str | None:
 
 
 def _next_pair(connection: Connection, study: Study, person: int) -> str | None:
-    for given in range(study.answers_per_pair):
-        found = _one(
-            connection,
-            f"SELECT id FROM pairs WHERE given = ? AND {_UNSEEN} ORDER BY priority DESC, shuffle LIMIT 1",
-            given,
-            person,
-        )
-        if found is not None:
-            return str(found[0])
-    found = _one(  # none is left but those that somebody opened long ago and has not answered
+    found = _one(
+        connection,
+        f"SELECT id FROM pairs WHERE given < ? AND {_UNSEEN} ORDER BY given, priority DESC, shuffle LIMIT 1",
+        study.answers_per_pair,
+        person,
+    ) or _one(  # none is left but those that somebody opened long ago and has not answered
         connection,
         "SELECT pair FROM items WHERE choice IS NULL AND expected IS NULL AND opened < ? AND pair NOT IN "
         "(SELECT pair FROM items WHERE person = ? OR opened >= ?) LIMIT 1",

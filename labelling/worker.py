@@ -28,7 +28,7 @@ from valuegym.labelling.study import Study
 __all__ = ["Fitting", "end_with_input", "main"]
 
 CANDIDATES = 500  # rated at each fit
-PAUSE = 0.2  # seconds between two looks at the store
+PAUSE = 0.2  # seconds at least between two looks at the store
 
 
 class Fitting:
@@ -107,13 +107,12 @@ def main(arguments: list[str] | None = None) -> int:
         os.nice(5)
     fitting = Fitting(folder)
     while fitting.learner is not None:
+        begun = time.monotonic()
         try:
-            changed = fitting.step()
+            fitting.step()
         except DivergenceError as error:  # of these answers; the next ones may be better
             print(f"valuegym label: the learner cannot fit these answers: {error}", file=sys.stderr)
-            changed = False
-        if not changed:
-            time.sleep(PAUSE)
+        time.sleep(max(PAUSE, time.monotonic() - begun))  # half the time at most, so that the server has the other
     return 0
 
 

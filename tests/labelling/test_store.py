@@ -185,7 +185,7 @@ def test_changes_of_many_threads_are_carried_out_once_and_one_that_fails_is_undo
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_a_folder_without_a_study_and_a_file_that_is_none_are_named(tmp_path: Path) -> None:
+def test_a_folder_without_a_study_and_a_file_of_something_else_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="valuegym label new"):
         DatabaseFile(tmp_path)
     (tmp_path / store.FILE).write_bytes(b"no database" * 1000)
