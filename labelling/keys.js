@@ -2,7 +2,6 @@
 // Presses buttons by keys, stops films, enters the code of a link, and keeps the operator's page up to date.
 // Nothing on the pages needs it.
 
-const begun = performance.now();
 let sent = false;
 
 document.addEventListener("submit", (event) => {
@@ -20,11 +19,14 @@ document.addEventListener("keydown", (event) => {
   for (const button of document.querySelectorAll("button[data-keys]")) {
     if (!button.dataset.keys.split(" ").includes(event.key)) continue;
     event.preventDefault();
-    const after = Number(button.form.dataset.after || 0);
-    if (performance.now() - begun >= after) button.click();
+    if (!button.form.dataset.after) button.click(); // a key that was meant for the page before answers nothing here
     return;
   }
 });
+
+for (const form of document.querySelectorAll("form[data-after]")) {
+  setTimeout(() => form.removeAttribute("data-after"), Number(form.dataset.after));
+}
 
 const pause = document.getElementById("pause");
 if (pause && !matchMedia("(prefers-reduced-motion: reduce)").matches) {

@@ -23,10 +23,8 @@ SECONDS = 20.0
 class Page:
     """One page in a context of its own, so that its cookies are nobody else's."""
 
-    def __init__(self, address: str) -> None:
-        from websockets.sync.client import connect
-
-        self._socket = connect(address, max_size=2**26)
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
         self._numbers = itertools.count(1)
         self.log: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -67,6 +65,10 @@ class Page:
         self.call("Page.navigate", url="about:blank")
         self.call("Page.navigate", url=address)
         self.wait("document.readyState === 'complete' && location.protocol !== 'about:'")
+
+    def arrive(self, path: str) -> None:
+        """Wait until the page with this path is there."""
+        self.wait(f"location.pathname === {path!r} && document.readyState === 'complete'")
 
     def text(self) -> str:
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
@@ -127,7 +129,8 @@ class Page:
 
 
 class Browser:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
         self._root = f"http://127.0.0.1:{port}"
         self.port = port
 
@@ -150,7 +153,8 @@ class Browser:
 
             context = call("Target.createBrowserContext")["browserContextId"]
             target = call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
-        return Page(f"ws://127.0.0.1:{self.port}/devtools/page/{target}")
+        address = f"ws://127.0.0.1:{self.port}/devtools/page/{target}"
+        return Page(self._stack.enter_context(connect(address, max_size=2**26)))
 
 
 @contextlib.contextmanager
@@ -182,7 +186,8 @@ def chromium(folder: Path) -> Iterator[Browser]:
             if time.monotonic() > until or process.poll() is not None:
                 pytest.skip("the browser Chromium does not start here")
             time.sleep(0.05)
-        yield Browser(int(port.read_text().split()[0]))
+        with contextlib.ExitStack() as stack:
+            yield Browser(int(port.read_text().split()[0]), stack)
     finally:
         process.terminate()
         process.wait()
