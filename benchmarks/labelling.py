@@ -14,8 +14,6 @@ import argparse
 import asyncio
 import re
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -30,6 +28,7 @@ from valuegym.envs.preference import delivery
 from valuegym.envs.preference.segments import follow
 from valuegym.labelling import store
 from valuegym.labelling.pool import drawn_pairs
+from valuegym.labelling.server import child
 from valuegym.labelling.store import DatabaseFile
 from valuegym.labelling.study import Study
 
@@ -109,6 +108,7 @@ class Client:
             else:
                 self.refused += 1
         self.writer.close()
+        await self.writer.wait_closed()
 
 
 def _study(folder: Path, people: int) -> list[str]:
@@ -148,6 +148,11 @@ def _study(folder: Path, people: int) -> list[str]:
     return tokens
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 def measure(folder: Path, people: int = 50, seconds: float = 60.0, think: float = 1.0) -> Load:
     """Let people answer pairs of a new study in an empty folder for some seconds, each after some seconds of thinking.
 
@@ -158,11 +163,9 @@ def measure(folder: Path, people: int = 50, seconds: float = 60.0, think: float 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "valuegym.labelling.server", str(folder), str(port)]
-    server = subprocess.Popen(words, stdin=subprocess.PIPE)
-    try:
+    with child("valuegym.labelling.server", str(folder), str(port)) as server:
         begun = time.monotonic()
-        while socket.socket().connect_ex(("127.0.0.1", port)):
+        while not _listens(port):
             if time.monotonic() > begun + 60 or server.poll() is not None:
                 raise RuntimeError("The server does not start.")
             time.sleep(0.1)
@@ -174,9 +177,7 @@ def measure(folder: Path, people: int = 50, seconds: float = 60.0, think: float 
             return clients
 
         clients = asyncio.run(everybody())
-    finally:
         server.kill()
-        server.wait()
     return _compare(folder, clients)
 
 

@@ -624,5 +624,6 @@ def _curve(fits: list[tuple[int, dict[str, Any]]], name: str) -> dict[str, Any] 
     if not points:
         return None
     most = max(answers for answers, _ in points)
-    line = " ".join(f"{600 * n / most:.1f},{200 * (1 - min(max(y, 0.0), 1.0)):.1f}" for n, y in points)
-    return {"title": _TITLES[name], "line": line, "most": most, "last": f"{points[-1][1]:.2f}"}
+    places = [(f"{600 * n / most:.1f}", f"{200 * (1 - min(max(y, 0.0), 1.0)):.1f}") for n, y in points]
+    line = " ".join(f"{x},{y}" for x, y in places)
+    return {"title": _TITLES[name], "line": line, "end": places[-1], "most": most, "last": f"{points[-1][1]:.2f}"}
