@@ -1,4 +1,4 @@
-"""Imports point one way: envs <- agents <- labelling <- leaderboards, and in leaderboards from each floor to those below it.
+"""Imports point one way: envs <- agents <- labelling <- leaderboards, and in leaderboards from each floor downwards.
 
 Environments need gymnasium and numpy only.
 

@@ -60,7 +60,8 @@ def test_importing_twice_warns_of_nothing(tmp_path: Path) -> None:
 
 
 def test_no_bare_top_level_package_is_installed(tmp_path: Path) -> None:
-    code = "import importlib.util as u; print(*filter(u.find_spec, ('envs', 'agents', 'labelling', 'leaderboards', 'src')))"
+    names = ("envs", "agents", "labelling", "leaderboards", "src")
+    code = f"import importlib.util as u; print(*filter(u.find_spec, {names}))"
     assert run_python(code, tmp_path) == ""
 
 
