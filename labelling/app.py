@@ -45,7 +45,7 @@ COOKIE = "valuegym_label"
 MAX_BODY = 16_384  # bytes of a form
 MAX_FIELDS = 60
 BURST = 20  # requests that a person may send at once, besides those of each second
-ENTRIES = 1.0  # tokens that may be tried in a second
+ENTRIES, ENTRY_BURST = 5.0, 100  # codes that may be tried from one address in a second, and at once: a class may begin
 HOSTS = ("127.0.0.1", "localhost", "[::1]")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
@@ -179,7 +179,7 @@ class Pages:
         self.writer = Writer(self.database)
         self.games = Games(self.study)
         self._rate = RateLimit(self.study.answers_per_second, BURST)
-        self._entries = RateLimit(ENTRIES, BURST)
+        self._entries = RateLimit(ENTRIES, ENTRY_BURST)
         self._files = {name: (_FOLDER / name).read_bytes() for name in _STATIC}
         templates = Environment(
             loader=FileSystemLoader(_FOLDER / "templates"),

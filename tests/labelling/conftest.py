@@ -20,7 +20,6 @@ from valuegym.labelling.pool import drawn_pairs, numbers_of
 from valuegym.labelling.store import DatabaseFile
 from valuegym.labelling.study import CONDITIONS, DELIVERY, Condition, Study
 
-pytest.importorskip("PIL")
 ENVIRONMENT = "valuegym/Delivery-v0"
 
 
@@ -61,6 +60,7 @@ Make = Callable[..., DatabaseFile]
 @pytest.fixture(scope="session")
 def _stored(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
     """Makes a database with so many pairs, once."""
+    pytest.importorskip("PIL")
     import gymnasium as gym
 
     import valuegym  # noqa: F401 - registers the ids
@@ -151,7 +151,7 @@ class Visitor:
 def visit() -> Iterator[Callable[..., Visitor]]:
     """Opens the pages of a study for a person, in this process."""
     pytest.importorskip("jinja2")
-    pytest.importorskip("httpx")
+    pytest.importorskip("httpx2")
     testclient = pytest.importorskip("starlette.testclient")
     from valuegym.labelling.app import Pages
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from valuegym.labelling.study import CONDITIONS, Condition, Study
 from valuegym.leaderboards.cli.main import main
 
 from .conftest import ENVIRONMENT, PLAIN, Make, dots, invite, segments
+
+pytest.importorskip("PIL")
 
 
 def better(view: store.PairView, item: store.Item) -> str:
@@ -395,3 +399,35 @@ def test_a_missing_extra_is_named(make: Make, monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setitem(sys.modules, "starlette", None)
     assert main(["label", "serve", str(database.folder)]) == 2
     assert "valuegym[label]" in capsys.readouterr().err
+
+
+# --- the page about it ---
+
+
+@pytest.mark.slow
+def test_the_commands_and_the_code_of_the_page_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All but `serve`, with fewer segments, and with a few answers before they are exported."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "labelling.md").read_text(encoding="utf-8")
+    done = []
+    for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[0] != "valuegym" or words[2] == "serve":
+                continue
+            if words[2] == "export":
+                label(DatabaseFile("study"), 3)
+            assert main(words[1:] + (["--segments", "6", "--pairs", "9"] if words[2] == "new" else [])) == 0, line
+            done.append(words[2])
+    assert done == ["new", "invite", "status", "export", "check"]
+    assert "3 answered pairs of 1 person" in capsys.readouterr().out
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    found["env"].reset(seed=0)
+    for _ in range(200):
+        found["env"].step(found["env"].action_space.sample())
+    with found["people"].database.look() as connection:
+        assert store.count_pairs(connection)[0] == 10
