@@ -398,7 +398,7 @@ def test_a_missing_extra_is_named(make: Make, monkeypatch: pytest.MonkeyPatch, c
     database = make()
     monkeypatch.setitem(sys.modules, "starlette", None)
     assert main(["label", "serve", str(database.folder)]) == 2
-    assert "valuegym[label]" in capsys.readouterr().err
+    assert "[label]" in capsys.readouterr().err
 
 
 # --- the page about it ---
