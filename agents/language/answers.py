@@ -252,7 +252,7 @@ def through_trunk(model: CausalLM, encoded: Encoded, top: int, batch: int = 16) 
     trunk.norm = torch.nn.Identity()  # the norm belongs to the end of the whole
     model.model.eval()
     device = next(model.model.parameters()).device
-    states = torch.empty(*encoded.rows.shape, model.model.config.hidden_size, dtype=model.model.dtype)
+    states = torch.zeros(*encoded.rows.shape, model.model.config.hidden_size, dtype=model.model.dtype)
     order = encoded.attended.sum(1).argsort()
     for chosen in order.split(batch):
         longest = int(encoded.attended[chosen].sum(1).max())
