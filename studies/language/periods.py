@@ -129,9 +129,10 @@ def preferences(upper: Any, asked: Any, signs: Array) -> Array:
 
 
 def jobs(options: Options) -> Iterator[list[Key]]:
-    """Yield one job for each training of all periods."""
+    """Yield one job for each training."""
     for unit in range(options.units):
-        yield [(period, unit) for period in PERIODS]
+        for period in PERIODS:
+            yield [(period, unit)]
 
 
 def run(keys: Sequence[Key], options: Options) -> list[dict[str, Any]]:

@@ -6,6 +6,9 @@ Needs the extra `text`. A unit is a seed: of the split of items, of the adapters
 is any causal model of transformers in a folder, such as SmolLM2 (`valuegym convert`); its trunk is frozen and computed
 once. Items are the published ones of five moral foundations in the folder of --data or of VALUEGYM_DATA, or generated
 ones where there is none. With `--docs build/real-people` nothing of the repository is overwritten.
+
+Texts differ more than people do. So shares are read from changes of log-probabilities against the model as it was, in
+the fit as in what is reported.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ POPULATIONS = {
 }
 OPPOSITE = ("individual", "binding")
 LEARNED, HELD_OUT = 30, 30  # items of each foundation
-EPOCHS, BATCH, LR = 3, 8, 1e-3
+EPOCHS, BATCH, LR = 3, 8, 3e-3
 SEED = 4000
 FIRST = len(RULES)  # place of the first foundation among all values
 
@@ -70,18 +73,29 @@ def preference(scores: Array, bank: ItemBank) -> Array:
     return found
 
 
+class Prepared(NamedTuple):
+    """The model, items, both banks below its last layers, what it says of them as it was (I, 4), and CPU-seconds."""
+
+    model: Any
+    items: Items
+    texts: tuple[Any, Any]
+    before: tuple[Array, Array]
+    seconds: float
+
+
 @lru_cache(maxsize=1)
-def _prepared(folder: str, data: str | None, name: str, seed: int) -> tuple[Any, Items, Any, Any, float]:
-    """Return the model, items, both banks below its last layers, and the CPU-seconds that these took."""
+def _prepared(folder: str, data: str | None, name: str, seed: int) -> Prepared:
     from valuegym.agents.language import answers, causal_lm
 
     model, items = causal_lm.load(folder), items_of(data, name, seed)
     start = time.process_time()
-    both = [answers.through_trunk(model, answers.encode(model, bank), adapted.TOP) for bank in items]
-    return model, items, *both, time.process_time() - start
+    learned, held_out = (answers.through_trunk(model, answers.encode(model, bank), adapted.TOP) for bank in items)
+    upper = answers.upper_layers(model, adapted.TOP)
+    before = adapted.scores(upper, learned), adapted.scores(upper, held_out)
+    return Prepared(model, items, (learned, held_out), before, time.process_time() - start)
 
 
-def fitted(model: Any, learned: ItemBank, texts: Any, values: Sequence[float], seed: int) -> Any:
+def fitted(ready: Prepared, values: Sequence[float], seed: int) -> Any:
     """Return the upper layers of a copy whose adapters are fitted to the choice shares of a population."""
     import torch
 
@@ -89,39 +103,40 @@ def fitted(model: Any, learned: ItemBank, texts: Any, values: Sequence[float], s
 
     every = np.zeros(len(NAMES))
     every[FIRST : FIRST + len(FOUNDATIONS)] = values
-    target = torch.tensor(shares(learned, every), dtype=torch.float32)
-    return adapted.trained(
-        model, texts, lambda scores, items: answers.share_loss(scores, target[items]), EPOCHS, LR, BATCH, seed
-    )
+    target = torch.tensor(shares(ready.items.learned, every), dtype=torch.float32)
+    before = torch.tensor(np.maximum(ready.before[0], -100), dtype=torch.float32)  # absent options have less
+
+    def loss(scores: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        return answers.share_loss(scores - before[items], target[items])
+
+    return adapted.trained(ready.model, ready.texts[0], loss, EPOCHS, LR, BATCH, seed)
 
 
 def jobs(options: Options) -> Iterator[list[Key]]:
-    """Yield one job for each seed."""
+    """Yield one job for each training."""
     for seed in range(options.units):
-        yield [(adapted.items_name(options), population, seed) for population in POPULATIONS]
+        for population in POPULATIONS:
+            yield [(adapted.items_name(options), population, seed)]
 
 
 def run(keys: Sequence[Key], options: Options) -> list[dict[str, Any]]:
     """Return what the model prefers in held-out items before and after each fit, and CPU-seconds."""
-    from valuegym.agents.language import answers
-
     folder, found = adapted.folder_of(options), []
     with adapted.one_thread():
         for name, population, seed in keys:
-            model, items, learned, held_out, trunk = _prepared(folder, options.data, name, seed)
-            before = adapted.scores(answers.upper_layers(model, adapted.TOP), held_out)
+            ready = _prepared(folder, options.data, name, seed)
             start = time.process_time()
-            upper = fitted(model, items.learned, learned, POPULATIONS[population], SEED + seed)
+            upper = fitted(ready, POPULATIONS[population], SEED + seed)
             seconds = time.process_time() - start
-            after = adapted.scores(upper, held_out)
+            after = adapted.scores(upper, ready.texts[1])
             print(f"{name}, seed {seed}: {population} fitted in {seconds:.0f} CPU-s", flush=True)
             found.append({
                 "model": Path(folder).name,
-                "learned": len(items.learned),
-                "before": harness.rounded(preference(before, items.held_out), 4),
-                "after": harness.rounded(preference(after, items.held_out), 4),
+                "learned": len(ready.items.learned),
+                "before": harness.rounded(preference(ready.before[1], ready.items.held_out), 4),
+                "after": harness.rounded(preference(after, ready.items.held_out), 4),
                 "seconds": round(seconds, 1),
-                "trunk": round(trunk, 1),
+                "trunk": round(ready.seconds, 1),
             })  # fmt: skip
     return found
 
@@ -211,12 +226,13 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     parts = [
         "# Real language models as people",
         f"{first['model']}: adapters of rank {adapted.RANK} in its last {adapted.TOP} layers are fitted to the choice "
-        f"shares of three populations in {first['learned']} items about five moral foundations ({EPOCHS} epochs), "
-        f"and asked {len(FOUNDATIONS) * HELD_OUT} others, whose contexts are not among them. The change of a value is "
-        "the mean over held-out items, paired with the model as it was, of the preference for the option that serves "
-        "the foundation (log-probability of a token of one option minus that of the other). r is over the five "
-        "foundations; a slope of 1 would be log-odds as those of the population. 95% bootstrap intervals over items "
-        "within foundations; they hold for one training. The naive reference is the model as it was.",
+        f"shares of three populations in {first['learned']} items about five moral foundations ({EPOCHS} epochs), and "
+        f"asked {len(FOUNDATIONS) * HELD_OUT} others, whose contexts are not among them. Shares are read as the "
+        "softmax of how much the mean log-probability of a token has changed from the model as it was; so they are "
+        "fitted, and so they are reported: the change of a value is the mean over held-out items of the change of one "
+        "option, which serves the foundation, minus that of the other. r is over the five foundations; a slope of 1 is "
+        "that of people who answer just as their population. 95% bootstrap intervals over items within foundations "
+        "hold for one training. The naive reference is the model as it was.",
         "Written by `python -m studies.language.real_people --model FOLDER`, which needs the extra `text`.",
         report.table(("population", *FOUNDATIONS), populations),
     ]

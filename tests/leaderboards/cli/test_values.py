@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
