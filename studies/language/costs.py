@@ -314,8 +314,8 @@ def _large() -> tuple[str, ...]:
         f"{8 * tokens * 128256 * 4 / GIB:.2f} GiB).",
         report.table(head, memory),
         f"The largest models, in billions of parameters, whose weights and states take {FREE:.0%} of a memory "
-        "(adapters as in the 8B model; the rest is left to activations and the system). `causal_lm.load` reads float32, "
-        "bfloat16 and float16; 8 and 4 bits need a loader of your own, whose model goes into `CausalLM`:",
+        "(adapters as in the 8B model; the rest is left to activations and the system). `causal_lm.load` reads "
+        "float32, bfloat16 and float16; 8 and 4 bits need a loader of your own, whose model goes into `CausalLM`:",
         report.table(("memory", *uses), largest),
         f"Operations: 2 · parameters a token forward, 6 to train all weights, 4 with LoRA, whose frozen weights need "
         f"no gradients. The published bank has {items:,} items with {options:,} options, taken as texts of {tokens} "

