@@ -59,10 +59,11 @@ def scores(upper: Any, texts: Any, batch: int = 16) -> Array:
     from valuegym.agents.language import answers
 
     upper.model.eval()
+    length = texts.attended.sum(1)[texts.place.clamp(min=0)].amax(1)  # those of similar length share a batch
+    order = length.argsort()
     with torch.no_grad():
-        every = torch.arange(len(texts.place))
-        parts = [answers.option_scores(upper, texts, items) for items in every.split(batch)]
-    found: Array = torch.cat(parts).double().numpy()
+        parts = [answers.option_scores(upper, texts, items) for items in order.split(batch)]
+    found: Array = torch.cat(parts)[order.argsort()].double().numpy()
     return found
 
 

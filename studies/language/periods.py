@@ -26,7 +26,7 @@ from valuegym.envs.language.item_bank import FOUNDATIONS, RULES, ItemBank, balan
 
 PERIODS = {"1790-1829": (1790, 1829), "1881-1920": (1881, 1920), "1980-2026": (1980, 2026)}
 HELD_OUT, LEARNED = 12, 9  # addresses of a period: held out, and learned from in each training
-PASSAGES, ASKED = 8, 2  # of an address that is learned from, and that is held out
+PASSAGES, ASKED = 6, 2  # of an address that is learned from, and that is held out
 WORDS, TOKENS = 90, 128  # of a passage, at most
 ITEMS = 10  # of each value
 EPOCHS, BATCH, LR = 2, 8, 1e-3
@@ -96,7 +96,7 @@ class Prepared(NamedTuple):
 
     model: Any
     texts: Any
-    asked: Any
+    probed: Any
     signs: Array
     losses: Array
     preferences: Array
@@ -110,9 +110,9 @@ def _prepared(folder: str, texts: str | None, data: str | None, name: str) -> Pr
     held_out = [text for period in PERIODS for text in addresses(every, period, 1).held_out]
     below = encoded(model, cut(held_out, ASKED, SEED))
     bank, signs = items_of(data, name)
-    asked = answers.through_trunk(model, answers.encode(model, bank), adapted.TOP)
+    probed = answers.through_trunk(model, answers.encode(model, bank), adapted.TOP)
     upper = answers.upper_layers(model, adapted.TOP)
-    return Prepared(model, below, asked, signs, losses(upper, below), preferences(upper, asked, signs))
+    return Prepared(model, below, probed, signs, losses(upper, below), preferences(upper, probed, signs))
 
 
 def losses(upper: Any, texts: Any) -> Array:
@@ -121,9 +121,9 @@ def losses(upper: Any, texts: Any) -> Array:
     return found
 
 
-def preferences(upper: Any, asked: Any, signs: Array) -> Array:
+def preferences(upper: Any, probed: Any, signs: Array) -> Array:
     """Return how much options that serve a value are preferred (values, ITEMS), in nats per token."""
-    scores = adapted.scores(upper, asked)
+    scores = adapted.scores(upper, probed)
     found: Array = (signs * (scores[:, 0] - scores[:, 1])).reshape(len(VALUES), ITEMS)
     return found
 
@@ -155,7 +155,7 @@ def run(keys: Sequence[Key], options: Options) -> list[dict[str, Any]]:
                 "items": name,
                 "passages": len(texts.place),
                 "losses": harness.rounded(losses(upper, ready.texts) - ready.losses, 4),
-                "values": harness.rounded(preferences(upper, ready.asked, ready.signs) - ready.preferences, 4),
+                "values": harness.rounded(preferences(upper, ready.probed, ready.signs) - ready.preferences, 4),
                 "seconds": round(seconds, 1),
             })  # fmt: skip
     return found
@@ -165,9 +165,10 @@ def run(keys: Sequence[Key], options: Options) -> list[dict[str, Any]]:
 
 
 def changes(records: Records, what: str) -> Array:
-    """Return changes of one kind (periods of training, trainings, ...)."""
-    units = 1 + max(key[-1] for key in records)
-    return np.array([[records[period, unit][what] for unit in range(units)] for period in PERIODS])
+    """Return changes of one kind (periods of training, trainings, ...), without trainings that lack a period."""
+    units = sorted({unit for _, unit in records})
+    units = [unit for unit in units if all((period, unit) in records for period in PERIODS)]
+    return np.array([[records[period, unit][what] for unit in units] for period in PERIODS])
 
 
 def contrast(found: Array, p: int) -> Array:
@@ -227,12 +228,19 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     table, twice, clear = values_table(moved)
     tests = len(VALUES) * len(PERIODS)
     seconds = [value["seconds"] for value in records.values()]
-    agree = agreement(moved) if units > 1 else (float("nan"), float("nan"))
+    times = "once" if units == 1 else f"{units} times with other addresses"
+    agree = []
+    if units > 1:
+        same, other = agreement(moved)
+        agree.append(
+            f"Two trainings on the same period agree about values (r over {len(VALUES)} values) by {same:.2f}, on "
+            f"different ones by {other:.2f}."
+        )
     return {".md": report.page(
         "# Language models of three periods",
         f"{first['model']}: adapters of rank {adapted.RANK} in its last {adapted.TOP} layers are trained on "
         f"{LEARNED} addresses of one period ({first['passages']} passages of {WORDS} words, {EPOCHS} epochs, "
-        f"{np.mean(seconds):.0f} CPU-s), {units} times with other addresses. Everything is a change from the model as "
+        f"{np.mean(seconds):.0f} CPU-s), {times}. Everything is a change from the model as "
         f"it was. {HELD_OUT} other addresses of each period and {ITEMS} {first['items']} items about each of "
         f"{len(VALUES)} values are the same for all. The same president may speak on both sides. 95% bootstrap "
         "intervals over held-out addresses, or over items.",
@@ -249,9 +257,9 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "two others, nats per token; in brackets t over items, for each training.",
         table,
         f"These are {tests} comparisons. Beyond |t| = {threshold(tests):.1f}, which one of so many passes by chance in "
-        f"5% of cases (Bonferroni), are {clear} in all trainings with the same sign; beyond 2 (8% of single "
-        f"comparisons by chance, with {ITEMS} items) are {twice}. Two trainings on the same period agree about values "
-        f"(r over {len(VALUES)} values) by {agree[0]:.2f}, on different ones by {agree[1]:.2f}.",
+        f"5% of cases (Bonferroni), are {clear}; beyond 2 (8% of single comparisons by chance, with {ITEMS} items) are "
+        f"{twice}{'' if units == 1 else ', counting those that are so in all trainings with the same sign'}.",
+        *agree,
         *CONCLUSIONS,
     )}  # fmt: skip
 

@@ -190,6 +190,7 @@ def results(records: Records, name: str, seed: int) -> dict[str, Array]:
 def tables(records: Records, name: str) -> list[str]:
     """Return what came out on some items, for every seed."""
     seeds = sorted({key[-1] for key in records if key[0] == name})
+    seeds = [seed for seed in seeds if all((name, each, seed) in records for each in POPULATIONS)]
     fits, crossed = [], np.zeros((len(seeds), len(POPULATIONS), len(POPULATIONS) + 1))
     opposite = []
     for s, seed in enumerate(seeds):

@@ -121,7 +121,7 @@ def t(values: np.ndarray) -> float:
 
 
 @pytest.mark.skipif("VALUEGYM_DATA" not in os.environ, reason="needs the published items: set VALUEGYM_DATA")
-def test_followers_and_breakers_made_by_training_are_told_apart(folder: Path) -> None:
+def test_followers_and_breakers_made_by_training_differ(folder: Path) -> None:
     torch.set_num_threads(1)
     base = causal_lm.load(folder)
     learned, held_out = (joined(list(banks)) for banks in zip(*map(items_of, KINDS), strict=True))
