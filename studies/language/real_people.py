@@ -247,7 +247,14 @@ GENERATED = (
     "These vary two situations for each foundation over people and places, and need no download. Both situations are "
     "on both sides, so that this is no test of situations that are new."
 )
-CONCLUSIONS: tuple[str, ...] = ()
+CONCLUSIONS: tuple[str, ...] = (
+    "**Directions carry over, sizes do not.** In items that it has not seen, each fitted model changes as its own "
+    "population would have it, and not as the others would; but by a fifth of what the population says. Take such "
+    "people for directions, and compare sizes only among them.",
+    "**Settings** were tried on another split (seed 100) and not on these. There shares were first fitted as they are, "
+    "and not as changes: r of the first population was 0.61 at a step size of 0.001 and 0.74 at 0.003. Our reading, "
+    "which is no measurement, is that most of what is learnt is then what the model happens to say of each text.",
+)
 STUDY = harness.Study("real-people", jobs, run, pages)
 
 if __name__ == "__main__":
