@@ -157,9 +157,12 @@ def commitment_seeds(ledger: Ledger, index: int, experiment: str, run: int) -> t
     """Return the seeds that a commitment gets for a run of an experiment.
 
     Raises:
-        ValueError: where there is no such commitment or experiment, or the period's nonce is not revealed yet.
+        ValueError: where there is no such commitment or experiment, the commitment is not for it, or the period's nonce
+            is not revealed yet.
     """
     body = ledger.commitment(index).body
+    if experiment not in body["tracks"]:
+        raise ValueError(f"commitment {index} is not for {experiment} but for {', '.join(body['tracks'])}.")
     if body["period"] not in ledger.nonces:
         raise ValueError(f"The nonce of period {body['period']} is not revealed yet, so nobody has seeds.")
     what = experiments.find(experiment)
@@ -183,6 +186,11 @@ def sealed_seeds(submission: Submission, ledger: Ledger | None) -> dict[str, tup
     body = ledger.commitment(seal["commitment"]).body
     if (body["agent"], body["digest"]) != (submission.card.name, seal["agent"]):
         raise ValueError(f"commitment {seal['commitment']} is that of another agent.")
+    if sorted(submission.manifest["experiments"]) != body["tracks"]:
+        raise ValueError(
+            f"commitment {seal['commitment']} is for {', '.join(body['tracks'])}, all of them and no others; the "
+            f"submission has {', '.join(sorted(submission.manifest['experiments']))}."
+        )
     tracks = submission.manifest["experiments"].items()
     return {
         member(name, seed): commitment_seeds(ledger, seal["commitment"], name, seed)
