@@ -248,9 +248,9 @@ GENERATED = (
     "on both sides, so that this is no test of situations that are new."
 )
 CONCLUSIONS: tuple[str, ...] = (
-    "**Directions carry over, sizes do not.** In items that it has not seen, each fitted model changes more like its own "
-    "population than like another one; but by a fifth of what the population says. Take such "
-    "people for directions, and compare sizes only among them.",
+    "**Directions carry over, sizes do not.** In items that it has not seen, each fitted model changes more like its "
+    "own population than like another one; but by a fifth of what the population says. Take such people for "
+    "directions, and compare sizes only among them.",
     "**Settings** were tried on another split (seed 100) and not on these. There shares were first fitted as they are, "
     "and not as changes: r of the first population was 0.61 at a step size of 0.001 and 0.74 at 0.003. Our reading, "
     "which is no measurement, is that most of what is learnt is then what the model happens to say of each text.",
