@@ -26,9 +26,9 @@ from valuegym.envs.language.item_bank import FOUNDATIONS, RULES, ItemBank, balan
 
 PERIODS = {"1790-1829": (1790, 1829), "1881-1920": (1881, 1920), "1980-2026": (1980, 2026)}
 HELD_OUT, LEARNED = 12, 9  # addresses of a period: held out, and learned from in each training
-PASSAGES, ASKED = 6, 2  # of an address that is learned from, and that is held out
+PASSAGES, ASKED = 5, 1  # of an address that is learned from, and that is held out
 WORDS, TOKENS = 90, 128  # of a passage, at most
-ITEMS = 10  # of each value
+ITEMS = 8  # of each value
 EPOCHS, BATCH, LR = 2, 8, 1e-3
 SEED = 5000
 VALUES = RULES + FOUNDATIONS
