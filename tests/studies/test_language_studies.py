@@ -20,7 +20,7 @@ def study(name: str) -> Any:
 
 @pytest.mark.parametrize(("module", "name", "suffixes"), [
     ("token_preferences", "token-preferences", (".md", ".svg")), ("tiny_people", "tiny-people", (".md",)),
-    ("costs", "language-costs", (".md",)),
+    ("costs", "language-costs", (".md",)), ("real_people", "real-people", (".md",)),
     ("people_tracks", "language-people", (".md", ".svg")),
 ])  # fmt: skip
 def test_the_committed_page_follows_from_the_committed_records(
@@ -197,6 +197,16 @@ def test_populations_are_opposite_and_orthogonal_and_items_apart() -> None:
     assert found.correlation(change.mean(0), values[2]) == pytest.approx(1)
     assert found.slope_of(change.mean(0), values[2]) == pytest.approx(1)
     assert found.over_items(np.stack([change, -change], 1), found.cosine).point == pytest.approx(-1)
+
+
+def test_the_real_model_points_where_its_population_does() -> None:
+    harness, found = importlib.import_module("studies.harness"), study("real_people")
+    records = harness.load(harness.RESULTS / "data" / "real-people.jsonl")
+    for seed in {key[-1] for key in records if key[0] == "published"}:
+        changes = found.results(records, "published", seed)
+        for population, values in found.POPULATIONS.items():
+            assert found.correlation(changes[population].mean(0), values) >= 0.75
+        assert found.over_items(np.stack([changes[each] for each in found.OPPOSITE], 1), found.cosine).high <= -0.9
 
 
 def test_a_model_is_fitted_to_each_population(small_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
