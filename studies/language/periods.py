@@ -177,6 +177,11 @@ def contrast(found: Array, p: int) -> Array:
     return result
 
 
+def shown(found: report.Estimate) -> str:
+    """Return an estimate with three decimals."""
+    return report.show(found, report.decimals(3))
+
+
 def threshold(tests: int) -> float:
     """Return the |t| that one of so many tests of ITEMS items exceeds by chance with 5% (Bonferroni)."""
     from scipy.stats import t as student
@@ -192,7 +197,7 @@ def values_table(moved: Array) -> tuple[str, int, int]:
         for p in range(len(PERIODS)):
             each = [adapted.t(contrast(moved[:, u, v], p)) for u in range(moved.shape[1])]
             found = contrast(moved[:, :, v].mean(1), p)
-            row.append(f"{report.show(report.estimate(found), report.decimals(3))} "
+            row.append(f"{shown(report.estimate(found))} "
                        f"({', '.join(f'{x:.1f}' for x in each)})")  # fmt: skip
             every.append(each)
         rows.append(row)
@@ -218,13 +223,13 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     loss, moved = changes(records, "losses"), changes(records, "values")
     units = loss.shape[1]
     style = [
-        [f"trained on {period}", *(report.estimate(loss[m, :, p].mean(0)) for p in range(len(PERIODS)))]
+        [f"trained on {period}", *(shown(report.estimate(loss[m, :, p].mean(0))) for p in range(len(PERIODS)))]
         for m, period in enumerate(PERIODS)
     ]
     own = []
     for p, period in enumerate(PERIODS):
         found = contrast(loss[:, :, p].mean(1), p)
-        own.append([period, report.estimate(found), f"{adapted.t(found):.1f}"])
+        own.append([period, shown(report.estimate(found)), f"{adapted.t(found):.1f}"])
     table, twice, clear = values_table(moved)
     tests = len(VALUES) * len(PERIODS)
     seconds = [value["seconds"] for value in records.values()]
@@ -264,7 +269,15 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     )}  # fmt: skip
 
 
-CONCLUSIONS: tuple[str, ...] = ()
+CONCLUSIONS: tuple[str, ...] = (
+    "**Style, yes.** Addresses of each period become more likely by training on others of that period than, on "
+    "average, on those of the two others, and the less so the further apart the periods are. Of addresses of 1881 to "
+    "1920 the models of 1790 to 1829 and of their own period hardly differ.",
+    "**Values, not shown.** No difference passes the bound for so many comparisons. More of them have |t| > 2 than "
+    "chance alone would give, but a period was trained on once, so that they may be about these nine addresses; all "
+    "are below 0.06 nats per token, a tenth of what training on choices moves. No claim about values of a period "
+    "follows.",
+)
 STUDY = harness.Study("periods", jobs, run, pages)
 
 if __name__ == "__main__":

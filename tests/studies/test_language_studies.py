@@ -21,6 +21,7 @@ def study(name: str) -> Any:
 @pytest.mark.parametrize(("module", "name", "suffixes"), [
     ("token_preferences", "token-preferences", (".md", ".svg")), ("tiny_people", "tiny-people", (".md",)),
     ("costs", "language-costs", (".md",)), ("real_people", "real-people", (".md",)),
+    ("periods", "periods", (".md",)),
     ("people_tracks", "language-people", (".md", ".svg")),
 ])  # fmt: skip
 def test_the_committed_page_follows_from_the_committed_records(
