@@ -177,7 +177,7 @@ def contrast(found: Array, p: int) -> Array:
     return result
 
 
-def shown(found: report.Estimate) -> str:
+def three_decimals(found: report.Estimate) -> str:
     """Return an estimate with three decimals."""
     return report.show(found, report.decimals(3))
 
@@ -197,7 +197,7 @@ def values_table(moved: Array) -> tuple[str, int, int]:
         for p in range(len(PERIODS)):
             each = [adapted.t(contrast(moved[:, u, v], p)) for u in range(moved.shape[1])]
             found = contrast(moved[:, :, v].mean(1), p)
-            row.append(f"{shown(report.estimate(found))} "
+            row.append(f"{three_decimals(report.estimate(found))} "
                        f"({', '.join(f'{x:.1f}' for x in each)})")  # fmt: skip
             every.append(each)
         rows.append(row)
@@ -223,13 +223,13 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
     loss, moved = changes(records, "losses"), changes(records, "values")
     units = loss.shape[1]
     style = [
-        [f"trained on {period}", *(shown(report.estimate(loss[m, :, p].mean(0))) for p in range(len(PERIODS)))]
+        [f"trained on {period}", *(three_decimals(report.estimate(loss[m, :, p].mean(0))) for p in range(len(PERIODS)))]
         for m, period in enumerate(PERIODS)
     ]
     own = []
     for p, period in enumerate(PERIODS):
         found = contrast(loss[:, :, p].mean(1), p)
-        own.append([period, shown(report.estimate(found)), f"{adapted.t(found):.1f}"])
+        own.append([period, three_decimals(report.estimate(found)), f"{adapted.t(found):.1f}"])
     table, twice, clear = values_table(moved)
     tests = len(VALUES) * len(PERIODS)
     seconds = [value["seconds"] for value in records.values()]
