@@ -233,8 +233,8 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         "fitted, and so they are reported: the change of a value is the mean over held-out items of the change of one "
         "option, which serves the foundation, minus that of the other. r is over the five foundations; a slope of 1 is "
         "that of people who answer just as their population. 95% bootstrap intervals over items within foundations "
-        "hold for one training. The naive reference is the model as it was. CPU-seconds are of one thread, on a machine "
-        "that was busy with other work.",
+        "hold for one training. The naive reference is the model as it was. CPU-seconds are of one thread, on a "
+        "machine that was busy with other work.",
         "Written by `python -m studies.language.real_people --model FOLDER`, which needs the extra `text`.",
         report.table(("population", *FOUNDATIONS), populations),
     ]
