@@ -23,9 +23,14 @@ help: ## this list
 demo: $(VENV)/installed ## a short tour, without torch; with DATA=folder it also reads the human data there
 	$(VENV)/bin/valuegym demo $(if $(DATA),--data "$(DATA)")
 
-demo-language: $(VENV)/language ## people and agents that are language models, trained on the spot: two cores, five minutes
+demo-language: $(VENV)/language ## people and agents that are language models, trained on the spot; or MODEL=folder as people
+ifdef MODEL
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m studies.language.real_people --model "$(MODEL)" --units 1 \
+	  --docs build/demo-language $(if $(DATA),--data "$(DATA)")
+else
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m studies.language.people_tracks --short --units 5 --processes 2 \
 	  --docs build/demo-language
+endif
 
 test: lint types unit docs wheel bare ## everything below but slow and clean; what continuous integration runs
 

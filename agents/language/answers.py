@@ -10,7 +10,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,17 @@ from valuegym.agents.language.causal_lm import CausalLM
 from valuegym.envs import checks, extras
 from valuegym.envs.language.item_bank import MOST, ItemBank
 
-__all__ = ["Encoded", "choice_shares", "encode", "fit", "lora", "option_scores", "share_loss"]
+__all__ = [
+    "Encoded",
+    "choice_shares",
+    "encode",
+    "fit",
+    "lora",
+    "option_scores",
+    "share_loss",
+    "through_trunk",
+    "upper_layers",
+]
 
 Floats = npt.NDArray[np.float64]
 LEAST = -1e4  # score of an option that is not there: its probability is exactly 0
@@ -32,13 +42,14 @@ class Encoded(NamedTuple):
     """Texts of a bank as tokens.
 
     rows (R, L) tokens, attended (R, L), answer (R, L-1) true where the next token is one of the option, place (I, 4)
-    row of each option or -1.
+    row of each option or -1, states (R, L, H) what a frozen trunk makes of the rows, None for no trunk.
     """
 
     rows: torch.Tensor
     attended: torch.Tensor
     answer: torch.Tensor
     place: torch.Tensor
+    states: torch.Tensor | None = None
 
 
 def encode(model: CausalLM, bank: ItemBank) -> Encoded:
@@ -61,19 +72,33 @@ def encode(model: CausalLM, bank: ItemBank) -> Encoded:
 
 
 def option_scores(model: CausalLM, encoded: Encoded, items: torch.Tensor, mean: bool = True) -> torch.Tensor:
-    """Return the log-probability of each option (n, 4) of some items (n,), averaged over its tokens or summed."""
+    """Return the log-probability of each option (n, 4) of some items (n,), averaged over its tokens or summed.
+
+    With texts that went `through_trunk`, the model is that of `upper_layers`.
+    """
     place = encoded.place[items]
     there = place >= 0
     chosen = place[there]
     longest = int(encoded.attended[chosen].sum(1).max())
-    rows, attended = encoded.rows[chosen, :longest], encoded.attended[chosen, :longest]
-    device = next(model.model.parameters()).device
-    logits = model.model(input_ids=rows.to(device), attention_mask=attended.to(device)).logits[:, :-1].float().cpu()
-    loss = F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction="none").view(len(rows), -1)
     answer = encoded.answer[chosen, : longest - 1]
-    total = -(loss * answer).sum(1)
+    logs = torch.zeros(answer.shape).masked_scatter(answer, _log_probabilities(model, encoded, chosen, answer))
+    total = logs.sum(1)
     found = torch.full(place.shape, LEAST)
     return found.masked_scatter(there, total / answer.sum(1) if mean else total)
+
+
+def _log_probabilities(model: CausalLM, encoded: Encoded, chosen: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+    """Return the log-probability of every token of the options (m,) of some rows, after the tokens before it."""
+    net, longest = model.model, answer.shape[1] + 1
+    device = next(net.parameters()).device
+    rows, attended = encoded.rows[chosen, :longest], encoded.attended[chosen, :longest].to(device)
+    if encoded.states is None:
+        logits = net(input_ids=rows.to(device), attention_mask=attended).logits[:, :-1][answer.to(device)]
+    else:  # the head is as large as some layers, and is asked where there is an answer only
+        begun = encoded.states[chosen, :longest].to(device)
+        ended = net.get_decoder()(inputs_embeds=begun, attention_mask=attended, use_cache=False).last_hidden_state
+        logits = net.get_output_embeddings()(ended[:, :-1][answer.to(device)])
+    return -F.cross_entropy(logits.float().cpu(), rows[:, 1:][answer], reduction="none")
 
 
 def choice_shares(model: CausalLM, encoded: Encoded, batch: int = 64) -> Floats:
@@ -128,7 +153,8 @@ def lora(model: CausalLM, rank: int = 8, top: int | None = None, seed: int = 0) 
     """Return a model with a frozen trunk and adapters of low rank (Hu et al. 2022), which alone are trained.
 
     For models too large to be trained as a whole, such as those of `causal_lm.load`. The adapters begin at 0, so that
-    the new model first answers as the given one, and the given one stays as it is.
+    the new model first answers as the given one, and the given one stays as it is. The two share the weights of the
+    trunk in memory: whoever trains the given one afterwards changes both.
 
     Args:
         model: any causal model of transformers.
@@ -159,5 +185,86 @@ def lora(model: CausalLM, rank: int = 8, top: int | None = None, seed: int = 0) 
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(seed)
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft reads it
-        adapted = peft.get_peft_model(copy.deepcopy(model.model), config)
+        adapted = peft.get_peft_model(_sharing(model.model), config)
     return replace(model, model=adapted, name=f"{model.name}-lora")
+
+
+def _sharing(net: Any) -> Any:
+    """Return a copy of a network with parameters of its own over the same memory."""
+    every = [*net.parameters(), *net.buffers()]
+    same = {id(each): each.detach() for each in every}
+    own = {id(p): torch.nn.Parameter(p.detach(), p.requires_grad) for p in net.parameters()}
+    return copy.deepcopy(net, same | own)
+
+
+# --- a frozen trunk, of which the states are computed once ---
+
+
+def _upper(net: Any, top: int) -> Any:
+    """Return a network of the last layers (all without the last ones if negative) over the same parameters."""
+    base = net.get_base_model() if hasattr(net, "get_base_model") else net  # without peft around it
+    decoder = base.get_decoder()
+    layers = getattr(decoder, "layers", None)
+    name = next((name for name, part in base.named_children() if part is decoder), None)
+    if layers is None or name is None:
+        raise ValueError(f"A {type(base).__name__} has no decoder with layers, as Llama has; train it without a trunk.")
+    whole, part = copy.copy(base), copy.copy(decoder)
+    whole._modules, part._modules = dict(base._modules), dict(decoder._modules)
+    chosen = slice(-top, None) if top > 0 else slice(None, top)
+    part.layers, part.config = layers[chosen], copy.deepcopy(base.config)
+    part.config.num_hidden_layers = len(part.layers)
+    if getattr(part.config, "layer_types", None):
+        part.config.layer_types = part.config.layer_types[chosen]
+    setattr(whole, name, part)
+    return whole
+
+
+def upper_layers(model: CausalLM, top: int) -> CausalLM:
+    """Return the last layers of a model, to be asked texts that went `through_trunk`; parameters are the same objects.
+
+    What is trained here is trained in the model.
+
+    Raises:
+        ValueError: there are no such layers, or the architecture is unlike Llama's.
+    """
+    layers = int(model.model.config.num_hidden_layers)
+    return replace(model, model=_upper(model.model, checks.integer("top", top, 1, layers - 1)))
+
+
+@torch.no_grad()
+def through_trunk(model: CausalLM, encoded: Encoded, top: int, batch: int = 16) -> Encoded:
+    """Return texts with their states below the last layers of a model, which are computed once and serve all copies.
+
+    Right as long as nothing below these layers is trained, as with `lora(model, top=top)`.
+
+    Args:
+        model: any causal model whose architecture is like Llama's.
+        encoded: texts.
+        top: how many layers are left to do.
+        batch: texts that the model reads at a time.
+
+    Raises:
+        ValueError: there are no such layers, the architecture is unlike Llama's, or the upper layers do not say of
+            these states what the whole model says of the texts.
+    """
+    upper, batch = upper_layers(model, top), checks.integer("batch", batch, 1)
+    trunk = _upper(model.model, -top).get_decoder()
+    trunk.norm = torch.nn.Identity()  # the norm belongs to the end of the whole
+    model.model.eval()
+    device = next(model.model.parameters()).device
+    states = torch.zeros(*encoded.rows.shape, model.model.config.hidden_size, dtype=model.model.dtype)
+    order = encoded.attended.sum(1).argsort()
+    for chosen in order.split(batch):
+        longest = int(encoded.attended[chosen].sum(1).max())
+        rows, attended = (each[chosen, :longest].to(device) for each in (encoded.rows, encoded.attended))
+        found = trunk(input_ids=rows, attention_mask=attended, use_cache=False).last_hidden_state
+        states[chosen, :longest] = found.cpu()
+    done = encoded._replace(states=states)
+    some = torch.arange(min(2, len(encoded.place)))
+    whole, parts = option_scores(model, encoded, some), option_scores(upper, done, some)
+    if not torch.allclose(whole, parts, atol=1e-3 if states.dtype == torch.float32 else 0.1):
+        raise ValueError(
+            f"{model.name} says something else when it is cut below its last {top} layers (by "
+            f"{float((whole - parts).abs().max()):.2g} nats a token); train it without a trunk."
+        )
+    return done

@@ -180,6 +180,8 @@ LARGE = {
 RANK = 16
 BYTES = {"float32": 4, "bfloat16": 2, "8 bits": 1, "4 bits": 0.5}
 TRAINED = 16  # bytes of a trained parameter: float32 weight, gradient, and two moments of Adam
+MEMORY = (16, 24, 48, 80, 140)  # GiB, of laptops and of accelerators
+FREE = 0.8  # share of a memory that weights and states may take
 BANK = (1721, 4518, 60)  # items of the published bank, their options, tokens of a text (rounded up)
 
 
@@ -296,6 +298,14 @@ def _large() -> tuple[str, ...]:
         "LoRA on bfloat16, GiB",
         "LoRA on 4 bits, GiB",
     )
+    share = LARGE["8B (Llama 3)"].adapters(RANK) / LARGE["8B (Llama 3)"].parameters
+    uses = {f"asked, {name}": size for name, size in BYTES.items()}
+    uses |= {f"LoRA on {name}": BYTES[name] + TRAINED * share for name in ("bfloat16", "4 bits")}
+    uses |= {"all weights trained": TRAINED}
+    largest = [
+        [f"{memory} GiB", *(report.significant(FREE * memory * GIB / each / 1e9) for each in uses.values())]
+        for memory in MEMORY
+    ]
     return (
         "## Larger models, by arithmetic\n\nNothing here is measured. Parameters follow from the published shapes; "
         f"{TRAINED} bytes of a trained parameter are its weight, its gradient and two moments of Adam in single "
@@ -303,6 +313,10 @@ def _large() -> tuple[str, ...]:
         "the weights, except for the logits, rows · tokens · vocabulary · 4 bytes (eight texts of 60 tokens: "
         f"{8 * tokens * 128256 * 4 / GIB:.2f} GiB).",
         report.table(head, memory),
+        f"The largest models, in billions of parameters, whose weights and states take {FREE:.0%} of a memory "
+        "(adapters as in the 8B model; the rest is left to activations and the system). `causal_lm.load` reads "
+        "float32, bfloat16 and float16; 8 and 4 bits need a loader of your own, whose model goes into `CausalLM`:",
+        report.table(("memory", *uses), largest),
         f"Operations: 2 · parameters a token forward, 6 to train all weights, 4 with LoRA, whose frozen weights need "
         f"no gradients. The published bank has {items:,} items with {options:,} options, taken as texts of {tokens} "
         "tokens; a device that sustains 100 · 10¹² operations a second makes 10¹⁵ in ten seconds.",

@@ -23,7 +23,8 @@ def study(name: str) -> Any:
 
 @pytest.mark.parametrize(("module", "name", "suffixes"), [
     ("token_preferences", "token-preferences", (".md", ".svg")), ("tiny_people", "tiny-people", (".md",)),
-    ("costs", "language-costs", (".md",)),
+    ("costs", "language-costs", (".md",)), ("real_people", "real-people", (".md",)),
+    ("periods", "periods", (".md",)),
     ("people_tracks", "language-people", (".md", ".svg")), ("surrogate", "language-surrogate", (".md",)),
     ("live_coevolve", "language-live", (".md", ".svg")),
 ])  # fmt: skip
@@ -152,6 +153,114 @@ def test_people_are_made_of_any_causal_model_with_adapters(monkeypatch: pytest.M
     monkeypatch.setattr(found, "STEPS", 3)
     answers = found.run([(0, 0)], Namespace(model="folder"))
     assert np.allclose(np.sum(answers, -1), 1, atol=1e-3) and np.shape(answers) == (1, len(found.banks()[1]), 4)
+
+
+WORDS = {
+    "old": "thy king doth reign upon the land and thou shalt obey",
+    "new": "our code runs fast on a phone with data",
+}
+
+
+@pytest.fixture
+def small_model(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Put a tiny model of three layers in the place of every folder, with adapters in the last two."""
+    for name in ("torch", "transformers", "peft"):
+        pytest.importorskip(name)
+    causal_lm, adapted = importlib.import_module("valuegym.agents.language.causal_lm"), study("adapted")
+    bank = study("tiny_people").generate(20)
+    texts = [*bank.contexts, *(text for options in bank.options for text in options), *WORDS.values()]
+    model = causal_lm.tiny(texts, width=16, layers=3)
+    monkeypatch.setattr(causal_lm, "load", lambda folder: model)
+    monkeypatch.setattr(adapted, "TOP", 2)
+    return model
+
+
+def test_models_of_periods_expect_what_they_have_read(
+    small_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, rng = study("periods"), np.random.default_rng(0)
+    for setting, value in {"HELD_OUT": 2, "LEARNED": 2, "ITEMS": 2, "EPOCHS": 8, "LR": 0.03, "WORDS": 12}.items():
+        monkeypatch.setattr(found, setting, value)
+    monkeypatch.setattr(found, "PERIODS", {"old": (1700, 1799), "new": (1900, 1999), "both": (2000, 2099)})
+    for period, first in (("old", 1700), ("new", 1900), ("both", 2000)):
+        words = " ".join(WORDS.values() if period == "both" else [WORDS[period]]).split()
+        for year in range(first, first + 6):
+            (tmp_path / f"{year}-someone.txt").write_text(" ".join(rng.choice(words, 120)), encoding="utf-8")
+    options = Namespace(model="folder", texts=tmp_path, data=None, generated=True, units=2)
+    found._prepared.cache_clear()
+    records = {key: value for keys in found.jobs(options) for key, value in
+               zip(keys, found.run(keys, options), strict=True)}  # fmt: skip
+    found._prepared.cache_clear()
+    loss = found.changes(records, "losses")  # (periods, trainings, periods, addresses)
+    assert loss.shape == (3, 2, 3, 2) and found.changes(records, "values").shape == (3, 2, 15, 2)
+    # An untrained model has small embeddings, so that its last layers alone cannot change much.
+    assert (loss[0, :, 0] < loss[1, :, 0] - 0.03).all() and (loss[1, :, 1] < loss[0, :, 1] - 0.03).all()
+    page = found.pages(records, options)[".md"]
+    assert "nan" not in page and "| trained on old | -" in page
+
+
+def test_no_address_is_on_two_sides(tmp_path: Path) -> None:
+    found, texts = study("periods"), importlib.import_module("valuegym.envs.language.dated_texts")
+    period = next(iter(found.PERIODS))
+    some = tuple(texts.DatedText(1800, f"1800-{k}", f"text {k}") for k in range(40))
+    sides = found.addresses(some, period, 3)
+    names = [text.name for side in (sides.held_out, *sides.learned) for text in side]
+    assert len(names) == len(set(names)) == found.HELD_OUT + 3 * found.LEARNED
+    assert found.addresses(some, period, 1).learned[0] == sides.learned[0]
+    with pytest.raises(ValueError, match=r"There are 40 texts of .*; expected 48"):
+        found.addresses(some, period, 4)
+
+
+def test_items_of_periods_are_about_each_value_once() -> None:
+    found = study("periods")
+    bank, signs = found.items_of(None, "generated")
+    assert len(set(bank.ids)) == len(bank) == found.ITEMS * len(found.VALUES)
+    value = np.repeat(np.arange(len(found.VALUES)), found.ITEMS)
+    assert (bank.loadings[np.arange(len(bank)), 0, value] == signs).all() and (np.abs(signs) == 1).all()
+
+
+def test_populations_are_opposite_and_orthogonal_and_items_apart() -> None:
+    found = study("real_people")
+    values = np.array(list(found.POPULATIONS.values()))
+    assert (values[0] == -values[1]).all() and abs(values[0] @ values[2]) < 1e-2
+    learned, held_out = found.items_of(None, "generated", 3)
+    assert not set(learned.contexts) & set(held_out.contexts)
+    for bank, count in ((learned, found.LEARNED), (held_out, found.HELD_OUT)):
+        place = bank.loadings.any(1).argmax(1)
+        assert (place == np.repeat(np.arange(found.FIRST, found.FIRST + 5), count)).all()
+    # A model of exactly these values has r, slope and cosine 1.
+    utility = held_out.loadings[..., found.FIRST : found.FIRST + 5] @ values[2]
+    change = found.preference(utility, held_out).T
+    assert np.allclose(change.mean(0), 2 * values[2])
+    assert found.correlation(change.mean(0), values[2]) == pytest.approx(1)
+    assert found.slope_of(change.mean(0), values[2]) == pytest.approx(1)
+    assert found.over_items(np.stack([change, -change], 1), found.cosine).point == pytest.approx(-1)
+
+
+def test_the_real_model_points_where_its_population_does() -> None:
+    harness, found = importlib.import_module("studies.harness"), study("real_people")
+    records = harness.load(harness.RESULTS / "data" / "real-people.jsonl")
+    for seed in {key[-1] for key in records if key[0] == "published"}:
+        changes = found.results(records, "published", seed)
+        for population, values in found.POPULATIONS.items():
+            assert found.correlation(changes[population].mean(0), values) >= 0.75
+        assert found.over_items(np.stack([changes[each] for each in found.OPPOSITE], 1), found.cosine).high <= -0.9
+
+
+def test_a_model_is_fitted_to_each_population(small_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = study("real_people")
+    for setting, value in {"LEARNED": 12, "HELD_OUT": 6, "EPOCHS": 12, "LR": 1e-2}.items():
+        monkeypatch.setattr(found, setting, value)
+    options = Namespace(model="folder", data=None, generated=True, units=1)
+    found._prepared.cache_clear()
+    records = {key: value for keys in found.jobs(options) for key, value in
+               zip(keys, found.run(keys, options), strict=True)}  # fmt: skip
+    found._prepared.cache_clear()
+    for population, change in found.results(records, "generated", 0).items():
+        assert found.correlation(change.mean(0), found.POPULATIONS[population]) > 0.5
+    assert "## Generated items" in found.pages(records, options)[".md"]
+    with pytest.raises(ValueError, match="There is no model; pass --model FOLDER"):
+        found.run([("generated", "mixed", 0)], Namespace(model=None))
 
 
 def test_live_people_are_trained_logged_and_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -96,6 +96,51 @@ def test_adapters_begin_at_nothing_and_are_all_that_is_trained() -> None:
         answers.lora(model, top=9)
 
 
+@pytest.mark.parametrize("top", [1, 2])
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # of peft
+def test_what_went_through_the_trunk_says_and_teaches_the_same(top: int) -> None:
+    pytest.importorskip("peft")
+    bank = env().unwrapped.core.bank_training[:12]
+    base = causal_lm.tiny([*bank.contexts, *(o for some in bank.options for o in some)], width=16, layers=3)
+    encoded, items = answers.encode(base, bank), torch.tensor([7, 2, 0, 11])
+    through = answers.through_trunk(base, encoded, top, batch=5)
+    models = [answers.lora(base, rank=4, top=top) for _ in range(2)]
+    parts = [models[0], answers.upper_layers(models[1], top)]
+    target = torch.tensor([[0.9, 0.1, 0.0, 0.0]])
+    losses = []
+    for model, part, texts in zip(models, parts, (encoded, through), strict=True):
+        trained = [p for p in model.model.parameters() if p.requires_grad]
+        assert {id(p) for p in trained} == {id(p) for p in part.model.parameters() if p.requires_grad}
+
+        def loss(at: Any, part: CausalLM = part, texts: Any = texts) -> Any:
+            return answers.share_loss(answers.option_scores(part, texts, items[at]), target)
+
+        losses.append(answers.fit(trained, loss, torch.arange(4), 8, 1e-2, 2, 0))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    whole, part, plain = (
+        answers.choice_shares(m, texts)
+        for m, texts in ((models[0], encoded), (parts[1], through), (models[1], encoded))
+    )
+    assert np.allclose(whole, part, atol=1e-4) and np.allclose(plain, part, atol=1e-5)
+    assert np.abs(part - answers.choice_shares(base, encoded)).max() > 0.01
+    # The given model is as it was, and its copies hold their adapters alone.
+    assert all(p.requires_grad for p in base.model.parameters())
+    memory = {p.data_ptr() for p in base.model.parameters()}
+    assert all(p.data_ptr() in memory for p in models[0].model.parameters() if not p.requires_grad)
+
+
+def test_a_trunk_needs_layers_like_llamas() -> None:
+    import transformers
+
+    bank = env().unwrapped.core.bank_training[:2]
+    with pytest.raises(ValueError, match="top is 1; expected an integer from 1 to 0"):
+        answers.through_trunk(untrained(), answers.encode(untrained(), bank), 1)
+    config = transformers.GPT2Config(vocab_size=400, n_positions=64, n_embd=8, n_layer=2, n_head=2)
+    model = CausalLM(transformers.GPT2LMHeadModel(config), untrained().encode, 0, "other")
+    with pytest.raises(ValueError, match="GPT2LMHeadModel has no decoder with layers, as Llama has"):
+        answers.through_trunk(model, answers.encode(model, bank), 1)
+
+
 # ---------------------------------------------------------------- losses
 
 

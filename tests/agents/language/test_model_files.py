@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from valuegym.agents.language import causal_lm, model_files
+from valuegym.agents.language import answers, causal_lm, model_files
 from valuegym.agents.language.model_files import convert, digest, find, looks_like_model
 from valuegym.envs.language.item_bank import balanced, generate, split
-from valuegym.envs.language.statements import statements
+from valuegym.envs.language.statements import shares, statements
 from valuegym.envs.language.value_probes import answer, change, value_vector
+from valuegym.leaderboards.run import run
+from valuegym.leaderboards.verification.verify import verify
 
 if importlib.util.find_spec("transformers") is None:
     pytest.skip("needs transformers: valuegym[text]", allow_module_level=True)
@@ -119,6 +121,28 @@ def test_a_sharded_llama_is_fine_tuned(sharded: Path) -> None:
         moved.append(change(value_vector(held_out, answer(held_out, adapted)), start))
     a, b = (shift.point[:15] for shift in moved)
     assert np.corrcoef(a - b, weights[:15])[0, 1] > 0.5
+
+
+def test_a_sharded_llama_plays_and_its_record_verifies(sharded: Path, tmp_path: Path) -> None:
+    settings = json.dumps({"model": str(sharded)})
+    path = run("language", "language/token-process", 0, tmp_path, settings=settings)
+    assert not verify(path).reason
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # of peft
+def test_a_sharded_llama_stands_for_people_and_is_trained_below_a_trunk(sharded: Path) -> None:
+    base = causal_lm.load(sharded)
+    texts = answers.through_trunk(base, answers.encode(base, BANK), 1)
+    upper = answers.upper_layers(answers.lora(base, top=1), 1)
+    target = torch.tensor(shares(BANK, np.where(np.arange(19) % 2, 1.5, -1.5)), dtype=torch.float32)
+
+    def loss(items: torch.Tensor) -> torch.Tensor:
+        return answers.share_loss(answers.option_scores(upper, texts, items), target[items])
+
+    every = torch.arange(len(BANK))
+    before = loss(every).item()
+    answers.fit([p for p in upper.model.parameters() if p.requires_grad], loss, every, 20, 0.03, 32, 0)
+    assert loss(every).item() < before - 0.01
 
 
 def test_shards_outside_of_the_folder_and_missing_ones_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,13 @@ def test_the_report_says_what_the_probes_say(form: str, models: tuple[Path, Path
     assert content["counts"] == [3] * 19 and set(content) >= {"cosine", "distance", "norm_ratio", "change"}
 
 
-def test_a_model_is_asked_once(models: tuple[Path, Path], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_asked_once(
+    models: tuple[Path, Path], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = collect(models[0], BANK)
     monkeypatch.setattr(causal_lm, "load", fail)
+    elsewhere = shutil.copytree(models[0], tmp_path / "elsewhere")  # known by its weights, wherever it lies
+    assert collect(elsewhere, BANK).kept
     again = collect(models[0], BANK)
     assert again.kept and not first.kept and again.digest == first.digest
     assert np.array_equal(first.answers.displayed, again.answers.displayed, equal_nan=True)
