@@ -5,7 +5,7 @@ Usage: python tools/tutorials.py [PAGE.md ...]            all of docs/tutorials 
 
 Blocks are carried out in their order, in one empty folder: ```python is run, all of a page in one namespace;
 ```python NAME.py is written to a file; each line of ```sh is a command, `valuegym ...` or `python FILE.py`; and ```text
-is what the block before it prints. There a line "..." stands for any lines, and the last digit of a number may be off
+is what the block before it prints. There a word "..." stands for any words, and the last digit of a number may be off
 by two, because processors and versions round differently. A picture in the page has to be made by the page.
 """
 
@@ -64,19 +64,28 @@ def pictures(page: str) -> list[str]:
 
 def matches(expected: str, printed: str) -> bool:
     """Tell whether a page says what was printed: see the module's text for what may differ."""
-    parts = [part.split() for part in re.split(r"^\.\.\.$", expected, flags=re.MULTILINE)]
+    first, *parts = _split(expected.split(), "...")
     words = printed.split()
-    if not _begins(parts[0], words):
+    if not _begins(first, words):
         return False
-    words = words[len(parts[0]) :]
-    for index, part in enumerate(parts[1:], 1):
-        last = index == len(parts) - 1
-        starts = [len(words) - len(part)] if last else range(len(words) - len(part) + 1)
+    words = words[len(first) :]
+    for index, part in enumerate(parts, 1):
+        starts = [len(words) - len(part)] if index == len(parts) else range(len(words) - len(part) + 1)
         found = next((at for at in starts if at >= 0 and _begins(part, words[at:])), None)
         if found is None:
             return False
         words = words[found + len(part) :]
     return not words
+
+
+def _split(words: Sequence[str], mark: str) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    for word in words:
+        if word == mark:
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return parts
 
 
 def _begins(expected: Sequence[str], words: Sequence[str]) -> bool:
@@ -165,13 +174,16 @@ def command(line: str) -> None:
         return
     if words[0] != "valuegym":
         raise ValueError(f"{line!r} is no command of valuegym and no script.")
-    with experiments_restored(experiments), contextlib.redirect_stderr(sys.stdout):
+    said = io.StringIO()
+    with experiments_restored(experiments), contextlib.redirect_stderr(said):
         try:
             status = main(words[1:])
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else 1
     if bool(status) != ("# refused" in line):
-        raise RuntimeError(f"{line!r} ended with status {status}.")
+        raise RuntimeError(f"{line!r} ended with status {status}.\n{said.getvalue()}")
+    if status:
+        print(said.getvalue())
 
 
 def run(page: Path, folder: Path) -> tuple[list[str], str]:
