@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported, which reads it once
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "tutorials"
 # What readers see differs from these pictures in style alone.
@@ -116,7 +117,7 @@ def _workplace(folder: Path) -> Iterator[None]:
     before = Path.cwd(), sys.argv[:], dict(os.environ), sys.path[:]
     with experiments_restored(experiments):
         try:
-            os.environ.update(MPLBACKEND="Agg", SOURCE_DATE_EPOCH="0", OMP_NUM_THREADS="1")
+            os.environ.update(MPLBACKEND="Agg", SOURCE_DATE_EPOCH="0")
             os.chdir(folder)
             sys.path.insert(0, str(folder))
             with _style():
