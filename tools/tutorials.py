@@ -111,18 +111,21 @@ def _near(expected: str, number: str) -> bool:
 
 @contextlib.contextmanager
 def _workplace(folder: Path) -> Iterator[None]:
-    """Work in a folder, with matplotlib's style, the process's arguments and the table of tracks restored at the end."""
-    from valuegym.leaderboards import experiments
+    """Work in a folder, in this process alone; whatever blocks change of the process is restored at the end."""
+    from valuegym.leaderboards import executors, experiments
 
     before = Path.cwd(), sys.argv[:], dict(os.environ), sys.path[:]
+    pool = executors.EXECUTORS["pool"]
     with experiments_restored(experiments):
         try:
             os.environ.update(MPLBACKEND="Agg", SOURCE_DATE_EPOCH="0")
+            executors.EXECUTORS["pool"] = executors.serial  # processes take seconds to start
             os.chdir(folder)
             sys.path.insert(0, str(folder))
             with _style():
                 yield
         finally:
+            executors.EXECUTORS["pool"] = pool
             os.chdir(before[0])
             sys.argv[:], sys.path[:] = before[1], before[3]
             os.environ.clear()
