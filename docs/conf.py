@@ -1,13 +1,19 @@
 """Settings of Sphinx for the documentation, which `make docs` builds from the pages that tools/docs_site.py writes."""
 
+import sys
+from pathlib import Path
+
 from valuegym import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))  # for mathml.py
 
 project = "valuegym"
 author = "valuegym developers"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx_copybutton"]
-myst_enable_extensions = ["attrs_inline"]
+extensions = ["myst_parser", "sphinx_copybutton", "mathml"]
+myst_enable_extensions = ["attrs_inline", "dollarmath"]
+html_math_renderer = "mathml"
 myst_heading_anchors = 3
 # Tables of results have headings of the third level only; a type's name may be that of several classes.
 suppress_warnings = ["myst.header", "ref.python"]
