@@ -41,6 +41,7 @@ if __name__ == "__main__":
     setup(
         **links(config["valuegym"]["repository"], (ROOT / "README.md").read_text(encoding="utf-8"), version),
         long_description_content_type="text/markdown",
-        packages=["valuegym"] + [f"valuegym.{p}" for f in FOLDERS for p in (f, *(f"{f}.{s}" for s in find_packages(f)))],
+        packages=["valuegym"]
+        + [f"valuegym.{p}" for f in FOLDERS for p in (f, *(f"{f}.{s}" for s in find_packages(f)))],
         package_dir={"valuegym": "src/valuegym"} | {f"valuegym.{f}": f for f in FOLDERS},
     )

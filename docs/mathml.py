@@ -29,7 +29,9 @@ def mathml(latex: str, display: bool = False) -> str:
     except Exception as error:
         raise ValueError(f"The equation {latex!r} cannot be read: {error!r}.") from error
     if "\\" in found:
-        raise ValueError(f"The equation {latex!r} holds the unknown command {found[found.index(chr(92)) :].split('<')[0]}.")
+        raise ValueError(
+            f"The equation {latex!r} holds the unknown command {found[found.index(chr(92)) :].split('<')[0]}."
+        )
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import importlib.util
@@ -57,9 +58,7 @@ def text_of(name: str) -> str:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in TUTORIALS]
 )
-def test_a_tutorial_does_what_it_says(
-    name: str, tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tutorial_does_what_it_says(name: str, tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("matplotlib", *NEEDS.get(name, ())):
         pytest.importorskip(module)
     # One site is enough, that of the slow test of wheels.
@@ -100,8 +99,12 @@ def test_blocks_of_python_run(
 
 
 def test_every_page_with_python_is_run(tool: Any) -> None:
-    found = {page.stem for page in DOCS.glob("*.md") for block in tool.blocks(page.read_text(encoding="utf-8"))
-             if block.language == "python"}
+    found = {
+        page.stem
+        for page in DOCS.glob("*.md")
+        for block in tool.blocks(page.read_text(encoding="utf-8"))
+        if block.language == "python"
+    }
     assert found <= RUN_ELSEWHERE | set(GIVEN)
 
 
@@ -111,9 +114,12 @@ def commands(page: Path, tool: Any) -> list[str]:
     for block in tool.blocks(page.read_text(encoding="utf-8")):
         if block.language == "sh":
             lines += re.sub(r"\\\n\s*", "", block.text).splitlines()
-    lines = [line for line in lines if line.strip() and not line.startswith("#")]
-    inline = re.findall(r"(?<!`)`((?:valuegym|make) [^`\n]+)`", page.read_text(encoding="utf-8"))
-    return lines + [line for line in inline if "..." not in line]
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def mentions(page: Path) -> list[str]:
+    """Commands within sentences, which may leave out what they need."""
+    return re.findall(r"(?<!`)`(valuegym [^`\n]+)`", page.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "results" not in page.parts], ids=lambda page: page.stem)
@@ -132,6 +138,7 @@ def test_every_command_is_one(page: Path, tool: Any) -> None:
             elif words[:2] == ["pip", "install"]:
                 wanted = {extra for group in re.findall(r"\[([\w,]+)\]", line) for extra in group.split(",")}
                 wrong += [line] * (not wanted <= extras)
+    wrong += [line for line in mentions(page) if not exists(shlex.split(line)[1:])]
     assert not wrong, "\n".join(wrong)
 
 
@@ -146,18 +153,31 @@ def split(line: str) -> list[list[str]]:
     return [part for part in parts if part]
 
 
+def exists(words: list[str]) -> bool:
+    """Whether there is such a command, and the options that are given."""
+    top = parser()
+    while words and not words[0].startswith("-"):
+        found = [action for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+        if not found:
+            break
+        if words[0] not in found[0].choices:
+            return False
+        top, words = found[0].choices[words[0]], words[1:]
+    return all(word in top._option_string_actions for word in words if word.startswith("--"))
+
+
 def parses(words: list[str]) -> bool:
     """Whether the command exists with these options, and the agents and tracks that it names do, too."""
     try:
         given = vars(parser().parse_args(words))
     except SystemExit as error:
         return error.code == 0
-    agents = given.get("agent") or []
-    experiments = given.get("experiment") or []
-    listed = lambda names: [names] if isinstance(names, str) else names
+    agents, experiments = (
+        [found] if isinstance(found, str) else found or [] for found in (given.get("agent"), given.get("experiment"))
+    )
     placeholder = re.compile(r"[A-Z]+|.*[:.].*")
-    return all(name in AGENTS or placeholder.fullmatch(name) or words[0] == "board" for name in listed(agents)) and all(
-        name in EXPERIMENTS or placeholder.fullmatch(name) or name.startswith("own/") for name in listed(experiments)
+    return all(name in AGENTS or placeholder.fullmatch(name) or words[0] == "board" for name in agents) and all(
+        name in EXPERIMENTS or placeholder.fullmatch(name) or name.startswith("own/") for name in experiments
     )
 
 
@@ -169,7 +189,7 @@ def test_every_name_is_public(name: str) -> None:
     for each in found:
         module, _, attribute = each.rpartition(".")
         try:
-            assert attribute in importlib.import_module(module).__all__, each
+            assert attribute in getattr(importlib.import_module(module), "__all__", ()), each
         except AssertionError:
             assert importlib.util.find_spec(each), each
     for id in re.findall(r"`([A-Z]\w+-v0)`", text):
@@ -260,9 +280,7 @@ valuegym verify nothing   # refused
         ("# A page", "![A picture](a.svg)", "does not make a.svg"),
     ],
 )
-def test_a_page_that_says_something_else_is_found(
-    tool: Any, old: str, new: str, problem: str, tmp_path: Path
-) -> None:
+def test_a_page_that_says_something_else_is_found(tool: Any, old: str, new: str, problem: str, tmp_path: Path) -> None:
     page, folder = tmp_path / "page.md", tmp_path / "work"
     folder.mkdir()
     page.write_text(PAGE.replace(old, new) if old else PAGE)
@@ -273,7 +291,7 @@ def test_a_page_that_says_something_else_is_found(
         assert not tool.run(page, folder)[0]
 
 
-def test_a_command_that_is_none_is_refused(tool: Any, tmp_path: Path) -> None:
+def test_other_commands_are_refused(tool: Any, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.replace("valuegym verify nothing   # refused", "rm -rf results"))
     with pytest.raises(RuntimeError, match="no command of valuegym"):

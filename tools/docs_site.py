@@ -111,7 +111,9 @@ def adapted(text: str, source: str) -> str:
     text = re.sub(r"\]\((?![a-z]+:|#)([^)\s]+)\)", link, text)
     if source in LINKED:
         text = re.sub(r"(?<!`)`(valuegym\.[\w.]+)`", r"{py:obj}`~\1`", text)
-        text = re.sub(r"(?<!`)`([A-Z]\w+-v0)`", rf"[`\1`]({posixpath.relpath('environments', here or '.')}/\1.md)", text)
+        text = re.sub(
+            r"(?<!`)`([A-Z]\w+-v0)`", rf"[`\1`]({posixpath.relpath('environments', here or '.')}/\1.md)", text
+        )
     return re.sub(r"^```(\w+) ([\w./-]+)\n", r"```{code-block} \1\n:caption: \2\n\n", text, flags=re.MULTILINE)
 
 

@@ -112,8 +112,11 @@ def _near(expected: str, number: str) -> bool:
 @contextlib.contextmanager
 def _workplace(folder: Path) -> Iterator[None]:
     """Work in a folder, in this process alone; whatever blocks change of the process is restored at the end."""
+    import gymnasium as gym
+
     from valuegym.leaderboards import executors, experiments
 
+    ids = set(gym.registry)
     before = Path.cwd(), sys.argv[:], dict(os.environ), sys.path[:]
     pool = executors.EXECUTORS["pool"]
     with experiments_restored(experiments):
@@ -126,6 +129,8 @@ def _workplace(folder: Path) -> Iterator[None]:
                 yield
         finally:
             executors.EXECUTORS["pool"] = pool
+            for id in set(gym.registry) - ids:
+                del gym.registry[id]
             os.chdir(before[0])
             sys.argv[:], sys.path[:] = before[1], before[3]
             os.environ.clear()
@@ -202,7 +207,7 @@ def run(page: Path, folder: Path) -> tuple[list[str], str]:
     output = ""
     with _workplace(folder):
         for block in blocks(text):
-            where = f"{page.name}, line {text.count(chr(10), 0, block.span[0])}"
+            where = f"{page.name}, line {text.count(chr(10), 0, block.span[0]) + 1}"
             if block.language == "text":
                 if not matches(block.text, output):
                     problems.append(f"{where}: expected\n{block.text}\nbut this was printed:\n{output}")
