@@ -60,7 +60,7 @@ CONTENTS: dict[str, list[str]] = {
         "mathematics",
     ],
     "What there is": ["environments/index", "agents", "tracks", "commands", "reference/index"],
-    "Leaderboards": ["submitting", "site", "results/index", "speed"],
+    "Leaderboards": ["submitting", "threat-model", "site", "results/index", "speed"],
     "About": ["faq", "papers", "contributing", "architecture", "changes"],
 }
 
