@@ -14,7 +14,8 @@ REPLACED = (
     ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
     ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="All pages">'),
     ('<aside class="toc-drawer', '<aside aria-label="This page" class="toc-drawer'),
-    ("<pre>", '<pre tabindex="0">'),  # may be wider than the screen, and is then scrolled by keyboard
+    ("<pre>", '<pre tabindex="0">'),  # this and tables may be wider than the screen, and are scrolled by keyboard
+    ('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'),
     ('<th class="head"><p></p></th>', '<td class="head"></td>'),
     ('<div id="search-results">', '<h1>Search</h1>\n<div id="search-results">'),
 )
