@@ -146,6 +146,8 @@ def split(line: str) -> list[list[str]]:
     """The commands of a line."""
     parts: list[list[str]] = [[]]
     for word in shlex.split(line, comments=True):
+        if word in (">", ">>"):  # where the output goes
+            break
         if word in ("&&", ";", "|"):
             parts.append([])
         else:
