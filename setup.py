@@ -6,7 +6,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-FOLDERS = ("envs", "agents", "leaderboards")
+FOLDERS = ("envs", "agents", "labelling", "leaderboards")
 ROOT = Path(__file__).parent
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from valuegym.agents import saved, sb3_zip
 from valuegym.agents.base import Agent
+from valuegym.agents.language import model_files
 from valuegym.agents.search_spaces import SPACES, Space, check_space
 from valuegym.agents.table import AGENTS
 from valuegym.envs import checks, extras, plugins
@@ -124,13 +125,16 @@ def origin(agent: str, settings: Mapping[str, Any] | None = None) -> dict[str, A
     """Return what a record's header says of an agent from outside: its reference, settings and SHA-256 of its source.
 
     For agents of valuegym it is empty but for settings: the version of valuegym stands in every header. The source is
-    the named file alone, not what it imports.
+    the named file alone, not what it imports. A setting `model` adds `weights`, the SHA-256 of that language model.
 
     Raises:
-        ValueError: the text names no agent.
+        ValueError: the text names no agent, or the setting `model` files that are refused.
+        FileNotFoundError: a file of the model is missing.
     """
     check(agent)
     found: dict[str, Any] = {"settings": dict(settings)} if settings else {}
+    if weights := _weights((settings or {}).get("model")):
+        found["weights"] = weights
     if agent in AGENTS:
         return found
     if saved.is_saved(agent):
@@ -148,6 +152,18 @@ def origin(agent: str, settings: Mapping[str, Any] | None = None) -> dict[str, A
     where, colon, rest = name.partition(":")  # no folder of this machine is written down
     parts = (where, Path(rest).name) if sb3_zip.is_zip(agent) else (Path(where).name, rest)
     return found | {"reference": colon.join(parts), "source": source}
+
+
+def _weights(model: Any) -> str:
+    """Return the SHA-256 of a language model: of its files, all of which are read, or of the source that makes it.
+
+    It is "" for what is no text; what is neither file nor folder is left to the agent to refuse.
+    """
+    if not isinstance(model, str) or not model:
+        return ""
+    if plugins.is_reference(model):
+        return plugins.source_digest(model)
+    return model_files.digest(model_files.find(model)) if Path(model).exists() else ""
 
 
 def _constructor(agent: str) -> Any:

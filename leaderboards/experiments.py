@@ -128,6 +128,7 @@ LEARNERS = (
     "regret_library",
     "bayes_partial_return",
     "bayes_regret",
+    "bayes_mixture",
     "oracle",
 )
 EVALUATION_POINTS = (0, 10, 100, 1000)
@@ -187,7 +188,15 @@ _ASKING = replace(
     _inference("asking-regret", "Random boards; the agent asks, answers by regret.", "regret", "random"),
     env_id="valuegym/RewardInferenceActive-v0",
     arguments=json.dumps({"annotator": "regret", "evaluation_points": (0, 1, 3, 10, 30)}),
-    agents=("uniform", "random_bayes_regret", "active_bayes_regret", "value_bayes_regret", "oracle"),
+    agents=(
+        "uniform",
+        "random_bayes_regret",
+        "active_bayes_regret",
+        "value_bayes_regret",
+        "random_bayes_mixture",
+        "value_bayes_mixture",
+        "oracle",
+    ),
 )
 _PUBLISHED = [
     _inference(f"published-{name}", f"The published board; answers by {name}.", name, "published", board="published")
@@ -481,6 +490,16 @@ _PEOPLE = [
     )
     for challenge in ("Follow", "Predict")
 ]
+_PEOPLE.append(
+    replace(
+        _PEOPLE[0],
+        id="language/coevolve-people",
+        about="Answer for people that are language models, and are changed by these answers.",
+        env_id="valuegym/CoevolveLanguage-v0",
+        agents=(*FOLLOWERS[:-1], "silent", *LANGUAGE_MODELS, "oracle"),
+        tags=("language", "coevolve"),
+    )
+)
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
     for experiment in (

@@ -50,6 +50,7 @@ CONTENTS: dict[str, list[str]] = {
     "Guides": [
         "preference-model",
         "feedback",
+        "labelling",
         "reward-models",
         "preference-agents",
         "control",

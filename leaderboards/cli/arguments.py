@@ -27,6 +27,7 @@ __all__ = [
     "add_track",
     "add_workers",
     "load_plugins",
+    "parse_setting",
     "positive",
     "read_board",
     "read_commitment",
@@ -99,12 +100,17 @@ def add_settings(sub: argparse.ArgumentParser, help: str = OF_AGENT) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        type=_setting,
+        type=parse_setting,
         help=help,
     )
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return name and value of NAME=VALUE, the value read as JSON where it is some, else as a text.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not of this form.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not a setting; expected NAME=VALUE, as in width=32")

@@ -54,9 +54,11 @@ def _add_published(actions: Any) -> None:
         ("accept", _accept, "write a card for a condition that has no published hash, so that it is used from now on"),
     ):
         more = ' --condition NAME --source "URL or paper"' if name == "accept" else ""
-        example = f"valuegym data {name} human-delivery --data FOLDER{more}"
-        sub = add_command(actions, name, function, help, example)
-        sub.add_argument("name", help="name of the dataset: human-delivery")
+        examples = [f"valuegym data {name} human-delivery --data FOLDER{more}"]
+        examples += ["valuegym data check answers"] if name == "check" else []
+        sub = add_command(actions, name, function, help, *examples)
+        folder = "; or a folder of answered pairs" if name == "check" else ""
+        sub.add_argument("name", help=f"name of the dataset: human-delivery{folder}")
         add_data(sub)
         if name == "accept":
             sub.add_argument("--condition", metavar="NAME", help="which one gets a card")
@@ -111,13 +113,17 @@ def check_data(name: str, data: str | None) -> str:
     """Reproduce the stored statistics of every condition in the folder; returns a table.
 
     Its column "noticed" is the probability that reversed labels of such people would be (`human_data.reversal_power`).
+    Where `name` is a folder with a data set of answered pairs, that is read and described instead.
 
     Raises:
         FileNotFoundError: where the folder holds no condition.
         ValueError: with the whole table, if any row differs or any condition cannot be read.
     """
+    from valuegym.envs.feedback.data import CARD
     from valuegym.envs.preference import datasets, human_data
 
+    if Path(name, CARD).is_file():
+        return _describe_pairs(name)
     _check_name(name)
     found = datasets.present(data, unverified=True)
     if not found:
@@ -143,6 +149,22 @@ def check_data(name: str, data: str | None) -> str:
     if faults:
         raise ValueError("\n".join((*lines, *faults)))
     return "\n".join(lines)
+
+
+def _describe_pairs(folder: str) -> str:
+    """Read a data set of answered pairs, and return a sentence about it."""
+    from valuegym.envs.feedback import data
+
+    feedback, card = data.read(folder)
+    labels, users = feedback.answers.labels, feedback.answers.user
+    people = len(set(users[users >= 0].tolist()))
+    of_people = f" of {people} {'person' if people == 1 else 'people'}" if people else ""
+    counts = (f"{(labels == label).sum()} {word}" for label, word in ((0, "first"), (1, "second"), (0.5, "equal")))
+    return (
+        f"{folder} holds {len(feedback)} answered pairs{of_people} from {card['environment'] or 'no named place'}, "
+        f"segments of at most {feedback.first.steps} steps: {', '.join(counts)}, {feedback.answers.skipped.sum()} "
+        f"without a preference. Every array is as the format says, and the SHA-256 is that of the card."
+    )
 
 
 def accept_data(name: str, data: str | None, condition: str | None, source: str, licence: str) -> str:

@@ -35,7 +35,8 @@ def measure(record: Record) -> dict[str, np.ndarray[Any, Any]]:
         raise ValueError(f"{what.env_id} has no measures; environments of the coevolution family do.")
     from valuegym.envs import rollouts
 
-    task, start = core.initial(episode_keys([episode.seed for episode in record.episodes]))
+    options = {what.options[0]: np.array(what.options[1])} if what.options else {}
+    task, start = core.initial(episode_keys([episode.seed for episode in record.episodes]), **options)
     actions = np.array([episode.actions for episode in record.episodes], np.float64)
     run = rollouts.play(core, task, rollouts.replayed(actions), start)
     found: dict[str, np.ndarray[Any, Any]] = core.episode_metrics(task, run.states, run.actions)

@@ -59,6 +59,7 @@ def test_the_programme_is_complete() -> None:
         "language/token-process",
         "language/follow-people",
         "language/predict-people",
+        "language/coevolve-people",
     }
     assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
 

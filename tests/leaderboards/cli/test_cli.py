@@ -142,7 +142,7 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert (stop.value.code, errors) == (0, "")
     assert output.startswith("usage: valuegym")
     assert all(re.search(rf"^    {words[0]}\b", output, re.M) for words in COMMANDS)
-    assert len({words[0] for words in COMMANDS}) == 23
+    assert len({words[0] for words in COMMANDS}) == 24
 
 
 def test_a_start_loads_no_optional_package() -> None:
