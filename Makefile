@@ -15,7 +15,7 @@ METADATA := setup.cfg setup.py pyproject.toml constraints.txt src/valuegym/_vers
 FILES := $(shell find $(FOLDERS) -type f ! -path '*/__pycache__/*' | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-language test lint types unit docs wheel bare slow clean FORCE
+.PHONY: help demo demo-language test lint types unit docs wheel bare slow coverage release-check clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,22 @@ docs: $(TEST)/installed ## the documentation, in build/docs/site; a broken link 
 
 slow: $(TEST)/installed ## the slow tests
 	$(TEST)/bin/pytest -m slow $(PYTEST_FLAGS)
+
+coverage: $(TEST)/installed ## the tests that are not slow, and which lines and branches none of them runs
+	rm -f .coverage .coverage.*
+	$(TEST)/bin/coverage run -m pytest -m "not slow" -p no:cacheprovider
+	$(TEST)/bin/coverage combine -q
+	$(TEST)/bin/coverage report
+
+# TAG=v1.2.3, which the workflow of releases gives, has to be the version.
+release-check: wheel ## what a release holds: metadata, version, and the wheel at work in an empty environment
+	rm -rf build/release
+	$(PYTHON) -m venv build/release
+	build/release/bin/python $(PIP) twine
+	build/release/bin/python -m twine check --strict $(DIST)/*
+	$(PYTHON) -m venv --clear build/release
+	build/release/bin/python $(PIP) "valuegym[site] @ file://`ls $(CURDIR)/$(DIST)/*.whl`"
+	build/release/bin/python -I tools/release_check.py
 
 wheel: build/wheel.checked ## build the wheel and look inside it
 

@@ -116,3 +116,57 @@ def test_pictures_move_and_loop(site: Any) -> None:
         assert picture.n_frames > 5
         assert picture.info["loop"] == 0
         assert picture.width <= site.WIDTH
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('    """Add one."""\n\n    def _hidden', '    """Add one."""\n\n    def _hidden', None),
+        (
+            '    """A sum.\n\n    Attributes:\n        total: so far.\n    """\n',
+            "",
+            "Adder is public and has no docstring",
+        ),
+        ('"Adder", ', "", "Adder is not in `__all__`"),
+    ],
+)
+def test_an_undocumented_public_name_fails_the_build(
+    site: Any, old: str, new: str, complaint: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sums").mkdir()
+    (tmp_path / "sums" / "__init__.py").write_text(MODULE.replace(old, new), encoding="utf-8")
+    monkeypatch.setattr(site, "BUILD", tmp_path / "build")
+    monkeypatch.setattr(site.public_names, "FOLDERS", {"valuegym": "sums"})
+    monkeypatch.setattr(site, "ROOT", tmp_path)
+    monkeypatch.setattr(site.public_names, "ROOT", tmp_path)
+    if complaint is None:
+        assert dict(site.reference()).keys() == {"reference/valuegym.md", "reference/index.md"}
+    else:
+        with pytest.raises(SystemExit, match=complaint):
+            dict(site.reference())
+
+
+def test_pages_say_what_readers_of_screens_need() -> None:
+    pytest.importorskip("sphinx")
+    spec = importlib.util.spec_from_file_location("accessible", ROOT / "docs" / "accessible.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = (
+        '<aside class="toc-drawer no-toc"><pre>x</pre><table><thead>\n<tr class="row"><th class="head"><p></p></th>\n'
+        '<th class="head"><p></p></th></tr></thead><tr><td>1</td></tr></table>'
+    )
+    found = module.accessible(page)
+    assert found == (
+        '<aside aria-label="This page" class="toc-drawer no-toc"><pre tabindex="0">x</pre>'
+        "<table><tr><td>1</td></tr></table>"
+    )
+    assert module.accessible(found) == found
+
+
+def test_names_and_ids_are_links_where_they_are_listed(site: Any) -> None:
+    text = "`valuegym.envs.mdp.between` `Delivery-v0` `other.name`"
+    expected = "{py:obj}`~valuegym.envs.mdp.between` [`Delivery-v0`](environments/Delivery-v0.md) `other.name`"
+    assert site.adapted(text, "docs/papers.md") == expected
+    assert site.adapted(text, "docs/own.md") == text

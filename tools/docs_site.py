@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import configparser
 import inspect
 import io
 import json
@@ -35,6 +36,8 @@ from valuegym.leaderboards.experiments import EXPERIMENTS
 
 ROOT = public_names.ROOT
 BUILD = ROOT / "build" / "docs"
+INDEXED = ("results", "tutorials")  # folders of docs/ whose README is the index
+LINKED = ("docs/mathematics.md", "docs/papers.md")  # where names of functions and ids are links
 FAMILIES = ("preference", "control", "coevolution", "language")
 SEED, FRAMES, WIDTH = 0, 40, 320  # of moving pictures
 EVERY = {"control": 3}  # steps between frames, by family
@@ -42,7 +45,8 @@ PLAYERS = (("uniform", "random actions"), ("oracle", "the reference for a score 
 
 # The sidebar: a caption, and its pages or folders of pages.
 CONTENTS: dict[str, list[str]] = {
-    "Start": ["own", "running", "examples/index"],
+    "Start": ["start", "own", "running", "examples/index"],
+    "Tutorials": ["tutorials/index"],
     "Guides": [
         "preference-model",
         "feedback",
@@ -54,10 +58,11 @@ CONTENTS: dict[str, list[str]] = {
         "coevolution",
         "language",
         "data",
+        "mathematics",
     ],
     "What there is": ["environments/index", "agents", "tracks", "commands", "reference/index"],
     "Leaderboards": ["submitting", "threat-model", "site", "results/index", "speed"],
-    "About": ["architecture", "changes"],
+    "About": ["faq", "papers", "contributing", "architecture", "changes"],
 }
 
 
@@ -65,12 +70,16 @@ def write(folder: Path) -> None:
     """Write the sources of all pages to a folder, which is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "docs", folder, ignore=shutil.ignore_patterns("*.txt", "*.jsonl", "*.zip", "conf.py"))
-    (folder / "results" / "README.md").rename(folder / "results" / "index.md")
+    for name in INDEXED:
+        (folder / name / "README.md").rename(folder / name / "index.md")
     for place in sorted(folder.rglob("*.md")):
-        source = f"docs/{place.relative_to(folder)}".replace("results/index.md", "results/README.md")
+        source = f"docs/{place.relative_to(folder)}"
+        source = source.replace("index.md", "README.md") if place.stem == "index" else source
         text = adapted((ROOT / source).read_text(encoding="utf-8"), source)
         if source == "docs/results/README.md":
             text += _toctree(sorted(page.stem for page in place.parent.glob("*.md") if page != place))
+        elif source == "docs/tutorials/README.md":
+            text += _toctree(re.findall(r"^\| \[[^]]+\]\(([\w-]+)\.md\)", text, re.MULTILINE), hidden=True)
         elif source == "docs/agents.md":
             text += _toctree([f"agents/{name}" for name in AGENTS], hidden=True)
         place.write_text(text, encoding="utf-8")
@@ -94,12 +103,18 @@ def adapted(text: str, source: str) -> str:
 
     def link(found: re.Match[str]) -> str:
         target, _, anchor = found[1].partition("#")
-        place = page_of(posixpath.normpath(posixpath.join(posixpath.dirname(source), target)))
+        file = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        place = page_of(file)
         if place is None:
-            return f"]({REPOSITORY}{target})" if REPOSITORY else "]"
+            return f"]({REPOSITORY}{file})" if REPOSITORY else "]"
         return f"]({posixpath.relpath(place, here or '.')}{'#' * bool(anchor)}{anchor})"
 
     text = re.sub(r"\]\((?![a-z]+:|#)([^)\s]+)\)", link, text)
+    if source in LINKED:
+        text = re.sub(r"(?<!`)`(valuegym\.[\w.]+)`", r"{py:obj}`~\1`", text)
+        text = re.sub(
+            r"(?<!`)`([A-Z]\w+-v0)`", rf"[`\1`]({posixpath.relpath('environments', here or '.')}/\1.md)", text
+        )
     return re.sub(r"^```(\w+) ([\w./-]+)\n", r"```{code-block} \1\n:caption: \2\n\n", text, flags=re.MULTILINE)
 
 
@@ -108,7 +123,8 @@ def page_of(source: str) -> str | None:
     special = {
         "README.md": "index.md",
         "CHANGELOG.md": "changes.md",
-        "docs/results/README.md": "results/index.md",
+        "CONTRIBUTING.md": "contributing.md",
+        **{f"docs/{name}/README.md": f"{name}/index.md" for name in INDEXED},
         "examples/README.md": "examples/index.md",
         "examples/plugin_package": "examples/plugin_package.md",
     }
@@ -126,7 +142,7 @@ def page_of(source: str) -> str | None:
 
 def pages_from_code() -> Iterator[tuple[str, str | bytes]]:
     """Yield the path and the content of every page and picture that is made."""
-    for source in ("README.md", "CHANGELOG.md", "examples/README.md"):
+    for source in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/README.md"):
         text = adapted((ROOT / source).read_text(encoding="utf-8"), source)
         if source == "README.md":
             text += "".join(_toctree(pages, caption, hidden=True) for caption, pages in CONTENTS.items())
@@ -396,7 +412,10 @@ def _item(item: Any) -> str:
 # --- parts of pages ---
 
 LANGUAGES = {".py": "python", ".toml": "toml", ".cfg": "ini", ".md": "markdown"}
-REPOSITORY = ""  # the address before paths of files that are no pages
+_CONFIG = configparser.ConfigParser()
+_CONFIG.read(ROOT / "setup.cfg", encoding="utf-8")
+ADDRESS = _CONFIG["valuegym"]["repository"]  # of the repository, "" where there is none
+REPOSITORY = f"{ADDRESS}/blob/main/" if ADDRESS else ""  # before paths of files that are no pages
 
 
 def _markdown(docstring: str) -> str:

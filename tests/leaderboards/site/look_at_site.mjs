@@ -1,13 +1,13 @@
 // Opens pages of a site in headless Chromium and prints, as JSON, everything that is wrong with them.
 //
-//     node look_at_site.mjs TOOLS CHROMIUM SITE [SHOTS]
+//     node look_at_site.mjs TOOLS CHROMIUM SITE [SHOTS [PAGE.html ...]]
 //
-// TOOLS holds node_modules with axe-core and playwright-core; with SHOTS, pictures of all pages go into that folder.
+// TOOLS holds node_modules with axe-core and playwright-core; with SHOTS, pictures of the pages go into that folder.
 import fs from "node:fs";
 import path from "node:path";
 import { createRequire } from "node:module";
 
-const [tools, executablePath, site, shots] = process.argv.slice(2);
+const [tools, executablePath, site, shots, ...pages] = process.argv.slice(2);
 const require = createRequire(path.resolve(tools, "x.js"));
 const { chromium } = require("playwright-core");
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
@@ -15,7 +15,8 @@ const args = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",
 ];
-const names = fs.readdirSync(site, { recursive: true }).filter((name) => name.endsWith(".html")).sort();
+const all = () => fs.readdirSync(site, { recursive: true }).filter((name) => name.endsWith(".html")).sort();
+const names = pages.length ? pages : all();
 const found = [];
 const browser = await chromium.launch({ executablePath, args });
 try {
@@ -34,7 +35,7 @@ try {
       const { violations } = await page.evaluate(() => axe.run({ preload: false }));
       for (const { impact, id, nodes } of violations) say(`${impact} ${id}: ${nodes[0].html.slice(0, 200)}`);
       if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) say("wider than the screen");
-      if (await page.evaluate(() => getComputedStyle(document.querySelector("header nav")).display !== "flex"))
+      if (await page.evaluate(() => !document.styleSheets.length || getComputedStyle(document.body).margin !== "0px"))
         say("no style");
       for (const image of await page.$$("img")) {
         await image.scrollIntoViewIfNeeded();
