@@ -62,6 +62,9 @@ class Experiment:
         tags: for selection.
         references: returns of the naive reference and of the oracle, 0 and 1 of the score, as the author declares them;
             None for those that the environment's core computes.
+        units: what tests of ranks take as independent repetitions: "tasks" (episodes, where nothing is trained for a
+            seed), "seeds", or "" for seeds where there is a training budget and tasks elsewhere. The ranked number is
+            `ranked_number`.
         deterministic: for an environment without a core, whether seed and actions determine what it does, so that its
             records can be replayed; the rewards of others are claims.
     """
@@ -81,6 +84,19 @@ class Experiment:
     tags: tuple[str, ...] = ()
     references: tuple[float, float] | None = None
     deterministic: bool = False
+    units: str = ""
+
+    @property
+    def rank_units(self) -> str:
+        """Independent repetitions in tests of ranks, "tasks" or "seeds"."""
+        return self.units or ("seeds" if self.timesteps else "tasks")
+
+    @property
+    def ranked_number(self) -> str:
+        """The number that agents are ranked by, in words: `leaderboards.stats.summary` computes it."""
+        points = self.kwargs.get("evaluation_points", ()) if self.score == "evaluation_points" else ()
+        over = f", over all evaluation points ({', '.join(map(str, points))})" if points else ""
+        return f"mean score{over}, scores below -1 counting as -1"
 
     @property
     def simulated(self) -> bool:
@@ -548,6 +564,7 @@ def _check(experiment: Any, text: str) -> Experiment:
     checks.integer(f"{where}: timesteps", experiment.timesteps, 0, 10**12)
     checks.integer(f"{where}: episodes", experiment.episodes, 1, 1_000)
     checks.choice(f"{where}: score", experiment.score, ("return", "evaluation_points"))
+    checks.choice(f"{where}: units", experiment.units, ("", "tasks", "seeds"))
     seeds = checks.integers(f"{where}: seeds", experiment.seeds, (None,), 0, 2**31 - 1).tolist()
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(

@@ -16,7 +16,7 @@ from valuegym.leaderboards.records.record import Record, to_text
 from valuegym.leaderboards.records.submission import Card, member, open_submission, pack, write_submission
 from valuegym.leaderboards.run import play_record
 from valuegym.leaderboards.standings.gather import from_verdicts
-from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.stats.summary import summarise
 from valuegym.leaderboards.tracking.log import log_submission
 from valuegym.leaderboards.tracking.online import fetch_submissions, read_project
 from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
@@ -271,15 +271,21 @@ def collect(
 
 
 def record_verdict(board: str | Path, judgement: Judgement, key: str | Path | None = None) -> LedgerEntry:
-    """Record in the ledger a judgement and its verified scores (estimate, low, high by experiment and point)."""
+    """Record in the ledger a judgement and its verified scores.
+
+    These are estimate, low and high by experiment, of the ranked number ("ranked") and of each evaluation point.
+    """
     good = not judgement.reason
     scores = {
         score.experiment: {
-            str(point): [None if x != x else float(x) for x in row]  # NaN: a single value has no interval
-            for point, row in zip(score.evaluation_points, estimates(score.values), strict=True)
+            name: [None if x != x else float(x) for x in row]  # NaN: a single value has no interval
+            for name, row in zip(
+                ("ranked", *map(str, score.evaluation_points)), (numbers.score, *numbers.points), strict=True
+            )
         }
         for score in (from_verdicts(judgement.verdicts) if good else ())
         if len(score.values)
+        for numbers in [summarise(score.values, score.units)]
     }
     body: dict[str, Any] = {
         "submission": judgement.digest,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from valuegym.leaderboards.standings.gather import Score
 from valuegym.leaderboards.standings.ranking import OPEN_BOOK
-from valuegym.leaderboards.standings.standings import Board, boards, limits_of, starred
+from valuegym.leaderboards.standings.standings import Board, boards, limits_of, power_note, starred
 from valuegym.leaderboards.trust.tiers import DIVISIONS
 
 __all__ = [
@@ -32,8 +32,9 @@ WIDTH = 110  # columns of a terminal that a table may take
 def render_text(scores: Sequence[Score]) -> str:
     """Return the boards as text for a terminal, at most WIDTH columns wide.
 
-    Where one line per agent would be too wide the intervals go under the points, and where even that is too wide the
-    middle evaluation points are left out, with a line that says so.
+    Where one line per agent would be too wide the intervals of the ranked number and the last evaluation point go under
+    them, and those of other points are left out; where even that is too wide so are the middle evaluation points, with
+    a line that says so.
     """
     found = boards(scores)
     limits = [line for text in limits_of(found) for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
@@ -74,6 +75,7 @@ def footnotes(board: Board, left_out: int = 0, ranks: bool = True) -> list[str]:
         notes.append("Who lacks seeds has no rank; the ranks of the others are those that they have without it.")
     if ranks and len(found) > 1:
         notes.append(f"Ranks in each division, with 95% confidence for all of it together: {', '.join(found)}.")
+    notes += [note] if (note := power_note(board)) else []
     if left_out:
         notes.append(f"{left_out} of {len(board.evaluation_points)} evaluation points left out to fit the width.")
     return notes
@@ -89,13 +91,15 @@ def _number(x: float) -> str:
 
 
 def _headings(points: Sequence[int]) -> list[str]:
-    return ["score"] if list(points) == [0] else [heading(r, i == 0) for i, r in enumerate(points)]
+    return [] if list(points) == [0] else [heading(r, i == 0) for i, r in enumerate(points)]
 
 
 def _lines(board: Board, points: Sequence[int], stacked: bool, longest: int) -> list[list[list[str]]]:
     """Cells by row and line: [row][line][column]; the heading is row 0, names are cut to their `longest` length."""
-    lines = [[["#", "agent", *_headings(points), "seeds", "status"]]]
-    columns = [[row.at(point) for row in board.rows] for point in points]
+    headings, raw = _headings(points), ["raw"] if board.clipped else []
+    lines = [[["#", "agent", "score", *headings, "near", "IQM", *raw, "seeds", "status"]]]
+    columns = [[row.numbers.score for row in board.rows]]
+    columns += [[row.at(point) for row in board.rows] for point in (points if headings else ())]
     lengths = [max((len(interval_text(e)) for e in column), default=0) for column in columns]
     for i, row in enumerate(board.rows):
         estimates, intervals = ([text(column[i]) for column in columns] for text in (point_text, interval_text))
@@ -104,9 +108,13 @@ def _lines(board: Board, points: Sequence[int], stacked: bool, longest: int) -> 
         name = row.score.agent if len(row.score.agent) <= longest else row.score.agent[: longest - 1] + "…"
         star = "*" if row in starred(board) else ""
         status = "ref" if row.score.role == "reference" else row.status
-        lines.append([[str(row.rank or ""), name + star, *estimates, str(len(row.score.seeds)), status]])
-        if stacked:
-            lines[-1].append(["", "", *intervals, "", ""])
+        beside = [point_text(row.numbers.near_optimal), point_text(row.numbers.interquartile)]
+        beside += [_number(row.numbers.raw)] if raw else []
+        seeds = str(len(row.score.seeds))
+        lines.append([[str(row.rank or ""), name + star, *estimates, *beside, seeds, status]])
+        if stacked:  # of the ranked number and the last evaluation point; others would take the width of a column each
+            shown = [interval if c in (0, len(intervals) - 1) else "" for c, interval in enumerate(intervals)]
+            lines[-1].append(["", "", *shown, *("" for _ in beside), "", ""])
     return lines
 
 
@@ -159,7 +167,7 @@ def _markdown(board: Board) -> str:
         lines += [["", f"— {DIVISIONS[name]}", *[""] * (len(header) - 2)], *itertools.islice(rows, len(members))]
     if board.references:
         lines.append(["", "— references", *[""] * (len(header) - 2)])
-    cells = [[_escape(cell.strip()) for cell in line] for line in (*lines, *rows)]
+    cells = [[_escape(" ".join(cell.split())) for cell in line] for line in (*lines, *rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
     notes = "".join(f"\n\n{_escape(note)}" for note in footnotes(board))
     return f"### {board.title}\n\n{table}{notes}"
