@@ -29,7 +29,12 @@ AGENTS: dict[str, AgentEntry] = {
         "asks the environment's own solver; the reference for 1",
     ),
     "constant": AgentEntry(
-        "valuegym.agents.preference.constant:Constant", "", "the best of 73 constant answers on training tasks"
+        "valuegym.agents.constant:constant", "", "the best constant action on training tasks, of 73 where it is weights"
+    ),
+    "goal_only": AgentEntry(
+        "valuegym.agents.preference.goal_only:GoalOnly",
+        "",
+        "weights of the destination alone, told which feature it is; a line to pass",
     ),
     "partial_return": AgentEntry(
         "valuegym.agents.preference.partial_return:PartialReturn",

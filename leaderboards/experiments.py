@@ -156,7 +156,7 @@ DELIVERY = Experiment(
     about="Reinforcement learning with the true reward; every open cell of the published board is a start once.",
     env_id="valuegym/Delivery-v0",
     arguments='{"observation": "onehot"}',
-    agents=("uniform", "ppo", "oracle"),
+    agents=("uniform", "constant", "ppo", "oracle"),
     timesteps=100_000,
     episodes=len(_OPEN),
     seeds=tuple(range(5)),
@@ -173,7 +173,7 @@ def _inference(id: str, about: str, annotator: str, tag: str, episodes: int = 10
         about=about,
         env_id="valuegym/RewardInference-v0",
         arguments=json.dumps({"annotator": annotator, "evaluation_points": EVALUATION_POINTS, **kwargs}),
-        agents=LEARNERS,
+        agents=LEARNERS if tag == "random" else (*LEARNERS[:-1], "goal_only", "oracle"),
         timesteps=0,
         episodes=episodes,
         seeds=tuple(range(10)),
@@ -204,7 +204,7 @@ _ASKING = replace(
     _inference("asking-regret", "Random boards; the agent asks, answers by regret.", "regret", "random"),
     env_id="valuegym/RewardInferenceActive-v0",
     arguments=json.dumps({"annotator": "regret", "evaluation_points": (0, 1, 3, 10, 30)}),
-    agents=("uniform", "random_bayes_regret", "active_bayes_regret", "value_bayes_regret", "oracle"),
+    agents=("uniform", "constant", "random_bayes_regret", "active_bayes_regret", "value_bayes_regret", "oracle"),
 )
 _PUBLISHED = [
     _inference(f"published-{name}", f"The published board; answers by {name}.", name, "published", board="published")
@@ -215,6 +215,23 @@ _HUMAN = [
         f"human-{name.lower()}", f"The published board; people's answers, {name}.", f"human:{name}", "human", episodes=1
     )
     for name in datasets.CONDITIONS
+]
+# People's answers under labels drawn anew in each episode, so that no constant is good; answers run out at about 430 in
+# the small conditions. Twenty answer sets, of which the shares above the line `goal_only` are taken.
+_RELABELLED = [
+    replace(
+        track,
+        id=track.id.replace("human-", f"{name}-"),
+        about=f"{where}, labels drawn anew; people's answers, {track.about.rpartition(', ')[2]}",
+        arguments=json.dumps(track.kwargs | {"evaluation_points": (10, 35, 89), "relabel": True, **more}),
+        episodes=2,
+        agents=tuple(agent for agent in track.agents if agent != "regret_library"),
+    )
+    for track in _HUMAN
+    for name, where, more in (
+        ("relabelled", "The published board", {}),
+        ("unseen", "Maps that nobody was asked about", {"unseen": 4}),
+    )
 ]
 
 
@@ -234,7 +251,7 @@ def _control(
         about=about,
         env_id=f"valuegym/{env}-v0",
         arguments="{}",
-        agents=("uniform", *agents, "ppo", "oracle"),
+        agents=("uniform", "constant", *agents, "ppo", "oracle"),
         timesteps=timesteps,
         episodes=20,
         seeds=tuple(range(seeds)),
@@ -292,6 +309,7 @@ _PREFERENCES = [
         agents=(
             "uniform",
             "no_force",
+            "constant",
             "lqr_regret",
             "lqr_partial_return",
             "lqr_regret_mse",
@@ -327,7 +345,7 @@ def _feedback(
         about=about,
         env_id=env,
         arguments="{}",
-        agents=("uniform", *agents),
+        agents=("uniform", *(() if references else ("constant",)), *agents),
         timesteps=timesteps,
         episodes=20,
         seeds=tuple(range(5)),
@@ -379,7 +397,7 @@ LOCK_IN = Experiment(
     about="Help a hundred people to learn a truth together for a thousand steps, without locking them in.",
     env_id="valuegym/LockIn-v0",
     arguments="{}",
-    agents=("uniform", "no_trust", "full_trust", "threshold_trust", "echo_free", "oracle"),
+    agents=("uniform", "constant", "no_trust", "full_trust", "threshold_trust", "echo_free", "oracle"),
     timesteps=0,
     episodes=5,
     seeds=tuple(range(5)),
@@ -387,6 +405,7 @@ LOCK_IN = Experiment(
     tags=("coevolution",),
 )
 FOLLOWERS = (
+    "constant",
     "persistence",
     "frozen",
     "lifelong",
@@ -430,7 +449,7 @@ _VALUES = [
             "follow-few-responses",
             "Follow one value that reverts to a mean, from three noisy responses a step.",
             "Follow",
-            ("persistence", "moving_average", "kalman", "ppo", "oracle"),
+            ("constant", "persistence", "moving_average", "kalman", "ppo", "oracle"),
             family="ornstein-uhlenbeck",
             dimensions=1,
             budget=3,
@@ -465,7 +484,7 @@ TOKENS = Experiment(
     about="Write five tokens, each judged by all before it; every prompt once.",
     env_id="valuegym/TokenProcess-v0",
     arguments="{}",
-    agents=("uniform", "ppo", "oracle"),
+    agents=("uniform", "constant", "ppo", "oracle"),
     timesteps=20_000,
     episodes=4,
     seeds=tuple(range(5)),
@@ -507,6 +526,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         _ASKING,
         *_PUBLISHED,
         *_HUMAN,
+        *_RELABELLED,
         *_CONTROL,
         *_PREFERENCES,
         *_FEEDBACK,

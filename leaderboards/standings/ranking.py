@@ -13,7 +13,7 @@ from valuegym.leaderboards.trust.tiers import Standing
 
 __all__ = ["OPEN_BOOK", "REFERENCES", "division_of", "role_of"]
 
-REFERENCES = ("uniform", "no_force", "constant", "oracle")
+REFERENCES = ("uniform", "no_force", "constant", "goal_only", "oracle")
 OPEN_BOOK = "open-book reference, not ranked"
 
 
