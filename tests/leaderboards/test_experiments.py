@@ -60,7 +60,8 @@ def test_the_programme_is_complete() -> None:
         "language/follow-people",
         "language/predict-people",
     }
-    assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
+    kinds = ("human", "relabelled", "unseen")
+    assert set(HUMAN) == {f"preference/{kind}-{name.lower()}" for kind in kinds for name in datasets.CONDITIONS}
 
 
 @pytest.mark.parametrize("id", EXPERIMENTS)
