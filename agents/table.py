@@ -127,6 +127,9 @@ AGENTS: dict[str, AgentEntry] = {
         "",
         "serves clusters of people and preserves diversity; given the constants of the dynamics",
     ),
+    "linear_search": AgentEntry(
+        "valuegym.agents.control.linear_search:LinearSearch", "", "random search over clipped linear policies"
+    ),
     "lqr_model_based": AgentEntry(
         "valuegym.agents.control.lqr_model_based:LQRModelBased",
         "agents",
