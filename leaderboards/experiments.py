@@ -188,6 +188,14 @@ _BOARDS = [
     _inference(f"boards-{name}", f"Random boards; answers by {name.replace('-', ' ')}.", name, "random")
     for name in RANKED
 ]
+# Few answers, where learners differ: the points were chosen on the split dev (studies/preference/evaluation_points.py).
+_EARLY = [
+    replace(
+        _inference(f"early-{name}", f"Random boards, few answers by {name.replace('-', ' ')}.", name, "random"),
+        arguments=json.dumps({"annotator": name, "evaluation_points": (1, 3, 10, 30, 100, 300)}),
+    )
+    for name in ("regret", "partial-return")
+]
 # Tables over states and actions: on small boards, where preferences can visit every action often enough.
 _POLICY = [
     replace(
@@ -542,6 +550,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     for experiment in (
         DELIVERY,
         *_BOARDS,
+        *_EARLY,
         *_POLICY,
         _ASKING,
         *_PUBLISHED,
