@@ -40,3 +40,17 @@ def test_the_main_comparison_is_that_of_the_baselines() -> None:
         better = ("regret", "partial_return")[scores[1] > scores[0]]
         assert better == annotator.replace(" ", "_")
         assert ranks[annotator, better] == "1"
+
+
+def test_what_constants_score_is_on_the_page_of_baselines() -> None:
+    """By `python -m studies.baselines`: the published board, and every track whose labels are drawn anew."""
+    said = re.search(r"best on other boards\s+scores (\S+), and the destination's weight alone (\S+);", README)
+    assert said
+    board = baselines("preference/published-regret (open-book reference, not ranked)")
+    line = baselines("preference/relabelled-privileged-control (open-book reference, not ranked)")
+    assert board["constant"]["score"].split()[0] == said[1] and line["goal_only"]["score"].split()[0] == said[2]
+    page = (ROOT / "docs" / "results" / "baselines.md").read_text(encoding="utf-8")
+    tracks = re.findall(r"^### (preference/relabelled-.*)$", page, re.MULTILINE)
+    assert len(tracks) == 8
+    for track in tracks:
+        assert float(baselines(track)["constant"]["score"].split()[0]) <= 0.0
