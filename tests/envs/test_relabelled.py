@@ -1,4 +1,4 @@
-"""Labels drawn anew on fixed boards: no answer, return or regret changes, and no constant is good.
+"""New labels on fixed boards: no answer, return or regret changes, and no constant is good.
 
 Maps that nobody was asked about: scores there against a second derivation.
 """
