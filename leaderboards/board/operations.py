@@ -257,6 +257,7 @@ def collect(
         key: private key of the board, if it signs.
 
     Raises:
+        LedgerError: the public project holds a head of the ledger that the ledger has no more.
         OSError: the inbox cannot be read. A single submission that cannot be fetched is reported in its line.
     """
     reading = read_project(inbox, folder, max_age=0)
@@ -264,7 +265,7 @@ def collect(
     files: dict[str, Path] = {}
     for run in reading.runs:
         try:
-            found = sorted((Path(folder) / run.id).glob("*.zip")) or fetch_submissions(inbox, run.id, folder)
+            found = _fetched(inbox, run.id, Path(folder))
         except (OSError, ValueError) as error:
             yield str(error)
             continue
@@ -277,13 +278,29 @@ def collect(
         return
     ledger, public = read_ledger(board), read_project(publish, folder, max_age=0)
     yield public.message
+    for run in public.runs:
+        if isinstance(head := run.config.get("ledger"), str):
+            ledger.check_head(head)
     published = {run.config.get("submission") for run in public.runs}
     accepted = [entry.body["submission"] for entry in ledger.accepted()]
     todo = [files[digest] for digest in accepted if digest in files and digest not in published]
     entity, _, project = publish.partition("/")
     for judgement in judge_all(todo, data, workers, ledger):
-        tracked = log_submission(judgement, Path(folder) / "published", "online", project, entity)
+        about = {"ledger": ledger.head}
+        tracked = log_submission(judgement, Path(folder) / "published", "online", project, entity, about)
         yield f"{judgement.agent}: {tracked.message}"
+
+
+def _fetched(inbox: str, run: str, folder: Path) -> list[Path]:
+    """Return the submissions of a run of an inbox; a run without any is asked for once."""
+    empty = folder / run / "no-submission"
+    found = sorted((folder / run).glob("*.zip"))
+    if not found and not empty.is_file():
+        found = fetch_submissions(inbox, run, folder)
+        if not found:
+            empty.parent.mkdir(parents=True, exist_ok=True)
+            empty.write_bytes(b"")
+    return found
 
 
 def _attended(board: str | Path, path: Path, data: str | None, workers: int, key: str | Path | None) -> str:
@@ -351,16 +368,19 @@ def describe_entry(entry: LedgerEntry) -> str:
     )
 
 
-def show(board: str | Path, key: str | None = None) -> str:
+def show(board: str | Path, key: str | None = None, heads: Sequence[str] = ()) -> str:
     """Check a whole ledger, every signature of it, and return a line for each entry and the digest to compare.
 
     Args:
         board: the ledger.
         key: the public key that the board is known to have; None to trust the key in the ledger.
+        heads: of the ledger that were published, which it must hold.
 
     Raises:
-        LedgerError, OSError: as `read_ledger`.
+        LedgerError, OSError: as `read_ledger` and `Ledger.check_head`.
     """
     ledger = read_ledger(board, key, every_signature=True)
+    for head in heads:
+        ledger.check_head(head)
     lines = [f"{entry.index:>5}  {describe_entry(entry)}" for entry in ledger.entries]
-    return "\n".join((*lines, f"ledger of {len(lines)} entries, digest {ledger.tip}"))
+    return "\n".join((*lines, f"ledger of {len(lines)} entries, head {ledger.head}, digest {ledger.tip}"))

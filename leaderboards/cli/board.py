@@ -24,6 +24,8 @@ def add_commands(commands: Any) -> None:
     _add_verdicts(actions)
     sub = _add_action(actions, "show", _show, "check a ledger and print it", "--board-key board-key.pub", writes=False)
     sub.add_argument("--board-key", metavar="FILE", help="the board's public key, as it is published")
+    help = "a head that was published, <number>:<SHA-256>, which the ledger must still hold; repeatable"
+    sub.add_argument("--head", action="append", metavar="HEAD", help=help)
 
 
 def _add_action(
@@ -126,7 +128,7 @@ def _collect(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    print(operations.show(args.board, read_key(args.board_key)))
+    print(operations.show(args.board, read_key(args.board_key), args.head or ()))
 
 
 def _print_entry(board: str, entry: LedgerEntry) -> None:
@@ -135,5 +137,6 @@ def _print_entry(board: str, entry: LedgerEntry) -> None:
 
 def _print_verdict(board: str, judgement: Judgement, entry: LedgerEntry | None) -> int:
     """Print a judgement and the number of its entry, if it has one; returns 1 for a rejected submission."""
-    print("\n".join([judgement.text, *([f"entry     {entry.index} of {board}"] if entry else [])]))
+    written = [f"entry     {entry.index} of {board}, head {entry.index}:{entry.digest}"] if entry else []
+    print("\n".join([judgement.text, *written]))
     return int(bool(judgement.reason))

@@ -51,6 +51,7 @@ __all__ = [
 NAMESPACE = "valuegym-board"
 MAX_BYTES = 2**28
 MAX_LINE = 2**20
+HEAD = re.compile(r"([0-9]{1,7}):([0-9a-f]{64})")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PUBLIC = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)[a-z0-9@.-]* [A-Za-z0-9+/=]{16,2000}")
 # As ssh-keygen writes it; it would also accept other line breaks and words after the end, and so another digest.
@@ -121,6 +122,35 @@ class Ledger:
     def key(self) -> str:
         """The board's public key, "" where the board does not sign."""
         return str(self.entries[0].body["key"]) if self.entries else ""
+
+    @property
+    def signer(self) -> str:
+        """The board's name and key, as the ledger itself has them, in words."""
+        name = printable(self.entries[0].body["name"], 80)
+        return f"board {name}, {f'signed by {self.key}' if self.key else 'which does not sign'}"
+
+    @property
+    def head(self) -> str:
+        """The newest line, to compare with what others saw: a ledger that lost its end is whole by itself."""
+        return f"{len(self.entries) - 1}:{self.tip}"
+
+    def check_head(self, head: str) -> None:
+        """Check that this ledger holds a line that was once its newest.
+
+        Args:
+            head: as the property gives it, "<number>:<SHA-256>".
+
+        Raises:
+            LedgerError: it does not, so the ledger was cut short or replaced; or this is no head.
+        """
+        found = HEAD.fullmatch(head)
+        _require(found is not None, f"{printable(head)} is no head of a ledger; expected '<number>:<SHA-256>'.")
+        assert found is not None
+        index = int(found[1])
+        _require(
+            index < len(self.entries) and self.entries[index].digest == found[2],
+            f"The ledger does not hold entry {index} as it was published: it was cut short or replaced.",
+        )
 
     def of(self, kind: str) -> Iterator[LedgerEntry]:
         """Return the entries of one kind."""

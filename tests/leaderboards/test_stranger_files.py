@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ import pytest
 
 from valuegym.leaderboards.board import operations
 from valuegym.leaderboards.board.agent_host import decode
+from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.records.record import RecordError, from_text
 from valuegym.leaderboards.records.submission import EXAMPLE, Card, pack, write_submission
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.standings.entries import _is_curve
+from valuegym.leaderboards.tracking import online
 from valuegym.leaderboards.trust import judgement
 from valuegym.leaderboards.trust.ledger import LedgerError, public_key, read_ledger
 from valuegym.leaderboards.verification import verify as verification
@@ -213,3 +216,53 @@ def test_no_memory_outlives_an_agents_process(kind: str, tmp_path: Path) -> None
         Path(root).rmdir()
     assert output.strip() == b"-1", (tmp_path / "log").read_text()
     assert ctypes.CDLL(None)  # the calls exist
+
+
+def test_a_ledger_that_lost_its_end_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is left is whole by itself; the head that was published tells."""
+    board = tmp_path / "board.jsonl"
+    operations.begin(board, "test")
+    operations.open_period(board, tmp_path / "nonce")
+    heads = [f"{entry.index}:{entry.digest}" for entry in read_ledger(board).entries]
+    assert read_ledger(board).head == heads[1]
+    command = ["board", "show", str(board), "--head", heads[0], "--head"]
+    assert main([*command, heads[1]]) == 0 and f"head {heads[1]}" in capsys.readouterr().out
+    board.write_text(board.read_text(encoding="utf-8").splitlines(keepends=True)[0], encoding="utf-8")
+    assert main([*command, heads[1]]) == 2
+    assert "does not hold entry 1 as it was published: it was cut short or replaced" in capsys.readouterr().err
+    for head in ("1", "x:y", f"-1:{'a' * 64}", f"1:{'a' * 64}"):
+        with pytest.raises(LedgerError, match=r"no head of a ledger|as it was published"):
+            read_ledger(board).check_head(head)
+
+
+def test_a_run_without_submissions_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetch(inbox: str, run: str, folder: Path) -> list[Path]:
+        asked.append(run)
+        return []
+
+    monkeypatch.setattr(operations, "fetch_submissions", fetch)
+    for _ in range(3):
+        assert operations._fetched("lab/inbox", "r1", tmp_path) == []
+    assert asked == ["r1"]
+    (tmp_path / "r1" / "a.zip").write_bytes(b"PK")  # it came by another way
+    assert operations._fetched("lab/inbox", "r1", tmp_path) == [tmp_path / "r1" / "a.zip"]
+
+
+def test_a_copy_from_the_future_is_not_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a clock was put back, a copy would else count as new for years."""
+    copy = tmp_path / "wandb" / "read" / "lab--inbox.json"
+    copy.parent.mkdir(parents=True)
+    copy.write_text(json.dumps({"time": time.time() + 1e6, "runs": []}), encoding="utf-8")
+    monkeypatch.setattr(online, "in_child", lambda *_: {"runs": []})
+    assert online.read_project("lab/inbox", tmp_path).message == "lab/inbox: 0 runs read."
+
+
+def test_what_is_not_verified_says_so(honest: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "test" / "walk" / "uniform"
+    folder.mkdir(parents=True)
+    (folder / "seed-1.jsonl").write_bytes(honest[0])
+    for command in ("score", "measures"):
+        assert main([command, str(tmp_path)]) == 0
+        assert capsys.readouterr().out.startswith("Not verified: as the records have it.")
