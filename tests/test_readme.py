@@ -43,7 +43,7 @@ def test_the_main_comparison_is_that_of_the_baselines() -> None:
 
 
 def test_what_constants_score_is_on_the_page_of_baselines() -> None:
-    """By `python -m studies.baselines`: the published board, and every track whose labels are drawn for every episode."""
+    """By `python -m studies.baselines`: the published board, and every track with new labels in each episode."""
     said = re.search(r"best on other boards\s+scores (\S+), and the destination's weight alone (\S+);", README)
     assert said
     board = baselines("preference/published-regret (open-book reference, not ranked)")
