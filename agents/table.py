@@ -29,7 +29,7 @@ AGENTS: dict[str, AgentEntry] = {
         "asks the environment's own solver; the reference for 1",
     ),
     "constant": AgentEntry(
-        "valuegym.agents.constant:constant", "", "the best constant action on training tasks, of 73 where it is weights"
+        "valuegym.agents.constant:constant", "", "the best of 73 constant answers on training tasks"
     ),
     "goal_only": AgentEntry(
         "valuegym.agents.preference.goal_only:GoalOnly",
