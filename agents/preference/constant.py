@@ -47,7 +47,8 @@ class Constant(BatchAgent):
         core: Any = rules(env)
         if not isinstance(core, RewardInference) or core.policy or core.active:
             raise ValueError("Agent 'constant' answers reward weights; it plays in valuegym/RewardInference-v0 only.")
-        self.relabel = bool(core.source.tasks.relabel)
+        source: Any = core.source
+        self.relabel = bool(source.tasks.relabel)
 
     def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
         """Return the same answer for every environment; the search happens once, at the first of them."""

@@ -205,7 +205,9 @@ def beam_search(
         width: of the beam.
         longest: number of steps after which nothing is searched.
     """
-    states, parents, taken = start[None], [], []
+    states = start[None]
+    parents: list[npt.NDArray[np.int64]] = []
+    taken: list[Floats] = []
     for _ in range(longest):
         action = np.repeat(np.array(choices), len(states))
         after = step(np.tile(states, (len(choices), 1)), action)

@@ -98,7 +98,7 @@ def _lines(board: Board, points: Sequence[int], stacked: bool, longest: int) -> 
     """Cells by row and line: [row][line][column]; the heading is row 0, names are cut to their `longest` length."""
     headings, raw = _headings(points), ["raw"] if board.clipped else []
     lines = [[["#", "agent", "score", *headings, "near", "IQM", *raw, "seeds", "status"]]]
-    columns = [[row.numbers.score for row in board.rows]]
+    columns: list[list[NDArray[np.float64] | None]] = [[row.numbers.score for row in board.rows]]
     columns += [[row.at(point) for row in board.rows] for point in (points if headings else ())]
     lengths = [max((len(interval_text(e)) for e in column), default=0) for column in columns]
     for i, row in enumerate(board.rows):
