@@ -9,7 +9,7 @@ BARE := .venv-bare
 DIST := build/dist
 
 PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-FOLDERS := src/valuegym envs agents leaderboards
+FOLDERS := src/valuegym envs agents labelling leaderboards
 TEXTS := $(FOLDERS) examples studies benchmarks tools tests docs README.md CHANGELOG.md Makefile
 METADATA := setup.cfg setup.py pyproject.toml constraints.txt src/valuegym/_version.py
 FILES := $(shell find $(FOLDERS) -type f ! -path '*/__pycache__/*' | sort)
@@ -74,7 +74,7 @@ $(VENV)/language: $(VENV)/installed
 $(TEST)/installed: $(METADATA)
 	$(PYTHON) -m venv $(TEST)
 	$(if $(TORCH_INDEX),$(TEST)/bin/python $(PIP) torch --index-url $(TORCH_INDEX))
-	$(TEST)/bin/python $(PIP) -e ".[agents,control,text,tracking,networks,site,dev]"
+	$(TEST)/bin/python $(PIP) -e ".[agents,control,text,tracking,networks,site,play,completion,label,dev]"
 	@touch $@
 
 # The wheel is built from the source archive, never from the checkout, whose build/ may hold files since deleted.

@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-FOLDERS = ("envs", "agents", "leaderboards")
+FOLDERS = ("envs", "agents", "labelling", "leaderboards")
 
 setup(
     packages=["valuegym"] + [f"valuegym.{p}" for f in FOLDERS for p in (f, *(f"{f}.{s}" for s in find_packages(f)))],

@@ -54,6 +54,11 @@ AGENTS: dict[str, AgentEntry] = {
         "",
         "posterior over weights by regret with exact values; log-uniform prior",
     ),
+    "bayes_mixture": AgentEntry(
+        "valuegym.agents.preference.bayes_mixture:BayesMixture",
+        "",
+        "posterior over weights and over how people answer; nobody tells it how they do",
+    ),
     "active_bayes_regret": AgentEntry(
         "valuegym.agents.preference.active_bayes_regret:ActiveBayesRegret",
         "",
@@ -63,6 +68,14 @@ AGENTS: dict[str, AgentEntry] = {
         "valuegym.agents.preference.active_bayes_regret:by_value_of_information",
         "",
         "bayes_regret that asks the query with the highest expected value of information",
+    ),
+    "value_bayes_mixture": AgentEntry(
+        "valuegym.agents.preference.active_bayes_mixture:by_value_of_information",
+        "",
+        "bayes_mixture that asks the query with the highest expected value of information",
+    ),
+    "random_bayes_mixture": AgentEntry(
+        "valuegym.agents.preference.active_bayes_mixture:at_random", "", "bayes_mixture that asks a query at random"
     ),
     "random_bayes_regret": AgentEntry(
         "valuegym.agents.preference.active_bayes_regret:at_random", "", "bayes_regret that asks a query at random"

@@ -66,6 +66,7 @@ LANGUAGE: dict[str, Environment] = {
     "valuegym/TokenProcess-v0": _core("language", "token_process:TokenProcess", None, "tabular"),
     "valuegym/FollowLanguage-v0": _core("language", _FOLLOW, None, "people"),
     "valuegym/PredictLanguage-v0": _core("language", _FOLLOW, None, "people", horizon=1),
+    "valuegym/CoevolveLanguage-v0": _core("language", "coevolve_language:CoevolveLanguage", None, "people"),
 }
 
 ENVS = PREFERENCE | CONTROL | COEVOLUTION | LANGUAGE

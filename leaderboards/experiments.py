@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import re
@@ -145,6 +144,7 @@ LEARNERS = (
     "regret_library",
     "bayes_partial_return",
     "bayes_regret",
+    "bayes_mixture",
     "oracle",
 )
 EVALUATION_POINTS = (0, 10, 100, 1000)
@@ -212,7 +212,16 @@ _ASKING = replace(
     _inference("asking-regret", "Random boards; the agent asks, answers by regret.", "regret", "random"),
     env_id="valuegym/RewardInferenceActive-v0",
     arguments=json.dumps({"annotator": "regret", "evaluation_points": (0, 1, 3, 10, 30)}),
-    agents=("uniform", "constant", "random_bayes_regret", "active_bayes_regret", "value_bayes_regret", "oracle"),
+    agents=(
+        "uniform",
+        "constant",
+        "random_bayes_regret",
+        "active_bayes_regret",
+        "value_bayes_regret",
+        "random_bayes_mixture",
+        "value_bayes_mixture",
+        "oracle",
+    ),
 )
 _PUBLISHED = [
     _inference(f"published-{name}", f"The published board; answers by {name}.", name, "published", board="published")
@@ -545,6 +554,16 @@ _PEOPLE = [
     )
     for challenge in ("Follow", "Predict")
 ]
+_PEOPLE.append(
+    replace(
+        _PEOPLE[0],
+        id="language/coevolve-people",
+        about="Answer for people that are language models, and are changed by these answers.",
+        env_id="valuegym/CoevolveLanguage-v0",
+        agents=(*FOLLOWERS[:-1], "silent", *LANGUAGE_MODELS, "oracle"),
+        tags=("language", "coevolve"),
+    )
+)
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.id: experiment
     for experiment in (
@@ -581,8 +600,7 @@ def find(name: str) -> Experiment:
         ValueError: for an unknown name; it suggests the nearest, and says how one from outside is loaded.
     """
     if checks.text("experiment", name, "the id of an experiment") not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, 3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = checks.similar(name, EXPERIMENTS)
         raise ValueError(
             f"There is no experiment {name!r} here; `valuegym list` shows those there are, and --plugin FILE.py:NAME "
             f"or --plugin PACKAGE loads others.{hint}"

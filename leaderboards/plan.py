@@ -24,7 +24,7 @@ class Plan(NamedTuple):
     Attributes:
         todo: jobs without a record.
         done: jobs whose record is there.
-        edited: those of `done` whose agent has been edited since.
+        edited: those of `done` whose agent, or the weights of whose model, have been edited since.
     """
 
     todo: list[Job]
@@ -73,12 +73,15 @@ def make_plan(jobs: Sequence[Job], overwrite: bool = False) -> Plan:
         return Plan(list(jobs), [], [])
     todo = [job for job in jobs if not job.path.is_file()]
     done = [job for job in jobs if job.path.is_file()]
-    now: dict[str, Any] = {}
-    for job in done:
-        if job.agent not in now:
-            now[job.agent] = references.origin(job.agent).get("source")
-    edited = [job for job in done if now[job.agent] != agent_of_record(job.path).get("source")]
+    whose = {(job.agent, job.settings) for job in done}
+    now = {(agent, text): _version(references.origin(agent, references.settings_of(text))) for agent, text in whose}
+    edited = [job for job in done if now[job.agent, job.settings] != _version(agent_of_record(job.path))]
     return Plan(todo, done, edited)
+
+
+def _version(about: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the SHA-256s of an agent's source and of the weights of its model, None where there are none."""
+    return about.get("source"), about.get("weights")
 
 
 def why_not(agent: str, experiment: str, data: str | None = None, settings: Mapping[str, Any] | None = None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ("src/valuegym", "envs", "agents", "leaderboards")
+PACKAGE = ("src/valuegym", "envs", "agents", "labelling", "leaderboards")
 STUDIES = ("studies", "benchmarks", "tools")
 
 # First words that leave a reader waiting for the subject: "Return ..." and "Bootstrap interval of ..." do not.

@@ -1,4 +1,4 @@
-"""Imports point one way: envs <- agents <- leaderboards, and in leaderboards from each floor to those below it.
+"""Imports point one way: envs <- agents <- labelling <- leaderboards, and in leaderboards from each floor downwards.
 
 Environments need gymnasium and numpy only.
 
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("envs", "agents", "leaderboards")
+LAYERS = ("envs", "agents", "labelling", "leaderboards")
 FOLDERS = {"valuegym": "src/valuegym"} | {f"valuegym.{layer}": layer for layer in LAYERS}
 ENVS_MAY_LOAD = {"gymnasium", "numpy", "valuegym", *sys.stdlib_module_names}
 
@@ -52,7 +52,11 @@ PURE = {
     "valuegym.agents.control.lqr_preferences",
     "valuegym.agents.control.batched_mlp",
     "valuegym.agents.control.buffer",
+    "valuegym.agents.preference.decisions",
     "valuegym.agents.preference.posterior",
+    "valuegym.agents.preference.response_models",
+    "valuegym.agents.preference.tempering",
+    "valuegym.agents.coevolution.filters",
     "valuegym.agents.preference.values",
     "valuegym.envs.coevolution.dynamics",
     "valuegym.envs.coevolution.metrics",
@@ -61,6 +65,7 @@ PURE = {
     "valuegym.envs.control.grid",
     "valuegym.envs.control.riccati",
     "valuegym.envs.elementary",
+    "valuegym.envs.extras",
     "valuegym.envs.feedback.annotators",
     "valuegym.envs.feedback.answers",
     "valuegym.envs.feedback.calibration",
@@ -78,6 +83,8 @@ PURE = {
     "valuegym.envs.preference.outcomes",
     "valuegym.envs.preference.probes",
     "valuegym.envs.preference.segments",
+    "valuegym.envs.rendering.axes",
+    "valuegym.envs.rendering.candidates",
     "valuegym.envs.rendering.coevolution",
     "valuegym.envs.rendering.control",
     "valuegym.envs.rendering.delivery",

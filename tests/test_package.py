@@ -16,9 +16,9 @@ import pytest
 import valuegym
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("src/valuegym", "envs", "agents", "leaderboards")
+FOLDERS = ("src/valuegym", "envs", "agents", "labelling", "leaderboards")
 HEAVY = ("matplotlib", "networkx", "pandas", "ray", "scipy", "stable_baselines3", "torch", "transformers", "wandb")
-EXTRAS_OF_CI = ("agents", "control", "text", "tracking", "networks", "site", "dev")
+EXTRAS_OF_CI = ("agents", "control", "text", "tracking", "networks", "site", "label", "dev")
 
 
 def run_python(code: str, cwd: Path) -> str:
@@ -60,7 +60,8 @@ def test_importing_twice_warns_of_nothing(tmp_path: Path) -> None:
 
 
 def test_no_bare_top_level_package_is_installed(tmp_path: Path) -> None:
-    code = "import importlib.util as u; print(*filter(u.find_spec, ('envs', 'agents', 'leaderboards', 'src')))"
+    names = ("envs", "agents", "labelling", "leaderboards", "src")
+    code = f"import importlib.util as u; print(*filter(u.find_spec, {names}))"
     assert run_python(code, tmp_path) == ""
 
 

@@ -142,7 +142,7 @@ def test_the_page_with_the_installed_wheel(tmp_path: Path, monkeypatch: pytest.M
     """By commands in processes of their own, from a wheel that is built here and unpacked beside the test."""
     source, target, place = (tmp_path / name for name in ("source", "target", "place"))
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
-    for name in ("src", "envs", "agents", "leaderboards"):
+    for name in ("src", "envs", "agents", "labelling", "leaderboards"):
         shutil.copytree(ROOT / name, source / name, ignore=ignore)
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)

@@ -16,7 +16,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TREE = Path("build/types")
-FOLDERS = {"": "src/valuegym", "envs": "envs", "agents": "agents", "leaderboards": "leaderboards"}
+FOLDERS = {
+    "": "src/valuegym",
+    "envs": "envs",
+    "agents": "agents",
+    "labelling": "labelling",
+    "leaderboards": "leaderboards",
+}
 
 PLANTED = {
     "envs": "def double(x: int) -> int:\n    return 2 * x\n",

@@ -14,6 +14,7 @@ FOLDERS = {
     "valuegym": "src/valuegym",
     "valuegym/envs": "envs",
     "valuegym/agents": "agents",
+    "valuegym/labelling": "labelling",
     "valuegym/leaderboards": "leaderboards",
 }
 SCRIPT = "valuegym = valuegym.leaderboards.__main__:main"

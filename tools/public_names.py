@@ -17,6 +17,7 @@ FOLDERS = {
     "valuegym": "src/valuegym",
     "valuegym.envs": "envs",
     "valuegym.agents": "agents",
+    "valuegym.labelling": "labelling",
     "valuegym.leaderboards": "leaderboards",
 }
 REMAKE = "python tools/public_names.py"

@@ -1,9 +1,9 @@
 """Agents that follow values by the readings of each step; they differ in how they carry an estimate through time.
 
-They play in Follow-v0, Predict-v0 and Coevolve-v0, and in FollowLanguage-v0 and PredictLanguage-v0. A reading is the
-estimate from one step's responses alone (`Channel.estimate`, `readings.most_likely`). In Coevolve-v0 they broadcast
-their estimate, at a share `speaking_rate` of the steps, evenly spaced. Memories are dictionaries of arrays with one row
-for each environment. Shapes: B environments, D value dimensions.
+They play in Follow-v0, Predict-v0 and Coevolve-v0, and in the three of the same names with people that are language
+models. A reading is the estimate from one step's responses alone (`Channel.estimate`, `readings.most_likely`). In
+Coevolve-v0 and CoevolveLanguage-v0 they say their estimate, at a share `speaking_rate` of the steps, evenly spaced.
+Memories are dictionaries of arrays with one row for each environment. Shapes: B environments, D value dimensions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from valuegym.envs import checks
 from valuegym.envs.coevolution.coevolve import Coevolve
 from valuegym.envs.coevolution.follow import Follow
 from valuegym.envs.coevolution.trajectories import extrapolate
+from valuegym.envs.language.coevolve_language import CoevolveLanguage
 from valuegym.envs.language.follow_language import FollowLanguage
 
 __all__ = [
@@ -53,9 +54,9 @@ class Tracker(BatchAgent):
     """Base of the trackers: it decodes observations, keeps memories, and speaks at a share of the steps.
 
     Args:
-        env: Follow-v0, Predict-v0 or Coevolve-v0, or Follow or Predict with people that are language models.
+        env: Follow-v0, Predict-v0 or Coevolve-v0, or one of them with people that are language models.
         seed: unused; trackers are deterministic.
-        speaking_rate: share of the steps of Coevolve-v0 with a broadcast, all by default.
+        speaking_rate: share of the steps of Coevolve-v0 or CoevolveLanguage-v0 in which to speak, all by default.
 
     Raises:
         ValueError: an argument is outside its range, or the environment is another one.
@@ -69,7 +70,7 @@ class Tracker(BatchAgent):
         if not isinstance(core, Follow | Coevolve | FollowLanguage):
             raise ValueError(
                 f"{type(self).__name__} follows values; it plays in Follow-v0, Predict-v0, Coevolve-v0, "
-                "FollowLanguage-v0 and PredictLanguage-v0 only."
+                "FollowLanguage-v0, PredictLanguage-v0 and CoevolveLanguage-v0 only."
             )
         if speaking_rate is not None:
             speaking_rate = checks.real("speaking_rate", speaking_rate, 0, 1)
@@ -97,6 +98,8 @@ class Tracker(BatchAgent):
         """Return the action, with a broadcast where the environment has one."""
         if isinstance(self.core, Coevolve):
             return self.core.action(estimate, broadcast, speaking)
+        if isinstance(self.core, CoevolveLanguage):
+            return self.core.action(estimate, speaking)
         return self.core.action(estimate)
 
     def update(self, reading: Floats, t: npt.NDArray[np.int64], memory: Memory) -> tuple[Floats, Memory]:

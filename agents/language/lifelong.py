@@ -1,8 +1,9 @@
 """Agents that are language models, trained again at every century on the answers of its people.
 
-They play in FollowLanguage-v0 and PredictLanguage-v0. Each keeps one model a row. A step is: take the model of the last
-century (`start="iterative"`) or the first one (`"independent"`), train it on the answers, and answer the items of the
-evaluation with it. The probability of an option is softmax of the mean log-probability of its tokens, everywhere.
+They play in FollowLanguage-v0, PredictLanguage-v0 and CoevolveLanguage-v0, where they always speak. Each keeps one
+model a row. A step is: take the model of the last century (`start="iterative"`) or the first one (`"independent"`),
+train it on the answers, and answer the items of the evaluation with it. The probability of an option is softmax of the
+mean log-probability of its tokens, everywhere.
 
 The memory is a dictionary of arrays with a row for each environment: all weights that are trained, and the votes so
 far. Who writes it to a file (`numpy.savez`) can go on from there, with the same numbers. Needs the extra `text`.
@@ -77,7 +78,7 @@ class Lifelong(BatchAgent):
     """The loop; methods differ in their loss.
 
     Args:
-        env: FollowLanguage-v0 or PredictLanguage-v0.
+        env: FollowLanguage-v0, PredictLanguage-v0 or CoevolveLanguage-v0.
         seed: of the first model and of the order of items.
         method: "sft" (cross-entropy with the shares of answers), "dpo" (direct preference optimisation on votes) or
             "rlhf" (a reward model, then policy gradients under a KL penalty).
@@ -90,12 +91,13 @@ class Lifelong(BatchAgent):
         beta: weight of the penalty for leaving the model that a step begins with (dpo, rlhf). Log-probabilities are
             means over tokens; for sums over ten tokens it would be a tenth.
         centuries: at how many steps it learns; then it is frozen. None for all.
-        model: any causal model; by default a tiny one made from a config and trained in seconds. The parameters that
-            require gradients are trained.
+        model: any causal model, of which the parameters that require gradients are trained, or a folder with one, which
+            gets adapters (`answers.lora`); by default a tiny one made from a config and trained in seconds.
 
     Raises:
         ValueError: an argument is outside its range, or the environment is another one.
-        ImportError: transformers is not installed.
+        FileNotFoundError: there is no such folder.
+        ImportError: transformers is not installed, or peft for the model of a folder.
     """
 
     def __init__(
@@ -111,19 +113,23 @@ class Lifelong(BatchAgent):
         batch: int = 20,
         beta: float = 5.0,
         centuries: int | None = None,
-        model: CausalLM | None = None,
+        model: CausalLM | str | None = None,
     ) -> None:
         super().__init__(env, seed)
         core: Any = rules(env)
         if not isinstance(core, FollowLanguage):
-            raise ValueError("Language models play in FollowLanguage-v0 and PredictLanguage-v0 only.")
+            raise ValueError(
+                "Language models play in FollowLanguage-v0, PredictLanguage-v0 and CoevolveLanguage-v0 only."
+            )
         self.core, self.method = core, METHODS[checks.choice("method", method, METHODS)]
         self.start = checks.choice("start", start, ("iterative", "independent"))
         self.order, self.ahead = checks.integer("order", order, 0, 15), checks.integer("ahead", ahead, 1, 100)
         self.updates, self.batch = checks.integer("updates", updates, 0, 10**6), checks.integer("batch", batch, 1)
         self.lr, self.beta = checks.real("lr", lr, high=1, above=0), checks.real("beta", beta, high=1e3, above=0)
         self.centuries = core.steps if centuries is None else checks.integer("centuries", centuries, 1)
-        self.given = model
+        if not isinstance(model, CausalLM | str | None):
+            raise checks.refusal("model", model, "a CausalLM, or the folder of a model")
+        self.given = answers.lora(causal_lm.load(model)) if isinstance(model, str) else model
 
     def begin(self) -> None:
         """Make the first model, when it is needed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from typing import Any
 
@@ -144,14 +145,22 @@ class ActiveBayesRegret(BatchAgent):
         seed: of the posterior's sample, and of random choices.
         choice: "information" queries the one with the highest expected information gain about the weights, "value"
             the one with the highest expected value of information for the policy, "random" any.
+        belief: the posterior of one episode, made of its first query and the seed; with the methods of `Belief`.
 
     Raises:
         ValueError: the environment is not one that it plays in, its rules cannot be given (`agents.base.rules`), or
             `choice` is unknown.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int = 0, choice: str = "information") -> None:
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        seed: int = 0,
+        choice: str = "information",
+        belief: Callable[[Query, int], Any] = Belief,
+    ) -> None:
         super().__init__(env, seed)
+        self.belief = belief
         core: Any = rules(env)
         if not getattr(core, "active", False) or core.policy:
             raise ValueError(
@@ -160,16 +169,16 @@ class ActiveBayesRegret(BatchAgent):
             )
         self.choice = checks.choice("choice", choice, CHOICES)
 
-    def act(self, observation: Any, memory: list[Belief] | None, start: Mask) -> tuple[Any, list[Belief]]:
+    def act(self, observation: Any, memory: list[Any] | None, start: Mask) -> tuple[Any, list[Any]]:
         """Return the estimates at evaluation points (0 elsewhere), and the acquisition value of each candidate."""
         rows = unstack(observation)
         beliefs = [
-            _updated(read(row), Belief(read(row), self.seed) if memory is None or start[i] else memory[i])
+            _updated(read(row), self.belief(read(row), self.seed) if memory is None or start[i] else memory[i])
             for i, row in enumerate(rows)
         ]
         return np.stack([self._answer(row, belief) for row, belief in zip(rows, beliefs, strict=True)]), beliefs
 
-    def _answer(self, row: dict[str, Any], belief: Belief) -> Any:
+    def _answer(self, row: dict[str, Any], belief: Any) -> Any:
         """Return the action (d + K,) in one environment."""
         query, candidates = read(row), read_candidates(row)
         estimate = belief.estimate() if query.is_evaluation_point else np.zeros(query.features.shape[-1])
@@ -182,7 +191,7 @@ class ActiveBayesRegret(BatchAgent):
         return np.append(estimate / max(np.abs(estimate).max(), 1e-12), values).astype(np.float32)
 
 
-def _updated(query: Query, belief: Belief) -> Belief:
+def _updated(query: Query, belief: Any) -> Any:
     """Return a belief after the answer that a query shows, if there is one."""
     label = comparisons.check_answer(query.answer)
     return belief if np.isnan(label) else belief.learn(query.pair, label)

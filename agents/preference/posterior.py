@@ -20,6 +20,7 @@ import numpy as np
 
 from valuegym.agents.divergence import DivergenceError
 from valuegym.agents.preference.comparisons import Comparison, check_counts, check_labels
+from valuegym.agents.preference.tempering import HALVINGS, bisect
 from valuegym.agents.preference.values import OptimalValues
 from valuegym.envs import checks
 from valuegym.envs import mdp as tabular
@@ -46,7 +47,6 @@ MAGNITUDES = (0.1, 100.0)  # of a weight, in units of reward at temperature 1
 DRAWS = 2048  # from the prior
 PARTICLES = 256  # carried through annealing; half as many effective draws are enough not to anneal
 MOVES = 4  # Metropolis steps of each kind after each resampling
-HALVINGS = 40  # of the range in which the next power of the likelihood is sought
 STAGES = (3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)  # answers
 _LOW, _HIGH = np.log(MAGNITUDES)
 
@@ -145,13 +145,7 @@ def _largest_step(base: Floats, logs: Floats, rest: float) -> float:
     def enough(step: float) -> bool:
         return 1 / (normalise(base + step * logs) ** 2).sum() >= PARTICLES / 2  # Kish's effective sample size
 
-    if enough(rest):
-        return rest
-    low, high = 0.0, rest
-    for _ in range(HALVINGS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if enough(middle) else (low, middle)
-    return high
+    return bisect(enough, rest)
 
 
 def _wander(weights: Floats, root: Floats, rng: np.random.Generator) -> Floats:

@@ -106,7 +106,7 @@ class FollowLanguage:
         respondents: int = 20,
     ) -> None:
         self.people = recorded.load(people)
-        self.hashes = (self.people.sha256,)
+        self.hashes: tuple[str, ...] = (self.people.sha256,)
         training, bank = self.people.training, self.people.bank
         self.bank_training, self.bank_evaluated = bank[training], bank[~training]
         self.histories, centuries = self.people.answers.shape[:2]
@@ -148,8 +148,11 @@ class FollowLanguage:
 
     def collect(self, task: Task, t: Array) -> Array:
         """Return how many people chose each option (B, I, 4) at steps t (B,), 0 for items that are not asked."""
+        return self.drawn(task, t, self._training[task.history, t])
+
+    def drawn(self, task: Task, t: Array, probabilities: Array) -> Array:
+        """Return how many people chose each option (B, I, 4) at steps t (B,), given probabilities (B, I, 4)."""
         B, size = task.panel.shape
-        probabilities = self._training[task.history, t]
         draws = keys.uniform(keys.mix(task.key, t)[:, None], 0, np.arange(size * self.respondents))
         limits = np.cumsum(probabilities, -1)[:, :, None, :-1]
         chosen = (draws.reshape(B, size, self.respondents)[..., None] >= limits).sum(-1)
@@ -168,6 +171,10 @@ class FollowLanguage:
     def truth(self, task: Task, state: State) -> Array:
         """Return the people's answers (B, J, 4) to the items of the evaluation, `horizon` steps ahead."""
         return self._target[task.history, np.minimum(state.t, self.steps - 1) + self.horizon]
+
+    def present(self, task: Task, state: State) -> Array:
+        """Return the people's answers (B, J, 4) to the items of the evaluation at this step."""
+        return self._target[task.history, state.t]
 
     def stated(self, action: Array) -> Array:
         """Return the shares (B, J, 4) that an action (B, J*4) states."""
@@ -204,8 +211,11 @@ class FollowLanguage:
 
     def action(self, values: Array) -> Array:
         """Return the action (B, J*4) of people of these values (B, D)."""
-        shares = readings.choice_shares(self.bank_evaluated.loadings, self._there_evaluated, values)
-        return self.as_action(shares)
+        return self.as_action(self.shares_of(values))
+
+    def shares_of(self, values: Array) -> Array:
+        """Return the answers (B, J, 4) of people of these values (B, D) to the items of the evaluation."""
+        return readings.choice_shares(self.bank_evaluated.loadings, self._there_evaluated, values)
 
     def as_action(self, shares: Array) -> Array:
         """Return the action (B, J*4) that states probabilities (B, J, 4) of options."""
@@ -237,7 +247,7 @@ class FollowLanguage:
         """
         vectors = self.vector(np.stack([self.stated(action) for action in actions], 1))
         truth = self.vector(np.stack([self.truth(task, state) for state in states[:-1]], 1))
-        now = self.vector(np.stack([self._target[task.history, state.t] for state in states[:-1]], 1))
+        now = self.vector(np.stack([self.present(task, state) for state in states[:-1]], 1))
         naive = self.vector(np.stack([self.stated(self.persistence(task, state)) for state in states[:-1]], 1))
         x, y = vectors - now[:, :1], truth - now[:, :1]
         norms = np.sqrt((x**2).sum(-1)), np.sqrt((y**2).sum(-1))
@@ -256,5 +266,8 @@ class FollowLanguage:
         """Draw the values read from this step's answers as bars, and those of the last action as marks."""
         read = self.vector(self.stated(self.persistence(task, states[-1])))[0]
         stated = self.vector(self.stated(actions[-1]))[0] if actions else None
-        caption = f"step {int(states[-1].t[0])} of {self.steps}"
-        return rendering.values(mode, self.people.bank.names, read, stated, caption)
+        return rendering.values(mode, self.people.bank.names, read, stated, self.caption(states[-1]))
+
+    def caption(self, state: State) -> str:
+        """Return the caption of a picture."""
+        return f"step {int(state.t[0])} of {self.steps}: what people value"

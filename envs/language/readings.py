@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FLOOR", "choice_shares", "most_likely", "normalised", "value_log_odds"]
+__all__ = ["FLOOR", "centred_logs", "choice_shares", "most_likely", "normalised", "value_log_odds"]
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
@@ -41,11 +41,17 @@ def value_log_odds(loadings: Floats, there: Array, shares: Floats) -> Floats:
 
     For each value the mean over the items about it of sum_k loading_k log p_k, with p_k of at least FLOOR.
     """
-    logs = np.where(there, np.log(np.maximum(shares, FLOOR)), 0.0)
-    centred = np.where(there, logs - logs.sum(-1, keepdims=True) / there.sum(-1, keepdims=True), 0.0)
     bears = loadings.any(1).sum(0)
-    vector: Floats = np.einsum("...ik,ikd->...d", centred, loadings) / np.maximum(bears, 1)
+    vector: Floats = np.einsum("...ik,ikd->...d", centred_logs(there, shares), loadings) / np.maximum(bears, 1)
     return vector
+
+
+def centred_logs(there: Array, shares: Floats) -> Floats:
+    """Return log p of answers (..., I, 4), p at least FLOOR, minus its mean over the options that are there."""
+    logs = np.where(there, np.log(np.maximum(shares, FLOOR)), 0.0)
+    total = ((logs[..., 0] + logs[..., 1]) + (logs[..., 2] + logs[..., 3]))[..., None]  # in this order everywhere
+    centred: Floats = np.where(there, logs - total / there.sum(-1, keepdims=True), 0.0)
+    return centred
 
 
 def most_likely(loadings: Floats, there: Array, counts: Floats) -> Floats:

@@ -19,12 +19,15 @@ __all__ = [
     "add_command",
     "add_commitment",
     "add_data",
+    "add_format",
     "add_plugin",
+    "add_quiet",
     "add_results",
     "add_settings",
     "add_track",
     "add_workers",
     "load_plugins",
+    "parse_setting",
     "positive",
     "read_board",
     "read_commitment",
@@ -32,6 +35,10 @@ __all__ = [
     "tracking_mode",
 ]
 
+OF_AGENT = (
+    "a setting of the agent's constructor, as JSON or text; repeatable; the agent's name in records gets a hash of its "
+    "settings"
+)
 Function = Callable[[argparse.Namespace], int | None]  # carries out a parsed command; None is exit status 0
 
 
@@ -48,7 +55,18 @@ def add_command(
     )
     if function is not None:
         sub.set_defaults(function=function)
+        add_quiet(sub)
     return sub
+
+
+def add_quiet(sub: argparse.ArgumentParser) -> None:
+    """Add the option that keeps progress and notes back."""
+    sub.add_argument(
+        "--quiet",
+        action="store_true",
+        default=argparse.SUPPRESS,  # so that it may stand before the command or after it
+        help="print results and errors only, no progress and no notes",
+    )
 
 
 def add_results(sub: argparse.ArgumentParser, what: str = "results folder") -> None:
@@ -75,20 +93,24 @@ def add_plugin(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def add_settings(sub: argparse.ArgumentParser) -> None:
-    """Add the option that gives settings of an agent."""
+def add_settings(sub: argparse.ArgumentParser, help: str = OF_AGENT) -> None:
+    """Add the option that gives settings, of an agent by default."""
     sub.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        type=_setting,
-        help="a setting of the agent's constructor, as JSON or text; repeatable; the agent's name in records gets a "
-        "hash of its settings",
+        type=parse_setting,
+        help=help,
     )
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return name and value of NAME=VALUE, the value read as JSON where it is some, else as a text.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not of this form.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not a setting; expected NAME=VALUE, as in width=32")
@@ -102,6 +124,15 @@ def load_plugins(args: argparse.Namespace) -> None:
     """Load the experiments that --plugin names."""
     for text in args.plugin:
         experiments.load(text)
+
+
+def add_format(sub: argparse.ArgumentParser) -> None:
+    """Add the option that prints tables for programs."""
+    sub.add_argument(
+        "--format",
+        choices=("csv", "json", "latex"),
+        help="print the standings in this format, and all else to the errors' stream (default: tables for people)",
+    )
 
 
 def add_workers(sub: argparse.ArgumentParser) -> None:

@@ -4,7 +4,8 @@
 
 Needs the extra `text`. A unit is a seed: of the agent, of the items that are asked and of the answers; seeds 0 to 5
 meet histories 0 to 5. What an agent answers at a step is scored against the people of this century (Follow) and of the
-next one (Predict): none of them knows which is asked, but `theta`.
+next one (Predict): none of them knows which is asked, but `theta`. In Coevolve agents play again, among people whom
+they change.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ from valuegym.envs.language import people, readings
 from valuegym.envs.language.item_bank import MOST
 from valuegym.leaderboards import experiments
 
-CHALLENGES = {"Follow": "valuegym/FollowLanguage-v0", "Predict": "valuegym/PredictLanguage-v0"}
+COEVOLVE = "Coevolve"
+CHALLENGES = {name: f"valuegym/{name}Language-v0" for name in ("Follow", "Predict", COEVOLVE)}
 NUMBERS = ("persistence", "frozen", "kalman", "theta", "extrapolative")
+SILENT = "silent"  # in Coevolve alone
 MODELS = experiments.LANGUAGE_MODELS
+DRAWN = ("persistence", *MODELS)
 SHORT = ("frozen_sft", "lifelong_sft", "lifelong_dpo", "extrapolative_dpo")  # of the demonstration
 LAST = 3  # centuries, in which a frozen model is oldest
 MEASURES = ("cosine", "distance", "norm ratio", "squared error")
+INFLUENCE = 5  # of MEASURES and the score, in Coevolve alone
 
 
 def task_of(core: Any, seed: int) -> tuple[Any, Any]:
@@ -50,10 +55,13 @@ def actions_of(name: str, challenge: str, seed: int) -> list[Array]:
 
 
 def measure(name: str, challenge: str, seed: int) -> list[list[float]]:
-    """Return the score, repeated, and what MEASURES names, at each of nine centuries (5, 9)."""
+    """Return the score, repeated, and what MEASURES names, at each of nine centuries (5, 9), in Coevolve influence too.
+
+    Influence is the distance of the people's vector from that of the counterfactual people, after the step.
+    """
     core: Any = gym.make(CHALLENGES[challenge]).unwrapped.core  # type: ignore[attr-defined]
     task, start = task_of(core, seed)
-    asked_in = challenge if name == "theta" else "Follow"
+    asked_in = challenge if name == "theta" or challenge == COEVOLVE else "Follow"
     played = rollouts.play(core, task, rollouts.replayed(np.stack(actions_of(name, asked_in, seed), 1)), start)
     naive, best = core.references(task)
     score = float((played.returns[0] - naive[0]) / (best[0] - naive[0]))
@@ -61,16 +69,20 @@ def measure(name: str, challenge: str, seed: int) -> list[list[float]]:
     y = core.vector(np.concatenate([core.truth(task, state) for state in played.states[:-1]]))
     norms = np.linalg.norm(x, axis=1), np.linalg.norm(y, axis=1)
     steps = zip(played.states[:-1], played.actions, strict=True)
-    error = [-core.reward(task, state, action, state)[0] for state, action in steps]
+    error = [((core.stated(a) - core.truth(task, state)) ** 2).sum(-1).mean() for state, a in steps]
     rows = [(x * y).sum(1) / (norms[0] * norms[1]), np.linalg.norm(x - y, axis=1), norms[0] / norms[1], error]
+    if challenge == COEVOLVE:
+        sides = (np.concatenate([f(task, state) for state in played.states[1:]]) for f in (core.truth, core.natural))
+        rows.append(np.linalg.norm(np.subtract(*map(core.vector, sides)), axis=1))
     return harness.rounded([[score] * len(x), *rows], 4)
 
 
 def jobs(options: Options) -> Iterator[list[Key]]:
     """Yield one job for each agent and seed."""
     for seed in range(options.units):
-        for name in (*NUMBERS, *(SHORT if options.short else MODELS)):
-            yield [(name, challenge, seed) for challenge in CHALLENGES]
+        for name in (*NUMBERS, SILENT, *(SHORT if options.short else MODELS)):
+            own, others = [(name, COEVOLVE, seed)], [(name, challenge, seed) for challenge in ("Follow", "Predict")]
+            yield from [own] if name == SILENT else [others, own]
 
 
 def run(keys: Sequence[Key], options: Options) -> list[list[list[float]]]:
@@ -97,51 +109,117 @@ def fit_of_people() -> list[str]:
     return [f"{number:.3f}" for number in numbers]
 
 
+def cells_of(records: Records, challenge: str) -> dict[str, Array]:
+    """Return by agent the values (units, 5 or 6, 9) in a challenge, of the seeds that all of them have played."""
+    every = {key: values for key, values in harness.columns(records).items() if key[1] == challenge}
+    units = min(map(len, every.values()), default=0)
+    return {
+        name: np.array(every[name, challenge][:units])
+        for name in (*NUMBERS, SILENT, *MODELS)
+        if (name, challenge) in every
+    }
+
+
+def measures_of(challenge: str) -> dict[str, int]:
+    """Return the columns of a challenge and where their values are."""
+    columns = {name: i for i, name in enumerate(MEASURES[:3], 1)}
+    return columns | ({"influence": INFLUENCE} if challenge == COEVOLVE else {})
+
+
+def later(cells: Mapping[str, Array], challenge: str) -> list[str]:
+    """Return what language models have less `frozen_sft` in the last centuries, as a heading and a table."""
+    late = {name: (values - cells["frozen_sft"])[..., -LAST:].mean(-1) for name, values in cells.items()}
+    rows = [
+        [f"`{name}`", *(report.estimate(late[name][:, i]) for i in measures_of(challenge).values())]
+        for name in MODELS[1:]
+        if name in late
+    ]
+    heading = f"## Less `frozen_sft`, in the last {LAST} centuries of {challenge}"
+    return [heading, report.table(("agent", *measures_of(challenge)), rows)]
+
+
+def lengths(found: Mapping[str, Mapping[str, Array]]) -> list[str]:
+    """Return ratios of norms of language models in parts of the history, and who is longer than the people there."""
+    parts = {f"first {LAST}": slice(None, LAST), "all": slice(None), f"last {LAST}": slice(-LAST, None)}
+    ratio = {
+        (challenge, name): {part: report.estimate(values[:, 3, which].mean(-1)) for part, which in parts.items()}
+        for challenge, cells in found.items()
+        for name, values in cells.items()
+        if name in MODELS
+    }
+    rows = [[challenge, f"`{name}`", *each.values()] for (challenge, name), each in ratio.items()]
+    longer = []
+    for part in ("all", f"last {LAST}"):
+        names = [f"`{name}` ({challenge})" for (challenge, name), each in ratio.items() if each[part].low > 1]
+        longer.append(f"{part} centuries: {', '.join(names) or 'none'}")
+    return [
+        "## Overshoot: ratio of norms",
+        report.table(("challenge", "agent", *(f"{part} centuries" for part in parts)), rows),
+        f"Longer than the people's, with the whole interval above 1, in {'; in the '.join(longer)}.",
+    ]
+
+
+def difference(cells: Mapping[str, Array], first: str, second: str, measure: int) -> report.Estimate:
+    """Return by how much a measure of the first agent is larger, mean over centuries."""
+    return report.estimate((cells[first] - cells[second])[:, measure].mean(-1))
+
+
 def pages(records: Records, options: Options) -> Mapping[str, str]:
     """Return the page and its figure."""
-    cells = {key: np.array(values) for key, values in harness.columns(records).items()}
-    names = [name for name in (*NUMBERS, *MODELS) if (name, "Follow") in cells]
-    units = len(cells[names[0], "Follow"])
+    found = {challenge: cells_of(records, challenge) for challenge in CHALLENGES}
     parts, panels = [], []
-    for challenge in CHALLENGES:
-        rows = []
-        for name in names:
-            mean = cells[name, challenge].mean(-1)  # (units, 5)
-            rows.append([f"`{name}`", *(report.estimate(mean[:, i]) for i in (1, 2, 3, 0))])
-        parts += [f"## {challenge}", report.table(("agent", *MEASURES[:3], "score"), rows)]
-        for i, title in ((1, "cosine"), (2, "distance")):
-            lines = {
-                name: [report.estimate(column) for column in cells[name, challenge][:, i].T]
-                for name in names
-                if name in ("persistence", *MODELS)
-            }
-            panels.append(figures.Panel(f"{challenge}: {title}", "century", title, figures.curves(lines), limits=None))
-    ahead = cells["frozen_sft", "Follow"][:, 2].mean(-1) - cells["lifelong_sft", "Follow"][:, 2].mean(-1)
-    behind = cells["lifelong_dpo", "Follow"][:, 2].mean(-1) - cells["frozen_sft", "Follow"][:, 2].mean(-1)
-    frozen = cells["frozen_sft", "Follow"][..., -LAST:]
-    late = {name: (cells[name, "Follow"][..., -LAST:] - frozen).mean(-1) for name in names if name in MODELS[1:]}
-    differences = [[f"`{name}`", *(report.estimate(found[:, i]) for i in (1, 2, 3))] for name, found in late.items()]
-    head = ("r", "least r of a century", "r of changes", "slope of changes", "mean error of probabilities")
+    for challenge, cells in found.items():
+        rows = [
+            [f"`{name}`", *(report.estimate(values[:, i].mean(-1)) for i in (*measures_of(challenge).values(), 0))]
+            for name, values in cells.items()
+        ]
+        parts += [f"## {challenge}", report.table(("agent", *measures_of(challenge), "score"), rows)]
+        for title in ("cosine", "distance", *(["influence"] if challenge == COEVOLVE else [])):
+            lines = [
+                figures.Curve(name, [report.estimate(column) for column in values.T], DRAWN.index(name))
+                for name, values in (
+                    (name, cells[name][:, measures_of(challenge)[title]]) for name in DRAWN if name in cells
+                )
+            ]
+            panels.append(figures.Panel(f"{challenge}: {title}", "century", title, lines, limits=None))
+    follow, coevolve = found["Follow"], found[COEVOLVE]
+    ahead, behind = (
+        difference(follow, "frozen_sft", "lifelong_sft", 2),
+        difference(follow, "lifelong_dpo", "frozen_sft", 2),
+    )
+    parts.append(
+        f"In Coevolve, over {len(coevolve['frozen_sft'])} seeds, cosine, distance and ratio of norms compare with the "
+        "people whom the agent has changed; the influence is the distance (nats) of their vector from that of the "
+        "counterfactual people, after each century. Score 0 is persistence in silence, 1 a reference that knows "
+        f"people, counterfactual people and the surrogate. `{SILENT}` is `kalman` without a word. `frozen_sft` moves "
+        f"people by {difference(coevolve, 'frozen_sft', 'lifelong_sft', INFLUENCE)} more than `lifelong_sft`. Not "
+        f"played in Coevolve: {', '.join(f'`{name}`' for name in follow if name not in coevolve) or 'none'}."
+    )
+    units = len(follow["frozen_sft"])
+    fit = ("r", "least r of a century", "r of changes", "slope of changes", "mean error of probabilities")
     texts = [
         "# People and agents that are language models",
         "People of ten centuries in six histories are tiny models of Llama's architecture, fitted to the choice "
         "shares of populations whose nineteen values move; their answers to items that they were not fitted to are "
         "recorded. An agent is given, century by century, what twenty people answer to each of 80 items, and says "
-        f"how they answer 95 others. Means over nine centuries and {units} seeds (each another history, agent, and "
-        "draw of items and answers) with 95% bootstrap intervals over seeds. Cosine, distance (nats) and ratio of "
-        "norms compare vectors of values (log-odds) of the agent's answers with those of the people's; the score is "
-        "the skill in squared error of probabilities, 0 for persistence, 1 for the oracle.",
+        "how they answer 95 others; in Coevolve people read these answers, and a surrogate of language models says how "
+        "they change ([its fit](language-surrogate.md), [models trained live](language-live.md)). Means over nine "
+        f"centuries and {units} seeds (each another history, agent, and draw of items and answers) with 95% bootstrap "
+        "intervals over seeds. Cosine, distance (nats) and ratio of norms compare vectors of values (log-odds) of the "
+        "agent's answers with those of the people's; the score is the skill in squared error of probabilities, 0 for "
+        "persistence, 1 for the oracle.",
         "Written by `python -m studies.language.people_tracks`, which needs the extra `text`.",
         "## People against their populations",
-        report.table(head, [fit_of_people()]),
+        report.table(fit, [fit_of_people()]),
         *parts,
         "`frozen_sft` is `lifelong_sft` that stops after the first century; `frozen` and the other trackers know the "
         "loadings of items on values, which language models do not. "
-        f"In Follow, the distance of `lifelong_sft` is smaller than that of `frozen_sft` by {report.estimate(ahead)}; "
-        f"that of `lifelong_dpo` is larger by {report.estimate(behind)}.",
-        f"## Less `frozen_sft`, in the last {LAST} centuries of Follow",
-        report.table(("agent", *MEASURES[:3]), differences),
-        f"![Cosine and distance over nine centuries]({options.name}.svg)",
+        f"In Follow, the distance of `lifelong_sft` is smaller than that of `frozen_sft` by {ahead}; "
+        f"that of `lifelong_dpo` is larger by {behind}.",
+        *later(follow, "Follow"),
+        *later(coevolve, COEVOLVE),
+        *lengths({challenge: cells for challenge, cells in found.items() if challenge != "Predict"}),
+        f"![Cosine, distance and influence over nine centuries]({options.name}.svg)",
         *(() if options.short else CONCLUSIONS),
     ]
     return {".md": report.page(*texts), ".svg": figures.draw(panels, 2)}
@@ -150,9 +228,11 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
 CONCLUSIONS: tuple[str, ...] = (
     "**Cosine hides overshooting.** A vote says which option more people chose and not how many, and a reward model "
     "that is added to what the last century left counts it twice. `lifelong_rlhf` is ahead of the frozen model by "
-    "cosine, and far behind it by distance, with vectors more than twice as long as the people's. `lifelong_dpo` "
-    "points better than the frozen model in the last centuries only, is longer there, and no nearer. `lifelong_sft`, "
-    "whose loss says how many, and those that start again at each century do not overshoot.",
+    "cosine, and far behind it by distance, with vectors more than twice as long as the people's over all centuries of "
+    "Follow. Of `lifelong_dpo` overshoot holds for the last centuries alone: there its vectors are longer than the "
+    "people's, and point better than those of the frozen model, but are no nearer; in the first centuries they are too "
+    "short, and over all neither. In Coevolve, where people come to meet it, its vectors are longer over all "
+    "centuries. `lifelong_sft`, whose loss says how many, and those that start again at each century do not overshoot.",
     "**Settings** were chosen in about ten runs of two or three episodes on the same six histories, with other "
     "draws of people and items: the budget (80 items, after 40), the weight of DPO (5, after 0.1, 0.5 and 1; kept "
     "because DPO was then ahead of the frozen model by cosine and behind it by distance) and those of the other "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,23 @@ def test_what_a_header_says_of_an_agent(folder: Path) -> None:
         file.write("# edited\n")
     assert references.origin("my_agent.py:Fixed")["source"] != first["source"]
     assert references.origin("regret") == {}
+
+
+def test_a_header_holds_the_digest_of_a_models_weights(tmp_path: Path) -> None:
+    """Of the content of all its files: size and time of a change say nothing."""
+    model, weights = tmp_path / "model", tmp_path / "model" / "model.safetensors"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    found = []
+    for content in (b"12345678", b"12345679", b"12345678"):
+        weights.write_bytes(content)
+        os.utime(weights, ns=(0, 0))
+        found.append(references.origin("language", {"model": str(model)}))
+    assert found[0] == found[2] != found[1] and len(found[0]["weights"]) == 64
+    assert references.origin("lifelong_sft", {"model": str(model)})["weights"] == found[0]["weights"]
+    (tmp_path / "mine.py").write_text("model = 1\n")
+    one = references.origin("language", {"model": f"{tmp_path}/mine.py:model"})["weights"]
+    (tmp_path / "mine.py").write_text("model = 2\n")
+    assert references.origin("language", {"model": f"{tmp_path}/mine.py:model"})["weights"] != one
+    for settings in ({"model": str(tmp_path / "none")}, {"model": 3}, {"lr": 0.1}):
+        assert "weights" not in references.origin("language", settings)

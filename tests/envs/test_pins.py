@@ -117,6 +117,7 @@ def worlds(folder: Path) -> dict[str, World]:
         "few people": World(lock_in, {"people": 5, "steps": 6}),
         "another world": World(tokens, {"vocabulary": 3, "length": 7, "prompts": 3, "world": 11, "pair": 2.0}),
         "few answers": World("valuegym/FollowLanguage-v0", {"budget": 7, "respondents": 3, "horizon": 2, "steps": 5}),
+        "loud": World("valuegym/CoevolveLanguage-v0", {"budget": 7, "influence": 0.6, "retention": 0.8, "steps": 5}),
         "rotated": World(lqr, {"distractors": 3, "rotated": True, "noise": 0.1}),
         "rotated, by costs": World(
             preferences,

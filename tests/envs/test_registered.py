@@ -56,6 +56,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("valuegym/LQR-v0", {"distractors": 3, "rotated": True, "noise": 0.1}),
     ("valuegym/TokenProcess-v0", {"vocabulary": 3, "length": 2, "prompts": 1, "reward": "hidden"}),
     ("valuegym/FollowLanguage-v0", {"steps": 3, "budget": 2, "respondents": 1, "horizon": 7}),
+    ("valuegym/CoevolveLanguage-v0", {"steps": 3, "budget": 2, "respondents": 1, "influence": 0.6, "retention": 0.9}),
     (POLICY, {"annotator": "regret-noiseless", "split": "train", "evaluation_points": [0, 1, 2], "length": 5}),
 ]
 CASES = pytest.mark.parametrize(("id", "kwargs"), VARIANTS, ids=lambda x: x if isinstance(x, str) else json.dumps(x))

@@ -62,6 +62,7 @@ def test_the_programme_is_complete() -> None:
         "language/token-process",
         "language/follow-people",
         "language/predict-people",
+        "language/coevolve-people",
     }
     kinds = ("human", "relabelled", "unseen")
     assert set(HUMAN) == {f"preference/{kind}-{name.lower()}" for kind in kinds for name in datasets.CONDITIONS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from valuegym.agents import make
+from valuegym.agents.language import model_files
 from valuegym.agents.language.language_agent import LanguageAgent, model_for
 from valuegym.envs.language.words import choices, words_for
 
@@ -129,6 +131,28 @@ def test_a_tiny_model_from_a_folder(tmp_path: Path) -> None:
         for source in (model, tmp_path / "model")
     )
     assert (one == two).all() and set(one.tolist()) <= {0, 1, 2, 3}
+
+
+@needs_transformers
+def test_a_changed_model_is_noticed(tmp_path: Path) -> None:
+    from valuegym.agents.language.causal_lm import save, tiny
+    from valuegym.leaderboards.plan import make_plan
+    from valuegym.leaderboards.records.record import read_record
+    from valuegym.leaderboards.run import jobs, run
+
+    save(tiny(texts_of_delivery(), width=16, layers=1, heads=2), tmp_path / "model")
+    settings = {"model": str(tmp_path / "model")}
+    path = run("language", "language/token-process", 0, tmp_path / "results", settings=json.dumps(settings))
+    found = read_record(path).provenance["agent"]
+    assert found == {"settings": settings, "weights": model_files.digest(model_files.find(tmp_path / "model"))}
+    [job] = jobs(["language"], ["language/token-process"], tmp_path / "results", [0], settings=settings)
+    assert make_plan([job]).done == [job] and not make_plan([job]).edited
+    weights = tmp_path / "model" / "model.safetensors"
+    before, content = weights.stat(), bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert make_plan([job]).edited == [job]
 
 
 def test_files_that_only_their_owner_reads_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -21,7 +22,7 @@ from valuegym.agents.language.causal_lm import CausalLM  # noqa: E402
 from valuegym.agents.language.lifelong import METHODS, Lifelong  # noqa: E402
 from valuegym.envs.language.item_bank import MOST  # noqa: E402
 
-FOLLOW = "valuegym/FollowLanguage-v0"
+FOLLOW, COEVOLVE = "valuegym/FollowLanguage-v0", "valuegym/CoevolveLanguage-v0"
 
 
 def env(**kwargs: Any) -> Any:
@@ -210,8 +211,31 @@ def test_arguments_are_refused_by_name(settings: dict[str, Any], message: str) -
 
 
 def test_other_environments_are_refused() -> None:
-    with pytest.raises(ValueError, match="FollowLanguage-v0 and PredictLanguage-v0 only"):
+    with pytest.raises(ValueError, match="FollowLanguage-v0, PredictLanguage-v0 and CoevolveLanguage-v0 only"):
         make("lifelong_sft", gym.make("valuegym/Follow-v0"))
+
+
+def test_in_coevolve_they_say_aloud_what_they_answer_in_follow() -> None:
+    """As long as people answer the same: at the first step."""
+    answered = {}
+    for id in (FOLLOW, COEVOLVE):
+        place = gym.make(id, budget=20)
+        one = Lifelong(place, model=untrained(), updates=2, batch=10)
+        answered[id], _ = one.predict(place.reset(seed=0)[0])
+        assert place.action_space.contains(answered[id])
+    assert np.array_equal(answered[FOLLOW], answered[COEVOLVE][:-1]) and answered[COEVOLVE][-1] == 1
+
+
+def test_a_model_in_a_folder_gets_adapters(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    causal_lm.save(untrained(), tmp_path / "model")
+    one = begun(model=str(tmp_path / "model"))
+    size = sum(p.numel() for p in one.lm.model.parameters())
+    assert 0 < len(one.weights()) < size / 2
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        agent(model=str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="model is 3; expected a CausalLM, or the folder of a model"):
+        agent(model=3)
 
 
 # ---------------------------------------------------------------- what they reach

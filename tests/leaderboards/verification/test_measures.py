@@ -43,6 +43,19 @@ def test_records_are_verified_and_measured(agent: str, id: str, tmp_path: Path) 
     assert id in text and agent[:11] in text and all(name in text for name in found)
 
 
+@pytest.mark.parametrize("challenge", ["follow", "coevolve"])
+def test_records_among_people_that_are_language_models(challenge: str, tmp_path: Path) -> None:
+    """They are verified, and measured in the very histories in which they were played."""
+    path = run("persistence", f"language/{challenge}-people", 0, tmp_path)
+    assert verify(path).reason == ""
+    record = read_record(path)
+    found = measures.measure(record)
+    assert all(value.shape == (6,) and np.isfinite(value).all() for value in found.values())
+    assert (found["cosine"] > 0.8).all()  # they answer for the people whose answers they have read
+    if challenge == "coevolve":
+        assert (found["influence"] > 0).all() and (found["speaking"] == 1).all()
+
+
 def test_an_edited_record_of_coevolve_is_rejected(tmp_path: Path) -> None:
     path = run("kalman", "coevolution/coevolve-one-cluster", 1, tmp_path)
     lines = path.read_text().splitlines()
