@@ -29,7 +29,12 @@ AGENTS: dict[str, AgentEntry] = {
         "asks the environment's own solver; the reference for 1",
     ),
     "constant": AgentEntry(
-        "valuegym.agents.preference.constant:Constant", "", "the best of 73 constant answers on training tasks"
+        "valuegym.agents.constant:constant", "", "the best of 73 constant answers on training tasks"
+    ),
+    "goal_only": AgentEntry(
+        "valuegym.agents.preference.goal_only:GoalOnly",
+        "",
+        "weights of the destination alone, told which feature it is; a line to pass",
     ),
     "partial_return": AgentEntry(
         "valuegym.agents.preference.partial_return:PartialReturn",
@@ -134,6 +139,9 @@ AGENTS: dict[str, AgentEntry] = {
         "valuegym.agents.coevolution.pluralist:Pluralist",
         "",
         "serves clusters of people and preserves diversity; given the constants of the dynamics",
+    ),
+    "linear_search": AgentEntry(
+        "valuegym.agents.control.linear_search:LinearSearch", "", "random search over clipped linear policies"
     ),
     "lqr_model_based": AgentEntry(
         "valuegym.agents.control.lqr_model_based:LQRModelBased",

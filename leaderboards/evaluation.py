@@ -18,7 +18,7 @@ from valuegym.leaderboards import experiments
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.record import NAME, path_of, write_record
 from valuegym.leaderboards.run import play_record
-from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.stats.summary import summarise
 
 __all__ = ["Evaluation", "evaluate", "record"]
 
@@ -32,9 +32,9 @@ class Evaluation:
         seeds: of the runs whose evaluation episodes were played.
         scores: (R, E, P) by run, episode and evaluation point; P is 1 where there is a single score. NaN where the
             oracle is not above the naive reference.
-        estimate: interquartile mean of the last evaluation point, with the ends of its 95% bootstrap interval over
-            runs (over episodes where there is one run). The model is the same in all runs, so that the interval does
-            not cover the randomness of training.
+        estimate: the ranked number of the track (`Experiment.ranked_number`), with the ends of its 95% bootstrap
+            interval over the track's units (over episodes where there is one run). The model is the same in all runs,
+            so that the interval does not cover the randomness of training.
     """
 
     track: str
@@ -130,7 +130,7 @@ def evaluate(
         raise ValueError(
             f"No episode of {what.id} on seeds {runs} has a score: the oracle is not above the naive reference."
         )
-    point, low, high = map(float, estimates(scores[defined])[-1])
+    point, low, high = map(float, summarise(scores[defined], what.rank_units).score)
     return Evaluation(what.id, runs, scores, (point, low, high))
 
 

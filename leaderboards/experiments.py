@@ -61,6 +61,9 @@ class Experiment:
         tags: for selection.
         references: returns of the naive reference and of the oracle, 0 and 1 of the score, as the author declares them;
             None for those that the environment's core computes.
+        units: what tests of ranks take as independent repetitions: "tasks" (episodes, where nothing is trained for a
+            seed), "seeds", or "" for seeds where there is a training budget and tasks elsewhere. The ranked number is
+            `ranked_number`.
         deterministic: for an environment without a core, whether seed and actions determine what it does, so that its
             records can be replayed; the rewards of others are claims.
     """
@@ -80,6 +83,19 @@ class Experiment:
     tags: tuple[str, ...] = ()
     references: tuple[float, float] | None = None
     deterministic: bool = False
+    units: str = ""
+
+    @property
+    def rank_units(self) -> str:
+        """Independent repetitions in tests of ranks, "tasks" or "seeds"."""
+        return self.units or ("seeds" if self.timesteps else "tasks")
+
+    @property
+    def ranked_number(self) -> str:
+        """The number that agents are ranked by, in words: `leaderboards.stats.summary` computes it."""
+        points = self.kwargs.get("evaluation_points", ()) if self.score == "evaluation_points" else ()
+        over = f", over all evaluation points ({', '.join(map(str, points))})" if points else ""
+        return f"mean score{over}, scores below -1 counting as -1"
 
     @property
     def simulated(self) -> bool:
@@ -140,7 +156,7 @@ DELIVERY = Experiment(
     about="Reinforcement learning with the true reward; every open cell of the published board is a start once.",
     env_id="valuegym/Delivery-v0",
     arguments='{"observation": "onehot"}',
-    agents=("uniform", "ppo", "oracle"),
+    agents=("uniform", "constant", "ppo", "oracle"),
     timesteps=100_000,
     episodes=len(_OPEN),
     seeds=tuple(range(5)),
@@ -157,7 +173,7 @@ def _inference(id: str, about: str, annotator: str, tag: str, episodes: int = 10
         about=about,
         env_id="valuegym/RewardInference-v0",
         arguments=json.dumps({"annotator": annotator, "evaluation_points": EVALUATION_POINTS, **kwargs}),
-        agents=LEARNERS,
+        agents=LEARNERS if tag == "random" else (*LEARNERS[:-1], "goal_only", "oracle"),
         timesteps=0,
         episodes=episodes,
         seeds=tuple(range(10)),
@@ -171,6 +187,14 @@ def _inference(id: str, about: str, annotator: str, tag: str, episodes: int = 10
 _BOARDS = [
     _inference(f"boards-{name}", f"Random boards; answers by {name.replace('-', ' ')}.", name, "random")
     for name in RANKED
+]
+# Few answers, where learners differ: the points were chosen on the split dev (studies/preference/evaluation_points.py).
+_EARLY = [
+    replace(
+        _inference(f"early-{name}", f"Random boards, few answers by {name.replace('-', ' ')}.", name, "random"),
+        arguments=json.dumps({"annotator": name, "evaluation_points": (1, 3, 10, 30, 100, 300)}),
+    )
+    for name in ("regret", "partial-return")
 ]
 # Tables over states and actions: on small boards, where preferences can visit every action often enough.
 _POLICY = [
@@ -190,6 +214,7 @@ _ASKING = replace(
     arguments=json.dumps({"annotator": "regret", "evaluation_points": (0, 1, 3, 10, 30)}),
     agents=(
         "uniform",
+        "constant",
         "random_bayes_regret",
         "active_bayes_regret",
         "value_bayes_regret",
@@ -207,6 +232,23 @@ _HUMAN = [
         f"human-{name.lower()}", f"The published board; people's answers, {name}.", f"human:{name}", "human", episodes=1
     )
     for name in datasets.CONDITIONS
+]
+# People's answers under labels drawn anew in each episode, so that no constant is good; answers run out at about 430 in
+# the small conditions. Twenty answer sets, of which the shares above the line `goal_only` are taken.
+_RELABELLED = [
+    replace(
+        track,
+        id=track.id.replace("human-", f"{name}-"),
+        about=f"{where}, labels drawn anew; people's answers, {track.about.rpartition(', ')[2]}",
+        arguments=json.dumps(track.kwargs | {"evaluation_points": (10, 35, 89), "relabel": True, **more}),
+        episodes=2,
+        agents=tuple(agent for agent in track.agents if agent != "regret_library"),
+    )
+    for track in _HUMAN
+    for name, where, more in (
+        ("relabelled", "The published board", {}),
+        ("unseen", "Maps that nobody was asked about", {"unseen": 4}),
+    )
 ]
 
 
@@ -226,7 +268,7 @@ def _control(
         about=about,
         env_id=f"valuegym/{env}-v0",
         arguments="{}",
-        agents=("uniform", *agents, "ppo", "oracle"),
+        agents=("uniform", "constant", *agents, "ppo", "oracle"),
         timesteps=timesteps,
         episodes=20,
         seeds=tuple(range(seeds)),
@@ -261,7 +303,9 @@ _CONTROL = [
         agents=_SWING_UP,
         seeds=5,
     ),
-    _control("mountain-car", "Leave a valley with a weak engine.", "MountainCarContinuous", 20_000),
+    _control(
+        "mountain-car", "Leave a valley with a weak engine.", "MountainCarContinuous", 20_000, agents=("linear_search",)
+    ),
     _control(
         "cartpole-swingup", "Swing up a pole on a cart; score 1 is a reference.", "CartPoleSwingUp", 10_000, "reference"
     ),
@@ -273,7 +317,25 @@ _CONTROL = [
         "reference",
         "distractors",
     ),
-    _control("acrobot", "Raise a two-link robot; score 1 is a reference.", "Acrobot", 20_000, "reference"),
+    _control(
+        "acrobot",
+        "Raise a two-link robot; score 1 is a reference.",
+        "Acrobot",
+        20_000,
+        "reference",
+        agents=("linear_search",),
+    ),
+]
+# The same tasks against better references, from plans. The tracks above keep theirs, so that old records verify.
+_CONTROL += [
+    replace(
+        track,
+        id=f"{track.id}-planned",
+        about=f"{track.about.partition(';')[0]}; score 1 is a plan from the very start.",
+        arguments='{"reference": "plan"}',
+    )
+    for track in _CONTROL
+    if "reference" in track.tags
 ]
 _PREFERENCES = [
     Experiment(
@@ -284,6 +346,7 @@ _PREFERENCES = [
         agents=(
             "uniform",
             "no_force",
+            "constant",
             "lqr_regret",
             "lqr_partial_return",
             "lqr_regret_mse",
@@ -319,7 +382,7 @@ def _feedback(
         about=about,
         env_id=env,
         arguments="{}",
-        agents=("uniform", *agents),
+        agents=("uniform", *(() if references else ("constant",)), *agents),
         timesteps=timesteps,
         episodes=20,
         seeds=tuple(range(5)),
@@ -371,7 +434,7 @@ LOCK_IN = Experiment(
     about="Help a hundred people to learn a truth together for a thousand steps, without locking them in.",
     env_id="valuegym/LockIn-v0",
     arguments="{}",
-    agents=("uniform", "no_trust", "full_trust", "threshold_trust", "echo_free", "oracle"),
+    agents=("uniform", "constant", "no_trust", "full_trust", "threshold_trust", "echo_free", "oracle"),
     timesteps=0,
     episodes=5,
     seeds=tuple(range(5)),
@@ -379,6 +442,7 @@ LOCK_IN = Experiment(
     tags=("coevolution",),
 )
 FOLLOWERS = (
+    "constant",
     "persistence",
     "frozen",
     "lifelong",
@@ -422,7 +486,7 @@ _VALUES = [
             "follow-few-responses",
             "Follow one value that reverts to a mean, from three noisy responses a step.",
             "Follow",
-            ("persistence", "moving_average", "kalman", "ppo", "oracle"),
+            ("constant", "persistence", "moving_average", "kalman", "ppo", "oracle"),
             family="ornstein-uhlenbeck",
             dimensions=1,
             budget=3,
@@ -457,7 +521,7 @@ TOKENS = Experiment(
     about="Write five tokens, each judged by all before it; every prompt once.",
     env_id="valuegym/TokenProcess-v0",
     arguments="{}",
-    agents=("uniform", "ppo", "oracle"),
+    agents=("uniform", "constant", "ppo", "oracle"),
     timesteps=20_000,
     episodes=4,
     seeds=tuple(range(5)),
@@ -505,10 +569,12 @@ EXPERIMENTS: dict[str, Experiment] = {
     for experiment in (
         DELIVERY,
         *_BOARDS,
+        *_EARLY,
         *_POLICY,
         _ASKING,
         *_PUBLISHED,
         *_HUMAN,
+        *_RELABELLED,
         *_CONTROL,
         *_PREFERENCES,
         *_FEEDBACK,
@@ -565,6 +631,7 @@ def _check(experiment: Any, text: str) -> Experiment:
     checks.integer(f"{where}: timesteps", experiment.timesteps, 0, 10**12)
     checks.integer(f"{where}: episodes", experiment.episodes, 1, 1_000)
     checks.choice(f"{where}: score", experiment.score, ("return", "evaluation_points"))
+    checks.choice(f"{where}: units", experiment.units, ("", "tasks", "seeds"))
     seeds = checks.integers(f"{where}: seeds", experiment.seeds, (None,), 0, 2**31 - 1).tolist()
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(

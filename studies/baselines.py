@@ -223,9 +223,8 @@ def published_scores(folder: Path) -> list[Score]:
     for (name, agent), found in runs.items():
         what = experiments.find(name)
         values = np.array([found[seed]["scores"] for seed in what.seeds], np.float64)
-        role = role_of(agent)
-        points = evaluation_points(what, values.shape[-1])
-        scores.append(Score(agent, name, points, values, what.seeds, Standing("replayed"), what.ranked, role))
+        about = Standing("replayed"), what.ranked, role_of(agent), what.rank_units
+        scores.append(Score(agent, name, evaluation_points(what, values.shape[-1]), values, what.seeds, *about))
     return scores
 
 
@@ -328,8 +327,10 @@ def page(folder: Path, workers: int = 2) -> str:
 
 All baselines whose records are there with all seeds: {there} cells (an agent on a track) of {len(programme())}, with
 {len(lines)} records of {size:.0f} MB, and those in five submissions. Scores are 0 at the naive reference and 1 at the
-oracle: interquartile means over seeds and episodes with 95% bootstrap intervals. All are *replayed*, which leaves
-open: {LIMITS["replayed"]}.
+oracle. Agents are ranked by `score`, the mean over all evaluation points, where scores below -1 count as -1, with its
+95% bootstrap interval; columns of evaluation points are means there, `near` is the share of episodes with at least 0.9
+and `IQM` the interquartile mean, both at the last one; `raw` is the mean without clipping. Tests of ranks take tasks as
+units where nothing is trained for a seed, else seeds. All are *replayed*, which leaves open: {LIMITS["replayed"]}.
 
 - The tracks whose records are small are [here as submissions](baselines/): their scores below are recomputed from the
   actions in these files by `python -m studies.baselines --table`, and `valuegym verify` plays any of them again.

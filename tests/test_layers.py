@@ -95,6 +95,7 @@ PURE = {
     "valuegym.envs.rendering.raster",
     "valuegym.leaderboards.stats.bootstrap",
     "valuegym.leaderboards.stats.ranks",
+    "valuegym.leaderboards.stats.summary",
     "valuegym.leaderboards.stats.pareto",
     "valuegym.leaderboards.trust.tiers",
 }

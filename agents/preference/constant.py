@@ -15,7 +15,7 @@ from valuegym.envs.preference.reward_inference import RewardInference
 
 __all__ = ["Constant", "candidates"]
 
-TASKS = 32
+TASKS = 32  # training tasks: random boards, labelled as those that are played
 
 
 def candidates(d: int) -> np.ndarray[Any, Any]:
@@ -25,8 +25,9 @@ def candidates(d: int) -> np.ndarray[Any, Any]:
 
 
 @lru_cache
-def _search(board: str) -> tuple[float, ...]:
-    core = RewardInference(board=board, split="train", evaluation_points=(1,))
+def _search(relabel: bool) -> tuple[float, ...]:
+    """Return the best candidate on random boards of the split train, never on the board that is played."""
+    core = RewardInference(relabel=relabel, split="train", evaluation_points=(1,))
     task, _ = core.initial(keys.mix(0, np.arange(TASKS)))
     options = candidates(core.action_space.shape[0])
     means = [core.score(task, np.tile(option, (TASKS, 1))).mean() for option in options]
@@ -46,8 +47,9 @@ class Constant(BatchAgent):
         core: Any = rules(env)
         if not isinstance(core, RewardInference) or core.policy or core.active:
             raise ValueError("Agent 'constant' answers reward weights; it plays in valuegym/RewardInference-v0 only.")
-        self.board = "random" if core.random else "published"
+        source: Any = core.source
+        self.relabel = bool(source.tasks.relabel)
 
     def act(self, observation: Any, memory: Any, start: Mask) -> tuple[Any, Any]:
         """Return the same answer for every environment; the search happens once, at the first of them."""
-        return np.tile(np.array(_search(self.board), np.float32), (len(start), 1)), memory
+        return np.tile(np.array(_search(self.relabel), np.float32), (len(start), 1)), memory

@@ -22,7 +22,9 @@ class RewardInference(QueryCore):
     segments and which of them the annotator prefers. The question is whether a learner recovers a reward whose *optimal
     policy* is right, which partial return can fail at even with endless data, and regret cannot (Knox et al. 2024).
     Which terminal item and which road item is the good one, the order of the features and their signs are drawn for
-    every episode, so that no constant answer is good; a learner that ignores preferences must guess.
+    every episode of random boards, so that no constant answer is good; a learner that ignores preferences must guess.
+    With `relabel` so they are on a fixed board, and so is whether road or brick is the cheap surface: cells, features,
+    weights and the segments that people judged change their labels together, and nothing that people said changes.
 
     ## Observation
     A flat Dict. The process: `board` (S,) cell codes (-1 outside), `next_states` (S*A,), `features` (S*A*d,),
@@ -53,6 +55,9 @@ class RewardInference(QueryCore):
     | `action` | str | "weights" | | "weights" or "policy" |
     | `data` | str or None | None | | folder of stored answers and boards; None: the variable VALUEGYM_DATA |
     | `size` | two ints or None | None | cells | height and width of random boards, 2 to 128; None: drawn |
+
+    | `relabel` | bool or None | None | | whether roles, order and signs are drawn anew; None: on random boards |
+    | `unseen` | int | 0 | maps | random boards of the split on which weights are scored instead; 0 to 1,000 |
 
     Simulated annotators compare in units of reward ("regret" and "partial-return": Bradley-Terry at temperature 1; the
     same with "-noiseless" never err). A function, or a text that names one, is an annotator of your own
@@ -86,5 +91,8 @@ class RewardInference(QueryCore):
         action: str = "weights",
         data: str | None = None,
         size: Sequence[int] | None = None,
+        relabel: bool | None = None,
+        unseen: int = 0,
     ) -> None:
-        super().__init__(delivery_source(annotator, board, split, length, action, data, size), evaluation_points)
+        source = delivery_source(annotator, board, split, length, action, data, size, relabel, unseen)
+        super().__init__(source, evaluation_points)

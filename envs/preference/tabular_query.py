@@ -200,6 +200,9 @@ class Tasks(Protocol):
     def observation(self, layout: Array) -> dict[str, Array]:
         """Return what is observed besides the process, from layouts (B, n)."""
 
+    def seen_features(self, key: keys.Key, features: Array) -> Array:
+        """Return features (B, ..., d) of stored segments as an agent sees them; needed where people answer."""
+
     def render(self, mode: str, layout: Array, pair: Segment, caption: str, answer: int) -> Any:
         """Draw a pair (2, ...) on one layout (n,), and mark which one the answer (0, 1, 2 or 3) prefers.
 
@@ -359,6 +362,7 @@ class TabularSource:
         if self.human is not None:
             stored = task.order[np.arange(B)[:, None], (number - 1)[:, None] * n + np.arange(n)]
             pair = Segment(*(field[stored] for field in self.human.segments))
+            pair = pair._replace(features=self.tasks.seen_features(task.key, pair.features))
             return pair, annotators.answer_codes(self.human.labels[stored])
         assert self.annotator is not None
         key = query.candidate_keys(task.key, number, n)

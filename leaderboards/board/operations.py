@@ -18,7 +18,7 @@ from valuegym.leaderboards.records.strict_json import printable
 from valuegym.leaderboards.records.submission import Card, member, open_submission, pack, write_submission
 from valuegym.leaderboards.run import play_record
 from valuegym.leaderboards.standings.gather import from_verdicts
-from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.stats.summary import summarise
 from valuegym.leaderboards.tracking.log import log_submission
 from valuegym.leaderboards.tracking.online import fetch_submissions, read_project
 from valuegym.leaderboards.trust.commitment import binding, committed_seeds, new_nonce, take_agent
@@ -316,18 +316,23 @@ def _attended(board: str | Path, path: Path, data: str | None, workers: int, key
 def record_verdict(
     board: str | Path, judgement: Judgement, key: str | Path | None = None, attempt: int = -1
 ) -> LedgerEntry:
-    """Record in the ledger a judgement and its verified scores (estimate, low, high by experiment and point).
+    """Record in the ledger a judgement and its verified scores.
+
+    These are estimate, low and high by experiment, of the ranked number ("ranked") and of each evaluation point.
 
     `attempt` is the number of the attempt at running the agent that the judgement is about, -1 for none.
     """
     good = not judgement.reason
     scores = {
         score.experiment: {
-            str(point): [None if x != x else float(x) for x in row]  # NaN: a single value has no interval
-            for point, row in zip(score.evaluation_points, estimates(score.values), strict=True)
+            name: [None if x != x else float(x) for x in row]  # NaN: a single value has no interval
+            for name, row in zip(
+                ("ranked", *map(str, score.evaluation_points)), (numbers.score, *numbers.points), strict=True
+            )
         }
         for score in (from_verdicts(judgement.verdicts) if good else ())
         if len(score.values)
+        for numbers in [summarise(score.values, score.units)]
     }
     body: dict[str, Any] = {
         "submission": judgement.digest,

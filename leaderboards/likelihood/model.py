@@ -36,6 +36,7 @@ __all__ = [
     "fit",
     "floor",
     "folds",
+    "frozen_gain",
     "group_means",
     "is_correct",
     "pair_groups",
@@ -44,6 +45,7 @@ __all__ = [
     "parameters",
     "soft_advantage",
     "tie_band",
+    "without_best",
 ]
 
 Floats = NDArray[np.float64]
@@ -161,6 +163,10 @@ THREE_WEIGHTS = Model(
     "three free weights",
     comparing(models.PartialReturn(), models.ThreeWeights(0.0, 1.0, 0.0), models.END_STATE),
 )
+# Each weight is log-odds per dollar, as are three of the subjective utility's, whose prior and lapse these have.
+THREE_ALIKE = replace(
+    THREE_WEIGHTS, name="three weights, prior and lapse", lapse=True, scales=(subjective_utility.PRIOR_SCALES[0],) * 3
+)
 NINE_WEIGHTS = Model("nine logistic weights", _nine)
 SUBJECTIVE_UTILITY = Model("subjective utility", _subjective_terms, lapse=True, scales=subjective_utility.PRIOR_SCALES)
 ABLATIONS = (
@@ -180,6 +186,7 @@ ROWS: dict[str, tuple[tuple[Model, ...], int]] = {
     "regret, lapse": ((replace(REGRET, lapse=True),), 2),
     "partial return + end value": ((END_VALUE,), 1),
     "three free weights": ((THREE_WEIGHTS,), 3),
+    "three weights, prior and lapse": ((THREE_ALIKE,), 4),
     "nine logistic weights": ((NINE_WEIGHTS,), 9),
     "subjective utility": ((SUBJECTIVE_UTILITY,), 8),
     "subjective utility, chosen terms": ((THREE_WEIGHTS, SUBJECTIVE_UTILITY, *ABLATIONS), 8),
@@ -374,6 +381,29 @@ def group_means(values: Floats, group: NDArray[np.int64], repeats: int, seed: in
     drawn = np.random.default_rng(seed).integers(len(sums), size=(repeats, len(sums)))
     means: Floats = sums[drawn].sum(-1) / sizes[drawn].sum(-1)
     return means
+
+
+def frozen_gain(
+    reference: Model, model: Model, source: Pairs, target: Pairs, repeats: int = 2000
+) -> tuple[float, float, float]:
+    """Mean loss of the reference minus that of the model in nats on a target, both fitted to all answers of a source.
+
+    With its 95% percentile bootstrap interval over unique pairs of the target. Nothing of the target is used for the
+    fit, so that source and target must differ for this to be a held-out loss.
+    """
+    losses = []
+    for one in (reference, model):
+        fitted = fit(one.differences(source), source.labels, one.lapse, one.scales)
+        losses.append(fitted.choice.cross_entropy(one.differences(target) @ fitted.weights, target.labels))
+    difference = losses[0] - losses[1]
+    low, high = np.quantile(group_means(difference, target.group, repeats, 0), [0.025, 0.975])
+    return float(difference.mean()), float(low), float(high)
+
+
+def without_best(reference: HeldOut, model: HeldOut) -> float:
+    """Return the mean gain of a model over the reference in nats without the answer at which it gains most."""
+    difference = (reference.loss - model.loss).mean(0)
+    return float(np.delete(difference, difference.argmax()).mean())
 
 
 def parameters(data: Pairs, model: Model = SUBJECTIVE_UTILITY, repeats: int = 200, seed: int = 0) -> Floats:

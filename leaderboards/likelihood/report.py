@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 REFERENCE, OURS = "three free weights", "subjective utility"
+ALIKE = model.THREE_ALIKE.name
 NESTED = f"{OURS}, chosen terms"
 DEVELOPED_ON = "Privileged-Control"
 NAME = "human-likelihood"
@@ -119,11 +120,25 @@ def render(results: Sequence[Result]) -> str:
     gains = [
         [
             r.data.condition,
+            str(len(r.data.labels)),
             f"{r.rows[REFERENCE].mean:.4f}",
+            f"{r.rows[ALIKE].mean:.4f}",
             f"{r.rows[OURS].mean:.4f}",
             _interval(*r.gain(r.rows[OURS])),
+            _interval(*model.paired_gain(r.rows[ALIKE], r.rows[OURS], r.data.group)),
+            _rounded(model.without_best(r.rows[ALIKE], r.rows[OURS]), 4, "+"),
         ]
         for r in results
+    ]
+    titles = [
+        "condition",
+        "answers",
+        REFERENCE,
+        ALIKE,
+        OURS,
+        "gain",
+        "gain, prior and lapse alike",
+        "without one answer",
     ]
     parts = [
         "# How well preference models predict people",
@@ -136,11 +151,34 @@ def render(results: Sequence[Result]) -> str:
         _table(head, [ends[0], *losses, ends[1]]),
         f"## {OURS.capitalize()} against {REFERENCE}",
         "Paired gain in nats and its 95% interval (bootstrap over unique pairs of segments). The model was developed "
-        f"on {DEVELOPED_ON} and fixed before any other condition was scored.",
-        _table(["condition", REFERENCE, OURS, "gain"], gains),
+        f"on {DEVELOPED_ON} and fixed before any other condition was scored. Three free weights have neither a prior "
+        f'nor a lapse; "{ALIKE}" have those of the {OURS}, so that the gain over them is that of its terms. Last '
+        "column: that gain without the single answer at which it is largest.",
+        _table(titles, gains),
+        *(_frozen(results) if len(results) > 1 else ()),
         *(part for result in results for part in _condition(result)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _frozen(results: Sequence[Result]) -> list[str]:
+    """Render gains on one condition of models that were fitted to another."""
+    data = [result.data for result in results]
+    rows = [
+        [source.condition, *("" if target is source else _between(source, target) for target in data)]
+        for source in data
+    ]
+    return [
+        "### Fitted to one condition, frozen, and scored on another",
+        f"Paired gain of the {OURS} over {ALIKE} in nats, with 95% intervals over the unique pairs of the condition "
+        "that is scored. Rows: the condition that both were fitted to, all of its answers. Columns: the one scored.",
+        _table(["fitted to", *(one.condition for one in data)], rows),
+    ]
+
+
+def _between(source: Pairs, target: Pairs) -> str:
+    point, low, high = model.frozen_gain(model.THREE_ALIKE, model.SUBJECTIVE_UTILITY, source, target)
+    return _interval(point, low, high)
 
 
 def _condition(result: Result) -> list[str]:

@@ -54,7 +54,10 @@ SEED = 0
 SCALE = (
     "Scores are 0 at the naive reference and 1 at the oracle (or the stated reference), both computed by the suite. "
 )
-NUMBERS = "Numbers are interquartile means over seeds and episodes with 95% bootstrap intervals."
+NUMBERS = (
+    "The score that ranks agents is the mean over all evaluation points, scores below −1 counting as −1, with a 95% "
+    "bootstrap interval."
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def _board(site: _Site, board: Board) -> str:
     notes = footnotes(board, ranks=False)
     if plots.clipped(board):
         notes.append(f"The plot shows scores from {plots.LOWEST:g} to {plots.HIGHEST:g}.".replace("-", "−"))
-    names = ["score"] if single else [heading(point, i == 0) for i, point in enumerate(points)]
+    names = [] if single else [heading(point, i == 0) for i, point in enumerate(points)]
     ours = [row.score.agent for row in board.rows if row.score.agent in AGENTS]
     experiment = shlex.quote(board.experiment)
     return _fill(
@@ -200,7 +203,11 @@ def _board(site: _Site, board: Board) -> str:
         columns=[
             ("rank", "ascending", ""),
             ("agent", "ascending", "name"),
+            ("score", "descending", ""),
             *((name, "descending", "") for name in names),
+            ("near-optimal", "descending", ""),
+            ("IQM", "descending", ""),
+            *([("raw", "descending", "")] if board.clipped else []),
             ("ranks", "ascending", ""),
             ("seeds", "descending", "spare"),
             ("trust", "ascending", ""),

@@ -135,7 +135,7 @@ def plot(board: Board, series: Mapping[str, int], name: str, narrow: bool = Fals
 
 
 def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> Markup:
-    """Draw an agent's last scores on some tracks, 360 pixels wide: a line for each track, all other agents behind.
+    """Draw an agent's scores on some tracks, 360 pixels wide: a line for each track, all other agents behind.
 
     Args:
         tags: what the tracks have in common.
@@ -152,17 +152,17 @@ def profile(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: 
         for other in (*drawn(board), *board.references):
             if other is not row:
                 frame.parts.append(
-                    f'<circle cx="{frame.x(other.last):.1f}" cy="{frame.y(y):.1f}" r="2.4" fill="{CARD}" '
+                    f'<circle cx="{frame.x(other.value):.1f}" cy="{frame.y(y):.1f}" r="2.4" fill="{CARD}" '
                     f'stroke="{MUTED}" stroke-width="0.9"/>'
                 )
         _dot(frame, y, row, index)
     frame.clip(start, f"{name}-clip")
-    listed = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
-    return frame.element(name, "", f"Scores of {agent}: {tags}", f"Interquartile mean scores: {listed}.")
+    listed = ", ".join(f"{board.experiment} {row.value:.2f}" for board, row in members)
+    return frame.element(name, "", f"Scores of {agent}: {tags}", f"Mean scores: {listed}.")
 
 
 def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: int | None, name: str) -> Markup:
-    """Draw the last scores as a star: a spoke for each of three or more tracks, 0 in the middle, 1 on the outer ring.
+    """Draw the scores as a star: a spoke for each of three or more tracks, 0 in the middle, 1 on the outer ring.
 
     Scores beyond are drawn at the end of their spoke. Args as for `profile`.
     """
@@ -187,15 +187,15 @@ def radar(tags: str, agent: str, members: Sequence[tuple[Board, Row]], index: in
         place = centre[0] + (radius + 12) * across, centre[1] + (radius + 14) * down
         room = 34 if anchor == "middle" else int((place[0] if anchor == "end" else 360 - place[0]) / 6.8)
         frame.text(*place, _shorten(_track(board)[shared:], room), size=11, anchor=anchor)
-        _, low, high = row.estimates[-1]
+        _, low, high = row.numbers.score
         if not math.isnan(low):
             frame.line([at(i, low), at(i, high)], colour, 6, opacity=0.35)
-    frame.area([at(i, row.last) for i, (_, row) in enumerate(members)], colour, 0.16)
-    corners = [at(i, row.last) for i, (_, row) in enumerate(members)]
+    frame.area([at(i, row.value) for i, (_, row) in enumerate(members)], colour, 0.16)
+    corners = [at(i, row.value) for i, (_, row) in enumerate(members)]
     frame.line([*corners, corners[0]], colour, 2)
     for corner in corners:
         frame.mark(*corner, index)
-    listed = ", ".join(f"{board.experiment} {row.last:.2f}" for board, row in members)
+    listed = ", ".join(f"{board.experiment} {row.value:.2f}" for board, row in members)
     words = f"A star with a spoke for each track, from 0 in the middle to 1 on the ring: {listed}."
     return frame.element(name, "", f"Scores of {agent} around: {tags}", words)
 
@@ -253,7 +253,7 @@ def describe(board: Board) -> str:
     listed = [f"{row.score.agent} {row.last:.2f}" for row in drawn(board)]
     first, last = board.evaluation_points[0], board.evaluation_points[-1]
     span = f" from {first} to {last} preferences; at the end" if first < last else ":"
-    return f"Interquartile mean scores with 95% intervals{span} {', '.join(listed) or 'no agents'}."
+    return f"Mean scores with 95% intervals{span} {', '.join(listed) or 'no agents'}."
 
 
 def drawn(board: Board) -> list[Row]:
@@ -384,9 +384,9 @@ def _grid(frame: Frame, limits: tuple[float, float]) -> None:
 
 def _dot(frame: Frame, y: float, row: Row, index: int | None) -> None:
     """Draw a point with its interval, or an arrow and the number beyond the plot; index None for a reference."""
-    point, low, high = row.estimates[-1]
+    point, low, high = row.numbers.score
     if not LOWEST <= point <= HIGHEST:
-        words = f"← {point_text(row.estimates[-1])}" if point < LOWEST else f"{point_text(row.estimates[-1])} →"
+        words = f"← {point_text(row.numbers.score)}" if point < LOWEST else f"{point_text(row.numbers.score)} →"
         side, anchor = (frame.left + 6, "start") if point < LOWEST else (frame.right - 6, "end")
         frame.text(side, frame.y(y), words.replace("-", "−"), MUTED if index is None else _colour(index), anchor)
         return

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.records.submission import Card, Submission, open_submission
 from valuegym.leaderboards.standings.gather import Score, gather_scores
-from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.stats.summary import summarise
 from valuegym.leaderboards.trust.judgement import Judgement
 from valuegym.leaderboards.trust.tiers import TIERS
 
@@ -73,7 +73,7 @@ def learning_curves(submission: Submission) -> dict[str, Curve]:
                 continue
             what = experiments.find(track)
             if _is_curve(steps, scores, what.timesteps, len(what.seeds)):
-                found[track] = Curve(tuple(steps.tolist()), estimates(scores[:, None, :]))
+                found[track] = Curve(tuple(steps.tolist()), summarise(scores[:, None, :], "seeds").points)
     return found
 
 

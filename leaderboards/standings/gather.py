@@ -32,6 +32,7 @@ class Score:
         standing: how far the score is to be trusted.
         ranked: False on open-book reference tracks.
         role: "agent", or "reference" for agents that are drawn as lines and never ranked.
+        units: what tests of ranks take as independent repetitions, "tasks" or "seeds".
         undefined: how many episodes have no score, because the oracle is not above the naive reference, and in how
             many runs there is an evaluation point where none has: these runs are not among the values.
     """
@@ -44,6 +45,7 @@ class Score:
     standing: Standing = CLAIMED
     ranked: bool = True
     role: str = "agent"
+    units: str = "seeds"
     undefined: tuple[int, int] = (0, 0)
 
     @property
@@ -81,7 +83,7 @@ def gather_scores(records: Iterable[Record], tier: str) -> list[Score]:
         seeds = tuple(seed for seed, keep in zip(seeds, kept, strict=True) if keep)
         reached = tier if what.replayable or tier == "executed" else "claimed"  # nobody can replay its rewards
         standing, points = Standing(reached, missing), evaluation_points(what, values.shape[-1])
-        about = (standing, what.ranked, role_of(agent), undefined)
+        about = (standing, what.ranked, role_of(agent), what.rank_units, undefined)
         scores.append(Score(agent, experiment, points, values[kept], seeds, *about))
     order = list(experiments.EXPERIMENTS)
     return sorted(scores, key=lambda score: (order.index(score.experiment), score.role, score.agent))

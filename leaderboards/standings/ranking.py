@@ -4,7 +4,7 @@ Every tier of trust is a division of its own, strongest first, with its own plac
 place among those of a stronger one. Not ranked are references, which are drawn as lines; scores of experiments whose
 answer is public (`ranked=False`, "open book"); scores that lack seeds ("incomplete"), so that leaving out the worst
 does not pay and the places of the others do not depend on who is there with which seeds; and rejected scores. Within a
-division the order is that of the last evaluation point (`standings`).
+division the order is that of the ranked number (`stats.summary`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from valuegym.leaderboards.trust.tiers import Standing
 
 __all__ = ["OPEN_BOOK", "REFERENCES", "division_of", "role_of"]
 
-REFERENCES = ("uniform", "no_force", "constant", "oracle")
+REFERENCES = ("uniform", "no_force", "constant", "goal_only", "oracle")
 OPEN_BOOK = "open-book reference, not ranked"
 
 

@@ -1,6 +1,7 @@
 """Standings: the rows of each experiment's table, ranked within their tiers of trust.
 
-Who is ranked among whom is decided in `ranking`; within a division the order is that of the last evaluation point.
+Who is ranked among whom is decided in `ranking`; within a division the order is that of the ranked number, the mean of
+clipped scores over all evaluation points (`stats.summary`).
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 
 from valuegym.leaderboards.standings.gather import Score
 from valuegym.leaderboards.standings.ranking import OPEN_BOOK, division_of
-from valuegym.leaderboards.stats.bootstrap import estimates
-from valuegym.leaderboards.stats.ranks import rank_intervals
+from valuegym.leaderboards.stats.ranks import rank_intervals, units_needed
+from valuegym.leaderboards.stats.summary import Summary, ranked_values, summarise
 from valuegym.leaderboards.trust.tiers import DIVISIONS, LIMITS, TIERS
 
-__all__ = ["FAMILIES", "Board", "Row", "as_data", "boards", "limits_of", "starred"]
+__all__ = ["FAMILIES", "Board", "Row", "as_data", "boards", "limits_of", "power_note", "starred"]
 
 FAMILIES = ("preference", "control", "coevolution", "language")  # the order of boards; any other family comes after
 
@@ -31,20 +32,35 @@ class Row:
 
     Attributes:
         score: of an agent on the board's experiment.
-        estimates: (P, 3), point, low and high at each evaluation point.
-        rank: its place in its division by point estimate, None if not ranked.
+        numbers: its ranked number, and what is shown beside it.
+        rank: its place in its division by the ranked number, None if not ranked.
         ranks: the interval that holds its true rank there, None if not ranked.
     """
 
     score: Score
-    estimates: NDArray[np.float64]
+    numbers: Summary
     rank: int | None = None
     ranks: tuple[int, int] | None = None
 
     @property
+    def estimates(self) -> NDArray[np.float64]:
+        """(P, 3), point, low and high of the mean at each evaluation point."""
+        return self.numbers.points
+
+    @property
     def last(self) -> float:
-        """The point estimate at the last evaluation point."""
+        """The mean at the last evaluation point."""
         return float(self.estimates[-1, 0])
+
+    @property
+    def value(self) -> float:
+        """The ranked number."""
+        return float(self.numbers.score[0])
+
+    @property
+    def clipped(self) -> bool:
+        """True where some of its scores are below -1, so that the raw mean differs from the ranked number."""
+        return self.numbers.raw < self.value - 0.005
 
     @property
     def tier(self) -> str:
@@ -101,13 +117,26 @@ class Board:
         return sum(other.rank is not None and other.division == row.division for other in self.agents)
 
     @property
+    def units(self) -> tuple[str, int]:
+        """Independent repetitions in its tests of ranks, "tasks" or "seeds", and the most that an agent has."""
+        rows = [row for row in self.agents if row.rank is not None] or list(self.rows)
+        kind = rows[0].score.units if rows else "seeds"
+        counts = (int((~np.isnan(ranked_values(row.score.values, kind))).sum()) for row in rows)
+        return kind, max(counts, default=0)
+
+    @property
+    def clipped(self) -> bool:
+        """True where a ranked number is not the mean of the raw scores."""
+        return any(row.clipped for row in self.rows)
+
+    @property
     def title(self) -> str:
         """The experiment's name, with a warning where nothing in it is ranked."""
         return self.experiment if self.ranked else f"{self.experiment} ({OPEN_BOOK})"
 
 
 def boards(scores: Sequence[Score]) -> list[Board]:
-    """Group scores by experiment, family by family, and rank the agents of each division at the last evaluation point.
+    """Group scores by experiment, family by family, and rank the agents of each division by the ranked number.
 
     Executed scores come first. Scores that lack seeds, open-book scores and rejected ones come last, in this order, and
     have no rank, nor have references.
@@ -131,13 +160,21 @@ def as_data(board: Board) -> dict[str, Any]:
             "rank": row.rank,
             "ranks": row.ranks,
             "seeds": len(row.score.seeds),
+            "score": numbers(row.numbers.score),
             "evaluation_points": row.score.evaluation_points,
-            "estimates": [[None if math.isnan(x) else float(x) for x in line] for line in row.estimates],
+            "estimates": [numbers(line) for line in row.estimates],
+            "near_optimal": numbers(row.numbers.near_optimal),
+            "interquartile_mean": numbers(row.numbers.interquartile),
+            "raw_mean": row.numbers.raw,
         }
+
+    def numbers(values: NDArray[np.float64]) -> list[float | None]:
+        return [None if math.isnan(x) else float(x) for x in values]
 
     return {
         "experiment": board.experiment,
         "ranked": board.ranked,
+        "units": board.units,
         "divisions": [
             {"name": name, "about": DIVISIONS[name], "limit": LIMITS.get(name, ""), "agents": [*map(line, rows)]}
             for name, rows in board.divisions
@@ -145,6 +182,16 @@ def as_data(board: Board) -> dict[str, Any]:
         "references": [*map(line, board.references)],
         "notes": board.notes,
     }
+
+
+def power_note(board: Board) -> str:
+    """Say where a division has too few units for any rank to be told; "" where there are enough."""
+    kind, count = board.units
+    most = max((board.peers(row) for row in board.agents if row.rank is not None), default=0)
+    needed = units_needed(max(most, 1))
+    if most < 2 or count >= needed:
+        return ""
+    return f"With {count} {kind} no test can tell {most} agents apart; {needed} are the fewest that could."
 
 
 def limits_of(found: Sequence[Board]) -> list[str]:
@@ -172,7 +219,8 @@ def _board(experiment: str, scores: Sequence[Score]) -> Board:
                 f"{score.evaluation_points}."
             )
     defined = [score for score in scores if len(score.values)]
-    rows = sorted((Row(s, estimates(s.values)) for s in defined), key=lambda row: (-row.last, row.score.agent))
+    rows = [Row(score, summarise(score.values, score.units)) for score in defined]
+    rows = sorted(rows, key=lambda row: (-row.value, row.score.agent))
     agents = [row for row in rows if row.score.role != "reference"]
     competing = [row for tier in reversed(TIERS) for row in _placed([each for each in agents if each.division == tier])]
     aside = [row for name in DIVISIONS if name not in TIERS for row in agents if row.division == name]
@@ -204,16 +252,20 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _placed(rows: Sequence[Row]) -> list[Row]:
-    """Rank rows, best first, by the last evaluation point; intervals of ranks are paired over the seeds of all.
+    """Rank rows, best first, by the ranked number; intervals of ranks are paired over the units of all.
 
     Scores on committed or secret seeds met other episodes than their neighbours: then the pairs are arbitrary, which
     costs the tests power but no validity.
     """
     shared = sorted(set.intersection(*(set(row.score.seeds) for row in rows))) if rows else []
-    runs = [row.score.values[[row.score.seeds.index(seed) for seed in shared], :, -1] for row in rows]
+    runs = [row.score.values[[row.score.seeds.index(seed) for seed in shared]] for row in rows]
+    units = np.zeros((0, 0))
     if shared and len({part.shape for part in runs}) == 1:
-        ranks = rank_intervals(np.stack(runs), np.random.default_rng(0))
+        units = np.stack([ranked_values(part, row.score.units) for part, row in zip(runs, rows, strict=True)])
+        units = units[:, ~np.isnan(units).any(0)]
+    if units.size:
+        ranks = rank_intervals(units, np.random.default_rng(0))
         found = list(zip(ranks.low.tolist(), ranks.high.tolist(), strict=True))
     else:  # nothing to pair, so nothing is known
         found = [(1, len(rows))] * len(rows)
-    return [Row(row.score, row.estimates, i, found[i - 1]) for i, row in enumerate(rows, 1)]
+    return [Row(row.score, row.numbers, i, found[i - 1]) for i, row in enumerate(rows, 1)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from valuegym.leaderboards.standings.gather import Score
 from valuegym.leaderboards.standings.ranking import OPEN_BOOK
-from valuegym.leaderboards.standings.standings import Board, boards, limits_of, starred
+from valuegym.leaderboards.standings.standings import Board, boards, limits_of, power_note, starred
 from valuegym.leaderboards.trust.tiers import DIVISIONS
 
 __all__ = [
@@ -33,7 +33,8 @@ WIDTH = 110  # columns of a terminal that a table may take
 def render_text(scores: Sequence[Score], width: int = WIDTH) -> str:
     """Return the boards as text for a terminal, at most so many columns wide.
 
-    Where one line per agent would be too wide the intervals go under the points; where even that is too wide names of
+    Where one line per agent would be too wide the intervals of the ranked number and the last evaluation point go under
+    them, and those of other points are left out; where even that is too wide names of
     agents are cut, and then the middle evaluation points are left out, with a line that says so.
     """
     found = boards(scores)
@@ -76,6 +77,7 @@ def footnotes(board: Board, left_out: int = 0, ranks: bool = True) -> list[str]:
         notes.append("Who lacks seeds has no rank; the ranks of the others are those that they have without it.")
     if ranks and len(found) > 1:
         notes.append(f"Ranks in each division, with 95% confidence for all of it together: {', '.join(found)}.")
+    notes += [note] if (note := power_note(board)) else []
     if left_out:
         notes.append(f"{left_out} of {len(board.evaluation_points)} evaluation points left out to fit the width.")
     return notes
@@ -91,7 +93,7 @@ def _number(x: float) -> str:
 
 
 def _headings(points: Sequence[int]) -> list[str]:
-    return ["score"] if list(points) == [0] else [heading(r, i == 0) for i, r in enumerate(points)]
+    return [] if list(points) == [0] else [heading(r, i == 0) for i, r in enumerate(points)]
 
 
 def _lines(
@@ -101,8 +103,10 @@ def _lines(
 
     `brief` leaves of a status what stands before a comma or colon.
     """
-    lines = [[["#", "agent", *_headings(points), "seeds", "status"]]]
-    columns = [[row.at(point) for row in board.rows] for point in points]
+    headings, raw = _headings(points), ["raw"] if board.clipped else []
+    lines = [[["#", "agent", "score", *headings, "near", "IQM", *raw, "seeds", "status"]]]
+    columns: list[list[NDArray[np.float64] | None]] = [[row.numbers.score for row in board.rows]]
+    columns += [[row.at(point) for row in board.rows] for point in (points if headings else ())]
     lengths = [max((len(interval_text(e)) for e in column), default=0) for column in columns]
     for i, row in enumerate(board.rows):
         estimates, intervals = ([text(column[i]) for column in columns] for text in (point_text, interval_text))
@@ -113,9 +117,13 @@ def _lines(
         status = "ref" if row.score.role == "reference" else row.status
         if brief:
             status = re.split(r"[,:]", status, maxsplit=1)[0]
-        lines.append([[str(row.rank or ""), name + star, *estimates, str(len(row.score.seeds)), status]])
-        if stacked:
-            lines[-1].append(["", "", *intervals, "", ""])
+        beside = [point_text(row.numbers.near_optimal), point_text(row.numbers.interquartile)]
+        beside += [_number(row.numbers.raw)] if raw else []
+        seeds = str(len(row.score.seeds))
+        lines.append([[str(row.rank or ""), name + star, *estimates, *beside, seeds, status]])
+        if stacked:  # of the ranked number and the last evaluation point; others would take the width of a column each
+            shown = [interval if c in (0, len(intervals) - 1) else "" for c, interval in enumerate(intervals)]
+            lines[-1].append(["", "", *shown, *("" for _ in beside), "", ""])
     return lines
 
 
@@ -170,7 +178,7 @@ def _markdown(board: Board) -> str:
         lines += [["", f"— {DIVISIONS[name]}", *[""] * (len(header) - 2)], *itertools.islice(rows, len(members))]
     if board.references:
         lines.append(["", "— references", *[""] * (len(header) - 2)])
-    cells = [[_escape(cell.strip()) for cell in line] for line in (*lines, *rows)]
+    cells = [[_escape(" ".join(cell.split())) for cell in line] for line in (*lines, *rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in cells)
     notes = "".join(f"\n\n{_escape(note)}" for note in footnotes(board))
     return f"### {board.title}\n\n{table}{notes}"

@@ -1,32 +1,26 @@
 """Ranks: paired tests of who is ahead of whom, and intervals of ranks, as pure functions of arrays.
 
-Agents play the same seeds, so their runs are compared in pairs. Whether two intervals overlap says nothing reliable
-about a difference, and "overlaps" is not transitive, so no rank is ever shared for that: every agent has an interval
-of ranks, built from tests of all ordered pairs.
+Agents meet the same units, tasks or seeds, so their scores are compared in pairs. Whether two intervals overlap says
+nothing reliable about a difference, and "overlaps" is not transitive, so no rank is ever shared for that: every agent
+has an interval of ranks, built from tests of all ordered pairs.
 
-Shapes: A agents, R runs (paired over agents by their position), E whatever belongs to a run (episodes).
+Shapes: A agents, U units (paired over agents by their position).
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from valuegym.envs import checks
-from valuegym.leaderboards.stats.bootstrap import (
-    MOST,
-    Statistic,
-    check_rng,
-    interquartile_mean,
-    resampled_interquartile_means,
-)
+from valuegym.leaderboards.stats.bootstrap import MOST, check_rng
 
-__all__ = ["Ranks", "holm", "paired_bootstrap", "rank_intervals"]
+__all__ = ["Ranks", "holm", "rank_intervals", "sign_flip", "units_needed"]
 
-BLOCK = 2**21  # resampled values held in memory at once
+BLOCK = 2**21  # sums under flipped signs held in memory at once
+EXACT = 12  # units up to which all 2^U signs are tried
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -47,104 +41,70 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return adjusted.reshape(values.shape)
 
 
-def paired_bootstrap(
-    scores: ArrayLike,
-    rng: np.random.Generator,
-    statistic: Statistic = interquartile_mean,
-    repeats: int = 1999,
-) -> NDArray[np.float64]:
-    """One-sided p-values (A, A) of "agent i is not better than agent j", from runs resampled for all agents at once.
+def sign_flip(scores: ArrayLike, rng: np.random.Generator, repeats: int = 1999) -> NDArray[np.float64]:
+    """One-sided p-values (A, A) of "agent i is not better than agent j", by flipping the signs of paired differences.
 
-    With D = statistic(i) - statistic(j), its jackknife standard error s over runs, and D*, s* the same of runs drawn
-    with replacement, p = (1 + #{(D* - D) / s* >= D / s}) / (1 + repeats). Studentised, because percentiles of a handful
-    of runs reject far too often. Where all runs differ by the same amount there is no variation to resample, and
-    the sign test's 2^-R is what is left. With one run p = 1. The diagonal is 1.
+    With d_u = score(i, u) - score(j, u), p is the share of sign vectors s in {-1, 1}^U with sum_u s_u d_u >= sum_u d_u.
+    Where i and j are equally good, and each difference as likely to be d_u as -d_u, every s is as likely, so that
+    P(p <= alpha) <= alpha whatever the differences are, also near a ceiling where most are 0. Up to 12 units all 2^U
+    vectors are tried; else (1 + #{...}) / (1 + repeats) of as many drawn ones. No p-value is below 2^-U. The diagonal
+    is 1.
 
     Args:
-        scores: (A, R, ...), the runs of all agents on the same seeds in the same order. For interquartile means some of
-            a run's scores, but not all, may be NaN: they are left out.
-        rng: the only source of randomness.
-        statistic: called with (..., R, ...) and an `axis` tuple.
-        repeats: number of resamples; no p-value is below 1 / (1 + repeats).
+        scores: (A, U), of all agents on the same units in the same order.
+        rng: the only source of randomness, not used up to 12 units.
+        repeats: number of sign vectors that are drawn.
 
     Raises:
-        ValueError: for fewer than two axes, no scores, values that are not finite, or impossible repeats.
+        ValueError: for another number of axes, no scores, values that are not finite, or impossible repeats.
 
-    Source: Efron and Tibshirani (1993), An Introduction to the Bootstrap, sections 11.2 and 12.5.
+    Source: Fisher (1935), The Design of Experiments, section 21; Phipson and Smyth (2010), "Permutation p-values
+    should never be zero".
     """
-    values = checks.floats("scores", scores)
-    short = statistic is interquartile_mean
-    missing = np.isnan(values)
-    if values.ndim < 2 or not values.size or np.isinf(values).any() or not (short or not missing.any()):
-        raise ValueError(f"scores has shape {values.shape}, expected finite numbers of shape (agents, runs, ...).")
-    if missing.reshape(*values.shape[:2], -1).all(-1).any():
-        raise ValueError("scores has a run without any number, expected finite numbers; leave it out for all agents.")
+    values = _scores(scores)
     checks.integer("repeats", repeats, 1, MOST)
     check_rng(rng)
-    agents, runs = values.shape[:2]
-    if runs == 1:
-        return np.ones((agents, agents))
-    values = values.reshape(agents, runs, -1)
-    resample = _interquartile_means if short else partial(_any_statistic, statistic=statistic)
-    point, error, _ = _differences(*resample(values, np.arange(runs)[None]))  # (A, A, 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        observed = np.nan_to_num(point / error, nan=0.0, posinf=np.inf, neginf=-np.inf)
-    chosen = rng.integers(runs, size=(repeats, runs))
-    step = max(1, BLOCK // (agents * (agents if short else max(agents, values[0].size)) * runs))
-    hits = np.zeros((agents, agents))
-    for start in range(0, repeats, step):
-        again, deviation, rounding = _differences(*resample(values, chosen[start : start + step]))
-        # (D* - D) / s* >= t without the division: where s* = 0 a resample counts only if it moved up at all. What is
-        # equal but for rounding counts as reached.
-        bound = np.where(deviation > 0, np.where(deviation > 0, observed, 0.0) * deviation, 0.0)
-        hits += (again - point >= bound - rounding).sum(-1)
-    p = (1 + hits) / (1 + repeats)
-    flat = error[..., 0] == 0
-    p[flat] = np.where(point[..., 0] > 0, max(0.5**runs, 1 / (1 + repeats)), 1.0)[flat]
-    np.fill_diagonal(p, 1.0)
+    agents, units = values.shape
+    first, second = np.triu_indices(agents, 1)
+    d = values[first] - values[second]  # (pairs, U)
+    observed, rounding = d.sum(1), 1e-12 * np.abs(d).sum(1)
+    exact = units <= EXACT
+    total = 2**units if exact else repeats
+    above, below = np.zeros(len(d)), np.zeros(len(d))
+    step = max(1, BLOCK // max(len(d), units))
+    for start in range(0, total, step):
+        rows = min(step, total - start)
+        if exact:
+            bits = (np.arange(start, start + rows)[:, None] >> np.arange(units)) & 1
+        else:
+            bits = rng.integers(2, size=(rows, units))
+        sums = (1.0 - 2.0 * bits) @ d.T
+        above += (sums >= observed - rounding).sum(0)
+        below += (sums <= observed + rounding).sum(0)
+    p = np.ones((agents, agents))
+    own = 0 if exact else 1  # of drawn vectors the observed one is another
+    p[first, second], p[second, first] = (own + above) / (own + total), (own + below) / (own + total)
     return p
 
 
-def _interquartile_means(
-    values: NDArray[np.float64], chosen: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what `_any_statistic` does for the interquartile mean, from how often each run is drawn alone."""
-    (B, runs), agents = chosen.shape, len(values)
-    counts = (chosen[..., None] == np.arange(runs)).sum(1)
-    sample, run = np.nonzero(counts)  # leaving out a run that was drawn twice is the same either time
-    fewer = counts[sample]
-    fewer[np.arange(len(fewer)), run] -= 1
-    whole, without, table = np.empty((agents, B)), np.empty((agents, B, runs)), np.zeros((B, runs))
-    for agent, own in enumerate(values):
-        whole[agent] = resampled_interquartile_means(own, counts)
-        table[sample, run] = resampled_interquartile_means(own, fewer)
-        without[agent] = np.take_along_axis(table, chosen, 1)
-    return whole, without
+def units_needed(agents: int, confidence: float = 0.95) -> int:
+    """Return the least number of units at which `rank_intervals` can find any agent better than another.
 
+    The smallest U with A (A - 1) 2^-U <= 1 - confidence.
 
-def _any_statistic(
-    values: NDArray[np.float64], chosen: NDArray[np.int64], statistic: Statistic
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a statistic (A, B) of the runs chosen (B, R) of agents (A, R, E), and (A, B, R) without each run."""
-    sample, runs = values[:, chosen], chosen.shape[1]
-    kept = np.arange(runs - 1) + (np.arange(runs - 1) >= np.arange(runs)[:, None])  # (R, R - 1), row r lacks run r
-    return statistic(sample, axis=(2, 3)), statistic(sample[:, :, kept], axis=(3, 4))
-
-
-def _differences(
-    whole: NDArray[np.float64], without: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Return differences of a statistic (A, B) between agents, and their jackknife standard errors: (A, A, B) each.
-
-    s^2 = (R - 1) / R times the sum over runs of (D without the run - their mean)^2, of the statistic without each run
-    (A, B, R). The last value is what rounding may make of nothing.
+    Raises:
+        ValueError: for no agents, or an impossible confidence.
     """
-    runs = without.shape[-1]
-    parts = without[:, None] - without[None]
-    parts -= parts.mean(-1, keepdims=True)
-    rounding = 1e-12 * float(np.abs(without).max(initial=0.0))
-    error = np.sqrt((runs - 1) / runs * np.einsum("ijbr,ijbr->ijb", parts, parts))
-    return whole[:, None] - whole[None], np.where(error <= rounding, 0.0, error), rounding
+    checks.integer("agents", agents, 1)
+    checks.real("confidence", confidence, above=0.0, below=1.0)
+    return int(np.ceil(np.log2(max(agents * (agents - 1), 1) / (1 - confidence)) - 1e-9))
+
+
+def _scores(scores: ArrayLike) -> NDArray[np.float64]:
+    values = checks.floats("scores", scores)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise ValueError(f"scores has shape {values.shape}, expected finite numbers of shape (agents, units).")
+    return values
 
 
 class Ranks(NamedTuple):
@@ -164,34 +124,29 @@ class Ranks(NamedTuple):
 
 
 def rank_intervals(
-    scores: ArrayLike,
-    rng: np.random.Generator,
-    statistic: Statistic = interquartile_mean,
-    confidence: float = 0.95,
-    repeats: int | None = None,
+    scores: ArrayLike, rng: np.random.Generator, confidence: float = 0.95, repeats: int | None = None
 ) -> Ranks:
     """Intervals that hold the true ranks of all agents at once, with at least the stated confidence.
 
-    All A (A - 1) statements "i is not better than j" are tested by `paired_bootstrap` and Holm's correction. Agent j's
-    rank is at least 1 + the number found better than it, and at most A - the number found worse.
+    All A (A - 1) statements "i is not better than j" are tested by `sign_flip` and Holm's correction. Agent j's rank is
+    at least 1 + the number found better than it, and at most A - the number found worse.
 
     Args:
-        scores: (A, R, ...), the runs of all agents on the same seeds in the same order.
+        scores: (A, U), of all agents on the same units in the same order.
         rng: the only source of randomness.
-        statistic: what agents are ranked by.
         confidence: of all intervals together, in (0, 1).
-        repeats: of the bootstrap; None for 1,999 or as many as the correction needs to find anything.
+        repeats: of the test; None for 1,999 or as many as the correction needs to find anything.
 
     Raises:
-        ValueError: as `paired_bootstrap`, and for an impossible confidence.
+        ValueError: as `sign_flip`, and for an impossible confidence.
 
     Source: Mogstad, Romano, Shaikh and Wilhelm (2024), "Inference for ranks with applications to mobility across
     neighbourhoods and academic achievement across countries", Review of Economic Studies 91(1).
     """
     checks.real("confidence", confidence, above=0.0, below=1.0)
-    agents = len(np.atleast_1d(checks.floats("scores", scores)))
-    needed = int(np.ceil(2 * agents * (agents - 1) / (1 - confidence)))
-    p = paired_bootstrap(scores, rng, statistic, max(1999, needed) if repeats is None else repeats)
+    agents = len(_scores(scores))
+    needed = int(np.ceil(4 * agents * (agents - 1) / (1 - confidence)))
+    p = sign_flip(scores, rng, max(1999, needed) if repeats is None else repeats)
     pairs = ~np.eye(agents, dtype=np.bool_)
     adjusted: NDArray[Any] = np.ones_like(p)
     adjusted[pairs] = holm(p[pairs])

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from valuegym._version import __version__
 from valuegym.envs import extras
@@ -31,7 +30,8 @@ from valuegym.envs.functional import load
 from valuegym.leaderboards.records.record import Record, write_atomically
 from valuegym.leaderboards.records.submission import open_submission
 from valuegym.leaderboards.standings.gather import Score, gather_scores
-from valuegym.leaderboards.stats.bootstrap import estimates, interquartile_mean
+from valuegym.leaderboards.stats.bootstrap import interquartile_mean
+from valuegym.leaderboards.stats.summary import summarise
 from valuegym.leaderboards.tracking.offline_run import read_offline, relocate
 from valuegym.leaderboards.trust.judgement import Judgement
 
@@ -246,17 +246,20 @@ def log_agents(
 
 
 def summary(score: Score) -> dict[str, float]:
-    """Return the scalars logged for a score: point estimate and interval at each evaluation point, if it has any."""
-    scalars: dict[str, float] = {}
-    for queries, (point, low, high) in zip(score.evaluation_points, _estimates(score), strict=True):
-        key = f"score/{score.experiment}/{queries}"
-        scalars |= {key: point, f"{key}/low": low, f"{key}/high": high}
+    """Return the scalars logged for a score, if any is defined.
+
+    Point estimate and interval of the ranked number, of the mean at each evaluation point, and of the near-optimal
+    share and the interquartile mean at the last; the raw mean.
+    """
+    if not len(score.values):
+        return {}
+    numbers, name = summarise(score.values, score.units), f"score/{score.experiment}"
+    rows = {"ranked": numbers.score, "near_optimal": numbers.near_optimal, "interquartile_mean": numbers.interquartile}
+    rows |= {str(queries): row for queries, row in zip(score.evaluation_points, numbers.points, strict=True)}
+    scalars = {f"{name}/raw_mean": numbers.raw}
+    for what, (point, low, high) in rows.items():
+        scalars |= {f"{name}/{what}": point, f"{name}/{what}/low": low, f"{name}/{what}/high": high}
     return {key: float(value) for key, value in scalars.items() if np.isfinite(value)}
-
-
-def _estimates(score: Score) -> NDArray[np.float64]:
-    """Return `estimates`, NaN where no run has a defined score."""
-    return estimates(score.values) if len(score.values) else np.full((len(score.evaluation_points), 3), np.nan)
 
 
 def _request(scores: Sequence[Score], files: Sequence[Path], config: Mapping[str, Any], kind: str) -> dict[str, Any]:

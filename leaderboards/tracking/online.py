@@ -136,29 +136,30 @@ def publish_report(project: str, title: str, text: str, folder: str | Path, pati
 
 
 def render(reading: Reading, ledger: Ledger | None = None) -> str:
-    """Render the runs of a project by track: strongest tier first, then the best score at the last evaluation point.
+    """Render the runs of a project by track: strongest tier first, then the best ranked number, as on a board.
 
     A tier is that of the ledger's verdict on the run's submission, "claimed" without one: what a run says of itself is
-    a stranger's word, and its scores are as claimed.
+    a stranger's word, and its scores are as claimed. Runs of earlier versions have no ranked number: they come last in
+    their tier, with their last evaluation point.
     """
     verdicts = {e.body["submission"]: e.body["tier"] for e in ledger.accepted()} if ledger else {}
-    tracks: dict[str, list[tuple[int, float, str]]] = {}
+    tracks: dict[str, list[tuple[int, bool, float, str]]] = {}
     for run in reading.runs:
         strength = TIERS.index(verdicts.get(str(run.config.get("submission")), "claimed"))
-        for track, (queries, point, low, high) in _last_scores(run.summary).items():
+        for track, (queries, point, low, high) in _scores(run.summary).items():
             interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
-            at = f" at {queries} preferences" if queries else ""
+            at = "" if queries is None else f" at evaluation point {queries}, without a ranked number"
             line = f"  {TIERS[strength]:<10}{printable(run.name, 32)[1:-1]:<33}{point:6.2f}{interval}{at}  run {run.id}"
-            tracks.setdefault(printable(track)[1:-1], []).append((-strength, -point, line))
-    lines = [line for track in sorted(tracks) for line in (track, *(text for _, _, text in sorted(tracks[track])))]
+            tracks.setdefault(printable(track)[1:-1], []).append((-strength, queries is not None, -point, line))
+    lines = [line for track in sorted(tracks) for line in (track, *(text for _, _, _, text in sorted(tracks[track])))]
     source = f"Tiers are those of {ledger.signer}." if ledger else NOBODY
     return "\n".join((*lines, *([source] if tracks else []), reading.message))
 
 
-def _last_scores(summary: dict[str, Any]) -> dict[str, tuple[int, float, float | None, float | None]]:
-    """Map each track to its last evaluation point, point estimate, low and high.
+def _scores(summary: dict[str, Any]) -> dict[str, tuple[int | None, float, float | None, float | None]]:
+    """Map each track to None, its ranked number, low and high; without one to its last evaluation point and its mean.
 
-    They are read from the scalars `score/<track>/<evaluation point>`, `.../low` and `.../high`.
+    They are read from the scalars `score/<track>/ranked` or `score/<track>/<evaluation point>`, `.../low`, `.../high`.
     """
 
     def number(key: str) -> float | None:
@@ -167,11 +168,14 @@ def _last_scores(summary: dict[str, Any]) -> dict[str, tuple[int, float, float |
             return None
         return float(value) if abs(value) <= sys.float_info.max else None  # neither NaN, nor infinite, nor too large
 
-    found: dict[str, tuple[int, float, float | None, float | None]] = {}
+    found: dict[str, tuple[int | None, float, float | None, float | None]] = {}
     for key in summary:
-        match, point = re.fullmatch(r"score/(.{1,200})/(\d{1,9})", key), number(key)
-        if match and point is not None and int(match[2]) >= found.get(match[1], (0,))[0]:
-            found[match[1]] = int(match[2]), point, number(f"{key}/low"), number(f"{key}/high")
+        match, point = re.fullmatch(r"score/(.{1,200})/(\d{1,9}|ranked)", key), number(key)
+        if match is None or point is None:
+            continue
+        queries, before = None if match[2] == "ranked" else int(match[2]), found.get(match[1])
+        if before is None or queries is None or (before[0] is not None and queries >= before[0]):
+            found[match[1]] = queries, point, number(f"{key}/low"), number(f"{key}/high")
     return found
 
 

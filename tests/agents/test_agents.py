@@ -104,7 +104,7 @@ def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         make("uniform", gym.make(DELIVERY))
 
 
-@pytest.mark.parametrize("name", ["constant", "partial_return", "regret"])
+@pytest.mark.parametrize("name", ["goal_only", "partial_return", "regret"])
 @pytest.mark.parametrize("env_id", [DELIVERY, POLICY])
 def test_agents_that_answer_weights_say_where_they_play(name: str, env_id: str) -> None:
     with pytest.raises(ValueError, match=r"plays in valuegym/RewardInference-v0 only"):
@@ -253,7 +253,7 @@ def test_the_constant_answer_is_the_best_on_training_tasks(board: str) -> None:
     assert mean(answer) >= 0  # no answer at all is worth that
 
 
-@pytest.mark.parametrize("agent", ["regret", "constant"])
+@pytest.mark.parametrize("agent", ["regret", "goal_only"])
 def test_agents_that_watch_do_not_play_where_one_asks(agent: str) -> None:
     with pytest.raises(ValueError, match=r"plays in valuegym/RewardInference-v0 only"):
         make(agent, gym.make("valuegym/RewardInferenceActive-v0"))

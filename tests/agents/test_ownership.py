@@ -60,6 +60,7 @@ ASKING: dict[str, Any] = {
 }
 TRAINED: dict[str, dict[str, Any]] = {
     "lqr_model_based": {},
+    "linear_search": {},
     "vagram": TINY,
     "mbpo": TINY,
     "mpc": TINY | {"horizon": 2, "candidates": 8},
@@ -113,7 +114,7 @@ def play(name: str, rows: int, steps: int, spoiled: bool, wide: bool) -> list[An
     id, kwargs = where(name)
     agent: Any = make(name, gym.make(id, **kwargs), seed=1)
     envs = gym.make_vec(id, num_envs=rows, autoreset_mode=AutoresetMode.SAME_STEP, **kwargs)
-    if name == "oracle":
+    if hasattr(agent, "attach"):
         agent.attach(envs)
     observation, _ = envs.reset(seed=5)
     memory, start, actions = None, np.ones(rows, np.bool_), []
@@ -210,7 +211,7 @@ def test_a_memory_holds_the_running_episodes_alone(name: str, monkeypatch: pytes
     monkeypatch.setattr(Belief, "acquisition", lambda self, candidates, choice: np.zeros(len(candidates.mask)))
     monkeypatch.setattr(posterior, "advance", lambda likelihood, sample, *_: sample)
     envs = gym.make_vec(id, num_envs=2, autoreset_mode=AutoresetMode.SAME_STEP, **kwargs)
-    if name == "oracle":
+    if hasattr(agent, "attach"):
         agent.attach(envs)
     observation, _ = envs.reset(seed=5)
     memory, start, ends, sizes, steps = None, np.ones(2, np.bool_), 0, {2: 0, 50: 0}, 0

@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {"updates": 1} for name, entry in AGENTS.items() if entry.extra == "text" and name != "language"},
 }
 ON_TRACKS = [name for name in AGENTS if name != "language"]  # which needs a model: test_language_agent.py
-LEARN = {"preference_sac", "preference_ppo", "vagram", "mbpo", "mpc", "sac", "ppo", "lqr_model_based"}
+LEARN = {"preference_sac", "preference_ppo", "vagram", "mbpo", "mpc", "sac", "ppo", "lqr_model_based", "linear_search"}
 SHORT = {"evaluation_points": [0, 1]}
 
 

@@ -110,8 +110,8 @@ def arguments(core: str) -> list[str]:
     if len(names) == len(parameters):
         return names
     table = (target.__doc__ or "").partition("## Arguments")[2].partition("\n    ## ")[0]
-    if not names:
-        return [field.name for field in dataclasses.fields(sys.modules[target.__module__].Parameters)]
+    if fields := getattr(sys.modules[target.__module__], "Parameters", None):
+        return names + [field.name for field in dataclasses.fields(fields)]
     others = re.findall(r"as in `([A-Za-z]+-v\d+)`", table)
     return names + [name for id in others for name in arguments(ENVS[f"valuegym/{id}"].core) if name not in names]
 

@@ -85,6 +85,8 @@ def worlds(folder: Path) -> dict[str, World]:
         "risky": World(inference, {"board": "risky", "annotator": "regret-lapse", **short}),
         "a board, noiseless": World(inference, {"board": "published", "annotator": "regret-noiseless", **short}),
         "people": World(inference, {"annotator": "human:Lab", "data": str(folder), **short}),
+        "relabelled": World(inference, {"annotator": "human:Lab", "relabel": True, "data": str(folder), **short}),
+        "unseen maps": World(inference, {"board": "published", "relabel": True, "unseen": 2, **short}),
         "policies": World("valuegym/RewardInferencePolicy-v0", {"annotator": "end-state", "length": 5, **small}),
         "dev split": World(inference, {"split": "dev", "annotator": "partial-return", "size": [4, 4], **short}),
         "few candidates": World(active, {"candidates": 3, "board": "risky", **short}),

@@ -17,7 +17,7 @@ import pytest
 import valuegym
 from valuegym.leaderboards import evaluation, experiments
 from valuegym.leaderboards.experiments import Experiment
-from valuegym.leaderboards.stats import bootstrap, pareto, ranks
+from valuegym.leaderboards.stats import bootstrap, pareto, ranks, summary
 
 BAD: tuple[Any, ...] = (
     *(None, np.nan, np.inf, -1, 0, 0.5, 1.0, True, "x", "a\0b", b"x", [], [1, 2], {}, {"a": 1}, object(), 1j, 10**30),
@@ -40,15 +40,18 @@ STATISTICS: dict[str, dict[str, Any]] = {
     "check_rng": {"rng": rng()},
     "estimates": {"values": SCORES, "seed": 0, "repeats": 9, "confidence": 0.9},
     "holm": {"p": [0.1, 0.2]},
-    "paired_bootstrap": {"scores": SCORES, "rng": rng(), "repeats": 9},
-    "rank_intervals": {"scores": SCORES, "rng": rng(), "repeats": 9, "confidence": 0.9},
+    "sign_flip": {"scores": SCORES[0], "rng": rng(), "repeats": 9},
+    "units_needed": {"agents": 3, "confidence": 0.9},
+    "ranked_values": {"values": SCORES, "units": "tasks"},
+    "summarise": {"values": SCORES, "units": "seeds", "seed": 0},
+    "rank_intervals": {"scores": SCORES[0], "rng": rng(), "repeats": 9, "confidence": 0.9},
     "dominates": {"points": SCORES[0]},
     "pareto_front": {"points": SCORES[0]},
     "hypervolume": {"points": SCORES[0], "reference": SCORES[0, 0]},
 }
 OF_MODULES = {
     name: getattr(module, name)
-    for module in (bootstrap, ranks, pareto)
+    for module in (bootstrap, ranks, pareto, summary)
     for name in module.__all__
     if inspect.isfunction(getattr(module, name))
 }

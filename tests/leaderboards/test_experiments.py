@@ -36,6 +36,8 @@ def test_the_programme_is_complete() -> None:
         "preference/boards-regret-noiseless",
         "preference/boards-partial-return",
         "preference/boards-partial-return-noiseless",
+        "preference/early-regret",
+        "preference/early-partial-return",
         "preference/policy-regret",
         "preference/policy-regret-noiseless",
         "preference/asking-regret",
@@ -49,6 +51,7 @@ def test_the_programme_is_complete() -> None:
         "control/cartpole-swingup",
         "control/cartpole-swingup-d8",
         "control/acrobot",
+        *(f"control/{name}-planned" for name in ("cartpole-swingup", "cartpole-swingup-d8", "acrobot")),
         *(f"control/lqr-preferences{end}" for end in ("", "-rotated", "-partial-return")),
         *(f"feedback/{name}" for name in ("cartpole", "pendulum", "mountain-car", "delivery")),
         "coevolution/lock-in",
@@ -61,7 +64,8 @@ def test_the_programme_is_complete() -> None:
         "language/predict-people",
         "language/coevolve-people",
     }
-    assert set(HUMAN) == {f"preference/human-{name.lower()}" for name in datasets.CONDITIONS}
+    kinds = ("human", "relabelled", "unseen")
+    assert set(HUMAN) == {f"preference/{kind}-{name.lower()}" for kind in kinds for name in datasets.CONDITIONS}
 
 
 @pytest.mark.parametrize("id", EXPERIMENTS)

@@ -353,7 +353,12 @@ def test_conditions_that_nobody_knows_are_accepted_by_name(
 
     for table in ("ROWS", "ABLATIONS"):
         few = (
-            {name: model.ROWS[name] for name in ("three free weights", "subjective utility")} if table == "ROWS" else ()
+            {
+                name: model.ROWS[name]
+                for name in ("three free weights", "three weights, prior and lapse", "subjective utility")
+            }
+            if table == "ROWS"
+            else ()
         )
         monkeypatch.setattr(model, table, few)
     core = RewardInference(annotator="regret", board="published", evaluation_points=(80,))

@@ -230,7 +230,10 @@ def test_the_page_is_written_and_the_same_again(
     pytest.importorskip("matplotlib")
     from valuegym.leaderboards.cli.main import main
 
-    few = {name: model.ROWS[name] for name in ("regret", "three free weights", "subjective utility")}
+    few = {
+        name: model.ROWS[name]
+        for name in ("regret", "three free weights", "three weights, prior and lapse", "subjective utility")
+    }
     monkeypatch.setattr(model, "ROWS", few)
     monkeypatch.setattr(model, "ABLATIONS", model.ABLATIONS[:1])
     pages = []

@@ -53,7 +53,7 @@ def make_scores() -> list[Score]:
     ]
 
 
-def test_boards_rank_agents_by_their_last_report() -> None:
+def test_boards_rank_agents_by_their_mean() -> None:
     preference, control, coevolution = boards(make_scores())
     assert control.experiment == "control/distractors"
     assert [(row.score.agent, row.rank) for row in preference.agents] == [
@@ -124,11 +124,25 @@ def test_terminal_table_is_aligned_and_says_what_is_not_ranked() -> None:
     assert limits.startswith("replayed: ") and "\nclaimed: " in limits and "executed: " not in limits
     assert history.splitlines()[0] == "coevolution/history (open-book reference, not ranked)"
     lines = preference.splitlines()
-    assert re.split(r"\s{2,}", lines[2].strip()) == ["#", "agent", "0 prefs", "10", "100", "1000", "seeds", "status"]
+    heading = [
+        "#",
+        "agent",
+        "score",
+        "0 prefs",
+        "10",
+        "100",
+        "1000",
+        "near",
+        "IQM",
+        "seeds",
+        "status",
+    ]
+    assert re.split(r"\s{2,}", lines[2].strip()) == heading
     ends = {line.index("seeds") + 5 for line in lines if "  seeds  " in line}
     regret = next(line for line in lines if " regret " in line)
     assert ends == {re.search(r"  4  replayed$", regret).start() + 3}
-    assert re.search(r"1  regret +0\.4\d \[0\.4\d, 0\.4\d\]", regret)
+    assert re.search(r"1  regret +0\.6\d +0\.4\d +0\.6\d +0\.7\d +0\.9\d +0\.\d\d +0\.9\d  ", regret)
+    assert re.fullmatch(r" +\[0\.6\d, 0\.6\d\] +\[0\.[89]\d, 0\.9\d\]", lines[lines.index(regret) + 1])
     assert "cheat: rejected: transition 17 does not follow" in lines
     assert "* open-book reference, not ranked" in lines
     assert lines.index(next(line for line in lines if "oracle" in line)) > lines.index(
@@ -148,7 +162,7 @@ def test_terminal_table_fits_its_width() -> None:
     assert "0 prefs" in text and " 1000 " in text
     stacked = render_text([make_score("b", -0.8)])  # four negative columns need a second line
     assert "left out" not in stacked and max(map(len, stacked.splitlines())) <= WIDTH
-    assert re.search(r"b +-0\.\d\d +-0\.\d\d +-0\.\d\d +-0\.\d\d", stacked)
+    assert re.search(r"b +-0\.\d\d +-0\.\d\d +-0\.\d\d +-0\.\d\d +-0\.\d\d +0\.00 +-0\.\d\d", stacked)
 
 
 def test_missing_reports_and_single_values_have_no_interval() -> None:
@@ -156,8 +170,8 @@ def test_missing_reports_and_single_values_have_no_interval() -> None:
     one = Score("one", "preference/boards-regret", EVALUATION_POINTS, np.full((1, 1, 4), -0.001), (0,))
     text = render_text([make_score("regret", 0.9), short, one])
     cells = re.split(r"\s{2,}", next(line for line in text.splitlines() if " short " in line).strip())
-    assert cells[-4:-2] == ["–", "–"]
-    assert re.search(r"one +0\.00 +0\.00 +0\.00 +0\.00 +1  claimed", text)  # and no minus zero
+    assert cells[-6:-4] == ["–", "–"]
+    assert re.search(r"one( +0\.00){7} +1  claimed", text)  # and no minus zero
 
 
 def test_markdown_has_the_same_cells() -> None:
@@ -167,7 +181,7 @@ def test_markdown_has_the_same_cells() -> None:
     tables = [[line for line in part.splitlines() if line.startswith("|")] for part in text.split("###")[1:]]
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
-    assert tables[0][0] == "| # | agent | 0 prefs | 10 | 100 | 1000 | seeds | status |"
+    assert tables[0][0] == "| # | agent | score | 0 prefs | 10 | 100 | 1000 | near | IQM | seeds | status |"
 
 
 def test_no_scores_is_not_an_error() -> None:
@@ -356,7 +370,7 @@ def test_boards_show_scores_tiers_and_what_they_leave_open(pages: dict[str, str]
         "open-book reference, not ranked",
         "cheat: rejected: transition 17 does not follow",
         "preferences shown",
-        "Interquartile mean scores with 95% intervals from 0 to 1000 preferences; at the end regret 0.9",
+        "Mean scores with 95% intervals from 0 to 1000 preferences; at the end regret 0.9",
         LIMITS["replayed"],
         "valuegym run --agent regret --experiment preference/boards-regret",
     ):
@@ -529,8 +543,9 @@ def test_stars_hold_what_they_show() -> None:
     last = {"a": 0.5, "b": 7.0, "c": -3.0}
     found = [boards([make_score("x", last[track], f"control/{track}", evaluation_points=(0,))])[0] for track in "abc"]
     found = [
-        replace(board, agents=(replace(board.agents[0], estimates=np.full((1, 3), last[t])),))
+        replace(board, agents=(replace(row, numbers=row.numbers._replace(score=np.full(3, last[t]))),))
         for t, board in zip("abc", found, strict=True)
+        for row in [board.agents[0]]
     ]
     text = radar("control", "x", [(board, board.agents[0]) for board in found], 0, "r")
     [corners] = re.findall(r'<path d="M([^"]*)Z" fill="var\(--agent-0\)" opacity', text)
@@ -556,7 +571,7 @@ def test_labels_dodge_each_other_and_stay_near() -> None:
 @needs_site
 def test_scores_far_outside_are_cut_off_and_said_to_be(tmp_path: Path) -> None:
     name = "boards/preference-boards-regret.html"
-    far, near = (make_site(tmp_path, [make_score("a", x)])[name].decode() for x in (-40.0, 0.5))
+    far, near = (make_site(tmp_path, [make_score("a", x)])[name].decode() for x in (40.0, 0.5))
     assert "The plot shows scores from −1 to 2." in far
     assert "The plot shows" not in near
 
@@ -571,8 +586,9 @@ def test_a_dot_beyond_the_plot_is_an_arrow_and_a_number() -> None:
     ]
     found = boards(scores)
     text = plot(found[0], assign_series(found), "n")
-    assert re.findall(r">(← −[0-9.]+|[0-9.]+ →)<", text) == ["2.50 →", "← −200"]
-    assert re.search(r"c *\| 0\.25 ", render_markdown(scores)) and re.search(r"a *\| -200 ", render_markdown(scores))
+    assert re.findall(r">(← −[0-9.]+|[0-9.]+ →)<", text) == ["2.50 →"]
+    table = render_markdown(scores)  # scores below -1 count as -1, and the raw mean stands beside
+    assert re.search(r"c *\| 0\.25 ", table) and re.search(r"a *\| -1\.00 .* \| -200 \| 4 ", table)
 
 
 def test_only_query_environments_have_evaluation_points() -> None:

@@ -22,7 +22,7 @@ from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.run import run
 from valuegym.leaderboards.standings.gather import Score
-from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.stats.summary import summarise
 from valuegym.leaderboards.tracking import log, offline_run
 from valuegym.leaderboards.tracking.log import TrackedRun, log_scores, read_offline, relocate
 from valuegym.leaderboards.trust.judgement import Judgement, judge
@@ -52,10 +52,15 @@ def make_files(folder: Path) -> list[Path]:
 
 
 def expected_summary() -> dict[str, float]:
-    expected = {"score/control/distractors/0": 0.25}  # one value has no interval
-    for point, row in zip((0, 10), estimates(make_score().values), strict=True):
+    one = {"raw_mean": 0.25, "ranked": 0.25, "0": 0.25, "near_optimal": 0.0, "interquartile_mean": 0.25}
+    expected = {f"score/control/distractors/{name}": value for name, value in one.items()}  # without intervals
+    numbers, track = summarise(make_score().values, "seeds"), "score/preference/boards-regret"
+    expected[f"{track}/raw_mean"] = make_score().values.mean()
+    rows = {"ranked": numbers.score, "0": numbers.points[0], "10": numbers.points[1]}
+    rows |= {"near_optimal": numbers.near_optimal, "interquartile_mean": numbers.interquartile}
+    for name, row in rows.items():
         for suffix, value in zip(("", "/low", "/high"), row, strict=True):
-            expected[f"score/preference/boards-regret/{point}{suffix}"] = value
+            expected[f"{track}/{name}{suffix}"] = value
     return expected
 
 

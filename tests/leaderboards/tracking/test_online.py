@@ -196,7 +196,7 @@ def test_a_board_collects_its_inbox(tmp_path: Path, server: Any, make_key: Any, 
     assert shown[0] == "test/walk" and shown[1].split()[:2] == ["replayed", "uniform"]
 
 
-def test_runs_are_shown_strongest_tier_first() -> None:
+def test_runs_are_shown_strongest_tier_first_then_by_the_ranked_number() -> None:
     def logged(id: str, tier: object, **scores: object) -> OnlineRun:
         summary = {f"score/a/b/{name[1:].replace('_', '/')}": value for name, value in scores.items()}
         return OnlineRun(id, f"agent {id}\n\u202e", "finished", "", (), {"tier": tier, "submission": id}, summary)
@@ -206,18 +206,26 @@ def test_runs_are_shown_strongest_tier_first() -> None:
         logged("2", "executed", r10=0.2),
         logged("3", ["divine"], r0=7, r3="NaN"),
         logged("4", None, rx=1.0),
+        logged("5", "replayed", rranked=0.3, rranked_low=0.2, rranked_high=0.4, r0=0.0, r10=0.6),
+        logged("6", "replayed", r10=0.1, rranked=0.4),
     )
     ledger = Ledger()
     ledger.entries.append(LedgerEntry(0, "", "board", {"name": "A\u202eboard", "key": "ssh-ed25519 AAAA"}, "", "d"))
-    for digest, tier, reason in (("1", "replayed", ""), ("2", "executed", ""), ("3", "executed", "it is wrong.")):
+    for digest, tier, reason in (
+        *((digest, "replayed", "") for digest in "156"),
+        ("2", "executed", ""),
+        ("3", "executed", "it is wrong."),
+    ):
         body = {"submission": digest, "tier": tier, "reason": reason}
         ledger.entries.append(LedgerEntry(1, "", "verdict", body, "", ""))
     lines = render(Reading(runs, "so."), ledger).splitlines()
-    assert lines[0] == "a/b" and lines[-1] == "so." and len(lines) == 6
-    assert [line.split()[0] for line in lines[1:4]] == ["executed", "replayed", "claimed"]
-    assert "0.90 [0.80, 0.95] at 10 preferences  run 1" in lines[2] and lines[3].endswith("7.00  run 3")
+    assert lines[0] == "a/b" and lines[-1] == "so." and len(lines) == 8
+    assert [line.split()[0] for line in lines[1:6]] == ["executed", *3 * ["replayed"], "claimed"]
+    assert lines[2].endswith("0.40  run 6") and lines[3].endswith("0.30 [0.20, 0.40]  run 5")
+    assert "0.90 [0.80, 0.95] at evaluation point 10, without a ranked number  run 1" in lines[4]
+    assert lines[5].endswith("7.00 at evaluation point 0, without a ranked number  run 3")
     assert all(line.isprintable() for line in lines)
-    assert lines[4] == "Tiers are those of board 'A\\u202eboard', signed by ssh-ed25519 AAAA."
+    assert lines[6] == "Tiers are those of board 'A\\u202eboard', signed by ssh-ed25519 AAAA."
 
 
 def test_a_strangers_word_for_a_tier_is_not_repeated() -> None:

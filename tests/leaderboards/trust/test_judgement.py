@@ -16,7 +16,7 @@ from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.record import read_record
 from valuegym.leaderboards.records.submission import EXAMPLE, Card, open_submission, pack, write_submission
 from valuegym.leaderboards.run import run
-from valuegym.leaderboards.stats.bootstrap import estimates
+from valuegym.leaderboards.stats.summary import summarise
 from valuegym.leaderboards.trust import judgement
 from valuegym.leaderboards.trust.commitment import agent_digest, committed_seeds
 from valuegym.leaderboards.trust.ledger import Ledger, read_ledger
@@ -80,7 +80,8 @@ def test_verdicts_hold_the_scores(tmp_path: Path) -> None:
     operations.begin(board, "test")
     found, entry = operations.judge_and_record(board, submission(tmp_path))
     values = np.array([verdict.record.scores for verdict in found.verdicts])
-    assert entry.body["scores"] == {"test/walk": {"0": estimates(values)[0].tolist()}}
+    ranked = summarise(values, WALK.rank_units).score.tolist()
+    assert entry.body["scores"] == {"test/walk": {"ranked": ranked, "0": ranked}}
     path = tmp_path / "bad.zip"
     path.write_bytes(b"PK")
     found, entry = operations.judge_and_record(board, path)
