@@ -226,10 +226,11 @@ def transaction(connection: Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite may have undone it itself, as on a full disk
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 _Change = tuple[Callable[[Connection], Any], "Future[Any]"]
@@ -271,21 +272,26 @@ class Writer:
 
     @staticmethod
     def _commit(connection: Connection, batch: Sequence[_Change]) -> None:
+        batch = [(change, future) for change, future in batch if future.set_running_or_notify_cancel()]
         done: list[tuple[Future[Any], Any]] = []
         try:
             with transaction(connection):
                 for change, future in batch:
                     connection.execute("SAVEPOINT change")
                     try:
-                        done.append((future, change(connection)))
-                        connection.execute("RELEASE change")
+                        result = change(connection)
                     except Exception as error:
+                        if not connection.in_transaction:  # SQLite has undone everything, as on a full disk
+                            raise
                         connection.execute("ROLLBACK TO change")
-                        connection.execute("RELEASE change")
                         future.set_exception(error)
-        except Exception as error:  # of the commit: the disk may be full
-            for future, _ in done:
-                future.set_exception(error)
+                    else:
+                        done.append((future, result))
+                    connection.execute("RELEASE change")
+        except Exception as error:  # of the whole: the disk may be full, or another process may hold the file
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
             return
         for future, result in done:
             future.set_result(result)

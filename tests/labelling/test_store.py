@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 import threading
@@ -183,6 +184,64 @@ def test_changes_of_many_threads_are_carried_out_once_and_one_that_fails_is_undo
         assert connection.execute("SELECT count(*) FROM settings WHERE name LIKE 'n%'").fetchone() == (0,)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def _count_moves(connection: store.Connection) -> int:
+    connection.execute("UPDATE people SET moves = moves + 1")
+    return 1
+
+
+def test_a_file_that_another_process_holds_fails_a_change_and_not_the_next(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "TIMEOUT", 0.05)
+    database = make()
+    with contextlib.closing(store.Writer(database)) as writer:
+        with database.change():
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                writer.submit(_count_moves).result(10)
+        assert writer.submit(_count_moves).result(10) == 1
+
+
+def test_a_full_disk_fails_changes_and_not_those_after_it(make: Make) -> None:
+    database = make()
+
+    def fill(connection: store.Connection) -> None:
+        connection.execute("PRAGMA max_page_count = 1").close()
+        connection.execute("INSERT INTO settings VALUES ('long', ?)", ("x" * 10**6,))
+
+    def free(connection: store.Connection) -> int:
+        connection.execute("PRAGMA max_page_count = 1000000").close()
+        return _count_moves(connection)
+
+    with contextlib.closing(store.Writer(database)) as writer:
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            writer.submit(fill).result(10)
+        assert writer.submit(free).result(10) == 1
+
+
+def test_a_commit_that_fails_is_undone(make: Make) -> None:
+    database = make()
+
+    def orphan(connection: store.Connection) -> None:
+        connection.execute("PRAGMA defer_foreign_keys = ON").close()  # so that the commit finds it
+        connection.execute("INSERT INTO items (person, n, pair, flipped, opened) VALUES (9, 1, 'none', 0, 0)")
+
+    with contextlib.closing(store.Writer(database)) as writer:
+        with pytest.raises(sqlite3.IntegrityError):
+            writer.submit(orphan).result(10)
+        assert writer.submit(_count_moves).result(10) == 1
+
+
+def test_a_change_that_is_cancelled_leaves_the_writer_at_work(make: Make) -> None:
+    database = make()
+    with contextlib.closing(store.Writer(database)) as writer:
+        with database.change():
+            first = writer.submit(_count_moves)
+            second = writer.submit(_count_moves)
+            first.cancel()
+            second.cancel()
+        assert writer.submit(_count_moves).result(10) == 1
 
 
 def test_a_folder_without_a_study_and_a_file_of_something_else_are_named(tmp_path: Path) -> None:
