@@ -519,10 +519,10 @@ class Pages:
         return self._message(200, "You do not take part, and nothing about you is stored. You may close this page.")
 
     async def note(self, request: Request, person: Person, fields: dict[str, str]) -> Response:
-        """Store a note."""
-        await self._change(
-            lambda connection: store.update_person(connection, person.id, note=fields.get("note", "").strip())
-        )
+        """Store a note of a person who has come to the end; of others, who may not have agreed, nothing is stored."""
+        if person.stage == "done":
+            text = fields.get("note", "").strip()
+            await self._change(lambda connection: store.update_person(connection, person.id, note=text))
         return _to("/")
 
     async def withdraw(self, request: Request, person: Person, fields: dict[str, str]) -> Response:

@@ -47,6 +47,8 @@ it shows that somebody is reading."""
 def _text(name: str, value: Any, empty: bool = False) -> None:
     if not isinstance(value, str) or len(value) > LONGEST or not (empty or value.strip()):
         raise checks.refusal(name, value, f"a text of at most {LONGEST} characters{'' if empty else ', not empty'}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise checks.refusal(name, value, "a text without halves of surrogate pairs, which no page can hold")
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,8 @@ class Study:
             _text(name, getattr(self, name))
         if self.environment is not None:
             _text("environment", self.environment)
+        if not isinstance(self.arguments, Mapping):
+            raise checks.refusal("arguments", self.arguments, "arguments of gymnasium.make by name")
         if not self.conditions or not all(isinstance(one, Condition) for one in self.conditions.values()):
             raise checks.refusal("conditions", self.conditions, "one or more conditions by name")
         for name in self.conditions:

@@ -66,6 +66,19 @@ def test_who_does_not_agree_gives_nothing(make: Make, visit: Visit) -> None:
     assert (person.stage, person.agreed, person.consent) == ("declined", None, None)
 
 
+@pytest.mark.parametrize("agree", ["", "no"])
+def test_a_note_of_who_has_not_agreed_is_not_stored(make: Make, visit: Visit, agree: str) -> None:
+    database = make()
+    person = visit(database, invite(database)[1])
+    marked = person.get("/consent").text
+    if agree:
+        person.send("/consent", agree=agree)
+        person.page = marked
+    person.send("/note", note="I am Ada.")
+    with database.look() as connection:
+        assert [one.note for one in store.people(connection)] == [None]
+
+
 def test_wrong_answers_to_the_quiz_are_named(make: Make, visit: Visit) -> None:
     one = visit(make(play_steps=0))
     one.send("/consent", agree="yes")

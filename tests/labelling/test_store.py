@@ -261,6 +261,8 @@ def test_a_folder_without_a_study_and_a_file_of_something_else_are_named(tmp_pat
         ('{"conditions": {"a": {"shows": "all"}}}', "shows is 'all'"),
         ('{"quiz": [{"question": "?", "choices": ["a"], "right": 0}]}', "choices is"),
         ('{"title": " "}', "title is ' '"),
+        ('{"title": "\\ud800"}', "halves of surrogate pairs"),
+        ('{"arguments": null}', "arguments is None"),
         ("[]", "expected a JSON object"),
         ('{"seed": NaN}', "NaN is no JSON"),
     ],
