@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valuegym.agents.reward_models.fitting import FitSettings, RewardNetwork, StepNetwork, fit
-from valuegym.agents.reward_models.pairs import Pairs, step_inputs
+from valuegym.agents.reward_models.pairs import INPUTS, Pairs, step_inputs
 from valuegym.envs import checks
 
 __all__ = [
@@ -201,21 +201,24 @@ def extrapolate(start: RewardEnsemble, end: RewardEnsemble, amount: float) -> Re
 class StepReward:
     """Rewards (E, N) of N transitions as arrays, the form in which wrappers of environments take a learned reward.
 
+    `inputs` are those that the model was fitted to, a name in `pairs.INPUTS`.
+
     Raises:
-        ValueError: `num_actions` is no positive integer.
+        ValueError: `num_actions` is no positive integer, or `inputs` are unknown.
     """
 
-    def __init__(self, model: RewardEnsemble, num_actions: int | None = None) -> None:
-        self.model = model
+    def __init__(self, model: RewardEnsemble, num_actions: int | None = None, inputs: str = "state_action") -> None:
+        self.model, self.inputs = model, checks.choice("inputs", inputs, INPUTS)
         self.num_actions = None if num_actions is None else checks.integer("num_actions", num_actions, 1)
 
     @torch.no_grad()
     def __call__(self, observations: Any, actions: Any, next_observations: Any = None) -> np.ndarray:
-        """Return rewards (E, N) of observations (N, *shape) and actions (N, ...).
+        """Return rewards (E, N) of observations (N, *shape), actions (N, ...) and what followed (N, *shape).
 
         Raises:
             ValueError: as `step_inputs`.
         """
-        inputs = torch.as_tensor(step_inputs(observations, actions, self.num_actions), dtype=torch.float32)
-        rewards: np.ndarray = self.model.rewards(inputs[None]).double().numpy()
+        inputs = step_inputs(observations, actions, self.num_actions, self.inputs, next_observations)
+        steps = torch.as_tensor(inputs, dtype=torch.float32)
+        rewards: np.ndarray = self.model.rewards(steps[None]).double().numpy()
         return rewards
