@@ -28,7 +28,14 @@ import torch
 from valuegym.agents.base import TrainingEnv
 from valuegym.agents.reward_models.bradley_terry import LOSSES, StepReward, fit_pairs, reward_ensemble
 from valuegym.agents.reward_models.fitting import MAX_LR, FitSettings
-from valuegym.agents.reward_models.pairs import INPUTS, Pairs, feedback_pairs, step_inputs
+from valuegym.agents.reward_models.pairs import (
+    INPUTS,
+    Pairs,
+    distinct_steps,
+    feedback_pairs,
+    join_pairs,
+    step_inputs,
+)
 from valuegym.agents.reward_models.queries import SELECTIONS, Selector
 from valuegym.envs import checks, plugins
 from valuegym.envs.feedback.annotators import BPREF, Annotator, Noiseless, as_annotator, bpref
@@ -99,8 +106,7 @@ class Asking:
     Attributes:
         annotator: who answers, as in `annotator_of`; it sees the true reward.
         budget: queries in all.
-        every: steps between rounds of queries, the first of which comes after so many; after the end of an episode,
-            `segment_length - 1` more are counted.
+        every: steps between rounds of queries, the first of which comes after so many.
         rounds: of queries.
         schedule: how the budget is spread over rounds, a name in `SCHEDULES`.
         segment_length: steps of a segment.
@@ -257,10 +263,9 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._zero, self._unit = np.zeros((s.members, 1)), np.ones((s.members, 1))
         self._transform: Callable[[Any], Array] = lambda rewards: rewards
         self._ground = 0.0  # the transform of the absorbing state's reward
+        self._pairs: list[Pairs] = []  # one of all answers, none before the first
         uniform = s.select == "uniform"
-        self._selector = (
-            None if uniform else Selector(s.select, self._generator, self.model, inputs=self._inputs)
-        )
+        self._selector = None if uniform else Selector(s.select, self._generator, self.model, inputs=self._inputs)
         self.preferences = PreferenceFeedback(
             self._inner,
             annotator_of(s.annotator),
@@ -296,8 +301,10 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
         """
         truncated, info = self._move(action)
         over = self._inner.over
+        self.preferences.counts = False
         while over and not truncated:
             truncated, _ = self._move(self._idle)
+        self.preferences.counts = True
         if self.followed is not None:
             self.followed.append(self._inner.observation)
         reward = self.settings.scale * self._inner.reward if self.settings.reward == "true" else 0.0
@@ -306,35 +313,39 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
     def _move(self, action: Any) -> tuple[bool, dict[str, Any]]:
         """Take one step, also of waiting, and fit the models if it ends a round."""
         _, _, _, truncated, info = self.env.step(action)
-        if info.pop("preferences", None) is not None:
-            self._fit(self.preferences.feedback())
+        new = info.pop("preferences", None)
+        if new is not None:
+            self._fit(new)
         return truncated, info
 
-    def _fit(self, feedback: Feedback | None) -> None:
-        """Fit the models to all answers, and set zero and unit of their rewards.
-
-        Comparisons of segments of one length determine neither. The unit is the deviation over the steps asked about;
-        the zero is the reward of the absorbing state, whose value then is 0, as that of a terminal state, or the mean
-        where no episode has ended.
-        """
-        assert feedback is not None  # a round has been answered
+    def _fit(self, new: Feedback) -> None:
+        """Fit the models to all answers, new ones among them."""
         s = self.settings
-        pairs = feedback_pairs(feedback, inputs=self._inputs)
-        self.answers = len(feedback)
+        self._add(new)
         settings = FitSettings(s.fit_steps, s.fit_batch, s.fit_rate, s.weight_decay)
-        fit_pairs(self.model, pairs, settings, self._generator, s.loss)
-        self._measure(pairs)
+        fit_pairs(self.model, self._pairs[0], settings, self._generator, s.loss)
+        self._measure(self._pairs[0])
         self.fits += 1
 
+    def _add(self, new: Feedback) -> None:
+        """Put new answers to those that models are fitted to."""
+        self._pairs = [join_pairs([*self._pairs, feedback_pairs(new, inputs=self._inputs)])]
+        self.answers += len(new)
+
     def _measure(self, pairs: Pairs) -> None:
-        """Set zero, unit and transform of the rewards from those of answered pairs."""
+        """Set zero, unit and transform of the rewards from those of answered pairs.
+
+        Comparisons of segments of one length determine neither zero nor unit. The unit is the deviation over the steps
+        asked about; the zero is the reward of the absorbing state, whose value then is 0, as that of a terminal state,
+        or the mean where no episode has ended.
+        """
+        inputs, index = distinct_steps(pairs.inputs[pairs.mask > 0])
         with torch.no_grad():
-            found = self.model.rewards(pairs.inputs[None]).double()
-            waits = (pairs.inputs[..., self._flag] > 0) & (pairs.mask > 0)
-            steps = found[:, pairs.mask > 0].numpy()
+            steps = self.model.rewards(inputs[None]).double()[:, index].numpy()
+        waits = (inputs[:, self._flag] > 0)[index].numpy()
         self._unit = steps.std(1, keepdims=True)
         self._unit[self._unit < SMALLEST] = 1.0
-        self._zero = (found[:, waits].numpy() if waits.any() else steps).mean(1, keepdims=True)
+        self._zero = (steps[:, waits] if waits.any() else steps).mean(1, keepdims=True)
         self._transform = fit_transform(self.settings.transform, self._aggregated(steps))
         self._ground = float(self._transform(np.zeros(1))[0]) if waits.any() else 0.0
 
@@ -366,10 +377,11 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
         if self._selector is not None:
             self._selector.chosen = [torch.as_tensor(part) for part in state["chosen"]]
         self.fits = int(state["fits"])
+        self._pairs, self.answers = [], 0
         feedback = self.preferences.feedback()
         if feedback is not None:
-            self.answers = len(feedback)
-            self._measure(feedback_pairs(feedback, inputs=self._inputs))
+            self._add(feedback)
+            self._measure(self._pairs[0])
 
     def _inputs(self, observations: Array, actions: Array) -> Array:
         """Return the inputs (N, L, ...) of the models from segments; all steps of waiting are the same."""

@@ -32,7 +32,7 @@ def _falling(left: float) -> float:
     return RATE * left
 
 
-ASKING: dict[str, Any] = {"every": 1600, "rounds": 5, "fit_steps": 150, "fit_batch": 32, "scale": 0.05}
+ASKING: dict[str, Any] = {"every": 800, "rounds": 5, "fit_steps": 150, "fit_batch": 32, "scale": 0.05}
 SETTINGS: dict[str, Any] = {"n_steps": 512, "batch_size": 128, "learning_rate": _falling, "device": "cpu"}
 
 

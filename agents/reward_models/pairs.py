@@ -6,7 +6,7 @@ N pairs, L steps, D inputs of a step, E members of an ensemble, U users, n pairs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -23,7 +23,9 @@ __all__ = [
     "UserSets",
     "by_user",
     "check_groups",
+    "distinct_steps",
     "feedback_pairs",
+    "join_pairs",
     "make_pairs",
     "masked_mean",
     "segment_pairs",
@@ -193,6 +195,31 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "state_action_next": ("before", "action", "after"),
     "next": ("after",),
 }
+
+
+def distinct_steps(steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct rows (U, D) among steps (M, D), and of each step the number of its row (M,)."""
+    numbers = torch.arange(1, steps.shape[1] + 1, device=steps.device, dtype=torch.float64)
+    index = (steps.double() @ numbers.sqrt().sin()).unique(return_inverse=True)[1]
+    rows = steps.new_empty(int(index.max()) + 1, steps.shape[1])
+    rows[index] = steps
+    if torch.equal(rows[index], steps):
+        return rows, index
+    found: tuple[Tensor, Tensor] = steps.unique(dim=0, return_inverse=True)  # two rows had one sum, which is rare
+    return found
+
+
+def join_pairs(parts: Sequence[Pairs]) -> Pairs:
+    """Return the pairs of several parts; columns that a part lacks are left out.
+
+    Raises:
+        RuntimeError: shapes do not match.
+    """
+    columns: dict[str, Any] = {}
+    for field in fields(Pairs):
+        values = [getattr(part, field.name) for part in parts]
+        columns[field.name] = None if any(value is None for value in values) else torch.cat(values)
+    return Pairs(**columns)
 
 
 def step_inputs(

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from valuegym.envs import checks
-from valuegym.envs.feedback.annotators import answers_later, as_annotator
 from valuegym.envs.feedback import data
+from valuegym.envs.feedback.annotators import answers_later, as_annotator
 from valuegym.envs.feedback.answers import Answers, Feedback, join
 from valuegym.envs.feedback.batches import Transitions, add_axis, put, take
 from valuegym.envs.feedback.learned_reward import LearnedReward, LearnedRewardVector
@@ -86,11 +86,13 @@ class _Queries:
         self.lengths[rows] += 1
         self.steps += len(rows)
 
-    def add_one(self, action: Any, reward: float, observation: Any, terminated: bool, waits: bool) -> None:
+    def add_one(
+        self, action: Any, reward: float, observation: Any, terminated: bool, waits: bool, counts: bool
+    ) -> None:
         self.experience.add_one(action, reward, observation, terminated, waits)
         self.returns[0] += reward
         self.lengths[0] += 1
-        self.steps += 1
+        self.steps += counts
 
     def finish(self, rows: Array) -> None:
         self.experience.finish(rows)
@@ -292,6 +294,7 @@ class PreferenceFeedback(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstr
         )
         self._horizon = _horizon(env, fixed_horizon, horizon, segment_length)
         self._info_keys = tuple(info_keys)
+        self.counts = True  # whether steps count towards the next round
         self._last: Any = None
         self._absorbed, self._t = False, 0
 
@@ -317,7 +320,7 @@ class PreferenceFeedback(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstr
         else:
             observation, given, terminated, truncated, info = self.env.step(action)
             reward = float(given)
-        self._queries.add_one(action, reward, observation, terminated, self._absorbed)
+        self._queries.add_one(action, reward, observation, terminated, self._absorbed, self.counts)
         self._last, self._t = observation, self._t + 1
         if self._horizon:
             self._absorbed |= terminated or truncated
