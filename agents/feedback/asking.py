@@ -107,6 +107,7 @@ class Asking:
         annotator: who answers, as in `annotator_of`; it sees the true reward.
         budget: queries in all.
         every: steps between rounds of queries, the first of which comes after so many.
+        waits_count: whether the steps of waiting after the end of an episode count in `every`.
         rounds: of queries.
         schedule: how the budget is spread over rounds, a name in `SCHEDULES`.
         segment_length: steps of a segment.
@@ -135,6 +136,7 @@ class Asking:
     annotator: Any = "noiseless"
     budget: int = 500
     every: int = 500
+    waits_count: bool = True
     rounds: int = 10
     schedule: str = "constant"
     segment_length: int = 25
@@ -142,7 +144,7 @@ class Asking:
     select: str = "uniform"
     candidates: int = 10
     memory: int = 100_000
-    inputs: str = "action_next"
+    inputs: str = "state_action"
     members: int = 3
     width: int = 32
     depth: int = 2
@@ -178,6 +180,7 @@ class Asking:
             ("reward", REWARDS),
         ):
             checks.choice(name, getattr(self, name), known)
+        checks.flag("waits_count", self.waits_count)
         annotator_of(self.annotator)
 
     @classmethod
@@ -301,7 +304,7 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
         """
         truncated, info = self._move(action)
         over = self._inner.over
-        self.preferences.counts = False
+        self.preferences.counts = self.settings.waits_count
         while over and not truncated:
             truncated, _ = self._move(self._idle)
         self.preferences.counts = True

@@ -32,7 +32,7 @@ def _falling(left: float) -> float:
     return RATE * left
 
 
-ASKING: dict[str, Any] = {"every": 800, "rounds": 5, "fit_steps": 150, "fit_batch": 32, "scale": 0.05}
+ASKING: dict[str, Any] = {"every": 1600, "rounds": 5, "fit_steps": 150, "fit_batch": 32, "scale": 0.05}
 SETTINGS: dict[str, Any] = {"n_steps": 512, "batch_size": 128, "learning_rate": _falling, "device": "cpu"}
 
 
@@ -90,7 +90,7 @@ class PreferencePPO(WatchedPPO):
         else:
             actions = actions.astype(np.int64)
         observations = buffer.observations.reshape(steps, *buffer.observations.shape[2:])
-        following = np.stack(self.asking.followed)
+        following = np.stack(self.asking.followed or [])
         buffer.rewards += self.asking.rewards(observations, actions, following).reshape(buffer.rewards.shape)
         last: Any = self._last_obs
         with torch.no_grad():

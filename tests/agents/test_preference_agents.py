@@ -124,11 +124,11 @@ def test_the_absorbing_state_is_the_zero_and_a_deviation_the_unit() -> None:
     with torch.no_grad():
         found = env.model.rewards(pairs.inputs[None]).double().numpy()
     units = (found - env._zero[..., None, None]) / env._unit[..., None, None]
-    waits = pairs.inputs[..., -1].numpy() > 0
+    waits = pairs.inputs[..., -3].numpy() > 0  # before the two discrete actions
     assert waits.any() and np.abs(units[:, waits]).max() < 1e-5
     np.testing.assert_allclose(units.reshape(2, -1).std(1), 1, rtol=1e-6)
     alive = pairs.inputs.numpy()[~waits]
-    learned = env.rewards(alive[:, 2:6], alive[:, :2].argmax(1), alive[:, 2:6])
+    learned = env.rewards(alive[:, :4], alive[:, 5:].argmax(1), alive[:, :4])
     np.testing.assert_allclose(learned, 3 * units[:, ~waits].mean(0), rtol=1e-5)
     assert learned.mean() > 1.5, "to be alive is better than not, which nothing but the answers says"
 
@@ -144,7 +144,7 @@ def test_where_no_episode_ends_the_mean_is_the_zero() -> None:
     env = played(PENDULUM, budget=20)
     pairs = feedback_pairs(env.preferences.feedback(), inputs=env._inputs)
     inputs = pairs.inputs.numpy().reshape(-1, 5)
-    learned = env.rewards(inputs[:, 1:4], inputs[:, :1], inputs[:, 1:4])
+    learned = env.rewards(inputs[:, :3], inputs[:, 4:], inputs[:, :3])
     assert abs(learned.mean()) < 1e-5 and 0.1 < learned.std() <= 1 + 1e-6  # members agree in part
 
 
@@ -158,6 +158,21 @@ def test_the_budget_is_spent_in_rounds() -> None:
     for select in ("uniform", "disagreement", "k_center"):
         env = played(steps=500, select=select)
         assert (env.fits, env.answers) == (2, 8)
+
+
+def test_steps_of_waiting_count_or_not() -> None:
+    """Three rounds are over after as many steps of the agent as were asked for, or after fewer."""
+    played_steps = {}
+    for waits_count in (True, False):
+        env = AskingEnv(gym.make(CARTPOLE), Asking(**(ASKING | {"every": 50, "waits_count": waits_count})), seed=1)
+        env.reset(seed=0)
+        env.action_space.seed(0)
+        played_steps[waits_count] = 0
+        while env.fits < 2:
+            played_steps[waits_count] += 1
+            if any(env.step(env.action_space.sample())[2:4]):
+                env.reset()
+    assert played_steps[True] < played_steps[False] == 100
 
 
 def test_labels_that_are_all_the_same_leave_a_finite_reward() -> None:
@@ -209,7 +224,7 @@ def test_rollouts_have_learned_rewards_and_the_values_that_follow_from_them() ->
             after.append(np.array(moved[0]))
             return moved
 
-    agent = ppo(Watched(gym.make(CARTPOLE)), scale=0.5, horizon=None).learn(128)
+    agent = ppo(Watched(gym.make(CARTPOLE)), scale=0.5, horizon=None, inputs="action_next").learn(128)
     buffer = agent.rollout_buffer
     observations = buffer.observations.reshape(64, 4)
     actions, following = buffer.actions.reshape(64).astype(np.int64), np.array(after[-64:])
