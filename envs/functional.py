@@ -5,7 +5,10 @@ is B = 1; the vector environment is B = num_envs; both make their random draws b
 vector environment seeded with s equals the scalar environment seeded with s + i bit for bit, through any number of
 resets.
 
-Randomness: `reset(seed)` draws one 64-bit root; episode e has the key mix(root, e), with e = 0 at the seeded reset.
+Randomness: `reset(seed)` draws one root; episode e has the key mix(root, e), with e = 0 at the seeded reset. Seeds
+below 2**128 are public: their root is a 64-bit number that Gymnasium's generator draws. Seeds from 2**128 on are
+secret: the root is a secret key of `valuegym.envs.keys`, so that nobody can find the seed, or what the environment
+hides, from what it shows.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ __all__ = [
     "FunctionalVectorEnv",
     "action_rules",
     "episode_keys",
+    "is_secret",
     "load",
     "put_rows",
     "reset_options",
@@ -140,14 +144,33 @@ def put_rows(batch: Any, rows: Array, part: Any) -> None:
         field[rows] = value
 
 
-def root(generator: np.random.Generator) -> int:
-    """Draw the 64-bit root of a seeded generator."""
-    return int(generator.bit_generator.random_raw())
+def root(seed: int | None, generator: np.random.Generator) -> keys.Key:
+    """Return the root (1,) of a seed: a secret key if it is secret, else 64 bits of the generator it gave."""
+    if is_secret(seed):
+        assert seed is not None
+        return keys.seed_key(int(seed))
+    return np.array([generator.bit_generator.random_raw()], np.uint64)
+
+
+def is_secret(seed: int | None) -> bool:
+    """Tell whether draws from a seed cannot be inverted: those of 2**128 and more."""
+    return seed is not None and seed >= keys.SECRET_SEEDS
 
 
 def episode_keys(seeds: Sequence[int], episode: int = 0) -> keys.Key:
-    """Keys of episode number `episode` after reset(seed), for several seeds, from which replays start."""
-    return keys.mix(np.array([root(seeding.np_random(seed)[0]) for seed in seeds], np.uint64), episode)
+    """Keys of episode number `episode` after reset(seed), for several seeds, from which replays start.
+
+    Raises:
+        ValueError: some seeds are secret and others are not.
+    """
+    _one_kind([is_secret(seed) for seed in seeds])
+    roots = [root(seed, seeding.np_random(seed)[0]) for seed in seeds]
+    return keys.mix(np.concatenate(roots) if roots else np.zeros(0, np.uint64), episode)
+
+
+def _one_kind(secret: Sequence[bool]) -> None:
+    if any(secret) and not all(secret):
+        raise ValueError("Some seeds are secret (2**128 and more) and others are not: give seeds of one kind.")
 
 
 class Actions(NamedTuple):
@@ -323,9 +346,12 @@ class _Episodes:
         self._stored = np.zeros(rows, np.int64)  # number of each row's next episode that is neither kept nor begun
         self._kept: Any = None  # keys, tasks and states
 
-    def seed(self, row: int, generator: np.random.Generator) -> None:
-        """Draw a row's root; its next episode is number 0."""
-        self.roots[row] = root(generator)
+    def seed(self, row: int, seed: int | None, generator: np.random.Generator) -> None:
+        """Set a row's root from its seed and the generator of it; its next episode is number 0."""
+        own = root(seed, generator)
+        if own.dtype != self.roots.dtype:  # all rows are seeded
+            self.roots, self._kept = np.zeros(len(self.roots), own.dtype), None
+        self.roots[row] = own[0]
         self.number[row] = -1
         self._stored[row] = 0
 
@@ -436,7 +462,7 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
         values = self._episodes.options(reset_options(options), self._row, ())
         super().reset(seed=seed)
         if seed is not None or not self._seeded:
-            self._episodes.seed(0, self.np_random)
+            self._episodes.seed(0, seed, self.np_random)
             self._seeded = True
         self._key, self.task, self.state = self._episodes.begin(self._row, values)
         self._t = np.zeros(1, np.int64)
@@ -570,9 +596,11 @@ class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):
         generators = {
             i: seeding.np_random(seeds[i]) for i in rows.tolist() if seeds[i] is not None or self._seeds[i] < 0
         }
+        after = {**dict(enumerate(self._seeds)), **{i: own for i, (_, own) in generators.items()}}
+        _one_kind([is_secret(own) for own in after.values()])
         for i, (generator, own) in generators.items():
             self._seeds[i] = own
-            self._episodes.seed(i, generator)
+            self._episodes.seed(i, own, generator)
         if len(rows) == self.num_envs:
             self._keys, self.task, self.state = self._episodes.begin(rows, values)
             self._t[:] = 0

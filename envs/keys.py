@@ -6,33 +6,64 @@ with the same key have common random numbers, and the numbers do not depend on t
 SplitMix64 generator (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators"), whose n-th output is a
 pure function of its seed and n; each coordinate in turn picks an output that seeds the next.
 
-All functions take and return arrays of any broadcastable shape; keys and raw draws are uint64.
+A public key is a 64-bit number, and the hash can be run backwards: whoever sees a draw in full can find the key and
+with it every other draw. Where draws must stay secret (`secret_key`), a key is 32 bytes instead and each counter picks
+an output of BLAKE2b (RFC 7693), which cannot be run backwards; the functions below take both kinds of keys.
+
+All functions take and return arrays of any broadcastable shape; public keys and raw draws are uint64, secret keys have
+the type SECRET of numpy.
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
-from typing import TypeAlias
+from hashlib import blake2b
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import checks
 
-__all__ = ["RESET", "Key", "choice", "integers", "irwin_hall", "logistic", "mix", "normal", "permutation", "uniform"]
+__all__ = [
+    "RESET",
+    "SECRET",
+    "SECRET_SEEDS",
+    "Key",
+    "bits",
+    "choice",
+    "folded",
+    "generator_seeds",
+    "integers",
+    "irwin_hall",
+    "logistic",
+    "mix",
+    "normal",
+    "permutation",
+    "secret_key",
+    "seed_key",
+    "seeds",
+    "uniform",
+]
 
-Key: TypeAlias = npt.NDArray[np.uint64]
+Key: TypeAlias = npt.NDArray[Any]  # uint64, or SECRET
+Bits: TypeAlias = npt.NDArray[np.uint64]
 Counter: TypeAlias = "int | npt.NDArray[np.integer]"
 
 RESET = -1  # the step counter of draws made at reset, before step 0
+SECRET = np.dtype("V32")  # type of secret keys: 256 bits
+_FOLD = -3  # the number of a draw that no environment makes
+SECRET_SEEDS = 2**128  # the first seed whose key is secret
 
 _ONE, _GOLDEN = np.uint64(1), np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _SHIFT = (np.uint64(30), np.uint64(27), np.uint64(31))
 _HALF, _MANTISSA = np.uint64(32), np.uint64(11)
+_BLOCK, _WORD = np.uint64(3), np.uint64(7)  # one output of BLAKE2b holds 2**3 numbers of 64 bits
 
 
-def _finalise(x: Key) -> Key:
+def _finalise(x: Bits) -> Bits:
     """SplitMix64's finaliser, a bijection of the 64-bit integers."""
     y = x >> _SHIFT[0]  # in place from here on: fresh memory is what costs most
     y ^= x
@@ -45,7 +76,7 @@ def _finalise(x: Key) -> Key:
     return y
 
 
-def _unsigned(counter: Counter) -> Key:
+def _unsigned(counter: Counter) -> Bits:
     """Return integers as uint64 arrays of at least one axis; negative ones wrap around."""
     array = counter if type(counter) is np.ndarray and counter.ndim else np.atleast_1d(np.asarray(counter))
     if array.dtype.kind not in "iu":
@@ -54,37 +85,147 @@ def _unsigned(counter: Counter) -> Key:
 
 
 @lru_cache(maxsize=4096)
-def _constant_offset(counter: int) -> Key:
+def _constant_offset(counter: int) -> Bits:
     return np.array([((counter + 1) * int(_GOLDEN)) % 2**64], np.uint64)
 
 
-def _offset(counter: Counter) -> Key:
+def _offset(counter: Counter) -> Bits:
     """Return the offset of a counter in the SplitMix64 sequence; constants are cached."""
     return _constant_offset(counter) if type(counter) is int else (_unsigned(counter) + _ONE) * _GOLDEN
 
 
 def mix(key: Key | int, *counters: Counter) -> Key:
-    """Hash keys with counters: element number `counter` of the SplitMix64 sequence of each key, one counter in turn.
+    """Hash keys with counters, one counter in turn; the keys that result are of the same kind.
 
-    Broadcasts; returns uint64 arrays of at least one axis. Without counters the key itself.
+    With public keys, element number `counter` of the SplitMix64 sequence of each key. Broadcasts; returns arrays of at
+    least one axis. Without counters the key itself.
 
     Raises:
         ValueError: a key or a counter is no integer.
     """
-    key = _unsigned(key)
+    if isinstance(key, np.ndarray) and key.dtype == SECRET:
+        for counter in counters:
+            key = _secret_mix(key, _unsigned(counter))
+        return key
+    mixed = _unsigned(key)
     for counter in counters:
-        key = _finalise(key + _offset(counter))
-    return key
+        mixed = _finalise(mixed + _offset(counter))
+    return mixed
 
 
-def _small(x: Key) -> npt.NDArray[np.float64]:
+def bits(key: Key, *counters: Counter) -> Bits:
+    """Draw 64 random bits for each key and counter, uint64: of public keys mix(key, *counters).
+
+    Raises:
+        ValueError: a key or a counter is no integer.
+    """
+    if _is_secret(key):
+        return _secret_bits(mix(key, *counters[:-1]), *counters[-1:])
+    return mix(key, *counters)
+
+
+def generator_seeds(key: Key, *counters: Counter) -> list[int]:
+    """Return a seed for a generator of numpy's for each key, of as many bits as a key has."""
+    mixed = mix(key, *counters).reshape(-1)
+    if _is_secret(mixed):
+        return [int.from_bytes(one, "little") for one in _each(mixed)]
+    seeds: list[int] = mixed.tolist()
+    return seeds
+
+
+def secret_key(secret: bytes) -> Key:
+    """Return the secret key (1,) of some secret bytes; 16 of them or more leave nothing to search for.
+
+    Its draws tell nothing about the bytes or about other draws to whoever cannot compute 2**128 hashes.
+    """
+    return np.frombuffer(bytearray(blake2b(b"valuegym" + secret).digest()[: SECRET.itemsize]), SECRET)
+
+
+def seed_key(seed: int) -> Key:
+    """Return the key (1,) of a seed: the seed itself below 2**64, the secret key of its bytes from SECRET_SEEDS on."""
+    if seed < SECRET_SEEDS:
+        return np.array([seed], np.uint64)
+    return secret_key(seed.to_bytes((seed.bit_length() + 7) // 8, "little"))
+
+
+def folded(key: Key) -> Bits:
+    """Return public keys, as they are, or 64 bits of each secret one, whose draws are ten times as fast.
+
+    For draws that nobody is shown: 64 bits can be searched for. They tell nothing about the secret key.
+    """
+    return bits(key, _FOLD) if _is_secret(key) else key
+
+
+def seeds(key: Key, high: int, *counters: Counter) -> list[int]:
+    """Draw a seed for each key: an integer below `high` from a public key, a secret seed of 128 bits from a secret one.
+
+    Raises:
+        ValueError: `high` is not from 1 to 2**32 - 1.
+    """
+    if _is_secret(key):
+        return [SECRET_SEEDS + seed % SECRET_SEEDS for seed in generator_seeds(key, *counters)]
+    drawn: list[int] = integers(key, high, *counters).reshape(-1).tolist()
+    return drawn
+
+
+def _is_secret(key: Any) -> bool:
+    return isinstance(key, np.ndarray) and key.dtype == SECRET
+
+
+def _each(keys: Key | Bits) -> list[bytes]:
+    """Return the bytes of every element, in order; integers as little-endian ones."""
+    raw, size = keys.astype(keys.dtype.newbyteorder("<"), copy=False).tobytes(), keys.dtype.itemsize
+    return [raw[at : at + size] for at in range(0, len(raw), size)]
+
+
+def _secret_mix(key: Key, counter: Bits) -> Key:
+    """Hash each key with its counter."""
+    if counter.size == 1:
+        one = counter.astype("<u8").tobytes() + b"k"
+        shape = np.broadcast_shapes(key.shape, counter.shape)
+        joined = b"".join([blake2b(own + one).digest()[:32] for own in _each(key)])
+    else:
+        key, counter = np.broadcast_arrays(key, counter)
+        shape, pairs = key.shape, zip(_each(key), _each(counter), strict=True)
+        joined = b"".join([blake2b(own + one + b"k").digest()[:32] for own, one in pairs])
+    return np.frombuffer(bytearray(joined), SECRET).reshape(shape)
+
+
+def _secret_bits(key: Key, counter: Counter | None = None) -> Bits:
+    """Draw 64 bits for each key and counter: number `counter` of the key's stream, of which each hash makes eight."""
+    if counter is None:
+        words = b"".join([blake2b(own + b"d").digest()[:8] for own in _each(key)])
+        return np.frombuffer(words, "<u8").astype(np.uint64).reshape(key.shape)
+    places = _unsigned(counter)
+    shape = np.broadcast_shapes(key.shape, places.shape)
+    if key.size * places.size == math.prod(shape):  # the same numbers of every key: each hash is made once
+        blocks, nth = _blocks(places)
+        words = b"".join([blake2b(own + block).digest() for own in _each(key) for block in blocks])
+        table = np.frombuffer(words, "<u8").reshape(key.size, 8 * len(blocks))
+        return table[np.arange(key.size).reshape(key.shape), nth].astype(np.uint64, copy=False)
+    key, places = np.broadcast_arrays(key, places)
+    each = zip(_each(key), _each(places >> _BLOCK), (places & _WORD).reshape(-1).tolist(), strict=True)
+    words = b"".join([blake2b(own + block + b"d").digest()[8 * word :][:8] for own, block, word in each])
+    return np.frombuffer(words, "<u8").astype(np.uint64).reshape(shape)
+
+
+def _blocks(places: Bits) -> tuple[list[bytes], npt.NDArray[np.integer]]:
+    """Return what is hashed after a key for these numbers of its stream, and where each lies in what results."""
+    if places.size == 1:
+        return [(places >> _BLOCK).astype("<u8").tobytes() + b"d"], (places & _WORD).astype(np.int64)
+    blocks, nth = np.unique((places >> _BLOCK).reshape(-1), return_inverse=True)
+    at = (nth.reshape(places.shape) << 3) + (places & _WORD).astype(np.int64)
+    return [block + b"d" for block in _each(blocks)], at
+
+
+def _small(x: Bits) -> npt.NDArray[np.float64]:
     """Convert integers below 2**63 to floats, via signed ones, which processors convert ten times faster."""
     return x.view(np.int64).astype(np.float64)
 
 
 def uniform(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
-    """Uniform draws on [0, 1): the top 53 bits of mix(key, *counters)."""
-    draws = _small(mix(key, *counters) >> _MANTISSA)
+    """Uniform draws on [0, 1): the top 53 bits of bits(key, *counters)."""
+    draws = _small(bits(key, *counters) >> _MANTISSA)
     draws *= 2.0**-53
     return draws
 
@@ -100,7 +241,7 @@ def integers(key: Key, high: Counter, *counters: Counter) -> npt.NDArray[np.int6
     factor = _unsigned(high)
     if not 1 <= high < 2**32 if type(high) is int else factor.min() < 1 or factor.max() >= 2**32:
         raise checks.refusal("high", high, "integers from 1 to 2**32 - 1 everywhere")
-    return (((mix(key, *counters) >> _HALF) * factor) >> _HALF).astype(np.int64)
+    return (((bits(key, *counters) >> _HALF) * factor) >> _HALF).astype(np.int64)
 
 
 def permutation(key: Key, n: int, *counters: Counter) -> npt.NDArray[np.int64]:
@@ -111,7 +252,7 @@ def permutation(key: Key, n: int, *counters: Counter) -> npt.NDArray[np.int64]:
     """
     n = checks.integer("n", n, 0, 2**32 - 1)
     key = mix(key, *counters)
-    return np.argsort(mix(key[..., None], np.arange(n)), axis=-1, kind="stable")
+    return np.argsort(bits(key[..., None], np.arange(n)), axis=-1, kind="stable")
 
 
 def choice(key: Key, weights: npt.ArrayLike, *counters: Counter) -> npt.NDArray[np.int64]:
@@ -142,7 +283,7 @@ def irwin_hall(key: Key, *counters: Counter) -> npt.NDArray[np.float64]:
     The Irwin-Hall distribution: 2,041 values in +-4.9, symmetric, kurtosis 2.85. For noise of which only mean and
     variance matter.
     """
-    low = mix(key, *counters)
+    low = bits(key, *counters)
     high = low >> _EIGHT
     high &= _BYTES
     low = low & _BYTES

@@ -195,7 +195,7 @@ def references(core: Timed, task: Any, draft: Policy | None = None) -> tuple[Arr
         best = speculative_returns(core, task, draft)
     naive = np.zeros(len(best))
     for some in np.array_split(np.arange(len(best)), -(-len(best) * NAIVE // ROWS)):
-        own = keys.mix(task.key[some, None], np.arange(NAIVE)).reshape(-1)
+        own = keys.mix(keys.folded(task.key[some, None]), np.arange(NAIVE)).reshape(-1)  # no agent sees these draws
         many = take_rows(task, np.repeat(some, NAIVE))
 
         def at_random(state: Any, t: int, own: keys.Key = own) -> Array:

@@ -23,6 +23,7 @@ from gymnasium.utils.env_checker import check_env
 
 from valuegym.envs import checks
 from valuegym.envs.functional import FunctionalEnv, FunctionalVectorEnv
+from valuegym.envs.keys import SECRET_SEEDS
 
 __all__ = [
     "HEADINGS",
@@ -32,6 +33,7 @@ __all__ = [
     "check_documentation",
     "check_gymnasium",
     "check_rendering",
+    "check_secret_seeds",
     "check_spec",
     "check_stable_baselines3",
     "check_vector",
@@ -65,6 +67,7 @@ def check(make_env: MakeEnv, allowed_warnings: Sequence[str] = ()) -> None:
         check_determinism,
         check_spec,
         check_vector,
+        check_secret_seeds,
         check_rendering,
         check_arguments,
         check_documentation,
@@ -173,15 +176,16 @@ def check_spec(make_env: MakeEnv) -> None:
     )
 
 
-def check_vector(make_env: MakeEnv, num_envs: int = 3, steps: int = 5) -> None:
+def check_vector(make_env: MakeEnv, num_envs: int = 3, steps: int = 5, seed: int = 0) -> None:
     """Check the native vector environment of a registered one: spaces, shapes, and each row against a scalar one.
 
     Raises:
         AssertionError: a space or shape is wrong, a core is registered without a native vector environment, or row i
-            differs from the scalar environment with seed i during its first episode.
-        ValueError: `num_envs` or `steps` is no integer of at least 1.
+            differs from the scalar environment with seed + i during its first episode.
+        ValueError: `num_envs` or `steps` is no integer of at least 1, or `seed` none of at least 0.
     """
     num_envs, steps = checks.integer("num_envs", num_envs, 1), checks.integer("steps", steps, 1)
+    seed = checks.integer("seed", seed, 0)
     env = _made(make_env)
     name, has_core = _name(env), isinstance(env.unwrapped, FunctionalEnv)
     if env.spec is None or env.spec.vector_entry_point is None:
@@ -206,8 +210,8 @@ def check_vector(make_env: MakeEnv, num_envs: int = 3, steps: int = 5) -> None:
     ):
         _require(space == single, f"{name}: a row of the vector environment has the space {single}, alone {space}.")
     scalars = [make_env() for _ in range(num_envs)]
-    alone = [scalar.reset(seed=i)[0] for i, scalar in enumerate(scalars)]
-    observations, info = envs.reset(seed=0)
+    alone = [scalar.reset(seed=seed + i)[0] for i, scalar in enumerate(scalars)]
+    observations, info = envs.reset(seed=seed)
     _require(not has_core or info == {}, f"{name}: info after reset is {info!r}; expected none.")
     running = list(range(num_envs))
     envs.action_space.seed(0)
@@ -240,6 +244,37 @@ def check_vector(make_env: MakeEnv, num_envs: int = 3, steps: int = 5) -> None:
             )
             if terminated or truncated:
                 running.remove(i)
+
+
+def check_secret_seeds(make_env: MakeEnv) -> None:
+    """Check that a core makes every draw with its key, also with the key of a secret seed, which cannot be inverted.
+
+    Raises:
+        AssertionError: a scalar and a vector environment with the same secret seeds differ, two secret seeds give the
+            same episodes, a secret seed gives those of a public one, or Gymnasium's generator was drawn from.
+    """
+    env = _made(make_env)
+    if not isinstance(env.unwrapped, FunctionalEnv):
+        return
+    name, seed = _name(env), SECRET_SEEDS + 7
+    check_vector(make_env, seed=seed)
+    first, again, other, public = (_play(env, one) for one in (seed, seed, seed + 1, 7))
+    _require(_same(first, again), f"{name}: reset with a secret seed does not give the same episode again.")
+    for what, played in (("another secret seed", other), ("a public seed", public)):
+        _require(
+            not _same([out[0] for out in first], [out[0] for out in played]),
+            f"{name}: a secret seed gives the same observations as {what}.",
+        )
+    env.reset(seed=seed)
+    before = env.unwrapped.np_random.bit_generator.state
+    env.reset()
+    for _ in range(3):
+        if any(env.step(env.action_space.sample())[2:4]):
+            break
+    _require(
+        env.unwrapped.np_random.bit_generator.state == before,
+        f"{name}: it draws from np_random, whose draws give a secret seed away; draw with valuegym.envs.keys.",
+    )
 
 
 def check_rendering(make_env: MakeEnv) -> None:

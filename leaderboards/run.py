@@ -202,7 +202,9 @@ def run(
     job = Job(agent, experiment, seed, str(checks.folder("folder", folder)), data, settings=settings)
     path = job.path
     if evaluation is not None:
-        evaluation = checks.integers("evaluation", evaluation, (what.episodes,), 0).tolist()
+        evaluation = [checks.integer("evaluation", seed, 0) for seed in evaluation]
+        if len(evaluation) != what.episodes:
+            raise ValueError(f"evaluation has {len(evaluation)} seeds; {what.id} has {what.episodes} episodes.")
     if path.is_file() and not checks.flag("overwrite", overwrite):
         return path
     about = references.origin(agent, chosen)

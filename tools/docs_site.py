@@ -55,7 +55,7 @@ CONTENTS: dict[str, list[str]] = {
         "data",
     ],
     "What there is": ["environments/index", "agents", "tracks", "commands", "reference/index"],
-    "Leaderboards": ["submitting", "site", "results/index", "speed"],
+    "Leaderboards": ["submitting", "threat-model", "site", "results/index", "speed"],
     "About": ["architecture", "changes"],
 }
 

@@ -115,7 +115,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any]):
             i: seeding.np_random(one) for i, one in enumerate(seeds) if one is not None or self._seeds[i] < 0
         }  # all of them before any row changes
         for i, (generator, own) in drawn.items():
-            self._roots[i], self._seeds[i], self._episode[i] = root(generator), own, -1
+            self._roots[i], self._seeds[i], self._episode[i] = root(None, generator)[0], own, -1
         self._ready = True
         self._begin(np.arange(self.num_envs))
         return self._observation.copy(), {}

@@ -427,13 +427,13 @@ class DistractingDimensions(gym.Wrapper[Any, Any, Any, Any], RecordConstructorAr
         self.map = draw_map(kind, number, scale, coupling, map_seed, self._n, _action_size(env.action_space))
         self.observation_space = _wider(env.observation_space, number)
         self.physical, self.distracting = np.arange(self._n), np.arange(self._n, self._n + number)
-        self._root: int | None = None
+        self._root: keys.Key | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode of the environment and of the distractors."""
         observation, info = self.env.reset(seed=seed, options=options)
         if seed is not None or self._root is None:
-            self._root, self._episode = root(seeding.np_random(seed)[0]), -1
+            self._root, self._episode = root(seed, seeding.np_random(seed)[0]), -1
         self._episode += 1
         self._key, self._t = keys.mix(self._root, self._episode), np.zeros(1, np.int64)
         self._state = start(self.map, self._key)

@@ -73,8 +73,11 @@ class Parameters:
 
     def __post_init__(self) -> None:
         checks.fields(self, RANGES)
-        for name, most in (("distractors", MOST), ("map_seed", 2**63 - 1)):
-            object.__setattr__(self, name, checks.integer(name, getattr(self, name), 0, most))
+        object.__setattr__(self, "distractors", checks.integer("distractors", self.distractors, 0, MOST))
+        seed = checks.integer("map_seed", self.map_seed, 0)
+        if seed < keys.SECRET_SEEDS:  # else it was drawn with a secret key
+            checks.integer("map_seed", seed, 0, 2**63 - 1)
+        object.__setattr__(self, "map_seed", seed)
         object.__setattr__(self, "rotated", checks.flag("rotated", self.rotated))
 
 
@@ -84,7 +87,9 @@ def distractor_matrix(parameters: Parameters) -> Floats:
     The last of an odd number only shrinks.
     """
     D = parameters.distractors
-    speed = SLOWEST + (FASTEST - SLOWEST) * keys.uniform(keys.mix(parameters.map_seed, _SPEEDS), np.arange(D // 2))
+    speed = SLOWEST + (FASTEST - SLOWEST) * keys.uniform(
+        keys.mix(keys.seed_key(parameters.map_seed), _SPEEDS), np.arange(D // 2)
+    )
     sine, cosine = elementary.sin_cos(speed)
     M = np.eye(D)
     for i in range(D // 2):
@@ -98,7 +103,7 @@ def rotation(parameters: Parameters) -> Floats:
     if not parameters.rotated:
         return np.eye(n)
     return elementary.orthogonal(
-        keys.normal(keys.mix(parameters.map_seed, _ROTATION, np.arange(n))[:, None], np.arange(n))
+        keys.normal(keys.mix(keys.seed_key(parameters.map_seed), _ROTATION, np.arange(n))[:, None], np.arange(n))
     )
 
 

@@ -185,7 +185,7 @@ class RegulatorSource:
         Masses are uniform between half and twice that of `LQR-v0`, square roots of costs likewise.
         """
         factor = 0.5 + 1.5 * keys.uniform(keys.mix(key, keys.RESET)[:, None], _NUMBERS, np.arange(4))
-        maps = keys.integers(key, 2**31, keys.RESET, _MAP)
+        maps = keys.seeds(key, 2**31, keys.RESET, _MAP)
         p = self.plain
         return [
             replace(
@@ -196,7 +196,7 @@ class RegulatorSource:
                 force_cost=p.force_cost * force**2,
                 map_seed=seed,
             )
-            for (mass, position, velocity, force), seed in zip(factor.tolist(), maps.tolist(), strict=True)
+            for (mass, position, velocity, force), seed in zip(factor.tolist(), maps, strict=True)
         ]
 
     def _rotations(self, key: keys.Key, parameters: list[lqr.Parameters]) -> Array:

@@ -72,7 +72,7 @@ class OwnAnnotator:
         """Return labels (N,)."""
         if isinstance(self.annotator, Custom) and not self.annotator.takes_rng:
             return self.annotator(first, second, np.random.default_rng(0)).labels
-        streams = keys.mix(key, _STREAM).tolist()
+        streams = keys.generator_seeds(key, _STREAM)
         each = [self.annotator(first[i], second[i], np.random.default_rng(s)).labels for i, s in enumerate(streams)]
         return np.concatenate(each)
 

@@ -142,7 +142,7 @@ def _items(key: keys.Key, bounds: Array, cells: keys.Key) -> Array:
     In a random order of the cells, those before bounds[0] (B,) hold sheep, up to bounds[1] roadblocks, up to bounds[2]
     coins.
     """
-    lots = keys.mix(key[:, None], cells)
+    lots = keys.bits(key[:, None], cells)
     lots &= _UNIFORM
     if cells[-1] < _POSITIONS:  # the order of equal lots is that of their cells
         lots |= cells

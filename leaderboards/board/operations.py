@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,25 @@ import gymnasium as gym
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.board.sandbox import Limits, Remote, missing
 from valuegym.leaderboards.records.record import Record, to_text
+from valuegym.leaderboards.records.strict_json import printable
 from valuegym.leaderboards.records.submission import Card, member, open_submission, pack, write_submission
 from valuegym.leaderboards.run import play_record
 from valuegym.leaderboards.standings.gather import from_verdicts
 from valuegym.leaderboards.stats.bootstrap import estimates
 from valuegym.leaderboards.tracking.log import log_submission
 from valuegym.leaderboards.tracking.online import fetch_submissions, read_project
-from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
+from valuegym.leaderboards.trust.commitment import binding, committed_seeds, new_nonce, take_agent
 from valuegym.leaderboards.trust.judgement import (
     Judgement,
     Member,
     conclude,
+    in_words,
     judge,
     judge_all,
     played,
     replay_members,
 )
-from valuegym.leaderboards.trust.ledger import LedgerEntry, append, read_ledger
+from valuegym.leaderboards.trust.ledger import LedgerEntry, LedgerError, append, read_ledger
 
 __all__ = [
     "begin",
@@ -77,17 +80,25 @@ def open_period(board: str | Path, nonce: str | Path, key: str | Path | None = N
         raise
 
 
-def commit(board: str | Path, agent: str, submitter: str, digest: str, key: str | Path | None = None) -> LedgerEntry:
-    """Record the digest of an agent in the open period, which fixes the agent.
+def commit(
+    board: str | Path,
+    agent: str,
+    submitter: str,
+    digest: str,
+    tracks: Sequence[str],
+    key: str | Path | None = None,
+) -> LedgerEntry:
+    """Record the digest of an agent in the open period, which fixes the agent, and the tracks it will be judged on.
 
     Raises:
-        ValueError: no period is open.
+        ValueError: no period is open, or a track is unknown.
         LedgerError, OSError: as `append`.
     """
     period = read_ledger(board).open
     if period is None:
         raise ValueError("No period of this board is open, so nothing can be committed.")
-    body = {"period": period.body["period"], "agent": agent, "submitter": submitter, "digest": digest}
+    named = sorted({experiments.find(track).id for track in tracks})
+    body = {"period": period.body["period"], "agent": agent, "submitter": submitter, "digest": digest, "tracks": named}
     return append(board, "commit", body, key)
 
 
@@ -134,7 +145,6 @@ def execute(
     commitment: int,
     folder: str | Path,
     card: Card,
-    names: Sequence[str],
     nonce: str | Path,
     output: str | Path,
     data: str | None = None,
@@ -143,15 +153,17 @@ def execute(
 ) -> tuple[Judgement, LedgerEntry]:
     """Run a committed agent in a sandbox on secret seeds, write its submission, and record the verdict in the ledger.
 
-    Every run has its own sandbox, so that no state is carried from one run to the next. Once the nonce is revealed,
-    anyone can replay the submission.
+    The agent runs on the tracks that its commitment names; with a training budget, it learns within it before
+    evaluation. What runs is a copy of exactly the files that the digest covers. Every run has its own sandbox, so that
+    no state is carried from one run to the next. The ledger holds a line for the attempt before anything runs; after
+    the verdict there is no other attempt, and an attempt that was interrupted stays to be seen. Once the nonce is
+    revealed, anyone can replay the submission.
 
     Args:
         board: the ledger.
         commitment: number of the agent's commitment.
         folder: the agent's files; their digest must be the committed one.
         card: the agent's card.
-        names: experiments; with a training budget, the agent learns within it before evaluation.
         nonce: file of the nonce of the commitment's period.
         output: where the submission goes.
         data: folder of human data, where an experiment needs it.
@@ -160,42 +172,46 @@ def execute(
 
     Raises:
         OSError: no sandbox is available.
-        ValueError: the agent or the nonce is not the committed one, or an experiment is unknown.
+        ValueError: the agent or the nonce is not the committed one, the nonce is revealed, or there was a verdict.
     """
     reason = missing()
     if reason:
         raise OSError(f"{reason} Untrusted agents are not run without one.")
     ledger, secret = read_ledger(board), read_nonce(nonce)
     entry = ledger.commitment(commitment)
-    for other in ledger.accepted():
-        if other.body["commitment"] == commitment:
-            raise ValueError(f"entry {other.index} is the one submission of commitment {commitment}.")
+    ledger.check_attempt(commitment)
     period = next(opened for opened in ledger.of("open") if opened.body["period"] == entry.body["period"])
     if binding(secret) != period.body["binding"]:
         raise ValueError(f"{nonce} does not hold the nonce of period {period.body['period']}.")
-    if (agent_digest(folder), card.name) != (entry.body["digest"], entry.body["agent"]):
-        raise ValueError(f"{folder} and its card are not the agent that commitment {commitment} fixed.")
-    digest = entry.body["digest"]
+    digest, names = entry.body["digest"], entry.body["tracks"]
     seeds = {
         (name, run): committed_seeds(secret, digest, name, run, experiments.find(name).episodes)
         for name in names
         for run in experiments.find(name).seeds
     }
-    try:
-        records = [_played(folder, card.name, *job, evaluation, data, limits) for job, evaluation in seeds.items()]
-        seal = {"board": ledger.id, "commitment": commitment, "agent": digest}
-        content = pack(card, [to_text(record).encode() for record in records], seal=seal)
-    except ValueError as error:  # the agent failed, or played something that is not an action
-        named = hashlib.sha256(f"{digest}/{commitment}".encode()).hexdigest()
-        failed = Judgement(str(folder), card.name, named, str(error), "", (), ())
-        return failed, record_verdict(board, failed, key)
+    with tempfile.TemporaryDirectory(prefix="agent-") as taken:
+        if (take_agent(folder, taken), card.name) != (digest, entry.body["agent"]):
+            raise ValueError(f"{folder} and its card are not the agent that commitment {commitment} fixed.")
+        attempt = append(board, "attempt", {"commitment": commitment}, key).index
+        interrupted = len(ledger.attempts(commitment))
+        try:
+            records = [_played(taken, card.name, *job, evaluation, data, limits) for job, evaluation in seeds.items()]
+            seal = {"board": ledger.id, "commitment": commitment, "agent": digest}
+            content = pack(card, [to_text(record).encode() for record in records], seal=seal)
+        except ValueError as error:  # the agent failed, or played something that is not an action
+            named = hashlib.sha256(f"{digest}/{commitment}".encode()).hexdigest()
+            failed = Judgement(str(folder), card.name, named, str(error), "", (), ())
+            return failed, record_verdict(board, failed, key, attempt)
     write_submission(output, content)
     expected = {member(*job): tuple(evaluation) for job, evaluation in seeds.items()}
     written = open_submission(output)
     checksums = written.manifest["files"]
     members = [Member(str(output), name, checksums[name], card.name, expected[name], data) for name in sorted(expected)]
     judgement = conclude(output, written, replay_members(members), "executed")
-    return judgement, record_verdict(board, judgement, key)
+    if interrupted and judgement.tier:
+        words = "once" if interrupted == 1 else f"{interrupted} times"
+        judgement = judgement._replace(notes=(*judgement.notes, f"its run was interrupted {words} and begun again"))
+    return judgement, record_verdict(board, judgement, key, attempt)
 
 
 def _played(
@@ -241,6 +257,7 @@ def collect(
         key: private key of the board, if it signs.
 
     Raises:
+        LedgerError: the public project holds a head of the ledger that the ledger has no more.
         OSError: the inbox cannot be read. A single submission that cannot be fetched is reported in its line.
     """
     reading = read_project(inbox, folder, max_age=0)
@@ -248,7 +265,7 @@ def collect(
     files: dict[str, Path] = {}
     for run in reading.runs:
         try:
-            found = sorted((Path(folder) / run.id).glob("*.zip")) or fetch_submissions(inbox, run.id, folder)
+            found = _fetched(inbox, run.id, Path(folder))
         except (OSError, ValueError) as error:
             yield str(error)
             continue
@@ -256,22 +273,53 @@ def collect(
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             judged = {entry.body["submission"] for entry in read_ledger(board).of("verdict")}
             if files.setdefault(digest, path) == path and digest not in judged:
-                yield judge_and_record(board, path, data, workers, key)[0].text
+                yield _attended(board, path, data, workers, key)
     if publish is None:
         return
     ledger, public = read_ledger(board), read_project(publish, folder, max_age=0)
     yield public.message
+    for run in public.runs:
+        if isinstance(head := run.config.get("ledger"), str):
+            ledger.check_head(head)
     published = {run.config.get("submission") for run in public.runs}
     accepted = [entry.body["submission"] for entry in ledger.accepted()]
     todo = [files[digest] for digest in accepted if digest in files and digest not in published]
     entity, _, project = publish.partition("/")
     for judgement in judge_all(todo, data, workers, ledger):
-        tracked = log_submission(judgement, Path(folder) / "published", "online", project, entity)
+        about = {"ledger": ledger.head}
+        tracked = log_submission(judgement, Path(folder) / "published", "online", project, entity, about)
         yield f"{judgement.agent}: {tracked.message}"
 
 
-def record_verdict(board: str | Path, judgement: Judgement, key: str | Path | None = None) -> LedgerEntry:
-    """Record in the ledger a judgement and its verified scores (estimate, low, high by experiment and point)."""
+def _fetched(inbox: str, run: str, folder: Path) -> list[Path]:
+    """Return the submissions of a run of an inbox; a run without any is asked for once."""
+    empty = folder / run / "no-submission"
+    found = sorted((folder / run).glob("*.zip"))
+    if not found and not empty.is_file():
+        found = fetch_submissions(inbox, run, folder)
+        if not found:
+            empty.parent.mkdir(parents=True, exist_ok=True)
+            empty.write_bytes(b"")
+    return found
+
+
+def _attended(board: str | Path, path: Path, data: str | None, workers: int, key: str | Path | None) -> str:
+    """Judge a submission of an inbox and return what to print: whatever goes wrong, the next one is judged."""
+    try:
+        return judge_and_record(board, path, data, workers, key)[0].text
+    except (LedgerError, OSError):  # of the ledger or of this machine, not of the submission
+        raise
+    except Exception as error:
+        return f"{printable(path.name)} could not be judged: {in_words(error)}"
+
+
+def record_verdict(
+    board: str | Path, judgement: Judgement, key: str | Path | None = None, attempt: int = -1
+) -> LedgerEntry:
+    """Record in the ledger a judgement and its verified scores (estimate, low, high by experiment and point).
+
+    `attempt` is the number of the attempt at running the agent that the judgement is about, -1 for none.
+    """
     good = not judgement.reason
     scores = {
         score.experiment: {
@@ -285,8 +333,9 @@ def record_verdict(board: str | Path, judgement: Judgement, key: str | Path | No
         "submission": judgement.digest,
         "agent": judgement.agent,
         "tier": judgement.tier,
-        "reason": " ".join(judgement.reason.split())[:1000],
+        "reason": in_words(ValueError(judgement.reason)) if judgement.reason else "",
         "commitment": judgement.commitment if good else -1,
+        "attempt": attempt,
         "plays": played(judgement.verdicts) if good else {},
         "scores": scores,
     }
@@ -301,7 +350,10 @@ def describe_entry(entry: LedgerEntry) -> str:
     if entry.kind == "open":
         return f"period {body['period']} opens, bound to {body['binding']}"
     if entry.kind == "commit":
-        return f"{body['agent']} by {body['submitter']} is fixed as {body['digest']} in period {body['period']}"
+        fixed = f"{body['agent']} by {body['submitter']} is fixed as {body['digest']} in period {body['period']}"
+        return f"{fixed} for {', '.join(body['tracks'])}"
+    if entry.kind == "attempt":
+        return f"the board begins to run the agent of commitment {body['commitment']}"
     if entry.kind == "reveal":
         return f"period {body['period']} closes, nonce {body['nonce']}"
     if body["reason"]:
@@ -311,16 +363,19 @@ def describe_entry(entry: LedgerEntry) -> str:
     )
 
 
-def show(board: str | Path, key: str | None = None) -> str:
+def show(board: str | Path, key: str | None = None, heads: Sequence[str] = ()) -> str:
     """Check a whole ledger, every signature of it, and return a line for each entry and the digest to compare.
 
     Args:
         board: the ledger.
         key: the public key that the board is known to have; None to trust the key in the ledger.
+        heads: of the ledger that were published, which it must hold.
 
     Raises:
-        LedgerError, OSError: as `read_ledger`.
+        LedgerError, OSError: as `read_ledger` and `Ledger.check_head`.
     """
     ledger = read_ledger(board, key, every_signature=True)
+    for head in heads:
+        ledger.check_head(head)
     lines = [f"{entry.index:>5}  {describe_entry(entry)}" for entry in ledger.entries]
-    return "\n".join((*lines, f"ledger of {len(lines)} entries, digest {ledger.tip}"))
+    return "\n".join((*lines, f"ledger of {len(lines)} entries, head {ledger.head}, digest {ledger.tip}"))

@@ -24,6 +24,8 @@ def add_commands(commands: Any) -> None:
     _add_verdicts(actions)
     sub = _add_action(actions, "show", _show, "check a ledger and print it", "--board-key board-key.pub", writes=False)
     sub.add_argument("--board-key", metavar="FILE", help="the board's public key, as it is published")
+    help = "a head that was published, <number>:<SHA-256>, which the ledger must still hold; repeatable"
+    sub.add_argument("--head", action="append", metavar="HEAD", help=help)
 
 
 def _add_action(
@@ -46,11 +48,13 @@ def _add_periods(actions: Any) -> None:
     example = "--nonce nonce.txt --key board-key"
     _add_nonce(_add_action(actions, "open", _open, "open a period", example))
     _add_nonce(_add_action(actions, "reveal", _reveal, "close the period and reveal its nonce", example))
-    example = '--agent my-agent --submitter "A. Person" --digest DIGEST'
+    example = '--agent my-agent --submitter "A. Person" --digest DIGEST --experiment preference/boards-regret'
     sub = _add_action(actions, "commit", _commit, "fix an agent by its digest while a period is open", example)
     sub.add_argument("--agent", required=True, metavar="NAME", help="the agent's name")
     sub.add_argument("--submitter", required=True, help="who submits; one commitment each in a period")
     sub.add_argument("--digest", required=True, help="SHA-256 of the agent: `valuegym digest FOLDER`")
+    help = "a track the agent is for, which cannot be changed afterwards; repeatable"
+    sub.add_argument("--experiment", action="append", required=True, metavar="ID", help=help)
 
 
 def _add_verdicts(actions: Any) -> None:
@@ -61,14 +65,13 @@ def _add_verdicts(actions: Any) -> None:
     add_workers(sub)
     add_plugin(sub)
     help = "run a committed agent in a sandbox on secret seeds and record the verdict"
-    example = "my-agent/ --commitment 2 --experiment preference/boards-regret --nonce nonce.txt"
+    example = "my-agent/ --commitment 2 --nonce nonce.txt"
     sub = _add_action(actions, "execute", _execute, help, example)
     sub.add_argument("folder", help="the agent's folder, with agent.py and make(env, seed)")
     sub.add_argument("--card", default="card.json", metavar="FILE", help="the agent's card (default: card.json)")
     sub.add_argument(
         "--commitment", type=int, required=True, metavar="N", help="number of the commitment in the ledger"
     )
-    sub.add_argument("--experiment", action="append", required=True, metavar="ID", help="repeatable")
     _add_nonce(sub)
     sub.add_argument("--output", metavar="FILE", help="where the submission goes (default: FOLDER.zip)")
     add_data(sub)
@@ -95,7 +98,8 @@ def _open(args: argparse.Namespace) -> None:
 
 
 def _commit(args: argparse.Namespace) -> None:
-    _print_entry(args.board, operations.commit(args.board, args.agent, args.submitter, args.digest, args.key))
+    entry = operations.commit(args.board, args.agent, args.submitter, args.digest, args.experiment, args.key)
+    _print_entry(args.board, entry)
 
 
 def _reveal(args: argparse.Namespace) -> None:
@@ -111,7 +115,7 @@ def _judge(args: argparse.Namespace) -> int:
 def _execute(args: argparse.Namespace) -> int:
     card, output = read_card(args.card), args.output or f"{Path(args.folder).name}.zip"
     verdict = operations.execute(
-        args.board, args.commitment, args.folder, card, args.experiment, args.nonce, output, args.data, args.key
+        args.board, args.commitment, args.folder, card, args.nonce, output, args.data, args.key
     )
     return _print_verdict(args.board, *verdict)
 
@@ -124,7 +128,7 @@ def _collect(args: argparse.Namespace) -> None:
 
 
 def _show(args: argparse.Namespace) -> None:
-    print(operations.show(args.board, read_key(args.board_key)))
+    print(operations.show(args.board, read_key(args.board_key), args.head or ()))
 
 
 def _print_entry(board: str, entry: LedgerEntry) -> None:
@@ -133,5 +137,6 @@ def _print_entry(board: str, entry: LedgerEntry) -> None:
 
 def _print_verdict(board: str, judgement: Judgement, entry: LedgerEntry | None) -> int:
     """Print a judgement and the number of its entry, if it has one; returns 1 for a rejected submission."""
-    print("\n".join([judgement.text, *([f"entry     {entry.index} of {board}"] if entry else [])]))
+    written = [f"entry     {entry.index} of {board}, head {entry.index}:{entry.digest}"] if entry else []
+    print("\n".join([judgement.text, *written]))
     return int(bool(judgement.reason))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from valuegym.leaderboards.cli.arguments import add_command, add_results
+from valuegym.leaderboards.cli.arguments import add_board, add_command, add_results, read_board
 
 __all__ = ["add_commands"]
 
@@ -25,6 +25,7 @@ def add_commands(commands: Any) -> None:
     sub.add_argument(
         "--fresh", action="store_true", help="ask the server even if there is a copy from the last five minutes"
     )
+    add_board(sub, "whose verdicts give the tiers; without it every score is as claimed")
 
     sub = add_command(
         commands,
@@ -50,4 +51,5 @@ def _online(args: argparse.Namespace) -> None:
     from valuegym.leaderboards.tracking.online import MAX_AGE, read_project, render
 
     age = 0.0 if args.fresh else MAX_AGE
-    print(render(read_project(args.project, args.results, age, args.tag or ())))
+    ledger = read_board(args.board, args.board_key)
+    print(render(read_project(args.project, args.results, age, args.tag or ()), ledger))

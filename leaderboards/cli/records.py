@@ -107,6 +107,9 @@ def _add_convert(commands: Any) -> None:
     )
 
 
+UNVERIFIED = "Not verified: as the records have it. `valuegym verify` replays them."
+
+
 def claimed_scores(results: str) -> list[Score]:
     """Return what the records in a folder or file claim, unverified.
 
@@ -161,7 +164,7 @@ def submit(
 
 
 def _score(args: argparse.Namespace) -> None:
-    print(text.render_text(claimed_scores(args.results)))
+    print(f"{UNVERIFIED}\n{text.render_text(claimed_scores(args.results))}")
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -184,7 +187,8 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _measures(args: argparse.Namespace) -> None:
-    print(measures_text(collect_measures(read_record(path) for path in record_files(args.results))))
+    measures = measures_text(collect_measures(read_record(path) for path in record_files(args.results)))
+    print(f"{UNVERIFIED}\n{measures}")
 
 
 def _submit(args: argparse.Namespace) -> None:
@@ -206,8 +210,12 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _verify_submission(args: argparse.Namespace) -> int:
-    judgement = judge(args.results, args.data, args.workers, read_board(args.board, args.board_key))
+    ledger = read_board(args.board, args.board_key)
+    judgement = judge(args.results, args.data, args.workers, ledger)
     print(judgement.text)
+    if ledger and judgement.commitment >= 0:
+        known = "" if args.board_key else "; whether that key is the board's, --board-key would check"
+        print(f"seeds     of {ledger.signer}{known}")
     if args.track and not judgement.reason:
         from valuegym.leaderboards.tracking.log import log_submission
 

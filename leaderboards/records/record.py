@@ -18,6 +18,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ MAX_BYTES = 64 * 2**20
 MAX_EPISODES = 10_000
 MAX_STEPS = 2_000_000  # of all episodes together
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+Limit = Callable[[str], "int | None"]
 
 
 class RecordError(ValueError):
@@ -163,8 +165,8 @@ def _fields(value: Any, line: int, **types: type | tuple[type, ...]) -> dict[str
     return fields
 
 
-def read_record(path: Path) -> Record:
-    """Read a record and check its form; whether it is *true* is for `verify`.
+def read_record(path: Path, limit: Limit | None = None) -> Record:
+    """Read a record and check its form; whether it is *true* is for `verify`. The limit is that of `from_text`.
 
     Raises:
         RecordError: with one sentence saying what is wrong.
@@ -178,11 +180,16 @@ def read_record(path: Path) -> Record:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
         raise RecordError(f"{path.name} is not text; a record is JSON lines in UTF-8.") from None
-    return from_text(text)
+    return from_text(text, limit)
 
 
-def from_text(text: str) -> Record:
+def from_text(text: str, limit: Limit | None = None) -> Record:
     """Parse the JSON lines of a record and check their form.
+
+    Args:
+        text: of the file.
+        limit: returns how many steps an episode of the experiment with this name may have, None for any number: then
+            no longer one is unpacked.
 
     Raises:
         RecordError: with one sentence saying what is wrong.
@@ -209,10 +216,11 @@ def from_text(text: str) -> Record:
         "the agent's name must be 1 to 64 letters, digits, dots, dashes or underscores.",
     )
     _require(0 <= header["seed"] < 2**31, f"seed {header['seed']} is out of range.")
+    longest = limit(header["experiment"]) if limit else None
     episodes: list[Episode] = []
     steps = 0
     for i, line in enumerate(lines[1:-1], start=2):
-        episodes.append(_episode(decode_json(line, f"line {i}", RecordError), i, MAX_STEPS - steps))
+        episodes.append(_episode(decode_json(line, f"line {i}", RecordError), i, MAX_STEPS - steps, longest))
         steps += len(episodes[-1].actions)
     last = _fields(decode_json(lines[-1], f"line {len(lines)}", RecordError), len(lines), scores=list, sha256=str)
     body = "".join(line + "\n" for line in lines[:-1])
@@ -237,12 +245,16 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
-def _episode(value: Any, line: int, room: int) -> Episode:
+def _episode(value: Any, line: int, room: int, longest: int | None) -> Episode:
     fields = _fields(value, line, seed=int, actions=list, states=dict, terminated=bool, truncated=bool)
     good = all(type(run) is list and len(run) == 2 and type(run[0]) is int and run[0] > 0 for run in fields["actions"])
     _require(good, f"line {line}: actions must be [count, action] pairs with a positive count.")
     total = sum(count for count, _ in fields["actions"])
     _require(1 <= total <= room, f"line {line}: an episode has at least 1 step, and all together at most {MAX_STEPS}.")
+    _require(
+        longest is None or total <= longest,
+        f"line {line}: the episode has {total} steps; the limit is {longest}.",
+    )
     actions = [action for count, action in fields["actions"] for _ in range(count)]
     for name, values in fields["states"].items():
         _require(isinstance(values, list), f"line {line}: the states' field {name[:40]!r} is not a list.")

@@ -27,7 +27,7 @@ from typing import IO, Any
 from valuegym._version import __version__
 from valuegym.leaderboards import experiments
 from valuegym.leaderboards.records.fingerprint import provenance
-from valuegym.leaderboards.records.record import MAX_BYTES, Record, RecordError, from_text, write_atomically
+from valuegym.leaderboards.records.record import MAX_BYTES, Limit, Record, RecordError, from_text, write_atomically
 from valuegym.leaderboards.records.strict_json import decode_json, nested, printable, readable
 
 __all__ = [
@@ -326,18 +326,19 @@ def read_form(content: bytes) -> Submission:
     return Submission(card, manifest, records, evidence, hashlib.sha256(content).hexdigest())
 
 
-def read_member(name: str, content: bytes, agent: str) -> Record:
+def read_member(name: str, content: bytes, agent: str, limit: Limit | None = None) -> Record:
     """Read a record of a submission.
 
     Args:
         name: of the member.
         content: of the member.
         agent: name on the submission's card.
+        limit: of an episode's steps, as in `from_text`.
 
     Raises:
         RecordError: where it is not valid, or not the record that its name and the card say.
     """
-    record = from_text(_utf8(content, name, RecordError))
+    record = from_text(_utf8(content, name, RecordError), limit)
     if member(record.experiment, record.seed) != name:
         raise RecordError(f"it is a record of {printable(record.experiment)}, seed {record.seed}, under another name.")
     if record.agent != agent:

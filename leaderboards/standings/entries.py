@@ -20,6 +20,8 @@ from valuegym.leaderboards.trust.tiers import TIERS
 
 __all__ = ["Curve", "ListedSubmission", "learning_curves", "merge_submissions"]
 
+MAX_POINTS = 200  # of a learning curve, for each takes a bootstrap
+
 
 class Curve(NamedTuple):
     """A learning curve.
@@ -58,7 +60,8 @@ def learning_curves(submission: Submission) -> dict[str, Curve]:
     """Return the learning curves in a submission's evidence `learning.json`; what is not a curve is left out.
 
     The file holds, for each of the submission's experiments with a training budget, {"timesteps": [...], "scores":
-    [[...], ...]}: increasing numbers of steps within the budget, and a list of as many scores for each seed.
+    [[...], ...]}: 2 to 200 increasing numbers of steps within the budget, and a list of as many scores for each seed,
+    at most as many lists as the experiment has seeds.
     """
     found: dict[str, Curve] = {}
     value = json.loads(submission.evidence.get("evidence/learning.json", b"{}"))
@@ -68,15 +71,16 @@ def learning_curves(submission: Submission) -> dict[str, Curve]:
                 steps, scores = np.array(curve["timesteps"]), np.array(curve["scores"], np.float64)
             except (KeyError, ValueError, TypeError, OverflowError):
                 continue
-            if _is_curve(steps, scores, experiments.find(track).timesteps):
+            what = experiments.find(track)
+            if _is_curve(steps, scores, what.timesteps, len(what.seeds)):
                 found[track] = Curve(tuple(steps.tolist()), estimates(scores[:, None, :]))
     return found
 
 
-def _is_curve(steps: NDArray[Any], scores: NDArray[np.float64], budget: int) -> bool:
-    good = steps.ndim == 1 and 2 <= len(steps) <= 1000 and steps.dtype.kind == "i"
+def _is_curve(steps: NDArray[Any], scores: NDArray[np.float64], budget: int, seeds: int) -> bool:
+    good = steps.ndim == 1 and 2 <= len(steps) <= MAX_POINTS and steps.dtype.kind == "i"
     good = good and bool((np.diff(steps) > 0).all()) and 0 <= steps[0] and steps[-1] <= budget
-    return good and scores.ndim == 2 and 1 <= len(scores) <= 1000 and scores.shape[1] == len(steps)
+    return good and scores.ndim == 2 and 1 <= len(scores) <= seeds and scores.shape[1] == len(steps)
 
 
 def merge_submissions(

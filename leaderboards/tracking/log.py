@@ -189,6 +189,7 @@ def log_submission(
     mode: str | None = None,
     project: str = "valuegym",
     entity: str | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> TrackedRun:
     """Log an accepted submission as one run: its scores, its card and tier in the config, the file as an artifact.
 
@@ -198,6 +199,7 @@ def log_submission(
         mode: "offline", "online" or None, as in `log_scores`.
         project: wandb project.
         entity: wandb user or team; None for the key's own.
+        about: more for the config, such as the head of the ledger that holds the verdict.
 
     Raises:
         ValueError: for a rejected submission.
@@ -215,6 +217,7 @@ def log_submission(
         "card": asdict(submission.card),
         "digests": {record.experiment: record.digest for record in records},
         "versions": submission.manifest["provenance"],
+        **(about or {}),
     }
     scores = gather_scores(records, judgement.tier)
     return log_scores(scores, [judgement.path], directory, mode, project, entity, config, "submission")

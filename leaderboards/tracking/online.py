@@ -8,6 +8,7 @@ plain files of the kind "submission" are fetched, up to a size, for `judge` to j
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import re
@@ -22,6 +23,7 @@ from valuegym.leaderboards.records.record import write_atomically
 from valuegym.leaderboards.records.strict_json import printable
 from valuegym.leaderboards.records.submission import MAX_FILE
 from valuegym.leaderboards.tracking.log import in_child
+from valuegym.leaderboards.trust.ledger import Ledger
 from valuegym.leaderboards.trust.tiers import TIERS
 
 __all__ = [
@@ -38,6 +40,7 @@ MAX_AGE = 300.0  # s for which a copy is used without asking the server
 PATIENCE = 180.0  # s for all attempts at one request together
 PAGE = 100  # runs in one request
 MAX_RUNS = 10_000
+NOBODY = "All scores are as claimed; with a board's ledger (--board) the tiers that it verified are shown."
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -82,7 +85,7 @@ def read_project(
     """
     copy = Path(folder) / "wandb" / "read" / f"{_checked(project).replace('/', '--')}.json"
     held = _copy(copy)
-    if held and time.time() - held["time"] < max_age:
+    if held and 0 <= time.time() - held["time"] < max_age:  # a clock may have been put back
         return _reading(held, tags, f"{project}: as read at {_clock(held)}.")
     try:
         found = in_child(f"{__name__}:_read_runs", {"project": project}, Path(folder), "online", patience)
@@ -132,19 +135,24 @@ def publish_report(project: str, title: str, text: str, folder: str | Path, pati
         raise OSError(f"The report could not be published in {project}: {error}") from None
 
 
-def render(reading: Reading) -> str:
-    """Render the runs of a project by track: strongest tier first, then the best score at the last evaluation point."""
+def render(reading: Reading, ledger: Ledger | None = None) -> str:
+    """Render the runs of a project by track: strongest tier first, then the best score at the last evaluation point.
+
+    A tier is that of the ledger's verdict on the run's submission, "claimed" without one: what a run says of itself is
+    a stranger's word, and its scores are as claimed.
+    """
+    verdicts = {e.body["submission"]: e.body["tier"] for e in ledger.accepted()} if ledger else {}
     tracks: dict[str, list[tuple[int, float, str]]] = {}
     for run in reading.runs:
-        tier = str(run.config.get("tier", "claimed"))
-        strength = TIERS.index(tier) if tier in TIERS else 0
+        strength = TIERS.index(verdicts.get(str(run.config.get("submission")), "claimed"))
         for track, (queries, point, low, high) in _last_scores(run.summary).items():
             interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
             at = f" at {queries} preferences" if queries else ""
             line = f"  {TIERS[strength]:<10}{printable(run.name, 32)[1:-1]:<33}{point:6.2f}{interval}{at}  run {run.id}"
             tracks.setdefault(printable(track)[1:-1], []).append((-strength, -point, line))
     lines = [line for track in sorted(tracks) for line in (track, *(text for _, _, text in sorted(tracks[track])))]
-    return "\n".join((*lines, reading.message))
+    source = f"Tiers are those of {ledger.signer}." if ledger else NOBODY
+    return "\n".join((*lines, *([source] if tracks else []), reading.message))
 
 
 def _last_scores(summary: dict[str, Any]) -> dict[str, tuple[int, float, float | None, float | None]]:
@@ -196,25 +204,26 @@ def _clock(held: dict[str, Any]) -> str:
 
 
 def _read_runs(request: dict[str, Any]) -> dict[str, Any]:
-    """Read every finished leaderboard run of a project."""
+    """Read the finished leaderboard runs of a project, the newest MAX_RUNS of them."""
     import wandb
 
     api = wandb.Api(timeout=60)
     filters = {"$and": [{"jobType": "leaderboard"}, {"state": "finished"}]}
-    found = api.runs(request["project"], filters=filters, order="+created_at", per_page=PAGE, lazy=False)
+    found = api.runs(request["project"], filters=filters, order="-created_at", per_page=PAGE, lazy=False)
     runs = []
     for run, _ in zip(found, range(MAX_RUNS), strict=False):
         config = {name: value for name, value in run.config.items() if not name.startswith("_")}
         summary = {name: value for name, value in dict(run.summary._json_dict).items() if not name.startswith("_")}
         about = OnlineRun(run.id, run.name, run.state, str(run.created_at), tuple(run.tags), config, summary)
         runs.append(asdict(about))
-    return {"runs": runs}
+    return {"runs": runs[::-1]}
 
 
 def _download(request: dict[str, Any]) -> dict[str, Any]:
     """Download the plain files of a run's artifacts of the kind "submission"."""
     import wandb
 
+    _limit_files(MAX_FILE)
     run = wandb.Api(timeout=60).run(f"{request['project']}/{request['run']}")
     files: list[str] = []
     for artifact in run.logged_artifacts():
@@ -225,6 +234,16 @@ def _download(request: dict[str, Any]) -> dict[str, Any]:
             if plain and (entry.size or 0) <= MAX_FILE and len(files) < 10:
                 files.append(str(artifact.get_entry(name).download(root=request["target"], skip_cache=True)))
     return {"files": files}
+
+
+def _limit_files(size: int) -> None:
+    """Let this process write no file of more bytes: what a manifest says about a file need not be true."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        most = size if hard == resource.RLIM_INFINITY else min(size, hard)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
 
 
 def _publish(request: dict[str, Any]) -> dict[str, Any]:

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from valuegym.leaderboards import executors, experiments
-from valuegym.leaderboards.records.submission import Submission, member, open_submission, read_member
+from valuegym.leaderboards.records.strict_json import printable, readable
+from valuegym.leaderboards.records.submission import MAX_FILE, Submission, member, open_submission, read_member
 from valuegym.leaderboards.trust.commitment import committed_seeds
 from valuegym.leaderboards.trust.ledger import Ledger
 from valuegym.leaderboards.trust.tiers import LIMITS
-from valuegym.leaderboards.verification.verify import Candidate, Verdict, batches, verify_candidates
+from valuegym.leaderboards.verification.ceilings import CeilingReached, ceilings
+from valuegym.leaderboards.verification.verify import Candidate, Verdict, batches, episode_limit, verify_candidates
 
 __all__ = [
     "Judgement",
     "Member",
     "commitment_seeds",
     "conclude",
+    "in_words",
     "judge",
     "judge_all",
     "played",
@@ -109,6 +112,15 @@ def judge(
         ledger: of the board, which gives committed seeds and refuses or notes copies of what it accepted before.
         again: whether a submission that the ledger holds may be judged again.
     """
+    try:
+        with ceilings():
+            return _judged(path, data, workers, ledger, again)
+    except Exception as error:  # one submission never stops another, whatever it makes this process do
+        reason = str(error) if isinstance(error, CeilingReached) else f"it cannot be judged: {in_words(error)}"
+        return Judgement(str(path), "", _file_digest(path), reason, "", (), ())
+
+
+def _judged(path: str | Path, data: str | None, workers: int, ledger: Ledger | None, again: bool) -> Judgement:
     agent = digest = ""
     if not Path(path).exists():
         missing = "there is no such file; `valuegym submit` writes submissions."
@@ -120,7 +132,7 @@ def judge(
             _refuse_repeated(submission, ledger)
         seeds = sealed_seeds(submission, ledger)
     except (ValueError, OSError) as error:
-        return Judgement(str(path), agent, digest, str(error) or type(error).__name__, "", (), ())
+        return Judgement(str(path), agent, digest, in_words(error), "", (), ())
     checksums = submission.manifest["files"]
     members = [
         Member(str(path), name, checksums[name], agent, seeds.get(name), data) for name in sorted(submission.records)
@@ -128,7 +140,10 @@ def judge(
     sizes = [len(submission.records[part.name]) for part in members]
     runs = [(track, seed) for track, _, seed in (part.name.rpartition("/") for part in members)]
     work = [_Together(members[place] for place in places) for places in batches(runs, sizes, workers)]
-    parts = executors.parallel_map(experiments.in_workers(replay_members), work, workers, "verifying")
+    try:
+        parts = executors.parallel_map(experiments.in_workers(replay_members), work, workers, "verifying")
+    except executors.JobsFailed as error:
+        return Judgement(str(path), agent, digest, f"it cannot be replayed: {error.failures[0].reason}", "", (), ())
     replayed = {verdict.path: verdict for part in parts for verdict in part}
     verdicts = [replayed[part.name] for part in members]
     found = conclude(path, submission, verdicts, "committed" if submission.seal else "replayed")
@@ -153,13 +168,32 @@ def judge_all(
     ]
 
 
+def in_words(error: BaseException) -> str:
+    """Return an error in one short line that can be shown: a stranger's words may be part of it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (text if readable(text) else printable(text, 1000)[1:-1])[:1000]
+
+
+def _file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file, "" where it cannot be read or is larger than a submission."""
+    try:
+        if Path(path).is_file() and Path(path).stat().st_size <= MAX_FILE:
+            return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except (OSError, MemoryError):
+        pass
+    return ""
+
+
 def commitment_seeds(ledger: Ledger, index: int, experiment: str, run: int) -> tuple[int, ...]:
     """Return the seeds that a commitment gets for a run of an experiment.
 
     Raises:
-        ValueError: where there is no such commitment or experiment, or the period's nonce is not revealed yet.
+        ValueError: where there is no such commitment or experiment, the commitment is not for it, or the period's nonce
+            is not revealed yet.
     """
     body = ledger.commitment(index).body
+    if experiment not in body["tracks"]:
+        raise ValueError(f"commitment {index} is not for {experiment} but for {', '.join(body['tracks'])}.")
     if body["period"] not in ledger.nonces:
         raise ValueError(f"The nonce of period {body['period']} is not revealed yet, so nobody has seeds.")
     what = experiments.find(experiment)
@@ -183,6 +217,11 @@ def sealed_seeds(submission: Submission, ledger: Ledger | None) -> dict[str, tup
     body = ledger.commitment(seal["commitment"]).body
     if (body["agent"], body["digest"]) != (submission.card.name, seal["agent"]):
         raise ValueError(f"commitment {seal['commitment']} is that of another agent.")
+    if sorted(submission.manifest["experiments"]) != body["tracks"]:
+        raise ValueError(
+            f"commitment {seal['commitment']} is for {', '.join(body['tracks'])}, all of them and no others; the "
+            f"submission has {', '.join(sorted(submission.manifest['experiments']))}."
+        )
     tracks = submission.manifest["experiments"].items()
     return {
         member(name, seed): commitment_seeds(ledger, seal["commitment"], name, seed)
@@ -254,17 +293,26 @@ def _candidate(part: Member) -> Candidate:
         content = file.read(part.name)
     if hashlib.sha256(content).hexdigest() != part.sha256:
         raise ValueError("the file was changed while it was judged.")
-    return Candidate(part.name, read_member(part.name, content, part.agent), part.seeds)
+    return Candidate(part.name, read_member(part.name, content, part.agent, episode_limit), part.seeds)
 
 
 def replay_members(members: Sequence[Member]) -> list[Verdict]:
     """Replay records of one submission whose form was checked; verdicts in their order."""
+    try:
+        with ceilings():
+            return _replayed(members)
+    except Exception as error:  # whatever a record makes the environments do
+        reason = str(error) if isinstance(error, CeilingReached) else f"it cannot be replayed: {in_words(error)}"
+        return [Verdict(part.name, reason) for part in members]
+
+
+def _replayed(members: Sequence[Member]) -> list[Verdict]:
     found: dict[str, Verdict] = {}
     candidates = []
     for part in members:
         try:
             candidates.append(_candidate(part))
         except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-            found[part.name] = Verdict(part.name, str(error) or type(error).__name__)
+            found[part.name] = Verdict(part.name, in_words(error))
     found |= {verdict.path: verdict for verdict in verify_candidates(candidates, members[0].data)}
     return [found[part.name] for part in members]

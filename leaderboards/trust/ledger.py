@@ -9,9 +9,12 @@ The rules below are checked whenever a ledger is read, so that a signed ledger t
 
     board     first and only first: its name and public key
     open      a period begins, bound to a nonce; one at a time
-    commit    an agent is fixed while a period is open; one for each submitter and each agent in a period
+    commit    an agent and the tracks it is for are fixed while a period is open; one for each submitter and each agent
+    attempt   the board begins to run a committed agent, before its period's nonce is revealed
     reveal    the nonce of the open period, which ends it
-    verdict   what became of a submission; one accepted submission for each commitment, no file accepted twice
+    verdict   what became of a submission; one accepted submission for each commitment, of the tracks it names, no file
+              accepted twice; what the board ran itself follows its attempt and comes before the reveal, and ends the
+              attempts: an agent that failed or did badly is not tried again
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ __all__ = [
 NAMESPACE = "valuegym-board"
 MAX_BYTES = 2**28
 MAX_LINE = 2**20
+HEAD = re.compile(r"([0-9]{1,7}):([0-9a-f]{64})")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PUBLIC = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)[a-z0-9@.-]* [A-Za-z0-9+/=]{16,2000}")
 # As ssh-keygen writes it; it would also accept other line breaks and words after the end, and so another digest.
@@ -55,13 +59,18 @@ SIGNATURE = re.compile(
     r"-----BEGIN SSH SIGNATURE-----\n(?:[A-Za-z0-9+/]{70}\n)*[A-Za-z0-9+/=]{1,70}\n-----END SSH SIGNATURE-----\n"
 )
 SECONDS = 20  # for one call of ssh-keygen
+TRACK = re.compile(r"[a-z0-9-]{1,40}/[a-z0-9-]{1,60}")
+MAX_TRACKS = 200  # of a commitment
+MAX_ATTEMPTS = 3  # at running one commitment's agent, of which all but the last were interrupted
 BODIES: dict[str, dict[str, type]] = {
     "board": {"name": str, "key": str},
     "open": {"period": int, "binding": str},
-    "commit": {"period": int, "agent": str, "submitter": str, "digest": str},
+    "commit": {"period": int, "agent": str, "submitter": str, "digest": str, "tracks": list},
+    "attempt": {"commitment": int},
     "reveal": {"period": int, "nonce": str},
     "verdict": {
-        "submission": str, "agent": str, "tier": str, "reason": str, "commitment": int, "plays": dict, "scores": dict,
+        "submission": str, "agent": str, "tier": str, "reason": str, "commitment": int, "attempt": int, "plays": dict,
+        "scores": dict,
     },
 }  # fmt: skip
 
@@ -114,6 +123,35 @@ class Ledger:
         """The board's public key, "" where the board does not sign."""
         return str(self.entries[0].body["key"]) if self.entries else ""
 
+    @property
+    def signer(self) -> str:
+        """The board's name and key, as the ledger itself has them, in words."""
+        name = printable(self.entries[0].body["name"], 80)
+        return f"board {name}, {f'signed by {self.key}' if self.key else 'which does not sign'}"
+
+    @property
+    def head(self) -> str:
+        """The newest line, to compare with what others saw: a ledger that lost its end is whole by itself."""
+        return f"{len(self.entries) - 1}:{self.tip}"
+
+    def check_head(self, head: str) -> None:
+        """Check that this ledger holds a line that was once its newest.
+
+        Args:
+            head: as the property gives it, "<number>:<SHA-256>".
+
+        Raises:
+            LedgerError: it does not, so the ledger was cut short or replaced; or this is no head.
+        """
+        found = HEAD.fullmatch(head)
+        _require(found is not None, f"{printable(head)} is no head of a ledger; expected '<number>:<SHA-256>'.")
+        assert found is not None
+        index = int(found[1])
+        _require(
+            index < len(self.entries) and self.entries[index].digest == found[2],
+            f"The ledger does not hold entry {index} as it was published: it was cut short or replaced.",
+        )
+
     def of(self, kind: str) -> Iterator[LedgerEntry]:
         """Return the entries of one kind."""
         return (entry for entry in self.entries if entry.kind == kind)
@@ -127,6 +165,36 @@ class Ledger:
         if not 0 <= index < len(self.entries) or self.entries[index].kind != "commit":
             raise LedgerError(f"entry {index} of the board is not a commitment.")
         return self.entries[index]
+
+    def attempts(self, commitment: int) -> list[LedgerEntry]:
+        """Return the attempts at running a commitment's agent."""
+        return [entry for entry in self.of("attempt") if entry.body["commitment"] == commitment]
+
+    def check_attempt(self, commitment: int) -> None:
+        """Check that the board may begin to run a commitment's agent.
+
+        Raises:
+            LedgerError: the nonce is revealed, a verdict stands already, or too many attempts were interrupted.
+        """
+        period = self.commitment(commitment).body["period"]
+        _require(
+            period not in self.nonces,
+            f"the nonce of period {period} is revealed, so nothing can be executed on its seeds any more.",
+        )
+        tries = self.attempts(commitment)
+        for verdict in self.of("verdict"):
+            _require(
+                verdict.body["attempt"] not in [entry.index for entry in tries],
+                f"entry {verdict.index} is the one verdict on running commitment {commitment}.",
+            )
+            _require(
+                bool(verdict.body["reason"]) or verdict.body["commitment"] != commitment,
+                f"entry {verdict.index} is the one submission of commitment {commitment}.",
+            )
+        _require(
+            len(tries) < MAX_ATTEMPTS,
+            f"commitment {commitment} was tried {len(tries)} times, and every attempt was interrupted.",
+        )
 
     def accepted(self) -> Iterator[LedgerEntry]:
         """Return the verdicts that accepted something."""
@@ -165,6 +233,12 @@ class Ledger:
             self.open is not None and body["period"] == self.open.body["period"], f"{where}: that period is not open."
         )
         _require(_is_digest(body["digest"]), f"{where}: the agent's digest is not a SHA-256.")
+        tracks = body["tracks"]
+        named = all(type(track) is str and bool(TRACK.fullmatch(track)) for track in tracks)
+        _require(
+            named and 1 <= len(tracks) <= MAX_TRACKS and tracks == sorted(set(tracks)),
+            f"{where}: a commitment names its tracks, 1 to {MAX_TRACKS} different ones in alphabetical order.",
+        )
         for other in self.of("commit"):
             if other.body["period"] == body["period"]:
                 for name in ("submitter", "digest"):
@@ -172,6 +246,12 @@ class Ledger:
                         other.body[name] != body[name],
                         f"{where}: this {name} has committed in that period before, in entry {other.index}.",
                     )
+
+    def _attempt(self, where: str, entry: LedgerEntry) -> None:
+        try:
+            self.check_attempt(entry.body["commitment"])
+        except LedgerError as error:
+            raise LedgerError(f"{where}: {error}") from None
 
     def _reveal(self, where: str, entry: LedgerEntry) -> None:
         body = entry.body
@@ -189,14 +269,21 @@ class Ledger:
     def _verdict(self, where: str, entry: LedgerEntry) -> None:
         body = entry.body
         _require(_is_digest(body["submission"]), f"{where}: the submission's digest is not a SHA-256.")
+        commitment = self._attempted(where, body["attempt"])
         if body["reason"]:
             return
         _require(body["tier"] in TIERS, f"{where}: there is no tier {printable(body['tier'])}.")
         sealed = body["tier"] in ("committed", "executed")
         _require((body["commitment"] >= 0) == sealed, f"{where}: tier {body['tier']} and its commitment do not fit.")
+        _require((commitment >= 0) == (body["tier"] == "executed"), f"{where}: only an attempt makes a score executed.")
         if sealed:
-            agent = self.commitment(body["commitment"]).body["agent"]
-            _require(agent == body["agent"], f"{where}: the commitment is that of {agent!r}.")
+            fixed = self.commitment(body["commitment"]).body
+            _require(fixed["agent"] == body["agent"], f"{where}: the commitment is that of {fixed['agent']!r}.")
+            _require(
+                sorted(body["plays"]) == fixed["tracks"],
+                f"{where}: the commitment is for {', '.join(fixed['tracks'])}, no more and no less.",
+            )
+            _require(commitment in (-1, body["commitment"]), f"{where}: the attempt is that of another commitment.")
         for other in self.accepted():
             _require(
                 other.body["submission"] != body["submission"],
@@ -206,6 +293,24 @@ class Ledger:
                 not sealed or other.body["commitment"] != body["commitment"],
                 f"{where}: entry {other.index} is the one submission of this commitment.",
             )
+
+    def _attempted(self, where: str, attempt: int) -> int:
+        """Return the commitment of an attempt that has no verdict and whose nonce is secret, -1 without an attempt."""
+        if attempt == -1:
+            return -1
+        known = 0 <= attempt < len(self.entries) and self.entries[attempt].kind == "attempt"
+        _require(known, f"{where}: entry {attempt} is no attempt.")
+        commitment = int(self.entries[attempt].body["commitment"])
+        _require(
+            self.commitment(commitment).body["period"] not in self.nonces,
+            f"{where}: the nonce was revealed before the verdict on what the board ran.",
+        )
+        tries = {entry.index for entry in self.attempts(commitment)}
+        _require(
+            all(entry.body["attempt"] not in tries for entry in self.of("verdict")),
+            f"{where}: there is a verdict on running commitment {commitment} already.",
+        )
+        return commitment
 
 
 def read_ledger(path: str | Path, key: str | None = None, every_signature: bool = False) -> Ledger:
@@ -330,7 +435,15 @@ def _ssh(*arguments: str, payload: bytes = b"") -> subprocess.CompletedProcess[b
             "Signatures need the program ssh-keygen of OpenSSH 8.2 or later, which is not installed."
         )
     try:
-        return subprocess.run([program, *arguments], input=payload, capture_output=True, timeout=SECONDS, check=False)
+        return subprocess.run(
+            [program, *arguments],
+            input=payload,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            start_new_session=True,  # without a terminal, and so without a question for a passphrase
+            env={**os.environ, "SSH_ASKPASS_REQUIRE": "never", "DISPLAY": ""},
+        )
     except subprocess.TimeoutExpired:
         raise LedgerError(
             f"ssh-keygen did not answer within {SECONDS} s; sign with a key that has no passphrase."

@@ -13,7 +13,7 @@ LIMITS = {  # what each tier leaves open
     "committed": "the seeds were drawn after the agent was fixed, so none was searched before; that this agent chose "
     "the actions, and did not search once the seeds were known, replaying cannot see",
     "executed": "the board ran the agent itself on secret seeds, apart from the simulator; what it learnt from is what "
-    "its card says, which nobody checked, and a search for the seeds while it acted would not have been noticed",
+    "its card says, which nobody checked",
 }
 TIERS = tuple(LIMITS)
 DIVISIONS = {  # the heading above the agents that are ranked among each other

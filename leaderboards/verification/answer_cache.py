@@ -1,7 +1,7 @@
 """Texts that a user's own calls leave for later ones: answers of language models, which take long and do not change.
 
 They lie in the folder `values` beside the cache of references, and nowhere if VALUEGYM_CACHE is "off". What anybody
-else may write to is neither read nor written.
+else may write to is neither read nor written, and what does not match its checksum is made again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def file_of(name: str) -> Path | None:
 
 
 def read(name: str) -> str | None:
-    """Return the text of this name; None where there is no file that only this user could write."""
+    """Return the text of this name; None where there is no whole file that only this user could write."""
     path = file_of(name)
     try:
         if path is None or not (reference_cache.private(path.parent) and reference_cache.private(path)):
             return None
-        return path.read_text(encoding="utf-8")
+        return reference_cache.checked(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -46,6 +46,6 @@ def write(name: str, text: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if reference_cache.private(path.parent):
-            write_atomically(path, text)
+            write_atomically(path, reference_cache.with_checksum(text))
     except OSError:
         return

@@ -66,20 +66,30 @@ def _states(core: Core, template: Any, episodes: list[Episode]) -> Any:
                     f"{len(episode.actions)} steps; expected {expected}, one every {every} steps and the last."
                 )
             rows += episode.states[name]
-        try:
-            column = np.array(rows)
-        except ValueError:
-            column = np.zeros(0, object)
-        if column.shape != (len(rows), *field.shape[1:]) or column.dtype.kind not in (
-            "iub" if field.dtype.kind in "iub" else "iuf"
-        ):
+        flat = _flat(rows, field.shape[1:])
+        column = np.array(flat or (), object if flat is None else None)
+        if flat is None or column.dtype.kind not in ("iub" if field.dtype.kind in "iub" else "iuf"):
             raise RecordError(
                 f"the states' field {name!r} does not hold numbers of shape {field.shape[1:]} and the right type."
             )
+        column = column.reshape(len(rows), *field.shape[1:])
         if not np.isfinite(column).all():
             raise RecordError(f"the states' field {name!r} holds a value that is not finite.")
         columns.append(column.astype(field.dtype))
     return type(template)(*columns)
+
+
+def _flat(rows: list[Any], shape: tuple[int, ...]) -> list[Any] | None:
+    """Return the numbers in nested lists of one shape, one after another; None where it is not that, or no numbers.
+
+    It is looked at before any array is made: of a text and many numbers numpy would make as many long texts.
+    """
+    flat = rows
+    for size in shape:
+        if not set(map(type, flat)) <= {list} or not set(map(len, flat)) <= {size}:
+            return None
+        flat = list(itertools.chain.from_iterable(flat))
+    return flat if set(map(type, flat)) <= {int, float, bool} else None
 
 
 def _actions(space: Any, episodes: list[Episode]) -> Array:

@@ -16,6 +16,7 @@ from valuegym.envs import ENVS
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.records.fingerprint import provenance, track_digest
 from valuegym.leaderboards.records.record import Record, RecordError, read_record
+from valuegym.leaderboards.records.strict_json import printable
 from valuegym.leaderboards.verification import reference_cache
 from valuegym.leaderboards.verification.replay import replay
 from valuegym.leaderboards.verification.scores import References, declared_scores, scores_of, simulated_returns
@@ -25,6 +26,7 @@ __all__ = [
     "Verdict",
     "batches",
     "check",
+    "episode_limit",
     "record_files",
     "verify",
     "verify_all",
@@ -82,12 +84,26 @@ def check(record: Record, data: str | None = None, seeds: Sequence[int] | None =
     return _replayed([record], data, {})[0]
 
 
+def episode_limit(experiment: str) -> int | None:
+    """Return how many steps an episode of an experiment may have, None for any number.
+
+    Raises:
+        RecordError: there is no such experiment here.
+    """
+    limit: int | None = _known(experiment).spec()["max_episode_steps"]
+    return limit
+
+
+def _known(experiment: str) -> experiments.Experiment:
+    try:
+        return experiments.find(experiment)
+    except ValueError:
+        raise RecordError(f"there is no experiment {printable(experiment, 80)} here; {experiments.NAME_IT}") from None
+
+
 def _check_header(record: Record, data: str | None, seeds: Sequence[int] | None) -> None:
     """Raise RecordError unless the header and the seeds are as this installation has them."""
-    try:
-        what = experiments.find(record.experiment)
-    except ValueError:
-        raise RecordError(f"there is no experiment {record.experiment[:80]!r} here; {experiments.NAME_IT}") from None
+    what = _known(record.experiment)
     if record.seed not in what.seeds:
         raise RecordError(f"seed {record.seed} is not one of the experiment's seeds {what.seeds}.")
     if record.spec != what.spec():
@@ -176,7 +192,7 @@ def verify_together(paths: Sequence[str], data: str | None = None) -> list[Verdi
     candidates = []
     for path in paths:
         try:
-            candidates.append(Candidate(path, read_record(Path(path))))
+            candidates.append(Candidate(path, read_record(Path(path), episode_limit)))
         except (ValueError, OSError) as error:
             found[path] = Verdict(path, str(error) or type(error).__name__)
     found |= {verdict.path: verdict for verdict in verify_candidates(candidates, data)}

@@ -90,7 +90,14 @@ def test_stable_baselines3s_checker(id: str, kwargs: dict[str, Any]) -> None:
 
 @CASES
 @pytest.mark.parametrize(
-    "check", [testing.check_determinism, testing.check_spec, testing.check_vector, testing.check_rendering]
+    "check",
+    [
+        testing.check_determinism,
+        testing.check_spec,
+        testing.check_vector,
+        testing.check_secret_seeds,
+        testing.check_rendering,
+    ],
 )
 def test_checks(check: Callable[[testing.MakeEnv], None], id: str, kwargs: dict[str, Any]) -> None:
     check(maker(id, kwargs))

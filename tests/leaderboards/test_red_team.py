@@ -515,7 +515,7 @@ def test_anothers_records_do_not_fit_a_commitment(records: Any, tmp_path: Path) 
     operations.begin(board, "test")
     operations.open_period(board, nonce)
     for number, name in enumerate(("uniform", "copycat")):
-        operations.commit(board, name, f"person {number}", f"{number + 1:x}" * 64)
+        operations.commit(board, name, f"person {number}", f"{number + 1:x}" * 64, [WALK.id])
     operations.reveal(board, nonce)
     ledger = read_ledger(board)
     played = [

@@ -165,6 +165,7 @@ class Server:
         wanted = {name: value for part in json.loads(sent["filters"])["$and"] for name, value in part.items()}
         found = [self._run(key) for key in self.runs if key[:2] == (sent["entity"], sent["project"])]
         found = [run for run in found if all(run[name] == value for name, value in wanted.items())]
+        found = found[::-1] if str(sent.get("order", "")).startswith("-") else found
         start = int(sent.get("cursor") or 0)
         edges = [{"node": run, "cursor": str(start + i + 1)} for i, run in enumerate(found[start : start + 2])]
         page = {"endCursor": str(start + 2), "hasNextPage": start + 2 < len(found)}

@@ -313,8 +313,8 @@ def test_an_executed_entry(
     (folder / "agent.py").write_text(source, encoding="utf-8")
     (tmp_path / "card.json").write_text(json.dumps(EXAMPLE | {"name": name}), encoding="utf-8")
     signed = ["--key", "key"]
-    fixed = ["--agent", name, "--submitter", "me", "--digest", agent_digest(folder)]
-    executed = ["--card", "card.json", "--commitment", "2", "--experiment", what.id, "--nonce", "nonce"]
+    fixed = ["--agent", name, "--submitter", "me", "--digest", agent_digest(folder), "--experiment", what.id]
+    executed = ["--card", "card.json", "--commitment", "2", "--nonce", "nonce"]
     for command in (
         ["begin", "board.jsonl", "--name", "A board", *signed],
         ["open", "board.jsonl", "--nonce", "nonce", *signed],
@@ -327,7 +327,7 @@ def test_an_executed_entry(
     shown = capsys.readouterr().out
     assert f"accepted {name}" in shown and f"executed, on {what.id}" in shown
     ledger = read_ledger("board.jsonl")
-    body = ledger.entries[3].body
+    body = ledger.entries[4].body
     assert body["tier"] == "executed" and body["reason"] == "" and list(body["scores"]) == [what.id]
     again = judge("agent.zip", ledger=ledger, again=True)  # with the nonce in the ledger, anybody can
     assert again.reason == "" and again.digest == body["submission"] and played(again.verdicts) == body["plays"]

@@ -152,8 +152,6 @@ def test_nothing_is_run_without_a_sandbox(
         arguments = [
             "--commitment",
             "0",
-            "--experiment",
-            "test/walk",
             "--nonce",
             "x",
             "--card",
@@ -199,20 +197,20 @@ def test_a_board_executes_a_committed_agent(agent: Agent, tmp_path: Path, make_k
     (tmp_path / "card.json").write_text(json.dumps(EXAMPLE | {"name": "visitor"}), encoding="utf-8")
     operations.begin("ledger", "test", key)
     operations.open_period("ledger", "nonce", key)
-    operations.commit("ledger", "visitor", "me", agent_digest(folder), key)
-    names = ["--experiment", "test/walk", "--experiment", "test/weights"]
-    command = ["board", "execute", "ledger", str(folder), "--commitment", "2", *names, "--nonce", "nonce", *signed]
+    operations.commit("ledger", "visitor", "me", agent_digest(folder), ["test/weights", "test/walk"], key)
+    command = ["board", "execute", "ledger", str(folder), "--commitment", "2", "--nonce", "nonce", *signed]
     assert main(command) == 0
     output = capsys.readouterr().out
-    assert f"tier      executed: {LIMITS['executed']}" in output and "entry     3 of ledger" in output
-    entry = read_ledger("ledger").entries[3]
+    assert f"tier      executed: {LIMITS['executed']}" in output and "entry     4 of ledger" in output
+    attempt, entry = read_ledger("ledger").entries[3:]
+    assert (attempt.kind, attempt.body) == ("attempt", {"commitment": 2}) and entry.body["attempt"] == 3
     assert entry.body["tier"] == "executed" and set(entry.body["scores"]) == {"test/walk", "test/weights"}
     assert main(command) == 2  # one submission for each commitment
-    assert "entry 3 is the one submission of commitment 2" in capsys.readouterr().err
+    assert "entry 4 is the one verdict on running commitment 2" in capsys.readouterr().err
     operations.reveal("ledger", "nonce", key)
     ledger = read_ledger("ledger")
     found = judgement.judge("agent.zip", ledger=ledger)
-    assert found.reason == "this file was accepted before, in entry 3."
+    assert found.reason == "this file was accepted before, in entry 4."
     submission = open_submission("agent.zip")
     seeds = judgement.sealed_seeds(submission, ledger)
     for name, content in submission.records.items():
@@ -225,17 +223,17 @@ def test_only_the_committed_agent_is_executed(agent: Agent, tmp_path: Path) -> N
     folder, board, nonce = agent(UNIFORM), tmp_path / "ledger", tmp_path / "nonce"
     operations.begin(board, "test")
     operations.open_period(board, nonce)
-    operations.commit(board, "visitor", "me", agent_digest(folder))
+    operations.commit(board, "visitor", "me", agent_digest(folder), ["test/walk"])
     visitor, other = (Card.of(EXAMPLE | {"name": name}) for name in ("visitor", "other"))
     agent(UNIFORM + "# better\n")
     with pytest.raises(ValueError, match="are not the agent that commitment 2 fixed"):
-        operations.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
+        operations.execute(board, 2, folder, visitor, nonce, tmp_path / "x.zip")
     agent(UNIFORM)
     with pytest.raises(ValueError, match="are not the agent that commitment 2 fixed"):
-        operations.execute(board, 2, folder, other, ["test/walk"], nonce, tmp_path / "x.zip")
+        operations.execute(board, 2, folder, other, nonce, tmp_path / "x.zip")
     nonce.write_text("07" * 32, encoding="ascii")
     with pytest.raises(ValueError, match="does not hold the nonce of period 0"):
-        operations.execute(board, 2, folder, visitor, ["test/walk"], nonce, tmp_path / "x.zip")
+        operations.execute(board, 2, folder, visitor, nonce, tmp_path / "x.zip")
     assert not (tmp_path / "x.zip").exists() and len(read_ledger(board).entries) == 3
 
 
@@ -516,9 +514,9 @@ def test_a_failed_execution_is_written_down(agent: Agent, tmp_path: Path) -> Non
     board, nonce = tmp_path / "ledger", tmp_path / "nonce"
     operations.begin(board, "test")
     operations.open_period(board, nonce)
-    operations.commit(board, "visitor", "me", agent_digest(folder))
+    operations.commit(board, "visitor", "me", agent_digest(folder), ["test/walk"])
     card = Card.of(EXAMPLE | {"name": "visitor"})
-    judgement, entry = operations.execute(board, 2, folder, card, ["test/walk"], nonce, tmp_path / "x.zip")
+    judgement, entry = operations.execute(board, 2, folder, card, nonce, tmp_path / "x.zip")
     assert "outside the action space" in judgement.reason and entry.body["reason"] == judgement.reason
     assert not (tmp_path / "x.zip").exists() and list(read_ledger(board).accepted()) == []
 

@@ -103,11 +103,11 @@ def test_a_model_is_asked_once(models: tuple[Path, Path], cache: Path, monkeypat
 def test_damaged_answers_are_asked_for_again(damage: str, models: tuple[Path, Path], cache: Path) -> None:
     first = collect(models[0], BANK)
     (path,) = cache.iterdir()
-    good = json.loads(path.read_text())
+    good = json.loads(reference_cache.checked(path.read_text()))
     if damage in ("positive", "nan"):
         good["displayed"][0][0][0] = 0.5 if damage == "positive" else None
         damage = json.dumps(good)
-    path.write_text(damage)
+    path.write_text(reference_cache.with_checksum(damage))
     again = collect(models[0], BANK)
     assert not again.kept and np.array_equal(first.answers.displayed, again.answers.displayed, equal_nan=True)
     assert collect(models[0], BANK).kept

@@ -19,7 +19,7 @@ from valuegym.leaderboards.standings.entries import learning_curves, merge_submi
 from valuegym.leaderboards.standings.gather import Score
 from valuegym.leaderboards.trust import judgement
 from valuegym.leaderboards.trust.judgement import judge_all
-from valuegym.leaderboards.trust.ledger import Ledger, read_ledger
+from valuegym.leaderboards.trust.ledger import Ledger, append, read_ledger
 from valuegym.leaderboards.trust.tiers import LIMITS
 
 WALK = Experiment("test/walk", "", "valuegym/Delivery-v0", "{}", ("uniform",), 0, 3, (0, 1), "return")
@@ -48,7 +48,7 @@ def committed(folder: Path) -> Ledger:
     path, nonce = folder / "board.jsonl", folder / "nonce.txt"
     operations.begin(path, "A board")
     operations.open_period(path, nonce)
-    operations.commit(path, "uniform", "A. Person", DIGEST)
+    operations.commit(path, "uniform", "A. Person", DIGEST, [WALK.id])
     operations.reveal(path, nonce)
     return read_ledger(path)
 
@@ -118,10 +118,15 @@ def test_what_the_ledger_holds_is_judged_again(tmp_path: Path) -> None:
     (tmp_path / "board.jsonl").unlink()
     (tmp_path / "nonce.txt").unlink()
 
-    ledger = committed(tmp_path)
+    (tmp_path / "new").mkdir()
+    ledger = committed(tmp_path / "new")
     path = packed(tmp_path / "new", "a.zip", ledger=ledger)
     [judgement] = judge_all([path], ledger=ledger)
-    operations.record_verdict(tmp_path / "board.jsonl", judgement._replace(tier="executed"))
+    lines = (tmp_path / "new/board.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "board.jsonl").write_text("".join(lines[:3]), encoding="utf-8")  # before the reveal
+    attempt = append(tmp_path / "board.jsonl", "attempt", {"commitment": 2}).index
+    operations.record_verdict(tmp_path / "board.jsonl", judgement._replace(tier="executed"), attempt=attempt)
+    operations.reveal(tmp_path / "board.jsonl", tmp_path / "new/nonce.txt")
     [again] = judge_all([path], ledger=read_ledger(tmp_path / "board.jsonl"))
     assert again.tier == "executed" and again.limit == LIMITS["executed"]
 

@@ -23,7 +23,7 @@ from valuegym.leaderboards.standings.gather import Score
 from valuegym.leaderboards.tracking import log, online
 from valuegym.leaderboards.tracking.online import OnlineRun, Reading, fetch_submissions, read_project, render
 from valuegym.leaderboards.trust.judgement import Judgement, judge
-from valuegym.leaderboards.trust.ledger import read_ledger
+from valuegym.leaderboards.trust.ledger import Ledger, LedgerEntry, read_ledger
 from valuegym.leaderboards.trust.tiers import LIMITS, Standing
 
 needs_wandb = pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="needs wandb: valuegym[tracking]")
@@ -190,7 +190,8 @@ def test_a_board_collects_its_inbox(tmp_path: Path, server: Any, make_key: Any, 
     again = capsys.readouterr().out
     assert "accepted" not in again and "rejected" not in again and "Logged" not in again
     assert path.stat().st_size == size and len([1 for where in server.runs if where[1] == "board"]) == 1
-    assert main(["online", BOARD, "--results", str(tmp_path)]) == 0
+    assert public[0]["config"]["ledger"] == read_ledger(path).head
+    assert main(["online", BOARD, "--results", str(tmp_path), "--board", str(path)]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0] == "test/walk" and shown[1].split()[:2] == ["replayed", "uniform"]
 
@@ -198,7 +199,7 @@ def test_a_board_collects_its_inbox(tmp_path: Path, server: Any, make_key: Any, 
 def test_runs_are_shown_strongest_tier_first() -> None:
     def logged(id: str, tier: object, **scores: object) -> OnlineRun:
         summary = {f"score/a/b/{name[1:].replace('_', '/')}": value for name, value in scores.items()}
-        return OnlineRun(id, f"agent {id}\n\u202e", "finished", "", (), {"tier": tier}, summary)
+        return OnlineRun(id, f"agent {id}\n\u202e", "finished", "", (), {"tier": tier, "submission": id}, summary)
 
     runs = (
         logged("1", "replayed", r0=0.1, r10=0.9, r10_low=0.8, r10_high=0.95, r9=5.0),
@@ -206,11 +207,24 @@ def test_runs_are_shown_strongest_tier_first() -> None:
         logged("3", ["divine"], r0=7, r3="NaN"),
         logged("4", None, rx=1.0),
     )
-    lines = render(Reading(runs, "so.")).splitlines()
-    assert lines[0] == "a/b" and lines[-1] == "so." and len(lines) == 5
+    ledger = Ledger()
+    ledger.entries.append(LedgerEntry(0, "", "board", {"name": "A\u202eboard", "key": "ssh-ed25519 AAAA"}, "", "d"))
+    for digest, tier, reason in (("1", "replayed", ""), ("2", "executed", ""), ("3", "executed", "it is wrong.")):
+        body = {"submission": digest, "tier": tier, "reason": reason}
+        ledger.entries.append(LedgerEntry(1, "", "verdict", body, "", ""))
+    lines = render(Reading(runs, "so."), ledger).splitlines()
+    assert lines[0] == "a/b" and lines[-1] == "so." and len(lines) == 6
     assert [line.split()[0] for line in lines[1:4]] == ["executed", "replayed", "claimed"]
     assert "0.90 [0.80, 0.95] at 10 preferences  run 1" in lines[2] and lines[3].endswith("7.00  run 3")
     assert all(line.isprintable() for line in lines)
+    assert lines[4] == "Tiers are those of board 'A\\u202eboard', signed by ssh-ed25519 AAAA."
+
+
+def test_a_strangers_word_for_a_tier_is_not_repeated() -> None:
+    config = {"tier": "executed", "submission": "1"}
+    run = OnlineRun("1", "agent", "finished", "", ("executed",), config, {"score/a/b/0": 1.0})
+    shown = render(Reading((run,), "so."))
+    assert "executed" not in shown and "claimed" in shown and online.NOBODY in shown
 
 
 def test_a_report_is_markdown_where_wandb_cannot_have_it(

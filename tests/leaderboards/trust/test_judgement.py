@@ -106,7 +106,7 @@ def test_a_period_from_start_to_end(tmp_path: Path, make_key, monkeypatch, capsy
     assert "signed by ssh-ed25519" in valuegym("board", "begin", "ledger", "--name", "test", *signed)
     assert "period 0 opens" in valuegym("board", "open", "ledger", "--nonce", "nonce", *signed)
     assert Path("nonce").stat().st_mode & 0o077 == 0
-    commit = ("board", "commit", "ledger", "--agent", "uniform", "--digest", digest, *signed)
+    commit = ("board", "commit", "ledger", "--agent", "uniform", "--digest", digest, "--experiment", WALK.id, *signed)
     assert "uniform by me is fixed" in valuegym(*commit, "--submitter", "me")
     assert "has committed in that period" in valuegym(*commit, "--submitter", "you")
     play = ("run", "--agent", "uniform", "--experiment", WALK.id, "--results", "sealed", "--board", "ledger")
@@ -137,7 +137,7 @@ def committed(folder: Path, digest: str = "a" * 64) -> tuple[Path, Ledger]:
     board, nonce = folder / "board", folder / "nonce"
     operations.begin(board, "test")
     operations.open_period(board, nonce)
-    operations.commit(board, "uniform", "me", digest)
+    operations.commit(board, "uniform", "me", digest, [WALK.id])
     operations.reveal(board, nonce)
     return board, read_ledger(board)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
+import socket
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,14 +15,23 @@ from typing import Any
 
 import pytest
 
+from valuegym.envs.functional import is_secret
 from valuegym.leaderboards.cli.main import main
 from valuegym.leaderboards.trust import ledger
-from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce
+from valuegym.leaderboards.trust.commitment import agent_digest, binding, committed_seeds, new_nonce, take_agent
 from valuegym.leaderboards.trust.ledger import LedgerError, append, read_ledger
 
 MakeKey = Callable[..., Path]
 NONCE = "07" * 32
 A, B = "a" * 64, "b" * 64
+
+
+TRACKS = ["test/walk"]
+PLAYS = {"test/walk": A}
+
+
+def commitment(**changes: Any) -> dict[str, Any]:
+    return {"period": 0, "agent": "x", "submitter": "me", "digest": A, "tracks": TRACKS} | changes
 
 
 def verdict(**changes: Any) -> dict[str, Any]:
@@ -29,6 +41,7 @@ def verdict(**changes: Any) -> dict[str, Any]:
         "tier": "replayed",
         "reason": "",
         "commitment": -1,
+        "attempt": -1,
         "plays": {},
         "scores": {},
     }
@@ -39,11 +52,11 @@ def filled(path: Path, key: Path | None = None) -> Path:
     """A ledger with an entry of every kind."""
     append(path, "board", {"name": "test"}, key)
     append(path, "open", {"period": 0, "binding": binding(NONCE)}, key)
-    append(path, "commit", {"period": 0, "agent": "x", "submitter": "me", "digest": A}, key)
-    append(path, "commit", {"period": 0, "agent": "x", "submitter": "you", "digest": B}, key)
+    append(path, "commit", commitment(), key)
+    append(path, "commit", commitment(submitter="you", digest=B), key)
     append(path, "reveal", {"period": 0, "nonce": NONCE}, key)
     append(path, "verdict", verdict(), key)
-    append(path, "verdict", verdict(submission=B, tier="committed", commitment=2), key)
+    append(path, "verdict", verdict(submission=B, tier="committed", commitment=2, plays=PLAYS), key)
     return path
 
 
@@ -68,11 +81,11 @@ def test_seeds_are_the_hmac_of_the_nonce() -> None:
     """By hand, and pinned: a stranger's program must find the same."""
     expected = hmac.new(bytes.fromhex(NONCE), f"{A}/preference/delivery/3/1".encode(), hashlib.sha256).digest()
     seeds = committed_seeds(NONCE, A, "preference/delivery", 3, 4)
-    assert seeds[1] == int.from_bytes(expected[:4], "big")
+    assert seeds[1] == 2**128 + int.from_bytes(expected[:16], "big")
     assert committed_seeds(NONCE, A, "preference/delivery", 3, 2) == seeds[:2]
     assert len({*seeds, *committed_seeds(NONCE, A, "preference/delivery", 2, 4)}) == 8
     assert not set(seeds) & set(committed_seeds(NONCE, B, "preference/delivery", 3, 4))
-    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert all(is_secret(seed) and seed < 2**129 for seed in seeds)
     assert binding(NONCE) == hashlib.sha256(b"\x07" * 32).hexdigest()
     assert len(new_nonce()) == 64 and new_nonce() != new_nonce()
     for bad in ("", "x" * 64, "07" * 31, "07" * 33):
@@ -101,6 +114,69 @@ def test_an_agents_digest_is_that_of_its_files(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no files"):
         agent_digest(tmp_path / "empty")
+
+
+def test_what_runs_is_what_was_digested(tmp_path: Path) -> None:
+    """The copy that a sandbox shows holds every digested byte and nothing else."""
+    folder = tmp_path / "agent"
+    for name in ("agent.py", "deep/weights.npz", ".hidden/more.py", "deep/__pycache__/agent.cpython-311.pyc", ".env"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name, encoding="utf-8")
+    (tmp_path / "copy").mkdir()
+    assert take_agent(folder, tmp_path / "copy") == agent_digest(folder)
+    copied = {path.relative_to(tmp_path / "copy").as_posix() for path in (tmp_path / "copy").rglob("*")}
+    assert copied == {"agent.py", "deep", "deep/weights.npz"}
+    assert all(path.stat().st_mode & 0o222 == 0 for path in (tmp_path / "copy").rglob("*") if path.is_file())
+    digest = agent_digest(folder)
+    (folder / ".hidden/more.py").write_text("something else", encoding="utf-8")
+    assert agent_digest(folder) == digest  # it is not shown to the agent either
+
+
+def _odd(folder: Path, kind: str) -> None:
+    if kind == "pipe":
+        os.mkfifo(folder / "pipe")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(folder / "s"))
+    elif kind == "device":
+        os.mknod(folder / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    elif kind == "folder link":
+        (folder / "deep").symlink_to("/etc")
+    elif kind == "dangling link":
+        (folder / "gone").symlink_to("nowhere")
+    else:
+        (folder / kind).write_text("x", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("pipe", "is no file and no folder"),
+        ("socket", "is no file and no folder"),
+        ("device", "is no file and no folder"),
+        ("folder link", "is a link"),
+        ("dangling link", "is a link"),
+        ("helper.pyc", "is bytecode"),
+        ("HELPER.PYC", "is bytecode"),
+        ("Agent.py", "upper and lower case"),
+        ("a\nb.py", "is an odd name"),
+        ("a\u0301.py", "is an odd name"),
+        ("-rf", "is an odd name"),
+        ("a\\b.py", "is an odd name"),
+        ("x" * 201, "is an odd name"),
+        ("\u202e.py", "is an odd name"),
+    ],
+)
+def test_an_agent_of_odd_things_is_refused(tmp_path: Path, kind: str, reason: str) -> None:
+    if kind == "device" and os.geteuid():
+        pytest.skip("only root makes devices")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/agent.py").write_text("x", encoding="utf-8")
+    _odd(tmp_path / "a", kind)
+    (tmp_path / "copy").mkdir()
+    for take in (agent_digest, lambda path: take_agent(path, tmp_path / "copy")):
+        with pytest.raises(ValueError, match=reason):
+            take(tmp_path / "a")
 
 
 # --- the ledger ---
@@ -261,7 +337,7 @@ def test_a_link_to_a_ledger_stays_one(tmp_path: Path) -> None:
     link.symlink_to(path)
     append(link, "board", {"name": "test"})
     append(link, "open", {"period": 0, "binding": binding(NONCE)})
-    append(path, "commit", {"period": 0, "agent": "x", "submitter": "me", "digest": A})
+    append(path, "commit", commitment())
     assert link.is_symlink() and len(read_ledger(link).entries) == len(read_ledger(path).entries) == 3
 
 
@@ -311,15 +387,24 @@ def test_missing_swapped_and_repeated_entries_are_found(tmp_path: Path) -> None:
         ("open", {"period": 2, "binding": A}, "the next period is 1"),
         ("open", {"period": 1, "binding": "xyz"}, "is not a SHA-256"),
         ("open", {"period": True, "binding": A}, "has the fields"),
-        ("commit", {"period": 0, "agent": "x", "submitter": "she", "digest": "c" * 64}, "that period is not open"),
+        ("commit", commitment(submitter="she", digest="c" * 64), "that period is not open"),
         ("reveal", {"period": 0, "nonce": NONCE}, "that period is not open"),
         ("verdict", verdict(), "accepted before, in entry 5"),
         ("verdict", verdict(submission="c" * 64, tier="divine"), "no tier 'divine'"),
         ("verdict", verdict(submission="c" * 64, tier="committed"), "do not fit"),
         ("verdict", verdict(submission="c" * 64, commitment=2), "do not fit"),
-        ("verdict", verdict(submission="c" * 64, tier="committed", commitment=2), "the one submission of this"),
-        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=5), "is not a commitment"),
-        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=3, agent="y"), "is that of 'x'"),
+        (
+            "verdict",
+            verdict(submission="c" * 64, tier="committed", commitment=2, plays=PLAYS),
+            "the one submission of this",
+        ),
+        ("verdict", verdict(submission="c" * 64, tier="committed", commitment=5), "is not a commitment"),
+        ("verdict", verdict(submission="c" * 64, tier="committed", commitment=3, agent="y"), "is that of 'x'"),
+        ("verdict", verdict(submission="c" * 64, tier="committed", commitment=3), "no more and no less"),
+        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=3, plays=PLAYS), "only an attempt"),
+        ("verdict", verdict(submission="c" * 64, tier="executed", commitment=3, attempt=3), "is no attempt"),
+        ("attempt", {"commitment": 3}, "the nonce of period 0 is revealed"),
+        ("attempt", {"commitment": 1}, "is not a commitment"),
         ("verdict", verdict(submission="c"), "is not a SHA-256"),
         ("verdict", verdict(submission="c" * 64, reason="\u202e"), "cannot be read"),
         ("verdict", {**verdict(), "more": 1}, "has the fields"),
@@ -337,20 +422,58 @@ def test_the_rules_hold(tmp_path: Path, kind: str, body: dict[str, Any], reason:
 def test_the_rules_of_an_open_period(tmp_path: Path) -> None:
     path = filled(tmp_path / "ledger")
     append(path, "open", {"period": 1, "binding": binding("08" * 32)})
-    append(path, "commit", {"period": 1, "agent": "x", "submitter": "me", "digest": A})  # a new period, a new chance
+    append(path, "commit", commitment(period=1))  # a new period, a new chance
     for body, reason in (
         ({"submitter": "me", "digest": "c" * 64}, "this submitter has committed"),
         ({"submitter": "he", "digest": A}, "this digest has committed"),
         ({"submitter": "  ", "digest": "c" * 64}, "no name"),
         ({"submitter": "he", "digest": "C" * 64}, "is not a SHA-256"),
+        ({"submitter": "he", "digest": "c" * 64, "tracks": []}, "names its tracks"),
+        ({"submitter": "he", "digest": "c" * 64, "tracks": ["b/b", "a/a"]}, "in alphabetical order"),
+        ({"submitter": "he", "digest": "c" * 64, "tracks": ["a/a", "a/a"]}, "different ones"),
+        ({"submitter": "he", "digest": "c" * 64, "tracks": [1]}, "names its tracks"),
+        ({"submitter": "he", "digest": "c" * 64, "tracks": ["no track"]}, "names its tracks"),
     ):
         with pytest.raises(LedgerError, match=reason):
-            append(path, "commit", {"period": 1, "agent": "x"} | body)
+            append(path, "commit", {"period": 1, "agent": "x", "tracks": TRACKS} | body)
     with pytest.raises(LedgerError, match="a period is open already"):
         append(path, "open", {"period": 2, "binding": A})
     with pytest.raises(LedgerError, match="not the one that the board was bound to"):
         append(path, "reveal", {"period": 1, "nonce": NONCE})
     append(path, "reveal", {"period": 1, "nonce": "08" * 32})
+
+
+def test_the_rules_of_attempts(tmp_path: Path) -> None:
+    """What the board runs, it runs before the nonce is known to anybody, and what comes out of it is final."""
+    path = tmp_path / "ledger"
+    append(path, "board", {"name": "test"})
+    append(path, "open", {"period": 0, "binding": binding(NONCE)})
+    for number, name in enumerate("xyz"):
+        append(path, "commit", commitment(agent=name, submitter=name, digest=f"{number}" * 64))
+    ran = {"tier": "executed", "plays": PLAYS}
+    for index in (5, 6):  # the first was interrupted
+        assert append(path, "attempt", {"commitment": 2}).index == index
+    with pytest.raises(LedgerError, match="that of another commitment"):
+        append(path, "verdict", verdict(**ran, agent="y", commitment=3, attempt=6))
+    with pytest.raises(LedgerError, match="only an attempt makes"):
+        append(path, "verdict", verdict(commitment=2, attempt=6, tier="committed", plays=PLAYS))
+    append(path, "verdict", verdict(**ran, commitment=2, attempt=6))
+    for number in (5, 6):  # a lucky run is not waited for
+        with pytest.raises(LedgerError, match="there is a verdict on running commitment 2"):
+            append(path, "verdict", verdict(**ran, submission=B, commitment=2, attempt=number))
+    with pytest.raises(LedgerError, match="the one verdict on running commitment 2"):
+        append(path, "attempt", {"commitment": 2})
+    append(path, "attempt", {"commitment": 3})
+    append(path, "verdict", verdict(submission=B, agent="y", reason="the agent failed.", tier="", attempt=8))
+    with pytest.raises(LedgerError, match="the one verdict on running commitment 3"):
+        append(path, "attempt", {"commitment": 3})
+    for _ in range(3):
+        append(path, "attempt", {"commitment": 4})
+    with pytest.raises(LedgerError, match="was tried 3 times"):
+        append(path, "attempt", {"commitment": 4})
+    append(path, "reveal", {"period": 0, "nonce": NONCE})
+    with pytest.raises(LedgerError, match="revealed before the verdict"):
+        append(path, "verdict", verdict(**ran, submission="c" * 64, agent="z", commitment=4, attempt=12))
 
 
 def test_a_signed_ledger_that_breaks_the_rules_is_refused(tmp_path: Path) -> None:

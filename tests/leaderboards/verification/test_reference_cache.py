@@ -129,13 +129,13 @@ def test_a_submission_cannot_poison_it(paths: list[str], tmp_path: Path, compute
     # a file of the right name among the records is no file of the verifier's
     assert verify(paths[0]).record is not None
     name = kept().name
-    wrong = json.loads(honest)
+    wrong = json.loads(reference_cache.checked(honest.decode()))
     for row in wrong:
         row[1:] = [-1e6, -1e6 + 1]
     kept().unlink()
     for place in (tmp_path, tmp_path / "valuegym" / "references"):
         place.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text(json.dumps(wrong), encoding="ascii")
+        (place / name).write_text(reference_cache.with_checksum(json.dumps(wrong)), encoding="ascii")
     before = len(computed)
     assert not verify(paths[0]).reason and len(computed) == before + 1 and kept().read_bytes() == honest
 
@@ -170,10 +170,20 @@ def test_what_others_could_write_is_neither_read_nor_written(
 @pytest.mark.parametrize(
     "content", ["", "[", "[[1]]", '{"a": 1}', "[[[1000000], 1.0]]", "[" * 100_000, "null", "[[3,1,2]]"]
 )
-def test_a_damaged_file_is_computed_again(paths: list[str], content: str, computed: list[int]) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_damaged_file_is_computed_again(paths: list[str], content: str, whole: bool, computed: list[int]) -> None:
     verify(paths[0])
     honest = kept().read_bytes()
-    kept().write_text(content, encoding="ascii")
+    kept().write_text(reference_cache.with_checksum(content) if whole else content, encoding="ascii")
+    assert not verify(paths[0]).reason and computed == [2, 2] and kept().read_bytes() == honest
+
+
+def test_one_flipped_digit_rejects_nobody(paths: list[str], computed: list[int]) -> None:
+    verify(paths[0])
+    honest = kept().read_bytes()
+    digit = honest[-4:-3]
+    assert digit.isdigit()
+    kept().write_bytes(honest[:-4] + (b"1" if digit != b"1" else b"2") + honest[-3:])
     assert not verify(paths[0]).reason and computed == [2, 2] and kept().read_bytes() == honest
 
 

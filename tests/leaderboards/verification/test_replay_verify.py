@@ -858,15 +858,18 @@ def test_files_that_never_end_are_rejected(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
-def test_a_small_record_cannot_fill_the_memory(tmp_path: Path) -> None:
-    path, steps = run("uniform", "preference/delivery", 0, tmp_path), 100_000
+@pytest.mark.parametrize(
+    ("steps", "reason"), [(100_000, "line 2: the episode has 100000 steps; the limit is"), (200, "an action is not in")]
+)
+def test_a_small_record_cannot_fill_the_memory(tmp_path: Path, steps: int, reason: str) -> None:
+    path = run("uniform", "preference/delivery", 0, tmp_path)
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     for episode in lines[1:-1]:
         n = steps if episode is lines[1] else 1
         states = {"cell": [episode["states"]["cell"][0]] * (n + 1), "move": [0] * (n + 1)}
-        episode |= {"actions": [[n, [0] * 2000]], "states": states}  # 200 million numbers
+        episode |= {"actions": [[n, [0] * 2000]], "states": states}  # up to 200 million numbers
     path.write_text(seal(lines), encoding="utf-8")
-    assert limited(path).startswith("rejected: an action is not in the action space")
+    assert limited(path).startswith(f"rejected: {reason}")
 
 
 # --- human data ---
