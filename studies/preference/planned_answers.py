@@ -1,4 +1,4 @@
-"""Whether answers tell enough about Delivery: an exact planner on the learned reward in the place of a learner.
+"""Plans for rewards that answers teach about Delivery: an exact planner in the place of a learner.
 
     python -m studies.preference.planned_answers [--seeds 3] [--table]
 
