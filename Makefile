@@ -74,7 +74,7 @@ $(VENV)/language: $(VENV)/installed
 $(TEST)/installed: $(METADATA)
 	$(PYTHON) -m venv $(TEST)
 	$(if $(TORCH_INDEX),$(TEST)/bin/python $(PIP) torch --index-url $(TORCH_INDEX))
-	$(TEST)/bin/python $(PIP) -e ".[agents,control,text,tracking,networks,site,dev]"
+	$(TEST)/bin/python $(PIP) -e ".[agents,control,text,tracking,networks,site,play,completion,dev]"
 	@touch $@
 
 # The wheel is built from the source archive, never from the checkout, whose build/ may hold files since deleted.

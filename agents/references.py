@@ -12,11 +12,11 @@ An agent of valuegym enters by the same call as anybody's: constructor(env, seed
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from valuegym.agents import saved, sb3_zip
 from valuegym.agents.base import Agent
 from valuegym.agents.search_spaces import SPACES, Space, check_space
 from valuegym.agents.table import AGENTS
-from valuegym.envs import checks, plugins
+from valuegym.envs import checks, extras, plugins
 from valuegym.envs.functional import load
 
 __all__ = ["GROUP", "KINDS", "check", "make", "origin", "record_name", "search_space", "settings_of", "settings_text"]
@@ -87,8 +87,7 @@ def check(agent: str) -> None:
     else:
         names = [*AGENTS, *plugins.installed(GROUP)]
         if agent not in names:
-            near = difflib.get_close_matches(agent, names, 3)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            hint = checks.similar(agent, names)
             if agent.endswith(".py"):
                 hint = f" Say what in the file it is, as in {agent}:MyAgent."
             raise ValueError(f"There is no agent {agent!r}; expected {KINDS}.{hint}")
@@ -160,7 +159,7 @@ def _constructor(agent: str) -> Any:
             if not AGENTS[agent].extra:
                 raise
             raise ImportError(
-                f"Agent {agent!r} needs an extra: pip install 'valuegym[{AGENTS[agent].extra}]' ({error})."
+                f"Agent {agent!r} needs an extra: {extras.hint(AGENTS[agent].extra)} ({error})."
             ) from error
     return plugins.load_reference(agent) if plugins.is_reference(agent) else plugins.load_plugin(GROUP, agent)
 
@@ -196,6 +195,7 @@ def make(name: str, env: Any, seed: int = 0, **settings: Any) -> Agent:
         ValueError: no agent has this name, it cannot be imported, it does not take these settings or `seed`, it has no
             method `predict`, or it does not play in this environment.
         ImportError: the agent needs an extra that is not installed; the message names it.
+        TypeError: its settings are checked by the agent itself, which does not have one of them.
     """
     check(name)
     if saved.is_saved(name) or sb3_zip.is_zip(name):
@@ -214,11 +214,20 @@ def make(name: str, env: Any, seed: int = 0, **settings: Any) -> Agent:
         inspect.signature(constructor).bind(env, seed=seed, **settings)
     except TypeError as error:
         takes = [p for p in inspect.signature(constructor).parameters if p not in ("self", "env", "seed")]
+        unknown = next((setting for setting in settings if setting not in takes), None)
         raise ValueError(
             f"{name} cannot be made by {getattr(constructor, '__name__', 'it')}(env, seed=..."
             f"{''.join(f', {setting}=...' for setting in settings)}): {error}; its settings are {takes or 'none'}."
+            f"{checks.similar(unknown, takes)}"
         ) from None
-    agent: Agent = constructor(env, seed=seed, **settings)
+    try:
+        agent: Agent = constructor(env, seed=seed, **settings)
+    except TypeError as error:  # many hand their settings to a dataclass of this name
+        own = getattr(sys.modules.get(constructor.__module__), "Settings", constructor)
+        hint = checks.similar_argument(error, own)
+        if not hint:
+            raise
+        raise TypeError(f"{error}.{hint}") from error
     if not callable(getattr(agent, "predict", None)):
         raise ValueError(
             f"{name} made a {type(agent).__name__}, which has no method predict(observation, state, episode_start, "

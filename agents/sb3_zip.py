@@ -22,6 +22,7 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.agents.base import finite_action
+from valuegym.envs import checks, extras
 
 __all__ = ["LIBRARIES", "ZippedPolicy", "is_zip", "load", "members"]
 
@@ -76,7 +77,8 @@ def _algorithm(name: str) -> Any:
             return known[name.lower()]
         names += known
     rest = f" ({', '.join(missing)} not installed)" if missing else ""
-    raise ValueError(f"There is no algorithm {name!r}; expected one of {', '.join(names) or 'none'}{rest}.")
+    hint = checks.similar(name, names)
+    raise ValueError(f"There is no algorithm {name!r}; expected one of {', '.join(names) or 'none'}{rest}.{hint}")
 
 
 def members(path: str, most: Mapping[str, int]) -> list[bytes]:
@@ -182,7 +184,7 @@ def load(text: str, env: Any) -> ZippedPolicy:
         from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
         from stable_baselines3.common.vec_env import VecTransposeImage
     except ImportError as error:
-        raise ImportError(f"{text} needs an extra: pip install 'valuegym[agents]' ({error}).") from error
+        raise ImportError(f"{text} needs an extra: {extras.hint('agents')} ({error}).") from error
     algorithm = _algorithm(name)
     if not Path(path).is_file():
         raise ValueError(f"There is no file {path}; expected ALGORITHM:FILE.zip.")

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from valuegym.envs import extras
+
 __all__ = [
     "MAX_BYTES",
     "VARIABLE",
@@ -237,7 +239,7 @@ def optional_module(name: str, extra: str, purpose: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise ModuleNotFoundError(f"{name} is needed {purpose}: pip install 'valuegym[{extra}]'.", name=name) from None
+        raise ModuleNotFoundError(f"{name} is needed {purpose}: {extras.hint(extra)}.", name=name) from None
 
 
 def from_arrow(column: Any) -> Array:

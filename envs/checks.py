@@ -6,10 +6,14 @@ is not finite gets in, and scalar and vector environments refuse the same inputs
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 import os
+import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import wraps
 from inspect import signature
@@ -33,6 +37,8 @@ __all__ = [
     "real",
     "reals",
     "refusal",
+    "similar",
+    "similar_argument",
     "text",
     "vector",
 ]
@@ -172,6 +178,29 @@ def refusal(name: str, value: Any, expected: str) -> ValueError:
     return ValueError(f"{name} is {printed(value)}; expected {expected}.")
 
 
+def similar(value: Any, options: Iterable[Any]) -> str:
+    """Return " Did you mean regret?" for a text that resembles one to three of the options, "" for any other value."""
+    if not isinstance(value, str) or len(value) > 80:
+        return ""
+    texts = {option.lower(): option for option in options if isinstance(option, str)}
+    close = difflib.get_close_matches(value.lower(), texts, 3)
+    return f" Did you mean {' or '.join(texts[one] for one in close)}?" if close else ""
+
+
+def similar_argument(error: TypeError, function: Any) -> str:
+    """Return `similar` for the unknown argument that an error of a call names; also those of its class's table."""
+    unknown = re.search(r"(\w+)\S*\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    if unknown is None:
+        return ""
+    called = getattr(sys.modules.get(function.__module__), unknown[1], None)  # what the arguments were passed on to
+    names: set[str] = set()
+    for one in (*getattr(function, "__mro__", (function,)), *([called] if callable(called) else [])):
+        names |= set(re.findall(r"^\s*\| `(\w+)` \|", one.__doc__ or "", re.M))
+        with suppress(TypeError, ValueError):
+            names |= set(signature(one).parameters)
+    return similar(unknown[2], names - {"self", "args", "kwargs"})
+
+
 def text(name: str, value: Any, expected: str = "a text") -> str:
     """Return a text.
 
@@ -205,7 +234,8 @@ def choice(name: str, value: Any, choices: Iterable[Item]) -> Item:
     for option in options:
         if type(value) is type(option) and value == option:
             return option
-    raise refusal(name, value, f"{'one of ' if len(options) > 1 else ''}{', '.join(map(repr, options))}")
+    expected = f"{'one of ' if len(options) > 1 else ''}{', '.join(map(repr, options))}"
+    raise ValueError(f"{refusal(name, value, expected)}{similar(value, options)}")
 
 
 def _array(value: Any) -> npt.NDArray[Any] | None:

@@ -30,6 +30,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from valuegym.envs import checks, keys, plugins
+from valuegym.envs.rendering.window import Window
 
 __all__ = [
     "Actions",
@@ -107,7 +108,11 @@ class Core(Protocol):
         """Return a best action for every row, from the environment's own solver; for scoring only."""
 
     def render(self, mode: str, task: Any, states: Sequence[Any], actions: Sequence[Array]) -> Any:
-        """Draw one environment (B = 1) from its last states, oldest first, and the actions between them."""
+        """Draw one environment (B = 1) from its last states, oldest first, and the actions between them.
+
+        Pictures ("rgb_array") of an environment have one size. Those of a core with `player_view` show what is hidden
+        from the agent, and are drawn without it in mode "human".
+        """
 
 
 def load(entry: str, argument: str = "entry") -> Any:
@@ -300,7 +305,14 @@ def action_rules(core: Core) -> Actions:
 def _core(entry: str, kwargs: dict[str, Any]) -> Core:
     """Make the core that "module:Class" names."""
     made = load(entry, "core")
-    made = made(**kwargs) if callable(made) else made
+    if callable(made):
+        try:
+            made = made(**kwargs)
+        except TypeError as error:
+            hint = checks.similar_argument(error, made)
+            if hint:
+                raise TypeError(f"{error}.{hint}") from error
+            raise
     lacking = [name for name in REQUIRED if not hasattr(made, name)]
     if lacking:
         raise checks.refusal("core", entry, f"the class of a core (see `Core`; it lacks {', '.join(lacking)})")
@@ -364,7 +376,10 @@ class _Episodes:
         values = {}
         for name, value in options.items():
             if name not in self._names:
-                raise ValueError(f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.")
+                hint = checks.similar(name, self._names)
+                raise ValueError(
+                    f"Reset option {name!r} is unknown; this environment has {self._names or 'none'}.{hint}"
+                )
             checks.reals(f"Reset option {name!r}", value)
             array = np.asarray(value)
             one = getattr(self.core, "option_shapes", {}).get(name, ())  # of a row's value, a number by default
@@ -431,20 +446,24 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
 
     Args:
         core: "module:Class" of the core, a string so that the spec is plain JSON.
-        render_mode: one of the core's, or None.
+        render_mode: one of the core's, "human" for a window (extra `play`) where the core has "rgb_array", or None.
         **kwargs: arguments of the core.
 
     Raises:
         ValueError: `core` names none, the render mode is unknown, or the core refuses an argument.
+        ImportError: pygame is not installed, for a window.
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    metadata = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 4}
 
     def __init__(self, core: str, render_mode: str | None = None, **kwargs: Any) -> None:
         self.core = _core(core, kwargs)
-        checks.choice("render_mode", render_mode, (*self.core.metadata["render_modes"], None))
+        modes = [*self.core.metadata["render_modes"]]
+        checks.choice("render_mode", render_mode, (*modes, *["human"] * ("rgb_array" in modes), None))
         self.render_mode = render_mode
-        self.metadata = dict(self.core.metadata)
+        # Checkers make an environment in every mode that is listed here: a window only where one was asked for.
+        self.metadata = {**self.core.metadata, "render_modes": modes + ["human"] * (render_mode == "human")}
+        self._window = Window(core.rpartition(":")[2]) if render_mode == "human" else None
         self.observation_space, self.action_space = self.core.observation_space, self.core.action_space
         self._actions = action_rules(self.core)
         self._episodes = _Episodes(self.core, 1)
@@ -468,6 +487,8 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
         self._t = np.zeros(1, np.int64)
         self._over = False
         self._history.clear()
+        if self._window is not None:
+            self._show()
         return self._observation(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -494,6 +515,8 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
         self._over = terminated = core.terminal(task, state).item()
         if self.render_mode is not None:
             self._history.append((previous, actions))
+            if self._window is not None:
+                self._show()
         return self._observation(), core.reward(task, previous, actions, state).item(), terminated, False, {}
 
     def _observation(self) -> Any:
@@ -507,8 +530,27 @@ class FunctionalEnv(_PlainSpec, gym.Env[Any, Any]):
         if self.render_mode is None:
             gym.logger.warn("render() needs a render_mode: choose it in gym.make(..., render_mode=...).")
             return None
+        if self._window is not None:
+            self._window.show(self.picture("human"))
+            return None
+        return self.picture(self.render_mode)
+
+    def picture(self, mode: str) -> Any:
+        """Draw the last states in a mode of the core's, or as a player sees them ("human")."""
+        if mode == "human" and not getattr(self.core, "player_view", False):
+            mode = "rgb_array"
         states = [*(state for state, _ in self._history), self.state]
-        return self.core.render(self.render_mode, self.task, states, [action for _, action in self._history])
+        return self.core.render(mode, self.task, states, [action for _, action in self._history])
+
+    def _show(self) -> None:
+        """Show the state in the window, at the pace of the environment."""
+        if self._window is not None:
+            self._window.show(self.picture("human"), self.metadata.get("render_fps", 4))
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
 
 
 class FunctionalVectorEnv(_PlainSpec, VectorEnv[Any, Any, Any]):

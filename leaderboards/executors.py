@@ -22,6 +22,8 @@ from functools import cache, wraps
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
+from valuegym.envs import extras
+
 __all__ = [
     "EXECUTORS",
     "Failure",
@@ -252,7 +254,7 @@ def _engine() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise ImportError(f"The executor ray needs Ray: pip install 'valuegym[ray]' ({error}).") from error
+        raise ImportError(f"The executor ray needs Ray: {extras.hint('ray')} ({error}).") from error
 
 
 def _start(engine: Any, workers: int) -> None:

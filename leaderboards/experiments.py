@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import re
@@ -516,8 +515,7 @@ def find(name: str) -> Experiment:
         ValueError: for an unknown name; it suggests the nearest, and says how one from outside is loaded.
     """
     if checks.text("experiment", name, "the id of an experiment") not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, 3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        hint = checks.similar(name, EXPERIMENTS)
         raise ValueError(
             f"There is no experiment {name!r} here; `valuegym list` shows those there are, and --plugin FILE.py:NAME "
             f"or --plugin PACKAGE loads others.{hint}"

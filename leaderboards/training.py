@@ -91,7 +91,8 @@ def prepare(
     except TypeError as error:
         if not settings:
             raise
-        raise ValueError(f"{agent} does not take these settings: {error}.") from error
+        words = f"{agent} does not take these settings: {error}"
+        raise ValueError(words if words.endswith("?") else f"{words}.") from error
 
 
 def learn(player: Any, timesteps: int) -> None:

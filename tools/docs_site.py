@@ -228,7 +228,7 @@ def agent_pages() -> Iterator[tuple[str, str]]:
         if played:
             lines += ["```sh", f"valuegym run --agent {name} --experiment {played[0]}", "```", ""]
         if entry.extra:
-            lines += [f'It needs the extra `{entry.extra}`: `pip install "valuegym[{entry.extra}]"`.', ""]
+            lines += [f'It needs the extra `{entry.extra}`: `pip install -e ".[{entry.extra}]"` in a clone.', ""]
         lines += [f"Made by {{py:obj}}`{module}.{attribute}`.", "", "## Tracks", ""]
         lines.append(_tracks(played) if played else "None by default; `valuegym list --agent` shows where it plays.")
         yield f"agents/{name}.md", "\n".join(lines) + "\n"

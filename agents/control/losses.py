@@ -33,6 +33,7 @@ from torch import Tensor
 from valuegym.agents.control.buffer import Transitions
 from valuegym.agents.control.finite import all_finite
 from valuegym.agents.divergence import DivergenceError
+from valuegym.envs import checks
 
 __all__ = [
     "LOSSES",
@@ -568,5 +569,6 @@ def find(name: str) -> ModelLoss:
         ValueError: there is none; the message lists the names.
     """
     if name not in LOSSES:
-        raise ValueError(f"There is no model loss {name!r}; expected one of {sorted(LOSSES)}.")
+        hint = checks.similar(name, LOSSES)
+        raise ValueError(f"There is no model loss {name!r}; expected one of {sorted(LOSSES)}.{hint}")
     return LOSSES[name]

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from valuegym.agents.divergence import DivergenceError
 from valuegym.agents.language.causal_lm import CausalLM
-from valuegym.envs import checks
+from valuegym.envs import checks, extras
 from valuegym.envs.language.item_bank import MOST, ItemBank
 
 __all__ = ["Encoded", "choice_shares", "encode", "fit", "lora", "option_scores", "share_loss"]
@@ -146,7 +146,7 @@ def lora(model: CausalLM, rank: int = 8, top: int | None = None, seed: int = 0) 
     try:
         import peft
     except ImportError as error:
-        raise ImportError(f"Adapters need peft: pip install 'valuegym[text]' ({error}).") from error
+        raise ImportError(f"Adapters need peft: {extras.hint('text')} ({error}).") from error
     head = model.model.get_output_embeddings()
     linear = (name for name, part in model.model.named_modules() if isinstance(part, torch.nn.Linear) and part != head)
     config = peft.LoraConfig(

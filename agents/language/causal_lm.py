@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional as F
 
 from valuegym.agents.divergence import DivergenceError
-from valuegym.envs import checks
+from valuegym.envs import checks, extras
 
 __all__ = [
     "DTYPES",
@@ -152,7 +152,7 @@ def _transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise ImportError(f"Language models need transformers: pip install 'valuegym[text]' ({error}).") from error
+        raise ImportError(f"Language models need transformers: {extras.hint('text')} ({error}).") from error
     return transformers
 
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from valuegym.agents.language.causal_lm import CausalLM, Words, tokenizer_of
-from valuegym.envs import checks
+from valuegym.envs import checks, extras
 from valuegym.envs.language.text_game import TextGame
 
 __all__ = ["TURN", "chat", "chat_tokenizer", "improve", "play"]
@@ -85,7 +85,7 @@ def _trl() -> Any:
         import datasets
         import trl
     except ImportError as error:
-        raise ImportError(f"GRPO needs TRL: pip install 'valuegym[trl]' ({error}).") from error
+        raise ImportError(f"GRPO needs TRL: {extras.hint('trl')} ({error}).") from error
     return trl, datasets
 
 

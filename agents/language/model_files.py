@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from valuegym.envs import extras
+
 __all__ = ["Converted", "ModelFiles", "convert", "digest", "find", "looks_like_model"]
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -148,7 +150,7 @@ def _check_gguf(path: Path) -> None:
     try:
         from gguf import GGUFReader
     except ImportError as error:
-        raise ImportError(f"GGUF files need gguf: pip install 'valuegym[text]' ({error}).") from error
+        raise ImportError(f"GGUF files need gguf: {extras.hint('text')} ({error}).") from error
     try:
         tensors = GGUFReader(path).tensors
         ends = [int(tensor.data_offset) + int(tensor.n_bytes) for tensor in tensors]

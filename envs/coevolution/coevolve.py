@@ -138,6 +138,7 @@ class Coevolve:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
+    player_view = True  # mode "human" draws what the agent may see
     discount = 1.0
     tolerance = 1e-9
     checkpoint = 1_000  # records hold the first and the last state of nine steps; replays make the others
@@ -357,13 +358,24 @@ class Coevolve:
         return found | {f"objective_{name}": value for name, value in judged.items()}
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """Draw people in their first two dimensions, and their histograms."""
-        D, now = self.dimensions, states[-1]
-        message = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
-        return rendering.population(
-            mode,
-            [state.people[0, : population.DRAWN] for state in states],
-            None if message is None else message[:D],
-            None if message is None or message[-1] <= 0 else message[D : 2 * D],
-            f"step {int(now.t[0])} of {self.steps}",
-        )
+        """Draw people with and without the AI, and what it says; a player sees responses in place of people."""
+        D, now, shown = self.dimensions, states[-1], population.DRAWN
+        statements = []
+        if now.t[0]:
+            message = self.scale * now.last_message[0].astype(np.float64)
+            statements.append(rendering.Statement("last estimate of the agent", message[:D], "estimate"))
+            if message[-1] > 0:
+                statements.append(rendering.Statement("its message to people", message[D : 2 * D], "message"))
+        if mode == "human":
+            crowds = [rendering.Crowd("responses", now.pending_responses[0, 0, :shown], "dot")]
+        else:
+            crowds = [
+                rendering.Crowd("people without the AI (hidden)", now.counterfactual[0, :shown], "ring"),
+                rendering.Crowd("people (hidden)", now.people[0, :shown], "dot"),
+            ]
+            if len(states) > 1:
+                former = np.concatenate([state.people[0, :shown] for state in states[:-1]])
+                crowds.insert(0, rendering.Crowd("people in the steps before", former, "former"))
+        caption = f"step {int(now.t[0])} of {self.steps}: what do people value, and what should they hear?"
+        reach = 1.5 if mode != "human" else 4.0 if self.channel.kind == "choices" else 2.0
+        return rendering.population(mode, crowds, statements, caption, reach)

@@ -114,6 +114,7 @@ class Follow:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
+    player_view = True  # mode "human" draws what the agent may see
     discount = 1.0
     tolerance = 1e-9
     checkpoint = 1_000  # records hold the first and the last state of nine steps; replays make the others
@@ -277,8 +278,21 @@ class Follow:
         return shared | {"centred_skill": metrics.centred_skill(estimates, truth)}
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """Draw the responses in their first two dimensions, and their histograms."""
-        now = states[-1]
-        estimate = self.scale * now.last_message[0].astype(np.float64) if now.t[0] else None
-        shown = [state.pending_responses[0, 0, : population.DRAWN] for state in states]
-        return rendering.population(mode, shown, estimate, None, f"step {int(now.t[0])} of {self.steps}")
+        """Draw the responses in their first two dimensions, and their histograms; a player does not see the target."""
+        now, shown = states[-1], population.DRAWN
+        crowds = [rendering.Crowd("responses", now.pending_responses[0, 0, :shown], "dot")]
+        former = [state.pending_responses[0, 0, :shown] for state in states[:-1]]
+        if former:
+            crowds.insert(0, rendering.Crowd("responses of the steps before", np.concatenate(former), "former"))
+        when = f"in {self.horizon} step{'s' * (self.horizon > 1)}" if self.horizon else "now"
+        statements = []
+        if now.t[0]:
+            estimate = self.scale * now.last_message[0].astype(np.float64)
+            statements.append(rendering.Statement("last estimate of the agent", estimate, "estimate"))
+        if mode == "rgb_array" and now.t[0] < self.steps:
+            statements.append(
+                rendering.Statement(f"mean of all people {when} (hidden)", self.truth(task, now)[0], "truth")
+            )
+        caption = f"step {int(now.t[0])} of {self.steps}: what do people value {when}?"
+        reach = 4.0 if self.channel.kind == "choices" else 2.0
+        return rendering.population(mode, crowds, statements, caption, reach)

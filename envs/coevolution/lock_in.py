@@ -115,6 +115,7 @@ class LockIn:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}
+    player_view = True  # mode "human" draws what the agent may see
     discount = 1.0
     tolerance = 1e-9
     checkpoint = 100  # a record holds every 100th state
@@ -293,13 +294,20 @@ class LockIn:
         }
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """Draw the errors of people's beliefs in units of people without an AI, the message, and the trust."""
+        """Draw the errors of people's beliefs in units of people without an AI, the message, and the trust.
+
+        A player sees what the AI observes in place of the errors.
+        """
         now = states[-1]
         unit = self.sigma / np.sqrt(now.t[0] + 1.0)
         errors = (now.mean[0, 1:] - task.truth[0]) / unit
         said = (now.last_message[0] - task.truth[0]) / unit if now.message_weight[0] > 0 else None
         gain = float(now.trust[0]) / self.threshold
-        caption = f"step {now.t[0]} of {self.steps}"
+        caption = f"step {now.t[0]} of {self.steps}: do people learn the truth?"
+        if mode == "human":
+            belief, response, spread, last, weight, *_ = (float(x) for x in self.observation(task, now)[0])
+            told = None if said is None else last
+            return rendering.reports_as_picture(belief, response, spread, told, gain, weight, caption)
         draw = rendering.errors_as_text if mode == "ansi" else rendering.errors_as_picture
         return draw(errors, said, gain, float(now.message_weight[0]), caption)
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from valuegym.envs import checks, keys
+from valuegym.envs import checks, extras, keys
 
 __all__ = [
     "Network",
@@ -482,7 +482,7 @@ def to_networkx(network: Network) -> Any:
     try:
         import networkx
     except ImportError as error:
-        raise ImportError("networkx is missing: pip install 'valuegym[networks]'.") from error
+        raise ImportError(f"networkx is missing: {extras.hint('networks')}.") from error
     pairs = edges_of(network)
     undirected = np.array_equal(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))][:, ::-1], pairs)
     graph = networkx.Graph() if undirected else networkx.DiGraph()

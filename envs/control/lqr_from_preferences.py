@@ -18,7 +18,7 @@ from valuegym.envs.feedback.segments import Segments
 from valuegym.envs.plugins import installed, is_reference
 from valuegym.envs.preference import annotators, models, query
 from valuegym.envs.preference.own_annotators import GROUP, OwnAnnotator, resolve
-from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
+from valuegym.envs.preference.query import LOWEST, QueryCore, State
 from valuegym.envs.preference.random_delivery import SPLITS
 from valuegym.envs.rendering import control as rendering
 
@@ -366,13 +366,8 @@ class RegulatorSource:
                 + " N"
                 for i, name in enumerate(names)
             ]
-            return "\n".join((*lines, f"pair {number}: {ANSWERS[answer]}"))
-        panels = []
-        for i, name in enumerate(names):
-            words = {i: "preferred", annotators.SAME: "the same", annotators.CANNOT_TELL: "no answer"}
-            caption = f"pair {number}, {name}: {words.get(answer, 'not preferred')}"
-            panels.append(rendering.segment(states[0, i], forces[0, i, :, 0], PHYSICAL, caption, answer == i))
-        return np.concatenate(panels, 1)
+            return "\n".join((*lines, query.caption(number, answer)))
+        return rendering.pair(states[0], forces[0, :, :, 0], PHYSICAL, query.caption(number, answer), answer)
 
 
 class LQRFromPreferences(QueryCore):

@@ -21,7 +21,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import RecordConstructorArgs
 from gymnasium.wrappers.utils import rescale_box
 
-from valuegym.envs import checks
+from valuegym.envs import checks, extras
 from valuegym.envs.control.distractors import DistractingDimensions, checked
 from valuegym.envs.functional import Actions, load, reset_options
 
@@ -119,7 +119,7 @@ def _simulator(task: Any) -> Any:
     try:
         return load(entry)
     except (ImportError, gym.error.DependencyNotInstalled) as error:
-        raise ImportError(f"{task} needs MuJoCo: pip install 'valuegym[control]' ({error}).") from error
+        raise ImportError(f"{task} needs MuJoCo: {extras.hint('control')} ({error}).") from error
 
 
 def _plain(simulator: Any, arguments: dict[str, Any]) -> dict[str, Any]:

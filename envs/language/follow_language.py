@@ -256,5 +256,5 @@ class FollowLanguage:
         """Draw the values read from this step's answers as bars, and those of the last action as marks."""
         read = self.vector(self.stated(self.persistence(task, states[-1])))[0]
         stated = self.vector(self.stated(actions[-1]))[0] if actions else None
-        caption = f"step {int(states[-1].t[0])} of {self.steps}"
+        caption = f"step {int(states[-1].t[0])} of {self.steps}: what people value"
         return rendering.values(mode, self.people.bank.names, read, stated, caption)

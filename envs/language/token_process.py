@@ -83,6 +83,7 @@ class TokenProcess:
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
+    player_view = True  # mode "human" draws what the agent may see
     discount = 1.0
     tolerance = 0.0  # rewards are sums in a fixed order: a replay must agree to the bit
 
@@ -162,12 +163,18 @@ class TokenProcess:
         return self.optimal()[1][task.prompt, at].argmax(-1)
 
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
-        """Draw the response so far, what its last token earned, and the optimal advantages of the next tokens."""
+        """Draw the response so far and, unless rewards are hidden, what tokens earned and could earn at best.
+
+        A player does not see the latter.
+        """
         prompt, prefix = int(task.prompt[0]), states[-1].prefix
         tokens = [int(token) for token in self.tree.written(prefix)[0] if token >= 0]
-        earned = [float(self.rewards[prompt, self.tree.number(tokens[:t]), token]) for t, token in enumerate(tokens)]
-        advantages = None
-        if prefix[0] < self.tree.N:
+        earned, advantages = None, None
+        if not self.hidden:
+            earned = [
+                float(self.rewards[prompt, self.tree.number(tokens[:t]), token]) for t, token in enumerate(tokens)
+            ]
+        if prefix[0] < self.tree.N and not self.hidden and mode != "human":
             values, action_values = self.optimal()
             advantages = action_values[prompt, prefix[0]] - values[prompt, prefix[0]]
         draw = rendering.ansi if mode == "ansi" else rendering.rgb

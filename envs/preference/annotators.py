@@ -57,7 +57,7 @@ def by_name(name: str) -> Simulated:
     names = (*ANNOTATORS, "human:CONDITION", "FILE.py:NAME", "PACKAGE.MODULE:NAME")
     expected = f"one of {', '.join(map(repr, names))}, an installed plug-in or a function"
     if checks.text("annotator", name, expected) not in ANNOTATORS:
-        raise checks.refusal("annotator", name, expected)
+        raise ValueError(f"{checks.refusal('annotator', name, expected)}{checks.similar(name, ANNOTATORS)}")
     return ANNOTATORS[name]
 
 

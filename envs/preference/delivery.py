@@ -38,6 +38,8 @@ __all__ = [
     "board_mdp",
     "check_cells",
     "entry_features",
+    "moved",
+    "payments",
     "surface_features",
     "targets",
 ]
@@ -143,6 +145,26 @@ def check_cells(cell: Array, is_open: Array) -> npt.NDArray[np.int64]:
     return cell
 
 
+def payments(weights: Array) -> dict[str, tuple[str, str]]:
+    """Return what entries of a picture's legend say where rewards are known, from weights (6,)."""
+    gas, goal, sheep, coin, roadblock, brick = (f"{weight:+g}" for weight in weights.tolist())
+    return {
+        "road": ("road", f"{gas} a move"),
+        "brick": ("brick", f"{brick} a move"),
+        "destination": ("destination", f"{goal}, ends"),
+        "sheep": ("sheep", f"{sheep}, ends"),
+        "coin": ("coin", f"{coin} on top"),
+        "roadblock": ("roadblock", f"{roadblock} on top"),
+    }
+
+
+def moved(moves: Sequence[int], paid: float | None) -> str:
+    """Return the caption of a picture: the last move and what it paid, None where that is hidden."""
+    if not moves:
+        return "start"
+    return f"last move: {ACTIONS[moves[-1]]}" + ("" if paid is None else f", reward {paid:+g}")
+
+
 class Task(NamedTuple):
     """Nothing changes from one episode to the next."""
 
@@ -222,6 +244,7 @@ class Delivery:
         self._first_move = A * np.arange(S)  # looking up is cheaper than multiplying, for one row
         self._next = self.mdp.next_state.reshape(-1)
         self._true = self.true_rewards.reshape(-1)
+        self.hidden = reward == "hidden"
         self._rewards = self._true if reward == "true" else np.zeros(S * A)
         self._terminal = self.mdp.terminal[0]
         self._starts = np.flatnonzero(self.mdp.start[0])
@@ -287,5 +310,10 @@ class Delivery:
     def render(self, mode: str, task: Task, states: Sequence[State], actions: Sequence[Array]) -> Any:
         """The board with the vehicle and its last steps."""
         path = [divmod(int(state.cell[0]), self.board.shape[1]) for state in states]
-        draw = rendering.ansi if mode == "ansi" else rendering.rgb
-        return draw(self.board, path[-1], path, [int(action[0]) for action in actions])
+        moves = [int(action[0]) for action in actions]
+        paid = None if self.hidden or not moves else float(self._true[states[-1].move[0]])
+        caption = moved(moves, paid)
+        if mode == "ansi":
+            return rendering.ansi(self.board, path[-1], path, moves, caption)
+        shown = {} if self.hidden else payments(np.array(WEIGHTS))
+        return rendering.rgb(self.board, path[-1], path, moves, caption, details=shown)

@@ -17,6 +17,7 @@ from valuegym.envs.rendering import delivery as rendering
 __all__ = ["DeliveryTasks", "delivery_source"]
 
 LONGEST = 1000  # steps of a segment
+THUMBNAIL = 128  # pixels along the longer side of a candidate's board
 
 
 class DeliveryTasks:
@@ -84,20 +85,32 @@ class DeliveryTasks:
         """Return the cells of the boards."""
         return {"board": layout.copy()}
 
-    def render(self, mode: str, layout: Array, pair: Segment, caption: str) -> Any:
-        """Draw the board twice, with the path of each segment."""
-        shape = self.boards.shape
-        board = maps.crop(layout.reshape(shape))
-        cells = np.stack(np.unravel_index(pair.states, shape), -1)
-        steps = pair.mask.sum(-1)
-        first, second = ((cells[i, : steps[i] + 1], pair.actions[i, : steps[i]]) for i in range(2))
+    def render(self, mode: str, layout: Array, pair: Segment, caption: str, answer: int) -> Any:
+        """Draw the board twice, with the path of each segment, and mark the preferred one."""
+        board, (first, second) = maps.crop(layout.reshape(self.boards.shape)), self._paths(pair)
         if mode == "rgb_array":
-            return rendering.pair(board, first, second, caption=caption)
+            frame = self.boards.shape if self.random else None
+            details = {"sheep": ("gamble", "wins or loses, ends")} if self.risky else {}
+            return rendering.pair(
+                board, first, second, caption, frame=frame, details=details, gambles=self.risky, answer=answer
+            )
         drawn = (
             rendering.ansi(board, path[-1], path, moves, name)
             for name, (path, moves) in (("first", first), ("second", second))
         )
         return "\n".join((*drawn, caption))
+
+    def _paths(self, pair: Segment) -> list[tuple[Array, Array]]:
+        """Return the cells (l + 1, 2) and actions (l,) of both segments of a pair (2, ...)."""
+        cells, steps = np.stack(np.unravel_index(pair.states, self.boards.shape), -1), pair.mask.sum(-1)
+        return [(cells[i, : steps[i] + 1], pair.actions[i, : steps[i]]) for i in range(2)]
+
+    def render_pair(self, layout: Array, pair: Segment) -> Any:
+        """Draw a pair as a thumbnail, without words."""
+        board = maps.crop(layout.reshape(self.boards.shape))
+        frame = self.boards.shape if self.random else board.shape
+        first, second = self._paths(pair)
+        return rendering.thumbnail(board, first, second, max(THUMBNAIL, 2 * max(frame)), frame, self.risky)
 
 
 def delivery_source(

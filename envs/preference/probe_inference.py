@@ -12,7 +12,7 @@ from valuegym.envs import checks, keys
 from valuegym.envs import mdp as tabular
 from valuegym.envs.preference import annotators, models, probes, query, tabular_query
 from valuegym.envs.preference.own_annotators import OwnAnnotator, resolve
-from valuegym.envs.preference.query import ANSWERS, LOWEST, QueryCore, State
+from valuegym.envs.preference.query import LOWEST, QueryCore, State
 from valuegym.envs.preference.segments import Array, Segment
 from valuegym.envs.rendering import probes as rendering
 
@@ -117,27 +117,33 @@ class ProbeSource:
 
     def render(self, mode: str, task: Task, pair: Segment, number: int, answer: int) -> Any:
         """Draw one segment above the other, with the answer."""
-        caption = f"pair {number}: {ANSWERS[answer]}"
+        caption = query.caption(number, answer)
         paths = [self._path(Segment(*(field[0, i] for field in pair))) for i in range(2)]
         if mode == "rgb_array":
-            return rendering.paths(paths, self.probe.length, caption)
+            return rendering.paths(paths, self.probe.length, caption, answer)
         lines = [
             f"{name:>6}: "
-            + " ".join(f"({s}) --{action}, {earned}-->" for s, action, earned in path[:-1])
-            + f" ({path[-1][0]})"
+            + " ".join(f"({step.state}) --{step.action}, {step.outcomes[step.came][0]}-->" for step in path[:-1])
+            + f" ({path[-1].state})"
             for name, path in zip(("first", "second"), paths, strict=True)
         ]
         return "\n".join((*lines, caption))
 
-    def _path(self, segment: Segment) -> list[tuple[int, str, str]]:
-        """State, action and features earned of every step, and the last state."""
+    def _path(self, segment: Segment) -> list[rendering.Step]:
+        """Return state, action and outcomes of every step, and the last state."""
         steps = []
         for t in range(int(segment.mask.sum())):
-            earned = [name for name, x in zip(self.probe.features, segment.features[t], strict=True) if x]
-            steps.append(
-                (int(segment.states[t]), self.probe.actions[segment.actions[t]], "+".join(earned) or "nothing")
-            )
-        return [*steps, (int(segment.states[len(steps)]), "", "")]
+            at = 0, segment.states[t], segment.actions[t]
+            chance, features = self.probe.outcomes.chance[at], self.probe.outcomes.features[at]
+            there = np.flatnonzero(chance > 0)
+            came = [k for k, which in enumerate(there) if (features[which] == segment.features[t]).all()]
+            outcomes = [(self._earned(features[which]), float(chance[which])) for which in there]
+            steps.append(rendering.Step(int(at[1]), self.probe.actions[at[2]], outcomes, came[0] if came else 0))
+        return [*steps, rendering.Step(int(segment.states[len(steps)]), "", (), 0)]
+
+    def _earned(self, features: Array) -> str:
+        """Return the names of the features that are there."""
+        return "+".join(name for name, x in zip(self.probe.features, features, strict=True) if x) or "nothing"
 
 
 class ProbeInference(QueryCore):

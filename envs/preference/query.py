@@ -21,12 +21,22 @@ from valuegym.envs import checks, keys
 from valuegym.envs.functional import take_rows
 from valuegym.envs.preference import annotators
 from valuegym.envs.preference.segments import Array
+from valuegym.envs.rendering import candidates as rendering
 
-__all__ = ["ActiveState", "QueryCore", "Source", "State", "candidate_keys", "check_evaluation_points", "lay_flat"]
+__all__ = [
+    "ActiveState",
+    "QueryCore",
+    "Source",
+    "State",
+    "candidate_keys",
+    "caption",
+    "check_evaluation_points",
+    "lay_flat",
+]
 
 LOWEST = -1.0  # scores are clipped to this from below
 MOST_CANDIDATES, MOST_POINTS, MOST_PAIRS = 1000, 10_000, 10**9
-ANSWERS = ("first preferred", "second preferred", "the same", "no answer")  # in the order of the answer codes
+SHOWN_CANDIDATES = 10  # in a picture
 
 
 class State(NamedTuple):
@@ -226,9 +236,30 @@ class QueryCore:
         return np.concatenate([estimate, np.zeros((len(estimate), self.candidates), np.float32)], -1)
 
     def render(self, mode: str, task: Any, states: Sequence[Any], actions: Sequence[Array]) -> Any:
-        """Draw the last pair with its answer."""
-        pair, answer = self.answered(task, states[-1])
-        return self.source.render(mode, task, pair, int(states[-1].num_queries[0]), int(answer[0]))
+        """Draw the last pair with its answer, and the candidates for the next where the agent chooses."""
+        (pair, answer), number = self.answered(task, states[-1]), int(states[-1].num_queries[0])
+        picture = self.source.render(mode, task, pair, number, int(answer[0]))
+        draw = getattr(self.source, "render_pairs", None)
+        if not self.active or draw is None:
+            return picture
+        shown = min(self.candidates, SHOWN_CANDIDATES)
+        pool, _ = self.pool(task, states[-1].num_queries + 1, self.candidates)
+        drawn = draw(mode, task, type(pool)(*(field[0, :shown] for field in pool)))
+        over = number >= self.evaluation_points[-1]
+        some = f" (here {shown})" if shown < self.candidates else ""
+        words = f"next, choose one of {self.candidates} candidates{some}"
+        if mode == "ansi":
+            heading = "no pair follows" if over else words
+            return "\n".join((picture, heading, *(f"{i:4d}  {line}" for i, line in enumerate(drawn) if not over)))
+        return picture if drawn is None else rendering.beside(picture, drawn, shown, words, empty=over)
+
+
+def caption(number: int, answer: int) -> str:
+    """Return what a picture says of a pair and its answer."""
+    if number == 0:
+        return "before the first pair"
+    words = ("the first is preferred", "the second is preferred", "both are the same", "no answer")
+    return f"pair {number}: {words[answer]}"
 
 
 def _choose(pairs: Any, answers: Array, index: Array | int) -> tuple[Any, Array]:

@@ -305,10 +305,12 @@ def _named(board: str, data: str | None) -> list[tuple[Array, Sequence[float]]]:
     if kind == "stored":
         known = maps.stored(data)
         if name and name not in known:
-            raise ValueError(f"There is no stored board {name!r}; expected one of {sorted(known)}.")
+            hint = checks.similar(name, known)
+            raise ValueError(f"There is no stored board {name!r}; expected one of {sorted(known)}.{hint}")
         return [known[name]] if name else [task for name, task in known.items() if name.startswith(maps.MAIN)]
     if board.replace("-", "").isalpha() and not set(board) <= set(maps.SYMBOLS):
-        raise checks.refusal("board", board, BOARD_NAMES)
+        hint = checks.similar(board, ("random", "published", "stored", "risky"))
+        raise ValueError(f"{checks.refusal('board', board, BOARD_NAMES)}{hint}")
     return [(maps.parse(board), delivery.WEIGHTS)]
 
 
@@ -438,6 +440,7 @@ class RandomDelivery:
     tolerance = 0.0  # states are integers: a replay must agree to the bit
     process: Callable[[Array], tabular.TabularMDP] = staticmethod(delivery.board_mdp)
     generator = PUBLISHED
+    gambles = False  # whether cells with a sheep's code win or lose
     PLANES = 8
 
     def __init__(
@@ -567,5 +570,16 @@ class RandomDelivery:
         """Draw the board with the vehicle and its last steps."""
         board = maps.crop(task.board[0].reshape(self.shape))
         path = [divmod(int(state.cell[0]), self.shape[1]) for state in states]
-        draw_board = rendering.ansi if mode == "ansi" else rendering.rgb
-        return draw_board(board, path[-1], path, [int(action[0]) for action in actions])
+        moves = [int(action[0]) for action in actions]
+        paid = None
+        if moves and not self.hidden:
+            paid = float(self.reward(task, states[-2], actions[-1], states[-1])[0])
+        caption = delivery.moved(moves, paid)
+        if mode == "ansi":
+            return rendering.ansi(board, path[-1], path, moves, caption)
+        shown, frame = self.legend(task.weights[0]), self.shape if self.boards.random else None
+        return rendering.rgb(board, path[-1], path, moves, caption, frame=frame, details=shown, gambles=self.gambles)
+
+    def legend(self, weights: Array) -> dict[str, tuple[str, str]]:
+        """Return what the legend of pictures says of items: what they pay, where that may be known."""
+        return {} if self.hidden else delivery.payments(weights)

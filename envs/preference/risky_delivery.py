@@ -108,6 +108,7 @@ class RiskyDelivery(RandomDelivery):
 
     process = staticmethod(process)
     generator = Generator(draw, (SIDE, SIDE), float(np.abs(STAKES).max()))
+    gambles = True
 
     def transition(self, task: Task, state: State, action: Array, key: keys.Key, t: Array) -> State:
         """Move; on entering a risky cell draw what it pays, and mark a win by a move number of at least 4 * S."""
@@ -131,3 +132,9 @@ class RiskyDelivery(RandomDelivery):
         expected = LOSS * task.weights[:, LOST] + (1 - LOSS) * task.weights[:, WON]
         gambles = (codes_at(task, next_state.cell) % BRICK == SHEEP) & ~self.terminal(task, state)
         return np.where(gambles, expected, self._earned(task, state, next_state))
+
+    def legend(self, weights: Array) -> dict[str, tuple[str, str]]:
+        """Return what the legend of pictures says of items: of a gamble both outcomes, where they may be known."""
+        lost, won = (f"{weights[i]:+g}" for i in (LOST, WON))
+        stakes = "win or lose" if self.hidden else f"{lost} or {won}"
+        return super().legend(weights) | {"sheep": ("gamble, ends", f"{stakes}, 1/2 each")}

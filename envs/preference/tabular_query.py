@@ -17,7 +17,7 @@ from valuegym.envs.feedback.segments import Segments
 from valuegym.envs.preference import annotators, outcomes, query, segments
 from valuegym.envs.preference.human_data import HumanPreferences
 from valuegym.envs.preference.own_annotators import OwnAnnotator
-from valuegym.envs.preference.query import ANSWERS, LOWEST
+from valuegym.envs.preference.query import LOWEST
 from valuegym.envs.preference.segments import Array, Segment
 
 __all__ = [
@@ -200,8 +200,11 @@ class Tasks(Protocol):
     def observation(self, layout: Array) -> dict[str, Array]:
         """Return what is observed besides the process, from layouts (B, n)."""
 
-    def render(self, mode: str, layout: Array, pair: Segment, caption: str) -> Any:
-        """Draw a pair (2, ...) on one layout (n,)."""
+    def render(self, mode: str, layout: Array, pair: Segment, caption: str, answer: int) -> Any:
+        """Draw a pair (2, ...) on one layout (n,), and mark which one the answer (0, 1, 2 or 3) prefers.
+
+        Tasks may also have `render_pair(layout, pair)`, a small picture (height, width, 3) for lists of candidates.
+        """
 
 
 class Task(NamedTuple):
@@ -401,6 +404,19 @@ class TabularSource:
 
     def render(self, mode: str, task: Task, pair: Segment, number: int, answer: int) -> Any:
         """Draw the two segments of one task, with the answer."""
-        return self.tasks.render(
-            mode, task.layout[0], Segment(*(field[0] for field in pair)), f"pair {number}: {ANSWERS[answer]}"
-        )
+        shown = Segment(*(field[0] for field in pair))
+        return self.tasks.render(mode, task.layout[0], shown, query.caption(number, answer), answer)
+
+    def render_pairs(self, mode: str, task: Task, pairs: Segment) -> Any:
+        """Draw pairs (n, 2, ...) of one task (B = 1) without answers: pictures or lines of text, None if it cannot."""
+        shown = [Segment(*(field[i] for field in pairs)) for i in range(len(pairs.states))]
+        if mode == "ansi":
+            return [f"{_moves_text(pair, 0)} or {_moves_text(pair, 1)}" for pair in shown]
+        draw = getattr(self.tasks, "render_pair", None)
+        return None if draw is None else [draw(task.layout[0], pair) for pair in shown]
+
+
+def _moves_text(pair: Segment, side: int) -> str:
+    """Return a segment of a pair (2, ...) as its first state and its actions."""
+    actions = pair.actions[side, pair.mask[side]]
+    return f"state {pair.states[side, 0]}: {' '.join(map(str, actions.tolist())) or 'nothing'}"

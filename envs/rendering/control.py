@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from valuegym.envs import checks
-from valuegym.envs.rendering.font import Point
+from valuegym.envs.rendering.axes import Key, Panel, border, legend, mark
+from valuegym.envs.rendering.font import Point, text_width
 from valuegym.envs.rendering.palette import Control
 from valuegym.envs.rendering.raster import Canvas, Pixels, Shape, arrow, blank, circle, line, polygon, rectangle
 
-__all__ = ["WIDTH", "Scene", "bars", "listed", "segment"]
+__all__ = ["WIDTH", "Scene", "bars", "listed", "pair"]
 
 Array = npt.NDArray[Any]
 
-WIDTH, HEIGHT, STRIP, MARGIN, CAPTION = 480, 320, 76, 14, 30
+WIDTH, HEIGHT, STRIP, MARGIN, CAPTION = 480, 320, 110, 14, 30
 PIECE = 4  # of a curve, segments painted at once
 
 
@@ -135,32 +136,65 @@ def bars(values: Array, full: float, width: int) -> Pixels:
     """
     checks.real("full", full, above=0)
     pixels = blank(STRIP, width, Control.PAPER)
-    page = Canvas(pixels)
-    page.paint(rectangle(MARGIN, 4, width - MARGIN, STRIP - MARGIN, 6), Control.PANEL, outline=Control.INK, width=2)
-    middle, half = (4 + STRIP - MARGIN) / 2, (STRIP - MARGIN - 4) / 2 - 5
+    page, top, bottom = Canvas(pixels), 20, STRIP - 24
+    words = f"distractors: they move, and change nothing (full scale {full:g})"
+    page.text((MARGIN + 2, 8), words, 8, Control.INK)
+    page.paint(rectangle(MARGIN, top, width - MARGIN, bottom, 6), Control.PANEL, outline=Control.INK, width=2)
+    middle, half = (top + bottom) / 2, (bottom - top) / 2 - 5
     page.paint(line([(MARGIN + 8, middle), (width - MARGIN - 8, middle)], 1.5), Control.SLATE)
     pitch = (width - 2 * MARGIN - 16) / max(len(values), 1)
+    named = text_width(f"d{len(values)}", 8) + 4 <= pitch
     for i, value in enumerate(np.clip(np.asarray(values) / full, -1, 1).tolist()):
         x, tip = MARGIN + 8 + pitch * i, middle - half * value
         page.paint(
             rectangle(x + 0.2 * pitch, min(middle, tip), x + 0.8 * pitch, max(middle, tip) + 0.5), Control.VIOLET
         )
+        if named:
+            page.text((x + pitch / 2, bottom + 12), f"d{i + 1}", 8, Control.INK, anchor="center")
     return pixels
 
 
-def segment(states: Array, forces: Array, physical: int, caption: str, preferred: bool) -> Pixels:
-    """Draw a segment over its steps, states (L + 1, n), with forces (L,) as arrows; a flag marks the preferred one.
+REACH, FULL_FORCE = 2.5, 6.0  # of the axes of segments (m, m/s), and of their forces (N)
 
-    The first `physical` dimensions are position (red) and velocity (dark), the others distractors (violet).
+
+def pair(states: Array, forces: Array, physical: int, caption: str, answer: int) -> Pixels:
+    """Draw two segments side by side over their steps, states (2, L + 1, n), with forces (2, L) as bars below.
+
+    The first `physical` dimensions are position and velocity, the others distractors. A frame marks the preferred
+    segment, 0 or 1.
     """
-    scene, reach, top = Scene(3.6), 3.0, 2.1
-    x, y = np.linspace(-reach, reach, len(states)).tolist(), np.clip(states, -top, top)
-    scene.curve([(-reach, 0.0), (reach, 0.0)], Control.SLATE, 2)
-    if preferred:
-        scene.flag((reach + 0.1, 0.0))
-    traces = [(i, Control.VIOLET, 2.0, 0.5) for i in range(physical, states.shape[1])]
-    for i, color, width, opacity in (*traces, (1, Control.INK, 3.0, 1.0), (0, Control.RED, 5.0, 1.0)):
-        scene.curve(list(zip(x, y[:, i].tolist(), strict=True)), color, width, opacity)
-    for at, position, force in zip(x, y[:, 0].tolist(), forces.tolist(), strict=False):
-        scene.lift((at, position), force / 6.0, 60.0)
-    return scene.image(caption)
+    side, tall, low, left, gap = 400, 260, 90, 64, 76
+    pixels = blank(590, 2 * side + left + gap + 36, Control.PAPER)
+    page, steps = Canvas(pixels), forces.shape[1]
+    ticks = [float(t) for t in range(0, steps + 1, max(1, steps // 5))]
+    for i, name in enumerate(("first", "second")):
+        x = left + i * (side + gap)
+        if answer == i:
+            border(page, (x - 56, 12, x + side + 18, 512), Control.GREEN, 6)
+        words = f"{name}: preferred" if answer == i else name
+        page.text((x + side / 2, 32), words, 12, Control.INK, anchor="center", weight=1.4 if answer == i else 1.1)
+        panel = Panel(page, (x, 70, side, tall), (0, steps), (-REACH, REACH))
+        panel.frame(ticks, (-2, -1, 0, 1, 2), "", "position (m), velocity (m/s)")
+        for d in reversed(range(states.shape[2])):
+            width, opacity = ((4.5, 1.0), (3.0, 1.0))[d] if d < physical else (1.6, 0.55)
+            points = [(float(t), float(value)) for t, value in enumerate(states[i, :, d])]
+            panel.curve(points, _COLORS[min(d, physical)], width, opacity)
+        panel = Panel(page, (x, 70 + tall + 44, side, low), (0, steps), (-FULL_FORCE, FULL_FORCE))
+        panel.frame(ticks, (-5, 0, 5), "step", "force (N)")
+        for t, force in enumerate(forces[i].tolist()):
+            panel.bar(t + 0.15, t + 0.85, force, Control.GOLD)
+    keys: list[Key] = [
+        (word, partial(mark, kind=kind, color=color))
+        for word, kind, color in (
+            ("position", "line", _COLORS[0]),
+            ("velocity", "line", _COLORS[1]),
+            ("force", "bar", Control.GOLD),
+            ("distractors", "line", _COLORS[2]),
+        )[: 4 if states.shape[2] > physical else 3]
+    ]
+    legend(page, left - 8, 522, pixels.shape[1] - left, keys)
+    page.text((left - 8, 568), caption, 10, Control.INK)
+    return pixels
+
+
+_COLORS = (Control.RED, Control.INK, Control.VIOLET)  # position, velocity, distractors

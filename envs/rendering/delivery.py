@@ -1,9 +1,9 @@
 """Pictures of the delivery task: the board, paths as ordered arrows, a pair of segments for a person, a text board.
 
 The pictures follow the protocol of Knox et al. (2022, "Models of human preference for learning reward functions"):
-moves are arrows in the order yellow, purple, blue, and a move that a house or the edge blocks is a short arrow that
-ends in an X. Arrows also carry their number, so that nobody needs to distinguish purple from blue, and lie across the
-cells' borders, so that the items under a path stay visible.
+moves are arrows in the order yellow, purple, blue, and a move that a house or the edge blocks is marked by an X. Arrows
+also carry their number, so that nobody needs to distinguish purple from blue, and lie on the cells' borders, beside the
+items and not over them. The legend names what is on the board, and what it pays where the caller says so.
 
 Boards hold integer codes, 0..5 as in `NAMES` on road and 6..11 the same on brick; cells are (row, column); actions are
 0 up, 1 down, 2 left, 3 right.
@@ -12,8 +12,9 @@ Boards hold integer codes, 0..5 as in `NAMES` on road and 6..11 the same on bric
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -42,6 +43,7 @@ __all__ = [
     "image",
     "pair",
     "rgb",
+    "thumbnail",
 ]
 
 Board: TypeAlias = npt.NDArray[np.uint8]
@@ -54,9 +56,11 @@ BRICK = 6  # added to a code, it puts the same thing on brick
 GOAL, HOUSE, SHEEP, COIN, ROADBLOCK = 1, 2, 3, 4, 5
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
+SIZE, LARGE = 48, 72  # pixels along a cell's side, at most by default: of a board by itself, and within a frame
 LONGEST, MOST = 640, 4096  # pixels along the board's longer side: by default, and at most
 PLAIN, SMALL = 14, 28  # cells smaller than this have plain marks instead of icons, arrows without numbers
-ICON, ROW, COLUMN = 26, 34, 142  # pixels: the legend's icons, lines and columns
+ICON, ROW, COLUMN = 26, 36, 154  # pixels: the legend's icons, lines and columns
+HEADING = 34  # pixels above each board of a pair
 MARGIN, CAPTION, CAPTION_SIZE = 18, 42, 10  # pixels: around the page, its caption's strip, the caption's capitals
 
 
@@ -141,6 +145,19 @@ def _roadblock(pen: Canvas) -> None:
             pen.paint(polygon([(x + 0.09, y), (x + 0.18, y), (x + 0.09, y + 0.18), (x, y + 0.18)]), Delivery.ORANGE)
 
 
+def _gamble(pen: Canvas) -> None:
+    """A wheel of fortune, half win and half loss."""
+    _shadow(pen, 0.88, 0.3)
+    wheel = circle((0.5, 0.52), 0.33)
+    _sticker(pen, wheel, Delivery.WHITE)
+    for i in range(8):
+        angles = np.pi / 4 * (i + np.array([0.0, 0.5, 1.0]))
+        rim = [(0.5 + 0.3 * float(np.cos(a)), 0.52 + 0.3 * float(np.sin(a))) for a in angles]
+        pen.paint(polygon([(0.5, 0.52), *rim]), Delivery.GREEN if i % 2 else Delivery.RED)
+    _sticker(pen, circle((0.5, 0.52), 0.07), Delivery.GOLD, 0.02)
+    _sticker(pen, polygon([(0.42, 0.1), (0.58, 0.1), (0.5, 0.26)], 0.01), Delivery.INK, 0.01)
+
+
 def _vehicle(pen: Canvas) -> None:
     """A delivery van that faces right."""
     _shadow(pen, 0.86, 0.42)
@@ -178,18 +195,26 @@ def _mark(pen: Canvas, item: int) -> None:
 _ICONS = {GOAL: _goal, HOUSE: _house, SHEEP: _sheep, COIN: _coin, ROADBLOCK: _roadblock}
 
 
+# How boards are drawn: as observations, whose pixels never change; as pictures, with room for arrows around the icons;
+# the same, where cells with a sheep's code are gambles.
+OBSERVATION, PICTURE, GAMBLES = range(3)
+
+
 @lru_cache(maxsize=512)
-def _tile(code: int, size: int, vehicle: int = 0, plain: bool = False) -> Pixels:
+def _tile(code: int, size: int, vehicle: int = 0, plain: bool = False, style: int = OBSERVATION) -> Pixels:
     """One cell, read-only (size, size, 3); `vehicle` is 0 for none, 1 for a van that faces right, -1 for left."""
     pixels, item = raster.blank(4 * size, 4 * size, Delivery.PAGE), code % BRICK
     pen = Canvas(pixels, 4 * size)
     (_brick if code >= BRICK else _road)(pen)
+    if style != OBSERVATION and not plain:
+        pen = pen.at(0.1, 0.1, 0.8)
     if plain:
         _mark(pen, item)
     elif item:  # under a vehicle the item shrinks into the upper left corner
-        _ICONS[item](pen.at(0.02, 0.0, 0.52) if vehicle else pen.at(0.06, 0.05, 0.88))
+        icon = _gamble if item == SHEEP and style == GAMBLES else _ICONS[item]
+        icon(pen.at(0.02, 0.0, 0.52) if vehicle else pen.at(0.06, 0.05, 0.88))
     if vehicle:
-        pen = Canvas(pixels[:, ::vehicle], 4 * size)
+        pen = Canvas(pixels[:, ::vehicle], pen.scale, pen.origin)
         _vehicle(pen.at(0.14, 0.22, 0.78) if item else pen.at(0.05, 0.02, 0.9))
     pixels = raster.shrink(pixels, 4)
     pixels.setflags(write=False)
@@ -197,9 +222,9 @@ def _tile(code: int, size: int, vehicle: int = 0, plain: bool = False) -> Pixels
 
 
 @lru_cache(maxsize=64)
-def _ground(board: bytes, height: int, width: int, size: int) -> Pixels:
+def _ground(board: bytes, height: int, width: int, size: int, style: int = OBSERVATION) -> Pixels:
     """The board without path or vehicle, read-only (height * size, width * size, 3)."""
-    tiles = np.stack([_tile(code, size, 0, size < PLAIN) for code in range(2 * BRICK)])
+    tiles = np.stack([_tile(code, size, 0, size < PLAIN, style) for code in range(2 * BRICK)])
     cells = tiles[np.frombuffer(board, dtype=np.uint8).reshape(height, width)]
     pixels = cells.transpose(0, 2, 1, 3, 4).reshape(height * size, width * size, 3)
     pixels.setflags(write=False)
@@ -234,92 +259,147 @@ def _moves(board: Board, cells: Cells, actions: Sequence[int]) -> list[Move]:
     return moves
 
 
-def _draw_move(pen: Canvas, move: Move, small: bool = False, lane: float = 0.0) -> None:
-    """An arrow on a canvas in cells, shifted sideways by `lane`."""
+def _draw_move(pen: Canvas, move: Move, size: int, lane: float = 0.0) -> None:
+    """An arrow on a canvas in cells of so many pixels, on the border that it crosses, shifted sideways by `lane`."""
     (down, right), (row, column) = move.step, move.start
     length = float(np.hypot(down, right))
     ux, uy = right / length, down / length
     x, y = column + 0.5 + lane * abs(uy), row + 0.5 + lane * abs(ux)
+    middle, small, plain = length / 2, size < SMALL, size < PLAIN
 
     def along(distance: float, aside: float = 0.0) -> Point:
         return x + distance * ux - aside * uy, y + distance * uy + aside * ux
 
-    tail, tip, width, head, halo = (0.15, 0.05, 0.22, 0.55, 0.12) if small else (0.3, 0.19, 0.1, 0.28, 0.045)
-    if move.blocked:
-        tail = 0.02  # the cross stays inside the cell: at the edge of the board there is nothing beyond it
-        cross = [line([along(0.26, -side), along(0.41, side)], width) for side in (-0.08, 0.08)]
-        shape = union(line([along(tail), along(0.335)], width), *cross)
+    width, halo = (0.22, 0.12) if plain else (0.15, 0.07) if small else (0.1, 0.045)
+    disc = along(middle - 0.12)
+    if move.blocked:  # the cross stays inside the cell: at the edge of the board there is nothing beyond it
+        at = 0.3 if plain else 0.37
+        across = 0.0 if small else 0.13
+        shape = union(
+            *(line([along(at - 0.07, across - s), along(at + 0.07, across + s)], width) for s in (-0.07, 0.07))
+        )
+        disc = along(0.35, -0.16)
+    elif plain:
+        shape = arrow([along(0.15), along(length - 0.05)], width, 0.55)
+    elif small:
+        shape = arrow([along(middle - 0.26), along(middle + 0.28)], width, 0.36)
     else:
-        shape = arrow([along(tail), along(length - tip)], width, head)
+        shape = arrow([disc, along(middle + 0.26)], width, 0.27)
     fill, ink = Delivery.ARROWS[move.number % len(Delivery.ARROWS)]
     if small:
         pen.paint(shape, fill, outline=Delivery.WHITE, width=halo)
     else:
-        pen.paint(union(shape, circle(along(tail), 0.14)), fill, outline=Delivery.WHITE, width=halo)
+        pen.paint(union(shape, circle(disc, 0.14)), fill, outline=Delivery.WHITE, width=halo)
         number = str(move.number + 1)
-        pen.text(along(tail), number, 0.2 if len(number) == 1 else 0.13, ink, anchor="center", weight=1.2)
+        pen.text(disc, number, 0.2 if len(number) == 1 else 0.13, ink, anchor="center", weight=1.2)
 
 
-def _board(board: Board, cell: Cell, cells: Cells, actions: Sequence[int], size: int) -> Pixels:
-    """A board with the vehicle and a path."""
-    pixels, plain, (row, column) = _ground(board.tobytes(), *board.shape, size).copy(), size < PLAIN, cell
+def _draw_vehicle(pen: Canvas, board: Board, cell: Cell, facing: int, size: int, style: int) -> None:
+    """The vehicle on its cell, or a dot where cells are too small for one."""
+    row, column = cell
+    if size < PLAIN:
+        dot = circle((column + 0.5, row + 0.5), max(0.4, 3.5 / size))
+        pen.paint(dot, Delivery.RED, outline=Delivery.WHITE, width=max(0.15, 1.5 / size))
+        return
+    tile = _tile(int(board[cell]), size, facing, False, style)
+    pen.pixels[row * size : (row + 1) * size, column * size : (column + 1) * size] = tile
+    if size < SMALL:  # easy to miss without a frame
+        pen.paint(rectangle(column, row, column + 1, row + 1, 0.1), outline=Delivery.WHITE, width=2 / size)
+
+
+def _board(board: Board, cell: Cell | None, moves: Sequence[Move], facing: int, size: int, style: int) -> Pixels:
+    """A board with the vehicle, if it has a cell, and the moves of a path."""
+    pixels, plain = _ground(board.tobytes(), *board.shape, size, style).copy(), size < PLAIN
     pen = Canvas(pixels, size)
     if plain:  # markers larger than a cell, found at a glance
         for goal_row, goal_column in np.argwhere(board % BRICK == GOAL).tolist():
             _goal(pen.at(goal_column + 0.5 - 9 / size, goal_row + 0.6 - 16 / size, 18 / size))
-        dot = circle((column + 0.5, row + 0.5), max(0.4, 3.5 / size))
-        pen.paint(dot, Delivery.RED, outline=Delivery.WHITE, width=max(0.15, 1.5 / size))
-    else:
-        facing = next((-1 if action == 2 else 1 for action in reversed(actions) if action >= 2), 1)
-        tile = _tile(int(board[cell]), size, facing)
-        pixels[row * size : (row + 1) * size, column * size : (column + 1) * size] = tile
-        if size < SMALL:  # easy to miss without a frame
-            pen.paint(rectangle(column, row, column + 1, row + 1, 0.1), outline=Delivery.WHITE, width=2 / size)
-    moves = _moves(board, cells, actions)
+    if cell is not None:
+        _draw_vehicle(pen, board, cell, facing, size, style)
     count, used = Counter(move.border for move in moves), Counter[frozenset[Cell]]()
     for move in moves:  # those over the same border lie side by side
-        lane = (used[move.border] - (count[move.border] - 1) / 2) * min(0.32, 0.8 / count[move.border])
+        lane = (used[move.border] - (count[move.border] - 1) / 2) * min(0.34, 0.8 / count[move.border])
         used[move.border] += 1
-        _draw_move(pen, move, size < SMALL, lane)
+        _draw_move(pen, move, size, lane)
     return pixels
 
 
 # ---------------------------------------------------------------- the page
 
-LEGEND: dict[str, int | Move] = {
-    "vehicle": 0,
-    "destination": GOAL,
-    **{NAMES[code]: code for code in (HOUSE, SHEEP, COIN, ROADBLOCK, 0)},
-    "brick": BRICK,
-    **{f"{order} move": Move(i, (0, 0), (0, 1), False) for i, order in enumerate(("first", "second", "third"))},
-    "blocked move": Move(3, (0, 0), (0, 1), True),
-}
+
+class _Entry(NamedTuple):
+    """An entry of the legend: what it shows, its name, and one more line."""
+
+    code: int  # of a cell, or one of the following
+    name: str
+    detail: str
 
 
-def _legend(canvas: Canvas, left: int, top: int, columns: int, plain: bool) -> None:
-    """Icons with their names in columns, `COLUMN` pixels wide and `ROW` high each."""
-    rows = -(-len(LEGEND) // columns)
-    for i, (name, entry) in enumerate(LEGEND.items()):
+_VAN, _MOVE, _BLOCKED = -1, -2, -6  # the first move is -2, the third -4
+_KEYS = {"vehicle": _VAN, "destination": GOAL, **{NAMES[code]: code for code in (HOUSE, SHEEP, COIN, ROADBLOCK, 0)}}
+_KEYS["brick"] = BRICK
+_MOVE_NAMES = ("first move", "second move", "third move")
+_DETAILS = {"destination": "ends the episode", "house": "blocks the way", "sheep": "ends the episode"}
+
+
+def _entries(board: Board, paths: Sequence[Sequence[Move]], details: Mapping[str, tuple[str, str]]) -> list[_Entry]:
+    """Return the legend: what is on the board, then what is in the paths."""
+    there = {code % BRICK for code in np.unique(board).tolist() if code % BRICK or code < BRICK}
+    there |= {BRICK} if (board >= BRICK).any() else set()
+    found = [
+        _Entry(code, *details.get(key, (key, _DETAILS.get(key, ""))))
+        for key, code in _KEYS.items()
+        if code == _VAN or code in there
+    ]
+    moves = [move for path in paths for move in path]
+    numbers = sorted({move.number for move in moves if move.number < len(_MOVE_NAMES)})
+    found += [_Entry(_MOVE - number, _MOVE_NAMES[number], "") for number in numbers]
+    if any(move.blocked for move in moves):
+        found.append(_Entry(_BLOCKED, "blocked move", "stays where it is"))
+    return found
+
+
+def _legend(canvas: Canvas, left: int, top: int, rows: int, entries: Sequence[_Entry], plain: bool, style: int) -> None:
+    """Icons with their names in columns of so many rows, `COLUMN` pixels wide and `ROW` high each."""
+    for i, (code, name, detail) in enumerate(entries):
         x, y = left + COLUMN * (i // rows), top + ROW * (i % rows)
-        icon, vehicle = canvas.pixels[y : y + ICON, x : x + ICON], name == "vehicle"
-        if isinstance(entry, Move):
+        icon, vehicle = canvas.pixels[y : y + ICON, x : x + ICON], code == _VAN
+        if code <= _MOVE:
             canvas.paint(rectangle(x, y, x + ICON, y + ICON, 3), Delivery.ROAD)
-            _draw_move(canvas.at(x - (0.48 if entry.blocked else 0.73) * ICON, y - ICON / 8, 1.25 * ICON), entry)
+            blocked = code == _BLOCKED
+            move = Move(0 if blocked else _MOVE - code, (0, 0), (0, 1), blocked)
+            scale = 1.5 * ICON
+            start, up = x + ICON / 2 - (0.86 if blocked else 1.03) * scale, y + ICON / 2 - scale / 2
+            _draw_move(canvas.at(start, up, scale), move, SIZE)
         else:
-            icon[:] = _tile(entry, ICON, int(vehicle and not plain), plain and entry != GOAL)
+            own = style if style == GAMBLES else OBSERVATION
+            icon[:] = _tile(max(code, 0), ICON, int(vehicle and not plain), plain and code != GOAL, own)
         if vehicle and plain:
             canvas.paint(circle((x + ICON / 2, y + ICON / 2), 5), Delivery.RED, outline=Delivery.WHITE, width=2)
-        canvas.text((x + ICON + 9, y + ICON / 2), name, 9, Delivery.INK)
+        middle = y + ICON / 2
+        canvas.text((x + ICON + 9, middle - 6 if detail else middle), name, 9, Delivery.INK)
+        if detail:
+            canvas.text((x + ICON + 9, middle + 8), detail, 7, Delivery.FACE)
 
 
-@lru_cache(maxsize=32)
-def _page(height: int, width: int, copies: int, plain: bool) -> tuple[Pixels, tuple[Cell, ...]]:
-    """The page around one board or two of height x width pixels, read-only, and each board's top left (y, x)."""
-    top, gap, frame = MARGIN + (28 if copies > 1 else 0), 2 * MARGIN, 3
-    span, entries = copies * width + (copies - 1) * gap, len(LEGEND)
+class _Page(NamedTuple):
+    """Places on a page, in pixels."""
+
+    height: int
+    width: int
+    corners: tuple[tuple[int, int], ...]  # (y, x) of the area of each board
+    legend: tuple[int, int]  # (x, y)
+    rows: int  # of the legend
+
+
+def _layout(height: int, width: int, copies: int, room: int) -> _Page:
+    """Lay out boards within areas of height x width pixels, and a legend of at most `room` entries."""
+    top, gap = MARGIN + (HEADING if copies > 1 else 0), 2 * MARGIN
+    span = copies * width + (copies - 1) * gap
     beside = copies == 1 and width <= 1.2 * height
-    columns = (1 if height >= entries * ROW else 2) if beside else min(6, max(2, (span + MARGIN) // COLUMN))
-    tall, wide = -(-entries // columns) * ROW - (ROW - ICON), columns * COLUMN - MARGIN
+    columns = (1 if height >= room * ROW else 2) if beside else min(6, max(2, (span + MARGIN) // COLUMN))
+    rows = -(-room // columns)
+    tall, wide = rows * ROW - (ROW - ICON), columns * COLUMN - MARGIN
     if beside:
         inside_height, inside_width = max(height, tall), width + gap + wide
         legend = MARGIN + width + gap, top + (inside_height - tall) // 2
@@ -328,31 +408,87 @@ def _page(height: int, width: int, copies: int, plain: bool) -> tuple[Pixels, tu
         legend = MARGIN + (inside_width - wide) // 2, top + height + 28
     total_height, total_width = top + inside_height + CAPTION, inside_width + 2 * MARGIN
     total_height, total_width = (side + side % 2 for side in (total_height, total_width))  # video wants even sides
-    pixels = raster.blank(total_height, total_width, Delivery.PAGE)
-    canvas = Canvas(pixels)
     x0 = MARGIN if beside else MARGIN + (inside_width - span) // 2
     y0 = top + (inside_height - height) // 2 if beside else top
     corners = tuple((y0, x0 + i * (width + gap)) for i in range(copies))
-    for (y, x), heading in zip(corners, ("first", "second"), strict=False):
+    return _Page(total_height, total_width, corners, legend, rows)
+
+
+def _heading(canvas: Canvas, x: float, y: float, name: str, preferred: bool) -> None:
+    """The name of a segment, with a badge where it is the preferred one."""
+    width = text_width(name, 13)
+    if not preferred:
+        canvas.text((x, y), name, 13, Delivery.INK, anchor="center", weight=1.25)
+        return
+    words = "preferred"
+    badge = text_width(words, 10) + 40
+    left = x - (width + 12 + badge) / 2
+    canvas.text((left, y), name, 13, Delivery.INK, weight=1.25)
+    left += width + 12
+    canvas.paint(rectangle(left, y - 12, left + badge, y + 12, 12), Delivery.GREEN)
+    canvas.paint(line([(left + 12, y), (left + 16, y + 4), (left + 23, y - 5)], 2.6), Delivery.WHITE)
+    canvas.text((left + 30, y), words, 10, Delivery.WHITE, weight=1.2)
+
+
+@lru_cache(maxsize=64)
+def _page(
+    page: _Page,
+    places: tuple[tuple[int, int, int, int], ...],
+    entries: tuple[_Entry, ...],
+    plain: bool,
+    style: int,
+    answer: int | None,
+) -> Pixels:
+    """The page around boards at places (y, x, height, width), read-only."""
+    pixels, frame = raster.blank(page.height, page.width, Delivery.PAGE), 3
+    canvas = Canvas(pixels)
+    for i, (y, x, height, width) in enumerate(places):
+        preferred = answer == i
         canvas.paint(rectangle(x, y + 3, x + width, y + height + 3, 4), Delivery.INK, opacity=0.25, blur=8)
+        if preferred:
+            canvas.paint(rectangle(x, y, x + width, y + height, 2), Delivery.GREEN, outline=Delivery.GREEN, width=9)
         canvas.paint(rectangle(x, y, x + width, y + height, 2), Delivery.INK, outline=Delivery.INK, width=frame)
-        if copies > 1:
-            canvas.text((x + width / 2, y - 22), heading, 13, Delivery.INK, anchor="center", weight=1.25)
-    _legend(canvas, *legend, columns, plain)
+        if len(places) > 1:
+            _heading(canvas, x + width / 2, y - 26, ("first", "second")[i], preferred)
+    _legend(canvas, *page.legend, page.rows, entries, plain, style)
     pixels.setflags(write=False)
-    return pixels, corners
+    return pixels
 
 
-def _picture(board: Board, scenes: Sequence[tuple[Cell, Cells, Sequence[int]]], caption: str, size: int) -> Pixels:
-    """A page with one board for every scene (vehicle, path, actions) and the caption."""
+_MOST, _MOST_GAMBLES = len(_KEYS), 4  # entries of the longest legend, without moves
+
+
+def _picture(
+    board: Board,
+    scenes: Sequence[tuple[Cell | None, Cells, Sequence[int]]],
+    caption: str,
+    sizes: tuple[int, int, int],
+    fixed: bool,
+    details: Mapping[str, tuple[str, str]],
+    gambles: bool,
+    answer: int | None = None,
+) -> Pixels:
+    """A page with one board for every scene (vehicle, path, actions) and the caption; sizes as `_sizes` returns."""
+    size, tall, wide = sizes
+    paths = [_moves(board, cells, actions) for _, cells, actions in scenes]
+    entries = _entries(board, paths, details)
+    named = sum(entry.code > _MOVE for entry in entries)
+    room = (max(named, _MOST_GAMBLES if gambles else _MOST) if fixed else named) + len(_MOVE_NAMES) + 1
+    page = _layout(tall, wide, len(scenes), room)
+    plain, style = size < PLAIN, GAMBLES if gambles else PICTURE
     height, width = board.shape[0] * size, board.shape[1] * size
-    page, corners = _page(height, width, len(scenes), size < PLAIN)
-    pixels = page.copy()
-    for (y, x), scene in zip(corners, scenes, strict=True):
-        pixels[y : y + height, x : x + width] = _board(board, *scene, size)
-    room = pixels.shape[1] - 2 * MARGIN
-    if text_width(caption, CAPTION_SIZE) > room:
-        while caption and text_width(caption + "...", CAPTION_SIZE) > room:
+    down, right = (tall - height) // 2, (wide - width) // 2
+    if len(scenes) > 1:
+        down, (left, top) = 0, page.legend  # headings stay above their boards, and the legend below
+        page = page._replace(legend=(left, top - (tall - height)))
+    places = tuple((y + down, x + right, height, width) for y, x in page.corners)
+    pixels = _page(page, places, tuple(entries), plain, style, answer).copy()
+    for (y, x, _, _), (cell, _, actions), moves in zip(places, scenes, paths, strict=True):
+        facing = next((-1 if action == 2 else 1 for action in reversed(actions) if action >= 2), 1)
+        pixels[y : y + height, x : x + width] = _board(board, cell, moves, facing, size, style)
+    free = pixels.shape[1] - 2 * MARGIN
+    if text_width(caption, CAPTION_SIZE) > free:
+        while caption and text_width(caption + "...", CAPTION_SIZE) > free:
             caption = caption[:-1]
         caption += "..."
     Canvas(pixels).text((MARGIN, pixels.shape[0] - CAPTION / 2 - 1), caption, CAPTION_SIZE, Delivery.INK)
@@ -369,8 +505,11 @@ def rgb(
     actions: Sequence[int] | npt.NDArray[np.integer] = (),
     caption: str = "",
     cell_size: int | None = None,
+    frame: tuple[int, int] | None = None,
+    details: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    gambles: bool = False,
 ) -> Pixels:
-    """Draw the board, the vehicle, its last moves and a legend.
+    """Draw the board, the vehicle, its last moves, and a legend of what is there.
 
     Args:
         board: codes, (H, W) integers in 0..11.
@@ -378,19 +517,24 @@ def rgb(
         path: the n + 1 cells visited most recently, oldest first, the last one being `cell`; empty for none.
         actions: the n actions between them.
         caption: one line below the picture, shortened where it does not fit.
-        cell_size: pixels along a cell's side; 48 by default, less where the board's longer side would pass 640 pixels.
+        cell_size: pixels along a cell's side; 48 by default, less where the longer side would pass 640 pixels.
+        frame: (rows, columns) of the largest board that may come, for pictures of one size; this board by default.
+        details: name and one more line for entries of the legend, "vehicle", "destination", "brick" or one of NAMES,
+            such as what entering pays.
+        gambles: whether cells with a sheep's code are drawn as wheels of fortune.
 
     Returns:
-        uint8 (height, width, 3), both sides even; the size depends on the board's shape and `cell_size` alone.
+        uint8 (height, width, 3), both sides even; the same size for every board in a frame.
 
     Raises:
-        ValueError: an unknown code, a cell outside the board, a path and actions that do not fit each other, or a
-            `cell_size` below 2 or with which the board's longer side passes 4,096 pixels.
+        ValueError: an unknown code, a cell outside the board, a path and actions that do not fit each other, a frame
+            that is smaller than the board, or a `cell_size` below 2 or with which the longer side passes 4,096 pixels.
     """
     codes = _check_board(board)
     vehicle = _check_cells(codes, [cell])[0]
     scene = (vehicle, *_check_path(codes, path, actions, vehicle))
-    return _picture(codes, [scene], caption, _check_size(codes, cell_size, LONGEST))
+    sizes = _sizes(codes, frame, cell_size, LONGEST)
+    return _picture(codes, [scene], caption, sizes, frame is not None, details, gambles)
 
 
 def image(board: npt.ArrayLike, cell: Sequence[int], cell_size: int = 8) -> Pixels:
@@ -403,7 +547,7 @@ def image(board: npt.ArrayLike, cell: Sequence[int], cell_size: int = 8) -> Pixe
         ValueError: an unknown code, a cell outside the board, or a `cell_size` as in `rgb`.
     """
     codes = _check_board(board)
-    (row, column), size = _check_cells(codes, [cell])[0], _check_size(codes, cell_size, LONGEST)
+    (row, column), size = _check_cells(codes, [cell])[0], _check_size(codes.shape, cell_size, LONGEST)
     pixels = _ground(codes.tobytes(), *codes.shape, size).copy()
     own = pixels[row * size : (row + 1) * size, column * size : (column + 1) * size]
     Canvas(own, size).paint(circle((0.5, 0.5), 0.3), Delivery.RED, outline=Delivery.WHITE, width=0.14)
@@ -411,7 +555,15 @@ def image(board: npt.ArrayLike, cell: Sequence[int], cell_size: int = 8) -> Pixe
 
 
 def pair(
-    board: npt.ArrayLike, first: Segment, second: Segment, caption: str = "", cell_size: int | None = None
+    board: npt.ArrayLike,
+    first: Segment,
+    second: Segment,
+    caption: str = "",
+    cell_size: int | None = None,
+    frame: tuple[int, int] | None = None,
+    details: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    gambles: bool = False,
+    answer: int | None = None,
 ) -> Pixels:
     """Draw two segments side by side, as a query to a person; each vehicle stands where its segment starts.
 
@@ -420,21 +572,47 @@ def pair(
         first: a segment: its cells (L + 1, 2) and its actions (L,). Padding after its end is left out.
         second: the other segment.
         caption: one line below the pictures.
-        cell_size: pixels along a cell's side; 48 by default, less where the board's longer side would pass 480 pixels.
+        cell_size: pixels along a cell's side; 48 by default, less where the longer side would pass 480 pixels.
+        frame: as in `rgb`.
+        details: as in `rgb`.
+        gambles: as in `rgb`.
+        answer: which one is marked as preferred, 0 or 1; neither by default.
 
     Returns:
         uint8 (height, width, 3), both sides even.
 
     Raises:
         ValueError: an unknown code, a cell outside the board, cells and actions that do not fit each other, or a
-            `cell_size` as in `rgb`.
+            frame or `cell_size` as in `rgb`.
     """
     codes = _check_board(board)
     paths = [_check_path(codes, *segment) for segment in (first, second)]
     if not all(cells for cells, _ in paths):
         raise ValueError("A segment is empty; give cells (L + 1, 2) and actions (L,) with at least one cell.")
-    scenes = [(cells[0], cells, actions) for cells, actions in paths]
-    return _picture(codes, scenes, caption, _check_size(codes, cell_size, 0.75 * LONGEST))
+    shown = any(actions for _, actions in paths)  # else no pair has come yet, and the boards stay empty
+    scenes = [(cells[0] if shown else None, cells, actions) for cells, actions in paths]
+    sizes = _sizes(codes, frame, cell_size, 0.75 * LONGEST)
+    return _picture(codes, scenes, caption, sizes, frame is not None, details, gambles, answer)
+
+
+def thumbnail(
+    board: npt.ArrayLike, first: Segment, second: Segment, side: int, frame: tuple[int, int], gambles: bool = False
+) -> Pixels:
+    """Draw two segments side by side without legend and words, for lists of pairs: arguments and errors as in `pair`.
+
+    Returns:
+        uint8 (height, width, 3), the longer side of each board's frame `side` pixels or little less.
+    """
+    codes = _check_board(board)
+    size, tall, wide = _sizes(codes, frame, None, checks.integer("side", side, 2 * max(frame)))
+    pixels = raster.blank(tall, 2 * wide + 6, Delivery.PAGE)
+    for i, segment in enumerate((first, second)):
+        cells, actions = _check_path(codes, *segment)
+        left = i * (wide + 6) + (wide - codes.shape[1] * size) // 2
+        drawn = _board(codes, cells[0], _moves(codes, cells, actions), 1, size, GAMBLES if gambles else PICTURE)
+        top = (tall - drawn.shape[0]) // 2
+        pixels[top : top + drawn.shape[0], left : left + drawn.shape[1]] = drawn
+    return pixels
 
 
 def ansi(
@@ -462,8 +640,10 @@ def ansi(
             front = "V" if (row, column) == vehicle else ground
             text += ground + front + item + marks.get((row, column), ground).ljust(2, ground)
         lines.append(f"{row:3d}  {text}".rstrip())
-    items = "  ".join(f"{mark} {name}" for mark, name in zip(_TEXT_ITEMS, NAMES, strict=True))
-    lines.append(f"V vehicle  {items}  {_TEXT_BRICK} brick")
+    there = {code % BRICK for code in np.unique(codes).tolist() if code % BRICK or code < BRICK}
+    marks_of = [(mark, name) for i, (mark, name) in enumerate(zip(_TEXT_ITEMS, NAMES, strict=True)) if i in there]
+    marks_of += [(_TEXT_BRICK, "brick")] if (codes >= BRICK).any() else []
+    lines.append("  ".join(f"{mark} {name}" for mark, name in (("V", "vehicle"), *marks_of)))
     if route:
         lines[-1] += "  moves (x = blocked): " + " ".join(route)
     return "\n".join(lines + [caption] * bool(caption)) + "\n"
@@ -506,7 +686,21 @@ def _check_path(
     return cells, steps
 
 
-def _check_size(board: Board, cell_size: int | None, longest: float) -> int:
+def _sizes(board: Board, frame: tuple[int, int] | None, cell_size: int | None, longest: float) -> tuple[int, int, int]:
+    """Return the pixels of a cell's side, and those of the height and width of the area for a board in a frame."""
+    if frame is None:
+        size = _check_size(board.shape, cell_size, longest)
+        return size, board.shape[0] * size, board.shape[1] * size
+    if frame[0] < board.shape[0] or frame[1] < board.shape[1]:
+        raise checks.refusal("frame", frame, f"at least the board's (rows, columns) {board.shape}")
+    size = _check_size(frame, cell_size, longest)
+    tall, wide = frame[0] * size, frame[1] * size
+    if cell_size is None:  # a smaller board has larger cells
+        size = min(LARGE, tall // board.shape[0], wide // board.shape[1])
+    return size, tall, wide
+
+
+def _check_size(shape: Sequence[int], cell_size: int | None, longest: float) -> int:
     if cell_size is None:
-        return max(2, min(48, int(longest // max(board.shape))))
-    return checks.integer("cell_size", cell_size, 2, MOST // max(board.shape))
+        return max(2, min(SIZE, int(longest // max(shape))))
+    return checks.integer("cell_size", cell_size, 2, MOST // max(shape))

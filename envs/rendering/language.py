@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy.typing as npt
 
 from valuegym.envs import checks
+from valuegym.envs.rendering.axes import Key, Panel, legend, mark
 from valuegym.envs.rendering.palette import Language
 from valuegym.envs.rendering.raster import Canvas, Pixels, blank, rectangle
 
@@ -23,20 +25,28 @@ def name(token: int) -> str:
     return chr(ord("A") + token) if token < 26 else str(token)
 
 
-def ansi(prompt: int, tokens: Sequence[int], earned: Sequence[float], length: int, advantages: Floats | None) -> str:
-    """Return the response on one line, with the return so far."""
+def ansi(
+    prompt: int, tokens: Sequence[int], earned: Sequence[float] | None, length: int, advantages: Floats | None
+) -> str:
+    """Return the response on one line, with the return so far where rewards are known."""
     written = " ".join([*map(name, tokens), *"." * (length - len(tokens))])
-    return f"prompt {prompt}: {written}  return {sum(earned):+.2f}"
+    return f"prompt {prompt}: {written}" + ("" if earned is None else f"  return {sum(earned):+.2f}")
 
 
-def rgb(prompt: int, tokens: Sequence[int], earned: Sequence[float], length: int, advantages: Floats | None) -> Pixels:
-    """Return tiles of prompt and tokens with rewards below, and a bar for the optimal advantage of each next token."""
+def rgb(
+    prompt: int, tokens: Sequence[int], earned: Sequence[float] | None, length: int, advantages: Floats | None
+) -> Pixels:
+    """Return tiles of prompt and tokens with rewards below, and a bar for the optimal advantage of each next token.
+
+    Rewards and advantages are None where they may not be known.
+    """
     shown = 0 if advantages is None else min(len(advantages), 32)
     width = max(2 * LEFT + (length + 1) * (TILE + GAP) + GAP, 480)
-    pixels = blank(TOP + TILE + 34 + BARS + 50, width, Language.PAGE)
+    pixels = blank(TOP + TILE + 34 + BARS + 68, width + width % 2, Language.PAGE)
     pen = Canvas(pixels)
     tiles = [(str(prompt), Language.PROMPT, "prompt")]
-    tiles += [(name(token), Language.TOKEN, f"{r:+.2f}") for token, r in zip(tokens, earned, strict=True)]
+    below_each = [""] * len(tokens) if earned is None else [f"{r:+.2f}" for r in earned]
+    tiles += [(name(token), Language.TOKEN, words) for token, words in zip(tokens, below_each, strict=True)]
     tiles += [("", Language.EMPTY, "")] * (length - len(tokens))
     for i, (text, fill, below) in enumerate(tiles):
         x = LEFT + i * (TILE + GAP) + (GAP if i else 0)
@@ -53,8 +63,12 @@ def rgb(prompt: int, tokens: Sequence[int], earned: Sequence[float], length: int
             bar = rectangle(left + 0.15 * step, top, left + 0.85 * step, top + max(depth, 3.0), 2)
             pen.paint(bar, Language.BEST if best else Language.BAR)
             pen.text((left + step / 2, top + BARS + 14), name(token), min(9, step / 3), Language.INK, anchor="center")
-    caption = f"return {sum(earned):+.2f}" + ("    bars: optimal advantages of the next token" if shown else "")
-    pen.text((LEFT, top + BARS + 34), caption, 9, Language.INK)
+    caption = "rewards are hidden" if earned is None else f"below each token its reward; return {sum(earned):+.2f}"
+    pen.text((LEFT, top + BARS + 36), caption, 9, Language.INK)
+    if shown and advantages is not None:
+        worst = f"{float(advantages[:shown].min()):+.2f}"
+        words = f"bars: what the next token loses against the best one (green), at most {worst}"
+        pen.text((LEFT, top + BARS + 54), words, 8, Language.INK)
     return pixels
 
 
@@ -70,15 +84,22 @@ def values(mode: str, names: Sequence[str], read: Floats, stated: Floats | None,
         if stated is not None:
             rows = [f"{row}  agent {value:+.2f}" for row, value in zip(rows, stated, strict=True)]
         return "\n".join([caption, *rows])
-    pixels = blank(2 * TOP + ROW * (len(names) + 1), NAMES + 2 * HALF + 3 * LEFT, Language.PAGE)
-    pen, middle = Canvas(pixels), NAMES + HALF + LEFT
-    pen.text((LEFT, TOP), caption, 9, Language.INK)
+    tall, top = ROW * len(names), 44
+    height = top + tall + 90
+    pixels = blank(height + height % 2, NAMES + 2 * HALF + 4 * LEFT, Language.PAGE)
+    pen = Canvas(pixels)
+    pen.text((LEFT, TOP), caption, 10, Language.INK, weight=1.2)
+    panel = Panel(pen, (NAMES + 2 * LEFT, top, 2 * HALF, tall), (-REACH, REACH), (float(len(names)), 0.0))
+    panel.frame((-3, -2, -1, 0, 1, 2, 3), (), "weight of the value in answers (log-odds)")
     for d, label in enumerate(names):
-        y = TOP + ROW * (d + 1)
-        at = middle + HALF * min(max(float(read[d]) / REACH, -1.0), 1.0)
-        pen.text((NAMES, y), label.replace("_", " "), 8, Language.INK, anchor="right")
-        pen.paint(rectangle(min(middle, at) - 1, y - 5, max(middle, at) + 1, y + 5, 1), Language.TOKEN)
+        (left, y), (right, _) = panel.place(min(0.0, float(read[d])), d + 0.5), panel.place(max(0.0, float(read[d])), 0)
+        pen.text((NAMES + 2 * LEFT - 8, y), label.replace("_", " "), 8, Language.INK, anchor="right")
+        pen.paint(rectangle(left - 1, y - 5, right + 1, y + 5, 1), Language.TOKEN)
         if stated is not None:
-            mark = middle + HALF * min(max(float(stated[d]) / REACH, -1.0), 1.0)
-            pen.paint(rectangle(mark - 2, y - 7, mark + 2, y + 7, 1), Language.PROMPT)
+            at, _ = panel.place(float(stated[d]), 0)
+            pen.paint(rectangle(at - 2, y - 7, at + 2, y + 7, 1), Language.PROMPT)
+    keys: list[Key] = [("people's answers of this step", partial(mark, kind="bar", color=Language.TOKEN, size=6.0))]
+    if stated is not None:
+        keys.append(("the agent's last ones", partial(mark, kind="bar", color=Language.PROMPT, size=6.0)))
+    legend(pen, LEFT, top + tall + 48, pixels.shape[1] - LEFT, keys)
     return pixels

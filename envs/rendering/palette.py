@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Color", "Control", "Delivery", "Language", "LockIn", "Population", "rgb"]
+__all__ = ["Chart", "Color", "Control", "Delivery", "Language", "Population", "rgb"]
 
 Color: TypeAlias = "str | tuple[int, int, int]"
 
@@ -30,17 +30,17 @@ class Control:
 
 
 class Population:
-    """People as dots, what is estimated of them and what is broadcast to them."""
+    """People as dots, those without an AI as rings, what is estimated of them and what is broadcast to them."""
 
-    PAGE, PANEL, INK, GRID = "#f6f4ef", "#ffffff", "#1d3557", "#dfe3e8"
+    PAGE, INK = "#f6f4ef", "#1d3557"
     PERSON, FORMER, ESTIMATE, BROADCAST = "#457b9d", "#c6d8e4", "#e9a03b", "#e63946"
+    COUNTERFACTUAL, TRUTH = "#7a5195", "#2a9d5c"
 
 
-class LockIn:
-    """Histograms of errors."""
+class Chart:
+    """Axes, and what stands on them."""
 
-    PAGE, PANEL, INK, GRID = "#f6f4ef", "#ffffff", "#1d3557", "#dfe3e8"
-    PERSON, MESSAGE, TRUTH = "#457b9d", "#e63946", "#2a9d5c"
+    PANEL, INK, GRID = "#ffffff", "#1d3557", "#dfe3e8"
 
 
 class Language:

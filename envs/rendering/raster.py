@@ -203,6 +203,20 @@ class Canvas:
         if fill is not None:
             _blend(region, fill, opacity * inside)
 
+    def stamp(self, left: int, top: int, coverage: Field, color: Color) -> None:
+        """Blend a colour into pixels from (left, top) on, by its coverage (height, width) there."""
+        above, before = max(-top, 0), max(-left, 0)
+        height, width = coverage.shape
+        region = self.pixels[top + above : max(top + height, 0), left + before : max(left + width, 0)]
+        if region.size:
+            _blend(region, color, coverage[above:, before:][: region.shape[0], : region.shape[1]])
+
+    def fill(self, left: float, top: float, right: float, bottom: float, color: Color) -> None:
+        """Set the pixels of an axis-parallel rectangle of at least one, its sides rounded: quicker than `paint`."""
+        (x0, y0), (x1, y1) = self._pixel((left, top)), self._pixel((right, bottom))
+        x0, y0, x1, y1 = (max(round(side), 0) for side in (x0, y0, x1, y1))
+        self.pixels[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = rgb(color).astype(np.uint8)
+
     def text(
         self, position: Point, string: str, size: float, color: Color, *, anchor: str = "left", weight: float = 1.0
     ) -> None:
@@ -214,10 +228,7 @@ class Canvas:
         mask, pad = _text_mask(string, pixel_size, weight), _pad(pixel_size)
         x, y = self._pixel(position)
         x -= text_width(string, pixel_size) * {"left": 0.0, "center": 0.5, "right": 1.0}[anchor]
-        left, top = round(x) - pad, round(y - pixel_size / 2) - pad
-        above, before = max(-top, 0), max(-left, 0)
-        region = self.pixels[top + above : max(top + mask.shape[0], 0), left + before : max(left + mask.shape[1], 0)]
-        _blend(region, color, mask[above:, before:][: region.shape[0], : region.shape[1]])
+        self.stamp(round(x) - pad, round(y - pixel_size / 2) - pad, mask, color)
 
     def _pixel(self, point: Point) -> Point:
         return self.origin[0] + point[0] * self.scale, self.origin[1] + point[1] * self.scale

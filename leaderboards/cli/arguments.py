@@ -19,7 +19,9 @@ __all__ = [
     "add_command",
     "add_commitment",
     "add_data",
+    "add_format",
     "add_plugin",
+    "add_quiet",
     "add_results",
     "add_settings",
     "add_track",
@@ -32,6 +34,10 @@ __all__ = [
     "tracking_mode",
 ]
 
+OF_AGENT = (
+    "a setting of the agent's constructor, as JSON or text; repeatable; the agent's name in records gets a hash of its "
+    "settings"
+)
 Function = Callable[[argparse.Namespace], int | None]  # carries out a parsed command; None is exit status 0
 
 
@@ -48,7 +54,18 @@ def add_command(
     )
     if function is not None:
         sub.set_defaults(function=function)
+        add_quiet(sub)
     return sub
+
+
+def add_quiet(sub: argparse.ArgumentParser) -> None:
+    """Add the option that keeps progress and notes back."""
+    sub.add_argument(
+        "--quiet",
+        action="store_true",
+        default=argparse.SUPPRESS,  # so that it may stand before the command or after it
+        help="print results and errors only, no progress and no notes",
+    )
 
 
 def add_results(sub: argparse.ArgumentParser, what: str = "results folder") -> None:
@@ -75,16 +92,15 @@ def add_plugin(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def add_settings(sub: argparse.ArgumentParser) -> None:
-    """Add the option that gives settings of an agent."""
+def add_settings(sub: argparse.ArgumentParser, help: str = OF_AGENT) -> None:
+    """Add the option that gives settings, of an agent by default."""
     sub.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
         type=_setting,
-        help="a setting of the agent's constructor, as JSON or text; repeatable; the agent's name in records gets a "
-        "hash of its settings",
+        help=help,
     )
 
 
@@ -102,6 +118,15 @@ def load_plugins(args: argparse.Namespace) -> None:
     """Load the experiments that --plugin names."""
     for text in args.plugin:
         experiments.load(text)
+
+
+def add_format(sub: argparse.ArgumentParser) -> None:
+    """Add the option that prints tables for programs."""
+    sub.add_argument(
+        "--format",
+        choices=("csv", "json", "latex"),
+        help="print the standings in this format, and all else to the errors' stream (default: tables for people)",
+    )
 
 
 def add_workers(sub: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from valuegym.envs import checks
 from valuegym.leaderboards.cli.arguments import add_command, add_data
 
 __all__ = ["accept_data", "add_commands", "check_data", "export_data", "fetch_data", "import_data"]
@@ -22,37 +23,14 @@ def add_commands(commands: Any) -> None:
     sub = add_command(
         commands,
         "data",
-        _data,
-        "fetch human data from its publisher, check what you have, accept files that have no published hash, or "
-        "exchange answered pairs with other projects",
+        None,
+        "human data: fetch, check and accept it, or exchange answered pairs with other projects",
         "valuegym data fetch human-delivery --data FOLDER",
-        "valuegym data check human-delivery --data FOLDER",
-        "valuegym data import pairs.npz --from cpl --output FOLDER --source URL --licence MIT",
-        "valuegym data import LABELS --from clean-offline-rlhf --trajectories d4rl.hdf5 --steps 200 --output FOLDER",
-        "valuegym data export FOLDER --to datasets --output OTHER",
     )
-    sub.add_argument("action", choices=("check", "fetch", "accept", "import", "export"))
-    sub.add_argument("name", help="name of the dataset, human-delivery; import, export: path of a file or a folder")
-    add_data(sub)
-    sub.add_argument("--condition", metavar="NAME", help="accept: which one gets a card")
-    sub.add_argument("--source", default="not stated", help="accept, import: where the answers come from")
-    sub.add_argument("--licence", default="not stated", help="accept, import: their licence")
-    sub.add_argument("--environment", metavar="ID", help="import: id of the environment that the segments are from")
-    sub.add_argument("--from", dest="kind", choices=FROM, help="import: the format (docs/data.md)")
-    sub.add_argument("--to", choices=TO, help="export: to Hugging Face, to Minari, or texts as JSON lines for trl")
-    sub.add_argument(
-        "--output", metavar="WHERE", help="import, export to datasets: a folder; to minari: an id; to text: a file"
-    )
-    sub.add_argument(
-        "--observation-size", type=int, metavar="N", help="from bpref: how many numbers of a step are seen"
-    )
-    sub.add_argument("--trajectories", metavar="FILE", help="from indices: the D4RL data set, HDF5 or .npz")
-    sub.add_argument("--steps", type=int, metavar="L", help="from indices: length of a segment")
-    sub.add_argument(
-        "--episode-steps", type=int, metavar="N", help="from indices: step limit, where no timeouts are kept"
-    )
-    sub.add_argument("--label-key", metavar="NAME", help="from cpl, ipl: the name of the labels or scores (label)")
-    sub.add_argument("--last", choices=("repeat", "drop"), help="the last observation, where nobody kept what follows")
+    actions = sub.add_subparsers(dest="action", required=True, metavar="action")
+    _add_published(actions)
+    _add_import(actions)
+    _add_export(actions)
     sub = add_command(
         commands,
         "likelihood",
@@ -66,6 +44,67 @@ def add_commands(commands: Any) -> None:
         "--unverified", action="store_true", help="also conditions that only the names of their files identify"
     )
     sub.add_argument("--output", default="docs/results", metavar="FOLDER", help="where the page goes (docs/results)")
+
+
+def _add_published(actions: Any) -> None:
+    """Add what is done with a published dataset."""
+    for name, function, help in (
+        ("fetch", _fetch, "download a dataset from its publisher, and check it against its hashes"),
+        ("check", _check, "reproduce the published statistics of what is in a folder"),
+        ("accept", _accept, "write a card for a condition that has no published hash, so that it is used from now on"),
+    ):
+        more = ' --condition NAME --source "URL or paper"' if name == "accept" else ""
+        example = f"valuegym data {name} human-delivery --data FOLDER{more}"
+        sub = add_command(actions, name, function, help, example)
+        sub.add_argument("name", help="name of the dataset: human-delivery")
+        add_data(sub)
+        if name == "accept":
+            sub.add_argument("--condition", metavar="NAME", help="which one gets a card")
+            _add_source(sub)
+
+
+def _add_source(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--source", default="not stated", help="where the answers come from (default: not stated)")
+    sub.add_argument("--licence", default="not stated", help="their licence (default: not stated)")
+
+
+def _add_import(actions: Any) -> None:
+    sub = add_command(
+        actions,
+        "import",
+        _import,
+        "write answered pairs of another project's format as a data set",
+        "valuegym data import pairs.npz --from cpl --output FOLDER --source URL --licence MIT",
+        "valuegym data import LABELS --from clean-offline-rlhf --trajectories d4rl.hdf5 --steps 200 --output FOLDER",
+    )
+    sub.add_argument("path", help="a file or a folder")
+    sub.add_argument("--from", dest="kind", choices=FROM, help="the format (docs/data.md)")
+    sub.add_argument("--output", metavar="FOLDER", help="where the data set goes")
+    _add_source(sub)
+    sub.add_argument("--environment", metavar="ID", help="id of the environment that the segments are from")
+    sub.add_argument(
+        "--observation-size", type=int, metavar="N", help="from bpref: how many numbers of a step are seen"
+    )
+    sub.add_argument("--trajectories", metavar="FILE", help="from indices: the D4RL data set, HDF5 or .npz")
+    sub.add_argument("--steps", type=int, metavar="L", help="from indices: length of a segment")
+    sub.add_argument(
+        "--episode-steps", type=int, metavar="N", help="from indices: step limit, where no timeouts are kept"
+    )
+    sub.add_argument("--label-key", metavar="NAME", help="from cpl, ipl: the name of the labels or scores (label)")
+    sub.add_argument("--last", choices=("repeat", "drop"), help="the last observation, where nobody kept what follows")
+
+
+def _add_export(actions: Any) -> None:
+    sub = add_command(
+        actions,
+        "export",
+        _export,
+        "write a data set of answered pairs for another library",
+        "valuegym data export FOLDER --to datasets --output OTHER",
+    )
+    sub.add_argument("folder", help="the data set")
+    sub.add_argument("--to", choices=TO, help="Hugging Face's datasets, Minari, or texts as JSON lines for trl")
+    sub.add_argument("--output", metavar="WHERE", help="to datasets: a folder; to minari: an id; to text: a file")
 
 
 def check_data(name: str, data: str | None) -> str:
@@ -87,7 +126,7 @@ def check_data(name: str, data: str | None) -> str:
         )
     accepted, wrong, pairs = datasets.present(data), 0, 0
     unread: list[str] = []
-    lines = [f"{'condition':<24}{'pairs':>7}{'mismatches':>12}{'agreement':>11}{'noticed':>9}  known by"]
+    lines = [f"{'condition':<20} {'pairs':>5} {'wrong':>5} {'agree':>5} {'noticed':>7}  known by"]
     for condition in found:
         try:
             human = datasets.load(condition, data, unverified=True)
@@ -98,8 +137,8 @@ def check_data(name: str, data: str | None) -> str:
         noticed = human_data.noticed_reversal(human.segments, human.labels)
         pairs, wrong = pairs + len(human.labels), wrong + bad
         by = "its hash" if condition in datasets.CONDITIONS else "its card" if condition in accepted else "nothing yet"
-        lines.append(f"{condition:<24}{len(human.labels):>7}{bad:>12}{100 * agree:>10.0f}%{noticed:>9.2f}  {by}")
-    lines.append(f"{'all':<24}{pairs:>7}{wrong:>12}")
+        lines.append(f"{condition:<20} {len(human.labels):>5} {bad:>5} {100 * agree:>4.0f}% {noticed:>7.2f}  {by}")
+    lines.append(f"{'all':<20} {pairs:>5} {wrong:>5}")
     faults = [*unread, *([f"{wrong} rows do not follow from the delivery task."] if wrong else [])]
     if faults:
         raise ValueError("\n".join((*lines, *faults)))
@@ -204,22 +243,30 @@ def _check_name(name: str) -> None:
     from valuegym.envs.preference import datasets
 
     if name != datasets.NAME:
-        raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.")
+        hint = checks.similar(name, [datasets.NAME])
+        raise ValueError(f"There is no dataset {name!r}; expected {datasets.NAME!r}.{hint}")
 
 
-def _data(args: argparse.Namespace) -> None:
-    if args.action == "import":
-        options = {name: getattr(args, name) for name in READER_OPTIONS if getattr(args, name) is not None}
-        kept = (args.name, args.kind, args.output, args.source, args.licence, args.environment)
-        print(import_data(*kept, **options))
-    elif args.action == "export":
-        print(export_data(args.name, args.to, args.output))
-    elif args.action == "accept":
-        print(accept_data(args.name, args.data, args.condition, args.source, args.licence))
-    elif args.action == "check":
-        print(check_data(args.name, args.data))
-    else:
-        print(fetch_data(args.name, args.data))
+def _fetch(args: argparse.Namespace) -> None:
+    print(fetch_data(args.name, args.data))
+
+
+def _check(args: argparse.Namespace) -> None:
+    print(check_data(args.name, args.data))
+
+
+def _accept(args: argparse.Namespace) -> None:
+    print(accept_data(args.name, args.data, args.condition, args.source, args.licence))
+
+
+def _import(args: argparse.Namespace) -> None:
+    options = {name: getattr(args, name) for name in READER_OPTIONS if getattr(args, name) is not None}
+    kept = (args.path, args.kind, args.output, args.source, args.licence, args.environment)
+    print(import_data(*kept, **options))
+
+
+def _export(args: argparse.Namespace) -> None:
+    print(export_data(args.folder, args.to, args.output))
 
 
 def _likelihood(args: argparse.Namespace) -> None:

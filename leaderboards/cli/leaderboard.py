@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from valuegym.envs import extras
 from valuegym.leaderboards.cli.arguments import (
     add_board,
     add_command,
     add_data,
+    add_format,
     add_plugin,
     add_results,
     add_track,
@@ -18,8 +21,9 @@ from valuegym.leaderboards.cli.arguments import (
     read_board,
     tracking_mode,
 )
+from valuegym.leaderboards.cli.parsing import columns
 from valuegym.leaderboards.cli.records import render_verdicts
-from valuegym.leaderboards.standings import text
+from valuegym.leaderboards.standings import export, text
 from valuegym.leaderboards.standings.entries import merge_submissions
 from valuegym.leaderboards.standings.gather import Score, from_verdicts
 from valuegym.leaderboards.trust.judgement import Judgement, judge_all
@@ -37,6 +41,7 @@ def add_commands(commands: Any) -> None:
         "verify records and submissions, print the tables, write the site and the wandb runs",
         "valuegym leaderboard results --track off",
         "valuegym leaderboard results --board board.jsonl --board-key board-key.pub",
+        "valuegym leaderboard results --track off --format csv",
     )
     add_results(sub)
     add_board(sub, "for submissions on its seeds or executed by it")
@@ -44,6 +49,7 @@ def add_commands(commands: Any) -> None:
     add_workers(sub)
     add_plugin(sub)
     add_track(sub)
+    add_format(sub)
     sub.add_argument(
         "--report", metavar="ENTITY/PROJECT", help="also as a wandb report, where wandb-workspaces is installed"
     )
@@ -65,13 +71,13 @@ def leaderboard(
     scores, entries = merge_submissions(loose, judgements)
     if not scores:
         raise ValueError(f"No record in {results} was found true, so there is nothing to put on a board.")
-    lines = [text.render_text(scores)]
+    lines = [text.render_text(scores, columns())]
     try:
         from valuegym.leaderboards.site.pages import write_site
 
         lines.append(f"site   {write_site(scores, Path(results) / 'site', submissions=entries).resolve()}")
     except ImportError:
-        lines.append("site   not written: pip install 'valuegym[site]' for the plots")
+        lines.append(f"site   not written: {extras.hint('site')} for the plots")
     if track != "off":  # submissions are logged one by one, by `valuegym verify --track`
         lines += log_records(verdicts, loose, results, track)
     return "\n".join(lines)
@@ -106,6 +112,7 @@ def write_report(scores: Sequence[Score], results: str, project: str) -> str:
 
 
 def _leaderboard(args: argparse.Namespace) -> None:
+    output = sys.stderr if args.format else sys.stdout  # where a table is for a program, all else goes
     ledger = read_board(args.board, args.board_key)
     judgements = judge_all(sorted(Path(args.results).glob("*.zip")), args.data, args.workers, ledger)
     lines = [judgement.text for judgement in judgements]
@@ -113,7 +120,10 @@ def _leaderboard(args: argparse.Namespace) -> None:
     if not judgements or any(Path(args.results).rglob("seed-*.jsonl")):
         verdicts = verify_all(args.results, args.data, args.workers)
         lines.append(render_verdicts(verdicts))
-    print("\n".join(lines))  # first, for the board may come to nothing because of what they say
-    print(f"\n{leaderboard(verdicts, args.results, tracking_mode(args), judgements)}")
+    print("\n".join(lines), file=output)  # first, for the board may come to nothing because of what they say
+    print(f"\n{leaderboard(verdicts, args.results, tracking_mode(args), judgements)}", file=output)
+    scores = merge_submissions(from_verdicts(verdicts), judgements)[0] if args.report or args.format else []
     if args.report:
-        print(write_report(merge_submissions(from_verdicts(verdicts), judgements)[0], args.results, args.report))
+        print(write_report(scores, args.results, args.report), file=output)
+    if args.format:
+        print(export.FORMATS[args.format](scores), end="")

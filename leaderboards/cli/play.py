@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from valuegym.leaderboards.cli.arguments import (
     add_workers,
     read_commitment,
 )
+from valuegym.leaderboards.cli.parsing import columns
 from valuegym.leaderboards.plan import make_plan, misfits, why_not
 from valuegym.leaderboards.run import jobs, run_all
 from valuegym.leaderboards.trust.judgement import commitment_seeds
@@ -99,32 +101,44 @@ def add_commands(commands: Any) -> None:
     add_plugin(sub)
 
 
-def list_all() -> str:
-    """Return environments, agents and experiments, a line each."""
+def list_all(width: int = 110) -> str:
+    """Return environments, agents and experiments, each with words about it, in lines of at most so many columns."""
     lines = ["environments"]
-    lines += [f"  {id:<40} {', '.join(entry.tags)}" for id, entry in envs.ENVS.items()]
-    lines += [f"  {id:<40} control  [extra: {row.extra}]" for id, row in envs.THIRD_PARTY.items()]
-    lines += [f"  {id:<40} {', '.join(('own', *entry.tags))}" for id, entry in registration.OWN.items()]
+    lines += [_entry(id, ", ".join(entry.tags), width) for id, entry in envs.ENVS.items()]
+    lines += [_entry(id, f"control  [extra: {row.extra}]", width) for id, row in envs.THIRD_PARTY.items()]
+    lines += [_entry(id, ", ".join(("own", *entry.tags)), width) for id, entry in registration.OWN.items()]
     for name, point in plugins.installed(registration.GROUP).items():
         id = registration.plugin_id(name, point)
         fault = getattr(gym.registry.get(id), "fault", "the id belongs to another environment")
-        lines.append(f"  {id:<40} plug-in: {point.value}{f'  [refused: {fault}]' if fault else ''}")
+        lines.append(_entry(id, f"plug-in: {point.value}{f'  [refused: {fault}]' if fault else ''}", width))
     lines += ["", "agents"]
+    for name, one in AGENTS.items():
+        lines.append(_entry(name, f"{one.about}{f'  [extra: {one.extra}]' if one.extra else ''}", width))
     lines += [
-        f"  {name:<40} {entry.about}{f'  [extra: {entry.extra}]' if entry.extra else ''}"
-        for name, entry in AGENTS.items()
+        _entry(name, f"plug-in: {point.value}", width) for name, point in plugins.installed(references.GROUP).items()
     ]
-    lines += [f"  {name:<40} plug-in: {point.value}" for name, point in plugins.installed(references.GROUP).items()]
     lines += ["", "experiments"]
     for experiment in experiments.EXPERIMENTS.values():
         notes = [] if experiment.ranked else ["open book, not ranked"]
         notes += [f"needs {experiment.data}"] if experiment.data else []
         notes += [] if experiment.references is None else ["references declared by the author"]
         notes += [] if experiment.replayable else ["rewards are claims"]
-        lines.append(f"  {experiment.id:<40} {experiment.about}{f'  [{chr(44).join(notes)}]' if notes else ''}")
-    outside = plugins.installed(experiments.GROUP)
-    lines += [f"  {name:<40} plug-in: {point.value}; --plugin {name} loads it" for name, point in outside.items()]
+        words = f"{experiment.about}{f'  [{chr(44).join(notes)}]' if notes else ''}"
+        lines.append(_entry(experiment.id, words, width))
+    for name, point in plugins.installed(experiments.GROUP).items():
+        lines.append(_entry(name, f"plug-in: {point.value}; --plugin {name} loads it", width))
     return "\n".join(lines)
+
+
+def _entry(name: str, words: str, width: int) -> str:
+    """Return a name with words about it; in a narrow terminal, where they do not fit, they go on below."""
+    column = 40 if width >= 100 else 28
+    line = f"  {name:<{column}} {words}"
+    if len(line) <= width or width >= 110:
+        return line
+    return "\n".join(
+        textwrap.wrap(line, width, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def fits(agents: Sequence[str], tracks: Sequence[str], data: str | None = None) -> str:
@@ -201,7 +215,7 @@ def run(
 
 def _list(args: argparse.Namespace) -> None:
     if not args.agent and not args.track:
-        print(list_all())
+        print(list_all(columns()))
         return
     tracks = experiments.resolve([args.track]) if args.track else list(experiments.EXPERIMENTS)
     print(fits([args.agent] if args.agent else list(AGENTS), tracks))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,19 @@ from valuegym.leaderboards.cli.arguments import (
     add_command,
     add_commitment,
     add_data,
+    add_format,
     add_plugin,
     add_results,
     add_workers,
     read_board,
     read_commitment,
 )
+from valuegym.leaderboards.cli.parsing import columns
 from valuegym.leaderboards.records import submission
 from valuegym.leaderboards.records.conversion import convert_folder
 from valuegym.leaderboards.records.packing import pack_results
 from valuegym.leaderboards.records.record import Record, RecordError, read_record
-from valuegym.leaderboards.standings import text
+from valuegym.leaderboards.standings import export, text
 from valuegym.leaderboards.standings.gather import Score, gather_scores
 from valuegym.leaderboards.trust.commitment import agent_digest
 from valuegym.leaderboards.trust.judgement import judge
@@ -37,8 +41,9 @@ RECORDS = "results folder or record file"
 def add_commands(commands: Any) -> None:
     """Add the commands of this file to the parser."""
     help = "show the scores that records claim, without verifying them"
-    sub = add_command(commands, "score", _score, help, "valuegym score results")
+    sub = add_command(commands, "score", _score, help, "valuegym score results", "valuegym score results --format csv")
     add_results(sub, RECORDS)
+    add_format(sub)
     add_plugin(sub)
     help = "show an environment's metrics of whole episodes, such as influence and diversity"
     sub = add_command(commands, "measures", _measures, help, "valuegym measures results")
@@ -164,7 +169,12 @@ def submit(
 
 
 def _score(args: argparse.Namespace) -> None:
-    print(f"{UNVERIFIED}\n{text.render_text(claimed_scores(args.results))}")
+    scores = claimed_scores(args.results)
+    if args.format:
+        print(UNVERIFIED, file=sys.stderr)
+        print(export.FORMATS[args.format](scores), end="")
+        return
+    print("\n".join((*textwrap.wrap(UNVERIFIED, columns()), text.render_text(scores, columns()))))
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -187,8 +197,8 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _measures(args: argparse.Namespace) -> None:
-    measures = measures_text(collect_measures(read_record(path) for path in record_files(args.results)))
-    print(f"{UNVERIFIED}\n{measures}")
+    measures = collect_measures(read_record(path) for path in record_files(args.results))
+    print("\n".join((*textwrap.wrap(UNVERIFIED, columns()), measures_text(measures, columns()))))
 
 
 def _submit(args: argparse.Namespace) -> None:

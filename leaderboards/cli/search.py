@@ -23,7 +23,7 @@ import numpy as np
 
 from valuegym.agents import references
 from valuegym.agents.search_spaces import Space
-from valuegym.envs import checks
+from valuegym.envs import checks, extras
 from valuegym.envs.feedback.data import parse_json, write_atomically
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.experiments import EVALUATION, Experiment
@@ -197,7 +197,7 @@ def propose(space: Space, trials: Sequence[Trial], number: int, seed: int) -> di
     try:
         import optuna
     except ImportError as error:
-        raise ImportError(f"A search needs Optuna: pip install 'valuegym[search]' ({error}).") from error
+        raise ImportError(f"A search needs Optuna: {extras.hint('search')} ({error}).") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     mixed = hashlib.sha256(f"{seed}/{number}".encode()).digest()
     study = optuna.create_study(

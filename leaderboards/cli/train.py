@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +15,10 @@ import gymnasium as gym
 import numpy as np
 
 from valuegym.agents import references, saved
-from valuegym.envs import checks
+from valuegym.envs import checks, extras
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.cli.arguments import add_command, add_data, add_plugin, add_settings, positive
+from valuegym.leaderboards.cli.naming import experiment_of
 from valuegym.leaderboards.experiments import Experiment
 from valuegym.leaderboards.records.fingerprint import provenance
 from valuegym.leaderboards.records.record import write_atomically
@@ -26,7 +28,7 @@ from valuegym.leaderboards.training import KeptTraining, Observer, learn, prepar
 __all__ = ["PICTURES", "add_commands", "frames", "render", "train"]
 
 KEEP = 60.0  # seconds between two states of a training that are kept
-PICTURES = (".gif", ".png", ".webp")  # formats of moving pictures that Pillow writes
+PICTURES = (".gif", ".png", ".webp", ".mp4")  # formats of moving pictures; Pillow writes all but the last
 
 
 def add_commands(commands: Any) -> None:
@@ -83,20 +85,29 @@ yourself to begin again. Agents that learn quickly keep nothing, and begin again
         commands,
         "render",
         _render,
-        "play one evaluation episode of an experiment and write it as a moving picture",
-        "valuegym render --agent saved:vagram.safetensors --experiment control/pendulum --output pendulum.gif",
+        "play one evaluation episode of an experiment or an environment and write it as a moving picture",
+        "valuegym render Pendulum --agent oracle --out pendulum.gif",
+        "valuegym render --agent saved:vagram.safetensors --experiment control/pendulum --output pendulum.mp4",
         "valuegym render --agent oracle --experiment preference/delivery --episode 3 --output delivery.gif",
     )
-    _add_agent(sub, references.KINDS + "; one that is not trained yet is trained first, as a run does")
+    sub.add_argument(
+        "environment",
+        nargs="?",
+        metavar="ENV",
+        help="id of an environment, in place of an experiment; agents train as on its track, if it has one",
+    )
+    _add_agent(sub, references.KINDS + "; one that is not trained yet is trained first, as a run does", required=False)
     sub.add_argument("--episode", type=int, default=0, metavar="K", help="evaluation episode, from 0 (default: 0)")
     sub.add_argument("--steps", type=positive, default=500, metavar="N", help="at most so many (default: 500)")
-    sub.add_argument("--output", required=True, metavar="FILE", help=f"name that ends with {', '.join(PICTURES)}")
+    sub.add_argument(
+        "--output", "--out", required=True, metavar="FILE", help=f"name that ends with {', '.join(PICTURES)}"
+    )
 
 
-def _add_agent(sub: argparse.ArgumentParser, kinds: str) -> None:
+def _add_agent(sub: argparse.ArgumentParser, kinds: str, required: bool = True) -> None:
     """Add the arguments that say what plays where."""
     sub.add_argument("--agent", required=True, metavar="NAME", help=kinds)
-    sub.add_argument("--experiment", required=True, metavar="ID", help="see `valuegym list`, or FILE.py:NAME")
+    sub.add_argument("--experiment", required=required, metavar="ID", help="see `valuegym list`, or FILE.py:NAME")
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="of the run (default: 0)")
     add_settings(sub)
     add_data(sub)
@@ -265,7 +276,7 @@ def frames(
 
 def render(
     agent: str,
-    experiment: str,
+    experiment: str | Experiment,
     output: str,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
@@ -278,28 +289,52 @@ def render(
     Raises:
         ValueError: for an unknown agent or experiment, settings that it does not take, no such episode, or a name that
             ends otherwise than those of moving pictures.
-        ImportError: Pillow is not installed.
+        ImportError: Pillow is not installed or, for .mp4, moviepy.
         OSError: the file cannot be written.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(f"Pictures need Pillow: pip install 'valuegym[site]' ({error}).") from error
     path = Path(output).expanduser()
     checks.choice("the ending of output", path.suffix, PICTURES)
-    [name] = experiments.resolve([experiment])
-    what = experiments.find(name)
+    encode = _video if path.suffix == ".mp4" else _images
+    encode(np.zeros((1, 2, 2, 3), np.uint8), 1.0, path.suffix)  # what is missing shows before the work and not after it
+    if isinstance(experiment, Experiment):
+        what = experiment
+    else:
+        [name] = experiments.resolve([experiment])
+        what = experiments.find(name)
     with progress(what.timesteps, f"{agent} on {what.id}, seed {seed}") as observer, executors.limited_threads():
         player, _ = prepare(agent, what, seed, data, settings, (observer,))
         _check_place(path, overwrite=True)
         learn(player, what.timesteps)
         pictures, per_second = frames(player, what, seed, episode, steps, data)
+    write_atomically(path, encode(pictures, per_second, path.suffix))
+    return path
+
+
+def _images(pictures: Any, per_second: float, suffix: str) -> bytes:
+    """Return a moving picture in one of Pillow's formats."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(f"Pictures need Pillow: {extras.hint('site')} ({error}).") from error
     first, *rest = map(Image.fromarray, pictures)
     stream = io.BytesIO()
     moving: dict[str, Any] = {"save_all": True, "append_images": rest, "duration": 1000 / per_second, "loop": 0}
-    first.save(stream, path.suffix[1:], **moving)
-    write_atomically(path, stream.getvalue())
-    return path
+    first.save(stream, suffix[1:], **moving)
+    return stream.getvalue()
+
+
+def _video(pictures: Any, per_second: float, suffix: str) -> bytes:
+    """Return a film."""
+    try:
+        from moviepy import ImageSequenceClip
+    except ImportError as error:
+        raise ImportError(f"Films need moviepy: {extras.hint('video')} ({error}).") from error
+    if len(pictures) == 1:
+        return b""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"film{suffix}"
+        ImageSequenceClip(list(pictures), fps=per_second).write_videofile(str(file), logger=None)
+        return file.read_bytes()
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -323,6 +358,7 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _render(args: argparse.Namespace) -> None:
-    print(
-        render(args.agent, args.experiment, args.output, args.seed, dict(args.set), args.episode, args.steps, args.data)
-    )
+    if (args.environment is None) == (args.experiment is None):
+        raise ValueError("Say what is played: the id of an environment, or --experiment ID.")
+    what = args.experiment if args.environment is None else experiment_of(args.environment)
+    print(render(args.agent, what, args.output, args.seed, dict(args.set), args.episode, args.steps, args.data))

@@ -31,7 +31,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from valuegym.agents import AGENTS
-from valuegym.envs import ENVS, THIRD_PARTY
+from valuegym.envs import ENVS, THIRD_PARTY, extras
 from valuegym.leaderboards.experiments import EXPERIMENTS
 from valuegym.leaderboards.records.record import write_atomically
 from valuegym.leaderboards.site import plots
@@ -120,7 +120,7 @@ def write_site(
     except ModuleNotFoundError as error:
         if error.name != "PIL":
             raise
-        raise ImportError('The site needs pillow for its pictures: pip install "valuegym[site]".') from error
+        raise ImportError(f"The site needs pillow for its pictures: {extras.hint('site')}.") from error
     target = Path(folder)
     for name, content in files.items():  # the first page comes last, so that it never points at what is not there yet
         write_atomically(target / name, content)
@@ -276,7 +276,7 @@ def _runs(agent: str, rows: Sequence[tuple[Board, Row]]) -> list[str]:
     tracks = [board.experiment for board, _ in rows if board.experiment in EXPERIMENTS]
     extra = AGENTS[agent].extra
     return [
-        *([f'pip install "valuegym[{extra}]"'] if extra else []),
+        *([f'pip install -e ".[{extra}]"'] if extra else []),
         *(f"valuegym run --agent {agent} --experiment {track} --results again" for track in tracks),
         "valuegym score again",
     ]

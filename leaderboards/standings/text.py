@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -29,15 +30,16 @@ __all__ = [
 WIDTH = 110  # columns of a terminal that a table may take
 
 
-def render_text(scores: Sequence[Score]) -> str:
-    """Return the boards as text for a terminal, at most WIDTH columns wide.
+def render_text(scores: Sequence[Score], width: int = WIDTH) -> str:
+    """Return the boards as text for a terminal, at most so many columns wide.
 
-    Where one line per agent would be too wide the intervals go under the points, and where even that is too wide the
-    middle evaluation points are left out, with a line that says so.
+    Where one line per agent would be too wide the intervals go under the points; where even that is too wide names of
+    agents are cut, and then the middle evaluation points are left out, with a line that says so.
     """
     found = boards(scores)
-    limits = [line for text in limits_of(found) for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
-    return "\n\n".join([*map(_terminal, found), *(["\n".join(limits)] if limits else [])]) or "No scores yet."
+    limits = [line for text in limits_of(found) for line in textwrap.wrap(text, width, subsequent_indent="  ")]
+    tables = [_terminal(board, width) for board in found]
+    return "\n\n".join([*tables, *(["\n".join(limits)] if limits else [])]) or "No scores yet."
 
 
 def render_markdown(scores: Sequence[Score]) -> str:
@@ -92,8 +94,13 @@ def _headings(points: Sequence[int]) -> list[str]:
     return ["score"] if list(points) == [0] else [heading(r, i == 0) for i, r in enumerate(points)]
 
 
-def _lines(board: Board, points: Sequence[int], stacked: bool, longest: int) -> list[list[list[str]]]:
-    """Cells by row and line: [row][line][column]; the heading is row 0, names are cut to their `longest` length."""
+def _lines(
+    board: Board, points: Sequence[int], stacked: bool, longest: int, brief: bool = False
+) -> list[list[list[str]]]:
+    """Cells by row and line: [row][line][column]; the heading is row 0, names are cut to their `longest` length.
+
+    `brief` leaves of a status what stands before a comma or colon.
+    """
     lines = [[["#", "agent", *_headings(points), "seeds", "status"]]]
     columns = [[row.at(point) for row in board.rows] for point in points]
     lengths = [max((len(interval_text(e)) for e in column), default=0) for column in columns]
@@ -104,38 +111,42 @@ def _lines(board: Board, points: Sequence[int], stacked: bool, longest: int) -> 
         name = row.score.agent if len(row.score.agent) <= longest else row.score.agent[: longest - 1] + "…"
         star = "*" if row in starred(board) else ""
         status = "ref" if row.score.role == "reference" else row.status
+        if brief:
+            status = re.split(r"[,:]", status, maxsplit=1)[0]
         lines.append([[str(row.rank or ""), name + star, *estimates, str(len(row.score.seeds)), status]])
         if stacked:
             lines[-1].append(["", "", *intervals, "", ""])
     return lines
 
 
-def _layout(board: Board) -> tuple[list[list[list[str]]], list[int], int]:
+def _layout(board: Board, width: int) -> tuple[list[list[list[str]]], list[int], int]:
     """Cells, column widths and how many evaluation points had to be left out for the table to fit."""
     points = list(board.evaluation_points)
-    for stacked in (False, True):
-        while True:
-            cells = _lines(board, points, stacked, longest=24)
+    tries = [(False, 24, False), (True, 24, False)]  # intervals below, letters of names, short statuses
+    tries += [] if width >= WIDTH else [(True, 24, True), (True, 16, True)]
+    while True:
+        for stacked, longest, brief in tries:
+            cells = _lines(board, points, stacked, longest, brief)
             widths = [max(len(line[c]) for row in cells for line in row) for c in range(len(cells[0][0]))]
-            if sum(widths) + 2 * (len(widths) - 1) <= WIDTH:
+            fits = sum(widths) + 2 * (len(widths) - 1) <= width
+            if fits or (len(points) <= (2 if width >= WIDTH else 1) and (stacked, longest, brief) == tries[-1]):
                 return cells, widths, len(board.evaluation_points) - len(points)
-            if not stacked or len(points) <= 2:
-                break
-            del points[len(points) // 2]
-    return cells, widths, len(board.evaluation_points) - len(points)
+        del points[len(points) // 2 if len(points) > 2 else 0]
 
 
-def _terminal(board: Board) -> str:
-    cells, widths, left_out = _layout(board)
+def _terminal(board: Board, width: int) -> str:
+    cells, widths, left_out = _layout(board, width)
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
     blocks = ["\n".join(_justify(line, widths) for line in row) for row in cells]
-    table, rows = [board.title, rule, blocks[0], rule], iter(blocks[1:])
+    title = "\n".join(textwrap.wrap(board.title, width, subsequent_indent="  "))
+    table, rows = [title, rule, blocks[0], rule], iter(blocks[1:])
     for name, members in board.divisions:
-        table += [f"── {DIVISIONS[name]}", *itertools.islice(rows, len(members))]
+        heading = textwrap.shorten(f"── {DIVISIONS[name]}", width, placeholder="…")
+        table += [heading, *itertools.islice(rows, len(members))]
     if board.agents and board.references:
         table.append("╌" * len(rule))
     table += [*rows, rule]
-    notes = [line for note in footnotes(board, left_out) for line in textwrap.wrap(note, max(WIDTH, 20))]
+    notes = [line for note in footnotes(board, left_out) for line in textwrap.wrap(note, width)]
     return "\n".join(table + notes)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from valuegym._version import __version__
+from valuegym.envs import extras
 from valuegym.leaderboards.tracking.log import FINISH_TIMEOUT, INIT_TIMEOUT, child_environment, shortened, start_run
 
 __all__ = ["Curve", "log_curve"]
@@ -74,7 +75,7 @@ def log_curve(
         raise ValueError(f"mode is {mode!r}, expected 'offline' or 'online'.")
     spec = importlib.util.find_spec("wandb")
     if spec is None or spec.origin is None:
-        raise ImportError('Tracking needs wandb, which is not installed: pip install "valuegym[tracking]".')
+        raise ImportError(f"Tracking needs wandb, which is not installed: {extras.hint('tracking')}.")
     folder = Path(directory).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     request: dict[str, Any] = {"name": name, "tags": [f"valuegym-{__version__}"], "config": dict(config), "mode": mode}

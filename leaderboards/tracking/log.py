@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from valuegym._version import __version__
+from valuegym.envs import extras
 from valuegym.envs.functional import load
 from valuegym.leaderboards.records.record import Record, write_atomically
 from valuegym.leaderboards.records.submission import open_submission
@@ -162,7 +163,7 @@ def in_child(
     """
     spec = importlib.util.find_spec("wandb")
     if spec is None or spec.origin is None:  # a plain folder called wandb, full of runs, has no origin
-        raise ImportError('Tracking needs wandb, which is not installed: pip install "valuegym[tracking]".')
+        raise ImportError(f"Tracking needs wandb, which is not installed: {extras.hint('tracking')}.")
     command = "import sys; from valuegym.leaderboards.tracking.log import _child; _child(sys.argv[1])"
     try:
         finished = subprocess.run(

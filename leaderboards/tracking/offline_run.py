@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from valuegym.envs import extras
+
 __all__ = ["fragments", "framed", "read_offline", "relocate"]
 
 HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
@@ -135,7 +137,7 @@ def _parse(payload: bytes) -> Any:
     try:
         messages = importlib.import_module("wandb.proto.wandb_internal_pb2")
     except ImportError as error:
-        raise ImportError('Reading a wandb run needs wandb: pip install "valuegym[tracking]".') from error
+        raise ImportError(f"Reading a wandb run needs wandb: {extras.hint('tracking')}.") from error
     record = messages.Record()
     record.ParseFromString(payload)
     return record

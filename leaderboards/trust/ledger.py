@@ -107,6 +107,10 @@ class Ledger:
     entries: list[LedgerEntry] = field(default_factory=list)
     open: LedgerEntry | None = None  # the open period
     nonces: dict[int, str] = field(default_factory=dict)  # period -> its nonce, once revealed
+    _accepted: dict[str, int] = field(default_factory=dict)  # submission -> the verdict that accepted it
+    _sealed: dict[int, int] = field(default_factory=dict)  # commitment -> the same
+    _attempts: dict[int, list[LedgerEntry]] = field(default_factory=dict)  # commitment -> attempts at running it
+    _ran: dict[int, int] = field(default_factory=dict)  # commitment -> the verdict on running it
 
     @property
     def id(self) -> str:
@@ -168,7 +172,7 @@ class Ledger:
 
     def attempts(self, commitment: int) -> list[LedgerEntry]:
         """Return the attempts at running a commitment's agent."""
-        return [entry for entry in self.of("attempt") if entry.body["commitment"] == commitment]
+        return list(self._attempts.get(commitment, ()))
 
     def check_attempt(self, commitment: int) -> None:
         """Check that the board may begin to run a commitment's agent.
@@ -181,16 +185,9 @@ class Ledger:
             period not in self.nonces,
             f"the nonce of period {period} is revealed, so nothing can be executed on its seeds any more.",
         )
-        tries = self.attempts(commitment)
-        for verdict in self.of("verdict"):
-            _require(
-                verdict.body["attempt"] not in [entry.index for entry in tries],
-                f"entry {verdict.index} is the one verdict on running commitment {commitment}.",
-            )
-            _require(
-                bool(verdict.body["reason"]) or verdict.body["commitment"] != commitment,
-                f"entry {verdict.index} is the one submission of commitment {commitment}.",
-            )
+        tries, ran, sealed = self.attempts(commitment), self._ran.get(commitment), self._sealed.get(commitment)
+        _require(ran is None, f"entry {ran} is the one verdict on running commitment {commitment}.")
+        _require(sealed is None, f"entry {sealed} is the one submission of commitment {commitment}.")
         _require(
             len(tries) < MAX_ATTEMPTS,
             f"commitment {commitment} was tried {len(tries)} times, and every attempt was interrupted.",
@@ -252,6 +249,7 @@ class Ledger:
             self.check_attempt(entry.body["commitment"])
         except LedgerError as error:
             raise LedgerError(f"{where}: {error}") from None
+        self._attempts.setdefault(entry.body["commitment"], []).append(entry)
 
     def _reveal(self, where: str, entry: LedgerEntry) -> None:
         body = entry.body
@@ -269,13 +267,19 @@ class Ledger:
     def _verdict(self, where: str, entry: LedgerEntry) -> None:
         body = entry.body
         _require(_is_digest(body["submission"]), f"{where}: the submission's digest is not a SHA-256.")
-        commitment = self._attempted(where, body["attempt"])
-        if body["reason"]:
-            return
+        ran = self._attempted(where, body["attempt"])
+        if not body["reason"]:
+            self._accept(where, entry, ran)
+        if ran >= 0:
+            self._ran[ran] = entry.index
+
+    def _accept(self, where: str, entry: LedgerEntry, ran: int) -> None:
+        """Check a verdict that accepts something, of running the commitment number `ran`, -1 for none."""
+        body = entry.body
         _require(body["tier"] in TIERS, f"{where}: there is no tier {printable(body['tier'])}.")
         sealed = body["tier"] in ("committed", "executed")
         _require((body["commitment"] >= 0) == sealed, f"{where}: tier {body['tier']} and its commitment do not fit.")
-        _require((commitment >= 0) == (body["tier"] == "executed"), f"{where}: only an attempt makes a score executed.")
+        _require((ran >= 0) == (body["tier"] == "executed"), f"{where}: only an attempt makes a score executed.")
         if sealed:
             fixed = self.commitment(body["commitment"]).body
             _require(fixed["agent"] == body["agent"], f"{where}: the commitment is that of {fixed['agent']!r}.")
@@ -283,16 +287,14 @@ class Ledger:
                 sorted(body["plays"]) == fixed["tracks"],
                 f"{where}: the commitment is for {', '.join(fixed['tracks'])}, no more and no less.",
             )
-            _require(commitment in (-1, body["commitment"]), f"{where}: the attempt is that of another commitment.")
-        for other in self.accepted():
-            _require(
-                other.body["submission"] != body["submission"],
-                f"{where}: this submission was accepted before, in entry {other.index}.",
-            )
-            _require(
-                not sealed or other.body["commitment"] != body["commitment"],
-                f"{where}: entry {other.index} is the one submission of this commitment.",
-            )
+            _require(ran in (-1, body["commitment"]), f"{where}: the attempt is that of another commitment.")
+        before = self._accepted.get(body["submission"])
+        _require(before is None, f"{where}: this submission was accepted before, in entry {before}.")
+        before = self._sealed.get(body["commitment"])
+        _require(before is None, f"{where}: entry {before} is the one submission of this commitment.")
+        self._accepted[body["submission"]] = entry.index
+        if sealed:
+            self._sealed[body["commitment"]] = entry.index
 
     def _attempted(self, where: str, attempt: int) -> int:
         """Return the commitment of an attempt that has no verdict and whose nonce is secret, -1 without an attempt."""
@@ -305,10 +307,8 @@ class Ledger:
             self.commitment(commitment).body["period"] not in self.nonces,
             f"{where}: the nonce was revealed before the verdict on what the board ran.",
         )
-        tries = {entry.index for entry in self.attempts(commitment)}
         _require(
-            all(entry.body["attempt"] not in tries for entry in self.of("verdict")),
-            f"{where}: there is a verdict on running commitment {commitment} already.",
+            commitment not in self._ran, f"{where}: there is a verdict on running commitment {commitment} already."
         )
         return commitment
 

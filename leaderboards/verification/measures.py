@@ -59,15 +59,21 @@ def collect_measures(records: Iterable[Record]) -> dict[str, dict[str, dict[str,
     }
 
 
-def measures_text(measures: dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]]) -> str:
-    """Return one table per experiment: a line for each measure, a column for each agent, means over all episodes."""
+def measures_text(measures: dict[str, dict[str, dict[str, np.ndarray[Any, Any]]]], width: int = 10**6) -> str:
+    """Return one table per experiment: a line for each measure, a column for each agent, means over all episodes.
+
+    Where the agents are too many for so many columns of text, the others follow below.
+    """
     blocks = []
     for experiment, agents in measures.items():
         names = list(next(iter(agents.values())))
         first = max(map(len, names)) + 2
-        lines = [experiment, " " * first + "".join(agent[: WIDTH - 1].rjust(WIDTH) for agent in agents)]
-        for name in names:
-            values = (found[name].mean() for found in agents.values())
-            lines.append(name.ljust(first) + "".join(f"{value:{WIDTH}.3g}" for value in values))
-        blocks.append("\n".join(lines))
+        each = max(1, (width - first) // WIDTH)
+        for start in range(0, len(agents), each):
+            shown = dict(list(agents.items())[start : start + each])
+            lines = [experiment, " " * first + "".join(agent[: WIDTH - 1].rjust(WIDTH) for agent in shown)]
+            for name in names:
+                values = (found[name].mean() for found in shown.values())
+                lines.append(name.ljust(first) + "".join(f"{value:{WIDTH}.3g}" for value in values))
+            blocks.append("\n".join(lines))
     return "\n\n".join(blocks) if blocks else "No record is of an environment that has measures."

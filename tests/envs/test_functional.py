@@ -545,8 +545,8 @@ def test_wrong_box_actions(action: Any, said: str) -> None:
 def test_wrong_construction() -> None:
     with pytest.raises(ValueError, match="num_envs is 0; expected an integer from 1"):
         FunctionalVectorEnv(core("Walk"), num_envs=0)
-    with pytest.raises(ValueError, match=r"'human'.*'ansi', 'rgb_array'"):
-        FunctionalEnv(core("Walk"), render_mode="human")
+    with pytest.raises(ValueError, match=r"'film'.*'ansi', 'rgb_array', 'human'"):
+        FunctionalEnv(core("Walk"), render_mode="film")
     with pytest.raises(ValueError, match=r"'human'.*'ansi', 'rgb_array'"):
         FunctionalVectorEnv(core("Walk"), render_mode="human")
     with pytest.raises(TypeError, match="unexpected keyword argument"):

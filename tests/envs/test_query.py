@@ -42,7 +42,7 @@ class BanditTasks:
     def observation(self, layout: np.ndarray) -> dict[str, np.ndarray]:
         return {"names": layout.copy()}
 
-    def render(self, mode: str, layout: np.ndarray, pair: Segment, caption: str) -> Any:
+    def render(self, mode: str, layout: np.ndarray, pair: Segment, caption: str, answer: int) -> Any:
         first, second = layout[pair.actions[:, 0]]
         return f"{first} or {second}; {caption}"
 

@@ -243,11 +243,11 @@ def test_a_blocked_move_points_at_what_blocks_it():
     bumps = [delivery.rgb(BOARD, (4, 4), [(4, 4), (4, 4)], [action]) for action in range(4)]
     assert len({bump.tobytes() for bump in bumps}) == 4
     assert (4, 4) in cells_that_differ(still, bumps[0]) <= {(4, 4), (3, 4)}
-    assert board_of(bumps[0])[int(4.165 * SIZE), int(4.5 * SIZE)].tolist() == list(YELLOW)
+    assert board_of(bumps[0])[int(4.13 * SIZE), int(4.63 * SIZE)].tolist() == list(YELLOW)
     corner = board_of(
         delivery.rgb(BOARD, (0, 0), [(0, 0), (0, 0)], [2])
     )  # nothing is drawn beyond the edge of the board
-    assert corner[int(0.5 * SIZE), int(0.165 * SIZE)].tolist() == list(YELLOW)
+    assert corner[int(0.37 * SIZE), int(0.13 * SIZE)].tolist() == list(YELLOW)
     moved = delivery.rgb(BOARD, (4, 4), [(5, 4), (4, 4)], [0])
     assert (moved != delivery.rgb(BOARD, (4, 4), [(4, 4), (4, 4)], [0])).any()
 

@@ -350,7 +350,7 @@ def test_unknown_executors_are_named() -> None:
 
 @pytest.mark.skipif(has_ray, reason="Ray is installed")
 def test_without_ray_the_message_names_the_extra() -> None:
-    with pytest.raises(ImportError, match=r"pip install 'valuegym\[ray\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*ray"):
         parallel_map(math.sqrt, [1], 1, "x", "ray")
 
 

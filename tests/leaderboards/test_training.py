@@ -202,7 +202,7 @@ def test_the_episode_that_is_shown_is_that_of_the_record(capsys: pytest.CaptureF
         with Image.open(f"a{ending}") as image:
             assert image.n_frames == 4 and image.size == pictures.shape[2:0:-1]
     for words, message in (
-        (("--output", "a.mp4"), "ending of output is '.mp4'"),
+        (("--output", "a.mpg"), "ending of output is '.mpg'"),
         (("--output", "a.gif", "--episode", "2"), "episode is 2; expected an integer from 0 to 1"),
     ):
         status, _, err = commanded(capsys, "render", "--agent", "oracle", "--experiment", TRACK.id, *words)

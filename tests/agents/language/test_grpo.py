@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_said(wrong: dict[str, Any], sentence: str) -> None
 def test_a_missing_trl_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trl", None)
     if sys.version_info >= (3, 11):
-        with pytest.raises(ImportError, match=r"GRPO needs TRL: pip install 'valuegym\[trl\]'"):
+        with pytest.raises(ImportError, match=r"GRPO needs TRL: pip install .*trl"):
             improve(None, None, MAKE)  # type: ignore[arg-type]
     monkeypatch.setattr(grpo.sys, "version_info", (3, 10, 4))
     with pytest.raises(ImportError, match=r"GRPO needs Python 3\.11 or newer"):

@@ -155,7 +155,7 @@ def test_rewards_are_not_put_into_words() -> None:
 @pytest.mark.parametrize(("name", "call"), [("datasets", exports.to_datasets), ("minari", exports.to_minari)])
 def test_what_to_install_is_said(name: str, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ModuleNotFoundError, match=rf"{name} is needed .*: pip install 'valuegym\[{name}\]'"):
+    with pytest.raises(ModuleNotFoundError, match=rf"{name} is needed .*: pip install .*{name}"):
         call(made(), *(["valuegym/test-v0"] if name == "minari" else []))
 
 

@@ -20,6 +20,7 @@ import pytest
 
 from valuegym import __version__, envs
 from valuegym.agents import AGENTS, AgentEntry
+from valuegym.envs import extras
 from valuegym.envs.feedback import data, importers
 from valuegym.envs.preference import annotators, datasets, delivery, human_data
 from valuegym.envs.preference.reward_inference import RewardInference
@@ -48,6 +49,7 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def small_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(experiments.EXPERIMENTS, TINY.id, TINY)
+    monkeypatch.setenv("COLUMNS", "110")  # whatever the terminal is
     monkeypatch.delenv(datasets.VARIABLE, raising=False)
 
 
@@ -140,7 +142,7 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert (stop.value.code, errors) == (0, "")
     assert output.startswith("usage: valuegym")
     assert all(re.search(rf"^    {words[0]}\b", output, re.M) for words in COMMANDS)
-    assert len({words[0] for words in COMMANDS}) == 20
+    assert len({words[0] for words in COMMANDS}) == 23
 
 
 def test_a_start_loads_no_optional_package() -> None:
@@ -163,7 +165,6 @@ def test_the_version_is_the_packages(valuegym: Command, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["fly"],
         ["run"],
         ["run", "--experiment", "test/tiny", "--seed", "x"],
@@ -283,7 +284,7 @@ def test_a_board_without_plots_says_what_to_install(valuegym: Command, monkeypat
     monkeypatch.setitem(sys.modules, "valuegym.leaderboards.site.pages", None)
     valuegym("run", "--experiment", "test/tiny", "--agent", "oracle")
     status, output, _ = valuegym("leaderboard", "--track", "off")
-    assert status == 0 and "pip install 'valuegym[site]'" in output
+    assert status == 0 and extras.hint("site") in output
 
 
 def test_a_board_of_lies_is_none(valuegym: Command) -> None:
@@ -337,7 +338,7 @@ def test_data_check_reproduces_what_was_published(
     status, output, errors = valuegym("data", "check", "human-delivery", "--data", data_folder)
     assert (status, errors) == (0, "")
     rows = [line.split() for line in output.splitlines()]
-    assert rows[0][:3] == ["condition", "pairs", "mismatches"] and rows[-1] == ["all", "8169", "0"]
+    assert rows[0][:3] == ["condition", "pairs", "wrong"] and rows[-1] == ["all", "8169", "0"]
     assert [row[0] for row in rows[1:-1]] == list(datasets.CONDITIONS) and all(row[2] == "0" for row in rows[1:])
     monkeypatch.setenv(datasets.VARIABLE, str(data_folder))
     assert valuegym("data", "check", "human-delivery") == (0, output, "")
@@ -424,7 +425,7 @@ def test_a_missing_extra_is_one_line(valuegym: Command, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     monkeypatch.delitem(sys.modules, "valuegym.agents.ppo", raising=False)
     wrong = failed(valuegym("run", "--experiment", "preference/delivery", "--agent", "ppo", "--seed", 0), 1)
-    assert "pip install 'valuegym[agents]'" in wrong
+    assert extras.hint("agents") in wrong
     assert not Path("results").exists()
 
 
@@ -492,7 +493,7 @@ def test_scores_of_forged_records_are_a_table_or_one_line(valuegym: Command, edi
 
 
 def test_an_interruption_says_how_to_go_on(valuegym: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt() -> str:
+    def interrupt(width: int) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(play, "list_all", interrupt)
@@ -607,7 +608,7 @@ def test_pairs_are_exported_to_libraries(
     give = ("data", "export", tmp_path / "set", "--to", to, "--output", where)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, to, None)
-        assert f"pip install 'valuegym[{to}]'" in failed(valuegym(*give))
+        assert extras.hint(to) in failed(valuegym(*give))
     pytest.importorskip(to, reason=f"{to} is not installed")
     status, output, _ = valuegym(*give)
     assert (status, output) == (0, f"{where} written: 1 pairs.\n") and len(list(tmp_path.iterdir())) == 2

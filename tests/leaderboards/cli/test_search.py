@@ -18,6 +18,7 @@ import pytest
 
 from valuegym.agents import AGENTS, make, references
 from valuegym.agents.search_spaces import SPACES, Space, check_space
+from valuegym.envs import extras
 from valuegym.leaderboards import executors, experiments
 from valuegym.leaderboards.cli import search, tune
 from valuegym.leaderboards.cli.main import main
@@ -236,7 +237,7 @@ def test_it_says_what_is_missing_or_wrong(capsys: pytest.CaptureFixture[str], mo
         assert message in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["tune", "--agent", "moving_average", "--experiment", TRACK.id, "--output", "a.jsonl"]) == 2
-    assert "A search needs Optuna: pip install 'valuegym[search]'" in capsys.readouterr().err
+    assert f"A search needs Optuna: {extras.hint('search')}" in capsys.readouterr().err
 
 
 # --- with Optuna ---

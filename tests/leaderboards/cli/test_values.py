@@ -14,6 +14,7 @@ import pytest
 
 from valuegym.agents.language import causal_lm, model_answers
 from valuegym.agents.language import value_report as report
+from valuegym.envs import extras
 from valuegym.envs.language.item_bank import NAMES, ItemBank
 from valuegym.envs.language.value_probes import answer, change, compare, value_vector
 from valuegym.leaderboards.cli.main import main
@@ -181,7 +182,7 @@ def test_without_transformers_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     assert main(["values", str(models[0]), "--each", "3"]) == 2
-    assert "pip install 'valuegym[text]'" in capsys.readouterr().err
+    assert extras.hint("text") in capsys.readouterr().err
 
 
 def test_old_pythons_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -365,7 +365,7 @@ def test_bad_requests_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(TypeError, match="config cannot be written as JSON"):
         log_scores([make_score()], [], tmp_path, config={"agent": object()})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"valuegym\[tracking\]"):
+    with pytest.raises(ImportError, match=r"pip install .*(tracking|wandb)"):
         log_scores([make_score()], [], tmp_path)
 
 
