@@ -133,7 +133,7 @@ def _layout(board: Board, width: int) -> tuple[list[list[list[str]]], list[int],
     """Cells, column widths and how many evaluation points had to be left out for the table to fit."""
     points = list(board.evaluation_points)
     tries = [(False, 24, False), (True, 24, False)]  # intervals below, letters of names, short statuses
-    tries += [] if width >= WIDTH else [(True, 24, True), (True, 16, True)]
+    tries += [] if width >= WIDTH else [(True, 24, True), (True, 16, True), (True, 12, True)]
     while True:
         for stacked, longest, brief in tries:
             cells = _lines(board, points, stacked, longest, brief)
