@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import numpy.typing as npt
 
 from valuegym.agents import tensors
 
-__all__ = ["EnvLog", "adam_state", "can_resume", "decode", "encode", "load_adam_state", "replay"]
+__all__ = ["EnvLog", "adam_state", "can_resume", "decode", "encode", "fitting", "load_adam_state", "replay"]
 
 FORMAT = 1
 _AS = {"bool": "uint8", "uint32": "int64", "int8": "int32", "int16": "int32", "uint16": "int32", "float16": "float32"}
@@ -117,6 +118,20 @@ def replay(env: gym.Env[Any, Any], log: EnvLog, state: Mapping[str, Any]) -> Non
         same = False
     if not same:
         raise ValueError("the environment did something else when the same actions were played again")
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Turn whatever goes wrong in the block with a state of other settings into one error.
+
+    Raises:
+        ValueError: something did.
+    """
+    wrong = (KeyError, IndexError, AttributeError, AssertionError, RuntimeError, TypeError, ValueError)
+    try:
+        yield
+    except wrong as error:
+        raise ValueError(f"the state does not fit this agent: {' '.join(str(error).split())[:300]}") from None
 
 
 # --- optimisers of torch ---

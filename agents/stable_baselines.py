@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 
 from valuegym.agents.base import TrainingEnv, check_seed, finite_action
-from valuegym.agents.checkpoints import adam_state, load_adam_state
+from valuegym.agents.checkpoints import adam_state, fitting, load_adam_state
 from valuegym.agents.control.finite import all_sound, diverged
 from valuegym.envs import checks
 
@@ -155,7 +155,7 @@ class Watched:
         import torch
 
         modules, variables = self._get_torch_save_params()
-        try:
+        with fitting():
             for name in modules:
                 _load_module_state(_find(self, name), state["modules"][name])
             for name in variables:
@@ -169,8 +169,6 @@ class Watched:
             self.policy.obs_to_tensor(state["observation"])
             if np.shape(state["starts"]) != (1,):
                 raise ValueError(f"starts has shape {np.shape(state['starts'])}")
-        except (KeyError, IndexError, AttributeError, AssertionError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(f"the state does not fit this agent: {' '.join(str(error).split())[:300]}") from None
         for name in _COUNTERS:
             setattr(self, name, state["counters"][name])
         self._last_obs, self._last_episode_starts = state["observation"], state["starts"]

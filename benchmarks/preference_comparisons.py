@@ -1,18 +1,18 @@
 """Reinforcement learning from comparisons, end to end: seconds and true returns, against the package imitation.
 
-    python benchmarks/preference_comparisons.py --records FILE [--seeds 5]
+    python benchmarks/preference_comparisons.py --records FILE [--seeds 5] [--steps 5000]
     python -m venv FOLDER && FOLDER/bin/pip install imitation==1.0.1 'setuptools<81'
     python benchmarks/preference_comparisons.py --records FILE --python FOLDER/bin/python
 
 CartPole of a fixed horizon, as in the package seals: 500 steps, reward 1 while the pole is upright and the cart on the
-track, and nothing ends. PPO of Stable-Baselines3 makes 5,000 steps for a learned reward; 200 comparisons of segments of
-100 steps are answered by a Bradley-Terry annotator of temperature 1. Both sides have the same settings of PPO, reward
-networks of 32 x 32, and one thread; arms are one network with random pairs, and 3 networks that choose among 4 times
-as many. Each side and seed is a process, and sides take turns. Seconds are of the processor and count from the first
-step to the last; imports and the 10 episodes that give the return do not count.
+track, and nothing ends. PPO of Stable-Baselines3 makes 5,000 steps, or `--steps`, for a learned reward; 200 comparisons
+of segments of 100 steps are answered by a Bradley-Terry annotator of temperature 1. Both sides have the same settings
+of PPO, reward networks of 32 x 32, and one thread; arms are one network with random pairs, and 3 networks that choose
+among 4 times as many. Each side and seed is a process, and sides take turns. Seconds are of the processor and count
+from the first step to the last; imports and the 10 episodes that give the return do not count.
 
 imitation plays further steps from which it draws segments, twice the length for each comparison; here segments are
-drawn from PPO's own 5,000 steps. `references` are PPO for the true reward, and its policy before the first step.
+drawn from PPO's own steps. `references` are PPO for the true reward, and its policy before the first step.
 Records that are in the file are not made again.
 """
 
@@ -92,7 +92,7 @@ def true_return(policy: Any) -> float:
     return total / EPISODES
 
 
-def ours(members: int, seed: int) -> tuple[Any, Any, float]:
+def ours(members: int, seed: int, total: int) -> tuple[Any, Any, float]:
     """Return the policy, the environment and the seconds."""
     import torch
 
@@ -112,7 +112,7 @@ def ours(members: int, seed: int) -> tuple[Any, Any, float]:
         Annotator(),
         COMPARISONS,
         segment_length=LENGTH,
-        every=STEPS // (ROUNDS + 2),
+        every=total // (ROUNDS + 2),
         rounds=ROUNDS + 1,
         schedule="hyperbolic",
         horizon=HORIZON,
@@ -133,11 +133,11 @@ def ours(members: int, seed: int) -> tuple[Any, Any, float]:
             return moved
 
     learner = agent(LearnedReward(Fitted(asked), StepReward(model, 2)), seed)
-    [seconds] = _timing.seconds(lambda: learner.learn(STEPS))
+    [seconds] = _timing.seconds(lambda: learner.learn(total))
     return learner, asked, seconds
 
 
-def theirs(members: int, seed: int) -> tuple[Any, Any, float]:
+def theirs(members: int, seed: int, total: int) -> tuple[Any, Any, float]:
     """Return the policy, the environment and the seconds of imitation; runs where it is installed."""
     import torch
     from imitation.algorithms import preference_comparisons as comparisons
@@ -170,28 +170,28 @@ def theirs(members: int, seed: int) -> tuple[Any, Any, float]:
         reward_trainer=trainer(model, loss, rng=rng, batch_size=BATCH, epochs=3),
         fragment_length=LENGTH,
     )
-    [seconds] = _timing.seconds(lambda: algorithm.train(STEPS, COMPARISONS))
+    [seconds] = _timing.seconds(lambda: algorithm.train(total, COMPARISONS))
     return learner, env, seconds
 
 
-def reference(kind: str, seed: int) -> tuple[Any, Any, float]:
+def reference(kind: str, seed: int, total: int) -> tuple[Any, Any, float]:
     """Return PPO's policy for the true reward, or before the first step."""
     env = make()
     learner = agent(env, seed)
-    [seconds] = _timing.seconds(lambda: learner.learn(STEPS if kind == "true reward" else 0))
+    [seconds] = _timing.seconds(lambda: learner.learn(total if kind == "true reward" else 0))
     return learner, env, seconds
 
 
-def one(side: str, arm: str, seed: int) -> dict[str, Any]:
+def one(side: str, arm: str, seed: int, total: int) -> dict[str, Any]:
     """Return the record of a run."""
     began = time.monotonic()
     if side == "references":
-        learner, env, seconds = reference(arm, seed)
+        learner, env, seconds = reference(arm, seed, total)
     else:
-        learner, env, seconds = (ours if side == "valuegym" else theirs)(ARMS[arm], seed)
+        learner, env, seconds = (ours if side == "valuegym" else theirs)(ARMS[arm], seed, total)
     wall, played = time.monotonic() - began, env.unwrapped.played
-    return {"side": side, "arm": arm, "seed": seed, "seconds": round(seconds, 2), "wall": round(wall, 2),
-            "steps": played, "return": round(true_return(learner), 2)}  # fmt: skip
+    return {"side": side, "arm": arm, "seed": seed, "budget": total, "seconds": round(seconds, 2),
+            "wall": round(wall, 2), "steps": played, "return": round(true_return(learner), 2)}  # fmt: skip
 
 
 def main() -> None:
@@ -199,15 +199,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, help="file of JSON lines")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=STEPS, help="of PPO")
     parser.add_argument("--python", help="interpreter of an environment that has imitation")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        side, arm, seed = options.child
-        print(json.dumps(one(side, arm, int(seed))))
+        side, arm, seed, total = options.child
+        print(json.dumps(one(side, arm, int(seed), int(total))))
         return
     lines = options.records.read_text().splitlines() if options.records and options.records.exists() else []
-    records = {(r["side"], r["arm"], r["seed"]): r for r in map(json.loads, lines)}
+    found = [r for r in map(json.loads, lines) if r.get("budget", STEPS) == options.steps]
+    records = {(r["side"], r["arm"], r["seed"]): r for r in found}
     jobs = [("references", arm, seed) for seed in range(options.seeds) for arm in ("true reward", "untrained")]
     sides = ("valuegym", "imitation") if options.python else ("valuegym",)
     jobs += [(side, arm, seed) for arm in ARMS for seed in range(options.seeds) for side in sides]
@@ -215,7 +217,7 @@ def main() -> None:
         if (side, arm, seed) in records:
             continue
         python = options.python if side == "imitation" else sys.executable
-        command = [python, __file__, "--child", side, arm, str(seed)]
+        command = [python, __file__, "--child", side, arm, str(seed), str(options.steps)]
         answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         line = answer.stdout.splitlines()[-1]
         records[side, arm, seed] = json.loads(line)

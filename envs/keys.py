@@ -137,14 +137,24 @@ def secret_key(secret: bytes) -> Key:
     """Return the secret key (1,) of some secret bytes; 16 of them or more leave nothing to search for.
 
     Its draws tell nothing about the bytes or about other draws to whoever cannot compute 2**128 hashes.
+
+    Raises:
+        ValueError: the secret is not of type bytes.
     """
+    if not isinstance(secret, bytes):
+        raise checks.refusal("secret", secret, "bytes")
     return np.frombuffer(bytearray(blake2b(b"valuegym" + secret).digest()[: SECRET.itemsize]), SECRET)
 
 
 def seed_key(seed: int) -> Key:
-    """Return the key (1,) of a seed: the seed itself below 2**64, the secret key of its bytes from SECRET_SEEDS on."""
+    """Return the key (1,) of a seed: the seed itself below 2**64, the secret key of its bytes from SECRET_SEEDS on.
+
+    Raises:
+        ValueError: the seed is no integer of at least 0, or lies between.
+    """
+    seed = checks.integer("seed", seed, 0)
     if seed < SECRET_SEEDS:
-        return np.array([seed], np.uint64)
+        return np.array([checks.integer("seed", seed, 0, 2**64 - 1)], np.uint64)
     return secret_key(seed.to_bytes((seed.bit_length() + 7) // 8, "little"))
 
 

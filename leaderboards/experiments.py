@@ -233,13 +233,13 @@ _HUMAN = [
     )
     for name in datasets.CONDITIONS
 ]
-# People's answers under labels drawn anew in each episode, so that no constant is good; answers run out at about 430 in
+# People's answers under labels redrawn in each episode, so that no constant is good; answers run out at about 430 in
 # the small conditions. Twenty answer sets, of which the shares above the line `goal_only` are taken.
 _RELABELLED = [
     replace(
         track,
         id=track.id.replace("human-", f"{name}-"),
-        about=f"{where}, labels drawn anew; people's answers, {track.about.rpartition(', ')[2]}",
+        about=f"{where}, labels redrawn; people's answers, {track.about.rpartition(', ')[2]}",
         arguments=json.dumps(track.kwargs | {"evaluation_points": (10, 35, 89), "relabel": True, **more}),
         episodes=2,
         agents=tuple(agent for agent in track.agents if agent != "regret_library"),

@@ -202,9 +202,7 @@ def run(
     job = Job(agent, experiment, seed, str(checks.folder("folder", folder)), data, settings=settings)
     path = job.path
     if evaluation is not None:
-        evaluation = [checks.integer("evaluation", seed, 0) for seed in evaluation]
-        if len(evaluation) != what.episodes:
-            raise ValueError(f"evaluation has {len(evaluation)} seeds; {what.id} has {what.episodes} episodes.")
+        evaluation = _evaluation_seeds(evaluation, what)
     if path.is_file() and not checks.flag("overwrite", overwrite):
         return path
     about = references.origin(agent, chosen)
@@ -224,6 +222,18 @@ def run(
     seconds, wall = time.process_time() - began[0], time.monotonic() - began[1]
     add_cost(Path(folder), job.name, experiment, seed, seconds, wall)
     return path
+
+
+def _evaluation_seeds(seeds: Any, what: experiments.Experiment) -> list[int]:
+    """Return a seed for each episode; those of a board have more bits than an integer of numpy's.
+
+    Raises:
+        ValueError: there is not one for each episode, or one is no integer of at least 0.
+    """
+    listed = list(seeds) if isinstance(seeds, (list, tuple, range)) or np.ndim(seeds) == 1 else []
+    if len(listed) != what.episodes or isinstance(seeds, np.ma.MaskedArray):
+        raise checks.refusal("evaluation", seeds, f"{what.episodes} integers of at least 0, one for each episode")
+    return [checks.integer("evaluation", seed, 0) for seed in listed]
 
 
 def play_record(

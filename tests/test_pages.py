@@ -23,7 +23,7 @@ OWN, README = ROOT / "docs" / "own.md", ROOT / "README.md"
 # What the table of each section's last `valuegym leaderboard` or `verify` has to say.
 ROWS = {
     "An agent": r"own_agent\.Damped .* 10  replayed\n",
-    "A trained model": r"own-sac .* 2  replayed, 8 of 10 seeds missing[^$]*sac\.model .* 1  replayed, 9 of 10",
+    "A trained model": r"own-sac .* 2  replayed[^$]*Seeds missing: own-sac 8 of 10, sac\.model 9 of 10\.",
     "A track": r"own_agent\.Damped on own/heavy, 3 records\ntier +replayed",
     "An annotator": r"own/strict[^$]*partial_return .* 3  replayed",
     "An environment": r"^4\n",

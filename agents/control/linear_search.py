@@ -19,7 +19,7 @@ __all__ = ["LinearSearch"]
 
 Floats = npt.NDArray[np.float64]
 SCALES = (0.3, 10.0)  # of drawn weights on observations in units of their deviation, log-uniform
-FRESH = 0.3  # share of candidates that are drawn anew once there is a best one
+FRESH = 0.3  # share of candidates that are redrawn once there is a best one
 SHRINK, GROW, WIDEST = 0.85, 1.3, 0.6  # of steps from the parent, relative to the size of its weights
 
 
@@ -27,7 +27,7 @@ class LinearSearch(BatchAgent):
     """Agent whose action is a clipped linear function of the normalised observation, found by trying.
 
     The first episode is random, and gives mean and deviation of each number of the observation. Then a candidate is
-    played for one episode: drawn anew, or near the best one so far, which it replaces if its discounted return is
+    played for one episode: redrawn, or near the best one so far, which it replaces if its discounted return is
     higher. An episode that the budget cuts off counts for nothing.
 
     Args:
@@ -116,7 +116,7 @@ class LinearSearch(BatchAgent):
             setattr(self, name, checks.reals(name, state[name], value.shape))
 
     def _candidate(self, rng: np.random.Generator, size: float | None) -> Floats:
-        """Draw weights (m, n + 1) anew, or at a distance of this relative size from the best ones."""
+        """Draw new weights (m, n + 1), or some at a distance of this relative size from the best ones."""
         shape = self.weights.shape
         if size is None:
             scale = np.exp(rng.uniform(*np.log(SCALES)))

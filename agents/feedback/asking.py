@@ -28,7 +28,14 @@ import torch
 from valuegym.agents.base import TrainingEnv
 from valuegym.agents.reward_models.bradley_terry import LOSSES, StepReward, fit_pairs, reward_ensemble
 from valuegym.agents.reward_models.fitting import MAX_LR, FitSettings
-from valuegym.agents.reward_models.pairs import feedback_pairs
+from valuegym.agents.reward_models.pairs import (
+    INPUTS,
+    Pairs,
+    distinct_steps,
+    feedback_pairs,
+    join_pairs,
+    step_inputs,
+)
 from valuegym.agents.reward_models.queries import SELECTIONS, Selector
 from valuegym.envs import checks, plugins
 from valuegym.envs.feedback.annotators import BPREF, Annotator, Noiseless, as_annotator, bpref
@@ -41,7 +48,6 @@ from valuegym.envs.feedback.wrapper import PreferenceFeedback
 
 __all__ = [
     "ANNOTATORS",
-    "NO_STATE",
     "REWARDS",
     "Absorbing",
     "Asking",
@@ -55,7 +61,6 @@ Array = npt.NDArray[Any]
 
 GROUP = "valuegym.annotators"  # of plug-ins
 REWARDS = ("learned", "true", "constant")
-NO_STATE = "a training that asks keeps its queries, answers and experience nowhere, so that it cannot be resumed"
 LARGEST_SCALE = 1e6
 NEVER = 10**15  # steps, after which nobody asks
 SMALLEST = 1e-6  # deviation of rewards below which a model is taken to be constant
@@ -101,14 +106,16 @@ class Asking:
     Attributes:
         annotator: who answers, as in `annotator_of`; it sees the true reward.
         budget: queries in all.
-        every: steps between rounds of queries, the first of which comes after so many; after the end of an episode,
-            `segment_length - 1` more are counted.
+        every: steps between rounds of queries, the first of which comes after so many.
+        waits_count: whether the steps of waiting after the end of an episode count in `every`.
         rounds: of queries.
         schedule: how the budget is spread over rounds, a name in `SCHEDULES`.
         segment_length: steps of a segment.
         horizon: steps after which episodes of training are truncated; None for the environment's own limit alone.
         select: which of the candidates are asked about, a name in `SELECTIONS`.
         candidates: pairs drawn for each that is asked about.
+        memory: records of experience, a step each, of which the newest are kept to draw pairs from.
+        inputs: what the models see of a step, a name in `INPUTS`; "action_next" is the action and where it led.
         members: reward models of the ensemble.
         width: units of their hidden layers.
         depth: number of their hidden layers.
@@ -129,12 +136,15 @@ class Asking:
     annotator: Any = "noiseless"
     budget: int = 500
     every: int = 500
+    waits_count: bool = True
     rounds: int = 10
     schedule: str = "constant"
     segment_length: int = 25
     horizon: int | None = None
     select: str = "uniform"
     candidates: int = 10
+    memory: int = 100_000
+    inputs: str = "state_action"
     members: int = 3
     width: int = 32
     depth: int = 2
@@ -154,6 +164,7 @@ class Asking:
         for name in ("fit_steps", "fit_batch"):
             checks.integer(name, getattr(self, name), 1, 2**20)
         checks.integer("depth", self.depth, 0, 64)
+        checks.integer("memory", self.memory, 2 * (self.segment_length + 1), 2**31)
         if self.horizon is not None:
             checks.integer("horizon", self.horizon, 1)
         checks.real("fit_rate", self.fit_rate, high=MAX_LR, above=0)
@@ -162,12 +173,14 @@ class Asking:
         for name, known in (
             ("schedule", SCHEDULES),
             ("select", SELECTIONS),
+            ("inputs", INPUTS),
             ("loss", LOSSES),
             ("aggregation", AGGREGATIONS),
             ("transform", TRANSFORMS),
             ("reward", REWARDS),
         ):
             checks.choice(name, getattr(self, name), known)
+        checks.flag("waits_count", self.waits_count)
         annotator_of(self.annotator)
 
     @classmethod
@@ -244,13 +257,18 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._discrete = int(space.n) if isinstance(space, gym.spaces.Discrete) else None
         self._idle = np.zeros(space.shape or (), space.dtype)  # of waiting, where no action moves anything
         self._generator = torch.Generator().manual_seed(seed)
-        inputs = self._inner.flag + 1 + (self._discrete or self._idle.size)
+        state, action = self._inner.flag + 1, self._discrete or self._idle.size
+        inputs = sum(action if part == "action" else state for part in INPUTS[s.inputs])
         self.model = reward_ensemble(inputs, self._generator, s.members, s.width, s.depth)
-        self._step_reward = StepReward(self.model, self._discrete)
+        self._flag = self._inner.flag if s.inputs == "state_action" else -1  # the number of the input that says "waits"
+        self._step_reward = StepReward(self.model, self._discrete, s.inputs)
+        self.followed: list[Any] | None = None  # observations after steps, of an agent that does not keep them
         self._zero, self._unit = np.zeros((s.members, 1)), np.ones((s.members, 1))
         self._transform: Callable[[Any], Array] = lambda rewards: rewards
         self._ground = 0.0  # the transform of the absorbing state's reward
+        self._pairs: list[Pairs] = []  # one of all answers, none before the first
         uniform = s.select == "uniform"
+        self._selector = None if uniform else Selector(s.select, self._generator, self.model, inputs=self._inputs)
         self.preferences = PreferenceFeedback(
             self._inner,
             annotator_of(s.annotator),
@@ -260,8 +278,9 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
             rounds=min(s.rounds, s.budget),
             schedule=s.schedule,
             fixed_horizon=False,  # nothing ends but in the absorbing state
-            select=None if uniform else Selector(s.select, self._generator, self.model, self._discrete),
+            select=self._selector,
             candidates=s.candidates,
+            memory=s.memory,
             seed=seed,
         )
         super().__init__(self.preferences)
@@ -285,52 +304,110 @@ class AskingEnv(gym.Wrapper[Any, Any, Any, Any]):
         """
         truncated, info = self._move(action)
         over = self._inner.over
+        self.preferences.counts = self.settings.waits_count
         while over and not truncated:
             truncated, _ = self._move(self._idle)
+        self.preferences.counts = True
+        if self.followed is not None:
+            self.followed.append(self._inner.observation)
         reward = self.settings.scale * self._inner.reward if self.settings.reward == "true" else 0.0
         return self._inner.observation, reward, over, truncated and not over, info
 
     def _move(self, action: Any) -> tuple[bool, dict[str, Any]]:
         """Take one step, also of waiting, and fit the models if it ends a round."""
         _, _, _, truncated, info = self.env.step(action)
-        if info.pop("preferences", None) is not None:
-            self._fit(self.preferences.feedback())
+        new = info.pop("preferences", None)
+        if new is not None:
+            self._fit(new)
         return truncated, info
 
-    def _fit(self, feedback: Feedback | None) -> None:
-        """Fit the models to all answers, and set zero and unit of their rewards.
-
-        Comparisons of segments of one length determine neither. The unit is the deviation over the steps asked about;
-        the zero is the reward of the absorbing state, whose value then is 0, as that of a terminal state, or the mean
-        where no episode has ended.
-        """
-        assert feedback is not None  # a round has been answered
+    def _fit(self, new: Feedback) -> None:
+        """Fit the models to all answers, new ones among them."""
         s = self.settings
-        pairs = feedback_pairs(feedback, self._discrete)
-        self.answers = len(feedback)
+        self._add(new)
         settings = FitSettings(s.fit_steps, s.fit_batch, s.fit_rate, s.weight_decay)
-        fit_pairs(self.model, pairs, settings, self._generator, s.loss)
+        fit_pairs(self.model, self._pairs[0], settings, self._generator, s.loss)
+        self._measure(self._pairs[0])
+        self.fits += 1
+
+    def _add(self, new: Feedback) -> None:
+        """Put new answers to those that models are fitted to."""
+        self._pairs = [join_pairs([*self._pairs, feedback_pairs(new, inputs=self._inputs)])]
+        self.answers += len(new)
+
+    def _measure(self, pairs: Pairs) -> None:
+        """Set zero, unit and transform of the rewards from those of answered pairs.
+
+        Comparisons of segments of one length determine neither zero nor unit. The unit is the deviation over the steps
+        asked about; the zero is the reward of the absorbing state, whose value then is 0, as that of a terminal state,
+        or the mean where no episode has ended.
+        """
+        inputs, index = distinct_steps(pairs.inputs[pairs.mask > 0])
         with torch.no_grad():
-            found = self.model.rewards(pairs.inputs[None]).double()
-            waits = (pairs.inputs[..., self._inner.flag] > 0) & (pairs.mask > 0)
-            steps = found[:, pairs.mask > 0].numpy()
+            steps = self.model.rewards(inputs[None]).double()[:, index].numpy()
+        waits = (inputs[:, self._flag] > 0)[index].numpy()
         self._unit = steps.std(1, keepdims=True)
         self._unit[self._unit < SMALLEST] = 1.0
-        self._zero = (found[:, waits].numpy() if waits.any() else steps).mean(1, keepdims=True)
-        self._transform = fit_transform(s.transform, self._aggregated(steps))
+        self._zero = (steps[:, waits] if waits.any() else steps).mean(1, keepdims=True)
+        self._transform = fit_transform(self.settings.transform, self._aggregated(steps))
         self._ground = float(self._transform(np.zeros(1))[0]) if waits.any() else 0.0
-        self.fits += 1
+
+    def state(self) -> dict[str, Any]:
+        """Return all that queries and rewards depend on besides the environment: a tree of arrays and numbers.
+
+        Raises:
+            ValueError: the annotator answers later, so that answers may be on their way.
+        """
+        return {
+            "preferences": self.preferences.state(),
+            "episode": self._inner.state(),
+            "model": self.model.state_dict(),
+            "random": self._generator.get_state(),
+            "chosen": [] if self._selector is None else self._selector.chosen,
+            "fits": self.fits,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned; the environment has to be where it was.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: it is of other settings or another environment.
+        """
+        self.preferences.restore(state["preferences"])
+        self._inner.restore(state["episode"])
+        self.model.load_state_dict({name: torch.as_tensor(value) for name, value in state["model"].items()})
+        self._generator.set_state(torch.as_tensor(state["random"]))
+        if self._selector is not None:
+            self._selector.chosen = [torch.as_tensor(part) for part in state["chosen"]]
+        self.fits = int(state["fits"])
+        self._pairs, self.answers = [], 0
+        feedback = self.preferences.feedback()
+        if feedback is not None:
+            self._add(feedback)
+            self._measure(self._pairs[0])
+
+    def _inputs(self, observations: Array, actions: Array) -> Array:
+        """Return the inputs (N, L, ...) of the models from segments; all steps of waiting are the same."""
+        after = observations[:, 1:]
+        waits = after[..., self._inner.flag, None] > 0
+        before = np.where(waits, after, observations[:, :-1])
+        return step_inputs(before, actions, self._discrete, self.settings.inputs, after)
 
     def _aggregated(self, rewards: Array) -> Array:
         """Return one reward (N,) of the members' (E, N), each in its own unit."""
         return AGGREGATIONS[self.settings.aggregation]((rewards - self._zero) / self._unit, 1.0)
 
-    def rewards(self, observations: Array, actions: Array) -> Array:
-        """Return learned rewards (N,) of observations (N, ...) and actions (N, ...); 0 before the first answers."""
-        if not self.fits or not len(actions):
-            return np.zeros(len(actions))
-        flat = np.concatenate([observations.reshape(len(actions), self._inner.flag), np.zeros((len(actions), 1))], 1)
-        found = self._transform(self._aggregated(self._step_reward(flat, actions))) - self._ground
+    def rewards(self, observations: Array, actions: Array, following: Array) -> Array:
+        """Return learned rewards (N,) of observations (N, ...), actions (N, ...) and the observations that followed.
+
+        They are 0 before the first answers.
+        """
+        n = len(actions)
+        if not self.fits or not n:
+            return np.zeros(n)
+        zero = np.zeros((n, 1))  # no step of an agent waits
+        before, after = (np.concatenate([np.reshape(x, (n, -1)), zero], 1) for x in (observations, following))
+        found = self._transform(self._aggregated(self._step_reward(before, actions, after))) - self._ground
         return self.settings.scale * found
 
 
@@ -338,7 +415,8 @@ class Absorbing(gym.Wrapper[Any, Any, Any, Any]):
     """An environment whose episodes end in an absorbing state, in which every step has reward 0.
 
     Observations are flat, (D + 1,), with a last number that is 0; in the absorbing state, all others are 0 and it is 1.
-    The state is left after `waits` steps, so that segments of one step more, which begin before, are complete.
+    It follows the last state of the episode, which is seen before. It is left after `waits` steps, so that segments of
+    one step more, which begin before, are complete.
 
     Source: Kostrikov et al. (2019), "Discriminator-actor-critic".
 
@@ -372,16 +450,29 @@ class Absorbing(gym.Wrapper[Any, Any, Any, Any]):
         """Take one step of the environment, or of waiting."""
         if self.over:
             self._left -= 1
-            return self._flat(), 0.0, False, self._left == 0, {}
+            return self._flat(True), 0.0, False, self._left == 0, {}
         self.observation, reward, self.over, truncated, info = self.env.step(action)
         self.reward = float(reward)
         self._t += 1
         truncated |= self._t == self._horizon
         return self._flat(), self.reward, False, self._left == 0 if self.over else truncated, info
 
-    def _flat(self) -> Array:
+    def state(self) -> dict[str, Any]:
+        """Return where the episode stands."""
+        return {
+            "observation": self.observation,
+            "reward": self.reward,
+            "counters": [bool(self.over), self._left, self._t],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.observation, self.reward = state["observation"], float(state["reward"])
+        self.over, self._left, self._t = state["counters"]
+
+    def _flat(self, absorbed: bool = False) -> Array:
         found = np.zeros(self.flag + 1, np.float32)
-        if self.over:
+        if absorbed:
             found[-1] = 1.0
         else:
             found[:-1] = np.reshape(self.observation, -1)

@@ -9,6 +9,7 @@ Sources: Christiano et al. (2017), "Deep reinforcement learning from human prefe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -16,8 +17,9 @@ import numpy as np
 import torch
 from stable_baselines3.common.utils import obs_as_tensor
 
+from valuegym.agents import checkpoints
 from valuegym.agents.base import check_env, check_seed
-from valuegym.agents.feedback.asking import NO_STATE, Asking, AskingEnv, OwnRandomness
+from valuegym.agents.feedback.asking import Asking, AskingEnv, OwnRandomness
 from valuegym.agents.ppo import WatchedPPO
 
 __all__ = ["PreferencePPO", "make"]
@@ -49,6 +51,7 @@ class PreferencePPO(WatchedPPO):
 
     def __init__(self, env: gym.Env[Any, Any], asking: Asking, seed: int = 0, **kwargs: Any) -> None:
         self.asking = AskingEnv(check_env(env), asking, check_seed(seed))
+        self.asking.followed = [] if self.asking.learns else None
         self.randomness = OwnRandomness()
         with self.randomness:
             super().__init__("MlpPolicy", self.asking, seed=seed, **(SETTINGS | kwargs))
@@ -70,9 +73,11 @@ class PreferencePPO(WatchedPPO):
             DivergenceError: a part of the policy is not finite.
         """
         if self.asking.learns:
+            if self.asking.fits:
+                self.label()
+            self.asking.followed = []
             if not self.asking.fits:
                 return
-            self.label()
         super().train()
 
     def label(self) -> None:
@@ -85,19 +90,31 @@ class PreferencePPO(WatchedPPO):
         else:
             actions = actions.astype(np.int64)
         observations = buffer.observations.reshape(steps, *buffer.observations.shape[2:])
-        buffer.rewards += self.asking.rewards(observations, actions).reshape(buffer.rewards.shape)
+        following = np.stack(self.asking.followed or [])
+        buffer.rewards += self.asking.rewards(observations, actions, following).reshape(buffer.rewards.shape)
         last: Any = self._last_obs
         with torch.no_grad():
             values = self.policy.predict_values(obs_as_tensor(last, self.device))
         buffer.compute_returns_and_advantage(values, self._last_episode_starts)
 
     def training_state(self) -> dict[str, Any]:
-        """Raise an error, for queries, answers and experience are not kept.
+        """Return all that learning depends on besides the environment: queries, answers and models, too.
 
         Raises:
-            ValueError: always; a training that was killed begins again.
+            ValueError: the annotator answers later, or settings keep states elsewhere (`Watched.training_state`).
         """
-        raise ValueError(NO_STATE)
+        return super().training_state() | {"asking": self.asking.state()}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Let the next call of `learn` go on from a state, with the same total of steps.
+
+        Raises:
+            ValueError: the state is one of other settings.
+        """
+        with self.randomness:
+            super().resume(state)
+        with checkpoints.fitting():
+            self.asking.restore(state["asking"])
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "asking", "randomness"]

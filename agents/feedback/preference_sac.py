@@ -10,15 +10,18 @@ unsupervised pre-training".
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from valuegym.agents import checkpoints
 from valuegym.agents.base import check_env, check_seed
 from valuegym.agents.control.sac import WatchedSAC
-from valuegym.agents.feedback.asking import NO_STATE, Asking, AskingEnv, OwnRandomness
+from valuegym.agents.feedback.asking import Asking, AskingEnv, OwnRandomness
 from valuegym.envs import checks
 
 __all__ = ["PreferenceSAC", "make", "novelty"]
@@ -111,21 +114,39 @@ class PreferenceSAC(WatchedSAC):
                 self.critic.load_state_dict(self._untrained)
                 self.critic_target.load_state_dict(self._untrained)
                 self._untrained = None
-        observations = buffer.observations[rows, 0]
+        observations, following = buffer.observations[rows, 0], buffer.next_observations[rows, 0]
         if self.pretrain and not self._fits:
             flat = buffer.observations[:size, 0].reshape(size, -1)
             buffer.rewards[rows, 0] = novelty(flat[rows], flat)
             return
         actions = self.policy.unscale_action(buffer.actions[rows, 0])
-        buffer.rewards[rows, 0] = self.asking.rewards(observations, actions)
+        buffer.rewards[rows, 0] = self.asking.rewards(observations, actions, following)
 
     def training_state(self) -> dict[str, Any]:
-        """Raise an error, for queries, answers and experience are not kept.
+        """Return all that learning depends on besides the environment: queries, answers and models, too.
 
         Raises:
-            ValueError: always; a training that was killed begins again.
+            ValueError: the annotator answers later, or settings keep states elsewhere (`Watched.training_state`).
         """
-        raise ValueError(NO_STATE)
+        return super().training_state() | {
+            "asking": self.asking.state(),
+            "labelled": [self._row, self._fits],
+            "untrained": self._untrained,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Let the next call of `learn` go on from a state, with the same total of steps.
+
+        Raises:
+            ValueError: the state is one of other settings.
+        """
+        with self.randomness:
+            super().resume(state)
+        with checkpoints.fitting():
+            self.asking.restore(state["asking"])
+            self._row, self._fits = state["labelled"]
+            before = state["untrained"]
+            self._untrained = before and {name: torch.as_tensor(value) for name, value in before.items()}
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "asking", "randomness", "_untrained"]

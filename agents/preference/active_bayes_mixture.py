@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
+from copy import copy, deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -35,7 +35,8 @@ class MixtureBelief:
     """
 
     def __init__(self, query: Query, seed: int) -> None:
-        self.mdp, self.seed = query.mdp(), checks.integer("seed", seed, 0)
+        self.mdp = deepcopy(query.mdp())  # its arrays are the observation's
+        self.seed = checks.integer("seed", seed, 0)
         self.process = condense(self.mdp)
         self.values = OptimalValues(self.process.mdp)
         self.pairs: list[Segment] = []

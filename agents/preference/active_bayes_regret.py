@@ -160,6 +160,8 @@ class ActiveBayesRegret(BatchAgent):
         belief: Callable[[Query, int], Any] = Belief,
     ) -> None:
         super().__init__(env, seed)
+        if not callable(belief):
+            raise checks.refusal("belief", belief, "a function of a query and a seed")
         self.belief = belief
         core: Any = rules(env)
         if not getattr(core, "active", False) or core.policy:

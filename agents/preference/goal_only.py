@@ -14,7 +14,7 @@ __all__ = ["GoalOnly"]
 
 
 class GoalOnly(Oracle):
-    """Reference that is told which feature is the destination, and its sign, and that everything else is worth nothing.
+    """Reference that is given which feature is the destination, and its sign; all else is worth nothing to it.
 
     The destination is the feature that earns most in one move under the true weights.
 

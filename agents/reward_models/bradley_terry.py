@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from valuegym.agents.reward_models.fitting import FitSettings, RewardNetwork, StepNetwork, fit
-from valuegym.agents.reward_models.pairs import Pairs, step_inputs
+from valuegym.agents.reward_models.pairs import INPUTS, Pairs, distinct_steps, step_inputs
 from valuegym.envs import checks
 
 __all__ = [
@@ -155,11 +155,31 @@ def fit_pairs(
     if standardise:
         model.network.standardise.fit(pairs.inputs, pairs.mask)
     strength = torch.zeros_like(pairs.labels) if pairs.strength is None else pairs.strength
+    taken = len(pairs) if settings.batch is None else min(settings.batch, len(pairs))
+    logits = _logits(model, pairs, taken * pairs.mask[0].numel() // 4)
 
     def losses(rows: Tensor, step: int) -> Tensor:
-        return rule(model(pairs[rows]), pairs.labels[rows], strength[rows]).mean(-1)
+        return rule(logits(rows), pairs.labels[rows], strength[rows]).mean(-1)
 
     return fit("the reward model", model.parameters(), losses, len(pairs), settings, generator, model.members)
+
+
+def _logits(model: RewardEnsemble, pairs: Pairs, few: int) -> Callable[[Tensor], Tensor]:
+    """Return the function from rows (E, B) of pairs to their logits.
+
+    Where there are only a few distinct steps, as in small finite environments, each is evaluated once: a logit is then
+    the sum of their rewards, times how much more often they are in the second segment than in the first.
+    """
+    inside = pairs.mask > 0
+    if model.discount != 1.0 or int(inside.sum()) <= few:
+        return lambda rows: model(pairs[rows])
+    steps, index = distinct_steps(pairs.inputs[inside])
+    if len(steps) > few:
+        return lambda rows: model(pairs[rows])
+    pair, side, _ = inside.nonzero(as_tuple=True)
+    counts = torch.zeros(len(pairs), len(steps), dtype=steps.dtype, device=steps.device)
+    counts.index_put_((pair, index), 2.0 * side.to(steps.dtype) - 1.0, accumulate=True)
+    return lambda rows: (counts[rows] * model.rewards(steps[None])[:, None]).sum(-1)
 
 
 def fit_ratings(model: RewardEnsemble, pairs: Pairs, settings: FitSettings, generator: torch.Generator) -> Tensor:
@@ -201,21 +221,24 @@ def extrapolate(start: RewardEnsemble, end: RewardEnsemble, amount: float) -> Re
 class StepReward:
     """Rewards (E, N) of N transitions as arrays, the form in which wrappers of environments take a learned reward.
 
+    `inputs` are those that the model was fitted to, a name in `pairs.INPUTS`.
+
     Raises:
-        ValueError: `num_actions` is no positive integer.
+        ValueError: `num_actions` is no positive integer, or `inputs` are unknown.
     """
 
-    def __init__(self, model: RewardEnsemble, num_actions: int | None = None) -> None:
-        self.model = model
+    def __init__(self, model: RewardEnsemble, num_actions: int | None = None, inputs: str = "state_action") -> None:
+        self.model, self.inputs = model, checks.choice("inputs", inputs, INPUTS)
         self.num_actions = None if num_actions is None else checks.integer("num_actions", num_actions, 1)
 
     @torch.no_grad()
     def __call__(self, observations: Any, actions: Any, next_observations: Any = None) -> np.ndarray:
-        """Return rewards (E, N) of observations (N, *shape) and actions (N, ...).
+        """Return rewards (E, N) of observations (N, *shape), actions (N, ...) and what followed (N, *shape).
 
         Raises:
             ValueError: as `step_inputs`.
         """
-        inputs = torch.as_tensor(step_inputs(observations, actions, self.num_actions), dtype=torch.float32)
-        rewards: np.ndarray = self.model.rewards(inputs[None]).double().numpy()
+        inputs = step_inputs(observations, actions, self.num_actions, self.inputs, next_observations)
+        steps = torch.as_tensor(inputs, dtype=torch.float32)
+        rewards: np.ndarray = self.model.rewards(steps[None]).double().numpy()
         return rewards

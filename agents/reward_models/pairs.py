@@ -6,8 +6,9 @@ N pairs, L steps, D inputs of a step, E members of an ensemble, U users, n pairs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from torch import Tensor
 from valuegym.envs import checks
 
 __all__ = [
+    "INPUTS",
     "Pairs",
     "UserSets",
     "by_user",
     "check_groups",
+    "distinct_steps",
     "feedback_pairs",
+    "join_pairs",
     "make_pairs",
     "masked_mean",
     "segment_pairs",
@@ -184,16 +188,59 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask[..., None]).sum(-2) / mask.sum(-1, keepdim=True).clamp_min(1)
 
 
-def step_inputs(observations: Any, actions: Any, num_actions: int | None = None) -> np.ndarray:
-    """Return inputs (..., D) of steps: flat observations beside flat actions, these one-hot if `num_actions` is given.
+# What a model sees of a step: the observation before it, the action, and the observation that follows.
+INPUTS: dict[str, tuple[str, ...]] = {
+    "state_action": ("before", "action"),
+    "action_next": ("action", "after"),
+    "state_action_next": ("before", "action", "after"),
+    "next": ("after",),
+}
 
-    `observations` (N, L, *shape) or (N, *shape), or a dictionary of such arrays, in its order; `actions` (N, L) or (N,)
-    if discrete, else (N, L, size) or (N, size). The observation after the last step is not an input: observations
-    (N, L + 1, ...) lose it.
+
+def distinct_steps(steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct rows (U, D) among steps (M, D), and of each step the number of its row (M,)."""
+    numbers = torch.arange(1, steps.shape[1] + 1, device=steps.device, dtype=torch.float64)
+    index = (steps.double() @ numbers.sqrt().sin()).unique(return_inverse=True)[1]
+    rows = steps.new_empty(int(index.max()) + 1, steps.shape[1])
+    rows[index] = steps
+    if torch.equal(rows[index], steps):
+        return rows, index
+    found: tuple[Tensor, Tensor] = steps.unique(dim=0, return_inverse=True)  # two rows had one sum, which is rare
+    return found
+
+
+def join_pairs(parts: Sequence[Pairs]) -> Pairs:
+    """Return the pairs of several parts; columns that a part lacks are left out.
 
     Raises:
-        ValueError: shapes do not match, a value is not finite, or an action is not one of `num_actions`.
+        RuntimeError: shapes do not match.
     """
+    columns: dict[str, Any] = {}
+    for field in fields(Pairs):
+        values = [getattr(part, field.name) for part in parts]
+        columns[field.name] = None if any(value is None for value in values) else torch.cat(values)
+    return Pairs(**columns)
+
+
+def step_inputs(
+    observations: Any,
+    actions: Any,
+    num_actions: int | None = None,
+    inputs: str = "state_action",
+    following: Any = None,
+) -> np.ndarray:
+    """Return inputs (..., D) of steps: by default flat observations beside flat actions.
+
+    `observations` (N, L, *shape) or (N, *shape), or a dictionary of such arrays, in its order; `actions` (N, L) or (N,)
+    if discrete, else (N, L, size) or (N, size), one-hot if `num_actions` is given. `following` are the observations
+    after the steps, in the form of `observations`; where these are (N, L + 1, ...), they hold them. `inputs` is a name
+    in `INPUTS`.
+
+    Raises:
+        ValueError: shapes do not match, a value is not finite, an action is not one of `num_actions`, or there are no
+            following observations and the inputs hold them.
+    """
+    parts = INPUTS[checks.choice("inputs", inputs, INPUTS)]
     if num_actions is None:
         moves = checks.reals("actions", _array(actions))
         if moves.ndim not in (2, 3):
@@ -204,24 +251,35 @@ def step_inputs(observations: Any, actions: Any, num_actions: int | None = None)
         count = checks.integer("num_actions", num_actions, 1)
         moves = np.eye(count)[checks.integers("actions", _array(actions), None, 0, count - 1)]
     steps = moves.shape[:-1]
-    if not isinstance(observations, Mapping):
-        observations = {"": observations}
-    parts = []
-    for key, value in observations.items():
-        name = f"observations[{key!r}]" if key else "observations"
-        states = checks.reals(name, _array(value))
-        if len(steps) == 2 and states.ndim >= 2 and states.shape[1] == steps[1] + 1:
-            states = states[:, :-1]
-        if states.shape[: len(steps)] != steps:
-            raise ValueError(f"{name} has shape {np.shape(value)}; expected {steps} first, as of the actions.")
-        parts.append(states.reshape(*steps, int(np.prod(states.shape[len(steps) :]))))
-    return np.concatenate([*parts, moves], -1)
+    before, after = _flat_states("observations", observations, steps)
+    found = {"before": before, "action": [moves], "after": after}
+    if following is not None:
+        found["after"] = _flat_states("following", following, steps)[0]
+    if "after" in parts and not found["after"]:
+        raise ValueError(f"following is None; expected the observations after the steps for the inputs {inputs!r}.")
+    return np.concatenate([array for part in parts for array in found[part]], -1)
+
+
+def _flat_states(name: str, observations: Any, steps: tuple[int, ...]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return flat observations (*steps, D), a list of those of a dictionary, and those that follow, if they do."""
+    before, after = [], []
+    for key, value in (observations if isinstance(observations, Mapping) else {"": observations}).items():
+        states = checks.reals(f"{name}[{key!r}]" if key else name, _array(value))
+        one_more = len(steps) == 2 and states.ndim >= 2 and states.shape[1] == steps[1] + 1
+        first = states[:, :-1] if one_more else states
+        if first.shape[: len(steps)] != steps:
+            given = f"{name}[{key!r}]" if key else name
+            raise ValueError(f"{given} has shape {np.shape(value)}; expected {steps} first, as of the actions.")
+        size = int(np.prod(first.shape[len(steps) :]))
+        before.append(first.reshape(*steps, size))
+        after += [states[:, 1:].reshape(*steps, size)] if one_more else []
+    return before, after
 
 
 def feedback_pairs(feedback: Any, num_actions: int | None = None, **options: Any) -> Pairs:
     """Return the pairs of a preference wrapper's feedback: `first` and `second` with segments, `answers` to them.
 
-    Strengths and users are left out unless all answered pairs have one. `options` go to `make_pairs`.
+    Strengths and users are left out unless all answered pairs have one. `options` go to `segment_pairs`.
 
     Raises:
         ValueError: as `step_inputs` and `make_pairs`.
@@ -236,18 +294,26 @@ def feedback_pairs(feedback: Any, num_actions: int | None = None, **options: Any
     return segment_pairs(feedback.first, feedback.second, answers.labels, num_actions, **(known | options))
 
 
-def segment_pairs(first: Any, second: Any, labels: Any = None, num_actions: int | None = None, **options: Any) -> Pairs:
+def segment_pairs(
+    first: Any,
+    second: Any,
+    labels: Any = None,
+    num_actions: int | None = None,
+    inputs: Callable[[Any, Any], np.ndarray] | None = None,
+    **options: Any,
+) -> Pairs:
     """Return pairs of segments that have `observations`, `actions` and `lengths`; without labels, all are 0.5.
 
-    `options` go to `make_pairs`.
+    `inputs` is a function of observations (N, L + 1, ...) and actions (N, L, ...) that returns (N, L, D), in place of
+    `step_inputs`. `options` go to `make_pairs`.
 
     Raises:
         ValueError: as `step_inputs` and `make_pairs`.
     """
     known: dict[str, Any] = {}
-    inputs = []
+    of = partial(step_inputs, num_actions=num_actions) if inputs is None else inputs
+    sides = [of(side.observations, side.actions) for side in (first, second)]
     for name, side in (("first_mask", first), ("second_mask", second)):
-        inputs.append(step_inputs(side.observations, side.actions, num_actions))
-        known[name] = np.arange(inputs[-1].shape[1]) < np.asarray(side.lengths)[:, None]
-    answers = np.full(len(inputs[0]), 0.5) if labels is None else labels
-    return make_pairs(inputs[0], inputs[1], answers, **(known | options))
+        known[name] = np.arange(sides[0].shape[1]) < np.asarray(side.lengths)[:, None]
+    answers = np.full(len(sides[0]), 0.5) if labels is None else labels
+    return make_pairs(sides[0], sides[1], answers, **(known | options))

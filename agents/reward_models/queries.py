@@ -166,7 +166,8 @@ class Selector:
     """Choice of pairs by one of SELECTIONS, as the argument `select` of a preference wrapper.
 
     `model` is an ensemble that returns logits (E, N) of pairs and may be fitted between rounds; features of a pair are
-    the mean inputs of its two segments. `k_center` keeps its distance from all pairs that were chosen before.
+    the mean inputs of its two segments. `k_center` keeps its distance from all pairs that were chosen before. `inputs`
+    is as in `segment_pairs`.
 
     Raises:
         ValueError: the name is unknown, the selection uses a model and there is none, or `num_actions` is not positive.
@@ -178,13 +179,15 @@ class Selector:
         generator: torch.Generator,
         model: Callable[[Pairs], Tensor] | None = None,
         num_actions: int | None = None,
+        inputs: Callable[[Any, Any], np.ndarray] | None = None,
     ) -> None:
         self.name = checks.choice("name", name, SELECTIONS)
         if model is None and name.removesuffix("_k_center") in SCORES:
             raise ValueError(f"model is None; the selection {name!r} uses one.")
         self.generator, self.model = generator, model
         self.num_actions = None if num_actions is None else checks.integer("num_actions", num_actions, 1)
-        self._chosen: list[Tensor] = []
+        self.inputs = inputs
+        self.chosen: list[Tensor] = []  # features of the pairs that were chosen
 
     @torch.no_grad()
     def __call__(self, first: Any, second: Any, count: int) -> np.ndarray:
@@ -193,10 +196,10 @@ class Selector:
         Raises:
             ValueError: as `select` and `segment_pairs`.
         """
-        pairs = segment_pairs(first, second, None, self.num_actions)
+        pairs = segment_pairs(first, second, None, self.num_actions, self.inputs)
         features = masked_mean(pairs.inputs, pairs.mask).flatten(1)
         logits = None if self.model is None else self.model(pairs)
-        before = torch.cat(self._chosen) if self._chosen else None
+        before = torch.cat(self.chosen) if self.chosen else None
         rows = select(self.name, count, self.generator, logits, features, before)
-        self._chosen.append(features[rows])
+        self.chosen.append(features[rows])
         return rows.numpy()

@@ -75,7 +75,7 @@ class Parameters:
         checks.fields(self, RANGES)
         object.__setattr__(self, "distractors", checks.integer("distractors", self.distractors, 0, MOST))
         seed = checks.integer("map_seed", self.map_seed, 0)
-        if seed < keys.SECRET_SEEDS:  # else it was drawn with a secret key
+        if not keys.SECRET_SEEDS <= seed < 2 * keys.SECRET_SEEDS:  # else it was drawn with a secret key
             checks.integer("map_seed", seed, 0, 2**63 - 1)
         object.__setattr__(self, "map_seed", seed)
         object.__setattr__(self, "rotated", checks.flag("rotated", self.rotated))

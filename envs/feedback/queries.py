@@ -7,7 +7,7 @@ them without a loop over steps or pairs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -200,6 +200,40 @@ class Experience:
     def finish(self, rows: Array) -> None:
         """Note that the episodes of some rows have ended."""
         self._episodes[self._current[rows], _OVER] = 1
+
+    def state(self) -> dict[str, Any]:
+        """Return all that was kept, as arrays and dictionaries of them."""
+        used = min(int(self._count.max()), self.memory)
+        return {
+            "observations": each(lambda ring: ring[:, :used], self._observations),
+            "actions": self._actions[:, :used],
+            "rewards": self._rewards[:, :used],
+            "ends": self._ends[:, :used],
+            "count": self._count,
+            "episodes": self._episodes[: self._entries],
+            "current": self._current,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Keep what `state` returned, in place of everything else.
+
+        Raises:
+            ValueError: it is of other spaces, rows or memory.
+        """
+        pairs = [(self._actions, state["actions"]), (self._rewards, state["rewards"]), (self._ends, state["ends"])]
+        if isinstance(self._observations, dict):
+            pairs += [(ring, state["observations"][name]) for name, ring in self._observations.items()]
+        else:
+            pairs.append((self._observations, state["observations"]))
+        used = min(int(np.max(state["count"])), self.memory)
+        for ring, kept in pairs:
+            if np.shape(kept) != (len(ring), used, *ring.shape[2:]):
+                raise ValueError(f"experience has shape {np.shape(kept)}, and there is room for {ring.shape}")
+            ring[:, :used] = kept
+        self._count, self._current = np.array(state["count"]), np.array(state["current"])
+        self._entries = len(state["episodes"])
+        self._episodes = np.zeros((max(2 * self.rows, self._entries), 5), np.int64)
+        self._episodes[: self._entries] = state["episodes"]
 
     def _starts(self, length: int) -> tuple[Array, Array, Array, Array]:
         """Return where segments may start, by episode: row, number of the first start, of the last record, starts.

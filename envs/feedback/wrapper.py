@@ -19,8 +19,9 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from valuegym.envs import checks
+from valuegym.envs.feedback import data
 from valuegym.envs.feedback.annotators import answers_later, as_annotator
-from valuegym.envs.feedback.answers import Feedback, join
+from valuegym.envs.feedback.answers import Answers, Feedback, join
 from valuegym.envs.feedback.batches import Transitions, add_axis, put, take
 from valuegym.envs.feedback.learned_reward import LearnedReward, LearnedRewardVector
 from valuegym.envs.feedback.queries import Experience, queries_per_round
@@ -85,11 +86,13 @@ class _Queries:
         self.lengths[rows] += 1
         self.steps += len(rows)
 
-    def add_one(self, action: Any, reward: float, observation: Any, terminated: bool, waits: bool) -> None:
+    def add_one(
+        self, action: Any, reward: float, observation: Any, terminated: bool, waits: bool, counts: bool
+    ) -> None:
         self.experience.add_one(action, reward, observation, terminated, waits)
         self.returns[0] += reward
         self.lengths[0] += 1
-        self.steps += 1
+        self.steps += counts
 
     def finish(self, rows: Array) -> None:
         self.experience.finish(rows)
@@ -145,6 +148,43 @@ class _Queries:
             return None
         self.parts = [join(self.parts)]
         return self.parts[0] if true else self.parts[0].hidden(*SECRET, terminated=self.terminations)
+
+    def state(self) -> dict[str, Any]:
+        """Return experience, answers, and where the rounds stand.
+
+        Raises:
+            ValueError: the annotator answers later, so that answers may be on their way.
+        """
+        if answers_later(self.annotator):
+            raise ValueError("an annotator that answers later keeps its queries elsewhere")
+        found = self.feedback(True)
+        return {
+            "experience": self.experience.state(),
+            "answered": None if found is None else data.arrays_of(found.first, found.second, found.answers),
+            "counters": [self.steps, self.round, self.pending],
+            "episode": [self.returns, self.lengths],
+            "recent": list(self.recent),
+            "random": None if self.rng is None else self.rng.bit_generator.state,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.experience.restore(state["experience"])
+        self.parts = [] if state["answered"] is None else [Feedback(*_answered(state["answered"]))]
+        self.steps, self.round, self.pending = state["counters"]
+        self.returns, self.lengths = (np.array(part) for part in state["episode"])
+        self.recent.clear()
+        self.recent.extend((value, steps) for value, steps in state["recent"])
+        if state["random"] is not None:
+            self.rng = np.random.default_rng()
+            self.rng.bit_generator.state = state["random"]
+
+
+def _answered(arrays: Mapping[str, Array]) -> tuple[Segments, Segments, Answers]:
+    first, second, answers = data.from_arrays(arrays)
+    if answers is None:
+        raise ValueError("the pairs have no answers")
+    return first, second, answers
 
 
 def _horizon(env: Any, fixed: bool, horizon: int | None, length: int) -> int:
@@ -254,6 +294,7 @@ class PreferenceFeedback(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstr
         )
         self._horizon = _horizon(env, fixed_horizon, horizon, segment_length)
         self._info_keys = tuple(info_keys)
+        self.counts = True  # whether steps count towards the next round
         self._last: Any = None
         self._absorbed, self._t = False, 0
 
@@ -279,7 +320,7 @@ class PreferenceFeedback(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstr
         else:
             observation, given, terminated, truncated, info = self.env.step(action)
             reward = float(given)
-        self._queries.add_one(action, reward, observation, terminated, self._absorbed)
+        self._queries.add_one(action, reward, observation, terminated, self._absorbed, self.counts)
         self._last, self._t = observation, self._t + 1
         if self._horizon:
             self._absorbed |= terminated or truncated
@@ -302,6 +343,28 @@ class PreferenceFeedback(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstr
     def true_feedback(self) -> Feedback | None:
         """Return all answered pairs so far with the true rewards and probabilities: for scoring, not for agents."""
         return self._queries.feedback(True)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that further queries and answers depend on besides the environment: a tree of arrays and numbers.
+
+        Raises:
+            ValueError: the annotator answers later.
+        """
+        return {
+            "queries": self._queries.state(),
+            "last": self._last,
+            "episode": [bool(self._absorbed), self._t],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned; the environment has to be where it was.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is of another environment or other settings.
+        """
+        self._queries.restore(state["queries"])
+        self._last = state["last"]
+        self._absorbed, self._t = state["episode"]
 
 
 _ROW = np.zeros(1, np.int64)

@@ -35,7 +35,7 @@ class DeliveryTasks:
     Args:
         boards: where boards and weights come from.
         risky: whether sheep cells win or lose by chance, as in `RiskyDelivery-v0`.
-        relabel: whether labels are drawn anew; None for random boards only.
+        relabel: whether labels are redrawn; None for random boards only.
     """
 
     discount = delivery.DISCOUNT

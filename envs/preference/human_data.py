@@ -72,6 +72,8 @@ PUBLISHED = (  # the names of the published conditions, which are known by hash 
     "Question-Control",
     "Pr-Question",
     "Regret-Question",
+    "Trained-Control",
+    "Regret-Trained",
 )
 LOW_POWER = 0.95  # below this probability of noticing reversed labels `write` warns
 _BY_CARD = "the file that its card lists"

@@ -56,7 +56,7 @@ class RewardInference(QueryCore):
     | `data` | str or None | None | | folder of stored answers and boards; None: the variable VALUEGYM_DATA |
     | `size` | two ints or None | None | cells | height and width of random boards, 2 to 128; None: drawn |
 
-    | `relabel` | bool or None | None | | whether roles, order and signs are drawn anew; None: on random boards |
+    | `relabel` | bool or None | None | | whether roles, order and signs are redrawn; None: on random boards |
     | `unseen` | int | 0 | maps | random boards of the split on which weights are scored instead; 0 to 1,000 |
 
     Simulated annotators compare in units of reward ("regret" and "partial-return": Bradley-Terry at temperature 1; the

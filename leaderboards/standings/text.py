@@ -75,6 +75,8 @@ def footnotes(board: Board, left_out: int = 0, ranks: bool = True) -> list[str]:
     found = [f"{row.score.agent} {span(*row.ranks)}" for row in board.agents if row.ranks]
     if any(row.division == "incomplete" for row in board.agents):
         notes.append("Who lacks seeds has no rank; the ranks of the others are those that they have without it.")
+        lacking = (f"{row.score.agent} {row.missing.partition(' seeds')[0]}" for row in board.agents if row.missing)
+        notes.append(f"Seeds missing: {', '.join(lacking)}.")
     if ranks and len(found) > 1:
         notes.append(f"Ranks in each division, with 95% confidence for all of it together: {', '.join(found)}.")
     notes += [note] if (note := power_note(board)) else []
@@ -131,13 +133,13 @@ def _layout(board: Board, width: int) -> tuple[list[list[list[str]]], list[int],
     """Cells, column widths and how many evaluation points had to be left out for the table to fit."""
     points = list(board.evaluation_points)
     tries = [(False, 24, False), (True, 24, False)]  # intervals below, letters of names, short statuses
-    tries += [] if width >= WIDTH else [(True, 24, True), (True, 16, True)]
+    tries += [] if width >= WIDTH else [(True, 24, True), (True, 16, True), (True, 12, True)]
     while True:
         for stacked, longest, brief in tries:
             cells = _lines(board, points, stacked, longest, brief)
             widths = [max(len(line[c]) for row in cells for line in row) for c in range(len(cells[0][0]))]
             fits = sum(widths) + 2 * (len(widths) - 1) <= width
-            if fits or (len(points) <= (2 if width >= WIDTH else 1) and (stacked, longest, brief) == tries[-1]):
+            if fits or (len(points) <= (2 if width >= WIDTH else 0) and (stacked, longest, brief) == tries[-1]):
                 return cells, widths, len(board.evaluation_points) - len(points)
         del points[len(points) // 2 if len(points) > 2 else 0]
 

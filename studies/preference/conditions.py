@@ -101,7 +101,7 @@ def pages(records: Records, options: Options) -> Mapping[str, str]:
         + f"; on {MAPS} maps never seen "
         + ", ".join(f"{value[1]:.3f}" for value in lines.values())
         + ". So a score near 1 shows little more than that the destination was found; tracks `relabelled-...` and "
-        "`unseen-...` draw labels anew in every episode, where learners keep their scores and constants lose theirs.",
+        "`unseen-...` redraw labels in every episode, where learners keep their scores and constants lose theirs.",
     ]
     for place, title in enumerate(PLACES):
         body = []

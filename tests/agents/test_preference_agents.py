@@ -15,11 +15,11 @@ pytest.importorskip("stable_baselines3")
 
 import torch
 
-from valuegym.agents import make
+from valuegym.agents import checkpoints, make
 from valuegym.agents.base import TrainingEnv
 from valuegym.agents.feedback import preference_sac
 from valuegym.agents.feedback.asking import ANNOTATORS, Absorbing, Asking, AskingEnv, annotator_of, at_random
-from valuegym.agents.reward_models.pairs import feedback_pairs
+from valuegym.agents.reward_models.pairs import INPUTS, feedback_pairs
 from valuegym.envs.feedback.wrapper import PreferenceFeedback
 
 PENDULUM, CARTPOLE = "valuegym/Pendulum-v0", "CartPole-v1"
@@ -65,8 +65,9 @@ def test_an_episode_ends_in_the_absorbing_state() -> None:
     alive = int(sum(rewards))
     assert rewards == [1.0] * alive + [0.0] * 3 and ends == [False] * (alive + 2) + [True]
     absorbed = [0.0] * 4 + [1.0]
-    assert [row.tolist() == absorbed for row in seen] == [False] * (alive - 1) + [True] * 4
-    assert abs(env.observation[2]) > 0.2, "the environment's own last observation is kept"
+    assert [row.tolist() == absorbed for row in seen] == [False] * alive + [True] * 3
+    np.testing.assert_array_equal(seen[alive - 1], [*env.observation, 0])
+    assert abs(env.observation[2]) > 0.2, "the environment's own last observation is seen and kept"
 
 
 def test_segments_do_not_tell_when_episodes_end() -> None:
@@ -119,7 +120,7 @@ def played(id: str = CARTPOLE, steps: int = 400, **settings: Any) -> AskingEnv:
 
 def test_the_absorbing_state_is_the_zero_and_a_deviation_the_unit() -> None:
     env = played(budget=30, fit_steps=60, scale=3.0)
-    pairs = feedback_pairs(env.preferences.feedback(), 2)
+    pairs = feedback_pairs(env.preferences.feedback(), inputs=env._inputs)
     with torch.no_grad():
         found = env.model.rewards(pairs.inputs[None]).double().numpy()
     units = (found - env._zero[..., None, None]) / env._unit[..., None, None]
@@ -127,7 +128,7 @@ def test_the_absorbing_state_is_the_zero_and_a_deviation_the_unit() -> None:
     assert waits.any() and np.abs(units[:, waits]).max() < 1e-5
     np.testing.assert_allclose(units.reshape(2, -1).std(1), 1, rtol=1e-6)
     alive = pairs.inputs.numpy()[~waits]
-    learned = env.rewards(alive[:, :4], alive[:, 5:].argmax(1))
+    learned = env.rewards(alive[:, :4], alive[:, 5:].argmax(1), alive[:, :4])
     np.testing.assert_allclose(learned, 3 * units[:, ~waits].mean(0), rtol=1e-5)
     assert learned.mean() > 1.5, "to be alive is better than not, which nothing but the answers says"
 
@@ -135,22 +136,22 @@ def test_the_absorbing_state_is_the_zero_and_a_deviation_the_unit() -> None:
 def test_a_transform_moves_the_zero_with_the_absorbing_state() -> None:
     plain, other = played(budget=20), played(budget=20, transform="z_score")
     x, a = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32), np.arange(9) % 2
-    ratio = other.rewards(x, a) / plain.rewards(x, a)
+    ratio = other.rewards(x, a, x) / plain.rewards(x, a, x)
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-5)
 
 
 def test_where_no_episode_ends_the_mean_is_the_zero() -> None:
     env = played(PENDULUM, budget=20)
-    pairs = feedback_pairs(env.preferences.feedback())
+    pairs = feedback_pairs(env.preferences.feedback(), inputs=env._inputs)
     inputs = pairs.inputs.numpy().reshape(-1, 5)
-    learned = env.rewards(inputs[:, :3], inputs[:, 4:])
+    learned = env.rewards(inputs[:, :3], inputs[:, 4:], inputs[:, :3])
     assert abs(learned.mean()) < 1e-5 and 0.1 < learned.std() <= 1 + 1e-6  # members agree in part
 
 
 def test_before_the_first_answers_there_is_no_reward() -> None:
     env = played(steps=20)
     assert env.fits == env.answers == 0
-    np.testing.assert_array_equal(env.rewards(np.ones((3, 4)), np.zeros(3, np.int64)), 0)
+    np.testing.assert_array_equal(env.rewards(np.ones((3, 4)), np.zeros(3, np.int64), np.ones((3, 4))), 0)
 
 
 def test_the_budget_is_spent_in_rounds() -> None:
@@ -159,9 +160,24 @@ def test_the_budget_is_spent_in_rounds() -> None:
         assert (env.fits, env.answers) == (2, 8)
 
 
+def test_steps_of_waiting_count_or_not() -> None:
+    """Three rounds are over after as many steps of the agent as were asked for, or after fewer."""
+    played_steps = {}
+    for waits_count in (True, False):
+        env = AskingEnv(gym.make(CARTPOLE), Asking(**(ASKING | {"every": 50, "waits_count": waits_count})), seed=1)
+        env.reset(seed=0)
+        env.action_space.seed(0)
+        played_steps[waits_count] = 0
+        while env.fits < 2:
+            played_steps[waits_count] += 1
+            if any(env.step(env.action_space.sample())[2:4]):
+                env.reset()
+    assert played_steps[True] < played_steps[False] == 100
+
+
 def test_labels_that_are_all_the_same_leave_a_finite_reward() -> None:
     env = played(annotator=lambda first, second: np.full(len(first), 0.5), fit_steps=50)
-    assert np.isfinite(env.rewards(np.ones((3, 4)), np.zeros(3, np.int64))).all()
+    assert np.isfinite(env.rewards(np.ones((3, 4)), np.zeros(3, np.int64), np.ones((3, 4)))).all()
 
 
 @pytest.mark.parametrize("transform", ["z_score", "clip", "min_max", "lsc", "par", "win_rate", "centred"])
@@ -169,8 +185,9 @@ def test_labels_that_are_all_the_same_leave_a_finite_reward() -> None:
 def test_transforms_and_aggregations_are_applied(transform: str, aggregation: str) -> None:
     plain, other = played(PENDULUM), played(PENDULUM, transform=transform, aggregation=aggregation)
     x, a = np.random.default_rng(0).standard_normal((2, 9, 3)).astype(np.float32)
-    found = other.rewards(x, a[:, :1])
-    assert found.shape == (9,) and np.isfinite(found).all() and not np.array_equal(found, plain.rewards(x, a[:, :1]))
+    found = other.rewards(x, a[:, :1], x)
+    assert found.shape == (9,) and np.isfinite(found).all()
+    assert not np.array_equal(found, plain.rewards(x, a[:, :1], x))
 
 
 # --- agents ---
@@ -183,7 +200,8 @@ def test_the_whole_replay_buffer_has_the_rewards_of_the_newest_models(buffer_siz
     n = min(150, buffer_size)
     assert agent.asking.fits == 2 and (buffer.full or buffer.pos == n)
     agent.label()
-    learned = agent.asking.rewards(buffer.observations[:n, 0], agent.policy.unscale_action(buffer.actions[:n, 0]))
+    actions = agent.policy.unscale_action(buffer.actions[:n, 0])
+    learned = agent.asking.rewards(buffer.observations[:n, 0], actions, buffer.next_observations[:n, 0])
     np.testing.assert_allclose(buffer.rewards[:n, 0], learned, rtol=1e-5, atol=1e-6)
     assert learned.std() > 0
 
@@ -198,10 +216,19 @@ def test_actions_in_the_buffer_are_compared_as_the_environment_gets_them() -> No
 
 
 def test_rollouts_have_learned_rewards_and_the_values_that_follow_from_them() -> None:
-    agent = ppo(scale=0.5, horizon=None).learn(128)
+    after: list[Any] = []
+
+    class Watched(gym.Wrapper[Any, Any, Any, Any]):
+        def step(self, action: Any) -> Any:
+            moved = self.env.step(action)
+            after.append(np.array(moved[0]))
+            return moved
+
+    agent = ppo(Watched(gym.make(CARTPOLE)), scale=0.5, horizon=None, inputs="action_next").learn(128)
     buffer = agent.rollout_buffer
     observations = buffer.observations.reshape(64, 4)
-    learned = agent.asking.rewards(observations, buffer.actions.reshape(64).astype(np.int64))
+    actions, following = buffer.actions.reshape(64).astype(np.int64), np.array(after[-64:])
+    learned = agent.asking.rewards(observations, actions, following)
     np.testing.assert_allclose(buffer.rewards.reshape(64), learned, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(buffer.returns, buffer.advantages + buffer.values, rtol=1e-6, atol=1e-6)
     starts = buffer.episode_starts.reshape(64)
@@ -305,10 +332,67 @@ def test_spaces_that_fit_no_reward_model_are_refused() -> None:
         sac(gym.make(CARTPOLE))
 
 
-def test_a_training_says_that_it_cannot_be_resumed() -> None:
-    for agent in (ppo(), sac()):
-        with pytest.raises(ValueError, match="cannot be resumed"):
-            agent.training_state()
+@pytest.mark.parametrize("inputs", sorted(INPUTS))
+def test_models_see_what_is_said(inputs: str) -> None:
+    """Steps of waiting are all the same, and other inputs are those of the transition."""
+    env = played(inputs=inputs, budget=30)
+    found = env.preferences.feedback()
+    seen = found.first.observations
+    x = env._inputs(seen, found.first.actions)
+    waits = seen[:, 1:, 4] > 0
+    assert waits.any() and len(np.unique(x[waits], axis=0)) == 1 == len(np.unique(x[..., env._flag][waits]))
+    assert not x[~waits][:, env._flag].any()
+    before, action, after = seen[:, :-1], np.eye(2)[found.first.actions], seen[:, 1:]
+    parts = {"before": before, "action": action, "after": after}
+    expected = np.concatenate([parts[name] for name in INPUTS[inputs]], -1)
+    np.testing.assert_array_equal(x[~waits], expected[~waits])
+    last = ~waits[:, :-1] & waits[:, 1:]
+    assert (np.abs(seen[:, 1:-1][last][:, [0, 2]]) > (2.4, 0.2095)).any(1).all(), "the last state of life is seen"
+
+
+def test_a_state_in_mid_episode_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Episodes end, queries are chosen among candidates, and rewards are transformed."""
+    settings = {"select": "entropy_k_center", "transform": "z_score", "memory": 90, "n_steps": 32, "every": 40}
+    monkeypatch.chdir(tmp_path)
+    states: list[Any] = []
+    kinds = (lambda env: ppo(env, **settings)), (lambda env: sac(env, memory=90, buffer_size=60))
+    for kind, id in zip(kinds, (CARTPOLE, PENDULUM), strict=True):
+        log = checkpoints.EnvLog(gym.make(id))
+        agent = kind(log)
+        states.clear()
+
+        def keep(agent: Any, log: Any = log) -> None:
+            if agent.num_timesteps >= 96 and not states:
+                states.append((checkpoints.encode(agent.training_state(), {}), log.state()))
+
+        agent.after_step = keep
+        agent.learn(192)
+        again = checkpoints.EnvLog(gym.make(id))
+        checkpoints.replay(again, again, states[0][1])
+        Path("state").write_bytes(states[0][0])
+        other = kind(again)
+        other.resume(checkpoints.decode(Path("state"))[0])
+        other.learn(192)
+        assert torch.equal(weights(agent), weights(other)) and again.digest() == log.digest()
+        assert agent.asking.answers == other.asking.answers == 8
+        for one, two in zip(
+            agent.asking.model.state_dict().values(), other.asking.model.state_dict().values(), strict=True
+        ):
+            assert torch.equal(one, two)
+        with pytest.raises(ValueError, match="the state does not fit this agent"):
+            kind(gym.make(id)).resume({})
+
+
+def test_answers_on_their_way_cannot_be_kept() -> None:
+    class Later:
+        def submit(self, first: Any, second: Any) -> None:
+            """Take queries."""
+
+        def collect(self) -> None:
+            """Have no answer yet."""
+
+    with pytest.raises(ValueError, match="an annotator that answers later keeps its queries elsewhere"):
+        ppo(annotator=Later()).learn(64).training_state()
 
 
 @pytest.mark.slow

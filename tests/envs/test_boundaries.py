@@ -464,10 +464,17 @@ def test_labels_without_an_answer_are_refused_by_their_row_where_none_is_expecte
 # --- keys and pictures ---
 
 
-@pytest.mark.parametrize("name", [name for name in keys.__all__ if inspect.isfunction(getattr(keys, name))])
+WITH_COUNTERS = [
+    name
+    for name in keys.__all__
+    if inspect.isfunction(getattr(keys, name)) and name not in ("folded", "secret_key", "seed_key")
+]
+
+
+@pytest.mark.parametrize("name", WITH_COUNTERS)
 def test_keys_and_counters_are_integers(name: str) -> None:
     draw, key = getattr(keys, name), np.arange(3, dtype=np.uint64)
-    extra = {"integers": (5,), "permutation": (4,), "choice": ([0.5, 0.5],)}.get(name, ())
+    extra = {"integers": (5,), "seeds": (5,), "permutation": (4,), "choice": ([0.5, 0.5],)}.get(name, ())
     for value in VALUES.values():
         if type(value) is int and abs(value) < 2**63:
             draw(key, *extra, np.array(value))
@@ -481,6 +488,19 @@ def test_keys_and_counters_are_integers(name: str) -> None:
     for high in (0, -1, 2**32, 0.5, np.nan, None, "x", [1, 0], [1, 2**40], 10**400):
         with pytest.raises(ValueError):
             keys.integers(key, high)  # type: ignore[arg-type]
+
+
+def test_secrets_are_bytes_and_seeds_integers() -> None:
+    for value in VALUES.values():
+        if not isinstance(value, bytes):
+            with pytest.raises(ValueError, match="secret is"):
+                keys.secret_key(value)
+        good = type(value) is int and (0 <= value < 2**64 or value >= keys.SECRET_SEEDS)
+        if good:
+            assert keys.seed_key(value).shape == (1,)
+        else:
+            with pytest.raises(ValueError, match="seed is"):
+                keys.seed_key(value)
 
 
 def test_sizes_of_pictures() -> None:

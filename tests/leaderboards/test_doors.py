@@ -160,7 +160,7 @@ def test_experiments_of_ones_own_are_checked(folder: Path, change: dict[str, Any
 def test_who_fits_where(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = commanded(capsys, "list", "--agent", "my_agent.py:Still", "--track", "my_track.py:TRACK")
     assert out.split() == ["own/lqr", "plays"]
-    _, out, _ = commanded(capsys, "list", "--agent", "constant", "--track", "my_track.py:TRACK")
+    _, out, _ = commanded(capsys, "list", "--agent", "goal_only", "--track", "my_track.py:TRACK")
     assert out.split()[:2] == ["own/lqr", "no:"]
 
 

@@ -116,7 +116,7 @@ def test_human_environments_can_be_made_where_the_data_is(id: str, data_folder: 
 
 def test_ranked_tracks_are_played_on_tasks_that_nobody_trains_on() -> None:
     ranked = [row for row in EXPERIMENTS.values() if row.ranked and row.score == "evaluation_points"]
-    assert len(ranked) == 10
+    assert len(ranked) == 12
     for row in ranked:
         core = gym.make(row.env_id, **row.kwargs).unwrapped.core  # type: ignore[attr-defined]
         tasks = getattr(core.source, "tasks", None)  # of boards; regulators have their split themselves

@@ -356,7 +356,7 @@ FORGED: dict[str, tuple[Forgery, str]] = {
         "manifest states another environment digest",
     ),
     "other track": (other_track, "spec is not the one registered"),
-    "unknown track": (record(at(0, "experiment", value="test/none")), "under another name"),
+    "unknown track": (record(at(0, "experiment", value="test/none")), "there is no experiment 'test/none' here"),
     # what was played
     "edited action": (record(at(1, "actions", 0, 1, value=lambda a: (a + 2) % 4)), "is not what the environment does"),
     "edited state": (record(at(1, "states", "cell", 1, value=lambda c: (c + 50) % 100)), "the episode of seed"),

@@ -37,12 +37,25 @@ TRACK = Experiment(
     seeds=(0, 1),
 )
 SMALL = {"warmup_steps": 40, "refresh": 40, "model_steps": 3, "updates_per_step": 1, "hidden": 8, "width": 8}
+ASKING = {
+    "every": 45,
+    "rounds": 3,
+    "budget": 9,
+    "segment_length": 4,
+    "horizon": 17,
+    "candidates": 3,
+    "fit_steps": 4,
+    "width": 8,
+    "memory": 130,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "vagram": SMALL | {"model_buffer": 3000},
     "mpc": SMALL | {"horizon": 1, "candidates": 4},
     "mbpo": SMALL,
     "sac": {"learning_starts": 40, "gradient_steps": 1, "buffer_size": 150},
     "ppo": {"n_steps": 20, "batch_size": 20},
+    "preference_sac": ASKING | {"learning_starts": 30, "gradient_steps": 1, "buffer_size": 150, "pretrain": True},
+    "preference_ppo": ASKING | {"n_steps": 20, "batch_size": 20, "select": "disagreement_k_center"},
 }
 
 
@@ -92,6 +105,7 @@ def arrays(player: Any) -> dict[str, Any]:
 
 
 QUICK = [pytest.param(name, 80, (20, 60), id=name) for name in ("vagram", "sac", "ppo")]
+QUICK += [pytest.param(name, 160, (20, 100), id=name) for name in ("preference_sac", "preference_ppo")]
 LONG = [pytest.param(name, 260, (20, 100, 230), id=f"{name}-long", marks=pytest.mark.slow) for name in SETTINGS]
 
 
@@ -206,7 +220,7 @@ def test_seconds_are_numbers(seconds: str, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-@pytest.mark.parametrize("name", ["vagram", "sac", "ppo"])
+@pytest.mark.parametrize("name", ["vagram", "sac", "ppo", "preference_sac", "preference_ppo"])
 def test_a_killed_training_goes_on_to_the_same_bits(name: str, folder: Path) -> None:
     text = "from valuegym import Experiment\nTRACK = Experiment(id='own/killed', about='Short.', env_id="
     Path("track.py").write_text(f"{text}'{TRACK.env_id}', timesteps=260, episodes=2)\n")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from valuegym.agents.divergence import DivergenceError
+from valuegym.agents.reward_models import bradley_terry
 from valuegym.agents.reward_models.bradley_terry import (
     LOSSES,
     RewardEnsemble,
@@ -285,3 +286,19 @@ def test_accuracy_and_calibration_have_their_closed_forms() -> None:
         accuracy(torch.tensor([math.nan]), torch.ones(1))
     with pytest.raises(ValueError, match="outside"):
         expected_calibration_error(torch.tensor([1.5]), torch.ones(1))
+
+
+def test_steps_that_are_the_same_are_evaluated_once() -> None:
+    """Logits and a fit of pairs of few distinct steps are those of all steps, up to rounding."""
+    rng = np.random.default_rng(0)
+    cells = np.eye(5)[rng.integers(0, 5, (2, 40, 9))]
+    mask = np.arange(9) < rng.integers(1, 10, (2, 40, 1))
+    pairs = make_pairs(*cells, rng.integers(0, 2, 40) * 1.0, first_mask=mask[0], second_mask=mask[1])
+    rows = torch.as_tensor(rng.integers(0, 40, (3, 16)))
+    fits = []
+    for few in (10**6, 0):
+        model = reward_ensemble(5, torch.Generator().manual_seed(0), 3, 8)
+        logits = bradley_terry._logits(model, pairs, few)
+        with torch.no_grad():
+            fits.append(logits(rows))
+            torch.testing.assert_close(fits[-1], model(pairs[rows]))

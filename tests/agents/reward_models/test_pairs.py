@@ -12,7 +12,15 @@ pytest.importorskip("torch")
 
 import torch
 
-from valuegym.agents.reward_models.pairs import by_user, feedback_pairs, make_pairs, masked_mean, step_inputs
+from valuegym.agents.reward_models.pairs import (
+    by_user,
+    distinct_steps,
+    feedback_pairs,
+    join_pairs,
+    make_pairs,
+    masked_mean,
+    step_inputs,
+)
 
 RNG = np.random.default_rng(0)
 N, L, D = 6, 4, 3
@@ -142,3 +150,40 @@ def test_feedback_of_a_wrapper_becomes_pairs() -> None:
     pairs = feedback_pairs(feedback, 2)
     assert pairs.strength is not None and pairs.group is not None
     assert pairs.strength.tolist() == [2] * 5 and pairs.group.tolist() == [1] * 5
+
+
+def test_inputs_of_what_followed() -> None:
+    rng = np.random.default_rng(0)
+    observations, actions = rng.normal(size=(3, 5, 2)), rng.normal(size=(3, 4, 1))
+    before, after = observations[:, :-1], observations[:, 1:]
+    for inputs, parts in (
+        ("state_action", (before, actions)),
+        ("action_next", (actions, after)),
+        ("state_action_next", (before, actions, after)),
+        ("next", (after,)),
+    ):
+        expected = np.concatenate(parts, -1)
+        np.testing.assert_array_equal(step_inputs(observations, actions, None, inputs), expected)
+        np.testing.assert_array_equal(step_inputs(before, actions, None, inputs, after), expected)
+        np.testing.assert_array_equal(
+            step_inputs(before[:, 0], actions[:, 0], None, inputs, after[:, 0]), expected[:, 0]
+        )
+    with pytest.raises(ValueError, match="following is None; expected the observations after the steps"):
+        step_inputs(before, actions, None, "next")
+    with pytest.raises(ValueError, match=r"following has shape \(3, 3, 2\); expected \(3, 4\) first"):
+        step_inputs(before, actions, None, "next", after[:, 1:])
+    with pytest.raises(ValueError, match="inputs"):
+        step_inputs(before, actions, None, "all")
+
+
+def test_distinct_steps_and_joined_pairs() -> None:
+    rng = np.random.default_rng(0)
+    steps = torch.as_tensor(rng.integers(0, 3, (200, 3)), dtype=torch.float32)
+    rows, index = distinct_steps(steps)
+    assert len(rows) == len(torch.unique(steps, dim=0)) and torch.equal(rows[index], steps)
+    same_sum = torch.zeros(4, 2)  # no weights tell these apart
+    assert len(distinct_steps(same_sum)[0]) == 1
+    parts = [make_pairs(*rng.normal(size=(2, n, 4, 2)), np.zeros(n), strength=np.ones(n)) for n in (2, 3)]
+    whole = join_pairs(parts)
+    assert len(whole) == 5 and torch.equal(whole.inputs[2:], parts[1].inputs) and whole.strength is not None
+    assert join_pairs([parts[0], make_pairs(*rng.normal(size=(2, 1, 4, 2)), np.zeros(1))]).strength is None

@@ -226,7 +226,8 @@ def test_pictures_say_whether_it_has_spoken() -> None:
     for loud in (1.0, -1.0):
         env.step(np.append(np.zeros(THERE.size), loud).astype(np.float32))
         captions.append(str(env.render()).splitlines()[0])
-    assert captions == ["step 0 of 9", "step 1 of 9, after speech", "step 2 of 9, after silence"]
+    ends = ["", ", after speech", ", after silence"]
+    assert captions == [f"step {t} of 9: what people value{end}" for t, end in enumerate(ends)]
 
 
 def test_trackers_speak_at_their_rate() -> None:

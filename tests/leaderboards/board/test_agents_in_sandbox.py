@@ -31,6 +31,7 @@ from valuegym.leaderboards.trust.ledger import read_ledger
 pytestmark = pytest.mark.sandbox
 OUTSIDE = {
     "oracle": "it asks the state of the live environment, which no sandbox holds",
+    "goal_only": "it is given the sign of a hidden weight by the live environment",
     "language": "it needs a model: test_language_inside.py",
 }
 # Shorter episodes than those of the tracks, and shorter training where there is any.
