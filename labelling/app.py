@@ -516,7 +516,7 @@ class Pages:
 
     async def show_declined(self, request: Request, person: Person) -> Response:
         """Take leave of a person who does not take part."""
-        return self._message(200, "You do not take part, and nothing about you is stored. You may close this page.")
+        return self._message(200, "You do not take part: no answer of yours is stored. You may close this page.")
 
     async def note(self, request: Request, person: Person, fields: dict[str, str]) -> Response:
         """Store a note of a person who has come to the end; of others, who may not have agreed, nothing is stored."""

@@ -659,7 +659,7 @@ def answered_pairs(connection: Connection, after: int = 0, least_passed: float =
         after,
     )
     return [
-        Answered(number, person, condition, pair, bytes(content), bool(flipped), choice, seconds)
+        Answered(number, person, condition, pair, bytes(content), bool(flipped), choice, max(0.0, seconds))
         for number, person, condition, pair, content, flipped, choice, seconds in rows
         if passed.get(person, True)
     ]

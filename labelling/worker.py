@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sqlite3
 import sys
 import threading
 import time
@@ -112,6 +113,8 @@ def main(arguments: list[str] | None = None) -> int:
             fitting.step()
         except DivergenceError as error:  # of these answers; the next ones may be better
             print(f"valuegym label: the learner cannot fit these answers: {error}", file=sys.stderr)
+        except (sqlite3.Error, OSError) as error:  # another process writes, or the disk is full: it is tried again
+            print(f"valuegym label: the learner could not read or store: {error}", file=sys.stderr)
         time.sleep(max(PAUSE, time.monotonic() - begun))  # half the time at most, so that the server has the other
     return 0
 
