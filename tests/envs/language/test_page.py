@@ -12,6 +12,8 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "language.md"
 
 
 def test_the_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
     names: dict[str, Any] = {}
     for example in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
         exec(example, names)
