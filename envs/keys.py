@@ -60,6 +60,7 @@ _ONE, _GOLDEN = np.uint64(1), np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _SHIFT = (np.uint64(30), np.uint64(27), np.uint64(31))
 _HALF, _MANTISSA = np.uint64(32), np.uint64(11)
+_REMEMBERED = 4096  # numbers of draws at most whose blocks are kept
 _BLOCK, _WORD = np.uint64(3), np.uint64(7)  # one output of BLAKE2b holds 2**3 numbers of 64 bits
 
 
@@ -103,7 +104,7 @@ def mix(key: Key | int, *counters: Counter) -> Key:
     Raises:
         ValueError: a key or a counter is no integer.
     """
-    if isinstance(key, np.ndarray) and key.dtype == SECRET:
+    if isinstance(key, np.ndarray) and key.dtype.kind == "V":
         for counter in counters:
             key = _secret_mix(key, _unsigned(counter))
         return key
@@ -119,7 +120,7 @@ def bits(key: Key, *counters: Counter) -> Bits:
     Raises:
         ValueError: a key or a counter is no integer.
     """
-    if _is_secret(key):
+    if isinstance(key, np.ndarray) and key.dtype.kind == "V":  # not a call: draws of one number take microseconds
         return _secret_bits(mix(key, *counters[:-1]), *counters[-1:])
     return mix(key, *counters)
 
@@ -179,7 +180,7 @@ def seeds(key: Key, high: int, *counters: Counter) -> list[int]:
 
 
 def _is_secret(key: Any) -> bool:
-    return isinstance(key, np.ndarray) and key.dtype == SECRET
+    return isinstance(key, np.ndarray) and key.dtype.kind == "V"
 
 
 def _each(keys: Key | Bits) -> list[bytes]:
@@ -223,6 +224,18 @@ def _blocks(places: Bits) -> tuple[list[bytes], npt.NDArray[np.integer]]:
     """Return what is hashed after a key for these numbers of its stream, and where each lies in what results."""
     if places.size == 1:
         return [(places >> _BLOCK).astype("<u8").tobytes() + b"d"], (places & _WORD).astype(np.int64)
+    if places.size > _REMEMBERED:
+        return _found_blocks(places)
+    return _known_blocks(places.tobytes(), places.shape)
+
+
+@lru_cache(maxsize=256)
+def _known_blocks(places: bytes, shape: tuple[int, ...]) -> tuple[list[bytes], npt.NDArray[np.integer]]:
+    """Find blocks once: steps draw the same numbers again and again."""
+    return _found_blocks(np.frombuffer(places, np.uint64).reshape(shape))
+
+
+def _found_blocks(places: Bits) -> tuple[list[bytes], npt.NDArray[np.integer]]:
     blocks, nth = np.unique((places >> _BLOCK).reshape(-1), return_inverse=True)
     at = (nth.reshape(places.shape) << 3) + (places & _WORD).astype(np.int64)
     return [block + b"d" for block in _each(blocks)], at
