@@ -114,7 +114,7 @@ def mix(key: Key | int, *counters: Counter) -> Key:
     return mixed
 
 
-def bits(key: Key, *counters: Counter) -> Bits:
+def bits(key: Key | int, *counters: Counter) -> Bits:
     """Draw 64 random bits for each key and counter, uint64: of public keys mix(key, *counters).
 
     Raises:
