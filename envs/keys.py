@@ -130,8 +130,8 @@ def generator_seeds(key: Key, *counters: Counter) -> list[int]:
     mixed = mix(key, *counters).reshape(-1)
     if _is_secret(mixed):
         return [int.from_bytes(one, "little") for one in _each(mixed)]
-    seeds: list[int] = mixed.tolist()
-    return seeds
+    public: list[int] = mixed.tolist()
+    return public
 
 
 def secret_key(secret: bytes) -> Key:

@@ -14,8 +14,11 @@ MEMORY = 4 * 2**30  # bytes that a process may take besides what it has
 SECONDS = 900.0  # of the processor's time
 
 
-class CeilingReached(ValueError):
-    """Raised where verifying a file would take more memory or time than any honest file needs."""
+class CeilingReached(Exception):
+    """Raised where verifying a file would take more memory or time than any honest file needs.
+
+    It is no ValueError: whoever takes those for the fault of one record would go on with the next, without a limit.
+    """
 
 
 @contextlib.contextmanager
@@ -74,7 +77,7 @@ def _timer(stop: signal.Handlers | object, seconds: float) -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGPROF, stop)  # type: ignore[arg-type]
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds, 1.0)  # and again, should something take the first for its own
     try:
         yield
     finally:

@@ -177,6 +177,20 @@ def test_time_has_a_ceiling() -> None:
     assert signal.getsignal(signal.SIGPROF) in (signal.SIG_DFL, None)
 
 
+def test_no_record_goes_on_after_the_ceiling(honest: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of one batch are replayed one by one where one is untrue; that must not begin without a limit."""
+
+    def endless(*_: Any) -> Any:
+        while True:
+            pass
+
+    records = [from_text(content.decode()) for content in honest]
+    monkeypatch.setattr(verification, "_replayed", endless)
+    candidates = [verification.Candidate(str(place), record) for place, record in enumerate(records)]
+    with pytest.raises(CeilingReached, match=r"more than 0\.2 s"), ceilings(seconds=0.2):
+        verification.verify_candidates(candidates)
+
+
 def test_nobody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
     """A key with a passphrase is refused at once, with a terminal at hand or without."""
     key = tmp_path / "key"
